@@ -4,38 +4,27 @@ from __future__ import annotations
 
 import pytest
 
-from paretune.data.columns import (
-    cell_text,
-    feature_texts,
-    make_row_template,
-    parse_number,
-    read_features,
-)
+from paretune.data.columns import cell_text, make_table_reader, parse_number
 from paretune.data.finding import InvalidValueError
-from paretune.data.labels import choice_parser, match_label, sort_labels
-from paretune.data.rows import Row
+from paretune.data.labels import match_label, read_choice, read_class, sort_labels
 from paretune.errors import StudyError
 
 COLUMNS = ("rooms", "kind", "year")
-ROW = Row({"rooms": "4", "kind": " flat ", "year": None, "price": 9}, "houses.csv line 2")
+ROW = {"rooms": "4", "kind": " flat ", "year": None, "price": 9}
 
 
-def test_by_default_each_column_is_named_and_what_is_missing_is_passed_over() -> None:
-    segments = make_row_template(COLUMNS, None)(feature_texts(ROW, COLUMNS))
-    assert segments == (("rooms: 4. kind: flat.", None),)
-
-
-def test_a_template_of_ones_own() -> None:
-    segments = make_row_template(COLUMNS, "A {kind} of {rooms} rooms, built {year}.")(
-        feature_texts(ROW, COLUMNS)
-    )
-    assert segments == (("A flat of 4 rooms, built unknown.", None),)
-
-
-def test_a_value_that_looks_like_a_place_is_left_as_it_is() -> None:
-    row = Row({"rooms": "{kind}", "kind": r"\1", "year": 1}, "x line 1")
-    segments = make_row_template(COLUMNS, "{rooms} {kind} {year}")(feature_texts(row, COLUMNS))
-    assert segments == ((r"{kind} \1 1", None),)
+@pytest.mark.parametrize(
+    ("template", "values", "sentence"),
+    [
+        (None, ROW, "rooms: 4. kind: flat."),  # what is missing is passed over
+        ("A {kind} of {rooms} rooms, built {year}.", ROW, "A flat of 4 rooms, built unknown."),
+        ("{rooms} {kind} {year}", {"rooms": "{kind}", "kind": r"\1", "year": 1}, r"{kind} \1 1"),
+    ],
+)
+def test_a_row_of_a_table_becomes_a_sentence(
+    template: str | None, values: dict[str, object], sentence: str
+) -> None:
+    assert make_table_reader(COLUMNS, template)(values)["segments"] == ((sentence, None),)
 
 
 @pytest.mark.parametrize(
@@ -47,13 +36,13 @@ def test_a_value_that_looks_like_a_place_is_left_as_it_is() -> None:
 )
 def test_a_template_must_name_every_feature(template: str, message: str) -> None:
     with pytest.raises(StudyError, match=message):
-        make_row_template(COLUMNS, template)
+        make_table_reader(COLUMNS, template)
 
 
 def test_values_are_numbers_texts_or_nothing() -> None:
-    assert read_features(ROW, COLUMNS) == (4.0, "flat", None)
+    assert make_table_reader(COLUMNS, None)(ROW)["features"] == (4.0, "flat", None)
     with pytest.raises(InvalidValueError, match="holds a list"):
-        read_features(Row({"a": [1]}, "x.jsonl line 7"), ("a",))
+        make_table_reader(("a",), None)({"a": [1]})
 
 
 @pytest.mark.parametrize(
@@ -108,24 +97,22 @@ def test_the_exact_spelling_wins_and_doubt_is_no_match() -> None:
 
 def test_choice_by_index_column_and_text() -> None:
     texts = {"ending0": "It rained.", "ending1": "It snowed."}
-    parse = choice_parser(list(texts), None)
     for value in (1, "1", "1.0", 1.0, "ending1", "It snowed."):
-        assert parse(value, texts) == 1
+        assert read_choice({"label": value}, "label", texts) == 1
     for wrong, message in (
         (2, "not an index from 0 to 1"),
         (-1, "not an index"),
         (None, "has no label."),
     ):
         with pytest.raises(InvalidValueError, match=message):
-            parse(wrong, texts)
+            read_choice({"label": wrong}, "label", texts)
 
 
-def test_a_label_that_fits_two_choices_is_not_guessed() -> None:
+@pytest.mark.parametrize(("value", "texts"), [("1", ("1", "2")), ("same", ("same", "same"))])
+def test_a_label_that_fits_two_choices_is_not_guessed(value: str, texts: tuple[str, str]) -> None:
     with pytest.raises(InvalidValueError, match="more than one"):
-        choice_parser(("a", "b"), None)("1", {"a": "1", "b": "2"})
-    assert choice_parser(("a", "b"), ("1", "2"))("1", {"a": "1", "b": "2"}) == 0
-    with pytest.raises(InvalidValueError, match="more than one"):
-        choice_parser(("a", "b"), None)("same", {"a": "same", "b": "same"})
+        read_choice({"label": value}, "label", dict(zip("ab", texts, strict=True)))
+    assert read_class({"label": "1"}, "label", ("1", "2")) == 0
 
 
 def test_numbers_sort_as_numbers() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
-from paretune.data.instructions import find_form, parse_instructions
-from paretune.data.rows import Row
+from paretune.data.finding import InvalidValueError
+from paretune.data.instructions import find_form
 
 USER, BOT = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
 ASKED = (("user", "Hi"),)
@@ -33,21 +34,12 @@ READ: list[tuple[dict[str, Any], str, str, tuple[tuple[str, str], ...]]] = [
 ]
 
 
-def parse(values: dict[str, Any]) -> tuple[list[Row], list[str]]:
-    form = find_form(values)
-    assert form is not None
-    rows, faults = parse_instructions([Row(values, "data.jsonl line 3")], form)
-    return rows, [str(fault) for fault in faults]
-
-
 @pytest.mark.parametrize(("values", "prompt", "completion", "messages"), READ)
 def test_every_form_is_read(
     values: dict[str, Any], prompt: str, completion: str, messages: tuple[tuple[str, str], ...]
 ) -> None:
-    (row,), faults = parse(values)
-    assert not faults
-    read = row.values
-    assert (read["prompt"], read["completion"], read["messages"]) == (prompt, completion, messages)
+    form = find_form(values)
+    assert form is not None and form.read(values) == (prompt, completion, messages)
 
 
 @pytest.mark.parametrize(
@@ -65,12 +57,11 @@ def test_every_form_is_read(
         ({"instruction": "Add", "output": "3", "history": ["Hi"]}, "no list of pairs"),
     ],
 )
-def test_a_row_without_a_completion_is_named_with_its_line(
-    values: dict[str, Any], what: str
-) -> None:
-    rows, (fault,) = parse(values)
-    assert not rows
-    assert fault.startswith("data.jsonl line 3: ") and what in fault
+def test_a_row_without_a_completion_is_refused(values: dict[str, Any], what: str) -> None:
+    form = find_form(values)
+    assert form is not None
+    with pytest.raises(InvalidValueError, match=re.escape(what)):
+        form.read(values)
 
 
 def test_other_columns_are_no_form() -> None:

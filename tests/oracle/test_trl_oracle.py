@@ -13,9 +13,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from paretune import objectives
 from paretune.data.example import Example
-from paretune.data.instructions import find_form, parse_instructions
+from paretune.data.instructions import find_form
 from paretune.data.prompt import Prompt
-from paretune.data.rows import Row
 from paretune.methods.core.run_axis import Fleet
 from paretune.objectives import LossOptions
 from paretune.objectives.encoding import IGNORE_INDEX, pad_batch
@@ -38,18 +37,10 @@ def tokenizer() -> Any:
 def read_examples(rows: list[dict[str, Any]]) -> list[Example]:
     form = find_form(rows[0])
     assert form is not None
-    parsed, faults = parse_instructions([Row(row, f"row {i}") for i, row in enumerate(rows)], form)
-    assert not faults
+    read = map(form.read, rows)
     return [
-        Example(
-            uid=row.where,
-            segments=((str(row.values["prompt"]), None),),
-            label=None,
-            where=row.where,
-            target=str(row.values["completion"]),
-            messages=row.values["messages"],  # type: ignore[arg-type]
-        )
-        for row in parsed
+        Example(f"row {i}", ((prompt, None),), None, f"row {i}", target=target, messages=messages)
+        for i, (prompt, target, messages) in enumerate(read)
     ]
 
 

@@ -349,5 +349,5 @@ def test_a_groups_rows_are_drawn_together_where_a_group_has_several(tmp_path: Pa
 
 
 def test_the_papers_template_is_not_for_own_data(tmp_path: Path) -> None:
-    with pytest.raises(StudyError, match="Texts of your own"):
+    with pytest.raises(StudyError, match="texts are taken as they are"):
         load_dataset(spec(plain(tmp_path), template="paper"))

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from paretune import objectives
-from paretune.data.columns import cell_text, feature_texts, read_features
-from paretune.data.example import Dataset, Example, Message, Segments
+from paretune.data.columns import Values, cell_text
+from paretune.data.example import Dataset, Example
 from paretune.data.finding import Finding, InvalidValueError, raise_for_findings
-from paretune.data.labels import LabelParser, Texts
 from paretune.data.rows import Row
 from paretune.data.split import assign_folds, sample_held_out
 from paretune.data.task import TaskRows
 from paretune.errors import suggest
 from paretune.study import TaskSpec, derive_seed
+
+Built = tuple[list[Example], list[Finding]]
+"""The examples of some rows, and what was found in them; errors are findings too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,105 +25,66 @@ class Schema:
     """How a row becomes an example.
 
     Attributes:
-        columns: whose texts the template gets.
-        features: columns of a table. Their values may be missing; the template gets those that
-            are there.
-        label: column of the label, which ``parse_label`` makes an index or a number of.
-        target: of ``columns``, the one with the reference or completion; then no text may be
-            empty, and there is no label.
-        messages: column with the conversation before the completion.
+        columns: what at least one row must have.
+        read: from a row's values to the fields of its example that they decide: ``segments``,
+            ``label``, ``target`` ...; InvalidValueError says what is wrong with them.
         id: column of the identifier; rows are counted where None.
         group: column whose equal values stay together in a split.
         read_group: from its value to the group's name.
-        question: column that names the question that a row is one answer to.
     """
 
     columns: Sequence[str]
-    template: Callable[[Texts], Segments]
-    features: Sequence[str] = ()
-    label: str | None = None
-    parse_label: LabelParser | None = None
-    target: str | None = None
-    messages: str | None = None
+    read: Callable[[Values], dict[str, Any]]
     id: str | None = None
     group: str | None = None
     read_group: Callable[[object], str | None] = cell_text
-    question: str | None = None
 
 
-@dataclass
-class BuildResult:
-    """Examples of one part, what stands in the way (``errors``), what is said (``notes``)."""
-
-    examples: list[Example] = field(default_factory=list)
-    errors: list[Finding] = field(default_factory=list)
-    notes: list[Finding] = field(default_factory=list)
-
-
-def build_examples(rows: Sequence[Row], schema: Schema, part: str) -> BuildResult:
-    """Examples of one part (``train``, ``test``, ``unlabelled``), in the order of the rows.
+def build_examples(rows: Sequence[Row], schema: Schema, part: str) -> Built:
+    """Examples of one part (``train``, ``test`` ...), in the order of the rows.
 
     Uids are ``part:id``, made unique by the row's position (``train:2#4``) where a file repeats
-    an id. Labels of ``unlabelled`` are not looked at.
+    an id.
     """
-    result = BuildResult()
-    parse_label = None if part == "unlabelled" else schema.parse_label
-    columns = [*schema.columns, *schema.features]
-    columns += [schema.label] if parse_label and schema.label else []
-    columns += [name for name in (schema.id, schema.group, schema.question) if name]
     present = dict.fromkeys(name for row in rows for name in row.values)
-    if rows and (missing := [c for c in dict.fromkeys(columns) if c not in present]):
+    required = dict.fromkeys(filter(None, (*schema.columns, schema.id, schema.group)))
+    if rows and (missing := [column for column in required if column not in present]):
         # A column that no row has is one fault, not one for each row.
-        where = rows[0].where.rsplit(" ", 2)[0]
         listing = f"Its columns are {', '.join(present)}; name one of them in the study file."
-        for column in missing:
-            remedy = f"{listing} {suggest(column, present)}".rstrip()
-            fault = Finding("error", "no-column", where, f'has no column "{column}".', remedy)
-            result.errors.append(fault)
-        return result
+        return [], [
+            Finding(
+                "error",
+                "no-column",
+                rows[0].file,
+                f'has no column "{column}".',
+                f"{listing} {suggest(column, present)}".rstrip(),
+            )
+            for column in missing
+        ]
+    examples: list[Example] = []
+    findings: list[Finding] = []
     uids: set[str] = set()
     for position, row in enumerate(rows):
-        values = row.values
         try:
-            texts = {name: _read_text(values, name, schema) for name in schema.columns}
-            features = read_features(row, schema.features)
-            label = None
-            if parse_label:
-                value = values.get(str(schema.label))
-                if isinstance(value, list | dict):
-                    what = f'holds a {type(value).__name__} in "{schema.label}"; it has one label.'
-                    raise InvalidValueError("not-label", what, "Keep one label in each row.")
-                label = parse_label(value, texts)
+            fields = schema.read(row.values)
         except InvalidValueError as error:
-            result.errors.append(Finding("error", error.code, row.where, error.what, error.remedy))
+            findings.append(Finding("error", error.code, row.where, error.what, error.remedy))
             continue
-        name = cell_text(values.get(schema.id)) if schema.id else None
+        name = cell_text(row.values.get(schema.id)) if schema.id else None
         uid = f"{part}:{position if name is None else name}"
         uid = f"{uid}#{position}" if uid in uids else uid
         uids.add(uid)
-        result.examples.append(
-            Example(
-                uid,
-                schema.template(texts | feature_texts(row, schema.features)),
-                label,
-                row.where,
-                group=schema.read_group(values.get(schema.group)) if schema.group else None,
-                features=features,
-                question=str(values.get(schema.question)) if schema.question else None,
-                target=texts[schema.target] if schema.target else None,
-                messages=cast("tuple[Message, ...]", values[schema.messages])
-                if schema.messages
-                else (),
-            )
-        )
-    return result
+        group = schema.read_group(row.values.get(schema.group)) if schema.group else None
+        fields = {"label": None, **fields}
+        examples.append(Example(uid=uid, where=row.where, group=group, **fields))
+    return examples, findings
 
 
 def build_dataset(
     spec: TaskSpec,
     kind: str,
     rows: TaskRows,
-    build: Callable[[Sequence[Row], str], BuildResult],
+    build: Callable[[Sequence[Row], str], Built],
     *,
     together: str,
     max_held_out: int | None = None,
@@ -138,15 +101,12 @@ def build_dataset(
     Raises:
         DataError: rows of which no example can be made; all are named at once.
     """
-    results = {part: build(part_rows, part) for part, part_rows in rows.parts().items()}
-    raise_for_findings(
-        [
-            *(finding for finding in rows.findings if finding.severity == "error"),
-            *(fault for result in results.values() for fault in result.errors),
-        ]
-    )
-    examples = {part: result.examples for part, result in results.items()}
-    findings = [*rows.findings, *(note for r in results.values() for note in r.notes)]
+    examples: dict[str, list[Example]] = {}
+    findings = [*rows.findings]
+    for part, part_rows in rows.parts().items():
+        examples[part], part_findings = build(part_rows, part)
+        findings += part_findings
+    raise_for_findings([finding for finding in findings if finding.severity == "error"])
     if "test" not in examples:
         every, seed = examples["train"], derive_seed(0, "hold out")
         if max_held_out is None:
@@ -190,16 +150,3 @@ def build_dataset(
             **about,
         }
     )
-
-
-def _read_text(values: Mapping[str, object], column: str, schema: Schema) -> str:
-    value = values.get(column)
-    if value is None or value != value or (schema.target and not str(value).strip()):
-        code, what = "missing-text", "has no text"
-    elif isinstance(value, str):
-        return value
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
-    else:
-        code, what = "not-text", f"holds a {type(value).__name__}, not a text,"
-    raise InvalidValueError(code, f'{what} in "{column}".', "Give it a text, or remove the row.")

@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
-from paretune.data.example import Segments
 from paretune.data.finding import Finding, InvalidValueError
 from paretune.data.rows import Row
 from paretune.data.task import TaskRows
@@ -26,7 +26,8 @@ _AMBIGUOUS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 """Possibly thousands."""
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
-Value = Label | str | None
+Values = Mapping[str, object]
+"""The cells of a row by column."""
 
 
 def cell_text(value: object) -> str | None:
@@ -53,6 +54,24 @@ def parse_number(value: object) -> float | None:
     except ValueError:
         return None
     return number if math.isfinite(number) else None
+
+
+def read_text(values: Values, column: str, *, allow_empty: bool = True) -> str:
+    """The text of a cell, as it is written.
+
+    Raises:
+        InvalidValueError: there is none, or something else.
+    """
+    value = values.get(column)
+    if value is None or value != value or not (allow_empty or str(value).strip()):
+        code, what = "missing-text", "has no text"
+    elif isinstance(value, str):
+        return value
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    else:
+        code, what = "not-text", f"holds a {type(value).__name__}, not a text,"
+    raise InvalidValueError(code, f'{what} in "{column}".', "Give it a text, or remove the row.")
 
 
 def uses_decimal_comma(values: Iterable[object]) -> bool:
@@ -145,62 +164,32 @@ def gather_columns(rows: Sequence[Row]) -> dict[str, DataColumn]:
 
 def convert_decimal_commas(rows: TaskRows, columns: Iterable[str]) -> TaskRows:
     """Rows whose numbers have points, with a note for each column that had commas."""
-    for column in columns:
-        cells = [
-            (row.where, row.values[column])
-            for part in rows.parts().values()
-            for row in part
-            if column in row.values
-        ]
-        if not uses_decimal_comma(value for _, value in cells):
-            continue
-
-        def convert(part: Sequence[Row], column: str = column) -> list[Row]:
-            return [
-                replace(row, values=row.values | {column: replace_comma(row.values[column])})
-                if column in row.values
-                else row
-                for row in part
-            ]
-
-        changed = [(where, value) for where, value in cells if replace_comma(value) != value]
-        where, first = changed[0][0], str(changed[0][1]).strip()
+    every = [row for part in rows.parts().values() for row in part]
+    converted = [c for c in columns if uses_decimal_comma(row.values.get(c) for row in every)]
+    notes = []
+    for column in converted:
+        cells = ((row.where, row.values.get(column)) for row in every)
+        changed = [(where, value) for where, value in cells if replace_comma(value) is not value]
+        where, first = changed[0]
         what = (
-            f'"{first}" in "{column}" was read as {replace_comma(first)} ({len(changed)} such rows '
-            "in all)."
+            f'"{str(first).strip()}" in "{column}" was read as {replace_comma(first)} '
+            f"({len(changed)} such rows in all)."
         )
         remedy = "Nothing to do if that is what they mean."
-        note = Finding("note", "decimal-comma", where, what, remedy)
-        rows = replace(rows.map(convert), findings=[*rows.findings, note])
-    return rows
+        notes.append(Finding("note", "decimal-comma", where, what, remedy))
+
+    def convert(part: Sequence[Row]) -> list[Row]:
+        cells = [row.values.items() for row in part]
+        values = [{c: replace_comma(v) if c in converted else v for c, v in r} for r in cells]
+        return [replace(row, values=v) for row, v in zip(part, values, strict=True)]
+
+    return replace(rows.map(convert), findings=[*rows.findings, *notes]) if converted else rows
 
 
-def read_features(row: Row, columns: Sequence[str]) -> tuple[Value, ...]:
-    """The row's values in these columns: a number, a text, or None where there is nothing.
-
-    Raises:
-        InvalidValueError: a cell holds several values.
-    """
-    values: list[Value] = []
-    for column in columns:
-        value = row.values.get(column)
-        if isinstance(value, list | dict):
-            what = f'holds a {type(value).__name__} in "{column}"; a cell has one value.'
-            raise InvalidValueError("not-a-value", what, "Give it one value.")
-        number = parse_number(value)
-        values.append(cell_text(value) if number is None else number)
-    return tuple(values)
-
-
-def feature_texts(row: Row, columns: Sequence[str]) -> dict[str, str]:
-    """The text of each non-empty cell by column; a number 3.0 is written 3."""
-    return {c: text for c in columns if (text := cell_text(row.values.get(c))) is not None}
-
-
-def make_row_template(
+def make_table_reader(
     columns: Sequence[str], template: str | None
-) -> Callable[[Mapping[str, str]], Segments]:
-    """From the texts of a row's values to its sentence.
+) -> Callable[[Values], dict[str, Any]]:
+    """From the values of a row to its sentence and its features: numbers, texts, or None.
 
     Args:
         template: the user's, with ``{column}`` for a value; None names each column and its value,
@@ -209,16 +198,31 @@ def make_row_template(
     Raises:
         StudyError: the template names a column that is not a feature, or omits one.
     """
-    if template is None:
-        return lambda texts: ((" ".join(f"{c}: {texts[c]}." for c in columns if c in texts), None),)
-    named = _PLACEHOLDER.findall(template)
+    named = [] if template is None else _PLACEHOLDER.findall(template)
     wrong = [f'"{{{name}}}" is not a feature' for name in named if name not in columns]
-    wrong += [f'"{{{column}}}" is missing' for column in columns if column not in named]
+    wrong += [f'"{{{c}}}" is missing' for c in columns if template is not None and c not in named]
     if wrong:
         raise StudyError(
             f"template: {'; '.join(wrong)}.",
             remedy=f"Write each of {', '.join(f'{{{c}}}' for c in columns)} into it.",
         )
-    return lambda texts: (
-        (_PLACEHOLDER.sub(lambda match: texts.get(match.group(1), MISSING_VALUE), template), None),
-    )
+
+    def read(values: Values) -> dict[str, Any]:
+        features: list[Label | str | None] = []
+        texts = {}
+        for column in columns:
+            value = values.get(column)
+            if isinstance(value, list | dict):
+                what = f'holds a {type(value).__name__} in "{column}"; a cell has one value.'
+                raise InvalidValueError("not-a-value", what, "Give it one value.")
+            number, text = parse_number(value), cell_text(value)
+            features.append(text if number is None else number)
+            if text is not None:
+                texts[column] = text
+        if template is None:
+            sentence = " ".join(f"{column}: {text}." for column, text in texts.items())
+        else:
+            sentence = _PLACEHOLDER.sub(lambda m: texts.get(m.group(1), MISSING_VALUE), template)
+        return {"segments": ((sentence, None),), "features": tuple(features)}
+
+    return read

@@ -331,11 +331,11 @@ def _draft_labelled(
         draft.add("labels", list(labels), labels_reason)
         alike = find_similar_labels(answers.values, labels, file.name)
         draft.remarks += tuple(f"{finding.what} {finding.remedy}" for finding in alike)
-    places = [row.where for row in rows if cell_text(row.values.get(label)) is None]
+    unlabelled = [row for row in rows if cell_text(row.values.get(label)) is None]
     if drop_unlabelled:
         draft.add("drop_unlabelled", True, "as you said")
-    elif 0 < len(places) < len(rows):
-        remark = describe_unlabelled(places, len(rows))
+    elif 0 < len(unlabelled) < len(rows):
+        remark = describe_unlabelled(unlabelled, len(rows))
         draft.remarks += (f"{remark} Fill them in, or drop them: --drop-unlabelled.",)
     if identifier:
         draft.add("id", identifier, "a different value in every row")

@@ -12,12 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from paretune.data.columns import Values
 from paretune.data.example import Message
-from paretune.data.finding import Finding, InvalidValueError
-from paretune.data.rows import Row
+from paretune.data.finding import InvalidValueError
 
-PROMPT, COMPLETION, MESSAGES = "prompt", "completion", "messages"
-"""Columns of a row that was read."""
 _ROLES = {
     **dict.fromkeys(("user", "human"), "user"),
     **dict.fromkeys(("assistant", "gpt", "chatgpt", "bing", "bard", "model"), "assistant"),
@@ -25,7 +23,6 @@ _ROLES = {
 }
 """Roles of TRL and ShareGPT, as chat templates know them."""
 
-Values = Mapping[str, object]
 Instruction = tuple[str, str, tuple[Message, ...]]
 """A prompt as text, the completion, and the prompt as messages if it is a conversation."""
 
@@ -56,23 +53,10 @@ def describe_forms() -> str:
     return "; ".join(f"{' and '.join(form.columns)} ({form.title})" for form in FORMS)
 
 
-def parse_instructions(rows: Sequence[Row], form: Form) -> tuple[list[Row], list[Finding]]:
-    """Rows with prompt, completion and messages beside what they had, and what cannot be read."""
-    parsed, faults = [], []
-    for row in rows:
-        try:
-            values = dict(zip((PROMPT, COMPLETION, MESSAGES), form.read(row.values), strict=True))
-        except InvalidValueError as error:
-            faults.append(Finding("error", error.code, row.where, error.what, error.remedy))
-        else:
-            parsed.append(replace(row, values={**row.values, **values}))
-    return parsed, faults
-
-
 def _read_pair(prompt: object, completion: object) -> Instruction:
     if isinstance(prompt, list) and isinstance(completion, list):
         return _split_conversation([*_read_turns(prompt), *_read_turns(completion)])
-    return _require_text(prompt, PROMPT), _require_text(completion, COMPLETION), ()
+    return _require_text(prompt, "prompt"), _require_text(completion, "completion"), ()
 
 
 def _read_sharegpt(values: Values) -> Instruction:
@@ -154,8 +138,8 @@ def _fault(what: str, remedy: str) -> InvalidValueError:
 
 
 FORMS = (
-    Form("TRL", (PROMPT, COMPLETION), lambda v: _read_pair(v.get(PROMPT), v.get(COMPLETION))),
-    Form("TRL", (MESSAGES,), lambda v: _split_conversation(_read_turns(v.get(MESSAGES)))),
+    replace(named_form("prompt", "completion"), title="TRL"),
+    Form("TRL", ("messages",), lambda v: _split_conversation(_read_turns(v.get("messages")))),
     Form("ShareGPT", ("conversations",), _read_sharegpt),
     Form("Alpaca", ("instruction", "output"), _read_alpaca),
 )

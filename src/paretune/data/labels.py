@@ -6,19 +6,14 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from paretune.data.columns import cell_text, parse_number
+from paretune.data.columns import Values, cell_text, parse_number
 from paretune.data.finding import MAX_EXAMPLES, MAX_SHOWN, Finding, InvalidValueError
 from paretune.data.rows import Row
 from paretune.errors import DataError
-from paretune.study import Label
 
 Labels = tuple[str, ...]
-Texts = Mapping[str, str]
-LabelParser = Callable[[object, Texts], Label]
-"""From the label's value (and the row's texts) to its index or number; may raise
-:class:`InvalidValueError`."""
 _WHOLE_NUMBER = re.compile(r"([+-]?\d+)\.0+")
 
 
@@ -59,79 +54,73 @@ def match_label(
     return None
 
 
-def require_label(value: object) -> str:
-    """The text of a label.
+def read_label(values: Values, column: str) -> str:
+    """The text of a row's label.
 
     Raises:
-        InvalidValueError: it is empty.
+        InvalidValueError: it is empty, or there are several.
     """
+    value = values.get(column)
+    if isinstance(value, list | dict):
+        what = f'holds a {type(value).__name__} in "{column}"; it has one label.'
+        raise InvalidValueError("not-label", what, "Keep one label in each row.")
     text = cell_text(value)
     if text is None:
         raise InvalidValueError("missing-label", "has no label.", "Give it one, or remove the row.")
     return text
 
 
-def class_label_parser(
-    names: Sequence[str], aliases: Mapping[str, str] | None = None
-) -> LabelParser:
-    """Find a label among names (:func:`match_label`)."""
-
-    def parse(value: object, texts: Texts) -> int:
-        text = require_label(value)
-        index = match_label(value, names, aliases)
-        if index is None:
-            what = f'label "{text}" is not one of {", ".join(names)}.'
-            raise InvalidValueError("unknown-label", what, "Fix the row, or add it to labels.")
-        return index
-
-    return parse
-
-
-def choice_parser(columns: Sequence[str], names: Sequence[str] | None) -> LabelParser:
-    """Find the right choice by its index from 0, its column, its text, or one of ``names``.
+def read_class(
+    values: Values, column: str, labels: Sequence[str], aliases: Mapping[str, str] | None = None
+) -> int:
+    """The index of a row's label (:func:`match_label`).
 
     Raises:
-        DataError: ``names`` are given, but not one for each choice.
+        InvalidValueError: it is none of them.
     """
-    if names is not None and len(names) != len(columns):
-        raise DataError(
-            f"labels names {len(names)} choices, and there are {len(columns)}.",
-            remedy="List a label for each choice, in their order, or leave labels out.",
+    text = read_label(values, column)
+    index = match_label(text, labels, aliases)
+    if index is None:
+        what = f'label "{text}" is not one of {", ".join(labels)}.'
+        raise InvalidValueError("unknown-label", what, "Fix the row, or add it to labels.")
+    return index
+
+
+def read_choice(values: Values, column: str, choices: Mapping[str, str]) -> int:
+    """The right one of a row's choices, named by its index from 0, its column or its text.
+
+    Args:
+        choices: their texts by column.
+
+    Raises:
+        InvalidValueError: the label fits none of them, or several.
+    """
+    text = read_label(values, column)
+    number = fold_label(text)
+    named = [
+        i for i, (name, choice) in enumerate(choices.items()) if text in (name, choice.strip())
+    ]
+    places = {*named, *(i for i in range(len(choices)) if number == str(i))}
+    if len(places) != 1:
+        raise InvalidValueError(
+            "unknown-label",
+            f'label "{text}" fits more than one choice.'
+            if places
+            else f'label "{text}" is not an index from 0 to {len(choices) - 1}, '
+            f"not one of {', '.join(choices)}, and not the text of a choice.",
+            "Fix the row; labels that count from 1 are listed as labels: [1, 2, ...].",
         )
-
-    def parse(value: object, texts: Texts) -> int:
-        text = require_label(value)
-        choices = [texts[column].strip() for column in columns]
-        if names is not None:
-            index = match_label(value, names)
-            places = set() if index is None else {index}
-            what = f'label "{text}" is not one of {", ".join(names)}.'
-        else:
-            number = fold_label(text)
-            places = {i for i in range(len(columns)) if text in (columns[i], choices[i])}
-            if re.fullmatch(r"\d{1,6}", number) and int(number) < len(columns):
-                places.add(int(number))
-            what = (
-                f'label "{text}" fits more than one choice.'
-                if places
-                else f'label "{text}" is not an index from 0 to {len(columns) - 1}, '
-                f"not one of {', '.join(columns)}, and not the text of a choice."
-            )
-        if len(places) != 1:
-            remedy = "Fix the row; labels that count from 1 are listed as labels: [1, 2, ...]."
-            raise InvalidValueError("unknown-label", what, remedy)
-        return places.pop()
-
-    return parse
+    return places.pop()
 
 
-def parse_number_label(value: object, texts: Texts) -> float:
+def read_number(values: Values, column: str) -> float:
     """The label of a regression: a finite number, as a number or as text.
 
     Raises:
         InvalidValueError: it is something else.
     """
-    text, number = require_label(value), parse_number(value)
+    text = read_label(values, column)
+    number = parse_number(text)
     if number is None:
         raise InvalidValueError(
             "not-a-number",
@@ -162,7 +151,7 @@ def determine_labels(
     """
     values = [v for row in rows if not isinstance(v := row.values.get(column), list | dict)]
     distinct = {text for text in map(cell_text, values) if text is not None}
-    where = rows[0].where.rsplit(" ", 2)[0]
+    where = rows[0].file
     if listed is not None:
         if doubled := sorted(label for label, count in Counter(listed).items() if count > 1):
             raise DataError(
@@ -198,12 +187,13 @@ def determine_labels(
     return labels, [note, *find_similar_labels(values, labels, where)]
 
 
-def collapse_label_faults(faults: list[Finding], rows: Sequence[Row], column: str) -> list[Finding]:
+def collapse_label_faults(
+    findings: list[Finding], rows: Sequence[Row], column: str
+) -> list[Finding]:
     """One fault for all rows without a label, and one where no row has a label that is listed."""
-    unlabelled = tuple(fault.where for fault in faults if fault.code == "missing-label")
-    rest = [fault for fault in faults if fault.code != "missing-label"]
-    where = rows[0].where.rsplit(" ", 2)[0] if rows else ""
-    if 1 < len(rows) == len(faults) and all(fault.code == "unknown-label" for fault in rest):
+    unlabelled = [row for row in rows if cell_text(row.values.get(column)) is None]
+    rest = [finding for finding in findings if finding.code != "missing-label"]
+    if 1 < len(rows) == len(findings) and all(f.code == "unknown-label" for f in rest):
         what = f'no row of all {len(rows)} has a label in "{column}".'
         remedy = "Name a file or split that has labels."
         if rest:
@@ -211,23 +201,23 @@ def collapse_label_faults(faults: list[Finding], rows: Sequence[Row], column: st
             most_common = ", ".join(value for value, _ in values.most_common(5))
             what = f'no row has a label that is known; "{column}" holds {most_common}.'
             remedy = "List these in labels: [...], or name another column."
-        return [Finding("error", "no-label-known", where, what, remedy)]
-    if not unlabelled:
-        return faults
+        return [Finding("error", "no-label-known", rows[0].file, what, remedy)]
+    if len(rest) == len(findings):
+        return findings
     pronoun = "it" if len(unlabelled) == 1 else "them"
     remedy = f"Fill {pronoun} in, or drop {pronoun}: drop_unlabelled: true."
-    what = describe_unlabelled(unlabelled, len(rows))
-    return [Finding("error", "missing-label", where, what, remedy, unlabelled), *rest]
+    what, places = describe_unlabelled(unlabelled, len(rows)), tuple(r.where for r in unlabelled)
+    return [Finding("error", "missing-label", rows[0].file, what, remedy, places), *rest]
 
 
-def describe_unlabelled(places: Sequence[str], rows: int) -> str:
-    """``37 of 112 rows have no label (lines 2, 5, 6, ...).``, from the places of the rows."""
-    _, noun, _ = places[0].rsplit(" ", 2)
-    numbers = [place.rpartition(" ")[2] for place in places[:MAX_EXAMPLES]]
-    ellipsis = ", ..." if len(places) > MAX_EXAMPLES else ""
-    several = len(places) > 1
+def describe_unlabelled(unlabelled: Sequence[Row], rows: int) -> str:
+    """``37 of 112 rows have no label (lines 2, 5, 6, ...).``"""
+    _, noun, _ = unlabelled[0].where.rsplit(" ", 2)
+    numbers = [row.where.rpartition(" ")[2] for row in unlabelled[:MAX_EXAMPLES]]
+    ellipsis = ", ..." if len(unlabelled) > MAX_EXAMPLES else ""
+    several = len(unlabelled) > 1
     return (
-        f"{len(places)} of {rows} rows {'have' if several else 'has'} no label "
+        f"{len(unlabelled)} of {rows} rows {'have' if several else 'has'} no label "
         f"({noun}{'s' * several} {', '.join(numbers)}{ellipsis})."
     )
 

@@ -50,6 +50,11 @@ class Row:
     values: dict[str, object]
     where: str
 
+    @property
+    def file(self) -> str:
+        """The place without the line: ``train.csv``."""
+        return self.where.rsplit(" ", 2)[0]
+
 
 def read_rows(path: Path | str) -> list[Row]:
     """Read a whole data file, or a zip's member named ``folder/data.zip::train.csv``.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from paretune import metrics, objectives, plugins
@@ -21,8 +20,7 @@ from paretune.errors import StudyError
 from paretune.objectives import Objective
 from paretune.study import TaskSpec
 from paretune.tasks import samples
-from paretune.tasks.labelled import load_built_in, load_labelled
-from paretune.tasks.target_texts import load_instructions, load_pairs
+from paretune.tasks.readers import READERS, load_built_in, load_pairs
 
 __all__ = [
     "READERS",
@@ -39,14 +37,6 @@ __all__ = [
 _REGISTRY = plugins.Registry(plugins.TASKS, "task", Task, samples.TASKS)
 names = _REGISTRY.names
 get: Callable[[str], Task] = _REGISTRY.get
-READERS: dict[str, Callable[[TaskSpec], Dataset]] = {
-    "labels": partial(load_labelled, targets="labels"),
-    "choices": partial(load_labelled, targets="choices"),
-    "numbers": partial(load_labelled, targets="numbers"),
-    "parallel": load_pairs,
-    "instructions": load_instructions,
-}
-"""How the user's rows become examples, by :attr:`Objective.reader`."""
 
 
 def available() -> dict[str, Task]:
@@ -82,18 +72,17 @@ def load_dataset(spec: TaskSpec, data_home: Path | None = None) -> Dataset:
     """
     if spec.source is not None and spec.source.endswith(PACKED_ENDING):
         return read_packed_dataset(Path(spec.source))
+    task = None if spec.has_own_data else get(spec.name)
+    _check_spec(spec, task)
     prompt: Prompt | None = None
-    if spec.has_own_data:
+    if task is None:
         dataset = READERS[objectives.get(str(spec.kind)).reader](spec)
+    elif objectives.get(task.kind).between_languages:
+        dataset = load_pairs(spec, task, data_home)
+        prompt = task.prompts.get(dataset.languages[1])
     else:
-        task = get(spec.name)
-        _check_spec(spec, task)
-        if objectives.get(task.kind).between_languages:
-            dataset = load_pairs(spec, task, data_home)
-            prompt = task.prompts.get(dataset.languages[1])
-        else:
-            dataset = load_built_in(spec, task, data_home)
-            prompt = task.prompt(spec.template, dataset.language)
+        dataset = load_built_in(spec, task, data_home)
+        prompt = task.prompt(spec.template, dataset.language)
     if not dataset.objective.readouts:
         return dataset
     prompt = prompt or dataset.prompt
@@ -130,8 +119,24 @@ def hub_source(spec: TaskSpec) -> TaskSpec | None:
     return get(spec.name).hub_spec(spec)
 
 
-def _check_spec(spec: TaskSpec, task: Task) -> None:
-    """Check that metric, split and languages are such as the task has; StudyError otherwise."""
+def _check_spec(spec: TaskSpec, task: Task | None) -> None:
+    """Check that template, metric, split and languages are such as the task has.
+
+    Raises:
+        StudyError: one is not.
+    """
+    templates = tuple(task.templates) if task else ()
+    # The template of a table is a sentence of the user's own.
+    if not spec.features and spec.template not in (templates or ("pair",)):
+        remedy = f"It has {', '.join(templates)}."
+        if not templates:
+            remedy = (
+                "Its texts are taken as they are: remove template. What stands around them is "
+                "prompt: '... {text} ...'."
+            )
+        raise StudyError(f'task {spec.key} has no template "{spec.template}".', remedy=remedy)
+    if task is None:
+        return
     objective = objectives.get(task.kind)
     if spec.metric is not None and not objective.accepts(metrics.get(spec.metric)):
         raise StudyError(

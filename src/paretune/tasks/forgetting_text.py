@@ -16,8 +16,8 @@ from paretune.data.rows import EXTENSIONS, read_bytes, read_rows, read_text
 from paretune.errors import DataError, StudyError
 from paretune.study import TaskSpec
 from paretune.study.specs import SHIPPED_LANGUAGES
+from paretune.tasks.readers import load_pairs
 from paretune.tasks.samples import SAMPLES_FOLDER
-from paretune.tasks.target_texts import load_pairs
 
 SHIPPED_FILE = SAMPLES_FOLDER / "forgetting" / "pairs.tsv"
 MAX_BLOCKS = 500

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from paretune.data.example import Segments
 from paretune.data.prompt import Prompt
-from paretune.tasks.labelled import QUESTIONS
+from paretune.tasks.readers import QUESTIONS
 from paretune_slovene.superglue_release import superglue_task
 
 

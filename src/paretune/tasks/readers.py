@@ -1,0 +1,420 @@
+"""Readers: how the rows of a task become examples, one for each :attr:`Objective.reader`.
+
+**Labels, choices and numbers** stand in each row of texts or of a table. Labels are those that the
+study lists, or those that the file declares, or those that are found, sorted.
+
+**Translations** are tables, TMX, hub datasets or two files of plain text. Columns are called as the
+languages are, unless the study names others.
+
+**Instructions** are prompts or conversations with their completion. The form of the rows is told by
+their columns (:mod:`paretune.data.instructions`), unless ``text`` and ``label`` name the columns of
+prompt and completion.
+
+Without a test file some rows of train, groups and equal texts together, become the test part: a
+stratified fifth, and of rows with a text to write at most so many as are soon written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from paretune.data import hub
+from paretune.data.build import Built, Schema, build_dataset, build_examples
+from paretune.data.columns import (
+    Values,
+    cell_text,
+    convert_decimal_commas,
+    gather_columns,
+    make_table_reader,
+    read_text,
+)
+from paretune.data.example import Dataset, normalise_text
+from paretune.data.finding import Finding, InvalidValueError
+from paretune.data.instructions import describe_forms, find_form, named_form
+from paretune.data.labels import (
+    collapse_label_faults,
+    describe_unlabelled,
+    determine_labels,
+    read_choice,
+    read_class,
+    read_number,
+)
+from paretune.data.parallel import read_pairs
+from paretune.data.prompt import Prompt
+from paretune.data.rows import Row, read_declared_labels
+from paretune.data.shapes import find_verdict, holds_label_sets, refuse_unsupported_shape
+from paretune.data.task import Task, TaskRows, read_parts, read_table
+from paretune.errors import DataError, StudyError
+from paretune.study import TaskSpec
+
+QUESTIONS = {
+    "en": {"cause": "What was the cause of this?", "effect": "What happened as a result?"},
+    "sl": {"cause": "Kaj je bil vzrok za to?", "effect": "Kaj se je zato zgodilo?"},
+}
+"""By language: how COPA's two words are phrases."""
+MAX_HELD_OUT_PAIRS = 2000
+"""Enough for an interval of one BLEU point, and soon translated."""
+MAX_HELD_OUT_PROMPTS = 500
+"""A model answers each of them, word by word."""
+NESTED_COLUMN = "translation"
+"""The column in which Hugging Face datasets keep a pair: ``{"sl": ..., "en": ...}``."""
+_STRATIFIED = "rows of train, stratified, groups"
+
+
+def load_built_in(spec: TaskSpec, task: Task, data_home: Path | None) -> Dataset:
+    """The dataset of a built-in task with labels, in the language that the study names.
+
+    Raises:
+        StudyError: no such language.
+        DataError: the data is missing or cannot be read.
+    """
+    language = spec.language or task.languages[0]
+    if language not in task.languages:
+        raise StudyError(
+            f'task {task.name} does not exist in the language "{language}".',
+            remedy=f"It exists in {', '.join(task.languages)}.",
+        )
+    template = task.templates[spec.template]
+
+    def read(values: Values, *, labelled: bool) -> dict[str, Any]:
+        texts = {column: read_text(values, column) for column in task.columns}
+        return {
+            "segments": template(texts, language),
+            "label": read_class(values, task.label, task.labels, task.aliases)
+            if labelled
+            else None,
+            "question": str(values.get(task.question)) if task.question else None,
+        }
+
+    def build(rows: Sequence[Row], part: str) -> Built:
+        labelled = part != "unlabelled"
+        columns = (*task.columns, task.label if labelled else None, task.question)
+        schema = Schema(
+            columns=[*filter(None, columns)],
+            read=partial(read, labelled=labelled),
+            id=task.id,
+            group=task.group,
+            read_group=lambda value: normalise_text(str(value)),
+        )
+        return build_examples(rows, schema, part)
+
+    return build_dataset(
+        spec,
+        task.kind,
+        _read_task(task, spec, language, data_home),
+        build,
+        together=_STRATIFIED,
+        labels=task.labels,
+        metric=spec.metric or task.metric,
+        language=language,
+        clustered=task.clustered,
+    )
+
+
+def load_labels(spec: TaskSpec) -> Dataset:
+    """Read the user's texts or tables with one of several labels in each row.
+
+    Raises:
+        StudyError: the template of a table does not name its features.
+        DataError: unreadable files, a hub dataset that was never fetched, missing columns, rows
+            that cannot become examples; all such rows are named at once.
+    """
+    label = str(spec.label)
+    rows = convert_decimal_commas(_read_labelled_rows(spec), spec.features or ())
+    labels, findings = determine_labels(
+        [*rows.train, *rows.test], label, spec.labels, rows.declared
+    )
+    columns = gather_columns(rows.train)
+    if label in columns and holds_label_sets(columns[label]):
+        what = f'"{label}" holds several labels in a row; each combination is a class.'
+        remedy = "paretune gives each row one label: keep one, or write a column for each."
+        findings.append(Finding("warning", "label-sets", rows.train[0].where, what, remedy))
+    rows = replace(rows, findings=[*rows.findings, *findings])
+    read_target = partial(read_class, column=label, labels=labels)
+    return _build_labelled(spec, rows, _make_text_reader(spec), read_target, labels)
+
+
+def load_numbers(spec: TaskSpec) -> Dataset:
+    """Read the user's texts or tables with a number in each row; see :func:`load_labels`."""
+    label = str(spec.label)
+    rows = convert_decimal_commas(_read_labelled_rows(spec), [label, *(spec.features or ())])
+    read_target = partial(read_number, column=label)
+    return _build_labelled(spec, rows, _make_text_reader(spec), read_target, (label,))
+
+
+def load_choices(spec: TaskSpec) -> Dataset:
+    """Read the user's texts with choices, one of which is right; see :func:`load_labels`."""
+    text, label, question = str(spec.text), str(spec.label), spec.question
+    rows = _read_labelled_rows(spec)
+    names, read_choices = _make_choices_reader(rows, spec.choices or ())
+    listed = spec.labels or rows.declared
+    if listed is not None and len(listed) != len(names):
+        raise DataError(
+            f"labels names {len(listed)} choices, and there are {len(names)}.",
+            remedy="List a label for each choice, in their order, or leave labels out.",
+        )
+    phrases = QUESTIONS.get(spec.language or "", {})
+
+    def read_inputs(values: Values) -> dict[str, Any]:
+        first = read_text(values, text)
+        if question is not None:
+            phrase = read_text(values, question)
+            first = f"{first} {phrases.get(phrase, phrase)}"
+        return {"segments": tuple((first, choice) for choice in read_choices(values).values())}
+
+    def read_target(values: Values) -> int:
+        if listed is not None:
+            return read_class(values, label, listed)
+        return read_choice(values, label, read_choices(values))
+
+    return _build_labelled(spec, rows, read_inputs, read_target, tuple(map(str, range(len(names)))))
+
+
+def _read_labelled_rows(spec: TaskSpec) -> TaskRows:
+    """The rows with the labels that the files declare; those without a label dropped if asked."""
+    column, rows = str(spec.label), _read_rows(spec)
+    if spec.train is not None:
+        rows = replace(rows, declared=read_declared_labels(spec.train, column))
+    if not spec.drop_unlabelled:
+        return rows
+    notes = []
+
+    def drop(part: Sequence[Row]) -> list[Row]:
+        unlabelled = [row for row in part if cell_text(row.values.get(column)) is None]
+        if not unlabelled or len(unlabelled) == len(part):  # of all, the column's name is wrong
+            return list(part)
+        what = f"{describe_unlabelled(unlabelled, len(part))} They are left out."
+        remedy = "Nothing to do: the task says drop_unlabelled: true."
+        notes.append(Finding("note", "unlabelled-dropped", unlabelled[0].file, what, remedy))
+        return [row for row in part if cell_text(row.values.get(column)) is not None]
+
+    return replace(rows.map(drop), findings=[*rows.findings, *notes])
+
+
+def _make_text_reader(spec: TaskSpec) -> Callable[[Values], dict[str, Any]]:
+    """From a row's values to its text, its two texts, or the sentence of a row of a table."""
+    if spec.features:
+        template = None if spec.template == "pair" else spec.template
+        return make_table_reader(spec.features, template)
+    text, pair = str(spec.text), spec.text_pair
+    return lambda values: {
+        "segments": ((read_text(values, text), read_text(values, pair) if pair else None),)
+    }
+
+
+def _make_choices_reader(
+    rows: TaskRows, choices: Sequence[str]
+) -> tuple[Sequence[str], Callable[[Values], dict[str, str]]]:
+    """The names of the choices, and a function from a row's values to their texts by name.
+
+    A single column of lists, ``choices: [options]``, has ``options[0]``, ``options[1]``, ...
+
+    Raises:
+        DataError: fewer than two choices.
+    """
+    if len(choices) > 1:
+        return choices, lambda values: {name: read_text(values, name) for name in choices}
+    (column,) = choices
+    every = [row for part in rows.parts().values() for row in part]
+    first = next((v for row in every if isinstance(v := row.values.get(column), list)), [])
+    if len(first) < 2:
+        raise DataError(
+            f'"{column}" is one column and holds no lists; there must be two choices at least.',
+            where=every[0].where,
+            remedy="Name a column for each choice, or one that holds lists.",
+        )
+    names = [f"{column}[{i}]" for i in range(len(first))]
+
+    def read(values: Values) -> dict[str, str]:
+        cell = values.get(column)
+        options = cell if isinstance(cell, list) else []
+        if len(options) != len(names):
+            what = (
+                f'"{column}" holds {len(options) or "no"} choices, the first row holds '
+                f"{len(names)}."
+            )
+            remedy = "Every row must have as many choices; leave out the others."
+            raise InvalidValueError("ragged-choices", what, remedy)
+        texts = dict(zip(names, options, strict=True))
+        return {name: read_text(texts, name) for name in names}
+
+    return names, read
+
+
+def _build_labelled(
+    spec: TaskSpec,
+    rows: TaskRows,
+    read_inputs: Callable[[Values], dict[str, Any]],
+    read_target: Callable[[Values], int | float],
+    labels: tuple[str, ...],
+) -> Dataset:
+    """The dataset of rows with a label each; where many faults have one cause, it is named."""
+    label, features = str(spec.label), spec.features or ()
+    columns = (*features, *(spec.choices or ()), spec.text_pair, spec.question, label)
+    schema = Schema(
+        columns=[*filter(None, (None if features else spec.text, *columns))],
+        read=lambda values: {**read_inputs(values), "label": read_target(values)},
+        id=spec.id,
+        group=spec.group,
+    )
+
+    def build(part_rows: Sequence[Row], part: str) -> Built:
+        examples, findings = build_examples(part_rows, schema, part)
+        if any(finding.code in ("not-text", "not-label") for finding in findings):
+            refuse_unsupported_shape(gather_columns(rows.train), rows.source)
+        return examples, collapse_label_faults(findings, part_rows, label)
+
+    return build_dataset(
+        spec,
+        str(spec.kind),
+        rows,
+        build,
+        together=_STRATIFIED,
+        labels=labels,
+        features=features,
+    )
+
+
+def load_pairs(spec: TaskSpec, task: Task | None = None, data_home: Path | None = None) -> Dataset:
+    """Read pairs of texts, of a built-in translation or the user's, and build their examples.
+
+    Raises:
+        StudyError: languages that the task does not have.
+        DataError: unreadable files, a hub dataset that was never fetched, files that do not belong
+            together, missing columns, rows without a text; all such rows are named at once.
+    """
+    languages = (str(spec.source_lang), str(spec.target_lang))
+    if task is None:
+        source, target = spec.text or languages[0], spec.label or languages[1]
+        rows = _read_rows(spec, partial(read_pairs, languages=languages, columns=(source, target)))
+    elif set(languages) != set(task.languages):
+        raise StudyError(
+            f"task {task.name} does not translate from {languages[0]} to {languages[1]}.",
+            remedy=f"Its languages are {' and '.join(task.languages)}, in either direction.",
+        )
+    else:
+        rows = _read_task(task, spec, languages[1], data_home)
+        by_language = dict(zip(task.languages, task.columns, strict=True))
+        source, target = (by_language[language] for language in languages)
+
+    def flatten(part: Sequence[Row]) -> list[Row]:
+        nested = ((row, row.values.get(NESTED_COLUMN)) for row in part)
+        return [
+            replace(row, values={**row.values, **pair}) if isinstance(pair, dict) else row
+            for row, pair in nested
+        ]
+
+    def read(values: Values) -> dict[str, Any]:
+        texts = [read_text(values, column, allow_empty=False) for column in (source, target)]
+        return {"segments": ((texts[0], None),), "target": texts[1]}
+
+    schema = Schema(columns=(source, target), read=read, id=spec.id, group=spec.group)
+    return build_dataset(
+        spec,
+        task.kind if task else str(spec.kind),
+        rows.map(flatten),
+        lambda part_rows, part: build_examples(part_rows, schema, part),
+        together="pairs of train, equal sources",
+        max_held_out=MAX_HELD_OUT_PAIRS,
+        language=spec.target_lang,
+        languages=languages,
+    )
+
+
+def load_instructions(spec: TaskSpec) -> Dataset:
+    """Read the user's instructions and build their examples.
+
+    Raises:
+        StudyError: the study names one of text and label without the other.
+        DataError: unreadable files, a hub dataset that was never fetched, columns of no known form,
+            rows without a completion; all such rows are named at once.
+    """
+    if (spec.text is None) != (spec.label is None):
+        raise StudyError(
+            f"task {spec.key} names one of text and label.",
+            remedy="Name both: text is the column of the prompt, label that of the completion.",
+        )
+    return build_dataset(
+        spec,
+        str(spec.kind),
+        _read_rows(spec),
+        partial(_build_instructions, spec),
+        together="rows of train, equal prompts",
+        max_held_out=MAX_HELD_OUT_PROMPTS,
+        # As both are written, unless the study writes what stands around the prompt.
+        prompt=Prompt(
+            delimiter="" if spec.prompt is None else Prompt.delimiter,
+            learns_every_answer=spec.loss_on == "all_answers",
+        ),
+    )
+
+
+def _build_instructions(spec: TaskSpec, rows: Sequence[Row], part: str) -> Built:
+    columns = gather_columns(rows)
+    form = named_form(spec.text, spec.label) if spec.text and spec.label else find_form(columns)
+    if form is None:
+        refuse_unsupported_shape(columns, rows[0].file)
+        raise DataError(
+            "has no columns of a known form of instructions.",
+            where=rows[0].file,
+            remedy=f"Known are {describe_forms()}. Its own are {', '.join(sorted(columns))}; name "
+            "two of them as text (the prompt) and label (the completion).",
+        )
+
+    def read(values: Values) -> dict[str, Any]:
+        prompt, completion, messages = form.read(values)
+        if spec.prompt is not None and len(messages) > 1:
+            raise InvalidValueError(
+                "long-conversation",
+                "is a conversation of several messages, which the task's prompt cannot be written "
+                "around.",
+                "Remove prompt, so that the model's chat template writes it, or remove the row.",
+            )
+        messages = messages if spec.prompt is None else ()
+        return {"segments": ((prompt, None),), "target": completion, "messages": messages}
+
+    schema = Schema(columns=form.columns, read=read, id=spec.id, group=spec.group)
+    examples, findings = build_examples(rows, schema, part)
+    if rating := find_verdict(columns):
+        what = f'"{rating}" rates each completion, and the rejected are learnt like the others.'
+        remedy = (
+            "paretune does not train on rated completions (KTO): keep the rows that are good, "
+            "without the rating."
+        )
+        findings.append(Finding("warning", "rated-completions", rows[0].where, what, remedy))
+    several = [e for e in examples if any(role == "assistant" for role, _ in e.messages)]
+    if several and spec.loss_on != "all_answers":
+        what = (
+            f"{len(several)} of {len(examples)} {part} rows are conversations with earlier "
+            "answers: the last one is the completion, those before it are read and not learnt."
+        )
+        remedy = "loss_on: all_answers learns all of them."
+        findings.append(Finding("note", "last-answer", several[0].where, what, remedy))
+    return examples, findings
+
+
+def _read_rows(
+    spec: TaskSpec, read: Callable[[str, str | None], tuple[list[Row], str]] = read_table
+) -> TaskRows:
+    """The rows of the user's data, from the hub or from files."""
+    return hub.load_splits(spec) if spec.dataset is not None else read_parts(spec, read)
+
+
+def _read_task(task: Task, spec: TaskSpec, language: str, data_home: Path | None) -> TaskRows:
+    """The rows of a built-in task, with their source and licence."""
+    rows = task.read_rows(spec, language, data_home)
+    return replace(rows, source=task.source[language], licence=task.licence[language])
+
+
+READERS: dict[str, Callable[[TaskSpec], Dataset]] = {
+    "labels": load_labels,
+    "choices": load_choices,
+    "numbers": load_numbers,
+    "parallel": load_pairs,
+    "instructions": load_instructions,
+}
+"""By :attr:`Objective.reader`, for the user's data."""
