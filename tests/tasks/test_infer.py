@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from paretune.data.columns import uses_decimal_comma
-from paretune.data.infer import NamedColumns, infer_task, set_source_language
 from paretune.errors import DataError
 from paretune.study import TaskSpec
 from paretune.tasks import load_dataset
+from paretune.tasks.infer import NamedColumns, infer_task, set_source_language
 
 
 def table(path: Path, header: str, rows: list[str]) -> Path:
@@ -88,16 +88,18 @@ def test_a_sibling_without_labels_is_passed_over(tmp_path: Path) -> None:
     table(tmp_path / "dev.csv", "text,label", ["Yet another text,a"])
     inferred = infer_task(path)
     assert inferred.task["test"] == str(tmp_path / "dev.csv")
-    assert inferred.remarks[0] == "test.csv is not used: it has no labels."
+    assert inferred.remarks[0] == (
+        "test.csv is not used: test.csv: 1 of 1 rows has no label (line 2)."
+    )
     assert inferred.remarks[1].startswith("dev.csv in the same folder is taken as the test (and")
 
 
 @pytest.mark.parametrize(
     ("content", "misfit"),
     [
-        ("id,question\n1,What is that?\n", 'it has no column "text"'),
-        ("text,label\nx,a\ny,c\nz,c\n", 'train has no label "c" (2 of its 3 rows)'),
-        ("text,label\nx,a,b\n", "test.csv line 2: has 3 fields, the header has 2"),
+        ("id,question\n1,What is that?\n", ': has no column "text", and 1 more fault'),
+        ("text,label\nx,a\ny,c\nz,c\n", ' line 3: label "c" is not one of a, b, and 1 more fault'),
+        ("text,label\nx,a,b\n", " line 2: has 3 fields, the header has 2"),
     ],
 )
 def test_a_test_file_that_does_not_fit_is_named_and_not_used(
@@ -108,7 +110,7 @@ def test_a_test_file_that_does_not_fit_is_named_and_not_used(
     (tmp_path / "test.csv").write_text(content, encoding="utf-8")
     inferred = infer_task(path)
     assert "test" not in inferred.task
-    assert inferred.remarks[0].startswith(f"test.csv is not used: {misfit}")
+    assert inferred.remarks[0].startswith(f"test.csv is not used: test.csv{misfit}")
     with pytest.raises(DataError, match="cannot be the test file"):
         infer_task(path, test=str(tmp_path / "test.csv"))
 

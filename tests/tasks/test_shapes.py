@@ -11,10 +11,10 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from paretune.data.infer import NamedColumns, infer_task
 from paretune.errors import DataError
 from paretune.study import Study, TaskSpec
 from paretune.tasks import load_dataset
+from paretune.tasks.infer import NamedColumns, infer_task
 from paretune.verbs.new import draft_study
 
 Rows = list[dict[str, Any]]

@@ -1,7 +1,7 @@
 """Guess a task from a data file, with a reason for each guess: material for `paretune new`.
 
 The columns are looked at once (:class:`paretune.data.columns.DataColumn`). The first schema that
-fits them is taken: two languages, a kind that is refused (:mod:`paretune.data.shapes`), a text for
+fits them is taken: two languages, a kind that is refused (:mod:`paretune.tasks.shapes`), a text for
 each text, instructions, and at last a label in each row. Of the columns that may be the label, the
 likeliest is taken with its reason; a guess without a name to go by is to be checked.
 """
@@ -9,23 +9,22 @@ likeliest is taken with its reason; a guess without a name to go by is to be che
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
+from typing import Any
 
+from paretune import objectives
 from paretune.data.columns import cell_text, gather_columns
+from paretune.data.finding import InvalidRowsError
 from paretune.data.instructions import find_form
-from paretune.data.labels import (
-    describe_unlabelled,
-    find_similar_labels,
-    match_label,
-    sort_labels,
-)
+from paretune.data.labels import describe_unlabelled, find_similar_labels, sort_labels
 from paretune.data.language import CODES, language_code
 from paretune.data.rows import Row, read_declared_labels, read_rows
-from paretune.data.shapes import (
+from paretune.errors import DataError, StudyError
+from paretune.study import TaskSpec
+from paretune.tasks import load_dataset
+from paretune.tasks.shapes import (
     ID,
     LABEL,
     MAX_LABEL_LENGTH,
@@ -36,7 +35,6 @@ from paretune.data.shapes import (
     refuse_conll,
     refuse_unsupported_shape,
 )
-from paretune.errors import DataError, StudyError
 from paretune.terminal.plural import pluralise
 
 _CHOICE = re.compile(
@@ -64,10 +62,6 @@ NO_TEST = "none"
 """In the place of a test file: some of train is held out, whatever lies in the folder."""
 HELD_OUT = "a fifth of train is held out for the test"
 _SELECTION = "a fifth of train chooses learning rates and checkpoints"
-
-Misfit = Callable[[Path], str | None]
-"""Why a file is no test file of the task, as the end of a sentence; empty if it is one, None if
-there is no such file."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +105,7 @@ class InferredTask:
         remarks: sentences on what the user may not expect: of labels, and of files beside this one.
     """
 
-    task: dict[str, object] = field(default_factory=dict)
+    task: dict[str, Any] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     uncertain: list[str] = field(default_factory=list)
     remarks: tuple[str, ...] = ()
@@ -143,31 +137,31 @@ def infer_task(
             the columns are named.
     """
     file = Path(str(path))
-    free = named == NamedColumns()
-    if free and (languages := _languages_of_files(file)):
-        reason, stem = "called by its language", file.with_suffix("")
-        misfit = partial(_sides_misfit, languages=languages)
-        return _draft_translation(stem, languages, reason, misfit, test)
-    refuse_conll(file)
-    rows = read_rows(path)
-    columns = gather_columns(rows)
-    for name in named.columns:
-        if name not in columns:
-            remedy = f"Its columns are {', '.join(columns)}."
-            raise DataError(f'has no column "{name}".', where=str(path), remedy=remedy)
-    if named.source and named.target:
-        misfit = partial(_table_misfit, columns=named.columns, label=named.target)
-        return _draft_translation(file, named.columns, "as you said", misfit, test)
-    if free and (sides := _language_columns(columns)):
-        languages, names = sides
-        misfit = partial(_table_misfit, columns=names, label=names[-1])
-        draft = _draft_translation(file, languages, "named by its column", misfit, test)
-        if len(names) == 2 and names != languages:
-            draft.task |= {"text": names[0], "label": names[1]}
-        return draft
-    refuse_unsupported_shape(columns, str(path), named.label)
-    instructions = _draft_instructions(file, columns, test) if free else None
-    return instructions or _draft_labelled(file, rows, named, test, drop_unlabelled)
+    is_free = named == NamedColumns()
+    if is_free and (languages := _languages_of_files(file)):
+        draft = _draft_translation(file.with_suffix(""), languages, "called by its language")
+    else:
+        refuse_conll(file)
+        rows = read_rows(path)
+        columns = gather_columns(rows)
+        for name in named.columns:
+            if name not in columns:
+                remedy = f"Its columns are {', '.join(columns)}."
+                raise DataError(f'has no column "{name}".', where=str(path), remedy=remedy)
+        sides = _language_columns(columns) if is_free else None
+        if named.source and named.target:
+            draft = _draft_translation(file, named.columns, "as you said")
+        elif sides:
+            languages, names = sides
+            draft = _draft_translation(file, languages, "named by its column")
+            if len(names) == 2 and names != languages:
+                draft.task |= {"text": names[0], "label": names[1]}
+        else:
+            refuse_unsupported_shape(columns, str(path), named.label)
+            instructions = _draft_instructions(file, columns) if is_free else None
+            draft = instructions or _draft_labelled(file, rows, named, drop_unlabelled)
+    _add_test_file(draft, test)
+    return draft
 
 
 def set_source_language(task: Mapping[str, object], source_lang: str) -> dict[str, object]:
@@ -191,10 +185,8 @@ def set_source_language(task: Mapping[str, object], source_lang: str) -> dict[st
     return {key: task[exchanged.get(key, key)] for key in task}
 
 
-def _start_draft(
-    file: Path, kind: str, reason: str, rows: str, misfit: Misfit, test: str | None
-) -> InferredTask:
-    """Name, kind, train and test."""
+def _start_draft(file: Path, kind: str, reason: str, rows: str) -> InferredTask:
+    """Name, kind and train, and the place of test."""
     draft = InferredTask()
     # The folder's name where the file is just called train.
     words = [w for w in re.split(r"[^A-Za-z0-9]+", file.stem) if w and w.lower() != "train"]
@@ -202,60 +194,53 @@ def _start_draft(
     draft.add("name", "-".join(words).lower() or "my-task", "from the file's name")
     draft.add("kind", kind, reason)
     draft.add("train", str(file), rows)
-    test_file, reason, draft.remarks = _find_test_file(file, misfit, test)
-    draft.add("test", test_file and str(test_file), reason)
+    draft.add("test", str(file), "")
     return draft
 
 
-def _draft_translation(
-    file: Path, languages: Sequence[str], reason: str, misfit: Misfit, test: str | None
-) -> InferredTask:
+def _draft_translation(file: Path, languages: Sequence[str], reason: str) -> InferredTask:
     """A translation, from a table or from the stem of two files."""
     rows = "both languages" if file.suffix else "without the ending: one file a language"
-    kind_reason = "two texts, called by their languages"
-    draft = _start_draft(file, "translation", kind_reason, rows, misfit, test)
+    draft = _start_draft(file, "translation", "two texts, called by their languages", rows)
     exchange = f"{reason}; exchange the two for the other direction, or say --from"
     draft.add("source_lang", languages[0], exchange)
     draft.add("target_lang", languages[1], reason)
     return draft
 
 
-def _draft_instructions(file: Path, columns: Columns, test: str | None) -> InferredTask | None:
+def _draft_instructions(file: Path, columns: Columns) -> InferredTask | None:
     """A text for each text (summaries, open questions), or a form whose columns need no names."""
     rows = pluralise(len(next(iter(columns.values())).values), "row")
     pair = match_unlabelled_texts(
         columns, "document|article|dialogue|text|body|besedilo", "summary|highlights|povzetek"
     )
-    summary = bool(pair)
-    if not summary:
+    prompt = _SUMMARY_PROMPT if pair else ""
+    if not pair:
         pair = match_texts(columns, "question|query|vprašanje|vprasanje", "answer|response|odgovor")
         if any(name not in pair and not ID.fullmatch(name) for name in columns):
             pair = ()
     if pair:
-        misfit = partial(_table_misfit, columns=pair[:1], label=pair[1])
         reason = "a text is written for each text: check this guess"
-        draft = _start_draft(file, "instruction", reason, rows, misfit, test)
+        draft = _start_draft(file, "instruction", reason, rows)
         draft.uncertain.append("kind")
         draft.add("text", pair[0], "what the model reads")
         draft.add("label", pair[1], "what it shall write")
-        if summary:
-            draft.add("prompt", _SUMMARY_PROMPT, "what stands around the text")
+        if prompt:
+            draft.add("prompt", prompt, "what stands around the text")
         return draft
     form = find_form(columns)
     if form is None:
         return None
     answers = columns[form.columns[-1]]
-    if answers.is_plain and not (
-        len(set(answers.texts)) > len(answers.values) / 2 or answers.words > 3
-    ):
-        return None  # they are labels
-    misfit = partial(_table_misfit, columns=form.columns, label=form.columns[-1])
+    are_labels = len(set(answers.texts)) <= len(answers.values) / 2 and answers.words <= 3
+    if answers.is_plain and are_labels:
+        return None
     reason = f"columns {' and '.join(form.columns)}, as {form.title} has them"
-    return _start_draft(file, "instruction", reason, rows, misfit, test)
+    return _start_draft(file, "instruction", reason, rows)
 
 
 def _draft_labelled(
-    file: Path, rows: Sequence[Row], named: NamedColumns, test: str | None, drop_unlabelled: bool
+    file: Path, rows: Sequence[Row], named: NamedColumns, drop_unlabelled: bool
 ) -> InferredTask:
     """A text, two texts, a text with choices or a table, with a label in each row.
 
@@ -263,7 +248,7 @@ def _draft_labelled(
         DataError: nothing looks like a label, or like a text; says how to name one.
     """
     columns = gather_columns(rows)
-    label, reason, doubtful = named.label or "", "as you said", False
+    label, label_reason, is_vague_label = named.label or "", "as you said", False
     if not label:
         candidate = next(_label_candidates(columns, named), None)
         if candidate is None:
@@ -272,63 +257,54 @@ def _draft_labelled(
                 where=str(file),
                 remedy=f"Its columns are {', '.join(columns)}; say which one: --label COLUMN.",
             )
-        label, reason, doubtful = candidate
+        label, label_reason, is_vague_label = candidate
     answers = columns[label]
     inputs = {name: column for name, column in columns.items() if name != label}
     free = [name for name in inputs if name not in named.columns]
     identifier = next((n for n in free if ID.fullmatch(n) and inputs[n].is_unique), None)
-    if identifier:
-        inputs.pop(identifier)
-    unnamed = {name: column for name, column in inputs.items() if name not in named.columns}
-    choices, choices_reason = _find_choices(unnamed)
+    inputs = {name: column for name, column in inputs.items() if name != identifier}
+    choices, choices_reason = _find_choices({n: c for n, c in inputs.items() if n in free})
     inputs = {name: column for name, column in inputs.items() if name not in choices}
-    features = [] if choices or named.text else _table_columns(inputs)
     question = next((n for n in inputs if choices and _QUESTION.fullmatch(n)), None)
     if question and sum(column.is_text for column in inputs.values()) > 1:
         inputs.pop(question)
     else:
         question = None
-    text, pair, text_reason, vague = named.text or "", named.pair, "as you said", False
+    features = [] if choices or named.text else _table_columns(inputs)
+    text, pair, text_reason, is_vague_text = named.text, named.pair, "as you said", False
     if not features and not text:
         single = bool(choices or pair)
-        text, second, text_reason, vague = _find_texts(inputs, str(file), single=single)
+        text, second, text_reason, is_vague_text = _find_texts(inputs, str(file), single=single)
         pair = pair or second
 
-    measured = not choices and answers.is_measured
-    if measured:
+    if choices:
+        kind, kind_reason = "multiple_choice", choices_reason
+    elif answers.is_measured:
         kind = "regression"
         kind_reason = f"{label} holds numbers; classification, if they are names of classes"
-    elif choices:
-        kind, kind_reason = "multiple_choice", choices_reason
     elif pair:
         kind, kind_reason = "pair", "two texts in a row"
     else:
         kind = "classification"
         kind_reason = "columns of short values: a table" if features else "one text in a row"
-    labels: tuple[str, ...] = ()
-    labels_reason = "declared in the file"
-    if kind in ("classification", "pair"):
-        labels = read_declared_labels(file, label) or ()
-        if not labels:
-            labels = sort_labels({t for v in answers.values if (t := cell_text(v)) is not None})
-            labels_reason = f"{pluralise(len(labels), 'value')} of {label}, in order"
-
-    read = [*features, *filter(None, (text, pair, question)), *choices, label]
-    misfit = partial(_table_misfit, columns=read, label=label, labels=labels, numbers=measured)
-    draft = _start_draft(file, kind, kind_reason, pluralise(len(rows), "row"), misfit, test)
+    draft = _start_draft(file, kind, kind_reason, pluralise(len(rows), "row"))
     if features:
         draft.add("features", features, "each becomes a part of a sentence")
     else:
-        draft.add("text", text, text_reason, uncertain=vague)
+        draft.add("text", text, text_reason, uncertain=is_vague_text)
     if pair:
         draft.add("text_pair", pair, "the second text")
     if choices:
         draft.add("choices", list(choices), choices_reason)
     if question:
         draft.add("question", question, "asked after the text of each choice")
-    draft.add("label", label, reason, uncertain=doubtful)
-    if labels:
-        draft.add("labels", list(labels), labels_reason)
+    draft.add("label", label, label_reason, uncertain=is_vague_label)
+    if kind in ("classification", "pair"):
+        labels, reason = read_declared_labels(file, label), "declared in the file"
+        if not labels:
+            labels = sort_labels({t for v in answers.values if (t := cell_text(v)) is not None})
+            reason = f"{pluralise(len(labels), 'value')} of {label}, in order"
+        draft.add("labels", list(labels), reason)
         alike = find_similar_labels(answers.values, labels, file.name)
         draft.remarks += tuple(f"{finding.what} {finding.remedy}" for finding in alike)
     unlabelled = [row for row in rows if cell_text(row.values.get(label)) is None]
@@ -485,94 +461,61 @@ def _languages_of_files(file: Path) -> tuple[str, str] | None:
     return language, rest[0]
 
 
-def _find_test_file(
-    train: Path, misfit: Misfit, test: str | None
-) -> tuple[Path | None, str, tuple[str, ...]]:
-    """The test file in the folder of train, named as train with test, validation or dev.
+def _add_test_file(draft: InferredTask, test: str | None) -> None:
+    """Name the test file: the user's, or one in the folder of train that is called like it.
 
     Args:
-        train: a file, or the stem of two.
         test: what the user says: a file, or :data:`NO_TEST`; None: what is there.
-
-    Returns:
-        The file, or None; why; and a sentence on each file that the user should know of.
 
     Raises:
         DataError: the file that the user names does not fit.
     """
+    train, remarks = Path(draft.task["train"]), []
+    chosen, reason = test, "as you said"
     if test == NO_TEST:
-        return None, f"--test {NO_TEST}: {HELD_OUT}", ()
-    if test is not None:
-        fault = misfit(Path(test))
-        if fault != "":
-            raise DataError(
-                f"cannot be the test file: {fault or 'there is no such file'}.",
-                where=test,
-                remedy=f"Name another file, or --test {NO_TEST}: {HELD_OUT}.",
-            )
-        return Path(test), "as you said", ()
-    chosen: Path | None = None
-    remarks = []
-    for word in ("test", "validation", "valid", "val", "dev"):
+        chosen, reason = None, f"--test {NO_TEST}: {HELD_OUT}"
+    elif test is not None and (misfit := _find_misfit(draft.task, test)):
+        raise DataError(
+            f"cannot be the test file: {misfit}.",
+            where=test,
+            remedy=f"Name another file, or --test {NO_TEST}: {HELD_OUT}.",
+        )
+    for word in ("test", "validation", "valid", "val", "dev") if test is None else ():
         name = train.name.replace("train", word) if "train" in train.name else word + train.suffix
-        fault = None if name == train.name else misfit(train.with_name(name))
-        if fault is None:
+        file = train.with_name(name)
+        languages = (f".{draft.task[key]}" for key in ("source_lang", "target_lang"))
+        endings = [""] if train.suffix else languages
+        if file == train or not any(Path(f"{file}{ending}").is_file() for ending in endings):
             continue
         if chosen is not None:
-            remarks.append(f"{name} is not used: {chosen.name} is the test, and {_SELECTION}.")
-        elif fault:
-            remarks.append(f"{name} is not used: {fault}.")
+            used = f"{Path(chosen).name} is the test, and {_SELECTION}"
+            remarks.append(f"{name} is not used: {used}.")
+        elif misfit := _find_misfit(draft.task, str(file)):
+            remarks.append(f"{name} is not used: {misfit}.")
         else:
-            chosen = train.with_name(name)
+            chosen = str(file)
             part = f"the test (and {_SELECTION})" if word != "test" else "the test"
             remarks.append(
                 f"{name} in the same folder is taken as {part}; --test {NO_TEST} leaves it out."
             )
-    reason = f"no test file that fits: {HELD_OUT}" if chosen is None else "found in the same folder"
-    return chosen, reason, tuple(remarks)
+    if test is None:
+        reason = "found in the same folder" if chosen else f"no test file that fits: {HELD_OUT}"
+    draft.task["test"], draft.reasons["test"] = chosen, reason
+    if chosen is None:
+        del draft.task["test"]
+    draft.remarks = (*remarks, *draft.remarks)
 
 
-def _sides_misfit(stem: Path, *, languages: Sequence[str]) -> str | None:
-    """:data:`Misfit` of plain text, which has one file for each language."""
-    names = [f"{stem.name}.{language}" for language in languages]
-    missing = [name for name in names if not stem.with_name(name).is_file()]
-    return None if len(missing) == len(names) else "".join(f"there is no {n}" for n in missing)
-
-
-def _table_misfit(
-    path: Path,
-    *,
-    columns: Sequence[str],
-    label: str,
-    labels: Sequence[str] = (),
-    numbers: bool = False,
-) -> str | None:
-    """:data:`Misfit` of a table: it needs the columns that the task reads, and no other labels.
-
-    Args:
-        label: of the columns, the one with the answers, which may be ``numbers``.
-        labels: empty where any answer will do.
-    """
-    if not path.is_file():
-        return None
+def _find_misfit(task: Mapping[str, Any], file: str) -> str:
+    """Why a task cannot be tested on a file, as the end of a sentence; empty if it can."""
+    drop_unlabelled = not objectives.get(task["kind"]).generates
+    trial = {**task, "train": file, "test": file, "drop_unlabelled": drop_unlabelled}
     try:
-        present = gather_columns(read_rows(path))
+        load_dataset(TaskSpec.model_validate(trial))
+    except InvalidRowsError as error:
+        first, *rest = dict.fromkeys(error.findings)  # train and test are one file
+        several = f", and {pluralise(len(rest), 'more fault')}" if rest else ""
+        return f"{first.where}: {first.what.rstrip('.')}{several}"
     except DataError as error:
-        return str(error).rstrip(".")
-    if missing := [name for name in columns if name not in present]:
-        return f'it has no column "{missing[0]}"'
-    if label not in present or all(cell_text(v) is None for v in present[label].values):
-        return "it has no labels"
-    answers = present[label]
-    if numbers and answers.numbers is None:
-        return f'"{label}" holds no numbers'
-    counts = Counter(cell_text(value) for value in answers.values)
-    unknown = [t for t in counts if labels and t is not None and match_label(t, labels) is None]
-    if unknown:
-        worst = max(unknown, key=lambda text: counts[text])
-        several = f", the first of {len(unknown)} such labels" if len(unknown) > 1 else ""
-        return (
-            f'train has no label "{worst}" ({counts[worst]} of its {len(answers.values)} '
-            f"rows{several})"
-        )
+        return f"{error.where}: {error.what.rstrip('.')}"
     return ""
