@@ -18,7 +18,7 @@ from rich.terminal_theme import MONOKAI
 
 from paretune.reporting.text.terminal import print_answer
 from paretune.terminal.rich_console import Terminal
-from paretune.verbs.report import load_results
+from paretune.verbs.report import report
 
 REMARK = "Three seeds are a first look; a claim needs five."
 
@@ -28,7 +28,7 @@ def draw(store: Path) -> str:
     console = Terminal(file=io.StringIO(), width=80, force_terminal=True)
     console.record = True
     console.print("$ paretune demo")
-    print_answer(load_results("demo", store).report, console, REMARK)
+    print_answer(report("demo", store=store), console, REMARK)
     console.print("Page: studies/demo/report.html")
     form = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
     return console.export_svg(title="paretune", theme=MONOKAI, code_format=form, unique_id="demo")

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from paretune.reporting.page import render_page
-from paretune.verbs.report import load_results
+from paretune.verbs.report import report
 
 FOLDER = Path(__file__).with_name("gallery")
 _SCRIPT = re.compile(r"<script\b.*?</script>\s*", re.DOTALL)
@@ -22,7 +22,7 @@ def render_without_scripts(study: str, store: str | None) -> str:
     Raises:
         StudyError, StoreError: no such study, or no results of it.
     """
-    return _SCRIPT.sub("", render_page(load_results(study, store).report, lambda: ""))
+    return _SCRIPT.sub("", render_page(report(study, store=store), lambda: ""))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from paretune import plugins
 from paretune.cli import VERBS
-from paretune.reporting.document import FORMAT, Report
+from paretune.reporting import FORMAT, Report
 from paretune.reporting.parts import Part
 from paretune.verbs.result import Result, ResultList
 from paretune.verbs.shipped import sample
@@ -34,7 +34,7 @@ def page() -> str:
         "",
         "```python",
         "from pathlib import Path",
-        "from paretune.reporting.document import read_json",
+        "from paretune.reporting import read_json",
         "",
         'report = read_json(Path("study.json"))  # checked: another format is refused',
         "for cell in report.tasks[0].cells:",

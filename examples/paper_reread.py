@@ -72,8 +72,7 @@ def read_again(asked: argparse.Namespace) -> Path:
         ParetuneError: a study, its data or a model cannot be used; or runs stopped with an error
             (the page is written before).
     """
-    from paretune.reporting.page import write_page
-    from paretune.verbs.report import load_results
+    from paretune.verbs.report import load_results, report
 
     page = asked.page or asked.store / "paper-reread.html"
     evidence, failed = [], 0
@@ -92,7 +91,7 @@ def read_again(asked: argparse.Namespace) -> Path:
             failed += run(study, asked, asked.store / name)
         results = load_results(study, asked.store / name)
         beside = page.with_name(f"{page.stem}-{name}.html")
-        write_page(results.report, beside)
+        report(study, store=asked.store / name, page=beside)
         evidence.append(
             replication_page.study_evidence(study, results.records, results.states, beside.name)
         )

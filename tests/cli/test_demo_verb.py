@@ -52,9 +52,7 @@ def test_it_ends_in_the_answer_the_table_and_the_page(
 
     monkeypatch.setattr("paretune.verbs.shipped.run", ended)
     # What the page holds is tested where it is made.
-    monkeypatch.setattr(
-        "paretune.verbs.shipped.write_outputs", lambda report, page: (("Page", page),)
-    )
+    monkeypatch.setattr("paretune.reporting.page.write_page", lambda report, page, card: page)
     monkeypatch.chdir(tmp_path)
     Path("demo").mkdir()
     assert load_study("demo").study_hash == study.study_hash  # a folder of that name is no study

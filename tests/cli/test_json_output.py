@@ -13,7 +13,7 @@ from support.pages import docs_script
 from support.tiny_study import command
 
 from paretune.cli import VERBS
-from paretune.reporting.document import read_json
+from paretune.reporting import read_json
 
 PAGE = docs_script("json_page")
 FIELDS = {verb: [*PAGE.describe_fields(result)] for verb, result in PAGE.result_types().items()}

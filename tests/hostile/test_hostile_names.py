@@ -18,11 +18,12 @@ from support.tiny_study import command, finished
 
 from paretune.contrib.trackers import mirror
 from paretune.contrib.trackers.tensorboard import TensorBoard
+from paretune.reporting.build import build_report
 from paretune.store import Record
 from paretune.study import Study
 from paretune.verbs import report as report_verb
 from paretune.verbs.export import export
-from paretune.verbs.report import StudyResults, write_outputs
+from paretune.verbs.report import StudyResults
 
 
 def named(original: Study, records: list[Record], name: str) -> tuple[Study, list[Record]]:
@@ -59,8 +60,7 @@ def walk(tmp_path: Path, name: str, *, everything: bool) -> None:
     renamed, records = named(original, whole(original), name)
     results = StudyResults(renamed, tmp_path, records, [], [])
     inside = tmp_path / "inside" / "deeper"
-    written = write_outputs(
-        results.report,
+    written = build_report(renamed, records).write(
         inside / "page.html" if everything else None,
         figures=inside / "figures" if everything else None,
         tables=inside / "tables",

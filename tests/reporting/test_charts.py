@@ -16,9 +16,9 @@ from support.pages import EVIL
 
 from paretune.analysis.pareto.costs import AXIS_TITLES
 from paretune.errors import StoreError
-from paretune.reporting import charts
+from paretune.reporting import Report, charts
 from paretune.reporting.build import build_report
-from paretune.reporting.document import Report, TaskReport
+from paretune.reporting.document import TaskReport
 from paretune.reporting.figure_files import write_card, write_figures
 from paretune.reporting.tables import build_front_table, group_by_size
 from paretune.reporting.vega import draw_svg

@@ -13,8 +13,8 @@ from support.pages import docs_script
 from paretune.analysis.statistics.intervals import score_interval
 from paretune.data.finding import Finding
 from paretune.errors import StoreError
+from paretune.reporting import Report, read_json, write_json
 from paretune.reporting.build import build_report
-from paretune.reporting.document import Report, read_json, write_json
 from paretune.reporting.page import render_page
 from paretune.reporting.table_files import write_tables
 from paretune.reporting.text.terminal import print_screen, print_tables
@@ -171,8 +171,8 @@ def test_it_is_ascii(tmp_path: Path) -> None:
     [
         ("", "is no JSON"),
         ("[" * 100_000, "is no JSON"),
-        ("[]", "is not the JSON of a study"),
-        ('{"format": 99}', "has format 99"),
+        ("[]", "is not the JSON of a study in format 4"),
+        ('{"format": 99}', "is not the JSON of a study in format 4"),
         ('{"format": 4, "study": {}}', "study.name: Field required"),
     ],
 )

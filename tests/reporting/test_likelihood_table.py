@@ -12,8 +12,8 @@ from support import fake_records as fake
 from support import fake_translations as fakes
 from support.report_texts import find_table, texts_by_method
 
+from paretune.reporting import Report
 from paretune.reporting.build import build_report
-from paretune.reporting.document import Report
 from paretune.reporting.page import render_page
 from paretune.reporting.table_files import render_csv
 from paretune.reporting.tables import build_tables

@@ -15,9 +15,8 @@ from typer.testing import CliRunner
 
 import paretune
 from paretune.errors import DataError, MissingDependencyError
-from paretune.reporting import build
+from paretune.reporting import Report, build
 from paretune.reporting.build import build_report
-from paretune.reporting.document import Report
 from paretune.terminal.notebook import html_code, html_lines, html_table
 from paretune.verbs.check import CheckedItem, CheckResult
 

@@ -16,8 +16,8 @@ from support.pages import Tags
 from support.report_texts import headings, texts_by_method
 
 from paretune.errors import MissingDependencyError
+from paretune.reporting import Report
 from paretune.reporting.build import build_report
-from paretune.reporting.document import Report
 from paretune.reporting.figure_files import write_figures
 from paretune.reporting.page import write_page
 from paretune.reporting.parts import Table

@@ -21,7 +21,7 @@ from paretune.training.caches import ProcessCache
 from paretune.verbs import study_input
 from paretune.verbs.plan import plan
 from paretune.verbs.recommend import recommend
-from paretune.verbs.report import load_results
+from paretune.verbs.report import load_results, report
 from paretune.verbs.run import run
 from paretune.verbs.watch import watch
 
@@ -61,8 +61,7 @@ def test_a_killed_race_goes_on_and_says_what_it_stands_for(tmp_path: Path, tiny_
     assert not plan_runs(prepare_study(study, caches), records).undecided
     cells = build_cells(study, records)
     assert all(c.cost for c in cells if not c.baseline)
-    report = load_results(study, folder).report
-    assert not report.unfinished
+    assert not report(study, store=folder).unfinished
     progress = watch(study, store=folder)
     assert progress.finished and progress.spared is not None and progress.spared.undecided == 0
     planned = plan(study, store=folder, workers=1)

@@ -21,8 +21,8 @@ from paretune.analysis.statistics.intervals import score_interval
 from paretune.data.batch import shuffle_order
 from paretune.data.example import Example
 from paretune.data.split import assign_folds, sample_held_out, take_whole_groups
+from paretune.reporting import write_json
 from paretune.reporting.build import build_report
-from paretune.reporting.document import write_json
 from paretune.reporting.figure_files import write_figures
 from paretune.reporting.page import write_page
 from paretune.study import derive_seed

@@ -30,7 +30,7 @@ from paretune.verbs.export import export
 from paretune.verbs.new import new
 from paretune.verbs.plan import plan
 from paretune.verbs.recommend import recommend
-from paretune.verbs.report import show_study
+from paretune.verbs.report import report
 from paretune.verbs.run import run
 from paretune.verbs.shipped import demo, ls, sample
 from paretune.verbs.stores import merge, verify
@@ -46,7 +46,7 @@ VERBS: Mapping[str, Callable[..., Any]] = {
     "run": run,
     "watch": watch,
     "track": track,
-    "report": show_study,
+    "report": report,
     "why": why,
     "peft-results": peft_results,
     "recommend": recommend,

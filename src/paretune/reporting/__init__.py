@@ -1,6 +1,274 @@
 """The report of a study: one document, then written in any form. No torch.
 
-:func:`build.build_report` computes every statistic and returns a :class:`document.Report`, which is
-the JSON. Renderers read only that: ``text.terminal``, ``page``, ``charts`` with ``figure_files``,
-and ``tables`` with ``table_files`` (LaTeX, Markdown, CSV, Parquet).
+:func:`build.build_report` computes every statistic and returns a :class:`Report`, which is the
+JSON: what is not there is null, NaN and infinity are never written, and the same records give the
+same bytes. Renderers read only that: ``text.terminal``, ``page``, ``charts`` with
+``figure_files``, and ``tables`` with ``table_files`` (LaTeX, Markdown, CSV, Parquet).
 """
+
+from __future__ import annotations
+
+import json
+import os
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import typer
+from pydantic import Field, PrivateAttr, ValidationError
+
+from paretune.errors import MissingDependencyError, StoreError, StudyError
+from paretune.reporting.document import (
+    DataFinding,
+    Failure,
+    HealthItem,
+    OverTasksLine,
+    StudyReport,
+    TaskReport,
+    format_cell_score,
+    list_rows,
+    list_score_bases,
+    write_file,
+)
+from paretune.reporting.parts import Part
+from paretune.terminal.notebook import html_block, html_lines, html_table
+from paretune.terminal.plural import pluralise
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+FORMAT = 4
+"""Incremented when a field is removed or changes its meaning, not when fields are added."""
+
+
+_MOST_TASKS = 20
+"""Lines of tasks in the text of a report."""
+
+
+class Report(Part):
+    """All of a study.
+
+    As the value of the verb ``report`` it has beside its fields the study as the user typed it
+    (``typed``), the folder of its results, and the files that it was written to.
+    """
+
+    failure: ClassVar[None] = None
+    exit_code: ClassVar[int] = 0
+    _typed: str = PrivateAttr("STUDY")
+    _folder: Path | None = PrivateAttr(None)
+    _written: list[tuple[str, Path]] = PrivateAttr(default_factory=list)
+
+    format: int = Field(default=FORMAT, description=f"version of this form: {FORMAT}")
+    paretune: str = Field(
+        default_factory=lambda: version("paretune"),
+        description="version of the program that wrote it",
+    )
+    study: StudyReport = Field(description="the study")
+    sentence: str = Field(description="the result over all tasks; empty: nothing to say yet")
+    health: tuple[HealthItem, ...] = Field(description="how the study stands")
+    facts: tuple[tuple[str, str], ...] = Field(description="model, machine and date, by title")
+    signs: dict[str, str] = Field(description="meanings of the signs that occur")
+    tasks: tuple[TaskReport, ...] = Field(description="in the study's order")
+    over_tasks: tuple[OverTasksLine, ...] = Field(description="methods compared over all tasks")
+    failures: tuple[Failure, ...] = Field(
+        description="runs that diverged, did not fit or stopped, by cell and stage"
+    )
+    unfinished: tuple[str, ...] = Field(description="cells that are not finished, a line each")
+    findings: tuple[DataFinding, ...] = Field(description="findings of the data audit")
+    notes: tuple[str, ...] = Field(description="notes of the runs, a line each")
+    environment: dict[str, str] = Field(
+        description="versions and machine; several values where runs come from several machines"
+    )
+
+    def __repr__(self) -> str:
+        """The name, and what to take on each task, on one screen."""
+        runs = f"{self.study.runs:,} of {self.study.runs + self.study.waiting:,} runs ended"
+        lines = [task.advice.lines[0] for task in self.tasks if task.advice is not None]
+        if len(lines) > _MOST_TASKS:
+            left = pluralise(len(lines) - _MOST_TASKS, "more task")
+            lines = [*lines[:_MOST_TASKS], f"... and {left}"]
+        return "\n".join([f"{self.study.name}: {runs}", *lines])
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        """The first screen; the page has all of the report."""
+        rows = list_rows(self.tasks)
+        several = len({row.model for row in rows if row.memory}) > 1
+        lines = [
+            [
+                *([row.model if row.memory else ""] if several else []),
+                row.method,
+                *(f"{format_cell_score(cell)} {cell.signs}" if cell else "" for cell in row.cells),
+                row.memory,
+            ]
+            for row in rows
+        ]
+        keys = [task.key for task in self.tasks]
+        header = [*(["model"] if several else []), "method", *keys, "peak memory"]
+        legend = [
+            ", ".join(f"{sign} {text}" for sign, text in self.signs.items()),
+            *(f"Score: {basis}" for basis in list_score_bases(self.tasks)),
+        ]
+        advice = [html_block(task.advice.lines) for task in self.tasks if task.advice]
+        return (
+            html_lines([self.sentence], bold=True)
+            + html_table(header, lines)
+            + html_lines([". ".join(part for part in legend if part)])
+            + "".join(advice)
+        )
+
+    def to_pandas(self) -> Any:
+        """A pandas DataFrame with a row for each method and baseline, by task and model.
+
+        Its columns: ``task``, ``model``, ``method``, ``baseline``, ``metric``, ``score`` with
+        ``low`` and ``high`` (95 % interval), ``examples``, ``seeds``, ``standing`` (the verdict),
+        ``rate``; costs of one run: ``seconds`` (median), ``peak_bytes`` and ``step_seconds``
+        (measured alone), ``trained_parameters``, ``saved_bytes``. What is not known is missing.
+
+        Raises:
+            MissingDependencyError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise MissingDependencyError(
+                "to_pandas needs pandas, which is not installed.",
+                remedy="Install it: pip install pandas",
+            ) from None
+        return pandas.DataFrame(
+            [
+                {
+                    "task": task.key,
+                    "model": cell.model,
+                    "method": cell.method,
+                    "baseline": cell.baseline,
+                    "metric": task.metric,
+                    "score": cell.score and cell.score.estimate,
+                    "low": cell.score and cell.score.low,
+                    "high": cell.score and cell.score.high,
+                    "examples": cell.score and cell.score.n_examples,
+                    "seeds": cell.score and cell.score.n_seeds,
+                    "standing": cell.verdict and cell.verdict.standing,
+                    "rate": cell.rate,
+                    "seconds": cell.run_seconds,
+                    "peak_bytes": cell.cost.memory.value,
+                    "step_seconds": cell.cost.step.value,
+                    "trained_parameters": cell.cost.trained.value,
+                    "saved_bytes": cell.cost.saved.value,
+                }
+                for task in self.tasks
+                for cell in task.cells
+            ]
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values of JSON."""
+        values: dict[str, Any] = json.loads(self.model_dump_json(by_alias=True))
+        return values
+
+    def write(
+        self,
+        page: Path | str | None = None,
+        *,
+        card: Path | str | None = None,
+        figures: Path | str | None = None,
+        tables: Path | str | None = None,
+        json: Path | str | None = None,
+    ) -> list[tuple[str, Path]]:
+        """Write the outputs that are asked for.
+
+        Returns:
+            What each file is that was written so far, and its path.
+
+        Raises:
+            StoreError: they cannot be written there.
+        """
+        from paretune.reporting.figure_files import write_card, write_figures
+        from paretune.reporting.page import write_page
+        from paretune.reporting.table_files import write_tables
+
+        written = self._written
+        if card is not None:
+            written.append(("Card", write_card(self, Path(card))))
+        if page is not None:
+            written.append(("Page", write_page(self, Path(page), dict(written).get("Card"))))
+        if figures is not None:
+            written += [("Figure", path) for path in write_figures(self, Path(figures))]
+        if tables is not None:
+            written += [("Table", path) for path in write_tables(self, Path(tables))]
+        if json is not None:
+            written.append(("Study", write_json(self, Path(json))))
+        return written
+
+    def show(
+        self,
+        out: Console,
+        *,
+        details: Annotated[bool, typer.Option()] = False,
+        output: Annotated[Path | None, typer.Option(metavar="FILE")] = None,
+        quiet: Annotated[bool, typer.Option()] = False,
+    ) -> None:
+        """Print the first screen, or all tables; write the page where none is written yet.
+
+        Args:
+            details: Every table, in place of the first screen.
+            output: The page; with --json, the JSON instead.
+            quiet: Only the answer, one line a task, and errors.
+        """
+        from paretune.reporting.text.terminal import print_headlines, print_screen, print_tables
+
+        has_page = "Page" in dict(self._written)
+        if output is not None and has_page:
+            raise StudyError("--page and --output both name the page.", remedy="Leave out one.")
+        if quiet:
+            print_headlines(self, out)
+        elif details:
+            print_tables(self, out)
+        else:
+            print_screen(self, out, self._typed)
+        if output is None and self._folder is not None and os.access(self._folder, os.W_OK):
+            output = self._folder / "report.html"
+        written = self.write(None if has_page else output)
+        if quiet:
+            return
+        if not (has_page or output):
+            out.print("No page: the store may only be read. `--page FILE` writes it elsewhere.")
+        for name, path in written:
+            out.print(f"{name}: {path}", soft_wrap=True)
+
+
+def write_json(report: Report, path: Path) -> Path:
+    """Write the document to ``path``, whole or not at all.
+
+    Raises:
+        StoreError: it cannot be written there.
+    """
+    text = json.dumps(report.to_json(), indent=1, allow_nan=False)
+    return write_file(path, f"{text}\n", "the JSON")
+
+
+def read_json(path: Path) -> Report:
+    """A file of :func:`write_json`, checked; every renderer takes it.
+
+    Raises:
+        StoreError: no such file, no JSON, another format, or parts of a study are missing.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StoreError(f"cannot be read ({error.strerror}).", where=str(path)) from None
+    except (ValueError, RecursionError) as error:
+        raise StoreError(f"is no JSON ({error}).", where=str(path)) from None
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise StoreError(
+            f"is not the JSON of a study in format {FORMAT}.",
+            where=str(path),
+            remedy="paretune report --json --output FILE writes it.",
+        )
+    try:
+        return Report.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise StoreError(f"{place}: {first['msg']}.", where=str(path)) from None

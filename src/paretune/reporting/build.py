@@ -19,7 +19,7 @@ from paretune.analysis.racing.rounds import foresee_choice, race_budget
 from paretune.data.finding import Finding
 from paretune.methods import full
 from paretune.methods.core.titles import title_of
-from paretune.reporting import overview
+from paretune.reporting import Report, overview
 from paretune.reporting.disagreement import (
     MAX_SEGMENTS,
     find_disagreements,
@@ -29,7 +29,6 @@ from paretune.reporting.document import (
     DataFinding,
     ModelSize,
     OverTasksLine,
-    Report,
     StudyReport,
     TaskReport,
 )

@@ -15,7 +15,7 @@ from itertools import accumulate
 from typing import Any
 
 from paretune.analysis.memory_breakdown import PART_TITLES
-from paretune.analysis.pareto.costs import AXIS_TITLES, LINEAR_AXES, Axis
+from paretune.analysis.pareto.costs import AXIS_TITLES, LINEAR_AXES
 from paretune.methods.baselines import CONSTANT
 from paretune.reporting.document import TaskReport
 from paretune.reporting.parts import CellReport, CostFront, FinalRun, FrontPoint
@@ -45,6 +45,7 @@ from paretune.reporting.vega import (
     text_style,
     widen,
 )
+from paretune.study import Axis
 
 STANDINGS = {
     "above": "▲ better than every baseline",

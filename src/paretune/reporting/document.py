@@ -1,22 +1,16 @@
-"""The report of a study as one document: what every renderer reads, and the JSON of ``report``.
-
-:func:`paretune.reporting.build.build_report` makes it from records. What is not there is null; NaN
-and infinity are never written; the same records give the same bytes.
-"""
+"""A study and its tasks as parts of the report's document, and what renderers read of several."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from paretune.errors import MissingDependencyError, StoreError
+from paretune.errors import StoreError
 from paretune.files import write_atomically
 from paretune.reporting.parts import (
     Advice,
@@ -32,11 +26,7 @@ from paretune.reporting.parts import (
     Table,
 )
 from paretune.reporting.text.formatting import format_bytes, format_interval, join_names
-from paretune.terminal.notebook import html_block, html_lines, html_table
 from paretune.terminal.plural import pluralise
-
-FORMAT = 4
-"""Incremented when a field is removed or changes its meaning, not when fields are added."""
 
 
 class ModelSize(Part):
@@ -231,99 +221,6 @@ class StudyReport(Part):
     )
 
 
-_MOST_TASKS = 20
-"""Lines of tasks in the text of a report."""
-
-
-class Report(Part):
-    """All of a study."""
-
-    format: int = Field(default=FORMAT, description=f"version of this form: {FORMAT}")
-    paretune: str = Field(
-        default_factory=lambda: version("paretune"),
-        description="version of the program that wrote it",
-    )
-    study: StudyReport = Field(description="the study")
-    sentence: str = Field(description="the result over all tasks; empty: nothing to say yet")
-    health: tuple[HealthItem, ...] = Field(description="how the study stands")
-    facts: tuple[tuple[str, str], ...] = Field(description="model, machine and date, by title")
-    signs: dict[str, str] = Field(description="meanings of the signs that occur")
-    tasks: tuple[TaskReport, ...] = Field(description="in the study's order")
-    over_tasks: tuple[OverTasksLine, ...] = Field(description="methods compared over all tasks")
-    failures: tuple[Failure, ...] = Field(
-        description="runs that diverged, did not fit or stopped, by cell and stage"
-    )
-    unfinished: tuple[str, ...] = Field(description="cells that are not finished, a line each")
-    findings: tuple[DataFinding, ...] = Field(description="findings of the data audit")
-    notes: tuple[str, ...] = Field(description="notes of the runs, a line each")
-    environment: dict[str, str] = Field(
-        description="versions and machine; several values where runs come from several machines"
-    )
-
-    def __repr__(self) -> str:
-        """The name, and what to take on each task, on one screen."""
-        runs = f"{self.study.runs:,} of {self.study.runs + self.study.waiting:,} runs ended"
-        lines = [task.advice.lines[0] for task in self.tasks if task.advice is not None]
-        if len(lines) > _MOST_TASKS:
-            left = pluralise(len(lines) - _MOST_TASKS, "more task")
-            lines = [*lines[:_MOST_TASKS], f"... and {left}"]
-        return "\n".join([f"{self.study.name}: {runs}", *lines])
-
-    __str__ = __repr__
-
-    def _repr_html_(self) -> str:
-        return render_notebook(self)
-
-    def to_pandas(self) -> Any:
-        """A pandas DataFrame with a row for each method and baseline, by task and model.
-
-        Its columns: ``task``, ``model``, ``method``, ``baseline``, ``metric``, ``score`` with
-        ``low`` and ``high`` (95 % interval), ``examples``, ``seeds``, ``standing`` (the verdict),
-        ``rate``; costs of one run: ``seconds`` (median), ``peak_bytes`` and ``step_seconds``
-        (measured alone), ``trained_parameters``, ``saved_bytes``. What is not known is missing.
-
-        Raises:
-            MissingDependencyError: pandas is not installed.
-        """
-        try:
-            import pandas
-        except ImportError:
-            raise MissingDependencyError(
-                "to_pandas needs pandas, which is not installed.",
-                remedy="Install it: pip install pandas",
-            ) from None
-        return pandas.DataFrame(
-            [
-                {
-                    "task": task.key,
-                    "model": cell.model,
-                    "method": cell.method,
-                    "baseline": cell.baseline,
-                    "metric": task.metric,
-                    "score": cell.score and cell.score.estimate,
-                    "low": cell.score and cell.score.low,
-                    "high": cell.score and cell.score.high,
-                    "examples": cell.score and cell.score.n_examples,
-                    "seeds": cell.score and cell.score.n_seeds,
-                    "standing": cell.verdict and cell.verdict.standing,
-                    "rate": cell.rate,
-                    "seconds": cell.run_seconds,
-                    "peak_bytes": cell.cost.memory.value,
-                    "step_seconds": cell.cost.step.value,
-                    "trained_parameters": cell.cost.trained.value,
-                    "saved_bytes": cell.cost.saved.value,
-                }
-                for task in self.tasks
-                for cell in task.cells
-            ]
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values of JSON."""
-        values: dict[str, Any] = json.loads(self.model_dump_json(by_alias=True))
-        return values
-
-
 def summarise_audit(findings: Sequence[DataFinding]) -> str:
     """``2 warnings``: findings that are more than a note; empty for none."""
     counts = Counter(finding.severity for finding in findings)
@@ -349,48 +246,6 @@ def write_file(path: Path, content: str | bytes, what: str) -> Path:
             remedy="Name another file or free some space.",
         ) from None
     return path
-
-
-def write_json(report: Report, path: Path) -> Path:
-    """Write the document to ``path``, whole or not at all.
-
-    Raises:
-        StoreError: it cannot be written there.
-    """
-    text = json.dumps(report.to_json(), indent=1, allow_nan=False)
-    return write_file(path, f"{text}\n", "the JSON")
-
-
-def read_json(path: Path) -> Report:
-    """A file of :func:`write_json`, checked; every renderer takes it.
-
-    Raises:
-        StoreError: no such file, no JSON, another format, or parts of a study are missing.
-    """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise StoreError(f"cannot be read ({error.strerror}).", where=str(path)) from None
-    except (ValueError, RecursionError) as error:
-        raise StoreError(f"is no JSON ({error}).", where=str(path)) from None
-    if not isinstance(document, dict) or not isinstance(document.get("format"), int):
-        raise StoreError(
-            "is not the JSON of a study.",
-            where=str(path),
-            remedy="paretune report --json --output FILE writes it.",
-        )
-    if document["format"] != FORMAT:
-        raise StoreError(
-            f"has format {document['format']}; this paretune reads {FORMAT}.",
-            where=str(path),
-            remedy="Write it again with this version, or read it with the one that wrote it.",
-        )
-    try:
-        return Report.model_validate(document)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise StoreError(f"{place}: {first['msg']}.", where=str(path)) from None
 
 
 @dataclass(frozen=True)
@@ -439,31 +294,3 @@ def list_score_bases(tasks: Sequence[TaskReport]) -> tuple[str, ...]:
     if len(tasks_by_basis) == 1:
         return tuple(tasks_by_basis)
     return tuple(f"{', '.join(keys)}: {basis}" for basis, keys in tasks_by_basis.items())
-
-
-def render_notebook(report: Report) -> str:
-    """The first screen of a report as HTML; the page has all of it."""
-    rows = list_rows(report.tasks)
-    several = len({row.model for row in rows if row.memory}) > 1
-    lines = [
-        [
-            *([row.model if row.memory else ""] if several else []),
-            row.method,
-            *(f"{format_cell_score(cell)} {cell.signs}" if cell else "" for cell in row.cells),
-            row.memory,
-        ]
-        for row in rows
-    ]
-    keys = [task.key for task in report.tasks]
-    header = [*(["model"] if several else []), "method", *keys, "peak memory"]
-    legend = [
-        ", ".join(f"{sign} {text}" for sign, text in report.signs.items()),
-        *(f"Score: {basis}" for basis in list_score_bases(report.tasks)),
-    ]
-    advice = [html_block(task.advice.lines) for task in report.tasks if task.advice]
-    return (
-        html_lines([report.sentence], bold=True)
-        + html_table(header, lines)
-        + html_lines([". ".join(part for part in legend if part)])
-        + "".join(advice)
-    )

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from paretune.errors import StoreError
 from paretune.files import make_file_name
@@ -18,8 +19,11 @@ from paretune.reporting.charts import (
     chart_model_sizes,
     chart_scores,
 )
-from paretune.reporting.document import Report, TaskReport
+from paretune.reporting.document import TaskReport
 from paretune.reporting.vega import Spec, base_spec, draw_file, layer
+
+if TYPE_CHECKING:
+    from paretune.reporting import Report
 
 
 def write_card(report: Report, path: Path) -> Path:

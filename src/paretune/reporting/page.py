@@ -17,14 +17,13 @@ from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from paretune.errors import StoreError
 from paretune.files import data_home
 from paretune.reporting import charts, tables
 from paretune.reporting.document import (
-    Report,
     TaskReport,
     format_cell_score,
     list_rows,
@@ -40,6 +39,9 @@ from paretune.reporting.text.formatting import (
 )
 from paretune.reporting.vega import draw_svg
 from paretune.terminal.plural import pluralise
+
+if TYPE_CHECKING:
+    from paretune.reporting import Report
 
 _TEMPLATES = files("paretune.reporting") / "templates"
 _SNIPPET = "window.vegaEmbed = vegaEmbed;"

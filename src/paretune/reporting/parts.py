@@ -11,9 +11,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
-from paretune.analysis.memory_breakdown import RESIDENT_PARTS
-from paretune.analysis.pareto.costs import Axis
 from paretune.reporting.text.formatting import format_rate
+from paretune.study import Axis
 from paretune.terminal.notebook import html_block, html_code, html_lines
 
 Standing = Literal["above", "unclear", "below"]
@@ -44,6 +43,7 @@ class Part(BaseModel):
         from_attributes=True,
         validate_by_name=True,
         ser_json_inf_nan="null",
+        defer_build=True,
         alias_generator=lambda name: _NAMES.get(name, name),
     )
 
@@ -251,6 +251,10 @@ class CellCost(Part):
     counter: str = Field(description="what the peaks were read from")
 
 
+COUNTED_PARTS = ("weights", "gradients", "optimizer", "activations")
+"""Counted parts of peak memory; all but the last are allocated during the whole step."""
+
+
 class MemoryParts(Part):
     """Peak memory in training by part; means over the measurements."""
 
@@ -273,7 +277,7 @@ class MemoryParts(Part):
     @property
     def is_counted(self) -> bool:
         """Whether any part was counted."""
-        return any(getattr(self, name) is not None for name in (*RESIDENT_PARTS, "activations"))
+        return any(getattr(self, name) is not None for name in COUNTED_PARTS)
 
     @property
     def stacked_parts(self) -> tuple[tuple[str, float], ...]:
@@ -281,7 +285,7 @@ class MemoryParts(Part):
         if self.working is None:
             return ()
         names = ("working",) if self.rest is None else ("activations", "rest")
-        return tuple((name, getattr(self, name)) for name in (*RESIDENT_PARTS, *names))
+        return tuple((name, getattr(self, name)) for name in (*COUNTED_PARTS[:-1], *names))
 
 
 class CellReport(Part):

@@ -19,6 +19,7 @@ from paretune.analysis.statistics.intervals import Interval, score_interval
 from paretune.methods.baselines import CONSTANT, WITHOUT_TRAINING
 from paretune.methods.core.titles import title_of
 from paretune.reporting.parts import (
+    COUNTED_PARTS,
     LABEL,
     Amount,
     BaselineDifference,
@@ -221,7 +222,7 @@ def write_cell(row: CellRow, signs: str, likelihoods: Mapping[str, LikelihoodOfR
         else MemoryParts(
             measurements=memory.measurements,
             peak=memory.peak,
-            **{name: memory.counted.get(name) for name in PARTS},
+            **{name: memory.counted.get(name) for name in COUNTED_PARTS},
             working=memory.working,
             rest=memory.rest,
             missing={name: sanitise_line(reason) for name, reason in memory.missing.items()},
@@ -229,8 +230,6 @@ def write_cell(row: CellRow, signs: str, likelihoods: Mapping[str, LikelihoodOfR
     )
 
 
-PARTS = ("weights", "gradients", "optimizer", "activations")
-"""Counted parts of peak memory."""
 _OF_THE_MACHINE = ("environment", "wall_seconds")
 """What a solo measurement has beside its costs."""
 

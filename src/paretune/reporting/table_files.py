@@ -10,8 +10,9 @@ import io
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from paretune.reporting.document import Report, write_file
+from paretune.reporting.document import write_file
 from paretune.reporting.parts import (
     Amount,
     Score,
@@ -19,6 +20,9 @@ from paretune.reporting.parts import (
 )
 from paretune.reporting.tables import build_tables, format_rows
 from paretune.reporting.text import escape
+
+if TYPE_CHECKING:
+    from paretune.reporting import Report
 
 COLUMNS: Mapping[str, tuple[type, str]] = {
     "task": (str, "the task"),

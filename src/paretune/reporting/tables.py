@@ -7,10 +7,10 @@ texts from :func:`format_value`.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from paretune.analysis.pareto.costs import Axis
 from paretune.methods.core.titles import title_of
-from paretune.reporting.document import OverTasksLine, Report, TaskReport
+from paretune.reporting.document import OverTasksLine, TaskReport
 from paretune.reporting.parts import (
     LABEL,
     Amount,
@@ -38,7 +38,11 @@ from paretune.reporting.text.formatting import (
     format_share,
     join_names,
 )
+from paretune.study import Axis
 from paretune.terminal.sanitise import sanitise_line
+
+if TYPE_CHECKING:
+    from paretune.reporting import Report
 
 WORDS = 40
 """A column with longer texts holds sentences."""

@@ -15,8 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from paretune.analysis.pareto.costs import Axis
 from paretune.reporting.document import write_file
+from paretune.study import Axis
 
 Spec = dict[str, Any]
 COLOURS = {

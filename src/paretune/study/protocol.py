@@ -104,6 +104,10 @@ class Protocol(FrozenModel):
         return self
 
 
+Axis = Literal["memory", "time", "step", "parameters", "saved", "inference", "forgetting"]
+"""A cost of a configuration."""
+
+
 class Limits(FrozenModel):
     """Limits that ``recommend`` keeps where its options do not say otherwise.
 
@@ -120,9 +124,9 @@ class Limits(FrozenModel):
     max_latency: Annotated[float | None, DURATION.to_setting(rounds=False), Field(gt=0)] = None
 
     @property
-    def by_axis(self) -> dict[str, float]:
-        """The limits that are given, by the name of their cost."""
-        named = {
+    def by_axis(self) -> dict[Axis, float]:
+        """The limits that are given, by their cost."""
+        named: dict[Axis, float | None] = {
             "memory": self.max_memory,
             "time": self.max_time,
             "saved": self.max_bytes,

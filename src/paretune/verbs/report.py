@@ -2,43 +2,31 @@
 
 from __future__ import annotations
 
-import os
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING
 
-import typer
-
-from paretune.errors import StoredResultsWarning, StoreError, StudyError
+from paretune.errors import StoredResultsWarning, StoreError
+from paretune.reporting import Report
 from paretune.study import Study
 from paretune.verbs import study_input
-from paretune.verbs.options import File, Flag, Folder, Quiet, StoreFolder, StudyLike
-from paretune.verbs.result import Result
+from paretune.verbs.options import File, Folder, StoreFolder, StudyLike
 
 if TYPE_CHECKING:
     from paretune.data.finding import Finding
-    from paretune.reporting.document import Report
     from paretune.store import Record, RunStatus, Store
-    from paretune.terminal.rich_console import Terminal
 
 
-@dataclass(frozen=True, repr=False)
-class StudyResults(Result):
-    """What the store has of a study; shown as its report: a screen, and a page in a file.
-
-    Attributes:
-        outputs: of :func:`write_outputs`.
-    """
+@dataclass(frozen=True)
+class StudyResults:
+    """What the store has of a study."""
 
     study: Study
     folder: Path
     records: list[Record]
     states: list[RunStatus]
     findings: list[Finding]
-    outputs: Mapping[str, Path | str | None] = field(default_factory=dict)
 
     @property
     def missing_runs(self) -> str:
@@ -49,53 +37,45 @@ class StudyResults(Result):
         are = "is" if missing == 1 else "are"
         return f"{missing} of {len(self.states)} runs {are} not done: this is the answer so far."
 
-    @cached_property
-    def report(self) -> Report:
-        """Everything that any output of the report shows."""
-        from paretune.reporting.build import build_report
 
-        return build_report(self.study, self.records, self.states, self.findings)
+def report(
+    study: StudyLike,
+    *,
+    store: StoreFolder = None,
+    page: File | None = None,
+    card: File | None = None,
+    figures: Folder | None = None,
+    tables: Folder | None = None,
+    json: Path | str | None = None,
+) -> Report:
+    """Show the results of a study, and write a page.
 
-    def to_json(self) -> dict[str, Any]:
-        """The whole study; the files that were asked for are written too."""
-        write_outputs(self.report, **self.outputs)
-        return self.report.to_json()
+    Works while the study runs, and on a machine without torch or models.
 
-    def show(
-        self,
-        out: Terminal,
-        *,
-        details: Flag = False,
-        output: Annotated[Path | None, typer.Option(metavar="FILE")] = None,
-        quiet: Quiet = False,
-    ) -> None:
-        """Print the first screen, or all tables; write the page and the other outputs.
+    Args:
+        page: Where to write the page. [default: STORE/report.html] In Python none is written by
+            default.
+        card: Also write the result as a picture for links: PNG or SVG, 1,200 x 630. In Python a
+            page that is written too names it.
+        figures: Also write the figures here: PNG, SVG and PDF.
+        tables: Also write the tables here: LaTeX, Markdown, CSV, Parquet.
+        json: also write the whole study (JSON) here.
 
-        Args:
-            details: Every table, in place of the first screen.
-            output: The page; with --json, the JSON instead.
-        """
-        from paretune.reporting.text.terminal import print_headlines, print_screen, print_tables
+    Returns:
+        Tasks with their cells, scores with intervals, costs, verdicts and sentences.
 
-        page = self.outputs.get("page")
-        if page and output:
-            raise StudyError("--page and --output both name the page.", remedy="Leave out one.")
-        if quiet:
-            print_headlines(self.report, out)
-        elif details:
-            print_tables(self.report, out)
-        else:
-            print_screen(self.report, out, study_input.spell_study(self.study, self.folder))
-        page = page or output
-        if page is None and os.access(self.folder, os.W_OK):
-            page = self.folder / "report.html"
-        written = write_outputs(self.report, **{**self.outputs, "page": page})
-        if quiet:
-            return
-        if page is None:
-            out.print("No page: the store may only be read. `--page FILE` writes it elsewhere.")
-        for name, path in written:
-            out.print(f"{name}: {path}", soft_wrap=True)
+    Raises:
+        StudyError: no such study, or its file cannot be used.
+        StoreError: the store is missing or damaged, or never ran this study.
+    """
+    from paretune.reporting.build import build_report
+
+    results = load_results(study, store)
+    document = build_report(results.study, results.records, results.states, results.findings)
+    document.write(page, card=card, figures=figures, tables=tables, json=json)
+    document._typed = study_input.spell_study(results.study, results.folder)
+    document._folder = results.folder
+    return document
 
 
 def load_results(study: StudyLike, store: Path | str | None = None) -> StudyResults:
@@ -150,100 +130,3 @@ def load_states(opened: Store, study: Study) -> list[RunStatus]:
         where=str(opened.folder),
         remedy=remedy,
     )
-
-
-def write_outputs(
-    report: Report,
-    page: Path | str | None = None,
-    *,
-    card: Path | str | None = None,
-    figures: Path | str | None = None,
-    tables: Path | str | None = None,
-    json: Path | str | None = None,
-) -> tuple[tuple[str, Path], ...]:
-    """Write the outputs that are asked for; returns what each file is, and its path.
-
-    Raises:
-        StoreError: they cannot be written there.
-    """
-    written: list[tuple[str, Path]] = []
-    if card is not None:
-        from paretune.reporting.figure_files import write_card
-
-        written.append(("Card", write_card(report, Path(card))))
-    if page is not None:
-        from paretune.reporting.page import write_page
-
-        picture = None if card is None else Path(card)
-        written.append(("Page", write_page(report, Path(page), picture)))
-    if figures is not None:
-        from paretune.reporting.figure_files import write_figures
-
-        written += [("Figure", path) for path in write_figures(report, Path(figures))]
-    if tables is not None:
-        from paretune.reporting.table_files import write_tables
-
-        written += [("Table", path) for path in write_tables(report, Path(tables))]
-    if json is not None:
-        from paretune.reporting.document import write_json
-
-        written.append(("Study", write_json(report, Path(json))))
-    return tuple(written)
-
-
-def report(
-    study: StudyLike,
-    *,
-    store: StoreFolder = None,
-    page: File | None = None,
-    card: File | None = None,
-    figures: Folder | None = None,
-    tables: Folder | None = None,
-    json: Path | str | None = None,
-) -> Report:
-    """What a study has found so far, finished or not.
-
-    Args:
-        page: also write the page (HTML, one file) here.
-        card: also write a picture of the result here (PNG or SVG, 1,200 x 630 pixels); a page
-            that is written too names it for links to it.
-        figures: also write the figures (PNG, SVG and PDF) into this folder.
-        tables: also write the tables (LaTeX, Markdown, CSV and Parquet) into this folder.
-        json: also write the whole study (JSON) here.
-
-    Returns:
-        Tasks with their cells, scores with intervals, costs, verdicts and sentences.
-
-    Raises:
-        StudyError: no such study, or its file cannot be used.
-        StoreError: the store is missing or damaged, or never ran this study.
-    """
-    document = load_results(study, store).report
-    write_outputs(document, page, card=card, figures=figures, tables=tables, json=json)
-    return document
-
-
-def show_study(
-    study: StudyLike,
-    *,
-    store: StoreFolder = None,
-    page: File | None = None,
-    card: File | None = None,
-    figures: Folder | None = None,
-    tables: Folder | None = None,
-) -> StudyResults:
-    """Show the results of a study, and write a page.
-
-    Works while the study runs, and on a machine without torch or models.
-
-    Args:
-        page: Where to write the page. [default: STORE/report.html]
-        card: Also write the result as a picture for links: PNG or SVG, 1,200 x 630.
-        figures: Also write the figures here: PNG, SVG and PDF.
-        tables: Also write the tables here: LaTeX, Markdown, CSV, Parquet.
-
-    Raises:
-        ParetuneError: as :func:`report`.
-    """
-    outputs = {"page": page, "card": card, "figures": figures, "tables": tables}
-    return replace(load_results(study, store), outputs=outputs)

@@ -29,7 +29,7 @@ from paretune.verbs.options import (
     Time,
     Workers,
 )
-from paretune.verbs.report import load_results
+from paretune.verbs.report import report as report_study
 from paretune.verbs.result import Result
 from paretune.verbs.workers import (
     REMEDY,
@@ -131,7 +131,7 @@ class RunResult(Result):
         if self.shard is not None:
             super().show(out)
         elif report:
-            load_results(self.study, self.folder).show(out, quiet=quiet)
+            report_study(self.study, store=self.folder).show(out, quiet=quiet)
 
 
 def run(

@@ -24,7 +24,7 @@ from paretune.verbs.options import (
     Word,
     Workers,
 )
-from paretune.verbs.report import StudyResults, load_results, write_outputs
+from paretune.verbs.report import report
 from paretune.verbs.result import Result, Tell, tell_nothing
 from paretune.verbs.run import RunResult, run
 from paretune.verbs.study_input import shipped_studies
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from paretune.execution.progress import Observer
+    from paretune.reporting import Report
     from paretune.reporting.parts import Advice
     from paretune.terminal.rich_console import Terminal
 
@@ -53,13 +54,13 @@ class DemoResult(Result):
     json_fields: ClassVar = ("tasks", "page")
 
     run: RunResult
-    results: StudyResults
+    report: Report
     page: Path
 
     @property
     def tasks(self) -> tuple[Advice | None, ...]:
         """What to take, for each task."""
-        return tuple(task.advice for task in self.results.report.tasks)
+        return tuple(task.advice for task in self.report.tasks)
 
     @property
     def failure(self) -> ParetuneError | None:
@@ -71,9 +72,9 @@ class DemoResult(Result):
         from paretune.reporting.text.terminal import print_answer, print_headlines
 
         if quiet:
-            print_headlines(self.results.report, out)
+            print_headlines(self.report, out)
             return
-        print_answer(self.results.report, out, "Three seeds are a first look; a claim needs five.")
+        print_answer(self.report, out, "Three seeds are a first look; a claim needs five.")
         out.print(f"Page: {self.page}", soft_wrap=True)
         out.print("Your own data: paretune tune FILE.csv", soft_wrap=True)
 
@@ -117,9 +118,8 @@ def demo(
         online=online,
         observer=observer,
     )
-    results = load_results(study, result.folder)
-    ((_, page),) = write_outputs(results.report, result.folder / "report.html")
-    return DemoResult(result, results, page)
+    page = result.folder / "report.html"
+    return DemoResult(result, report(study, store=result.folder, page=page), page)
 
 
 @dataclass(frozen=True, repr=False)

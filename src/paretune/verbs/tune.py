@@ -39,7 +39,7 @@ from paretune.verbs.options import (
 )
 from paretune.verbs.plan import Plan, plan
 from paretune.verbs.recommend import recommend
-from paretune.verbs.report import load_results
+from paretune.verbs.report import report
 from paretune.verbs.result import Result, Tell
 from paretune.verbs.run import RunResult, run
 from paretune.verbs.study_input import load_records, write_output
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from paretune.execution.progress import Observer
-    from paretune.reporting.document import Report
+    from paretune.reporting import Report
     from paretune.reporting.parts import Advice
     from paretune.study import TaskSpec
     from paretune.terminal.rich_console import Terminal
@@ -104,7 +104,7 @@ class TuneResult(Result):
     @property
     def report(self) -> Report:
         """Scores with intervals, costs and verdicts of all methods."""
-        return load_results(self.study, self.run.folder).report
+        return report(self.study, store=self.run.folder)
 
     @property
     def failure(self) -> ParetuneError | None:
@@ -128,7 +128,7 @@ class TuneResult(Result):
         """Print the report's first screen, the export, and what was not done."""
         parts = [self.advice.lines[0], *self._describe_end()]
         if not quiet:
-            load_results(self.study, self.run.folder).show(out)
+            self.report.show(out)
             # The screen knows no limit.
             parts = [*(self.describe() if self.max_memory is not None else self._describe_end())]
         for part in parts:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 
 from paretune.analysis.cell import NO_MODEL, Cell
 from paretune.analysis.secondary_scores import measure_forgetting
 from paretune.store.record import Contradiction, Measurements, Record
-from paretune.study import Run
+from paretune.study import Axis, Run
 
-Axis = Literal["memory", "time", "step", "parameters", "saved", "inference", "forgetting"]
 AXES: tuple[Axis, ...] = get_args(Axis)
 AXIS_TITLES: dict[Axis, str] = {
     "memory": "peak memory in training",

@@ -33,7 +33,7 @@ from paretune.analysis.learning_check import (
     find_collapsed_cells,
 )
 from paretune.analysis.pairs import Pair
-from paretune.analysis.pareto.costs import AXES, Axis, CostEstimate, estimate_cost
+from paretune.analysis.pareto.costs import AXES, CostEstimate, estimate_cost
 from paretune.analysis.pareto.expected_scores import (
     ExpectedScore,
     Prospect,
@@ -43,6 +43,7 @@ from paretune.analysis.pareto.expected_scores import (
 from paretune.analysis.statistics.intervals import Interval, confidence_interval
 from paretune.analysis.statistics.sample_size import SampleSize
 from paretune.methods import baselines
+from paretune.study import Axis
 
 WITHIN_POINTS = 1.0
 """Two configurations this close are as good as one another, unless the user says otherwise."""

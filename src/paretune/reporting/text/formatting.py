@@ -11,9 +11,10 @@ from paretune.terminal.plural import pluralise
 if TYPE_CHECKING:
     from paretune.analysis.outcomes import FailureRate
     from paretune.analysis.pairs import RankRange, Standing
-    from paretune.analysis.pareto.costs import Axis, CostEstimate
+    from paretune.analysis.pareto.costs import CostEstimate
     from paretune.analysis.statistics.intervals import Interval
     from paretune.reporting.parts import FailedRuns, FrontPoint, Ranks, Score
+    from paretune.study import Axis
 
 
 class CostWords(NamedTuple):

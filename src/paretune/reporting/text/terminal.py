@@ -12,13 +12,7 @@ from typing import TYPE_CHECKING
 
 from rich.cells import cell_len, set_cell_size
 
-from paretune.reporting.document import (
-    Report,
-    TaskReport,
-    format_cell_score,
-    list_rows,
-    list_score_bases,
-)
+from paretune.reporting.document import TaskReport, format_cell_score, list_rows, list_score_bases
 from paretune.reporting.parts import CellReport, Table
 from paretune.reporting.tables import (
     WORDS,
@@ -35,6 +29,8 @@ from paretune.reporting.text.formatting import format_rank, join_names
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from paretune.reporting import Report
 
 _COLUMN_GAP = 2
 """Columns of the terminal between two columns of a table: the padding and one of the box."""
