@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ from scipy import stats
 from support import fake_cells
 from support import fake_records as fake
 
-from paretune.analysis.cell import Cell, fill_repeats, merge_folds
+from paretune.analysis.cell import Cell, TestAnswers
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.comparisons import PairwiseComparisons
 from paretune.analysis.outcomes import FailureRate
@@ -23,6 +24,7 @@ from paretune.analysis.statistics.scores import SPLIT, TestDesign
 from paretune.errors import StoreError
 from paretune.reporting.build import build_report
 from paretune.reporting.text.formatting import format_n_by_seeds, format_runs
+from paretune.store.record import Predictions
 from paretune.study import OuterFold, Study
 
 
@@ -33,6 +35,14 @@ def make_study(seeds: int = 5, **protocol: object) -> Study:
 def lora(study: Study, records: list, states: tuple = ()) -> Cell:
     cells = group_into_cells(study, records, states)
     return next(c for c in cells if (c.task, c.method) == ("topics", "lora"))
+
+
+def merge(folds: Sequence[Predictions], further: Sequence[Predictions] = ()) -> Predictions:
+    run = fake.make_run(make_study(), "final", "lora", 1)
+    of_folds, others = (
+        [fake.record(run, {"test": part}) for part in parts] for parts in (folds, further)
+    )
+    return TestAnswers.of_folds(of_folds, others).predictions
 
 
 def test_folds_are_merged_to_all_rows_in_natural_order() -> None:
@@ -115,10 +125,10 @@ def test_filled_rows_have_their_own_scores_clusters_and_likelihood() -> None:
     )
     other = replace(part, scores=tuple((2.0, float(i)) for i in range(20)))
     lacking = fake_cells.take(part, range(8, 20))
-    filled = fill_repeats({0: lacking, 3: other})
-    assert filled[3] == other and filled[0].uid == part.uid
-    assert filled[0].scores == other.scores[:8] + part.scores[8:]
-    assert (filled[0].cluster, filled[0].segment) == (part.cluster, part.segment)
+    filled = merge([lacking], [other])
+    assert filled.uid == part.uid and merge([other], [lacking]) == other
+    assert filled.scores == other.scores[:8] + part.scores[8:]
+    assert (filled.cluster, filled.segment) == (part.cluster, part.segment)
 
 
 def test_the_likelihood_of_a_failed_folds_rows_is_that_of_the_answers_in_its_place() -> None:
@@ -150,7 +160,7 @@ def _row_likelihoods(likelihood: CellLikelihood, repeat: int) -> np.ndarray:
             strict=True,
         )
     }
-    return np.array([rows[uid] for uid in likelihood.cell.answers_by_seed[repeat].uid])
+    return np.array([rows[uid] for uid in likelihood.cell.test_answers[repeat].uid])
 
 
 def test_clusters_and_questions_are_numbered_anew() -> None:
@@ -164,7 +174,7 @@ def test_clusters_and_questions_are_numbered_anew() -> None:
     folds = [
         fake_cells.take(whole, [i for i in range(24) if (i // 6) % 2 == fold]) for fold in (0, 1)
     ]
-    merged = merge_folds(folds[::-1])
+    merged = merge(folds[::-1])
     assert (merged.uid, merged.cluster, merged.question) == (
         whole.uid,
         whole.cluster,
@@ -173,13 +183,13 @@ def test_clusters_and_questions_are_numbered_anew() -> None:
     assert merged.segment == whole.segment
     # A fold in which every cluster has one row has none stored.
     alone = replace(folds[1], cluster=())
-    assert len(set(merge_folds([folds[0], alone]).cluster)) == 2 + 12
+    assert len(set(merge([folds[0], alone]).cluster)) == 2 + 12
 
 
 def test_folds_of_other_data_are_no_cross_validation() -> None:
     part = fake.answers(0.7, n=10)
     with pytest.raises(StoreError, match="two folds"):
-        merge_folds([part, part])
+        merge([part, part])
 
 
 def test_each_fold_has_the_rate_of_its_own_trials() -> None:

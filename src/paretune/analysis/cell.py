@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import median
 from typing import Any, Literal
@@ -76,7 +76,7 @@ class Cell:
     fold_choices: Mapping[OuterFold, RateSelection] = field(default_factory=dict)
     pending: Mapping[tuple[str, str], int] = field(default_factory=dict)
     expected_runs: int = 1
-    failed_folds: int = 0
+    failed_folds: frozenset[OuterFold] = frozenset()
     other_settings: int = 0
     raced: bool = False
     first_runs: tuple[Record, ...] = ()
@@ -158,10 +158,8 @@ class Cell:
         if self.trains_nothing:
             return None
         failed = sum(self.outcomes[outcome] for outcome in FAILED_OUTCOMES)
-        return FailureRate(
-            failed=failed + self.failed_folds,
-            runs=len(self.final) - self.outcomes["error"] + self.failed_folds,
-        )
+        folds = len(self.failed_folds)
+        return FailureRate(failed + folds, len(self.final) - self.outcomes["error"] + folds)
 
     def has_failed(self, record: Record) -> bool:
         """Whether a run of it failed; what trains nothing cannot fail."""
@@ -173,33 +171,46 @@ class Cell:
         return tuple(r for r in self.final if has_test_answers(r) and not self.has_failed(r))
 
     @cached_property
-    def answers_by_seed(self) -> Mapping[int, Predictions]:
+    def answers_by_seed(self) -> Mapping[int, TestAnswers]:
         """What the runs that trained answered on the test rows, by seed (:meth:`group_answers`)."""
         return self.group_answers(self.trained)
 
-    def group_answers(self, records: Iterable[Record]) -> Mapping[int, Predictions]:
+    def group_answers(self, records: Iterable[Record]) -> dict[int, TestAnswers]:
         """What final runs answered on the test rows, by seed.
 
         In cross-validation by repeat, with the rows that any repeat answered; those of a fold that
-        failed or waits are taken from another repeat (:func:`fill_repeats`).
+        failed or waits are taken from the next repeat that has them. So each row counts once, with
+        a mean over what answered it, and a fold that failed costs its own answers only.
+
+        Raises:
+            StoreError: two folds of a repeat have answered the same row.
         """
         answered = [record for record in records if has_test_answers(record)]
         if not self.design.is_cross_validation:
-            return {record.run.seed: record.predictions["test"] for record in answered}
-        repeats: dict[int, list[Predictions]] = {}
-        for outer, records in group_by_outer(answered).items():
-            repeats.setdefault(outer.repeat, []).append(records[0].predictions["test"])
-        return fill_repeats({repeat: merge_folds(folds) for repeat, folds in repeats.items()})
+            return {record.run.seed: TestAnswers.of_run(record) for record in answered}
+        repeats: dict[int, list[Record]] = {}
+        for outer, runs in group_by_outer(answered).items():
+            repeats.setdefault(outer.repeat, []).append(runs[0])
+        order = list(repeats)
+        return {
+            repeat: TestAnswers.of_folds(
+                repeats[repeat],
+                [run for key in (*order[place + 1 :], *order[:place]) for run in repeats[key]],
+            )
+            for place, repeat in enumerate(order)
+        }
 
     @property
     def test_answers(self) -> tuple[Predictions, ...]:
-        """:attr:`answers_by_seed` without the seeds."""
-        return tuple(self.answers_by_seed.values())
+        """The predictions of :attr:`answers_by_seed`."""
+        return tuple(answers.predictions for answers in self.answers_by_seed.values())
 
     @cached_property
     def shown_answers(self) -> tuple[Predictions, ...]:
         """:attr:`test_answers`; where every run failed, those of all that answered."""
-        return self.test_answers or tuple(self.group_answers(self.final).values())
+        return self.test_answers or tuple(
+            answers.predictions for answers in self.group_answers(self.final).values()
+        )
 
     @cached_property
     def run_scores(self) -> RunScores | None:
@@ -222,13 +233,12 @@ class Cell:
         """
         if self.deterministic or not self.design.is_cross_validation:
             return None
-        fold_of: dict[tuple[int, str], int] = {}
-        for outer, records in group_by_outer(self.trained).items():
-            for uid in records[0].predictions["test"].uid:
-                fold_of[(outer.repeat, uid)] = outer.index
-        return np.array(
-            [[fold_of.get((r, uid), -1) for uid in a.uid] for r, a in self.answers_by_seed.items()]
-        )
+        fold_of_rows = []
+        for repeat, answers in self.answers_by_seed.items():
+            outer = [run.run.outer for run in answers.runs]
+            folds = [o.index if o is not None and o.repeat == repeat else -1 for o in outer]
+            fold_of_rows.append(np.array(folds)[answers.sources[:, 0]])
+        return np.array(fold_of_rows)
 
     @cached_property
     def interval(self) -> Interval | None:
@@ -319,78 +329,75 @@ def group_by_outer(records: Iterable[Record]) -> dict[OuterFold, list[Record]]:
     return groups
 
 
-def merge_folds(folds: Sequence[Predictions]) -> Predictions:
-    """The answers of several folds as one part, in the natural order of uids.
+@dataclass(frozen=True, eq=False)
+class TestAnswers:
+    """What one run has answered on the test rows, or the runs of the folds of one repeat.
 
-    So the answers of every method and repeat stand in the same order, whatever its folds. Clusters
-    and questions lie whole in a fold; they are numbered anew in that order. A column that some
-    folds do not have is left out.
-
-    Raises:
-        StoreError: two folds have answered the same row.
+    Attributes:
+        runs: that have answered.
+        predictions: of all rows.
+        sources: (rows, 2): the place of the run in ``runs``, and that of the row in its answers.
     """
-    uids = [uid for fold in folds for uid in fold.uid]
-    if len(set(uids)) < len(uids):
-        raise StoreError(
-            "two folds of a cross-validation have answered the same rows.",
-            remedy="The data of the task changed between runs; run the study again.",
-        )
-    order = sorted(range(len(uids)), key=lambda i: _natural_key(uids[i]))
 
-    def join(columns: Iterable[Sequence[Any]]) -> tuple[Any, ...]:
-        values = [value for column in columns for value in column]
-        return tuple(values[i] for i in order) if len(values) == len(uids) else ()
+    __test__ = False  # not a test class for pytest
 
-    merged: dict[str, Any] = {}
-    for column in fields(Predictions):
-        parts = [getattr(fold, column.name) for fold in folds]
-        if column.name == "segment":
-            names = set.intersection(*map(set, parts))
-            merged["segment"] = {name: join(part[name] for part in parts) for name in names}
-        elif column.name not in ("cluster", "question"):
-            merged[column.name] = join(parts)
-        elif any(parts):
-            # In a fold that has no groups, every row is a group.
-            groups = [part or range(len(fold.uid)) for fold, part in zip(folds, parts, strict=True)]
-            keys = join([(fold, group) for group in part] for fold, part in enumerate(groups))
-            numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
-            merged[column.name] = tuple(numbers[key] for key in keys)
-        else:
-            merged[column.name] = ()
-    return replace(folds[0], **merged)
+    runs: Sequence[Record]
+    predictions: Predictions
+    sources: Array
 
+    @classmethod
+    def of_run(cls, record: Record) -> TestAnswers:
+        """All rows of one run, in its order."""
+        answers = record.predictions["test"]
+        rows = np.arange(len(answers.uid))
+        return cls((record,), answers, np.stack([np.zeros_like(rows), rows], axis=1))
 
-def fill_repeats(repeats: Mapping[int, Predictions]) -> dict[int, Predictions]:
-    """Every repeat with all rows that any has answered.
+    @classmethod
+    def of_folds(cls, folds: Sequence[Record], further: Sequence[Record] = ()) -> TestAnswers:
+        """The rows of several folds, and those that only ``further`` runs have answered.
 
-    A row without an answer in one repeat has there the answer of the next repeat that has one. So
-    each row counts once, with a mean over what answered it, and a fold that failed costs its own
-    answers only.
-    """
-    if len({answers.uid for answers in repeats.values()}) < 2:
-        return dict(repeats)
-    order = list(repeats)
-    filled = {}
-    for place, repeat in enumerate(order):
-        parts = [repeats[repeat]]
-        answered = set(parts[0].uid)
-        for answers in (repeats[key] for key in (*order[place + 1 :], *order[:place])):
-            missing = [i for i, uid in enumerate(answers.uid) if uid not in answered]
-            if missing:
-                parts.append(_take_rows(answers, missing))
-                answered.update(parts[-1].uid)
-        filled[repeat] = merge_folds(parts)
-    return filled
+        They stand in the natural order of uids, and so in the same order for every method and
+        repeat. Clusters and questions, which lie whole in a fold, are numbered anew in that order.
+        A column that some runs do not have is left out.
 
+        Raises:
+            StoreError: two folds have answered the same row.
+        """
+        runs = [*folds, *further]
+        parts = [record.predictions["test"] for record in runs]
+        in_folds = [uid for part in parts[: len(folds)] for uid in part.uid]
+        if len(set(in_folds)) < len(in_folds):
+            raise StoreError(
+                "two folds of a cross-validation have answered the same rows.",
+                remedy="The data of the task changed between runs; run the study again.",
+            )
+        first: dict[str, tuple[int, int]] = {}
+        for number, part in reversed([*enumerate(parts)]):
+            first |= {uid: (number, place) for place, uid in enumerate(part.uid)}
+        sources = [first[uid] for uid in sorted(first, key=_natural_key)]
+        used = {number for number, _ in sources}
 
-def _take_rows(answers: Predictions, places: Sequence[int]) -> Predictions:
-    columns = {}
-    for column in fields(Predictions):
-        if column.name != "segment":
-            values = getattr(answers, column.name)
-            columns[column.name] = tuple(values[i] for i in places) if values else ()
-    segment = {name: tuple(v[i] for i in places) for name, v in answers.segment.items()}
-    return replace(answers, **columns, segment=segment)
+        def join(columns: Sequence[Sequence[Any]]) -> tuple[Any, ...]:
+            whole = all(len(columns[number]) == len(parts[number].uid) for number in used)
+            return tuple(columns[number][place] for number, place in sources) if whole else ()
+
+        merged: dict[str, Any] = {}
+        for name in ("uid", "label", "prediction", "scores"):
+            merged[name] = join([getattr(part, name) for part in parts])
+        for name in ("cluster", "question"):
+            columns = [getattr(part, name) for part in parts]
+            merged[name] = ()
+            if any(columns[number] for number in used):
+                # In a fold that has no groups, every row is a group.
+                groups = [c or range(len(p.uid)) for c, p in zip(columns, parts, strict=True)]
+                keys = [(number, groups[number][place]) for number, place in sources]
+                numbers = {key: place for place, key in enumerate(dict.fromkeys(keys))}
+                merged[name] = tuple(numbers[key] for key in keys)
+        merged["segment"] = {
+            name: join([part.segment.get(name, ()) for part in parts])
+            for name in set.intersection(*(set(parts[number].segment) for number in used))
+        }
+        return cls(runs, Predictions(**merged), np.array(sources))
 
 
 def _natural_key(uid: str) -> list[tuple[int, int, str]]:

@@ -188,9 +188,10 @@ def _build_cell(study: Study, empty: Cell, records: Sequence[Record], folds: int
         choice=choice,
         fold_choices=fold_choices,
         expected_runs=_count_expected_runs(study, empty, folds, fold_choices),
-        failed_folds=sum(
-            len(choice.table) == study.protocol.trials and choice.rate is None
-            for choice in fold_choices.values()
+        failed_folds=frozenset(
+            outer
+            for outer, choice in fold_choices.items()
+            if len(choice.table) == study.protocol.trials and choice.rate is None
         ),
         other_settings=sum(record.run.stage == "final" for record in records) - len(final),
         raced=raced,

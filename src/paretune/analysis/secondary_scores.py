@@ -21,7 +21,7 @@ overlap, so that the interval there is of the runs as they are, not of new train
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -85,31 +85,29 @@ class CellLikelihood:
 
 def cell_likelihood(cell: Cell) -> CellLikelihood:
     """The likelihood of the runs whose answers the cell's score is computed from."""
-    answers = cell.answers_by_seed
-    if not answers:
+    by_seed = cell.answers_by_seed
+    if not by_seed:
         return CellLikelihood(cell, reason=NO_ANSWERS.reason)
-    records = [record for record in cell.trained if _seed_key(record) in answers]
     runs: dict[str, ExampleLikelihood] = {}
-    by_seed: dict[int, list[tuple[Predictions, ExampleLikelihood]]] = {}
-    for record in records:
+    records = {record.run_id: record for answers in by_seed.values() for record in answers.runs}
+    for run_id, record in records.items():
         likelihood = example_likelihood(record, cell.objective)
         if isinstance(likelihood, NoLikelihood):
             return CellLikelihood(cell, reason=likelihood.reason)
-        runs[record.run_id] = likelihood
-        by_seed.setdefault(_seed_key(record), []).append((record.predictions["test"], likelihood))
+        runs[run_id] = likelihood
 
     def score(
         values: Callable[[ExampleLikelihood], Array], bounds: tuple[float, float]
     ) -> RunScores:
-        # As in the answers, a row that a repeat lacks is one of the next repeat that has it.
-        seeds = list(answers)
-        turns = [[*seeds[place:], *seeds[:place]] for place in range(len(seeds))]
-        tables = [
-            _align(part, [run for seed in turn for run in by_seed[seed]], values)
-            for turn, part in zip(turns, answers.values(), strict=True)
-        ]
-        parts = tuple(answers.values())
-        return score_sums(parts, tables, ratio_of_sums, bounds, cell.design, cell.fold_of_rows)
+        tables = []
+        for answers in by_seed.values():
+            of_run = [runs[record.run_id] for record in answers.runs]
+            columns = [np.stack([values(run), run.weight], axis=1) for run in of_run]
+            tables.append(np.stack([columns[number][place] for number, place in answers.sources]))
+        design = cell.design
+        return score_sums(
+            cell.test_answers, tables, ratio_of_sums, bounds, design, cell.fold_of_rows
+        )
 
     has_brier = all(run.brier is not None for run in runs.values())
     is_density = any(run.deviation is not None for run in runs.values())
@@ -119,27 +117,6 @@ def cell_likelihood(cell: Cell) -> CellLikelihood:
         score(lambda run: np.asarray(run.brier), (0.0, 2.0)) if has_brier else None,
         runs,
     )
-
-
-def _seed_key(record: Record) -> int:
-    """As :attr:`Cell.answers_by_seed` has it: the seed, in cross-validation the repeat."""
-    return record.run.seed if record.run.outer is None else record.run.outer.repeat
-
-
-def _align(
-    answers: Predictions,
-    parts: Sequence[tuple[Predictions, ExampleLikelihood]],
-    values: Callable[[ExampleLikelihood], Array],
-) -> Array:
-    """Values and weights in the order of ``answers``, (examples, 2); the first part with a row."""
-    rows = {
-        uid: row
-        for part, likelihood in reversed(parts)
-        for uid, row in zip(
-            part.uid, np.stack([values(likelihood), likelihood.weight], axis=1), strict=True
-        )
-    }
-    return np.stack([rows[uid] for uid in answers.uid])
 
 
 @dataclass(frozen=True)
@@ -221,7 +198,7 @@ def score_shifted(cell: Cell) -> ShiftedScore | None:
     shifted = score_runs([*comparable.values()], cell.metric)
     change = None
     if not cell.design.is_cross_validation and comparable.keys() == cell.answers_by_seed.keys():
-        test = [cell.answers_by_seed[seed] for seed in comparable]
+        test = [cell.answers_by_seed[seed].predictions for seed in comparable]
         change = _change(shifted, score_runs(test, cell.metric))
     return ShiftedScore(confidence_interval(shifted), change)
 

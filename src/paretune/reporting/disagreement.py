@@ -129,7 +129,9 @@ def _group_common_answers(
 ) -> tuple[list[CellRow], list[Mapping[int, Predictions]]]:
     """The largest group of rows that answered the same examples, and their answers by seed."""
     answered = [
-        (row, answers) for row in all_rows if (answers := row.cell.group_answers(row.cell.final))
+        (row, {seed: by_seed[seed].predictions for seed in by_seed})
+        for row in all_rows
+        if (by_seed := row.cell.group_answers(row.cell.final))
     ]
     groups = Counter(next(iter(answers.values())).uid for _, answers in answered)
     largest = groups.most_common(1)[0][0] if groups else ()

@@ -111,10 +111,8 @@ def tabulate_scores(cells: Sequence[Cell], protocol: Protocol) -> ScoreTable:
             for place in range(len(seeds)):
                 if not np.isfinite(scores[row, place]):
                     scores[row, place] = scores[row, place % period]
-        elif crossed:
-            for outer, choice in cell.fold_choices.items():
-                if choice.rate is None and len(choice.table) == protocol.trials:
-                    lost[row, outer.position] = True  # no final run will come
+        for outer in cell.failed_folds:  # no final run will come
+            lost[row, outer.position] = True
     return ScoreTable(
         keys=tuple(cell.key for cell in cells),
         scores=scores,

@@ -125,17 +125,12 @@ def allowed_positions(cell: Cell, protocol: Protocol, count: int) -> Cell:
         at = position_of(record, protocol.seeds)
         if at is not None and at < count:
             records.append(record)
-    folds = {o: choice for o, choice in cell.fold_choices.items() if o.position < count}
     repeats = len({r.run.outer.repeat for r in records if r.run.outer is not None})
     design = cell.design
     if design.is_cross_validation:
         design = replace(design, repeats=max(repeats, 1))
-    lost = sum(
-        choice.rate is None and len(choice.table) == protocol.trials for choice in folds.values()
-    )
-    return replace(
-        cell, final=tuple(records), fold_choices=folds, design=design, failed_folds=lost, pending={}
-    )
+    failed = frozenset(outer for outer in cell.failed_folds if outer.position < count)
+    return replace(cell, final=tuple(records), design=design, failed_folds=failed, pending={})
 
 
 class _Race:
