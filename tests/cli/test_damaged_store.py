@@ -127,16 +127,6 @@ def test_a_wrong_blob_name_is_one_sentence(
     assert code == 6 and "'no-name', which is no sha256 in hexadecimal digits" in err
 
 
-def test_an_edited_study_is_told_with_the_number_of_its_earlier_runs(
-    capsys: Any, copy: Path
-) -> None:
-    text = (copy / "s.yaml").read_text(encoding="utf-8").replace("rank: 2", "rank: 4")
-    (copy / "edited.yaml").write_text(text, encoding="utf-8")
-    code, _, err = command(capsys, "report", copy / "edited.yaml", "--store", copy / "store")
-    assert code == 6
-    assert "runs here belong to earlier versions of its file" in err
-
-
 def test_one_damaged_trial_closes_no_study_and_is_told_until_it_is_made_again(
     capsys: Any, tmp_path: Path, tiny_model: Any
 ) -> None:

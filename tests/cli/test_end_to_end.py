@@ -84,39 +84,3 @@ def test_new_check_plan_run_kill_run_report(
 def _ended(folder: Path, study: Study) -> int:
     with Store.open(folder, create=True) as store:
         return sum(state.ended for state in store.load_statuses(study.study_hash))
-
-
-@pytest.mark.wide
-def test_ctrl_c_gives_the_runs_back_and_says_that_the_command_continues(
-    tmp_path: Path, tiny_model: Any
-) -> None:
-    from support.tiny_study import as_file, small
-
-    training = {"max_steps": 100_000, "max_length": 32, "precision": "fp32"}
-    study = small(tmp_path, tiny_model("bert"), training=training)
-    file = as_file(study, tmp_path / "s.yaml")
-    folder = tmp_path / "store"
-    process = subprocess.Popen(
-        [*PARETUNE, "run", str(file), "--store", str(folder), "--workers", "1"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # A shell ignores Ctrl-C for what it runs in the background, tests included.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
-    while not (folder / "study.db").exists() or not _running(folder, study):
-        assert process.poll() is None
-        time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=180)
-    assert process.returncode == 130
-    assert "Nothing is lost: the same command continues." in out
-    assert "interrupted; the same command continues" in err and "Traceback" not in err
-    with Store.open(folder) as store:
-        assert {s.state for s in store.load_statuses(study.study_hash)} <= {"todo", "done"}
-
-
-def _running(folder: Path, study: Study) -> bool:
-    with Store.open(folder, create=True) as store:
-        states = store.load_statuses(study.study_hash)
-    return any(state.state == "running" and state.run.method.name == "lora" for state in states)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from runpy import run_path
 from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 from support.chosen import chosen
-from support.examples import EXAMPLES, small_example
+from support.slobench import make_paper_quick, release
 from support.tiny_study import as_file, command, finish, superglue
 
 from paretune.planning.prepare import prepare_study
@@ -18,99 +19,85 @@ from paretune.study import Study
 from paretune.testing.translator_folders import sentences, tiny_marian
 from paretune.verbs.report import report
 from paretune.verbs.study_input import shipped_studies
-from paretune_slovene.paper import preset
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+LAYOUTS = {
+    "slovene-superglue": "zips",
+    "slovene-cb": "zips",
+    "slovene-llm": "zips",
+    "paper": "folders",
+    "paper-fair": "zips",
+}
+TRANSLATIONS = ("manual-translation", "slovene-translation")
+TRAINED = ("sample", "own-data", "table", "slovene-superglue", "slobench", "paper", "paper-fair")
+TRAINED += ("complaints", "spam", "slovene-cb", *TRANSLATIONS)
+
+
+def read_example(name: str) -> dict[str, Any]:
+    """The file's settings, which as they stand are a study."""
+    raw: dict[str, Any] = YAML(typ="safe", pure=True).load(
+        (EXAMPLES / f"{name}.yaml").read_text(encoding="utf-8")
+    )
+    Study.parse(raw, base=EXAMPLES)
+    return raw
+
+
+def small_example(name: str, folder: Path, model: Path) -> Study:
+    """The file's own tasks, methods and protocol; one tiny model, made-up rows, few steps."""
+    raw = read_example(name)
+    folder.mkdir()
+    raw["models"] = [{"name": str(model), "label": "tiny"}]
+    if name == "table":
+        run_path(str(EXAMPLES / "table.py"))["main"](folder)
+    if name == "slobench":
+        release(folder)
+    if name in TRANSLATIONS:
+        raw["generation"] = {"max_new_tokens": 8}
+    for task in raw["tasks"]:
+        if name in LAYOUTS:
+            task["source"] = str(superglue(folder / task["name"], LAYOUTS[name]))
+        elif name == "slobench":
+            task["source"] = str(folder)
+        elif name == "table":
+            task |= {part: str(folder / task[part]) for part in ("train", "test")}
+        elif name == "slovene-translation":
+            lines = ["sl_seq\ten_seq", *("\t".join(pair) for pair in sentences(40, 3))]
+            task["source"] = str(folder / "rsdo4.tsv")
+            Path(task["source"]).write_text("\n".join(lines), encoding="utf-8")
+        task["limit"] = {"train": 20, "test": 10}
+    if raw["protocol"].get("preset") != "paper":
+        few = {"seeds": raw["protocol"]["seeds"][:1], "folds": 1, "cost_seconds": 1}
+        raw["protocol"] |= few
+        raw["training"] = {"max_steps": 2, "eval_every": 2, "max_length": 64, "precision": "fp32"}
+    if name in ("slovene-superglue", "slobench", "paper-fair", "slovene-translation"):
+        raw["protocol"]["trials"] = 1
+    return Study.parse(raw, base=EXAMPLES)
 
 
 def test_the_examples_are_the_shipped_files() -> None:
     files = {path.stem: path for path in EXAMPLES.glob("*.yaml")}
-    own = {"own-data", "paper-fair", "slobench", "slovene-cb", "table"}
-    own |= {"slovene-translation", "manual-translation"}
-    own |= {"metamath", "slovene-llm", "sms"}  # of decoders
-    assert set(files) == {*shipped_studies(), *own}
+    decoders = {name for name, _ in READOUTS}
+    assert set(files) == {*shipped_studies(), *TRAINED, *decoders}
     for name, path in shipped_studies().items():
         assert files[name].resolve() == path.resolve()
 
 
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The paper's preset with two steps a run."""
-    training = {
-        **preset.read_settings()["training"],
-        "max_steps": 2,
-        "eval_every": 2,
-        "max_length": 64,
-    }
-    fast = {**preset.read_settings(), "training": training}
-    monkeypatch.setattr(preset, "read_settings", lambda: fast)
-
-
-def rsdo4(folder: Path) -> str:
-    """Pairs in RSDO4's columns."""
-    folder.mkdir()
-    lines = [f"{sl}\t{en}" for sl, en in sentences(40, 3)]
-    (folder / "rsdo4.tsv").write_text("\n".join(["sl_seq\ten_seq", *lines]), encoding="utf-8")
-    return str(folder / "rsdo4.tsv")
-
-
-@pytest.mark.wide
-def test_the_translation_runs_fair_and_by_the_papers_settings(
-    tmp_path: Path, quick: None, capsys: Any
-) -> None:
-    path = EXAMPLES / "slovene-translation.yaml"
-    raw: dict[str, Any] = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    Study.parse(raw, base=path.parent)
-    raw["tasks"][0]["source"] = rsdo4(tmp_path / "data")
-    raw["models"] = [{"name": str(tiny_marian(tmp_path / "marian")), "label": "tiny"}]
-    raw["generation"] |= {"max_new_tokens": 8, "num_beams": 2}
-    fair = raw | {
-        "protocol": {"seeds": [1], "trials": 1, "folds": 1, "cost_seconds": 1},
-        "training": {"max_steps": 2, "eval_every": 2, "max_length": 32, "precision": "fp32"},
-    }
-    by_paper = raw | {
-        "study": "as-in-the-paper",
-        "methods": ["full", "prompt", "lora", "loha"],
-        "protocol": {"preset": "paper"},
-    }
-    by_paper.pop("training")
-    for variant in (fair, by_paper):
-        study = Study.parse(variant, base=path.parent)
-        with finish(study, tmp_path / study.study, costs=1) as store:
-            failed = [
-                s.message for s in store.load_statuses(study.study_hash) if s.state == "failed"
-            ]
-            assert failed == []
-        (task,) = report(study, store=tmp_path / study.study).tasks
-        methods = {m.key for m in study.methods} | {"untuned", "copy_source"}
-        assert {row.method for row in task.cells} == methods
-        assert all(row.score for row in task.cells)
-
-
-@pytest.mark.slow
-def test_the_sample_translation_runs(tmp_path: Path, capsys: Any) -> None:
-    study = small_example("manual-translation", tmp_path, tiny_marian(tmp_path / "marian"))
-    finish(study, tmp_path / "store", costs=1).close()
-    (task,) = report(study, store=tmp_path / "store").tasks
-    assert {row.method for row in task.cells} == {"full", "lora", "untuned", "copy_source"}
-    assert all(row.score for row in task.cells)
-
-
-EVERY = ["sample", "own-data", "table", "slovene-superglue", "slobench", "paper", "paper-fair"]
-EVERY += ["complaints", "spam", "slovene-cb"]
-
-
-@pytest.mark.parametrize(("name",), chosen([(name,) for name in EVERY], 10))
+@pytest.mark.parametrize(("name",), chosen([(name,) for name in TRAINED], 12))
 def test_every_example_runs(
-    name: str, tmp_path: Path, tiny_model: Any, quick: None, capsys: Any
+    name: str, tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    study = small_example(name, tmp_path / "data", tiny_model("bert"))
+    make_paper_quick(monkeypatch, max_length=64)
+    translates = name in TRANSLATIONS
+    model = tiny_marian(tmp_path / "marian") if translates else tiny_model("bert")
+    study = small_example(name, tmp_path / "data", model)
     with finish(study, tmp_path / "store", costs=1) as store:
         states = store.load_statuses(study.study_hash)
         assert [s.message for s in states if s.state == "failed"] == []
-        waiting = [s for s in states if not s.ended]
-        assert {s.stage for s in waiting} <= {"cost"}
+        assert {s.stage for s in states if not s.ended} <= {"cost"}
         cells = {s.run.cell for s in states if s.stage == "final"}
     tasks = {task.key for task in study.tasks}
-    methods = {m.key for m in study.methods} | {"majority", "tfidf", "head_only"}
+    baselines = {"untuned", "copy_source"} if translates else {"majority", "tfidf", "head_only"}
+    methods = {m.key for m in study.methods} | baselines
     methods |= {"gradient_boosting"} if name == "table" else set()
     assert {cell[0] for cell in cells} == tasks and {cell[2] for cell in cells} == methods
     study_report = report(study, store=tmp_path / "store")
@@ -124,39 +111,33 @@ def test_every_example_runs(
         assert "Ready to be handed in." in command(capsys, *submission)[1]
 
 
-def with_data_here(path: Path, folder: Path, model: Path) -> Study:
-    """The file's tasks, methods and protocol, on made-up rows and one tiny decoder."""
-    raw: dict[str, Any] = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    Study.parse(raw, base=path.parent)  # as it stands, it is a study
-    raw["models"] = [{"name": str(model), "label": "tiny"}]
-    for task in raw["tasks"]:
-        if path.stem == "slovene-llm":
-            task["source"] = str(superglue(folder / task["name"], "zips"))
-        if path.stem == "metamath":
-            for part in ("train", "test"):
-                rows = [
-                    {"prompt": f"Question: {i}?\nAnswer:", "completion": f" It is {i}."}
-                    for i in range(20)
-                ]
-                file = folder / f"{part}.jsonl"
-                file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-                task[part] = str(file)
-    raw["training"] |= {"precision": "fp32"}
-    return Study.parse(raw, base=path.parent)
+READOUTS = [
+    ("slovene-llm", {"head", "label_words"}),
+    ("metamath", {"text"}),
+    ("sms", {"label_words"}),
+]
 
 
-@pytest.mark.parametrize(
-    ("name", "readouts"),
-    [
-        ("slovene-llm", {"head", "label_words"}),
-        ("metamath", {"text"}),
-        ("sms", {"label_words"}),
-    ],
-)
+@pytest.mark.parametrize(("name", "readouts"), READOUTS)
 def test_runs_of_a_study_of_decoders_are_planned(
     name: str, readouts: set[str], tmp_path: Path, tiny_model: Any
 ) -> None:
-    study = with_data_here(EXAMPLES / f"{name}.yaml", tmp_path, tiny_model("llama"))
+    """The file's tasks, methods and protocol, on made-up rows and one tiny decoder."""
+    raw = read_example(name)
+    raw["models"] = [{"name": str(tiny_model("llama")), "label": "tiny"}]
+    for task in raw["tasks"]:
+        if name in LAYOUTS:
+            task["source"] = str(superglue(tmp_path / task["name"], LAYOUTS[name]))
+        if name == "metamath":
+            rows = [
+                {"prompt": f"Question: {i}?\nAnswer:", "completion": f" It is {i}."}
+                for i in range(20)
+            ]
+            file = tmp_path / "rows.jsonl"
+            file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+            task |= {"train": str(file), "test": str(file)}
+    raw["training"] |= {"precision": "fp32"}
+    study = Study.parse(raw, base=EXAMPLES)
     planned = expand_study(prepare_study(study), [])
     on_model = [one.run for one in planned if one.run.model.name != "-"]
     assert {run.method.key for run in on_model} >= {m.key for m in study.methods}

@@ -125,12 +125,6 @@ def test_run_tells_its_progress_on_stderr_and_gives_the_object_on_stdout(
     assert "1 worker with" in err
 
 
-def test_every_verb_answers_h_as_help(capsys: Any) -> None:
-    for verb in ([], *([v] for v in VERBS), ["data", "fetch"], ["slobench", "score"]):
-        code, short, _ = command(capsys, *verb, "-h")
-        assert code == 0 and short == command(capsys, *verb, "--help")[1]
-
-
 def test_a_missing_package_of_a_tracker_is_no_fault_of_the_data(
     study_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:

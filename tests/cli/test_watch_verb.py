@@ -151,18 +151,6 @@ def test_nothing_is_written_and_nobody_is_waited_for(
     assert content() == before
 
 
-def test_what_is_not_there_is_said(study: Study, half: Store, tmp_path: Path, capsys: Any) -> None:
-    code, _, err = command(capsys, "watch", "nothing.yaml")
-    assert code == 2 and "nothing.yaml: no such study file" in err
-    code, _, err = command(capsys, "watch", tmp_path / "s.yaml", "--store", tmp_path / "none")
-    assert code == 6 and "no store of studies is here" in err
-    assert not (tmp_path / "none").exists()
-    edited = study.model_copy(update={"methods": study.methods[:1]})
-    study_file(edited, tmp_path / "edited.yaml")
-    code, _, err = command(capsys, "watch", tmp_path / "edited.yaml", "--store", tmp_path / "store")
-    assert code == 6 and "has no runs here" in err and "an edited study file" in err
-
-
 def on_a_terminal(
     *arguments: object, until: str, then: Callable[[subprocess.Popen[bytes]], object] | None = None
 ) -> tuple[int, str]:

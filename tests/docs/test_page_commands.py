@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 from collections import Counter
 from typing import Any
 
 import pytest
-from support.pages import ROOT, explain_refusal, python_blocks, shown_commands
+from support.pages import ROOT, explain_refusal, python_blocks, shown_commands, unmarked_commands
 
 import paretune
 from paretune import errors
@@ -25,7 +26,18 @@ def test_every_command_of_every_page_is_parsed() -> None:
         for command in commands
         if (why := explain_refusal(command))
     ]
-    assert refused == []
+    assert refused == [] and list(unmarked_commands()) == []
+
+
+def test_scripts_and_goals_in_sentences_are_there() -> None:
+    goals = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    commands = [one for one in shown_commands() if one.program in ("python", "make")]
+    assert len(commands) > 20
+    for one in commands:
+        if one.program == "make":
+            assert one.words[0] in goals, (one.page, one.text)
+        else:
+            assert (ROOT / one.words[0]).is_file(), (one.page, one.text)
 
 
 def test_programs_on_pages_are_python_and_call_what_there_is() -> None:

@@ -7,7 +7,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
@@ -131,11 +131,6 @@ def explain_refusal(command: ShownCommand) -> str:
     except typer.Exit:
         pass  # --help, --version
     return ""
-
-
-def is_complete(command: ShownCommand) -> bool:
-    """Whether a command of paretune could be typed as it stands."""
-    return explain_refusal(replace(command, whole=True)) == ""
 
 
 @cache

@@ -1,4 +1,4 @@
-"""SloBench in small: a release, a study of its six tasks, and its scores of whole texts."""
+"""SloBench and the paper in small: a release, six tasks, scores of whole texts, a quick preset."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from paretune.study import Study
+from paretune_slovene.paper import preset
 from paretune_slovene.slobench.nltk_ngrams import count_ngrams, from_sums
 from paretune_slovene.slobench.official_scores import CORPUS_BLEU, score_segments
 from paretune_slovene.slobench.superglue_submission import NAMES
@@ -49,6 +51,14 @@ def six(folder: Path, model: Path, source: Path, **changes: Any) -> Study:
         "training": {"max_steps": 2, "eval_every": 2, "max_length": 48, "precision": "fp32"},
     }
     return small(folder, model, **{**defaults, **changes})
+
+
+def make_paper_quick(patch: pytest.MonkeyPatch, max_length: int) -> None:
+    """The paper's preset with two steps a run."""
+    settings = preset.read_settings()
+    training = {"max_steps": 2, "eval_every": 2, "max_length": max_length}
+    quick = {**settings, "training": {**settings["training"], **training}}
+    patch.setattr(preset, "read_settings", lambda: quick)
 
 
 @dataclass(frozen=True)

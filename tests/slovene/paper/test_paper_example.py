@@ -9,26 +9,13 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 from support import made_up_paper as made_up
+from support.slobench import make_paper_quick
 from support.tiny_study import finish, superglue
 
 from paretune.study import Study
-from paretune_slovene.paper import preset
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 SCRIPT = run_path(str(EXAMPLES / "paper_reread.py"))
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The paper's preset with two steps a run."""
-    training = {
-        **preset.read_settings()["training"],
-        "max_steps": 2,
-        "eval_every": 2,
-        "max_length": 48,
-    }
-    fast = {**preset.read_settings(), "training": training}
-    monkeypatch.setattr(preset, "read_settings", lambda: fast)
 
 
 def shorter(name: str, path: Path, **changes: Any) -> Path:
@@ -49,8 +36,9 @@ def ended(code: int, capsys: Any) -> tuple[int, str, str]:
 
 @pytest.mark.slow
 def test_both_protocols_end_in_one_page(
-    tmp_path: Path, tiny_model: Any, quick: None, capsys: Any
+    tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
+    make_paper_quick(monkeypatch, max_length=48)
     source = superglue(tmp_path / "data", "folders", 30)
     by_paper = shorter("paper.yaml", tmp_path / "paper.yaml")
     fair = shorter(
