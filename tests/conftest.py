@@ -121,3 +121,31 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return Path(shutil.copytree(folders[family], folder, dirs_exist_ok=True))
 
     return give
+
+
+@pytest.fixture(scope="session")
+def checkpoint(
+    request: pytest.FixtureRequest,
+    tiny_model: Callable[..., Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[str], Path]:
+    """``checkpoint("marian")`` is the folder of a tiny model of any family, or of a real model."""
+    from paretune.testing.tiny_models import DECODERS, FAMILIES
+    from paretune.testing.translator_folders import TRANSLATORS, translator_folder
+
+    folders: dict[str, Path] = {}
+
+    def give(family: str) -> Path:
+        if family in (*FAMILIES, *DECODERS):
+            return tiny_model(family)
+        if family in TRANSLATORS:
+            if family not in folders:
+                folder = tmp_path_factory.mktemp("tiny") / family
+                folders[family] = translator_folder(family, folder)
+            return folders[family]
+        model: Path = request.getfixturevalue("shared") / "models" / family
+        if not model.is_dir():
+            pytest.skip(f"needs the model {family} in the development data folder ../shared")
+        return model
+
+    return give

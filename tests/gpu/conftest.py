@@ -12,7 +12,6 @@ import torch
 from support.method_contract import METHODS, REFUSED, serves
 
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
-from paretune.testing.translator_folders import TRANSLATORS, translator_folder
 from paretune.training import TrainerOptions
 from paretune.training.trainer import train_run
 
@@ -64,23 +63,6 @@ def place(request: pytest.FixtureRequest) -> tuple[str, str, str]:
 def device(request: pytest.FixtureRequest) -> str:
     """Where it is computed."""
     return str(request.config.getoption("--gpu-device"))
-
-
-@pytest.fixture(scope="session")
-def checkpoint(
-    tiny_model: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str], Path]:
-    """The folder of a tiny checkpoint of a family."""
-    folders: dict[str, Path] = {}
-
-    def give(family: str) -> Path:
-        if family not in TRANSLATORS:
-            return tiny_model(family)
-        if family not in folders:
-            folders[family] = translator_folder(family, tmp_path_factory.mktemp("tiny") / family)
-        return folders[family]
-
-    return give
 
 
 @pytest.fixture

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from support.method_contract import ZERO
+from support.method_contract import OwnMethodContract
 
-from paretune.methods import dora
-from paretune.methods.core.injection import Injection
 from paretune.testing.method_walk import Walk, walk_of, walked
-from paretune.testing.methods import MethodContract
 from paretune.training.caches import ProcessCache
 
 pytestmark = pytest.mark.gpu
@@ -25,7 +20,7 @@ def bench() -> ProcessCache:
     return ProcessCache()
 
 
-class TestMethodsOnAGpu(MethodContract):
+class TestMethodsOnAGpu(OwnMethodContract):
     test_merged_equals_unmerged = None  # type: ignore[assignment]
     test_the_export_opens_in_peft_and_comes_back = None  # type: ignore[assignment]
 
@@ -45,15 +40,6 @@ class TestMethodsOnAGpu(MethodContract):
         method, family, kind = place
         folder = tmp_path_factory.mktemp("walk")
         return walked(walk_of(method, kind, checkpoint(family), folder), bench, folder, device)
-
-    def neutral_tensors(self, walk: Walk) -> tuple[str, ...] | None:
-        return ZERO[walk.method]
-
-    def hold_constants(self, injection: Injection) -> str:
-        updates = [u for u in injection.adapters.values() if isinstance(u, dora.DoraUpdate)]
-        for update in updates:
-            update.row_norms = partial(torch.Tensor.detach, update.row_norms())
-        return "DoRA's norms held constant, as its gradient has them" if updates else ""
 
     def test_it_was_walked_there(self, walk: Walk, device: str, place: Any) -> None:
         kind = walk.outcome.measured["environment"]["device"]

@@ -1,7 +1,7 @@
 """The contract of every method on every model family and task kind.
 
 Each combination is walked through once (paretune.testing.method_walk); the tests look at what was
-seen, and take it up where they need more. By default every method walks on BERT, and one on half of
+seen, and take it up where they need more. By default every method walks on BERT, and one on each of
 the other families (method_contract.py); ``make guarantees`` walks the rest, and every method on
 real models, and writes build/guarantees.md from what these tests found (guarantees.py). A test that
 passes because the method may not do a thing says so with ``excused``: the reason is on the page.
@@ -9,7 +9,6 @@ passes because the method may not do a thing says so with ``excused``: the reaso
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,31 +34,9 @@ from paretune.testing.clauses import CLAUSES, EXCUSED, NOTE, clause
 from paretune.testing.method_walk import Walk, select_logits, walk_of, walked
 from paretune.testing.methods import MethodContract
 from paretune.testing.tiny_models import DECODERS, FAMILIES
-from paretune.testing.translator_folders import TRANSLATORS, translator_folder
+from paretune.testing.translator_folders import TRANSLATORS
 from paretune.training.caches import ProcessCache
 from paretune.training.prepare import prepare
-
-
-@pytest.fixture(scope="module")
-def checkpoint(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str], Path]:
-    """The folder of a tiny checkpoint of a family, or of a real model."""
-    folders: dict[str, Path] = {}
-
-    def give(family: str) -> Path:
-        if family in (*FAMILIES, *DECODERS):
-            return Path(request.getfixturevalue("tiny_model")(family))
-        if family in TRANSLATORS and family not in folders:
-            folders[family] = translator_folder(family, tmp_path_factory.mktemp("tiny") / family)
-        if family in folders:
-            return folders[family]
-        model: Path = request.getfixturevalue("shared") / "models" / family
-        if not model.is_dir():
-            pytest.skip(f"needs the model {family} in the development data folder ../shared")
-        return model
-
-    return give
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from paretune.methods.core.method import list_layers, parse_subset
 from paretune.study import MethodSpec
 from paretune.testing.method_walk import Walk, walk_of, walked
 from paretune.testing.tiny_tasks import small, tiny_run, tiny_task
-from paretune.testing.translator_folders import TRANSLATORS, translator_folder
+from paretune.testing.translator_folders import translator_folder
 from paretune.training.caches import ProcessCache
 from paretune.training.prepare import PreparedModel, prepare
 
@@ -161,14 +161,11 @@ class TestSubsets(OwnMethodContract):
         ids=lambda place: "-".join(place),
     )
     @classmethod
-    def walk(cls, request: pytest.FixtureRequest, tiny_model: Any, tmp_path_factory: Any) -> Walk:
+    def walk(cls, request: pytest.FixtureRequest, checkpoint: Any, tmp_path_factory: Any) -> Walk:
         method, family, kind, layers = request.param
         folder = tmp_path_factory.mktemp("walk")
-        if family in TRANSLATORS:
-            model = translator_folder(family, tmp_path_factory.mktemp("tiny") / family)
-        else:
-            model = Path(tiny_model(family))
-        run = walk_of(method, kind, model, folder, {**small(method), "layers": layers})
+        options = {**small(method), "layers": layers}
+        run = walk_of(method, kind, checkpoint(family), folder, options)
         return walked(run, ProcessCache(), folder)
 
 

@@ -12,18 +12,16 @@ from typing import Any
 import pytest
 import torch
 from support.chosen import chosen
-from support.method_contract import METHODS, ZERO
+from support.method_contract import METHODS, OwnMethodContract
 
 from paretune import methods
 from paretune.errors import MethodError, MissingDependencyError
 from paretune.exporting import formats
-from paretune.methods import dora
 from paretune.models.quantised import QuantisedLinear, is_quantised, require_backend
 from paretune.planning.prepare import refuse_training
 from paretune.study import MethodSpec, ModelSpec, Run
 from paretune.study.specs import Quantisation
 from paretune.testing.method_walk import Walk, select_logits, walk_of, walked
-from paretune.testing.methods import MethodContract
 from paretune.training.caches import ProcessCache
 from paretune.training.trainer import train_run
 
@@ -56,7 +54,7 @@ WALKS = [
 ]
 
 
-class TestQuantised(MethodContract):
+class TestQuantised(OwnMethodContract):
     """The clauses of the contract, on a base whose linear layers are quantised."""
 
     @pytest.fixture(scope="module", params=chosen(WALKS, 6))
@@ -74,16 +72,6 @@ class TestQuantised(MethodContract):
         walk = walked(run, ProcessCache(), folder)
         assert is_quantised(walk.loaded().model)
         return walk
-
-    def neutral_tensors(self, walk: Walk) -> tuple[str, ...] | None:
-        return ZERO[walk.method]
-
-    def hold_constants(self, injection: Any) -> str:
-        for update in injection.adapters.values():
-            if isinstance(update, dora.DoraUpdate):
-                norms = update.row_norms().detach()
-                update.row_norms = lambda norms=norms: norms  # type: ignore[method-assign]
-        return ""
 
     def test_merged_equals_unmerged(self, walk: Walk, tmp_path: Path, record_property: Any) -> None:
         """What is merged is the base as it was trained on, rounded."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -68,13 +67,6 @@ PLACES = [
 @pytest.fixture(scope="module")
 def bench() -> ProcessCache:
     return ProcessCache()
-
-
-@pytest.fixture(scope="module")
-def checkpoint(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    give: Any = in_house.checkpoint.__wrapped__
-    factory: Callable[[str], Path] = give(request, tmp_path_factory)
-    return factory
 
 
 WALKS = [pytest.param(p, id=f"{p[0]}-{'-'.join(sorted(p[1]))}-{p[2]}") for p in PLACES]

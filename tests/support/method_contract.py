@@ -63,24 +63,22 @@ REFUSED = {("bitfit", family): "has no biases" for family in WITHOUT_BIASES}
 def combinations() -> list[Any]:
     """All that there is to walk, with the marks of what ``make test`` leaves out.
 
-    It walks every method on BERT with pairs, and one method on every second of the other tiny
-    families; ``wide`` are two methods for each family and kind.
+    It walks every method on BERT with pairs, and one method on every other tiny family; ``wide``
+    are two methods for each family and kind.
     """
     able: dict[tuple[str, str], list[str]] = {}
     for method, family, kind in _everywhere():
         if serves(method, kind) and (method, family) not in REFUSED:
             able.setdefault((family, kind), []).append(method)
     families = PLACES | WALKED_TOO | DECODER_PLACES
-    by_default = {
-        f: kinds[n % len(kinds)] for n, (f, kinds) in enumerate(families.items()) if n % 2
-    }
+    by_default = {f: kinds[n % len(kinds)] for n, (f, kinds) in enumerate(families.items())}
     places = []
     for number, ((family, kind), names) in enumerate(able.items()):
         first, second = (names[(13 * number + further) % len(names)] for further in (0, 3))
         for name in names:
             marks: Any = pytest.mark.slow
             if family not in (REAL, REAL_TRANSLATOR):
-                walked = name == first and kind == by_default.get(family)
+                walked = name == first and kind == by_default[family]
                 if walked or (family, kind) == ("bert", "pair"):
                     marks = ()
                 elif name in (first, second):
