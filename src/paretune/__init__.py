@@ -32,7 +32,7 @@ names are imported here; torch and the rest come when a verb needs them.
 
 from importlib.metadata import version
 
-from paretune.contrib.trackers.mirror import TrackResult, track
+from paretune.contrib.trackers import TrackResult, track
 from paretune.errors import ParetuneError
 from paretune.study import Study
 from paretune.verbs.check import CheckResult, check

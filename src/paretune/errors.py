@@ -101,6 +101,10 @@ class StoreError(ParetuneError):
     exit_code = 6
 
 
+class WeightsNotKeptError(StoreError):
+    """A run's trained weights are not in the store; training it again makes them."""
+
+
 class StaleClaimError(StoreError):
     """The worker's lease on a run has passed to another worker; its result is not written."""
 

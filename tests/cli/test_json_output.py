@@ -129,7 +129,7 @@ def test_a_missing_package_of_a_tracker_is_no_fault_of_the_data(
     study_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     monkeypatch.chdir(study_folder)
-    monkeypatch.setattr("paretune.contrib.trackers.mirror.find_spec", lambda name: None)
+    monkeypatch.setattr("paretune.contrib.trackers.find_spec", lambda name: None)
     code, _, err = command(
         capsys, "track", "s.yaml", "--store", "store", "--to", "trackio", "-o", "mirror"
     )

@@ -14,13 +14,13 @@ from support.tiny_study import finished, two_files
 
 import paretune
 from paretune.cli import main
-from paretune.errors import ParetuneError
+from paretune.errors import ParetuneError, WeightsNotKeptError
 from paretune.execution.executor import StudySummary
 from paretune.study import Study
 from paretune.tasks.infer import NamedColumns
 from paretune.verbs.new import draft_study
 from paretune.verbs.run import RunResult
-from paretune.verbs.tune import fit_to_budget
+from paretune.verbs.time_budget import fit_to_budget
 
 NO_NAMES = NamedColumns(None, None, None, None, None)
 
@@ -111,6 +111,8 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calls:
     def export(study: Study, **options: Any) -> Any:
         log.exports.append(options)
         log.now += 4.0
+        if not (log.weights or options["train_again"]):
+            raise WeightsNotKeptError("its trained weights were not kept.")
         return SimpleNamespace(folder=options["output"])
 
     def recommend(study: Study, **options: Any) -> tuple[Any]:
@@ -120,9 +122,6 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calls:
     for verb in (plan, run, export, recommend):
         monkeypatch.setattr(f"paretune.verbs.tune.{verb.__name__}", verb)
     monkeypatch.setattr("paretune.verbs.tune.time", SimpleNamespace(monotonic=lambda: log.now))
-    monkeypatch.setattr(
-        "paretune.verbs.tune._find_kept_seed", lambda *_: 3 if log.weights else None
-    )
     return log
 
 
@@ -131,7 +130,7 @@ def test_the_budget_counts_from_the_start_and_leaves_time_for_the_export(calls: 
     (training,) = calls.budgets
     assert calls.now - 4.0 + training + 4.0 <= 100.0 and training >= 60.0
     (exported,) = calls.exports
-    assert (exported["seed"], exported["train_again"]) == (3, False)
+    assert not exported["train_again"]
     assert result.notes == (
         "18 of 42 runs are done; `paretune tune train.csv --model some/model --budget 15min` "
         "trains the rest.",
@@ -145,13 +144,13 @@ def test_a_busy_machine_has_less_time(calls: Calls, monkeypatch: pytest.MonkeyPa
     assert result.study.protocol.trials == 3
     monkeypatch.setattr("os.getloadavg", lambda: (16.0, 1.0, 1.0))
     result = paretune.tune("train.csv", model="some/model", budget=100.0, restart=True)
-    assert result.study.protocol.trials == 1 and "one learning rate" in result.notes[0]
+    assert result.study.protocol.trials == 1 and "one learning rate" in result.notes[1]
 
 
 def test_a_budget_binds_where_a_study_file_is_continued(calls: Calls) -> None:
     paretune.tune("train.csv", model="some/model")
     assert calls.budgets == [None]
-    assert calls.exports[0]["train_again"] and calls.exports[0]["seed"] is None
+    assert calls.exports[0]["train_again"]
     paretune.tune("train.csv", budget=100.0)
     assert calls.budgets[1] <= 95.0
 
@@ -245,7 +244,7 @@ def test_from_a_file_to_an_answer_and_again(
     """Two words tell the labels apart, so that no training is worth it, and it says so."""
     monkeypatch.chdir(tmp_path)
     two_files(tmp_path, 60, 20)
-    monkeypatch.setattr("paretune.verbs.tune.FIRST_SHARE", 1e-6)  # one split, one rate
+    monkeypatch.setattr("paretune.verbs.time_budget.FIRST_SHARE", 1e-6)  # one split, one rate
     command = ["tune", "train.csv", "--model", str(tiny_model("bert")), "--budget", "30min"]
     with pytest.raises(SystemExit) as end:
         main([*command, "--workers", "2"])

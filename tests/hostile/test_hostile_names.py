@@ -16,8 +16,8 @@ from support.fake_records import study, whole
 from support.hostile_names import HOSTILE_NAMES
 from support.tiny_study import command, finished
 
-from paretune.contrib.trackers import mirror
-from paretune.contrib.trackers.tensorboard import TensorBoard
+from paretune.contrib.trackers import mirror_results
+from paretune.contrib.trackers.libraries import TensorBoard
 from paretune.reporting.build import build_report
 from paretune.store import Record
 from paretune.study import Study
@@ -67,8 +67,7 @@ def walk(tmp_path: Path, name: str, *, everything: bool) -> None:
         json=inside / "study.json",
     )
     tracker = TensorBoard(str(inside / "events"), renamed.study)
-    for _, entry in list(mirror._iter_entries(results))[:3]:
-        tracker.write(entry())
+    mirror_results(results, tracker)
     for _, path in written:
         assert path.resolve().is_relative_to(inside.resolve()), name
     assert {p.name for p in inside.iterdir()} <= {

@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 from paretune import plugins
 from paretune.cli.command import add_verb
 from paretune.contrib.peft_comparison import peft_results
-from paretune.contrib.trackers.mirror import track
+from paretune.contrib.trackers import track
 from paretune.errors import INTERRUPTED, ModelError, ParetuneError, StudyError, first_line
 from paretune.measuring.processor import limit_threads_to_quota
 from paretune.terminal import (

@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from paretune import methods, objectives
 from paretune.data.example import Dataset, Example
 from paretune.data.prompt import Prompt
-from paretune.errors import MethodError, StoreError
+from paretune.errors import MethodError, StoreError, WeightsNotKeptError
 from paretune.execution.progress import format_duration
 from paretune.files import expand_home
 from paretune.methods import ConfiguredBaseline
@@ -260,13 +260,13 @@ def check_weights_kept(records: Sequence[Record], store: Store) -> None:
     """Check that the weights of all these runs were kept.
 
     Raises:
-        StoreError: names those that were not, with what training them again takes.
+        WeightsNotKeptError: names those that were not, with what training them again takes.
     """
     dropped = store.list_dropped_runs()
     missing = [r for r in records if r.result.get("weights") is None or r.run_id in dropped]
     if not missing:
         return
-    raise StoreError(
+    raise WeightsNotKeptError(
         "its trained weights were not kept." if len(missing) == 1 else "trained weights not kept.",
         where=", ".join(f"{' x '.join(r.run.cell)} ({describe_retraining(r)})" for r in missing),
         remedy="Add --train-again: the same run gives the same weights. "

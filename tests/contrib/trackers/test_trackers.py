@@ -18,8 +18,9 @@ from support.tracker_readers import read
 
 from paretune.analysis.statistics.intervals import confidence_interval
 from paretune.analysis.statistics.scores import score_runs
-from paretune.contrib.trackers.entry import run_entry, run_identity
-from paretune.contrib.trackers.mirror import TRACKERS, open_tracker, track
+from paretune.contrib.trackers import open_tracker, track
+from paretune.contrib.trackers.entry import run_identity
+from paretune.contrib.trackers.libraries import TRACKERS
 from paretune.errors import StudyError, TrackerError
 from paretune.store import Record, Store
 from paretune.study import Study
@@ -204,7 +205,7 @@ def test_a_retried_run_is_another_entry_than_its_error(
 def test_a_library_that_is_not_there_is_named_with_its_extra(
     monkeypatch: Any, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("paretune.contrib.trackers.mirror.find_spec", lambda name: None)
+    monkeypatch.setattr("paretune.contrib.trackers.find_spec", lambda name: None)
     for name in TRACKERS:
         with pytest.raises(TrackerError, match=rf"pip install {name}"):
             open_tracker(name, str(tmp_path), "study")
@@ -213,7 +214,7 @@ def test_a_library_that_is_not_there_is_named_with_its_extra(
 def test_a_folder_called_like_a_library_is_no_library(monkeypatch: Any, tmp_path: Path) -> None:
     (tmp_path / "a_tracker").mkdir()  # as W&B leaves one called wandb where it ran
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr("paretune.contrib.trackers.mirror.TRACKERS", {"a_tracker": "Tracker"})
+    monkeypatch.setattr("paretune.contrib.trackers.libraries.TRACKERS", {"a_tracker": None})
     with pytest.raises(TrackerError, match="the package a_tracker is not installed"):
         open_tracker("a_tracker", str(tmp_path), "study")
 
@@ -228,14 +229,13 @@ def test_a_place_that_cannot_be_used_is_said(tracker: str, tmp_path: Path) -> No
     shutil.rmtree(tmp_path)
 
 
-def test_what_trackio_refuses_is_told(only_folder: Path) -> None:
+def test_what_trackio_refuses_is_told(only_folder: Path, tmp_path: Path) -> None:
     if find_spec("trackio") is None:
         pytest.skip("needs trackio: pip install trackio")
     reserved = a_study("registry-of-mine")
+    stored(reserved, its_records(reserved), tmp_path / "store").close()
     with pytest.raises(TrackerError, match="reserved for trackio"):
-        open_tracker("trackio", str(only_folder), reserved.study).write(
-            run_entry(reserved, its_records(reserved)[0], "accuracy")
-        )
+        track(reserved, to="trackio", output=only_folder, store=tmp_path / "store")
 
 
 GUARD = """

@@ -15,10 +15,19 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    AliasPath,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    ValidationError,
+)
 
 from paretune.analysis.statistics.intervals import (
     Interval,
@@ -51,16 +60,35 @@ SEED_POINTS = 1.5
 _LEAST_CHANCE = 1e-6
 
 
-@dataclass(frozen=True)
-class Experiment:
+def _parse_number(value: Any) -> float | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and math.isfinite(value) and value >= 0 else None
+
+
+def _parse_count(value: Any) -> int | None:
+    number = _parse_number(value)
+    return None if number is None or number == UNKNOWN_SIZE else int(number)
+
+
+Text = Annotated[str, BeforeValidator(lambda value: sanitise_line(str(value or "")))]
+Number = Annotated[float | None, BeforeValidator(_parse_number)]
+Count = Annotated[int | None, BeforeValidator(_parse_count)]
+
+
+def _at(*paths: str, default: Any = None) -> Any:
+    """A field of the file: at the first of these paths that it has."""
+    choices = (AliasPath(*path.split("/")) for path in paths)
+    return Field(default, validation_alias=AliasChoices(*choices))
+
+
+class Experiment(BaseModel, frozen=True):
     """One experiment, compared with the best of its model; None for what its file does not have.
 
     Attributes:
         name: of the experiment, or of its file if several files have that name.
-        accuracy: on the test part, 0 to 1.
+        metrics: entries by name; ``test accuracy`` is a share.
         reserved_bytes: largest reserved memory.
         size: of the checkpoint, in bytes.
-        other_metrics: names of other metrics on the test part.
         has_duplicates: another file has the same experiment name.
         score: the accuracy with its interval.
         behind: what the best has more; None of the best itself.
@@ -69,25 +97,38 @@ class Experiment:
         p_with_seeds: the same if seeds move each accuracy by :data:`SEED_POINTS`.
     """
 
-    name: str
-    model: str
-    status: str
-    accuracy: float | None
-    reserved_bytes: int | None
-    seconds: float | None
-    size: int | None
-    trained: int | None
-    seed: int | None
-    device: str
-    version: str
-    error_message: str
-    other_metrics: tuple[str, ...] = ()
-    test_size: int | None = None
+    name: Annotated[str, AfterValidator(sanitise_line)] = _at(
+        "run_info/experiment_name", default=...
+    )
+    error_message: Text = _at("run_info/error_msg", default="")
+    model: Text = _at("run_info/train_config/model_id", default="")
+    seed: Count = _at("run_info/train_config/seed")
+    test_size: Count = _at("run_info/train_config/test_size")
+    status: Text = _at("train_info/status", default="unknown")
+    metrics: tuple[dict[str, Any], ...] = _at("train_info/metrics", default=())
+    reserved_bytes: Count = _at("train_info/accelerator_memory_max", "train_info/cuda_memory_max")
+    seconds: Number = _at("train_info/train_time")
+    size: Count = _at("train_info/file_size")
+    trained: Count = _at("train_info/num_trainable_params")
+    device: Text = _at("meta_info/system_info/accelerator", "meta_info/system_info/gpu", default="")
+    version: Text = _at("meta_info/package_info/peft-version", default="")
     has_duplicates: bool = False
     score: Interval | None = None
     behind: Interval | None = None
     p_holm: float | None = None
     p_with_seeds: float | None = None
+
+    @property
+    def accuracy(self) -> float | None:
+        """On the test part, 0 to 1."""
+        accuracies = [entry["test accuracy"] for entry in self.metrics if "test accuracy" in entry]
+        return _parse_number(accuracies[-1]) if accuracies else None
+
+    @property
+    def other_metrics(self) -> tuple[str, ...]:
+        """Names of other metrics on the test part."""
+        names = dict.fromkeys(sanitise_line(name) for entry in self.metrics for name in entry)
+        return tuple(n for n in names if n.startswith("test ") and n != "test accuracy")
 
     @property
     def proven_worse(self) -> bool | None:
@@ -107,10 +148,22 @@ def read_experiments(folder: Path) -> tuple[tuple[Experiment, ...], tuple[str, .
         DataError: no such files, none that is a result, or one that is no JSON.
     """
     patterns = ("*.json", "results/*.json", "*/results/*.json")
-    files = [path for pattern in patterns for path in sorted(folder.glob(pattern))]
-    experiments = {path: _read_experiment(path) for path in files}
-    ignored = tuple(str(path.relative_to(folder)) for path in files if experiments[path] is None)
-    results = {path: result for path, result in experiments.items() if result is not None}
+    results: dict[Path, Experiment] = {}
+    ignored = []
+    for path in [path for pattern in patterns for path in sorted(folder.glob(pattern))]:
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise DataError(f"is not readable JSON ({error}).", where=str(path)) from None
+        try:
+            experiment = results[path] = Experiment.model_validate(content)
+        except ValidationError:
+            ignored.append(str(path.relative_to(folder)))
+            continue
+        if experiment.accuracy is not None and experiment.accuracy > 1:
+            raise DataError(
+                f"its test accuracy {experiment.accuracy} is no share.", where=str(path)
+            )
     if not results:
         names = f"; no run_info.experiment_name in {', '.join(ignored)}" if ignored else ""
         raise DataError(
@@ -119,69 +172,12 @@ def read_experiments(folder: Path) -> tuple[tuple[Experiment, ...], tuple[str, .
             remedy="In peft's repository they are in method_comparison/MetaMathQA/results.",
         )
     counts = Counter((experiment.model, experiment.name) for experiment in results.values())
-    named = tuple(
-        replace(experiment, name=sanitise_line(path.stem), has_duplicates=True)
+    return tuple(
+        experiment.model_copy(update={"name": sanitise_line(path.stem), "has_duplicates": True})
         if counts[experiment.model, experiment.name] > 1
         else experiment
         for path, experiment in results.items()
-    )
-    return named, ignored
-
-
-def _read_experiment(path: Path) -> Experiment | None:
-    """None where the file is no result."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"is not readable JSON ({error}).", where=str(path)) from None
-
-    def section(value: Any, name: str) -> Mapping[str, Any]:
-        inner = value.get(name) if isinstance(value, Mapping) else None
-        return inner if isinstance(inner, Mapping) else {}
-
-    def text(value: Any) -> str:
-        return sanitise_line(str(value or ""))
-
-    run, train, meta = (section(content, name) for name in ("run_info", "train_info", "meta_info"))
-    if not run or not train or not isinstance(run.get("experiment_name"), str):
-        return None
-    settings, system = section(run, "train_config"), section(meta, "system_info")
-    listed = train.get("metrics")
-    entries = [e for e in listed if isinstance(e, Mapping)] if isinstance(listed, list) else []
-    accuracies = [entry["test accuracy"] for entry in entries if "test accuracy" in entry]
-    accuracy = _parse_number(accuracies[-1]) if accuracies else None
-    if accuracy is not None and accuracy > 1:
-        raise DataError(f"its test accuracy {accuracy} is no share.", where=str(path))
-    tested = dict.fromkeys(key for entry in entries for key in entry if key.startswith("test "))
-    size = _parse_count(train.get("file_size"))
-    memory = train.get("accelerator_memory_max", train.get("cuda_memory_max"))
-    return Experiment(
-        name=text(run["experiment_name"]),
-        model=text(settings.get("model_id")),
-        status=text(train.get("status")) or "unknown",
-        accuracy=accuracy,
-        reserved_bytes=_parse_count(memory),
-        seconds=_parse_number(train.get("train_time")),
-        size=None if size == UNKNOWN_SIZE else size,
-        trained=_parse_count(train.get("num_trainable_params")),
-        seed=_parse_count(settings.get("seed")),
-        device=text(system.get("accelerator") or system.get("gpu")),
-        version=text(section(meta, "package_info").get("peft-version")),
-        error_message=text(run.get("error_msg")),
-        other_metrics=tuple(text(name) for name in tested if name != "test accuracy"),
-        test_size=_parse_count(settings.get("test_size")),
-    )
-
-
-def _parse_number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return float(value) if math.isfinite(value) and value >= 0 else None
-
-
-def _parse_count(value: Any) -> int | None:
-    number = _parse_number(value)
-    return None if number is None else int(number)
+    ), tuple(ignored)
 
 
 def judge_folder(
@@ -203,10 +199,11 @@ def judge_folder(
     """
     experiments, ignored = read_experiments(Path(folder))
     accuracies = [e.accuracy for e in experiments if e.accuracy is not None]
+    shares = sorted({accuracy for accuracy in accuracies if 0 < accuracy < 1})
+    least = smallest_example_count(shares) if shares else None
     if examples is None and not accuracies:
         examples = 1  # there is no accuracy to which it could apply
     if examples is None or examples < 1:
-        least = smallest_example_count(accuracies) if accuracies else None
         implied = (
             f" All accuracies here are whole parts of {least} examples, or of a multiple of that."
         )
@@ -214,9 +211,16 @@ def judge_folder(
             "the files do not say of how many test examples an accuracy is, and an interval needs "
             "that.",
             where=str(folder),
-            remedy=f"Give it with --examples N.{implied if least and least > 1 else ''}",
+            remedy=f"Give it with --examples N.{implied if least else ''}",
         )
-    _check_no_smaller_count(accuracies, examples)
+    # Of k times as many, one accuracy in k is a whole part of the smaller number by chance.
+    is_multiple = least is not None and least < examples and examples % least == 0
+    if least and is_multiple and (least / examples) ** len(shares) < _LEAST_CHANCE:
+        raise DataError(
+            f"all {len(shares)} different accuracies are whole parts of {least:,} examples; of "
+            f"{examples:,} that cannot be.",
+            remedy=f"Give --examples {least}.",
+        )
     models: dict[str, list[Experiment]] = {}
     for experiment in experiments:
         models.setdefault(experiment.model, []).append(experiment)
@@ -224,29 +228,11 @@ def judge_folder(
     return models, _build_table(models, ignored)
 
 
-def _check_no_smaller_count(accuracies: Sequence[float], n: int) -> None:
-    """Refuse a multiple of the number that all accuracies are whole parts of.
-
-    Of k times as many examples one accuracy in k is a whole part of the smaller number by chance.
-    """
-    shares = {accuracy for accuracy in accuracies if 0 < accuracy < 1}
-    least = smallest_example_count(sorted(shares)) if shares else None
-    if least is None or least == n or n % least:
-        return
-    if (least / n) ** len(shares) < _LEAST_CHANCE:
-        raise DataError(
-            f"all {len(shares)} different accuracies are whole parts of {least:,} examples; of "
-            f"{n:,} that cannot be.",
-            remedy=f"Give --examples {least}.",
-        )
-
-
 def _rank_model(experiments: Sequence[Experiment], n: int) -> list[Experiment]:
     """Every experiment with its interval, the highest first, those without an accuracy last."""
-    counted, unscored = [], []
+    scored: list[tuple[int, Experiment]] = []
     for experiment in experiments:
         if experiment.accuracy is None:
-            unscored.append(experiment)
             continue
         count = correct_count(experiment.accuracy, n)
         if count is None:
@@ -255,26 +241,27 @@ def _rank_model(experiments: Sequence[Experiment], n: int) -> list[Experiment]:
                 where=experiment.name,
                 remedy="Give the number of test examples of these files.",
             )
-        counted.append((replace(experiment, score=wilson_interval(count, n)), count))
-    counted.sort(key=lambda pair: (-pair[1], pair[0].name))
-    counts = [count for _, count in counted]
-    # The pairs with the highest come first.
+        scored.append((count, experiment))
+    scored.sort(key=lambda pair: (-pair[0], pair[1].name))
+    counts = [count for count, _ in scored]
+    # Of the best itself nothing; the pairs with it come first.
     plain, with_seeds = (
-        all_pairs_correction(
-            [score_test(a, n, b, n, points / 100) for a, b in combinations(counts, 2)], len(counts)
-        )
-        for points in (0.0, SEED_POINTS)
+        [None, *all_pairs_correction(p_values, len(counts))]
+        for shift in (0.0, SEED_POINTS / 100)
+        for p_values in [[score_test(a, n, b, n, shift) for a, b in combinations(counts, 2)]]
     )
-    compared = [
-        replace(
-            experiment,
-            behind=newcombe_difference(counts[0], n, count, n),
-            p_holm=plain[place],
-            p_with_seeds=with_seeds[place],
+    judged = [
+        experiment.model_copy(
+            update={
+                "score": wilson_interval(count, n),
+                "behind": newcombe_difference(counts[0], n, count, n) if place else None,
+                "p_holm": plain[place],
+                "p_with_seeds": with_seeds[place],
+            }
         )
-        for place, (experiment, count) in enumerate(counted[1:])
+        for place, (count, experiment) in enumerate(scored)
     ]
-    return [*(experiment for experiment, _ in counted[:1]), *compared, *unscored]
+    return [*judged, *(e for e in experiments if e.accuracy is None)]
 
 
 def conclude(model: str, experiments: Sequence[Experiment]) -> Iterable[str]:

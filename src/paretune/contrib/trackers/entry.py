@@ -8,7 +8,6 @@ seeds and examples. What was not measured is absent, never 0.
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,25 +45,6 @@ class Entry:
     texts: Mapping[str, str] = field(default_factory=dict)
 
 
-class Tracker(ABC):
-    """Where entries are mirrored to."""
-
-    @abstractmethod
-    def has(self, identity: str) -> bool:
-        """Whether the entry of this identity is stored completely."""
-
-    @abstractmethod
-    def write(self, entry: Entry) -> None:
-        """Write an entry, in place of an incomplete one.
-
-        Raises:
-            TrackerError: the tracker refused it.
-        """
-
-    def flush(self) -> None:  # noqa: B027 (most store an entry as it is written)
-        """Return when all written entries are stored; more may be written after that."""
-
-
 def run_entry(study: Study, record: Record, metric: str) -> Entry:
     """An ended run: its settings, curve, scores, costs, environment and how it ended."""
     run, result = record.run, record.result
@@ -72,15 +52,27 @@ def run_entry(study: Study, record: Record, metric: str) -> Entry:
     fold = f" fold {run.fold}" if run.stage == "tune" and run.fold else ""
     if run.outer is not None:
         fold = f" outer fold {run.outer.position} of {run.outer.folds}"
-    numbers = dict(_flatten(_without(result, *_SEPARATE), "result/"))
-    numbers |= dict(_flatten(_without(record.measured, "environment"), "measured/"))
-    for part, scores in result.get("scores", {}).items():
-        numbers |= dict(_flatten(_without(scores, "n"), f"{part}/"))
-        numbers[f"{part}/examples"] = scores["n"]
+    scores = result.get("scores", {})
+    measured = {**record.measured, "environment": {}}
+    numbers = _numbers({"result": _without(result, *_SEPARATE), "measured": measured, **scores})
+    for part in scores:
+        numbers[f"{part}/examples"] = numbers.pop(f"{part}/n")
         if part in record.predictions:
             interval = confidence_interval(score_runs([record.predictions[part]], metric))
             numbers |= _interval_ends(interval, f"{part}/primary")
             numbers |= {f"{part}/examples": interval.n_examples, f"{part}/seeds": 1}
+    curve = (
+        (int(point["step"]), _numbers({"curve": _without(point, "step")}))
+        for point in result.get("curve") or ()
+    )
+    reasons = record.measured.get("not_measured", {})
+    texts = {
+        "message": record.message or "",
+        "notes": "\n".join(result.get("notes", ())),
+        **{f"signature/{name}": str(text) for name, text in result.get("signatures", {}).items()},
+        "not measured": "\n".join(f"{name}: {why}" for name, why in reasons.items()),
+    }
+    asked = {**run.canonical_form(), "learning_rate": run.learning_rate}
     return Entry(
         identity=run_identity(record),
         name=f"{' x '.join(run.cell)}{rate} seed {run.seed}{fold} {run.stage}",
@@ -88,14 +80,13 @@ def run_entry(study: Study, record: Record, metric: str) -> Entry:
         kind=run.stage,
         outcome=record.outcome,
         settings={
-            **_name_settings(study, run.cell),
-            "metric": metric,
-            **dict(_flatten_settings(run.canonical_form() | {"learning_rate": run.learning_rate})),
-            **dict(_flatten_settings(record.measured.get("environment", {}), "environment/")),
+            **_name_settings(study, run.cell, metric),
+            **_settings(asked),
+            **_settings({"environment": record.measured.get("environment", {})}),
         },
-        numbers=_finite(numbers),
-        curve=tuple(_list_curve(result)),
-        texts=_collect_texts(record),
+        numbers=_numbers(numbers),
+        curve=tuple(curve),
+        texts={name: text for name, text in texts.items() if text},
     )
 
 
@@ -120,7 +111,7 @@ def cell_entry(study: Study, cell: Cell) -> Entry:
             numbers["score/share_of_variance_from_seeds"] = score.share_seeds
         groups = {"score/groups": score.n_clusters, "score/questions": score.n_questions}
         numbers |= {name: count for name, count in groups.items() if count}
-    settings: dict[str, Setting] = {**_name_settings(study, key), "metric": cell.metric}
+    settings = _name_settings(study, key, cell.metric)
     if cell.rate is not None:
         settings |= {"learning_rate": cell.rate, "rate_undecided": cell.undecided}
         settings |= {"rate_at_edge": cell.edge}
@@ -132,13 +123,13 @@ def cell_entry(study: Study, cell: Cell) -> Entry:
         kind="cell",
         outcome=", ".join(f"{kind} {n}" for kind, n in sorted(cell.outcomes.items())),
         settings=settings,
-        numbers=_finite(numbers),
+        numbers=_numbers(numbers),
     )
 
 
-def _name_settings(study: Study, cell: tuple[str, str, str]) -> dict[str, Setting]:
-    keys: dict[str, Setting] = dict(zip(("task", "model", "method"), cell, strict=True))
-    return {"study": study.study, "study_hash": study.study_hash, **keys}
+def _name_settings(study: Study, cell: tuple[str, str, str], metric: str) -> dict[str, Setting]:
+    keys = dict(zip(("task", "model", "method"), cell, strict=True))
+    return {"study": study.study, "study_hash": study.study_hash, **keys, "metric": metric}
 
 
 def _interval_ends(score: Interval, name: str) -> dict[str, float]:
@@ -149,39 +140,28 @@ def _without(values: Mapping[str, Any], *keys: str) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in keys}
 
 
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    """The numbers in nested values by their path: ``phases/train/peak_bytes``."""
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """What nested values hold, by path: ``phases/train/peak_bytes``."""
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from _flatten(value, f"{prefix}{key}/")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
+        else:
             yield f"{prefix}{key}", value
 
 
-def _flatten_settings(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Setting]]:
-    """Settings by their path; lists as text; None and empty values are left out."""
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flatten_settings(value, f"{prefix}{key}/")
-        elif isinstance(value, str | int | float):
-            yield f"{prefix}{key}", value
-        elif value:
-            yield f"{prefix}{key}", ", ".join(map(str, value))
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    """The finite numbers in nested values by their path."""
+    return {
+        path: float(value)
+        for path, value in _flatten(values)
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    }
 
 
-def _list_curve(result: Mapping[str, Any]) -> Iterator[tuple[int, Mapping[str, float]]]:
-    for point in result.get("curve") or ():
-        values = _finite(dict(_flatten(_without(point, "step"), "curve/")))
-        yield int(point["step"]), values
-
-
-def _collect_texts(record: Record) -> dict[str, str]:
-    texts = {"message": record.message or "", "notes": "\n".join(record.result.get("notes", ()))}
-    texts |= {f"signature/{k}": v for k, v in record.result.get("signatures", {}).items()}
-    reasons = record.measured.get("not_measured", {})
-    texts["not measured"] = "\n".join(f"{name}: {why}" for name, why in reasons.items())
-    return {name: str(text) for name, text in texts.items() if text}
-
-
-def _finite(numbers: Mapping[str, float]) -> dict[str, float]:
-    return {name: float(value) for name, value in numbers.items() if math.isfinite(value)}
+def _settings(values: Mapping[str, Any]) -> dict[str, Setting]:
+    """Settings by their path; lists as text; None and empty lists are left out."""
+    return {
+        path: value if isinstance(value, str | int | float) else ", ".join(map(str, value))
+        for path, value in _flatten(values)
+        if isinstance(value, str | int | float) or value
+    }
