@@ -72,7 +72,7 @@ def run_entry(study: Study, record: Record, metric: str) -> Entry:
         **{f"signature/{name}": str(text) for name, text in result.get("signatures", {}).items()},
         "not measured": "\n".join(f"{name}: {why}" for name, why in reasons.items()),
     }
-    asked = {**run.canonical_form(), "learning_rate": run.learning_rate}
+    settings = {**run.canonical_form(), "learning_rate": run.learning_rate}
     return Entry(
         identity=run_identity(record),
         name=f"{' x '.join(run.cell)}{rate} seed {run.seed}{fold} {run.stage}",
@@ -81,7 +81,7 @@ def run_entry(study: Study, record: Record, metric: str) -> Entry:
         outcome=record.outcome,
         settings={
             **_name_settings(study, run.cell, metric),
-            **_settings(asked),
+            **_settings(settings),
             **_settings({"environment": record.measured.get("environment", {})}),
         },
         numbers=_numbers(numbers),
