@@ -17,7 +17,7 @@ from paretune.data.example import Example
 from paretune.errors import StudyError
 from paretune.methods import available
 from paretune.objectives import LossOptions, ModelPredictions, Objective, TargetScale
-from paretune.objectives.encoding import Encoded, count_tokens, encode_texts, pad_batch
+from paretune.objectives.encoding import Encoded, encode_texts, pad_batch
 from paretune.tasks import READERS
 from paretune.testing import MetricContract, ObjectiveContract
 
@@ -208,11 +208,11 @@ def test_the_short_question_survives_a_long_passage(tokenizer: Any) -> None:
 
 
 def test_what_fits_is_what_the_tokenizer_says_and_is_not_called_cut(tokenizer: Any) -> None:
-    encoded = encode_texts([example(("a b", None), label=None), example(("c", "d"))], tokenizer, 5)
-    assert encoded.ids == [[tokenizer("a b")["input_ids"]], [tokenizer("c", "d")["input_ids"]]]
+    encoded = encode_texts([example(("a", "b"), label=None), example(("c", "d"))], tokenizer, 5)
+    assert encoded.ids == [[tokenizer("a", "b")["input_ids"]], [tokenizer("c", "d")["input_ids"]]]
     assert encoded.truncated == [False, False]
     assert encoded.labels == [None, 0]
-    assert encoded.type_ids == [[[0] * 4], [[0, 0, 0, 1, 1]]]
+    assert encoded.type_ids == [[[0, 0, 0, 1, 1]], [[0, 0, 0, 1, 1]]]
 
 
 def test_every_choice_is_encoded_and_the_longest_counts(tokenizer: Any) -> None:
@@ -220,11 +220,12 @@ def test_every_choice_is_encoded_and_the_longest_counts(tokenizer: Any) -> None:
     encoded = encode_texts([row, row], tokenizer, 8)
     assert [len(t) for t in encoded.ids[0]] == [5, 8]
     assert encoded.lengths == [8, 8] and encoded.truncated == [True, True]
-    assert count_tokens([row], tokenizer) == [12]
+    counted = objectives.get("multiple_choice").text_lengths([row], tokenizer)
+    assert counted == {"rows": [12]}
 
 
 def test_no_examples_encode_to_nothing(tokenizer: Any) -> None:
-    assert encode_texts([], tokenizer, 8).ids == [] and count_tokens([], tokenizer) == []
+    assert encode_texts([], tokenizer, 8).ids == []
 
 
 def test_padding_has_the_shape_of_the_batch(tokenizer: Any) -> None:

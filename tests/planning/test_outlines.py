@@ -13,7 +13,6 @@ from paretune import methods, objectives
 from paretune.errors import ModelError
 from paretune.measuring.cost_estimation import measure_shape
 from paretune.methods.core.method import parse_options
-from paretune.objectives import encoding
 from paretune.planning import checks, predicted_cost
 from paretune.planning.predicted_cost import CostPredictor
 from paretune.study import Study
@@ -109,14 +108,14 @@ def test_a_plan_opens_and_counts_what_many_runs_share_once(
 
     counting(caches, "load_model")
     counting(__import__("paretune.models.load").models.load, "load_tokenizer")
-    counting(encoding, "count_tokens")
+    counting(objectives.Objective, "text_lengths")
     counting(predicted_cost, "estimate_compute_cost")
     planned = plan(study, store=tmp_path / "none")
     assert len(planned.runs) > 400
     assert calls == {
         "load_model": 3 * 2,
         "load_tokenizer": 2,
-        "count_tokens": 6 * 2,
+        "text_lengths": 6 * 2,
         "estimate_compute_cost": 6
         * 2
         * (2 * 3),  # full, lora and the probe beside them, training and cost

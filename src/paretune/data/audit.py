@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from math import log
 from statistics import median
 from typing import Any
@@ -20,7 +21,7 @@ from paretune.data.example import (
 from paretune.data.finding import MAX_EXAMPLES, SEVERITIES, Finding, Severity, summarise
 from paretune.data.language import language_code
 from paretune.data.split import PUBLISHED_SPLIT, OuterDesign, labelled_rows
-from paretune.objectives.objective import TextLengths
+from paretune.objectives import Objective
 from paretune.study import Checks
 
 MIN_TRAIN_ROWS = 10
@@ -81,17 +82,17 @@ def audit_truncation(
     tokenizer: Any,
     max_length: int,
     prefix: str = "",
-    text_lengths: TextLengths | None = None,
+    objective: Objective | None = None,
 ) -> list[Finding]:
     """How many rows of each part are cut at ``max_length`` tokens, and the worst of them.
 
     Sources and references are looked at separately; ``prefix`` stands before texts or sources.
-    ``text_lengths``: of the readout that is used; None: of the task's own objective.
+    ``objective``: by the readout that is used; None: the task's own.
     """
     findings = []
-    count_tokens = text_lengths or dataset.objective.text_lengths
+    objective = objective or dataset.objective
     for part, examples in (("train", dataset.train), ("test", dataset.test)):
-        for name, sizes in count_tokens(examples, tokenizer, prefix).items():
+        for name, sizes in objective.text_lengths(examples, tokenizer, prefix).items():
             cut = [i for i, size in enumerate(sizes) if size > max_length]
             if not cut:
                 continue
@@ -151,68 +152,63 @@ def _check_classes(dataset: Dataset, checks: Checks) -> list[Finding]:
         what = f"{_name_labels(dataset, absent)} no row in train."
         findings.append(Finding("warning", "missing-class", where, what, remedy))
     rare = [
-        Finding(
-            "warning",
-            "rare-class",
-            e.where,
-            f'has the only row of label "{_label_name(dataset, e)}" in train.',
-            "No model can learn it: add rows, merge it with another, or take it out of labels.",
-        )
+        (e, f'has the only row of label "{_label_name(dataset, e)}" in train.')
         for e in dataset.train
         if counts[e.label] == 1
     ]
-    return [*findings, *summarise(rare, f"of {len(dataset.labels)} labels' rows")]
+    remedy = "No model can learn it: add rows, merge it with another, or take it out of labels."
+    population = f"of {len(dataset.labels)} labels' rows"
+    return [*findings, *_warn_of_rows("rare-class", rare, remedy, population)]
 
 
 def _check_numbers(dataset: Dataset, checks: Checks) -> list[Finding]:
     """A part whose numbers are all the same, and numbers far from all others."""
-    constant, far = [], []
+    findings = []
     for name, examples in (("train", dataset.train), ("test", dataset.test)):
         numbers = {e.label for e in examples if e.label is not None}
         if len(numbers) == 1:
             what = f"every {name} row has the same number, {numbers.pop():g}."
             remedy = "There is nothing to find: name another column, or add rows."
-            constant.append(Finding("error", "constant-number", examples[0].where, what, remedy))
+            findings.append(Finding("error", "constant-number", examples[0].where, what, remedy))
     values = sorted(e.label for e in dataset.train if e.label is not None)
     if len(values) < MIN_TRAIN_ROWS:
-        return constant
+        return findings
     low, high = values[len(values) // 10], values[-1 - len(values) // 10]
     margin = OUTLIER_FACTOR * (high - low)
     rows = (*dataset.train, *dataset.test)
-    for e in rows:
-        if e.label is not None and not low - margin <= e.label <= high + margin:
-            what = f"holds {e.label:g}, far from the middle four fifths ({low:g} to {high:g})."
-            remedy = "Fix it if it is an error: such rows dominate the loss."
-            far.append(Finding("warning", "far-number", e.where, what, remedy))
-    return [*constant, *summarise(far, f"of {len(rows)} rows")]
+    far = [
+        (e, f"holds {e.label:g}, far from the middle four fifths ({low:g} to {high:g}).")
+        for e in rows
+        if e.label is not None and not low - margin <= e.label <= high + margin
+    ]
+    remedy = "Fix it if it is an error: such rows dominate the loss."
+    return [*findings, *_warn_of_rows("far-number", far, remedy, f"of {len(rows)} rows")]
 
 
 def _check_texts(dataset: Dataset, checks: Checks) -> list[Finding]:
     """Empty texts, duplicates, leaks, and equal texts with different labels."""
     rows = (*dataset.train, *dataset.test)
-    of = f"of {len(rows)} rows"
-    remedy = "Give it a text, or remove the row."
+    population = f"of {len(rows)} rows"
     empty = [
-        Finding("warning", "empty-text", e.where, "a text is empty.", remedy)
+        (e, "a text is empty.")
         for e in rows
         if not all(text is None or text.strip() for pair in e.segments for text in pair)
     ]
-    first: dict[object, Example] = {}
-    contradictions = []
-    for e in rows:
-        earlier = first.setdefault(text_key(e), e)
-        if earlier.label != e.label:
-            labels = [_label_name(dataset, row) for row in (e, earlier)]
-            what = (
-                f'has label "{labels[0]}", but {earlier.where} has the same text with label '
-                f'"{labels[1]}".'
-            )
-            remedy = "Decide which is right, and fix or remove the other."
-            contradictions.append(Finding("warning", "contradiction", e.where, what, remedy))
+    contradictions = [
+        (
+            e,
+            f'has label "{_label_name(dataset, e)}", but {twin.where} has the same text with label '
+            f'"{_label_name(dataset, twin)}".',
+        )
+        for e, twin in _find_twins(rows, rows, text_key)
+        if twin.label != e.label
+    ]
+    fix_text = "Give it a text, or remove the row."
+    fix_label = "Decide which is right, and fix or remove the other."
     return [
-        *summarise(empty, of),
+        *_warn_of_rows("empty-text", empty, fix_text, population),
         *_find_duplicates(dataset, "text and label"),
-        *summarise(contradictions, of),
+        *_warn_of_rows("contradiction", contradictions, fix_label, population),
         *_find_leaks(dataset, text_key, checks),
         *_note_shared_first_texts(dataset),
     ]
@@ -223,30 +219,22 @@ def _check_pairs(dataset: Dataset, checks: Checks) -> list[Finding]:
     rows = [e for e in (*dataset.train, *dataset.test) if e.target]
     lengths = [(e, len(e.segments[0][0]), len(e.target or "")) for e in rows]
     ratio = median([target / source for _, source, target in lengths] or [1.0])
-    remedy = "Check whether the two belong together; fix or remove the row."
     far = [
-        Finding(
-            "warning",
-            "far-length",
-            e.where,
+        (
+            e,
             f"{source} characters are translated by {target}; about {ratio * source:.0f} would be "
             "usual here.",
-            remedy,
         )
         for e, source, target in lengths
         if abs(log(target / source / ratio)) > log(MAX_LENGTH_RATIO)
         and abs(target - ratio * source) > MIN_LENGTH_DIFFERENCE
     ]
+    remedy = "Check whether the two belong together; fix or remove the row."
     return [
         *_find_swapped_languages(dataset),
-        *summarise(far, f"of {len(rows)} pairs"),
+        *_warn_of_rows("far-length", far, remedy, f"of {len(rows)} pairs"),
         *_check_targets(dataset, checks, "source", "reference", MIN_WORDS),
     ]
-
-
-def _check_instructions(dataset: Dataset, checks: Checks) -> list[Finding]:
-    """Prompts and completions. Empty ones are refused when the examples are built."""
-    return _check_targets(dataset, checks, "prompt", "completion", 1)
 
 
 def _check_targets(
@@ -254,33 +242,22 @@ def _check_targets(
 ) -> list[Finding]:
     """Targets that copy a source of ``min_words`` or more, duplicates, and leaks."""
     rows = (*dataset.train, *dataset.test)
-    remedy = "Write a target or remove the row: the model learns to copy."
     copies = [
-        Finding(
-            "warning",
-            "copied-text",
-            e.where,
-            f'{source} and {target} are the same ("{e.segments[0][0][:40]}").',
-            remedy,
-        )
+        (e, f'{source} and {target} are the same ("{e.segments[0][0][:40]}").')
         for e in rows
         if (text := normalise_text(e.segments[0][0])) == _answer(e)
         and len(text.split()) >= min_words
         and any(map(str.isalpha, text))
     ]
+    remedy = "Write a target or remove the row: the model learns to copy."
     findings = [
-        *summarise(copies, f"of {len(rows)} rows"),
+        *_warn_of_rows("copied-text", copies, remedy, f"of {len(rows)} rows"),
         *_find_duplicates(dataset, f"{source} and {target}"),
-        *_find_leaks(dataset, lambda e: (text_key(e), _answer(e)), checks),
+        *_find_leaks(dataset, _whole_key, checks),
     ]
-    pairs = {(text_key(e), _answer(e)) for e in dataset.train}
-    sources = {text_key(e): e for e in reversed(dataset.train)}
-    shared = [
-        (e, sources[key])
-        for e in dataset.test
-        if (key := text_key(e)) in sources and (key, _answer(e)) not in pairs
-    ]
-    if shared:
+    leaked = {e.uid for e, _ in _find_twins(dataset.test, dataset.train, _whole_key)}
+    twins = _find_twins(dataset.test, dataset.train, text_key)
+    if shared := [(e, twin) for e, twin in twins if e.uid not in leaked]:
         e, twin = shared[0]
         what = (
             f"{len(shared)} of {len(dataset.test)} test {source}s are in train too, with another "
@@ -293,15 +270,12 @@ def _check_targets(
 
 def _find_duplicates(dataset: Dataset, equal: str) -> Iterator[Finding]:
     for part, examples in (("train", dataset.train), ("test", dataset.test)):
-        first: dict[object, Example] = {}
-        duplicates = []
-        for e in examples:
-            earlier = first.setdefault((text_key(e), _answer(e)), e)
-            if earlier is not e:
-                what = f"repeats {earlier.where} ({equal}, in {part})."
-                remedy = "Remove one of them."
-                duplicates.append(Finding("warning", "duplicate", e.where, what, remedy))
-        yield from summarise(duplicates, f"of {len(examples)} {part} rows")
+        twins = _find_twins(examples, examples, _whole_key)
+        repeats = [
+            (e, f"repeats {twin.where} ({equal}, in {part}).") for e, twin in twins if twin is not e
+        ]
+        population = f"of {len(examples)} {part} rows"
+        yield from _warn_of_rows("duplicate", repeats, "Remove one of them.", population)
 
 
 def _find_leaks(
@@ -311,38 +285,32 @@ def _find_leaks(
 
     Up to the share ``checks.max_leaked`` it is a warning, above an error.
     """
-    train = {key(e): e for e in reversed(dataset.train)}
     for part, examples in (("test", dataset.test), ("test_shifted", dataset.shifted)):
-        pairs = [(e, train[k]) for e in examples if (k := key(e)) in train]
-        if not pairs:
+        twins = _find_twins(examples, dataset.train, key)
+        if not twins:
             continue
-        severity, limit = _judge(len(pairs), len(examples), "max_leaked", checks.max_leaked)
-        places = [f"{e.where} ({twin.where})" for e, twin in pairs[:MAX_EXAMPLES]]
-        ellipsis = ", ..." if len(pairs) > MAX_EXAMPLES else "."
+        severity, limit = _judge(len(twins), len(examples), "max_leaked", checks.max_leaked)
+        places = [f"{e.where} ({twin.where})" for e, twin in twins[:MAX_EXAMPLES]]
+        ellipsis = ", ..." if len(twins) > MAX_EXAMPLES else "."
         yield Finding(
             severity,
             "leak",
-            pairs[0][0].where,
-            f"{len(pairs)} of {len(examples)} {part} rows {'are' if len(pairs) > 1 else 'is'} in "
+            twins[0][0].where,
+            f"{len(twins)} of {len(examples)} {part} rows {'are' if len(twins) > 1 else 'is'} in "
             f"train: {', '.join(places)}{ellipsis}",
             f"Remove them from train or from {part}, or the score is too high.{limit}",
-            tuple(e.where for e, _ in pairs),
+            tuple(e.where for e, _ in twins),
         )
 
 
 def _note_shared_first_texts(dataset: Dataset) -> Iterator[Finding]:
     """Rows whose first text (premise, passage) another fold, or train, has with another second."""
-    first: dict[str, Example] = {}
-    for e in dataset.train:
-        if e.segments[0][1] is not None:
-            first.setdefault(normalise_text(e.segments[0][0]), e)
     tested = dataset.test or dataset.train
+    pairs = [e for e in dataset.train if e.segments[0][1] is not None]
     shared = [
         (e, twin)
-        for e in (tested if first else ())
-        if (twin := first.get(normalise_text(e.segments[0][0]))) is not None
-        and (e.group is None or e.group != twin.group)
-        and text_key(e) != text_key(twin)
+        for e, twin in _find_twins(tested, pairs, lambda e: normalise_text(e.segments[0][0]))
+        if (e.group is None or e.group != twin.group) and text_key(e) != text_key(twin)
     ]
     if shared:
         e, twin = shared[0]
@@ -378,6 +346,29 @@ def _find_swapped_languages(dataset: Dataset) -> Iterator[Finding]:
             )
             remedy = "Exchange the two columns or files, or source_lang and target_lang."
             yield Finding("warning", "swapped", examples[0].where, what, remedy)
+
+
+def _find_twins(
+    examples: Sequence[Example], candidates: Sequence[Example], key: Callable[[Example], object]
+) -> list[tuple[Example, Example]]:
+    """Examples, each with the first candidate of the same key."""
+    first: dict[object, Example] = {}
+    for candidate in candidates:
+        first.setdefault(key(candidate), candidate)
+    pairs = ((e, first.get(key(e))) for e in examples) if first else ()
+    return [(e, twin) for e, twin in pairs if twin is not None]
+
+
+def _warn_of_rows(
+    code: str, faults: Sequence[tuple[Example, str]], remedy: str, population: str
+) -> list[Finding]:
+    """Warnings of one kind, from examples and what is wrong with each."""
+    warnings = [Finding("warning", code, e.where, what, remedy) for e, what in faults]
+    return summarise(warnings, population)
+
+
+def _whole_key(example: Example) -> object:
+    return text_key(example), _answer(example)
 
 
 def _answer(example: Example) -> object:
@@ -416,6 +407,6 @@ CHECKS: dict[str, Callable[[Dataset, Checks], list[Finding]]] = {
     "numbers": _check_numbers,
     "texts": _check_texts,
     "parallel": _check_pairs,
-    "instructions": _check_instructions,
+    "instructions": partial(_check_targets, source="prompt", target="completion", min_words=1),
 }
 """Checks by name; which of them a dataset needs is a fact of its objective."""

@@ -103,7 +103,7 @@ def encode_texts(
     than ``max_length`` (special tokens included) is tokenised again, cut from the longer of its two
     texts, so that a short question survives a long passage. ``prefix`` comes before first texts.
     """
-    pairs = _pairs(examples, prefix)
+    pairs = [(prefix + first, second) for e in examples for first, second in e.segments]
     if not pairs:
         return Encoded([], None, [], [], [])
     whole = _tokenise(tokenizer, pairs, None)
@@ -139,43 +139,26 @@ def encode_texts(
     return replace(encoded, type_ids=None, targets=targets, lengths=lengths)
 
 
-def count_tokens(examples: Sequence[Example], tokenizer: Any, prefix: str = "") -> list[int]:
-    """Tokens of each example's longest choice before any cut, special tokens included."""
-    pairs = _pairs(examples, prefix)
-    sizes = iter([len(t) for t in _tokenise(tokenizer, pairs, None)["input_ids"]] if pairs else [])
-    return [max(next(sizes) for _ in example.segments) for example in examples]
-
-
-def count_target_tokens(examples: Sequence[Example], tokenizer: Any) -> list[int]:
-    """Tokens of each example's target before any cut, its end token included."""
-    texts = [example.target or "" for example in examples]
-    if not texts:
-        return []
-    return [len(tokens) for tokens in tokenizer(text_target=texts, verbose=False)["input_ids"]]
-
-
-def text_lengths(
-    examples: Sequence[Example], tokenizer: Any, prefix: str = ""
-) -> dict[str, list[int]]:
-    """``{"rows": count_tokens(...)}``: what a pass reads of each example."""
-    return {"rows": count_tokens(examples, tokenizer, prefix)}
-
-
-def _pairs(examples: Sequence[Example], prefix: str) -> list[tuple[str, str | None]]:
-    return [(prefix + first, second) for example in examples for first, second in example.segments]
-
-
 def _tokenise(
     tokenizer: Any, pairs: Sequence[tuple[str, str | None]], max_length: int | None
 ) -> Any:
-    """Tokens of texts and of pairs of texts.
+    """Tokens of texts, or of pairs of texts.
 
     A tokenizer that puts nothing between two texts (of many decoders) gets a line break there, and
     one that makes no token of an empty text gets the token that ends a text.
     """
-    if any(second is not None for _, second in pairs) and not marks_pairs(tokenizer):
-        pairs = [(a, None if b is None else f"\n{b}") for a, b in pairs]
-    encoded = _call_tokenizer(tokenizer, pairs, max_length)
+    first = [text for text, _ in pairs]
+    second = None
+    if any(text is not None for _, text in pairs):
+        between = "" if marks_pairs(tokenizer) else "\n"
+        second = [between + (text or "") for _, text in pairs]
+    encoded = tokenizer(
+        first,
+        second,
+        truncation="longest_first" if max_length else False,
+        max_length=max_length,
+        verbose=False,  # texts may be longer than the model takes: that is the point
+    )
     for row, ids in enumerate(encoded["input_ids"]):
         if not ids:
             ends = (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.pad_token_id, 0)
@@ -189,32 +172,6 @@ def marks_pairs(tokenizer: Any) -> bool:
     """Whether the tokenizer adds more to a pair of texts than to one: a token between them."""
     of_pair, of_one = (int(tokenizer.num_special_tokens_to_add(pair=b)) for b in (True, False))
     return of_pair > of_one
-
-
-def _call_tokenizer(
-    tokenizer: Any, pairs: Sequence[tuple[str, str | None]], max_length: int | None
-) -> Any:
-    """One batched call where all have a second text, or none has; otherwise one for each kind."""
-    options = {
-        "add_special_tokens": True,
-        "truncation": "longest_first" if max_length else False,
-        "max_length": max_length,
-        "verbose": False,  # texts may be longer than the model takes: that is the point
-    }
-    alone = [i for i, (_, second) in enumerate(pairs) if second is None]
-    if len(alone) == len(pairs):
-        return tokenizer([first for first, _ in pairs], **options)
-    if not alone:
-        return tokenizer([a for a, _ in pairs], [b for _, b in pairs], **options)
-    paired = [i for i, (_, second) in enumerate(pairs) if second is not None]
-    out: dict[str, list[Any]] = {}
-    for places in (alone, paired):
-        part = _call_tokenizer(tokenizer, [pairs[i] for i in places], max_length)
-        for key, values in part.items():
-            column = out.setdefault(key, [None] * len(pairs))
-            for place, value in zip(places, values, strict=True):
-                column[place] = value
-    return out
 
 
 Batch = dict[str, np.ndarray[Any, np.dtype[np.int64]]]

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from paretune.objectives.classification import NO_QUESTION
-from paretune.objectives.encoding import Encoded, count_target_tokens, count_tokens, text_lengths
+from paretune.objectives.encoding import Encoded
 from paretune.objectives.likelihood import text_likelihood
 from paretune.objectives.objective import LossOptions, ModelPredictions, Objective, TargetScale
 from paretune.objectives.token_outputs import TokenOutputs
@@ -95,13 +95,6 @@ def target_of(example: Example) -> Answer | None:
     return example.target
 
 
-def _count_both(examples: Sequence[Example], tokenizer: Any, prefix: str) -> dict[str, list[int]]:
-    return {
-        "sources": count_tokens(examples, tokenizer, prefix),
-        "references": count_target_tokens(examples, tokenizer),
-    }
-
-
 TRANSLATION = Objective(
     name="translation",
     title="a text in another language",
@@ -125,7 +118,6 @@ TRANSLATION = Objective(
     recorded_metrics=("bleu", "chrf", "ter"),
     generates=True,
     label_smoothing=LABEL_SMOOTHING,
-    text_lengths=_count_both,
     weight=count_target,
     loss=token_loss,
     collector=TokenLossCollector,
@@ -154,6 +146,5 @@ INSTRUCTION = replace(
     default_metric="chrf",
     recorded_metrics=("exact_match", "token_f1", "chrf"),
     label_smoothing=0.0,
-    text_lengths=text_lengths,
     peft_task_type="CAUSAL_LM",
 )

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from paretune import metrics
 from paretune.metrics import Metric
 from paretune.metrics.classification import NO_LABEL
-from paretune.objectives.encoding import Batch, Encoded, encode_texts, pad_batch, text_lengths
+from paretune.objectives.encoding import Batch, Encoded, encode_texts, pad_batch
 from paretune.objectives.likelihood import FitLikelihood
 
 if TYPE_CHECKING:
@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 
     from paretune.data.example import Example
     from paretune.study import Answer, Readout
+
+
+UNCUT_TOKENS = 1 << 30
+"""More tokens than any text has."""
 
 
 @dataclass(frozen=True)
@@ -102,10 +106,6 @@ class ModelPredictions:
 Encode: TypeAlias = "Callable[[Sequence[Example], Any, int, str], Encoded]"
 """Token ids of examples: from a tokenizer, the most tokens (longer texts are cut) and the prefix
 before each text."""
-TextLengths: TypeAlias = "Callable[[Sequence[Example], Any, str], dict[str, list[int]]]"
-"""Tokens of each example's longest text before any cut, special tokens included, from a tokenizer
-and a prefix. The keys are nouns for messages (``rows``; ``sources`` and ``references``); a pass
-over an example takes the sum over the keys."""
 Collate: TypeAlias = Callable[[Encoded, Sequence[int], int], Batch]
 """Model inputs of some examples, padded with a token to the longest; ``labels`` of targets."""
 Loss: TypeAlias = "Callable[[Any, Encoded, Sequence[int], LossOptions], Tensor]"
@@ -214,7 +214,7 @@ class Objective:
         answer_scores: what is scored beside generated texts that are read as labels, once, so that
             labels have probabilities; None elsewhere.
         label_smoothing: where the study does not say.
-        encode, text_lengths, collate, loss, collector, predict: see above.
+        encode, collate, loss, collector, predict: see above.
         encode_training: how examples to train on are encoded; None: as all others.
         weight: what a summed loss is divided by: number of examples, or of target tokens.
         reference: what the prediction for an example is compared with; None where it has none.
@@ -261,7 +261,6 @@ class Objective:
     label_smoothing: float = 0.0
     encode: Encode = encode_texts
     encode_training: Encode | None = None
-    text_lengths: TextLengths = text_lengths
     collate: Collate = pad_batch
     weight: Callable[[Encoded, Sequence[int]], int] = count_examples
     loss: Loss
@@ -297,6 +296,19 @@ class Objective:
     def encoder(self, part: str) -> Encode:
         """How the examples of ``train``, ``selection`` or ``test`` are encoded."""
         return self.encode_training or self.encode if part == "train" else self.encode
+
+    def text_lengths(
+        self, examples: Sequence[Example], tokenizer: Any, prefix: str = ""
+    ) -> dict[str, list[int]]:
+        """Tokens of each example's longest text before any cut, special tokens included.
+
+        The keys are nouns for messages: ``rows``, or ``sources`` and ``references``; a pass over an
+        example takes the sum over the keys.
+        """
+        data = self.encode(examples, tokenizer, UNCUT_TOKENS, prefix)
+        if data.targets is None:
+            return {"rows": data.lengths}
+        return {"sources": data.source_lengths, "references": [*map(len, data.targets)]}
 
     @property
     def scales_targets(self) -> bool:

@@ -180,7 +180,7 @@ def _find_truncations(
     """
     if room >= _text_length(run.training.max_length, outline):
         return ()
-    dataset, count = caches.dataset(run.task), caches.objective(run).text_lengths
+    dataset, objective = caches.dataset(run.task), caches.objective(run)
     what = (
         f"{run.method.key}: {virtual_tokens} virtual tokens leave {room} of "
         f"{outline.anatomy.max_length} positions for the text. "
@@ -189,7 +189,7 @@ def _find_truncations(
     return tuple(
         replace(finding, code="less-room", what=what + finding.what, remedy=remedy)
         for finding in audit_truncation(
-            dataset, outline.tokenizer, room, outline.direction.prefix, count
+            dataset, outline.tokenizer, room, outline.direction.prefix, objective
         )
     )
 
@@ -252,7 +252,7 @@ def find_truncations(
             loaded.tokenizer,
             _text_length(study.training.max_length, loaded),
             loaded.direction.prefix,
-            objective.text_lengths,
+            objective,
         )
 
 

@@ -28,7 +28,7 @@ from paretune.measuring.devices import query_gpu
 from paretune.measuring.machine import MachineSpeed
 from paretune.models.load import LoadedModel
 from paretune.models.weight_storage import WeightStorage, stored_bytes
-from paretune.objectives.objective import TextLengths
+from paretune.objectives.objective import Encode
 from paretune.store.record import ComputeCost, Record
 from paretune.study import DEFAULT_COST_SECONDS, NO_MODEL, Limits, Run
 from paretune.terminal.plural import pluralise
@@ -119,7 +119,7 @@ class CostPredictor:
         self._cost_seconds = cost_seconds
         self._speed = speed
         self._device = device
-        self._texts: dict[tuple[str, str, TextLengths], list[list[int]]] = {}
+        self._texts: dict[tuple[str, str, Encode], list[list[int]]] = {}
         self._outlines: dict[nn.Module, OutlinedModel] = {}
         self._works: dict[str, ComputeCost] = {}
         self._trained_counts: dict[tuple[nn.Module, str], int] = {}
@@ -272,12 +272,12 @@ class CostPredictor:
 
     def _text_lengths(self, run: Run) -> list[int]:
         objective = self.caches.objective(run)
-        key = (run.task.model_dump_json(), run.model.name, objective.text_lengths)
+        key = (run.task.model_dump_json(), run.model.name, objective.encode)
         longest = run.training.max_length * (methods.configure_method(run.method).shots + 1)
         if key not in self._texts:
             tokenizer = self.open_outline(run).loaded.tokenizer
             train = self.caches.dataset(run.task).train
-            lengths = objective.text_lengths(train, tokenizer, "")
+            lengths = objective.text_lengths(train, tokenizer)
             self._texts[key] = [*lengths.values()]
         return [
             sum(min(tokens, longest) for tokens in example)

@@ -48,7 +48,6 @@ def read_label_words(objective: Objective, prompt: Prompt) -> Objective:
         num_logits=lambda labels: 0,
         encode=encode,
         encode_training=replace(encode, right_only=True),
-        text_lengths=LabelWordLengths(prompt),
         collate=pad_batch,
         weight=count_examples,
         loss=token_loss,
@@ -131,20 +130,6 @@ class EncodeLabelWords:
         )
 
 
-@dataclass(frozen=True)
-class LabelWordLengths:
-    """Counts the tokens of the longest text of each example, solved examples included."""
-
-    prompt: Prompt
-
-    def __call__(
-        self, examples: Sequence[Example], tokenizer: Any, prefix: str
-    ) -> dict[str, list[int]]:
-        """``{"rows": ...}``, before any cut."""
-        questions = _ask(examples, self.prompt, tokenizer, prefix, None)
-        return {"rows": [question.size for question in questions]}
-
-
 @dataclass
 class _Question:
     """The question of one example.
@@ -158,7 +143,7 @@ class _Question:
 
     texts: tuple[str, str | None]
     answers: list[str]
-    shots: int
+    shots: int = 0
     tokens: list[tuple[list[int], list[int]]] = field(default_factory=list)
     truncated: bool = False
 
@@ -169,7 +154,7 @@ class _Question:
 
 
 def _ask(
-    examples: Sequence[Example], prompt: Prompt, tokenizer: Any, prefix: str, limit: int | None
+    examples: Sequence[Example], prompt: Prompt, tokenizer: Any, prefix: str, limit: int
 ) -> list[_Question]:
     """The questions with their tokens; what is longer than the limit is cut, texts first."""
     trailing = count_trailing_tokens(tokenizer)
@@ -200,11 +185,8 @@ def _ask(
     for example in examples:
         text, pair = example.segments[0]
         texts = (text, pair if prompt.label_texts else None)
-        shots = len(prompt.shots) if limit is None else 0
-        questions.append(_Question(texts, prompt.answers(example), shots))
+        questions.append(_Question(texts, prompt.answers(example)))
     tokenise(questions)
-    if limit is None:
-        return questions
     long = [q for q in questions if q.size > limit]
     while long:
         for question in long:

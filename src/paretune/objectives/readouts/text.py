@@ -66,7 +66,6 @@ def read_text(objective: Objective, prompt: Prompt) -> Objective:
         generates=True,
         label_smoothing=0.0,
         encode=EncodeText(prompt),
-        text_lengths=CountTokens(prompt),
         collate=pad_batch,
         weight=count_target,
         loss=token_loss,
@@ -119,21 +118,6 @@ class EncodeText:
                 for example, text in zip(examples, texts, strict=True)
             ]
         return encode_completions(texts, labels, tokenizer, limit or max_length, masks)
-
-
-@dataclass(frozen=True)
-class CountTokens:
-    """Tokens of each example's text before any cut."""
-
-    prompt: Prompt
-
-    def __call__(
-        self, examples: Sequence[Example], tokenizer: Any, prefix: str
-    ) -> dict[str, list[int]]:
-        """``{"rows": ...}``, without solved examples."""
-        alone = replace(self.prompt, shots=())
-        texts = [_write_example(example, alone, tokenizer, prefix) for example in examples]
-        return {"rows": completion_lengths(texts, tokenizer)}
 
 
 @dataclass(frozen=True)
