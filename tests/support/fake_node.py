@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from paretune.execution.cluster.assignment import Assignment, Event
-from paretune.execution.cluster.executor import ClusterExecutor
+from paretune.execution.cluster.executor import Assignment, ClusterExecutor, RunEvent
 from paretune.execution.cluster.node import Post, execute_assignment
 from paretune.execution.executor import StudyCallbacks, StudySummary
 from paretune.execution.progress import Observer
@@ -26,11 +25,11 @@ def execute(assignment: Assignment, post: Post) -> str | None:
     return execute_assignment(assignment, post, FakeExecutor())
 
 
-def execute_here(assignment: Assignment) -> list[Event]:
+def execute_here(assignment: Assignment) -> list[RunEvent]:
     """What the tasks of an uninterrupted cluster would send."""
-    events: list[Event] = []
+    events: list[RunEvent] = []
 
-    def post(sent: Sequence[Event]) -> bool:
+    def post(sent: Sequence[RunEvent]) -> bool:
         events.extend(sent)
         return False
 

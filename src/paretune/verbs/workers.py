@@ -180,8 +180,7 @@ def make_executor(
     ]
     if executor == "local":
         return LocalExecutor(devices)
-    from paretune.execution.cluster.assignment import collect_inputs
-    from paretune.execution.cluster.executor import ClusterExecutor
+    from paretune.execution.cluster.executor import ClusterExecutor, collect_inputs
     from paretune.execution.cluster.ray_cluster import open_ray
 
     tasks, settings = devices[0].device_workers or None, devices[0]

@@ -10,16 +10,13 @@ import pytest
 from support.tiny_runs import STUDY, a_store, runs
 
 from paretune.errors import ParetuneError
-from paretune.execution.cluster.assignment import (
+from paretune.execution.cluster.executor import (
     Assignment,
-    Done,
+    ClusterExecutor,
     Event,
-    Failed,
-    Learned,
-    ProgressReport,
+    RunEvent,
     TaskEnded,
 )
-from paretune.execution.cluster.executor import ClusterExecutor
 from paretune.execution.cluster.node import execute_assignment
 from paretune.execution.executor import Executor, StudyCallbacks
 from paretune.execution.memory_budget import (
@@ -38,7 +35,7 @@ Answer = Callable[[Assignment], list[Event]]
 
 def end_all(assignment: Assignment) -> list[Event]:
     """Every run of the assignment is done."""
-    done = [Done(run_id, Outcome({"outcome": "ok"})) for run_id in assignment.runs]
+    done = [RunEvent(run_id, outcome=Outcome({"outcome": "ok"})) for run_id in assignment.runs]
     return [*done, TaskEnded(assignment.number, "10.0.0.1")]
 
 
@@ -143,7 +140,7 @@ def test_a_lost_run_goes_on_elsewhere_from_what_it_sent_however_often(tmp_path):
     def lose(step: int) -> Answer:
         def answer(assignment: Assignment) -> list[Event]:
             (run_id,) = assignment.runs
-            sent = ProgressReport(run_id, {"step": 3}, b"%d" % step)
+            sent = RunEvent(run_id, {"step": 3}, b"%d" % step)
             return [sent, TaskEnded(assignment.number, "10.0.0.7", lost=True)]
 
         return answer
@@ -162,8 +159,8 @@ def test_what_a_task_sends_after_its_node_was_given_up_changes_nothing(tmp_path)
         return [TaskEnded(assignment.number, lost=True)]
 
     def end_twice(assignment: Assignment) -> list[Event]:
-        late = Done("run000", Outcome({"outcome": "collapsed"}))
-        return [*end_all(assignment), late, ProgressReport("run000", {}, b"late"), TaskEnded(1)]
+        late = RunEvent("run000", outcome=Outcome({"outcome": "collapsed"}))
+        return [*end_all(assignment), late, RunEvent("run000", checkpoint=b"late"), TaskEnded(1)]
 
     store = a_store(tmp_path, runs(1))
     assert drive(store, ScriptedCluster(lose, end_twice)).outcomes == {"ok": 1}
@@ -212,7 +209,7 @@ def test_a_node_that_can_execute_nothing_ends_the_study_with_its_name(tmp_path):
 def test_an_interrupt_gives_all_runs_back_with_their_checkpoints(tmp_path):
     store = a_store(tmp_path, runs(3))
     cluster = ScriptedCluster(*[lambda assignment: []] * 2)
-    cluster.at_stop = [ProgressReport("run000", {}, b"state"), TaskEnded(1), TaskEnded(2)]
+    cluster.at_stop = [RunEvent("run000", checkpoint=b"state"), TaskEnded(1), TaskEnded(2)]
 
     class Interrupting(RecordingObserver):
         def update(self, snapshot):
@@ -233,7 +230,7 @@ def test_an_interrupt_gives_all_runs_back_with_their_checkpoints(tmp_path):
 def test_at_the_deadline_all_runs_are_given_back_with_their_checkpoints(tmp_path):
     store, observer = a_store(tmp_path, runs(3)), RecordingObserver()
     cluster = ScriptedCluster(*[lambda assignment: []] * 2)
-    cluster.at_stop = [ProgressReport("run000", {}, b"state"), TaskEnded(1), TaskEnded(2)]
+    cluster.at_stop = [RunEvent("run000", checkpoint=b"state"), TaskEnded(1), TaskEnded(2)]
     summary = drive(store, cluster, observer, deadline=time.monotonic() + 0.5)
     assert (summary.total, summary.ended) == (3, 0) and cluster.calls == ["stop"]
     assert [s.state for s in store.load_statuses(STUDY)] == ["todo"] * 3
@@ -270,8 +267,12 @@ def test_what_a_node_learns_about_a_run_goes_with_it_to_the_next(tmp_path):
     key = f"{ALONE_PREFIX}run000"
 
     def leave(assignment: Assignment) -> list[Event]:
-        failed = Failed("run001", "error", "a defect", {})
-        return [Learned(key, "a CUDA error"), failed, TaskEnded(assignment.number)]
+        failed = RunEvent("run001", failure=("error", "a defect", {}))
+        return [
+            RunEvent("run000", settings={key: "a CUDA error"}),
+            failed,
+            TaskEnded(assignment.number),
+        ]
 
     store, cluster = a_store(tmp_path, runs(2)), ScriptedCluster(leave, places=1)
     settings = WorkerSettings(fleet_size=8)

@@ -14,11 +14,8 @@ from support.tiny_runs import a_run
 from support.tiny_study import finish, small
 
 from paretune.execution.cluster import node
-from paretune.execution.cluster.assignment import (
+from paretune.execution.cluster.executor import (
     Assignment,
-    Done,
-    Failed,
-    ProgressReport,
     collect_inputs,
 )
 from paretune.execution.worker_settings import WorkerSettings
@@ -46,8 +43,12 @@ def execute(assignment, *, stop=False):
     return events, node.execute_assignment(assignment, post, FakeExecutor())
 
 
+def is_end(event):
+    return event.outcome is not None or event.failure is not None
+
+
 def ends(events):
-    return {event.run_id: event for event in events if isinstance(event, Done | Failed)}
+    return {event.run_id: event for event in events if is_end(event)}
 
 
 def test_each_run_is_sent_once_with_what_it_left_and_a_failure_stops_no_other(
@@ -58,12 +59,12 @@ def test_each_run_is_sent_once_with_what_it_left_and_a_failure_stops_no_other(
     events, refusal = execute(assignment)
     assert refusal is None
     first, failed, last = (ends(events)[name] for name in ("run0", "run1", "run2"))
-    assert len([e for e in events if isinstance(e, Done | Failed)]) == 3
+    assert len([e for e in events if is_end(e)]) == 3
     result = first.outcome.result
     assert result == {"outcome": "ok", "steps": 4, "scores": result["scores"]}
     assert set(first.outcome.blobs) == {"weights"} and first.outcome.blobs != last.outcome.blobs
-    assert (failed.kind, "ZeroDivisionError" in failed.message) == ("error", True)
-    assert "traceback" in failed.measured
+    assert (failed.failure[0], "ZeroDivisionError" in failed.failure[1]) == ("error", True)
+    assert "traceback" in failed.failure[2]
     (folders,) = tmp_path.iterdir()
     assert not list(folders.iterdir()), "nothing stays on the node"
 
@@ -71,9 +72,7 @@ def test_each_run_is_sent_once_with_what_it_left_and_a_failure_stops_no_other(
 def test_a_run_goes_on_from_the_checkpoint_that_comes_with_it():
     whole = ends(execute(an_assignment(a_run(1, steps=6)))[0])["run0"]
     events, _ = execute(an_assignment(a_run(1, steps=6, hold=True)), stop=True)
-    (checkpoint,) = [
-        e for e in events if isinstance(e, ProgressReport) and e.checkpoint is not None
-    ]
+    (checkpoint,) = [e for e in events if e.checkpoint is not None]
     assert not ends(events) and json.loads(checkpoint.checkpoint)[0] == 2
     sent = {"run0": checkpoint.checkpoint}
     resumed = ends(execute(an_assignment(a_run(1, steps=6), checkpoints=sent))[0])["run0"]

@@ -20,7 +20,7 @@ from support.tiny_study import digests, finish, small
 
 import paretune
 from paretune.errors import StudyError
-from paretune.execution.cluster.assignment import Assignment, Done, ProgressReport
+from paretune.execution.cluster.executor import Assignment, RunEvent
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.planning.shard import Shard
 from paretune.store import Store
@@ -76,7 +76,9 @@ def expect(all_runs) -> dict[str, bytes]:
     }
     events = execute_here(Assignment(1, quick, WorkerSettings()))
     return {
-        event.run_id: event.outcome.blobs["weights"] for event in events if isinstance(event, Done)
+        event.run_id: event.outcome.blobs["weights"]
+        for event in events
+        if event.outcome is not None
     }
 
 
@@ -154,7 +156,7 @@ def test_what_was_taken_is_there_again_until_it_was_received():
     from paretune.execution.cluster.ray_cluster import _Mailbox
 
     mailbox = _Mailbox()
-    first, second, third = (ProgressReport("run", {"step": step}) for step in range(3))
+    first, second, third = (RunEvent("run", {"step": step}) for step in range(3))
     mailbox.post(1, "here", [first, second])
     assert mailbox.take(0)[0] == mailbox.take(0)[0] == [first, second]
     mailbox.post(1, "here", [third])

@@ -18,14 +18,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from paretune.errors import DeviceLostError, ModelError, ParetuneError, StudyError
-from paretune.execution.cluster.assignment import (
-    Assignment,
-    Done,
-    Event,
-    Failed,
-    Learned,
-    ProgressReport,
-)
+from paretune.execution.cluster.executor import Assignment, RunEvent
 from paretune.execution.signals import StopRequest
 from paretune.execution.worker import RunExecutor, limit_threads, make_executor, run_worker
 from paretune.execution.worker_settings import WorkerSettings
@@ -38,7 +31,7 @@ from paretune.study import NO_MODEL, Run
 from paretune.training import Outcome
 from paretune.training.caches import ProcessCache
 
-Post = Callable[[Sequence[Event]], bool]
+Post = Callable[[Sequence[RunEvent]], bool]
 """Sends events to the owner of the store; returns whether the task is to stop."""
 
 _FOLDERS = "paretune-nodes"
@@ -131,22 +124,22 @@ class TaskStorage:
         interval = self.assignment.settings.checkpoint_seconds
         checkpoint = self._read_checkpoint(claim.run_id, interval)
         if progress or checkpoint is not None:
-            self._send(ProgressReport(claim.run_id, progress or {}, checkpoint))
+            self._send(RunEvent(claim.run_id, progress or {}, checkpoint))
         else:
             self._send()
 
     def finish(self, claim: Claim, result: Any, measured: Any, blobs: Any) -> None:
         """Send what the run has left."""
-        self._send(Done(claim.run_id, Outcome(result, measured, blobs)))
+        self._send(RunEvent(claim.run_id, outcome=Outcome(result, measured, blobs)))
 
     def fail(self, claim: Claim, kind: str, message: str, measured: Mapping[str, Any]) -> None:
         """Send why it failed."""
-        self._send(Failed(claim.run_id, kind, message, measured))
+        self._send(RunEvent(claim.run_id, failure=(kind, message, measured)))
 
     def release(self, claim: Claim) -> bool:
         """Send its newest checkpoint: the owner gives it back when this task has ended."""
         if (checkpoint := self._read_checkpoint(claim.run_id, 0.0)) is not None:
-            self._send(ProgressReport(claim.run_id, {}, checkpoint))
+            self._send(RunEvent(claim.run_id, checkpoint=checkpoint))
         return True
 
     def load_records(self, study_hash: str, predictions: bool = False) -> list[Record]:
@@ -163,9 +156,9 @@ class TaskStorage:
         return {key.removeprefix(prefix): v for key, v in settings if key.startswith(prefix)}
 
     def set_setting(self, key: str, value: str) -> None:
-        """Keep a value, and send it."""
+        """Keep a value about a run, whose id ends the key, and send it."""
         self._settings[key] = value
-        self._send(Learned(key, value))
+        self._send(RunEvent(key.rpartition("/")[2], settings={key: value}))
 
     def checkpoint_path(self, run_id: str) -> Path:
         """In the folder of this task."""
@@ -188,7 +181,7 @@ class TaskStorage:
                 return content
         return None
 
-    def _send(self, *events: Event) -> None:
+    def _send(self, *events: RunEvent) -> None:
         stops = True  # also where nobody answers
         try:
             stops = self.post(events)

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from paretune.errors import MissingDependencyError, ParetuneError, StudyError
-from paretune.execution.cluster.assignment import Assignment, Event, TaskEnded
+from paretune.execution.cluster.executor import Assignment, Event, RunEvent, TaskEnded
 from paretune.execution.cluster.node import execute_assignment
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.terminal.rich_console import drop_output_of
@@ -32,7 +32,7 @@ except ModuleNotFoundError as error:
 
 CONNECT_SECONDS = 10.0
 
-Execute = Callable[[Assignment, Callable[[Sequence[Event]], bool]], str | None]
+Execute = Callable[[Assignment, Callable[[Sequence[RunEvent]], bool]], str | None]
 """As :func:`~paretune.execution.cluster.node.execute_assignment`."""
 
 
@@ -44,18 +44,18 @@ class _Mailbox:
     """
 
     def __init__(self) -> None:
-        self._events: list[Event] = []
+        self._events: list[RunEvent] = []
         self._received = 0
         self._hosts: dict[int, str] = {}
         self._stop = False
 
-    def post(self, number: int, host: str, events: Sequence[Event]) -> bool:
+    def post(self, number: int, host: str, events: Sequence[RunEvent]) -> bool:
         """Keep events of a task; returns whether it is to stop."""
         self._hosts[number] = host
         self._events += events
         return self._stop
 
-    def take(self, received: int) -> tuple[list[Event], dict[int, str]]:
+    def take(self, received: int) -> tuple[list[RunEvent], dict[int, str]]:
         """Events after the first ``received`` of all, and the host of every task that has begun."""
         del self._events[: received - self._received]
         self._received = received
@@ -75,7 +75,7 @@ def _run_task(
     """
     host = ray.util.get_node_ip_address()
 
-    def post(events: Sequence[Event]) -> bool:
+    def post(events: Sequence[RunEvent]) -> bool:
         return bool(ray.get(mailbox.post.remote(assignment.number, host, list(events))))
 
     if post([]):  # it has waited for its place too long
@@ -154,7 +154,7 @@ class RayCluster:
         ready = (
             ray.wait(references, num_returns=len(references), timeout=0)[0] if references else []
         )
-        events: list[Event]
+        events: list[RunEvent]
         # After the look at what is ready: all that ended tasks have sent.
         events, self._hosts = self._ask("take", self._received)
         self._received += len(events)
