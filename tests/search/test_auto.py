@@ -11,9 +11,8 @@ from paretune import methods
 from paretune.analysis.cells import group_into_cells
 from paretune.errors import MethodError
 from paretune.execution.progress import Observer
-from paretune.planning.prepare import prepare_study
+from paretune.planning.prepare import PlannedRun, prepare_study
 from paretune.search.expand import (
-    PlannedRun,
     expand_study,
     find_possible_run_ids,
     plan_pending_runs,

@@ -13,9 +13,8 @@ from paretune.execution.local import LocalExecutor
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.measuring.devices import AutoPrecision
 from paretune.methods import lora
-from paretune.planning.prepare import prepare_study
+from paretune.planning.prepare import PlannedRun, prepare_study
 from paretune.search.expand import (
-    PlannedRun,
     choose_learning_rates,
     count_folds,
     expand_study,

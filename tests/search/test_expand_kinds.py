@@ -14,9 +14,8 @@ from support.tiny_study import small
 from paretune.errors import MethodError, ModelError
 from paretune.methods.core.titles import title_of
 from paretune.models.sources.resolve import resolve_source
-from paretune.planning.prepare import prepare_study
+from paretune.planning.prepare import PlannedRun, prepare_study
 from paretune.search.expand import (
-    PlannedRun,
     expand_study,
     find_possible_run_ids,
     plan_pending_runs,

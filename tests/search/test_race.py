@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from support.fake_cells import LEVELS, end, finals
 
-from paretune.planning.prepare import prepare_study
-from paretune.search.expand import PlannedRun, expand_study, find_possible_run_ids
+from paretune.planning.prepare import PlannedRun, prepare_study
+from paretune.search.expand import expand_study, find_possible_run_ids
 from paretune.search.race import plan_runs, plan_wanted_runs
 from paretune.store.record import Record
 from paretune.study import Study

@@ -9,7 +9,7 @@ import pytest
 from paretune import methods
 from paretune.methods.core.trials import RATE_FACTORS, describe_trial
 from paretune.search.review import review_search
-from paretune.search.schedule import Cost, TrialScore, believe
+from paretune.search.schedule import TrialScore, believe
 from paretune.search.space import Configuration, Space, make_space
 from paretune.store.record import Record
 from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec
@@ -61,9 +61,8 @@ def test_the_front_is_what_the_search_itself_believes(space: Space) -> None:
     drawn = space.draw_distinct(7, 24)
     review = review_search([to_record(space, one) for one in drawn])
     assert review is not None
-    trials = tuple(TrialScore(score(point), 0.0) for point in drawn)
-    beliefs = believe(space, tuple(drawn), trials)
-    expected = beliefs.rank_front(lambda point: Cost(price(point)))
+    trials = tuple(TrialScore(score(point), 0.0, price(point)) for point in drawn)
+    expected = believe(space, tuple(drawn), trials).rank_front()
     assert [one.configuration for one in review.front] == [one.configuration for one in expected]
     assert [one.score for one in review.front] == pytest.approx([one.score for one in expected])
     for one, record in zip(review.front, review.records, strict=True):

@@ -29,19 +29,24 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield opened
 
 
+def price_of(point: Configuration) -> float:
+    return 11.0 + sum(map(sum, point.groups))
+
+
 def search(
     store: Store | None, name: str = "a", trials: dict[Configuration, TrialScore] | None = None
 ) -> list[Configuration]:
     """A search to its end, as a process of its own replays it; ``trials``: what has ended."""
     trials = {} if trials is None else trials
-    schedule = Schedule(SPACE, lambda point: Cost(11.0 + sum(map(sum, point.groups))), budget=12.0)
+    schedule = Schedule(SPACE, lambda point: Cost(price_of(point)), budget=12.0)
     recall = partial(recall_batch, store, name, {})
     while True:
         state = schedule.replay(trials.get, recall)
         if state.finished:
             return list(state.proposed)
         for point in state.waiting:
-            trials[point] = TrialScore(0.5 + 0.01 * sum(map(sum, point.groups)), 0.02**2)
+            score = 0.39 + 0.01 * price_of(point)
+            trials[point] = TrialScore(score, 0.02**2, price_of(point))
 
 
 def round_otherwise(monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -73,17 +78,17 @@ def test_other_results_are_another_history(store: Store) -> None:
     trials: dict[Configuration, TrialScore] = {}
     first = search(store, trials=trials)
     batches = len(store.get_settings(PROPOSALS_PREFIX))
-    changed = {first[0]: TrialScore(0.0, 0.0, lost=True)}
+    changed = {first[0]: TrialScore(0.0, 0.0, price_of(first[0]), lost=True)}
     search(store, trials=changed)
     assert len(store.get_settings(PROPOSALS_PREFIX)) > batches
-    rounded = {p: TrialScore(t.score, t.variance * (1 + 1e-12)) for p, t in trials.items()}
+    rounded = {p: TrialScore(t.score, t.variance * (1 + 1e-12), t.price) for p, t in trials.items()}
     before = store.get_settings(PROPOSALS_PREFIX)
     assert search(store, trials=rounded) == first and store.get_settings(PROPOSALS_PREFIX) == before
 
 
 def test_the_first_batch_that_is_kept_stays(store: Store) -> None:
     first, second = list(SPACE.everywhere())[:2]
-    history = ((first,), (TrialScore(0.5, 0.01),))
+    history = ((first,), (TrialScore(0.5, 0.01, 1.0),))
 
     def late() -> list[Configuration]:
         """Of a process that proposes while another one keeps its batch."""

@@ -13,7 +13,7 @@ from paretune.analysis.cell import Cell
 from paretune.analysis.cells import build_cells, group_into_cells
 from paretune.analysis.statistics.intervals import Interval, score_difference
 from paretune.analysis.statistics.scores import score_runs
-from paretune.search.expand import PlannedRun
+from paretune.planning.prepare import PlannedRun
 from paretune.store.record import Predictions, Record, RunStatus
 from paretune.study import OuterFold, Study
 from support import fake_records as fake

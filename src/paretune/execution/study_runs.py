@@ -15,8 +15,7 @@ from paretune.study import Study
 
 if TYPE_CHECKING:
     from paretune.planning.predicted_cost import CostPredictor
-    from paretune.planning.prepare import PreparedStudy
-    from paretune.search.expand import PlannedRun
+    from paretune.planning.prepare import PlannedRun, PreparedStudy
 
     Expand = Callable[[PreparedStudy, Sequence[Record]], list[PlannedRun]]
 

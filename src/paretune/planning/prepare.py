@@ -61,6 +61,24 @@ class PreparedCell:
 
 
 @dataclass(frozen=True)
+class PlannedRun:
+    """A run with its identity.
+
+    ``searched_by``: model and method of the search whose trial it is; a trial of several searches
+    is planned by each.
+    """
+
+    run_id: str
+    run: Run
+    searched_by: tuple[str, str] | None = None
+
+    @property
+    def cell(self) -> tuple[str, str, str]:
+        """Task, model and method that it is for: of a trial of a search, those of the search."""
+        return self.run.cell if self.searched_by is None else (self.run.cell[0], *self.searched_by)
+
+
+@dataclass(frozen=True)
 class PreparedStudy:
     """What planning knows of a study beside its records.
 
@@ -156,6 +174,20 @@ class PreparedStudy:
             generation=self.study.generation if objective.generates else None,
             forgetting=forgetting,
         )
+
+    def plan_run(
+        self,
+        cell: PreparedCell,
+        stage: Stage,
+        rate: float | None,
+        seed: int,
+        *,
+        searched_by: tuple[str, str] | None = None,
+        **options: Any,
+    ) -> PlannedRun:
+        """A run of a cell (:meth:`make_run`) with its identity."""
+        run = self.make_run(cell, stage, rate, seed, **options)
+        return PlannedRun(self.caches.identify(run), run, searched_by)
 
     def describe_precisions(self) -> str:
         """The precision of the study's runs; where its models differ, that of each."""

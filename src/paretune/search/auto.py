@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -29,7 +29,7 @@ from paretune.methods import Method, auto
 from paretune.methods.core.method import LayerOptions
 from paretune.methods.core.trials import RATE_FACTORS
 from paretune.planning.predicted_cost import MEASURED_LIMITS, LimitCheck
-from paretune.planning.prepare import PreparedCell, PreparedStudy
+from paretune.planning.prepare import PlannedRun, PreparedCell, PreparedStudy
 from paretune.search.optuna_sampler import SAMPLERS, require_optuna
 from paretune.search.review import read_trial
 from paretune.search.schedule import (
@@ -64,7 +64,7 @@ TELLS_APART = 0.03
 class SearchMemory:
     """What replays of one search would compute again, kept by the prepared study."""
 
-    trials: dict[Configuration, tuple[str, Run]] = field(default_factory=dict)
+    trials: dict[Configuration, PlannedRun] = field(default_factory=dict)
     costs: dict[Configuration, Cost | None] = field(default_factory=dict)
     batches: dict[History, Batch] = field(default_factory=dict)
 
@@ -135,7 +135,7 @@ class AutoSearch:
         return make_space(suited, layers, groups=options.groups, at_most=options.at_most)
 
     @cached_property
-    def reference(self) -> tuple[str, Run] | None:
+    def reference(self) -> PlannedRun | None:
         """The measurement by which costs are predicted, where a limit needs one: that of LoRA.
 
         What is predicted changes with it, so a search proposes nothing before it has ended.
@@ -145,13 +145,13 @@ class AutoSearch:
             return None
         lora = next((m for m in study.methods if m.name == "lora" and not m.options), None)
         lora = lora or MethodSpec(name="lora", label=f"{auto.NAME}.unit")
-        run = self._make("cost", self._middle_rate(lora), study.protocol.seeds[0], lora)
-        return self.prepared.caches.identify(run), run
+        rate, seed = self._middle_rate(lora), study.protocol.seeds[0]
+        return self.prepared.plan_run(self.cell, "cost", rate, seed, method=lora)
 
     @property
     def waits_for_reference(self) -> bool:
         """Whether the measurement by which costs are predicted has not ended."""
-        return self.reference is not None and self.reference[0] not in self.ended
+        return self.reference is not None and self.reference.run_id not in self.ended
 
     @cached_property
     def state(self) -> SearchState:
@@ -170,8 +170,8 @@ class AutoSearch:
         )
 
         def read_result(point: Configuration) -> TrialScore | None:
-            record = self.ended.get(self._trial_of(point)[0])
-            return None if record is None else read_trial(record)
+            record, cost = self.ended.get(self._trial_of(point).run_id), self.cost_of(point)
+            return None if record is None or cost is None else read_trial(record, cost.price)
 
         search = digest([self._digest, asdict(self.space)])
         batches = self._memory.batches
@@ -186,10 +186,10 @@ class AutoSearch:
     @cached_property
     def front(self) -> tuple[RatedConfiguration, ...]:
         """The front that it found; () before its end, or where every trial was lost."""
-        return () if self._beliefs is None else self._beliefs.rank_front(self.cost_of)
+        return () if self._beliefs is None else self._beliefs.rank_front()
 
-    def plan_trials(self) -> list[tuple[str, Run]]:
-        """The trials so far, ended or not, with their identities; first what costs need."""
+    def plan_trials(self) -> list[PlannedRun]:
+        """The trials so far, ended or not; first what costs need."""
         first = [] if self.reference is None else [self.reference]
         if self.waits_for_reference:
             return first
@@ -200,7 +200,7 @@ class AutoSearch:
         if self._beliefs is None:
             return None
         pick: Any = self.options.pick
-        ranked = self._beliefs.rank_finalists(self.cost_of, pick)
+        ranked = self._beliefs.rank_finalists(pick)
         if len(ranked) < self.options.finalist:
             return None
         point = ranked[self.options.finalist - 1].configuration
@@ -213,7 +213,7 @@ class AutoSearch:
         """What a trial costs; None where the model cannot have it, or it exceeds a limit."""
         costs, predictor = self._memory.costs, self.prepared.predictor
         if point not in costs:
-            run, costs[point] = self._trial_of(point)[1], None
+            run, costs[point] = self._trial_of(point).run, None
             with suppress(MethodError):
                 work = predictor.predict_work(run)
                 if not self._limit_check.exceeds(run):
@@ -228,7 +228,7 @@ class AutoSearch:
 
     @cached_property
     def _limit_check(self) -> LimitCheck:
-        measured = None if self.reference is None else self.ended[self.reference[0]]
+        measured = None if self.reference is None else self.ended[self.reference.run_id]
         return LimitCheck(self.prepared.predictor, self.prepared.study.limits, measured)
 
     @cached_property
@@ -236,20 +236,19 @@ class AutoSearch:
         """What it has learned at its end; None before it, or where every trial was lost."""
         if not self.finished:
             return None
-        tried = self.state.proposed
-        trials = tuple(read_trial(self.ended[self._trial_of(point)[0]]) for point in tried)
+        tried, trials = self.state.proposed, self.state.trials
         if all(trial.lost for trial in trials):  # or nothing is within the limits
             return None
         return believe(self.space, tried, trials)
 
-    def _trial_of(self, point: Configuration) -> tuple[str, Run]:
-        """The run of a configuration, with its identity."""
+    def _trial_of(self, point: Configuration) -> PlannedRun:
+        """The run of a configuration; searches of one study and model share it."""
         trials = self._memory.trials
         if point not in trials:
-            seed = self.prepared.study.protocol.tuning_seed
-            run = self._make("tune", self._rate_of(point), seed, self._to_spec(point), self.outer)
-            trials[point] = self.prepared.caches.identify(run), run
-        return trials[point]
+            seed, rate = self.prepared.study.protocol.tuning_seed, self._rate_of(point)
+            options: Any = {"outer": self.outer, "method": self._to_spec(point)}
+            trials[point] = self.prepared.plan_run(self.cell, "tune", rate, seed, **options)
+        return replace(trials[point], searched_by=self.cell.key[1:])
 
     @cached_property
     def _memory(self) -> SearchMemory:
@@ -269,12 +268,8 @@ class AutoSearch:
     def _unit(self) -> Run:
         """A trial of LoRA in all layers: the unit of the budget."""
         seed = self.prepared.study.protocol.tuning_seed
-        return self._make("tune", 1e-3, seed, MethodSpec(name="lora"), self.outer)
-
-    def _make(
-        self, stage: Any, rate: float, seed: int, spec: MethodSpec, outer: OuterFold | None = None
-    ) -> Run:
-        return self.prepared.make_run(self.cell, stage, rate, seed, outer=outer, method=spec)
+        options: Any = {"outer": self.outer, "method": MethodSpec(name="lora")}
+        return self.prepared.make_run(self.cell, "tune", 1e-3, seed, **options)
 
     def _to_spec(self, point: Configuration) -> MethodSpec:
         members, name = self.space.to_members(point), self.cell.method.name
@@ -299,7 +294,7 @@ class AutoSearch:
         """
         sums = [0.0] * self.space.groups
         for point in self.space.everywhere():
-            record = self.ended.get(self._trial_of(point)[0])
+            record = self.ended.get(self._trial_of(point).run_id)
             by_layer: Any = record.measured.get("layer_gradients") if record is not None else None
             if not by_layer:
                 continue

@@ -27,8 +27,8 @@ from paretune.analysis.cells import build_cells
 from paretune.analysis.pareto.recommend import choose
 from paretune.analysis.racing.forecast import pool_run_scatter, tabulate_scores
 from paretune.analysis.racing.rounds import DECIDED, foresee_choice, race_budget
-from paretune.planning.prepare import PreparedStudy
-from paretune.search.expand import PlannedRun, expand_study
+from paretune.planning.prepare import PlannedRun, PreparedStudy
+from paretune.search.expand import expand_study
 from paretune.search.surrogate import expected_excess
 from paretune.store.record import Record
 from paretune.study import NO_MODEL, Run, Study

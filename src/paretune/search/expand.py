@@ -11,42 +11,23 @@ The same input gives the same runs, so the same command always continues.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from paretune import methods
 from paretune.analysis.cells import model_free_baselines
 from paretune.analysis.learning_rates import find_rates_in_play, select_learning_rate
 from paretune.errors import MethodError, StudyError
-from paretune.planning.prepare import PreparedCell, PreparedStudy
+from paretune.planning.prepare import PlannedRun, PreparedCell, PreparedStudy
 from paretune.search.auto import AutoSearch, find_warm_start
 from paretune.store import Record, Store
-from paretune.study import NO_MODEL, MethodSpec, OuterFold, Run, Stage, Study
+from paretune.study import NO_MODEL, MethodSpec, OuterFold, Run, Study
 from paretune.study.presets import load_preset
 from paretune.study.run import is_trial
 
 CellKey = tuple[str, str, str]
 MAX_ROWS_FOR_FOLDS = 500
 """Below this many training rows, rates are chosen by the mean over folds."""
-
-
-@dataclass(frozen=True)
-class PlannedRun:
-    """A run with its identity.
-
-    ``searched_by``: model and method of the search whose trial it is; a trial of several searches
-    is planned by each.
-    """
-
-    run_id: str
-    run: Run
-    searched_by: tuple[str, str] | None = None
-
-    @property
-    def cell(self) -> tuple[str, str, str]:
-        """Task, model and method that it is for: of a trial of a search, those of the search."""
-        return self.run.cell if self.searched_by is None else (self.run.cell[0], *self.searched_by)
 
 
 def expand_study(prepared: PreparedStudy, records: Sequence[Record]) -> list[PlannedRun]:
@@ -162,24 +143,11 @@ def _plan_runs(
     return planned
 
 
-def _plan_run(
-    prepared: PreparedStudy,
-    cell: PreparedCell,
-    stage: Stage,
-    rate: float | None,
-    seed: int,
-    **options: Any,
-) -> PlannedRun:
-    """A run of the cell (:meth:`PreparedStudy.make_run`) with its identity."""
-    run = prepared.make_run(cell, stage, rate, seed, **options)
-    return PlannedRun(prepared.caches.identify(run), run)
-
-
 def _plan_cell(
     prepared: PreparedStudy, cell: PreparedCell, ended: Mapping[str, Record] | None
 ) -> list[PlannedRun]:
     """The runs of a cell given those that have ended; with None, all that are possible."""
-    study, make = prepared.study, partial(_plan_run, prepared, cell)
+    study, make = prepared.study, partial(prepared.plan_run, cell)
     protocol, raced = study.protocol, study.protocol.race != "off"
     places = list(prepared.designs[cell.task.key].place_seeds(protocol.seeds))
     if cell.model == NO_MODEL:  # one run, in cross-validation one for each fold
@@ -235,9 +203,10 @@ def _plan_search(
     warm = find_warm_start(searches.get(key, ()))
     if warm is None:
         return []
-    make = partial(_plan_run, prepared, cell)
+    make = partial(prepared.plan_run, cell)
     rows = len(prepared.datasets[cell.task.key].train)
-    trials, finals = [], []
+    trials: list[PlannedRun] = []
+    finals: list[PlannedRun] = []
     for outer, seeds in prepared.designs[cell.task.key].place_seeds(protocol.seeds):
         folds = count_folds(prepared.study, rows) if outer is None else 1
         search = AutoSearch(prepared, cell, ended, protocol.trials * folds, outer, warm)
@@ -249,8 +218,7 @@ def _plan_search(
             )
         if outer is None:
             searches.setdefault(key, []).append(search)
-        for run_id, run in search.plan_trials():
-            trials.append(PlannedRun(run_id, run, key if run.stage == "tune" else None))
+        trials += search.plan_trials()
         if (choice := search.choose()) is not None:
             spec, rate = choice
             finals += [make("final", rate, s, outer=outer, method=spec) for s in seeds]

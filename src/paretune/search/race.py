@@ -14,12 +14,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from paretune.analysis.cell import CellKey
 from paretune.analysis.cells import build_cells
 from paretune.analysis.racing.rounds import RaceState, decide_rounds
 from paretune.methods import baselines
-from paretune.planning.prepare import PreparedStudy
-from paretune.search.expand import PlannedRun, expand_study, plan_pending_runs
+from paretune.planning.prepare import PlannedRun, PreparedStudy
+from paretune.search.expand import expand_study, plan_pending_runs
 from paretune.store.record import Record
 from paretune.study import NO_MODEL, Run, Study
 
@@ -149,15 +148,11 @@ def _find_tuned(planned: Sequence[PlannedRun], records: Sequence[Record]) -> fro
 
 
 def _is_wanted(planned: PlannedRun, study: Study, state: RaceState) -> bool:
-    run, (_, *key) = planned.run, planned.cell
-    return _wants(run, (key[0], key[1]), study, state)
-
-
-def _wants(run: Run, key: CellKey, study: Study, state: RaceState) -> bool:
+    run, (_, model, method) = planned.run, planned.cell
     if run.model == NO_MODEL or run.stage == "cost" or run.method.name in baselines.NAMES:
         return True
     if run.outer is not None:
-        return run.outer.position < state.positions.get(key, 0)
+        return run.outer.position < state.positions.get((model, method), 0)
     if run.stage == "tune":
-        return state.measured and state.stopped.get(key) != "limit"
-    return study.protocol.seeds.index(run.seed) < state.positions[key]
+        return state.measured and state.stopped.get((model, method)) != "limit"
+    return study.protocol.seeds.index(run.seed) < state.positions[model, method]

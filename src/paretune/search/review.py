@@ -24,7 +24,7 @@ from paretune.analysis.statistics.differences import row_variance
 from paretune.analysis.statistics.scores import score_runs
 from paretune.methods.core.method import ALL, list_layers
 from paretune.methods.core.trials import Member
-from paretune.search.schedule import Beliefs, Cost, RatedConfiguration, TrialScore, believe
+from paretune.search.schedule import Beliefs, RatedConfiguration, TrialScore, believe
 from paretune.search.space import Configuration, Space
 from paretune.store.record import Record
 
@@ -71,11 +71,13 @@ def review_search(trials: Sequence[Record], by: str = "parameters") -> SearchRev
         return None
     space = _read_space(readable)
     record_of = {_read_configuration(r, space): r for r in readable}
-    trials_of = {point: read_trial(record) for point, record in record_of.items()}
+    trials_of = {
+        point: read_trial(record, priced[record.run_id]) for point, record in record_of.items()
+    }
     if all(trial.lost for trial in trials_of.values()):
         return None
     beliefs = believe(space, tuple(trials_of), tuple(trials_of.values()))
-    front = beliefs.rank_front(lambda point: Cost(priced[record_of[point].run_id]))
+    front = beliefs.rank_front()
     return SearchReview(
         front,
         tuple(record_of[candidate.configuration] for candidate in front),
@@ -83,20 +85,20 @@ def review_search(trials: Sequence[Record], by: str = "parameters") -> SearchRev
     )
 
 
-def read_trial(record: Record) -> TrialScore:
-    """The selection score of a trial with its variance over the examples.
+def read_trial(record: Record, price: float) -> TrialScore:
+    """The selection score of a trial with its variance over the examples, and its price.
 
     One that diverged or did not fit has the metric's lowest score.
     """
     metric = assume_primary_metric([record])
     if record.is_lost or record.selection_score is None:
-        return TrialScore(metrics.get(metric).lowest, 0.0, lost=True)
+        return TrialScore(metrics.get(metric).lowest, 0.0, price, lost=True)
     if record.run_id not in _VARIANCES:
         answers, variance = record.predictions.get("selection"), 0.0
         if answers is not None:
             variance = row_variance(score_runs([answers], metric))
         _VARIANCES[record.run_id] = variance
-    return TrialScore(record.selection_score[0], _VARIANCES[record.run_id])
+    return TrialScore(record.selection_score[0], _VARIANCES[record.run_id], price)
 
 
 _VARIANCES: dict[str, float] = {}

@@ -44,11 +44,13 @@ class TrialScore:
     Attributes:
         score: mean of the selection parts; of one that diverged, the metric's lowest.
         variance: of that mean, over examples and seeds.
+        price: what the front is drawn over (:class:`Cost`).
         lost: it diverged or did not fit.
     """
 
     score: float
     variance: float
+    price: float
     lost: bool = False
 
 
@@ -78,13 +80,13 @@ class SearchState:
 
     Attributes:
         proposed: all configurations so far, in the order in which they were proposed.
-        waiting: those of them without a result; no further ones come before these have ended.
-        spent: of the budget, what is proposed included.
+        trials: the results of those that have ended.
+        waiting: those without a result; no further ones come before these have ended.
     """
 
     proposed: tuple[Configuration, ...]
+    trials: tuple[TrialScore, ...]
     waiting: tuple[Configuration, ...]
-    spent: float
 
     @property
     def finished(self) -> bool:
@@ -130,7 +132,7 @@ class Schedule:
             trials = tuple(trial for trial in results if trial is not None)
             waiting = tuple(p for p, trial in zip(proposed, results, strict=True) if trial is None)
             if waiting or self.sampler == "random" or not proposed:
-                return SearchState(tuple(proposed), waiting, spent)
+                return SearchState(tuple(proposed), trials, waiting)
             history = tuple(proposed), trials
             affordable = []
             for point in recall(history, lambda: self.propose(history)):  # noqa: B023 (called now)
@@ -138,7 +140,7 @@ class Schedule:
                     affordable.append(point)
                     spent += self._work_of(point)
             if not affordable:
-                return SearchState(tuple(proposed), (), spent)
+                return SearchState(*history, ())
             proposed += affordable
 
     def propose(self, history: History) -> list[Configuration]:
@@ -152,14 +154,12 @@ class Schedule:
             costs = [cost for point in candidates if (cost := self.cost_of(point)) is not None]
             means, deviations = beliefs.predict(candidates)
             prices = np.log([cost.price for cost in costs])
-            all_prices, worst = (
-                np.log(beliefs.list_prices(self.cost_of)),
-                float(beliefs.means.min()),
-            )
+            all_prices, worst = np.log(beliefs.prices), float(beliefs.means.min())
             front = find_front(all_prices, beliefs.means, worst, float(all_prices.max()) + 0.1)
             gains = expected_improvement(front, prices, means, deviations)
             best = int(np.argmax(gains / np.array([cost.work for cost in costs])))
-            imagined = TrialScore(float(means[best]), float(deviations[best] ** 2) + 1e-9)
+            variance = float(deviations[best] ** 2) + 1e-9
+            imagined = TrialScore(float(means[best]), variance, costs[best].price)
             chosen.append(candidates.pop(best))
             beliefs = beliefs.add(chosen[-1], imagined)
         return chosen
@@ -188,7 +188,7 @@ class Schedule:
     def _draw_candidates(self, beliefs: Beliefs) -> list[Configuration]:
         """Random ones, and neighbours of the front; not what was tried or is too dear."""
         seed = derive_seed(self.seed, "candidates", len(beliefs.tried))
-        on_front = [beliefs.tried[n] for n in beliefs.list_front(self.cost_of)]
+        on_front = [beliefs.tried[n] for n in beliefs.front]
         drawn: dict[Configuration, None] = {}
         for n in range(CANDIDATES):
             draw_seed = derive_seed(seed, n)
@@ -203,16 +203,13 @@ class Schedule:
 
     def _ask_optuna(self, history: History) -> list[Configuration]:
         tried, trials = history
-        prices = [cost.price if (cost := self.cost_of(point)) else np.inf for point in tried]
-        seed = derive_seed(self.seed, "optuna", len(tried)) % 2**32
-        scores = _rank_lost_last(trials)
         return ask_optuna(
             self.sampler,
             self.space,
-            seed,
+            derive_seed(self.seed, "optuna", len(tried)) % 2**32,
             tried,
-            scores,
-            np.array(prices),
+            _rank_lost_last(trials),
+            np.array([trial.price for trial in trials]),
             BATCH,
             lambda point: self.cost_of(point) is not None,
         )
@@ -255,59 +252,54 @@ class Beliefs:
 
     def add(self, point: Configuration, trial: TrialScore) -> Beliefs:
         """With one more result."""
-        return _fit(self.space, (*self.tried, point), (*self.trials, trial), self.surrogate)
+        return believe(self.space, (*self.tried, point), (*self.trials, trial), self.surrogate)
 
-    def list_prices(self, cost_of: CostOf) -> list[float]:
+    @property
+    def prices(self) -> list[float]:
         """Of each configuration that was tried."""
-        return [cost.price if (cost := cost_of(point)) else np.inf for point in self.tried]
+        return [trial.price for trial in self.trials]
 
-    def list_front(self, cost_of: CostOf) -> list[int]:
+    @property
+    def front(self) -> list[int]:
         """Places in ``tried`` of the front by posterior means, the cheapest first."""
-        return list_front(self.list_prices(cost_of), self.means)
+        return list_front(self.prices, self.means)
 
-    def rank_front(self, cost_of: CostOf) -> tuple[RatedConfiguration, ...]:
+    def rank_front(self) -> tuple[RatedConfiguration, ...]:
         """The front by posterior means, the cheapest first, without what was lost."""
-        candidates = self._list_candidates(cost_of)
-        return tuple(candidates[n] for n in self.list_front(cost_of) if n in candidates)
+        return tuple(self._rate(n) for n in self.front if not self.trials[n].lost)
 
-    def rank_finalists(self, cost_of: CostOf, pick: Pick) -> tuple[RatedConfiguration, ...]:
+    def rank_finalists(self, pick: Pick) -> tuple[RatedConfiguration, ...]:
         """Distinct configurations that may enter the final stage, the picked one first.
 
         Then what the other picks are, the rest of the front, and all others, the best first.
         """
-        front = self.rank_front(cost_of)
+        front = self.rank_front()
         if not front:
             return ()
+        everything = [self._rate(n) for n, trial in enumerate(self.trials) if not trial.lost]
         picks: tuple[Pick, ...] = (pick, "best", "knee", "cheapest")
         ranked = [pick_candidate(front, name) for name in picks]
-        for candidates in (front, self._list_candidates(cost_of).values()):
+        for candidates in (front, everything):
             ranked += sorted(candidates, key=lambda candidate: -candidate.score)
         return tuple({candidate.configuration: candidate for candidate in ranked}.values())
 
-    def _list_candidates(self, cost_of: CostOf) -> dict[int, RatedConfiguration]:
-        """All that were tried and were not lost, by their places."""
-        candidates = {}
-        for n, (point, trial) in enumerate(zip(self.tried, self.trials, strict=True)):
-            if (cost := cost_of(point)) is not None and not trial.lost:
-                mean, deviation = float(self.means[n]), float(self.deviations[n])
-                candidates[n] = RatedConfiguration(point, cost.price, mean, deviation, trial.score)
-        return candidates
+    def _rate(self, n: int) -> RatedConfiguration:
+        trial, mean, deviation = self.trials[n], float(self.means[n]), float(self.deviations[n])
+        return RatedConfiguration(self.tried[n], trial.price, mean, deviation, trial.score)
 
 
 @lru_cache(maxsize=256)
 def believe(
-    space: Space, tried: tuple[Configuration, ...], trials: tuple[TrialScore, ...]
-) -> Beliefs:
-    """Fit the results of a search; once, though it is replayed whenever a run has ended."""
-    return _fit(space, tried, trials)
-
-
-def _fit(
     space: Space,
     tried: tuple[Configuration, ...],
     trials: tuple[TrialScore, ...],
     like: Surrogate | None = None,
 ) -> Beliefs:
+    """Fit the results of a search; once, though it is replayed whenever a run has ended.
+
+    Args:
+        like: as of :func:`fit_surrogate`.
+    """
     features = np.stack([space.to_features(point) for point in tried])
     variances = np.array([trial.variance for trial in trials])
     surrogate = fit_surrogate(features, _rank_lost_last(trials), variances, like)
