@@ -10,23 +10,26 @@ that of the test rows (jackknife values on the rows that all answered, times ``R
 cross-validation), since what is hard for all moves all, plus the scatter of runs, pooled over the
 configurations with two degrees of freedom of 2.5 points. Credits get half of the noise of two
 imaginary pairs, since equal answers do not prove two methods equal. The best of several noisy
-scores is too high, so all are shrunk to their mean (empirical Bayes: Efron and Morris 1973)::
+scores is too high, so all are shrunk to a common mean (a hierarchical model: Gelman et al.,
+Bayesian Data Analysis, chapter 5)::
 
-    m ~ N(centre + T (T + Sigma)^-1 (score - centre),  T - T (T + Sigma)^-1 T),   T = tau^2 I
+    score ~ N(m, Sigma)      m ~ N(mean, T)      T = diag(tau^2)
 
-with ``tau^2`` what the scores scatter by more than their noise, at least one point. Trivial
-baselines are no part of that.
+The mean is unknown. ``tau`` of methods and ``tau`` of baselines are one of ``_SPREAD_POINTS`` each,
+weighted by their likelihood. Trivial baselines are not shrunk.
 
 **Failures** are Beta, with all failures of the task's configurations as their prior: 0.5 in 5 added
 to their counts, worth one run. Jeffreys' prior would expect each method to fail in one run of eight
 after three runs without a failure, and so would favour whatever has no seeds.
 
 The chance to be the best, to be near it and to be on the front are shares of ``DRAWS`` draws,
-always the same. What is chosen follows from the estimates alone.
+always the same. What is chosen follows from the scores that were seen, discounted by failures:
+choosing by the shrunk ones lost more (2.7 points instead of 1.7 with 56 rows and 3 seeds).
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -45,7 +48,8 @@ _SEED = 20_261_125
 _RUN_POINTS = 2.5
 _RUN_DEGREES = 2.0
 _LEAST_RUN_POINTS = 0.5
-_LEAST_SPREAD_POINTS = 1.0
+_SPREAD_POINTS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+"""By how much true means may scatter: each as likely as the next."""
 _PRIOR_FAILURES = (0.5, 5.0)
 """Failures and runs that are added to those of all configurations."""
 _PRIOR_RUNS = 1.0
@@ -57,7 +61,7 @@ class ExpectedScore:
 
     Attributes:
         score: of the runs that trained.
-        estimate: the score, discounted by failures.
+        estimate: that score, discounted by failures: what is compared in a choice.
         draws: (DRAWS,) of the expected score.
     """
 
@@ -77,7 +81,7 @@ def expected_scores(cells: Sequence[Cell]) -> dict[CellKey, ExpectedScore]:
     draws = _draw_means(
         list(scores.values()),
         np.array([not by_key[key].deterministic for key in scores]),
-        np.array([by_key[key].name not in baselines.TRIVIAL for key in scores]),
+        np.array([_group(by_key[key]) for key in scores]),
         rng,
     )
     constant = score_of_constant(cells)
@@ -99,6 +103,10 @@ def expected_scores(cells: Sequence[Cell]) -> dict[CellKey, ExpectedScore]:
             draws=(1 - share) * means + share * constant,
         )
     return expected
+
+
+def _group(cell: Cell) -> int:
+    return 2 if cell.name in baselines.TRIVIAL else int(cell.baseline)
 
 
 def _keep_rows_of_race(
@@ -123,14 +131,14 @@ def _keep_rows_of_race(
 
 
 def _draw_means(
-    scores: Sequence[RunScores], seeded: Array, shrunk: Array, rng: np.random.Generator
+    scores: Sequence[RunScores], seeded: Array, groups: Array, rng: np.random.Generator
 ) -> Array:
     """Draws of the true means of configurations, (configurations, DRAWS).
 
     Args:
         scores: on the same rows.
         seeded: (configurations,): whose runs scatter.
-        shrunk: (configurations,): which resemble one another.
+        groups: (configurations,), of :func:`draw_true_means`.
         rng: of the draws.
     """
     first, point = scores[0], scores[0].highest / 100
@@ -147,34 +155,45 @@ def _draw_means(
         noise = 0.0 if first.design.is_cross_validation else scores[i].noise_variance
         of_mean = run / max(scores[i].runs, 1)
         covariance[i, i] += max(of_mean - noise, of_mean / 4)
-    inside = np.flatnonzero(shrunk)
-    block = np.ix_(inside, inside)
-    estimates[inside], covariance[block] = shrink_to_mean(
-        estimates[inside], covariance[block], _LEAST_SPREAD_POINTS * point
-    )
-    # What is not shrunk is independent of the rest.
-    covariance[np.not_equal.outer(shrunk, shrunk)] = 0.0
-    draws = rng.multivariate_normal(estimates, covariance, DRAWS, method="eigh").T
+    draws = draw_true_means(estimates, covariance, groups, point, DRAWS, rng)
     return np.asarray(np.clip(draws, first.lowest, first.highest))
 
 
-def shrink_to_mean(estimates: Array, covariance: Array, least: float) -> tuple[Array, Array]:
-    """Mean and covariance of the posterior of true means; a single one stays as it is.
+def draw_true_means(
+    estimates: Array,
+    noise: Array,
+    groups: Array,
+    point: float,
+    draws: int,
+    rng: np.random.Generator,
+) -> Array:
+    """Draws of the posterior of true means: (k, draws).
 
     Args:
         estimates: (k,)
-        covariance: (k, k), of their noise.
-        least: standard deviation that the true means have at least.
+        noise: (k, k), covariance of the estimates around the true means.
+        groups: (k,): 0 and 1 have a spread each around the common mean, 2 a wide one.
+        point: a hundredth of the metric's highest value.
+        draws: how many.
+        rng: of the draws.
     """
-    count = len(estimates)
-    if count < 2:
-        return estimates, covariance
-    noise = (np.trace(covariance) - covariance.sum() / count) / (count - 1)
-    prior = np.eye(count) * max(float(estimates.var(ddof=1)) - noise, least**2)
-    gain = prior @ np.linalg.inv(prior + covariance)
-    centre = estimates.mean()
-    posterior = prior - gain @ prior
-    return centre + gain @ (estimates - centre), (posterior + posterior.T) / 2
+    wide = (100 * point) ** 2
+    second = _SPREAD_POINTS if 1 in groups else _SPREAD_POINTS[:1]
+    deviations = estimates - estimates.mean()
+    logs, posteriors = [], []
+    for spreads in itertools.product(_SPREAD_POINTS, second):
+        prior = np.diag(np.array([*np.square(spreads) * point**2, wide])[groups]) + wide
+        solved = np.linalg.solve(prior + noise, np.column_stack([deviations, noise]))
+        logs.append(-(np.linalg.slogdet(prior + noise)[1] + deviations @ solved[:, 0]) / 2)
+        covariance = noise - noise @ solved[:, 1:]
+        posteriors.append((estimates - noise @ solved[:, 0], (covariance + covariance.T) / 2))
+    weights = np.exp(np.array(logs) - max(logs))
+    counts = rng.multinomial(draws, weights / weights.sum())
+    parts = [
+        rng.multivariate_normal(*posterior, count, method="eigh")
+        for posterior, count in zip(posteriors, counts, strict=True)
+    ]
+    return np.concatenate(parts).T
 
 
 def _pool_run_variance(scores: Sequence[RunScores]) -> float:
@@ -218,6 +237,7 @@ class Prospect:
     """What taking a configuration may bring. Points are hundredths of the metric's highest value.
 
     Attributes:
+        score: the expected score of its next run, the mean of the draws.
         chance_best: that it is the best of all.
         chance_worse: that it is more than ``within_points`` below the best.
         chance_below_baseline: that it is below the best baseline without a model; None where it is
@@ -251,7 +271,7 @@ def estimate_prospects(
     shares = (is_best / is_best.sum(axis=0)).mean(axis=1)
     return {
         key: Prospect(
-            score=score.estimate,
+            score=float(score.draws.mean()),
             loss_points=float(loss.mean()),
             chance_best=float(share),
             chance_worse=float((loss > within_points).mean()),

@@ -10,7 +10,7 @@ runs, and no run can change it). For a cell with S scores::
 ``s0^2`` is the variance of all cells together, with two degrees of freedom of 2.5 points, and
 d0 = 4. Pooling is harmless here: it decides what is trained, not what is claimed. The means are
 drawn from the posterior that is shrunk to a common mean
-(:func:`paretune.analysis.pareto.expected_scores.shrink_to_mean`): of the best of several after two
+(:func:`paretune.analysis.pareto.expected_scores.draw_true_means`): of the best of several after two
 runs, further ones are lower on average. Each missing run scores ``mean_b + sigma_b z``.
 
 What is then recommended follows from the rule of :mod:`paretune.analysis.pareto.recommend`: of what
@@ -31,9 +31,9 @@ import numpy as np
 from paretune import metrics
 from paretune.analysis.cell import Cell, CellKey, has_test_answers, position_of
 from paretune.analysis.pareto.expected_scores import (
+    draw_true_means,
     failure_prior,
     score_of_constant,
-    shrink_to_mean,
 )
 from paretune.analysis.pareto.recommend import (
     Candidate,
@@ -134,12 +134,14 @@ def simulate_completions(table: ScoreTable, draws: int, rng: np.random.Generator
     seeded = np.flatnonzero(~table.fixed & (table.counts > 0))
     means = np.broadcast_to(fit.means, (draws, len(fit.means))).copy()
     if len(seeded):
-        posterior = shrink_to_mean(
+        means[:, seeded] = draw_true_means(
             fit.means[seeded],
             np.diag(fit.variance[seeded] / counts[seeded]),
-            _PRIOR_POINTS * table.highest / 100,
-        )
-        means[:, seeded] = rng.multivariate_normal(*posterior, draws, method="eigh")
+            np.zeros(len(seeded), dtype=int),
+            table.highest / 100,
+            draws,
+            rng,
+        ).T
     sigma = np.sqrt(fit.degrees * fit.variance / rng.chisquare(fit.degrees, means.shape))
     noise = rng.normal(size=(draws, *table.scores.shape))
     drawn = means[..., None] + sigma[..., None] * noise + fit.of_fold

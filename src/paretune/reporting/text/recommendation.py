@@ -154,7 +154,7 @@ class _Writer:
         )
         score, metric = chosen.interval, metrics.get(chosen.cell.metric).title
         if chosen.failed_seeds:
-            score = replace(score, estimate=chosen.expected.estimate)
+            score = replace(score, estimate=self.recommendation.prospects[chosen.cell.key].score)
             metric = f"{metric} expected"
         share = self._describe_cost_share()
         costs = [share] if share else self._describe_costs()
