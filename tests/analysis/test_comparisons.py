@@ -177,9 +177,7 @@ def test_report_ranks_and_compare_agree_on_every_pair(monkeypatch: pytest.Monkey
         if top.method in (p.a, p.b) and p.standing == ("above" if p.a == top.method else "below")
     }
     sentences = [
-        text
-        for text in task.further_sentences
-        if text.startswith("Of these, worse than the highest")
+        text for text in task.sentences if text.startswith("Of these, worse than the highest")
     ]
     named = {c.method for c in task.methods if sentences and c.label in sentences[0].split(": ")[1]}
     assert named == {name for name in below if not rows[name].baseline}

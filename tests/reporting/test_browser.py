@@ -62,7 +62,7 @@ def test_a_page_without_a_front_has_no_library_and_no_error(tmp_path: Path) -> N
     study = fake.study()
     page = write_page(build_report(study, []), tmp_path / "r.html")
     assert "<script" not in page.read_text("utf-8")
-    assert "no method has a score yet" in dom(page, tmp_path / "browser")
+    assert "nothing has been trained yet" in dom(page, tmp_path / "browser")
 
 
 @needs_browser

@@ -127,15 +127,14 @@ def row(label: str, score: float, **options: Any) -> Any:
         update={"method": MethodSpec.model_validate(values), "learning_rate": 1e-3}
     )
     cell = SimpleNamespace(
-        model="m", baseline=False, final=(fake.record(run),) * 3, tuning=(), method=label
-    )
-    return SimpleNamespace(
-        cell=cell,
-        title=label,
         model="m",
-        names={"label": label},
+        baseline=False,
+        final=(fake.record(run),) * 3,
+        tuning=(),
         interval=SimpleNamespace(estimate=score),
     )
+    report = SimpleNamespace(title=label, model="m", names={"label": label})
+    return SimpleNamespace(cell=cell, report=report)
 
 
 def test_it_is_said_once_whether_a_search_was_worth_it() -> None:
@@ -148,7 +147,9 @@ def test_it_is_said_once_whether_a_search_was_worth_it() -> None:
         row("auto-tuned-lora", 0.83, methods=[LORA], members=["lora"]),
     ]
     grid = build_search_table(rows, [])
-    assert grid is not None and [line["label"] for line in grid.rows] == [r.title for r in rows[1:]]
+    assert grid is not None and [line["label"] for line in grid.rows] == [
+        r.report.title for r in rows[1:]
+    ]
     (note,) = grid.notes
     assert note.startswith(
         "Was the search worth it? auto (3 final runs) is 0.010 above auto-random"

@@ -166,7 +166,7 @@ def test_unfinished_cells_are_listed(tmp_path: Path) -> None:
         "topics / e5-small / LoRA: learning rates tried 0 of 1, 1 running; final runs 0 of 3"
         in text
     )
-    assert "On topics, no method has a score yet." in text
+    assert "On topics, nothing has been trained yet." in text
 
 
 def test_an_old_page_stays_whole_when_writing_fails(tmp_path: Path, monkeypatch) -> None:

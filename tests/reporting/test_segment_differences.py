@@ -27,7 +27,8 @@ RECORDS = fake_translations.whole(STUDY)
 def found_in(records, **more):
     if more:
         cells = group_into_cells(STUDY, records)
-        rows = build_rows(cells, PairwiseComparisons(cells))
+        advice = build_report(STUDY, records).tasks[0].advice
+        rows = build_rows(cells, PairwiseComparisons(cells), advice)
         return find_segment_differences(rows, ("sl", "en"), **more)
     (task,) = build_report(STUDY, records).tasks
     return task.segments

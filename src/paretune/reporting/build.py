@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from paretune import metrics
-from paretune.analysis.cell import NO_MODEL, Cell
+from paretune.analysis.cell import NO_MODEL, Cell, CellKey
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.comparisons import PairwiseComparisons
+from paretune.analysis.forecast import Backtest, backtest_predictions
 from paretune.analysis.learning_rates import find_primary_metric
 from paretune.analysis.over_tasks import OverTasks, compare_over_tasks
 from paretune.analysis.pareto.costs import count_trained_parameters, estimate_cost
@@ -16,6 +17,7 @@ from paretune.analysis.pareto.expected_scores import expected_scores
 from paretune.analysis.pareto.front import pareto_front
 from paretune.analysis.pareto.recommend import Recommendation, recommend
 from paretune.analysis.racing.rounds import foresee_choice, race_budget
+from paretune.analysis.statistics.intervals import Interval
 from paretune.data.finding import Finding
 from paretune.methods import full
 from paretune.methods.core.titles import title_of
@@ -34,15 +36,15 @@ from paretune.reporting.document import (
 )
 from paretune.reporting.measures import (
     build_forgetting_table,
-    build_likelihood,
+    build_likelihood_table,
     build_plugin_tables,
-    build_prediction_tables,
+    build_prediction_table,
     build_shifted_table,
     build_text_table,
     write_pair,
 )
-from paretune.reporting.parts import CostFront, FrontPoint, Score, Table
-from paretune.reporting.rows import CellRow, build_rows, write_cell
+from paretune.reporting.parts import CostFront, FrontPoint, Score
+from paretune.reporting.rows import CellRow, build_rows
 from paretune.reporting.search import build_search_front_table, build_search_table
 from paretune.reporting.tables import FRONT_HEADINGS
 from paretune.reporting.text.conclusions import (
@@ -50,7 +52,6 @@ from paretune.reporting.text.conclusions import (
     describe_protocol,
     describe_unfinished,
     write_conclusions,
-    write_further_conclusions,
     write_race,
 )
 from paretune.reporting.text.formatting import (
@@ -89,27 +90,22 @@ def build_report(
         task.key: PairwiseComparisons([cell for cell in cells if cell.task == task.key])
         for task in study.tasks
     }
-    rows = {
-        task.key: build_rows([c for c in cells if c.task == task.key], comparisons[task.key])
-        for task in study.tasks
-    }
     # However many translations a study has, their segments fit into one page.
     most_segments = MAX_SEGMENTS // max(
         1, sum(objective_of(task).generates for task in study.tasks)
     )
-    predictions = build_prediction_tables(list(rows.values()))
+    backtests = {(b.cell.task, b.cell.key): b for b in backtest_predictions(cells)}
     tasks = tuple(
         _build_task(
             study,
             task,
             [cell for cell in cells if cell.task == task.key],
-            rows[task.key],
             comparisons[task.key],
             [record for record in records if record.run.task.key == task.key],
-            prediction,
+            backtests,
             most_segments,
         )
-        for task, prediction in zip(study.tasks, predictions, strict=True)
+        for task in study.tasks
     )
     preset = load_preset(study.protocol.preset)
     ended_at = max((s.ended_at for s in states if s.ended_at is not None), default=None)
@@ -152,52 +148,41 @@ def _build_task(
     study: Study,
     task: TaskSpec,
     cells: Sequence[Cell],
-    rows: Sequence[CellRow],
     comparisons: PairwiseComparisons,
     records: Sequence[Record],
-    predictions: Table | None,
+    backtests: Mapping[tuple[str, CellKey], Backtest],
     most_segments: int,
 ) -> TaskReport:
-    key = sanitise_line(task.key)
     metric, generates = metrics.get(cells[0].metric), objective_of(task).generates
-    methods = tuple(row for row in rows if not row.cell.baseline)
-    baselines = tuple(row for row in rows if row.cell.baseline)
     selected_on_test = any(cell.selected_on_test for cell in cells)
-    basis = _describe_basis([row for row in rows if not row.cell.deterministic])
+    drawn = [cell.interval for cell in cells if cell.interval and not cell.deterministic]
+    basis = _describe_basis(drawn)
     recommendation = recommend(cells, race_budget(study.limits), comparisons)
     advice = write_advice(recommendation, race=describe_race(study, cells, recommendation))
-    sentences = tuple(write_conclusions(key, methods, baselines, comparisons))
-    further = sentences
-    if advice.method:
-        take = advice.model, advice.method
-        further = sentences[1:]
-        if any(row.verdict.above_all for row in methods if row.verdict is not None):
-            further = tuple(write_further_conclusions(methods, baselines, comparisons, take))
-    likelihood_table, likelihoods = build_likelihood(rows)
-    text_table, search = build_text_table(task, rows), build_search_table(rows, records)
+    rows = build_rows(cells, comparisons, advice)
+    search = build_search_table(rows, records)
     tables = (
-        text_table,
+        build_text_table(task, rows),
         *build_plugin_tables(task, rows),
         search,
         search and build_search_front_table(rows, records),
         build_shifted_table(rows),
         build_forgetting_table(rows),
-        likelihood_table,
-        predictions,
+        build_likelihood_table(rows),
+        build_prediction_table(rows, backtests),
     )
     sizes = _measure_models(rows)
     return TaskReport(
-        key=key,
+        key=sanitise_line(task.key),
         metric=metric.name,
         metric_title=metric.title,
         highest=metric.highest,
         basis=", ".join([*basis, *([SELECTED_ON_TEST] if selected_on_test else [])]),
         generates=generates,
         selected_on_test=selected_on_test,
-        sentences=sentences,
-        further_sentences=further,
+        sentences=tuple(write_conclusions(rows, comparisons, (advice.model, advice.method))),
         advice=advice,
-        cells=tuple(write_cell(row, overview.find_signs(row, advice), likelihoods) for row in rows),
+        cells=tuple(row.report for row in rows),
         fronts=tuple(_build_fronts(rows)),
         pairs=tuple(
             write_pair(model, pair)
@@ -218,7 +203,7 @@ def _build_task(
 
 def _build_fronts(rows: Sequence[CellRow]) -> Iterable[CostFront]:
     """One for each cost that is known of two scored configurations, over all models."""
-    titled = {row.title: row for row in rows}
+    titled = {row.report.title: row for row in rows}
     by_key = expected_scores([row.cell for row in rows])
     expected = {
         title: forecast
@@ -233,8 +218,8 @@ def _build_fronts(rows: Sequence[CellRow]) -> Iterable[CostFront]:
             axis=axis,
             points=tuple(
                 FrontPoint(
-                    model=titled[point.name].model_key,
-                    method=sanitise_line(titled[point.name].cell.method),
+                    model=titled[point.name].report.model,
+                    method=titled[point.name].report.method,
                     title=point.name,
                     score=Score.model_validate(point.quality),
                     value=point.cost.value,
@@ -257,8 +242,8 @@ def _measure_models(rows: Sequence[CellRow]) -> dict[str, ModelSize]:
     sizes: dict[str, ModelSize] = {}
 
     def add(row: CellRow, parameters: float, source: str) -> None:
-        size = ModelSize(model=row.model, parameters=parameters, source=source)
-        sizes.setdefault(row.model, size)
+        size = ModelSize(model=row.report.model_label, parameters=parameters, source=source)
+        sizes.setdefault(row.report.model_label, size)
 
     for row in rows:
         if row.cell.name == full.NAME and (count := count_trained_parameters(row.cell)) is not None:
@@ -276,11 +261,11 @@ def _measure_models(rows: Sequence[CellRow]) -> dict[str, ModelSize]:
 
 def _compare_sizes(rows: Sequence[CellRow], sizes: Mapping[str, ModelSize]) -> str:
     """Which models are compared; empty unless a method has scores on two of known size."""
-    scored = [row for row in rows if row.cell.model != NO_MODEL and row.interval is not None]
+    scored = [row.report for row in rows if row.report.model and row.report.score]
     models: dict[str, set[str]] = {}
-    for row in scored:
-        if row.model in sizes:
-            models.setdefault(row.method, set()).add(row.model)
+    for cell in scored:
+        if cell.model and cell.model in sizes:
+            models.setdefault(cell.label, set()).add(cell.model)
     if not any(len(of_method) > 1 for of_method in models.values()):
         return ""
     compared = sorted({m for of_method in models.values() for m in of_method})
@@ -294,7 +279,7 @@ def _compare_sizes(rows: Sequence[CellRow], sizes: Mapping[str, ModelSize]) -> s
         names = [model for model in compared if sizes[model].source == source]
         of_some = "" if len(names) == len(compared) else f" of {join_names(names)}"
         sentences.append(f"Parameters{of_some}: {source}.")
-    if unknown := sorted({row.model for row in scored} - set(sizes)):
+    if unknown := sorted({str(cell.model) for cell in scored} - set(sizes)):
         sentences.append(
             f"Not shown, since no record says how large they are: {join_names(unknown)}."
         )
@@ -376,9 +361,8 @@ def _note_unknown_metrics(study: Study, cells: Sequence[Cell]) -> Iterable[str]:
             )
 
 
-def _describe_basis(rows: Sequence[CellRow]) -> list[str]:
+def _describe_basis(intervals: Sequence[Interval]) -> list[str]:
     """``56 test examples``, ``2 to 3 seeds``: what the task's scores are computed on."""
-    intervals = [row.interval for row in rows if row.interval]
     if not intervals:
         return []
     fewest, most = (pick(intervals, key=lambda i: i.n_seeds) for pick in (min, max))

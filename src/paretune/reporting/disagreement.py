@@ -110,7 +110,7 @@ def find_disagreements(all_rows: Sequence[CellRow]) -> Disagreement | None:
         unit=unit,
         sides=tuple(
             AnsweredSide(
-                name=row.title,
+                name=row.report.title,
                 seeds=len(by_seed),
                 answers=tuple(int(answer) for answer in majority[i][listed]),
                 right=tuple(int(count) for count in sum(by_seed.values())[listed]),
@@ -175,7 +175,7 @@ def _describe_pair(a: int, b: int, runs: int, counted: str) -> dict[str, Any]:
 
 def _choose_default_pair(rows: Sequence[CellRow], pairs: Sequence[tuple[int, int]]) -> int:
     """Place of the pair of the two highest methods; baselines only without two methods."""
-    scores = [row.interval.estimate if row.interval else 0.0 for row in rows]
+    scores = [row.cell.interval.estimate if row.cell.interval else 0.0 for row in rows]
     order = sorted(range(len(rows)), key=lambda i: (rows[i].cell.baseline, -scores[i], i))
     return next(place for place, pair in enumerate(pairs) if set(pair) == set(order[:2]))
 
@@ -261,7 +261,7 @@ def find_segment_differences(
     return SegmentDifferences(
         n=len(means[0]),
         sides=tuple(
-            ComparedSide(name=row.title, seeds=len(by_seed))
+            ComparedSide(name=row.report.title, seeds=len(by_seed))
             for row, by_seed in zip(rows, outputs, strict=True)
         ),
         pairs=tuple(compared),

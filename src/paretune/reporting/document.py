@@ -47,9 +47,8 @@ class TaskReport(Part):
     basis: str = Field(description="what its scores are computed on: 56 test examples, 3 seeds")
     generates: bool = Field(description="true: answers are generated texts")
     selected_on_test: bool = Field(description="true: checkpoints were selected on the test part")
-    sentences: tuple[str, ...] = Field(description="what may be concluded")
-    further_sentences: tuple[str, ...] = Field(
-        description="those that the recommendation does not say already"
+    sentences: tuple[str, ...] = Field(
+        description="what may be concluded beside the recommendation"
     )
     advice: Advice | None = Field(description="what to take without a budget")
     cells: tuple[CellReport, ...] = Field(

@@ -7,15 +7,15 @@ Other packages add theirs: a :class:`ReportTable`, offered by an entry point in 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from paretune import metrics, plugins
-from paretune.analysis.forecast import Backtest, backtest_predictions
+from paretune.analysis.cell import CellKey
+from paretune.analysis.forecast import Backtest
 from paretune.analysis.pairs import Pair
 from paretune.analysis.secondary_scores import (
     CellLikelihood,
-    cell_likelihood,
     measure_forgetting,
     score_shifted,
 )
@@ -31,7 +31,6 @@ from paretune.objectives.likelihood import ExampleLikelihood
 from paretune.reporting.parts import (
     Amount,
     Difference,
-    LikelihoodOfRun,
     PairDifference,
     RowValues,
     Score,
@@ -102,7 +101,7 @@ def build_shifted_table(rows: Sequence[CellRow]) -> Table | None:
         "On the shifted test part",
         (
             {
-                **row.names,
+                **row.report.names,
                 column("score", "shifted [95 %]"): Score.read(score.score),
                 column("change", "change [95 %]", "points"): Score.read(score.change),
                 column("score", "n x seeds", "basis"): Score.read(score.score),
@@ -127,7 +126,7 @@ def build_forgetting_table(rows: Sequence[CellRow]) -> Table | None:
         "What training cost the language model",
         (
             {
-                **row.names,
+                **row.report.names,
                 column("change", "forgetting [95 %]", digits=_DIGITS): Score.read(lost.change),
                 column("before"): _round_amount(lost.before),
                 column("after"): _round_amount(lost.after),
@@ -151,47 +150,30 @@ def _round_amount(value: float) -> Amount:
     return Amount(value=value, text=f"{value:.{_DIGITS}f}")
 
 
-def build_likelihood(
-    rows: Sequence[CellRow],
-) -> tuple[Table | None, dict[str, LikelihoodOfRun]]:
-    """The table of a task, and the values of each run.
+def build_likelihood_table(rows: Sequence[CellRow]) -> Table | None:
+    """How probable the right answers were.
 
     Where no cell has a likelihood, the table has no rows and says why; it is None where no run
     that trained has left answers.
     """
-    cells = [(row, cell_likelihood(row.cell)) for row in rows]
-    ended = [(row, likelihood) for row, likelihood in cells if row.cell.final]
+    ended = [row for row in rows if row.cell.final]
     generates = rows[0].cell.objective.generates
-    if any(likelihood.log_likelihood for _, likelihood in cells):
-        notes = [*_note_likelihoods([likelihood for _, likelihood in ended], generates)]
+    if any(row.likelihood.log_likelihood for row in rows):
+        notes = [*_note_likelihoods([row.likelihood for row in ended], generates)]
     else:
-        reasons = {x.reason for _, x in cells if x.cell.answers_by_seed}
+        reasons = {row.likelihood.reason for row in rows if row.cell.answers_by_seed}
         notes = [f"Not known: {reason}." for reason in sorted(reasons)]
         ended = []
     if not notes:
-        return None, {}
-    table = Table.collect(
+        return None
+    return Table.collect(
         "likelihood",
         "How probable the right answers were",
-        (_write_likelihood(row, likelihood) for row, likelihood in ended),
+        map(_write_likelihood, ended),
         above="It enters no verdict, rank or recommendation: methods of equal score may differ in "
         "it, and it may point the other way.",
         notes=notes,
     )
-    if not ended:
-        return table, {}
-    runs = {
-        run_id: LikelihoodOfRun(
-            log_likelihood=float(run.log_likelihood.sum() / run.weight.sum()),
-            brier=None if run.brier is None else float(run.brier.mean()),
-            temperature=run.temperature,
-            deviation=run.deviation,
-            examples=len(run.log_likelihood),
-        )
-        for _, likelihood in cells
-        for run_id, run in likelihood.runs.items()
-    }
-    return table, runs
 
 
 def write_pair(model: str, pair: Pair) -> PairDifference:
@@ -207,13 +189,14 @@ def write_pair(model: str, pair: Pair) -> PairDifference:
     )
 
 
-def _write_likelihood(row: CellRow, likelihood: CellLikelihood) -> RowValues:
+def _write_likelihood(row: CellRow) -> RowValues:
     def score(of: RunScores | None) -> Score | None:
         return None if of is None else Score.read(confidence_interval(of))
 
+    likelihood = row.likelihood
     first = score(likelihood.log_likelihood)
     return {
-        **row.names,
+        **row.report.names,
         column("log_likelihood", "log-likelihood [95 %]", digits=_DIGITS): first,
         column("brier", "Brier score [95 %]", digits=_DIGITS): score(likelihood.brier),
         column("log_likelihood", "n x seeds", "basis"): first,
@@ -284,7 +267,7 @@ def build_text_table(task: TaskSpec, rows: Sequence[CellRow]) -> Table | None:
         f"Every score of the {'translations' if objective.between_languages else 'texts'}",
         (
             {
-                **row.names,
+                **row.report.names,
                 **{
                     column(metric.name, metric.title): Score.read(
                         confidence_interval(
@@ -321,7 +304,7 @@ def describe_basis(rows: Sequence[CellRow]) -> str:
     groups: dict[str, list[CellRow]] = {}
     examples: dict[str, Interval] = {}
     for row in rows:
-        if interval := row.interval:
+        if interval := row.cell.interval:
             key = format_n_by_seeds(interval)
             groups.setdefault(key, []).append(row)
             examples[key] = interval
@@ -379,31 +362,23 @@ def _note_texts(
 
 def _name_rows(group: Sequence[CellRow], rows: Sequence[CellRow]) -> list[str]:
     """By method where the group has all rows of the method, otherwise row by row."""
-    titles = {row.title for row in group}
-    partly = {row.method for row in rows if row.title not in titles}
-    return list(dict.fromkeys(r.title if r.method in partly else r.method for r in group))
+    reports = [row.report for row in group]
+    titles = {report.title for report in reports}
+    partly = {row.report.label for row in rows if row.report.title not in titles}
+    return list(dict.fromkeys(r.title if r.label in partly else r.label for r in reports))
 
 
-def build_prediction_tables(tasks: Sequence[Sequence[CellRow]]) -> tuple[Table | None, ...]:
-    """One for each task, None where nothing of it could have been predicted.
+def build_prediction_table(
+    rows: Sequence[CellRow], backtests: Mapping[tuple[str, CellKey], Backtest]
+) -> Table | None:
+    """What ``plan`` knew before a method's first run, had the others ended; None without one.
 
-    Each method is predicted from the runs of the other methods on the same model and device, in
-    all tasks of the study: what ``plan`` knew before the method's first run, had the others ended.
+    Args:
+        backtests: by task and cell: each method predicted from the runs of the other methods on
+            the same model and device, in all tasks of the study.
     """
-    backtests = {
-        (backtest.cell.task, backtest.cell.model, backtest.cell.method): backtest
-        for backtest in backtest_predictions([row.cell for rows in tasks for row in rows])
-    }
-    keys = [
-        [(row, (row.cell.task, row.cell.model, row.cell.method)) for row in rows] for rows in tasks
-    ]
-    return tuple(
-        _build_prediction_table([(row, backtests[key]) for row, key in of_task if key in backtests])
-        for of_task in keys
-    )
-
-
-def _build_prediction_table(pairs: Sequence[tuple[CellRow, Backtest]]) -> Table | None:
+    keyed = [(row, (row.cell.task, row.cell.key)) for row in rows]
+    pairs = [(row, backtests[key]) for row, key in keyed if key in backtests]
     if not pairs:
         return None
     return Table.collect(
@@ -411,7 +386,7 @@ def _build_prediction_table(pairs: Sequence[tuple[CellRow, Backtest]]) -> Table 
         "Predicted and measured",
         (
             {
-                **row.names,
+                **row.report.names,
                 **_compare_predictions("peak", "peak", backtest.peaks, format_bytes),
                 **_compare_predictions(
                     "seconds", "time to train", backtest.seconds, format_seconds

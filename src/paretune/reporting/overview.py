@@ -10,7 +10,6 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from paretune.analysis.cell import Cell
-from paretune.analysis.learning_check import is_mostly_collapsed
 from paretune.methods.baselines import WITH_MODEL
 from paretune.reporting.document import (
     DataFinding,
@@ -21,8 +20,6 @@ from paretune.reporting.document import (
     list_rows,
     summarise_audit,
 )
-from paretune.reporting.parts import Advice
-from paretune.reporting.rows import CellRow
 from paretune.reporting.text.formatting import (
     format_parameters,
     join_names,
@@ -41,22 +38,8 @@ SIGNS = {
     "c": "at least half of the seeds give every example the same answer",
     "–": "memory not measured",
 }
-_STANDING = {"above": "▲", "unclear": "≈", "below": "▼", "none": ""}
 _MOST_NAMED = 4
 """More tasks than this are counted in the sentence, and not named."""
-
-
-def find_signs(row: CellRow, advice: Advice) -> str:
-    """The signs of a cell in the first table: those of :data:`SIGNS` but the last."""
-    cell, verdict, signs = row.cell, row.verdict, ""
-    if not (cell.final or cell.all_trials_failed):
-        return ""
-    if verdict is not None and not cell.baseline:
-        incomplete = verdict.standing == "above" and not verdict.above_all
-        signs = "≈" if incomplete else _STANDING[verdict.standing]
-    if (advice.model, advice.method) == (cell.model, cell.method):
-        signs += "*"
-    return f"{signs}c" if is_mostly_collapsed(cell) and row.interval else signs
 
 
 def explain_signs(tasks: Sequence[TaskReport]) -> dict[str, str]:
@@ -85,7 +68,10 @@ def write_sentence(tasks: Sequence[TaskReport]) -> str:
             by_kind.setdefault(task.advice.kind if task.has_scores else "", []).append(task)
     clauses = []
     if of_kind := by_kind.get("method"):
-        clauses.append(f"take {_join_recommended(of_kind)}: proven better than every baseline")
+        condition = ", of runs that trained" if any(map(_takes_of_trained, of_kind)) else ""
+        clauses.append(
+            f"take {_join_recommended(of_kind)}: proven better than every baseline{condition}"
+        )
     if of_kind := by_kind.get("guess"):
         clauses.append(f"the best guess is {_join_recommended(of_kind)}: not proven")
     for kind, clause in (
@@ -97,6 +83,11 @@ def write_sentence(tasks: Sequence[TaskReport]) -> str:
             clauses.append(f"{clause} {_join_tasks(of_kind)}")
     text = "; ".join(clauses)
     return f"{text[:1].upper()}{text[1:]}." if text else ""
+
+
+def _takes_of_trained(task: TaskReport) -> bool:
+    """Whether the verdict on what is taken is of the runs that trained."""
+    return any("*" in c.signs and c.verdict and c.verdict.of_trained for c in task.cells)
 
 
 def _join_recommended(tasks: Sequence[TaskReport]) -> str:

@@ -348,6 +348,16 @@ class CellReport(Part):
     memory: MemoryParts | None = Field(description="peak memory by part; null: not measured")
 
     @property
+    def names(self) -> RowValues:
+        """Its first values in a row of a :class:`Table`."""
+        return {
+            "model": self.model,
+            "method": self.method,
+            LABEL: self.label,
+            "baseline": self.baseline,
+        }
+
+    @property
     def has_ended(self) -> bool:
         """Whether any final run has ended, or none will come."""
         return bool(self.runs) or self.all_trials_failed

@@ -12,15 +12,15 @@ from paretune.analysis.cell import NO_MODEL, Cell
 from paretune.analysis.comparisons import PairwiseComparisons, Verdict
 from paretune.analysis.learning_check import is_mostly_collapsed, rate_edge_of
 from paretune.analysis.learning_rates import rate_intervals
-from paretune.analysis.memory_breakdown import MemoryBreakdown, break_down_memory
-from paretune.analysis.pairs import RankRange
+from paretune.analysis.memory_breakdown import break_down_memory
 from paretune.analysis.pareto.costs import count_trained_parameters
-from paretune.analysis.statistics.intervals import Interval, score_interval
-from paretune.methods.baselines import CONSTANT, WITHOUT_TRAINING
+from paretune.analysis.secondary_scores import CellLikelihood, cell_likelihood
+from paretune.analysis.statistics.intervals import score_interval
+from paretune.methods.baselines import CONSTANT
 from paretune.methods.core.titles import title_of
 from paretune.reporting.parts import (
     COUNTED_PARTS,
-    LABEL,
+    Advice,
     Amount,
     BaselineDifference,
     BaselineVerdict,
@@ -32,7 +32,6 @@ from paretune.reporting.parts import (
     LikelihoodOfRun,
     MemoryParts,
     Ranks,
-    RowValues,
     Score,
     SelectionPoint,
     TriedRate,
@@ -54,56 +53,16 @@ USEFUL_POINTS = 10.0
 
 @dataclass(frozen=True)
 class CellRow:
-    """One cell of the study with what is said of it.
-
-    ``title`` names it in sentences: ``LoRA on e5-small``, or ``LoRA`` where there is one model.
-    ``verdict`` is None where there is no score, and for baselines without a model.
-    ``below_untuned``: proven worse than the untuned model. ``not_above_untrained``: the baselines
-    that train nothing (``untuned``, ``few_shot``) than which it is not proven better, but for an
-    untuned model than which it is worse. ``rank``: None for baselines. ``other_readout``: how the
-    cell answers, where that is not how its model usually does.
-    """
+    """One cell of a task, what the report says of it, and how probable it made right answers."""
 
     cell: Cell
-    title: str
-    interval: Interval | None
-    cost: CellCost
-    memory: MemoryBreakdown | None
-    verdict: Verdict | None
-    rank: RankRange | None
-    at_most_points_worse: float | None
-    below_untuned: bool
-    not_above_untrained: tuple[str, ...]
-    other_readout: Readout | None
-
-    @property
-    def method(self) -> str:
-        """Printable name of the method: ``LoRA``, or ``LoRA (by head)`` by another readout."""
-        name = sanitise_line(title_of(self.cell.method))
-        return f"{name} (by {self.other_readout.replace('_', ' ')})" if self.other_readout else name
-
-    @property
-    def model(self) -> str:
-        """Printable name of the model."""
-        return sanitise_line(self.cell.model)
-
-    @property
-    def model_key(self) -> str | None:
-        """Printable name of the model; None without one."""
-        return None if self.cell.model == NO_MODEL else self.model
-
-    @property
-    def names(self) -> RowValues:
-        """Its first values in a row of a :class:`~paretune.reporting.parts.Table`."""
-        return {
-            "model": self.model_key,
-            "method": sanitise_line(self.cell.method),
-            LABEL: self.method,
-            "baseline": self.cell.baseline,
-        }
+    report: CellReport
+    likelihood: CellLikelihood
 
 
-def build_rows(cells: Sequence[Cell], comparisons: PairwiseComparisons) -> tuple[CellRow, ...]:
+def build_rows(
+    cells: Sequence[Cell], comparisons: PairwiseComparisons, advice: Advice
+) -> tuple[CellRow, ...]:
     """A row for each cell of one task: methods in their order, then baselines."""
     ranks = {
         (model, method): rank
@@ -112,7 +71,6 @@ def build_rows(cells: Sequence[Cell], comparisons: PairwiseComparisons) -> tuple
     }
     several_models = len({cell.model for cell in cells} - {NO_MODEL}) > 1
     untuned = {sanitise_line(cell.method) for cell in cells if cell.name == "untuned"}
-    untrained = {sanitise_line(cell.method) for cell in cells if cell.name in WITHOUT_TRAINING}
     # Without a head, where any cell of the model shows that it can.
     usual_readouts: dict[str, Readout] = {}
     for cell in cells:
@@ -122,122 +80,115 @@ def build_rows(cells: Sequence[Cell], comparisons: PairwiseComparisons) -> tuple
         usual_readouts.setdefault(cell.model, "head")
 
     def build(cell: Cell) -> CellRow:
-        with_model = several_models and cell.model != NO_MODEL
-        name = title_of(cell.method)
-        verdict = comparisons.verdict(cell, sanitise_line)
-        standings = [(pair.standing, pair.b) for pair in verdict.comparisons] if verdict else []
-        # Worse than the untuned model is a sentence of its own.
-        level = {("unclear", key) for key in untrained}
-        level |= {("below", key) for key in untrained - untuned}
+        label = sanitise_line(title_of(cell.method))
         # The probe has no other readout, and baselines without a model have none.
         usual = cell.readout in (None, usual_readouts[cell.model])
+        if not usual and cell.name != cell.objective.probe:
+            label = f"{label} (by {str(cell.readout).replace('_', ' ')})"
+        on_model = several_models and cell.model != NO_MODEL
+        title = f"{title_of(cell.method)} on {cell.model}" if on_model else title_of(cell.method)
+        rate_scores = rate_intervals(cell.tuning, cell.metric)
+        verdict = comparisons.verdict(cell, sanitise_line)
+        pairs = verdict.comparisons if verdict else ()
         shortfall = comparisons.shortfall(cell)
-        return CellRow(
-            cell=cell,
-            title=sanitise_line(f"{name} on {cell.model}" if with_model else name),
-            interval=cell.interval,
-            cost=summarise_cost(cell),
-            memory=break_down_memory(cell.cost),
-            verdict=verdict,
-            rank=ranks.get((cell.model, cell.method)),
+        memory, failures = break_down_memory(cell.cost), cell.failures
+        likelihood = cell_likelihood(cell)
+        report = CellReport(
+            model=None if cell.model == NO_MODEL else sanitise_line(cell.model),
+            method=sanitise_line(cell.method),
+            label=label,
+            baseline=cell.baseline,
+            name=cell.name,
+            title=sanitise_line(title),
+            deterministic=cell.deterministic,
+            readout=cell.readout,
+            finished=cell.finished,
+            all_trials_failed=cell.all_trials_failed,
+            rate=cell.rate,
+            rate_undecided=cell.undecided,
+            rate_edge=rate_edge_of(cell),
+            tried=tuple(
+                TriedRate(
+                    rate=trial.rate,
+                    score=Score.read(rate_scores.get(trial.rate)),
+                    folds=trial.folds,
+                    lost=trial.failed,
+                )
+                for trial in cell.choice.table
+            ),
+            score=Score.read(cell.interval),
+            rank=Ranks.read(ranks.get((cell.model, cell.method))),
             at_most_points_worse=None
             if shortfall is None or shortfall >= USEFUL_POINTS
             else shortfall,
-            below_untuned=any(("below", key) in standings for key in untuned),
-            not_above_untrained=()
-            if cell.baseline
-            else tuple(key for standing, key in standings if (standing, key) in level),
-            other_readout=None if usual or cell.name == cell.objective.probe else cell.readout,
+            failures=FailedRuns.read(failures if failures and failures.runs else None),
+            verdict=BaselineVerdict.read(verdict),
+            comparisons=tuple(
+                BaselineDifference(
+                    baseline=pair.b,
+                    difference=Difference.model_validate(pair.difference),
+                    p_holm=pair.p_holm,
+                    standing=pair.standing,
+                )
+                for pair in pairs
+            ),
+            collapsed=is_mostly_collapsed(cell),
+            signs=_find_signs(cell, verdict, advice),
+            flags=tuple(
+                list_flags(cell, any(p.standing == "below" and p.b in untuned for p in pairs))
+            ),
+            outcomes=dict(cell.outcomes),
+            run_seconds=cell.run_seconds,
+            runs=tuple(_write_run(record, cell, likelihood) for record in cell.final),
+            cost=summarise_cost(cell),
+            costs=tuple(
+                {
+                    "trained_parameters": record.result.get("trained_parameters"),
+                    **{k: v for k, v in record.measured.items() if k not in _OF_THE_MACHINE},
+                    "run": record.run_id,
+                    "outcome": record.outcome,
+                }
+                for record in cell.cost
+            ),
+            memory=None
+            if memory is None
+            else MemoryParts(
+                measurements=memory.measurements,
+                peak=memory.peak,
+                **{name: memory.counted.get(name) for name in COUNTED_PARTS},
+                working=memory.working,
+                rest=memory.rest,
+                missing={name: sanitise_line(reason) for name, reason in memory.missing.items()},
+            ),
         )
+        return CellRow(cell, report, likelihood)
 
     return tuple(map(build, sorted(cells, key=lambda cell: cell.baseline)))
 
 
-def write_cell(row: CellRow, signs: str, likelihoods: Mapping[str, LikelihoodOfRun]) -> CellReport:
-    """The document's part on one row.
-
-    Args:
-        signs: of the first table.
-        likelihoods: by run.
-    """
-    cell, verdict = row.cell, row.verdict
-    rate_scores = rate_intervals(cell.tuning, cell.metric)
-    failures = cell.failures if cell.failures and cell.failures.runs else None
-    memory = row.memory
-    return CellReport(
-        model=row.model_key,
-        method=sanitise_line(cell.method),
-        label=row.method,
-        baseline=cell.baseline,
-        name=cell.name,
-        title=row.title,
-        deterministic=cell.deterministic,
-        readout=cell.readout,
-        finished=cell.finished,
-        all_trials_failed=cell.all_trials_failed,
-        rate=cell.rate,
-        rate_undecided=cell.undecided,
-        rate_edge=rate_edge_of(cell),
-        tried=tuple(
-            TriedRate(
-                rate=trial.rate,
-                score=Score.read(rate_scores.get(trial.rate)),
-                folds=trial.folds,
-                lost=trial.failed,
-            )
-            for trial in cell.choice.table
-        ),
-        score=Score.read(row.interval),
-        rank=Ranks.read(row.rank),
-        at_most_points_worse=row.at_most_points_worse,
-        failures=FailedRuns.read(failures),
-        verdict=BaselineVerdict.read(verdict),
-        comparisons=tuple(
-            BaselineDifference(
-                baseline=pair.b,
-                difference=Difference.model_validate(pair.difference),
-                p_holm=pair.p_holm,
-                standing=pair.standing,
-            )
-            for pair in (verdict.comparisons if verdict else ())
-        ),
-        collapsed=is_mostly_collapsed(cell),
-        signs=signs,
-        flags=tuple(list_flags(cell, row.below_untuned)),
-        outcomes=dict(cell.outcomes),
-        run_seconds=cell.run_seconds,
-        runs=tuple(_write_run(record, cell, likelihoods) for record in cell.final),
-        cost=row.cost,
-        costs=tuple(
-            {
-                "trained_parameters": record.result.get("trained_parameters"),
-                **{k: v for k, v in record.measured.items() if k not in _OF_THE_MACHINE},
-                "run": record.run_id,
-                "outcome": record.outcome,
-            }
-            for record in cell.cost
-        ),
-        memory=None
-        if memory is None
-        else MemoryParts(
-            measurements=memory.measurements,
-            peak=memory.peak,
-            **{name: memory.counted.get(name) for name in COUNTED_PARTS},
-            working=memory.working,
-            rest=memory.rest,
-            missing={name: sanitise_line(reason) for name, reason in memory.missing.items()},
-        ),
-    )
+def _find_signs(cell: Cell, verdict: Verdict | None, advice: Advice) -> str:
+    """The signs of a cell in the first table: those that ``overview`` explains, but the last."""
+    signs = ""
+    if not (cell.final or cell.all_trials_failed):
+        return ""
+    if verdict is not None and not cell.baseline:
+        incomplete = verdict.standing == "above" and not verdict.above_all
+        signs = "≈" if incomplete else _STANDING[verdict.standing]
+    if (advice.model, advice.method) == (cell.model, cell.method):
+        signs += "*"
+    return f"{signs}c" if is_mostly_collapsed(cell) and cell.interval else signs
 
 
+_STANDING = {"above": "▲", "unclear": "≈", "below": "▼", "none": ""}
 _OF_THE_MACHINE = ("environment", "wall_seconds")
 """What a solo measurement has beside its costs."""
 
 
-def _write_run(record: Record, cell: Cell, likelihoods: Mapping[str, LikelihoodOfRun]) -> FinalRun:
+def _write_run(record: Record, cell: Cell, likelihood: CellLikelihood) -> FinalRun:
     result, outer = record.result, record.run.outer
     scores = result.get("scores") or {}
     examples = (scores.get("selection") or {}).get("n")
+    answers = likelihood.runs.get(record.run_id)
     curve = []
     for point in result.get("curve") or ():
         selection: Any = point.get("selection")
@@ -264,7 +215,15 @@ def _write_run(record: Record, cell: Cell, likelihoods: Mapping[str, LikelihoodO
         score_shifted=(scores.get("test_shifted") or {}).get("primary"),
         selection=_score_run(record, cell, "selection"),
         scores=scores.get("test"),
-        likelihood=likelihoods.get(record.run_id),
+        likelihood=None
+        if answers is None
+        else LikelihoodOfRun(
+            log_likelihood=float(answers.log_likelihood.sum() / answers.weight.sum()),
+            brier=None if answers.brier is None else float(answers.brier.mean()),
+            temperature=answers.temperature,
+            deviation=answers.deviation,
+            examples=len(answers.log_likelihood),
+        ),
         wall_seconds=record.measured.get("wall_seconds"),
         curve=tuple(curve),
     )

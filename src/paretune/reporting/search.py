@@ -70,7 +70,7 @@ def build_search_table(rows: Sequence[CellRow], records: Sequence[Record]) -> Ta
         if (result := _find(row)) is None:
             continue
         trials = _list_trials(row, result, records)
-        lines.append({**row.names, **_describe(row, result, trials)})
+        lines.append({**row.report.names, **_describe(row, result, trials)})
         if not result.is_control and result.is_picked:
             notes |= dict.fromkeys(_write_notes(row, result, rows, trials))
     if not lines:
@@ -92,8 +92,8 @@ def build_search_front_table(rows: Sequence[CellRow], records: Sequence[Record])
     lines: list[RowValues] = []
     notes: list[str] = []
     completed = [(row, result) for row in rows if (result := _find(row)) is not None]
-    for model in dict.fromkeys(row.model for row, _ in completed):
-        on_model = [(row, result) for row, result in completed if row.model == model]
+    for model in dict.fromkeys(row.report.model for row, _ in completed):
+        on_model = [(row, result) for row, result in completed if row.report.model == model]
         row, result = next((pair for pair in on_model if not pair[1].is_control), on_model[0])
         trials = _list_trials(row, result, records)
         first = [r for r in trials if r.run.outer is None or r.run.outer.position == 0]
@@ -101,12 +101,12 @@ def build_search_front_table(rows: Sequence[CellRow], records: Sequence[Record])
         review = review_search(first, by)
         if review is None:
             continue
-        lines += [{**row.names, **line} for line in _describe_front(review, by, on_model)]
+        lines += [{**row.report.names, **line} for line in _describe_front(review, by, on_model)]
         if review.importance:
             shares = [f"{name} {format_share(min(part, 1.0))}" for name, part in review.importance]
             notes.append(
-                f"{row.title}: what mattered on the selection part, as a share of the variance of "
-                "that model of scores (what acts together counts more than once): "
+                f"{row.report.title}: what mattered on the selection part, as a share of the "
+                "variance of that model of scores (what acts together counts more than once): "
                 f"{join_names(shares)}."
             )
     if not lines:
@@ -128,7 +128,7 @@ def _describe_front(
     for trial, record in zip(review.front, review.records, strict=True):
         combination, rate = record.run.method.options["methods"], record.run.learning_rate
         names = [
-            row.method
+            row.report.label
             for row, result in entered
             if list(result.combination) == list(combination) and result.rate == rate
         ]
@@ -173,8 +173,8 @@ def _describe(row: CellRow, result: _SearchResult, trials: Sequence[Record]) -> 
         column("combination", kind="words"): describe_layers(result.combination),
         column("layers", kind="words"): strip,
         column("selected", "selection said"): None if selected is None else _round_amount(selected),
-        column("tested", "test says"): _round_amount(row.interval.estimate)
-        if row.interval
+        column("tested", "test says"): _round_amount(row.cell.interval.estimate)
+        if row.cell.interval
         else None,
         column("trials"): len(trials),
         column("seconds", "their training"): Amount(value=seconds, text=format_seconds(seconds))
@@ -217,9 +217,9 @@ def _write_notes(
     row: CellRow, result: _SearchResult, rows: Sequence[CellRow], trials: Sequence[Record]
 ) -> Iterable[str]:
     by_selection = _score_on_selection(row, result, trials)
-    if by_selection is not None and row.interval is not None:
-        by_test = row.interval.estimate
-        yield f"{row.title}: selection said {by_selection:.2f}, test says {by_test:.2f}."
+    if by_selection is not None and row.cell.interval is not None:
+        by_test = row.cell.interval.estimate
+        yield f"{row.report.title}: selection said {by_selection:.2f}, test says {by_test:.2f}."
     if len(trials) > 1:
         yield (
             f"Of {len(trials)} equal combinations the best score on the selection part is "
@@ -227,12 +227,12 @@ def _write_notes(
             "believes the mean of a model of all scores, and why the test alone says what it is "
             "worth."
         )
-    if row.interval is None:
+    if row.cell.interval is None:
         return
     on_model = [
         r
         for r in rows
-        if r.cell.model == row.cell.model and not r.cell.baseline and r.interval is not None
+        if r.cell.model == row.cell.model and not r.cell.baseline and r.cell.interval is not None
     ]
     by_hand = [r for r in on_model if _find(r) is None]
     controls = [r for r in on_model if (searched := _find(r)) is not None and searched.is_control]
@@ -247,18 +247,18 @@ def _write_notes(
         compared.append(f"{_compare(row, best)}, the best method that was set by hand{times}")
     if compared:
         yield (
-            f"Was the search worth it? {row.title} ({pluralise(len(row.cell.final), 'final run')}) "
-            f"is {' and '.join(compared)}. Whether that is more than chance is in the comparison "
-            "of all methods."
+            f"Was the search worth it? {row.report.title} "
+            f"({pluralise(len(row.cell.final), 'final run')}) is {' and '.join(compared)}. "
+            "Whether that is more than chance is in the comparison of all methods."
         )
 
 
 def _best(rows: Sequence[CellRow]) -> CellRow:
-    return max(rows, key=lambda r: r.interval.estimate if r.interval else 0.0)
+    return max(rows, key=lambda r: r.cell.interval.estimate if r.cell.interval else 0.0)
 
 
 def _compare(row: CellRow, reference: CellRow) -> str:
     """``0.012 above full``."""
-    assert row.interval is not None and reference.interval is not None  # noqa: S101  (filtered)
-    gap = row.interval.estimate - reference.interval.estimate
-    return f"{abs(gap):.3f} {'above' if gap >= 0 else 'below'} {reference.title}"
+    assert row.cell.interval is not None and reference.cell.interval is not None  # noqa: S101  (filtered)
+    gap = row.cell.interval.estimate - reference.cell.interval.estimate
+    return f"{abs(gap):.3f} {'above' if gap >= 0 else 'below'} {reference.report.title}"

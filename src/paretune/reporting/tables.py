@@ -83,15 +83,6 @@ def find_word_columns(table: Table) -> frozenset[int]:
     return frozenset(place for place, length in enumerate(longest) if length > WORDS)
 
 
-def _name(cell: CellReport) -> RowValues:
-    return {
-        "model": cell.model,
-        "method": cell.method,
-        LABEL: cell.label,
-        "baseline": cell.baseline,
-    }
-
-
 def build_score_table(task: TaskReport) -> Table:
     """Scores beside the baselines: a row for each cell of which a run has ended."""
     rows = (_read_score_row(task, cell) for cell in task.cells if cell.has_ended)
@@ -110,7 +101,7 @@ def _read_score_row(task: TaskReport, cell: CellReport) -> RowValues:
     if score and (cell.deterministic or score.share_seeds is not None):
         share = "–" if cell.deterministic else f"{100 * (score.share_seeds or 0):.0f} %"
     return {
-        **_name(cell),
+        **cell.names,
         "metric": task.metric_title,
         _SCORE: score or _NO_SCORE,
         column("rank"): format_rank(cell.rank),
@@ -139,7 +130,7 @@ def build_comparison_table(task: TaskReport) -> Table:
     """Differences from the baselines."""
     rows: Iterable[RowValues] = (
         {
-            **_name(cell),
+            **cell.names,
             column("against", kind="words"): comparison.baseline,
             "metric": task.metric_title,
             column("difference", "difference [95 %]"): comparison.difference,
@@ -202,7 +193,7 @@ def build_front_table(task: TaskReport) -> Table | None:
         present = [point for point in on_axes.values() if point]
         if not present:
             continue
-        row = {**_name(cell), "constant": cell.collapsed}
+        row = {**cell.names, "constant": cell.collapsed}
         row |= {_SCORE: present[0].score, _BASIS: present[0].score}
         for axis, point in on_axes.items():
             text = "not measured"
@@ -262,7 +253,7 @@ def build_cost_table(task: TaskReport, only: Collection[str] = tuple(COSTS)) -> 
         "Cost",
         (
             {
-                **_name(cell),
+                **cell.names,
                 "measurements": len(cell.costs),
                 **{
                     named if key in measured else named.name: amounts[key]
@@ -317,7 +308,7 @@ def _read_memory_row(cell: CellReport) -> RowValues:
     if "working" in dict(memory.stacked_parts):
         texts |= {"activations": MERGED, "rest": format_bytes(memory.working or 0)}
     return {
-        **_name(cell),
+        **cell.names,
         "measurements": memory.measurements,
         **{
             column(f"{name}_bytes", heading): Amount(value=sizes[name], text=texts[name])
@@ -364,7 +355,7 @@ def build_size_table(task: TaskReport) -> Table | None:
         size = sizes[cell.model or ""]
         parameters = Amount(value=size.parameters, text=format_parameters(size.parameters))
         return {
-            **_name(cell),
+            **cell.names,
             column("model_parameters", "parameters"): parameters,
             "counted_from": size.source,
             "metric": task.metric_title,
@@ -396,7 +387,7 @@ def build_rate_table(task: TaskReport) -> Table:
     """How the learning rates were chosen."""
     rows: Iterable[RowValues] = (
         {
-            **_name(cell),
+            **cell.names,
             column("rate", kind="words"): format_rate(trial.rate),
             "learning_rate": trial.rate,
             column("selection_score", "selection score [95 %]"): trial.score or _NO_SCORE,

@@ -45,7 +45,10 @@ def build_slobench_table(task: TaskSpec, rows: Sequence[CellRow]) -> Table | Non
         "slobench",
         title,
         (
-            {**row.names, **{c: Score.read(cell.intervals.get(name)) for c, name in read.items()}}
+            {
+                **row.report.names,
+                **{c: Score.read(cell.intervals.get(name)) for c, name in read.items()},
+            }
             for row, cell in zip(scored, cells, strict=True)
             if names
         ),

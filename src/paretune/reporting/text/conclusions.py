@@ -11,13 +11,10 @@ from paretune.analysis.comparisons import PairwiseComparisons
 from paretune.analysis.racing.forecast import ChoiceForecast
 from paretune.analysis.racing.rounds import DECIDED
 from paretune.analysis.statistics.scores import TestDesign
-from paretune.methods.baselines import WITH_MODEL
+from paretune.methods.baselines import WITH_MODEL, WITHOUT_TRAINING
 from paretune.methods.core.titles import title_of
 from paretune.reporting.rows import CellRow, name_runs
 from paretune.reporting.text.formatting import (
-    SELECTED_ON_TEST,
-    format_basis,
-    format_interval,
     format_share,
     join_names,
 )
@@ -31,113 +28,67 @@ MOST_CERTAIN = 0.998
 
 
 def write_conclusions(
-    task: str,
-    rows: Sequence[CellRow],
-    baselines: Sequence[CellRow],
-    comparisons: PairwiseComparisons,
+    all_rows: Sequence[CellRow], comparisons: PairwiseComparisons, take: tuple[str, str]
 ) -> Iterable[str]:
-    """Sentences on one task: what is above every baseline, what it costs, what collapsed.
+    """What the recommendation does not say: which are proven, what they cost, what failed.
 
     Args:
-        task: its name.
-        rows: of the methods.
-        baselines: their rows.
-        comparisons: of all these cells.
+        all_rows: of one task.
+        comparisons: of their cells.
+        take: the recommended model and method.
     """
-    scored = [row for row in rows if row.interval is not None]
-    models = len({row.model for row in rows})
-    if not scored:
-        highest = max((row for row in baselines if row.interval), key=_estimate, default=None)
-        if rows or highest is None:
-            yield f"On {task}, no method has a score yet."
-        else:
-            yield f"On {task}, only baselines were run; the highest is {_describe(highest)}."
-    else:
-        best = max(scored, key=_estimate)
-        above = [row for row in scored if row.verdict is not None and row.verdict.above_all]
-        if above:
-            yield from _conclude_above(task, above, models, comparisons)
-        else:
-            verdict = f": {best.verdict.summary}" if best.verdict else ""
-            yield (
-                f"On {task}, no method is proven better than every baseline. "
-                f"Scored highest: {_describe(best)}{verdict}."
-            )
-    yield from _conclude_lost(rows, baselines, models)
-
-
-def write_further_conclusions(
-    rows: Sequence[CellRow],
-    baselines: Sequence[CellRow],
-    comparisons: PairwiseComparisons,
-    take: tuple[str, str],
-) -> Iterable[str]:
-    """What :func:`write_conclusions` adds to the advice to take ``take``, a model and method."""
-    models = len({row.model for row in rows})
-    above = [row for row in rows if row.verdict is not None and row.verdict.above_all]
+    rows = [row for row in all_rows if not row.cell.baseline]
+    baselines = [row for row in all_rows if row.cell.baseline]
+    models = len({row.cell.model for row in rows})
+    above = [row for row in rows if row.report.verdict and row.report.verdict.above_all]
     if len(above) > 1:
-        named = _group_by_model(above, models)
-        yield f"Proven better than every baseline{_of_trained(above)}: {named}."
-    best = max(above, key=_estimate)
-    rest = [row for row in above if row is not best]
-    if below := _find_below(best, rest, comparisons):
-        yield f"Of these, worse than the highest: {_group_by_model(below, models)}."
-    measured = [row for row in rest if row.cost.memory.value is not None]
-    least = min([*measured, best], key=lambda row: row.cost.memory.value or math.inf)
-    if measured and (least.cell.model, least.cell.method) != take:
-        yield f"Of these, the least memory in training: {least.title}, {least.cost.memory.text}."
+        failed = any(row.cell.failures and row.cell.failures.failed for row in above)
+        condition = ", of runs that trained" if failed else ""
+        yield f"Proven better than every baseline{condition}: {_group_by_model(above, models)}."
+    if above:
+        best = max(above, key=lambda row: row.cell.interval.estimate if row.cell.interval else -1.0)
+        rest = [row for row in above if row is not best]
+        pairs = [(row, comparisons.compare(best.cell, row.cell)) for row in rest]
+        if below := [row for row, pair in pairs if pair and pair.standing == "above"]:
+            yield f"Of these, worse than the highest: {_group_by_model(below, models)}."
+        measured = [row for row in rest if row.report.cost.memory.value is not None]
+        least = min([*measured, best], key=lambda row: row.report.cost.memory.value or math.inf)
+        if measured and (least.cell.model, least.cell.method) != take:
+            amount = f"{least.report.title}, {least.report.cost.memory.text}"
+            yield f"Of these, the least memory in training: {amount}."
     yield from _conclude_lost(rows, baselines, models)
-
-
-def _conclude_above(
-    task: str, above: Sequence[CellRow], models: int, comparisons: PairwiseComparisons
-) -> Iterable[str]:
-    best = max(above, key=_estimate)
-    rest = [row for row in above if row is not best]
-    if not rest:
-        yield (
-            f"On {task}, only {_describe(best)} is proven better than every baseline"
-            f"{_of_trained(above)}."
-        )
-        return
-    yield (
-        f"On {task}, {_group_by_model(above, models)} are proven better than every baseline"
-        f"{_of_trained(above)}; the highest is {_describe(best)}."
-    )
-    below = _find_below(best, rest, comparisons)
-    if not below:
-        yield "It is undecided between it and the others."
-    elif len(below) < len(rest):
-        yield f"Of the others, worse than it: {_group_by_model(below, models)}."
-    else:
-        yield "It is better than all others."
-    measured = [row for row in above if row.cost.memory.value is not None]
-    if len(measured) > 1:
-        least = min(measured, key=lambda row: row.cost.memory.value or 0.0)
-        of = "Of these" if len(measured) == len(above) else "Of these, as far as measured"
-        yield f"{of}, {least.title} took the least memory in training: {least.cost.memory.text}."
 
 
 def _conclude_lost(
     rows: Sequence[CellRow], baselines: Sequence[CellRow], models: int
 ) -> Iterable[str]:
     """Methods below the untuned model or level with it, collapsed and failed seeds."""
-    if below := [row for row in rows if row.below_untuned]:
+    untuned = {row.report.method for row in baselines if row.cell.name == "untuned"}
+    untrained = {row.report.method for row in baselines if row.cell.name in WITHOUT_TRAINING}
+    below: list[CellRow] = []
+    level: dict[tuple[str, ...], list[CellRow]] = {}
+    for row in rows:
+        standings = {c.baseline: c.standing for c in row.report.comparisons}
+        lost = {name for name in untuned if standings.get(name) == "below"}
+        below += [row] if lost else []
+        # Worse than the untuned model is a sentence of its own.
+        unproven = (n for n in standings if n in untrained - lost and standings[n] != "above")
+        if names := tuple(unproven):
+            level.setdefault(names, []).append(row)
+    if below:
         yield (
             "Worse than the untuned model, so training lost what the model knew: "
             f"{_group_by_model(below, models)}."
         )
-    untrained = dict.fromkeys(row.not_above_untrained for row in rows if row.not_above_untrained)
-    for names in untrained:
-        level = [row for row in rows if row.not_above_untrained == names]
+    for names, of_names in level.items():
         titles = join_names([title_of(name) for name in names])
         yield (
             f"Not proven better than the model without training ({titles}): "
-            f"{_group_by_model(level, models)}."
+            f"{_group_by_model(of_names, models)}."
         )
     trained = [*rows, *(row for row in baselines if row.cell.name in WITH_MODEL)]
     if unread := [(row, share) for row in trained if (share := row.cell.unread_share) > 0]:
-        shares = join_names([f"{share:.1%} of {row.title}" for row, share in unread])
+        shares = join_names([f"{share:.1%} of {row.report.title}" for row, share in unread])
         yield f"No label was found in the texts of these answers, which count as wrong: {shares}."
     # Names are written as they are, so no sentence begins with one.
     forms = {
@@ -160,7 +111,7 @@ def _group_by_model(rows: Sequence[CellRow], models: int) -> str:
     """``LoRA and DoRA on sloberta, and LoHa on xlm-r``; ``... on every model``."""
     methods: dict[str, list[str]] = {}
     for row in rows:
-        methods.setdefault(row.model, []).append(row.method)
+        methods.setdefault(row.report.model_label, []).append(row.report.label)
     models_by_methods: dict[tuple[str, ...], list[str]] = {}
     for model, names in methods.items():
         models_by_methods.setdefault(tuple(names), []).append(model)
@@ -171,32 +122,6 @@ def _group_by_model(rows: Sequence[CellRow], models: int) -> str:
             place = " on every model" if models > 1 else ""
         groups.append(join_names(names_of_group) + place)
     return groups[0] if len(groups) == 1 else ", and ".join([", ".join(groups[:-1]), groups[-1]])
-
-
-def _of_trained(rows: Sequence[CellRow]) -> str:
-    """The condition of a claim on rows of which runs failed."""
-    failed = any(row.cell.failures is not None and row.cell.failures.failed for row in rows)
-    return ", of runs that trained" if failed else ""
-
-
-def _find_below(
-    best: CellRow, rivals: Sequence[CellRow], comparisons: PairwiseComparisons
-) -> list[CellRow]:
-    """Those that are proven worse than ``best``."""
-    pairs = ((row, comparisons.compare(best.cell, row.cell)) for row in rivals)
-    return [row for row, pair in pairs if pair is not None and pair.standing == "above"]
-
-
-def _describe(row: CellRow) -> str:
-    """``LoRA, 0.77 [0.67, 0.86] (60 examples, 3 seeds)``."""
-    if row.interval is None:
-        return row.title
-    selected = f"; {SELECTED_ON_TEST}" if row.cell.selected_on_test else ""
-    return f"{row.title}, {format_interval(row.interval)} ({format_basis(row.interval)}{selected})"
-
-
-def _estimate(row: CellRow) -> float:
-    return row.interval.estimate if row.interval else -1.0
 
 
 def describe_protocol(study: Study, cells: Sequence[Cell] = ()) -> str:

@@ -242,12 +242,12 @@ def _print_task(task: TaskReport, console: Console) -> None:
     of_model = f"{models[0]} on " if len(models) == 1 else ""
     heading = f"{of_model}{task.key}: {task.metric_title}"
     _print(console, f"{heading}, {task.basis}" if task.basis else heading, "bold")
-    if task.advice and task.has_scores:
+    if task.advice:
         for text in (*task.advice.warnings, *task.advice.reasons):
             _print(console, text)
     if front := build_front_table(task):
         _print_table(front, console, several=several)
-    for sentence in task.further_sentences:
+    for sentence in task.sentences:
         _print(console, sentence)
     for table in (build_score_table(task), build_cost_table(task)):
         if table.rows:
