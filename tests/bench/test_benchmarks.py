@@ -90,22 +90,6 @@ def test_no_ratio_where_the_sides_differ(toy: str, monkeypatch: pytest.MonkeyPat
     assert "ratios" not in case and "no ratio" in "\n".join(steps.tables(case))
 
 
-def test_each_precision_has_its_own_gate(toy: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    import gate
-    import steps
-    from workload import Work
-
-    work = Work("tiny", toy, "copa")
-    result = gate.gate(work, "lora", batch=2, starts=3, precisions=["fp32"])
-    assert result["passed"] == {"fp32": True} and "bf16_from_fp32" not in result
-    result["passed"]["bf16"] = False
-    monkeypatch.setattr(steps, "gate", lambda *_, **__: result)
-    monkeypatch.setattr(steps, "peak_rates", lambda: {"fp32": 1e11, "bf16": 2e11})
-    options = Namespace(gate_batch=2, gate_starts=3, batches=2, rounds=1,
-                      variants="b,b-fp32,ours,ours-fp32")  # fmt: skip
-    assert set(steps.measure(work, "lora", options)["sides"]) == {"b", "b-fp32", "ours-fp32"}
-
-
 @pytest.mark.parametrize("method", ["bitfit", "full", "head_only", "prompt", "ia3"])
 def test_both_sides_train_the_same_number(toy: str, method: str) -> None:
     from sides import VARIANTS, side
@@ -132,17 +116,6 @@ def test_peak_memory_of_one_side(toy: str) -> None:
     case = peak_memory.summary({"b": [memory], "ours": [other]})
     if memory["peak"] - memory["imports"] > 2**20:
         assert case["ratios"]["b / ours"] == pytest.approx(2, rel=0.01)
-
-
-def test_the_peak_is_that_of_the_fastest_product() -> None:
-    from turns import in_turn, peak_rates, ratio
-
-    rates = peak_rates(widths=(16,), seconds=0.01)
-    assert set(rates) == {"fp32", "bf16"} and min(rates.values()) > 1e6
-    begun: list[str] = []
-    seconds = in_turn({name: lambda name=name: begun.append(name) for name in "xyz"}, rounds=2)
-    assert begun == list("xyzyzxzxy") and {len(s) for s in seconds.values()} == {2}
-    assert ratio([2.0, 6.0, 4.0], [1.0, 2.0, 1.0]) == [3.0, 2.5, 3.5]
 
 
 def test_a_reports_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,30 +6,22 @@ import re
 import shlex
 import tomllib
 from pathlib import Path
+from typing import Any
 
-import typer
 from ruamel.yaml import YAML
+from support.pages import parse_command
 
-from paretune.cli import app
 from paretune.planning.shard import Shard
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "cluster"
 IMAGE = "registry.example.org/paretune-study:1"
 
 
-def parse_command(line: str) -> dict[str, object]:
-    """The values that the command line of paretune reads; nothing is executed.
-
-    Raises:
-        typer.Exit, click.UsageError: there is no such command or option.
-    """
+def parse(line: str) -> dict[str, Any]:
+    """The values that the command line of paretune reads."""
     program, *words = [word for word in shlex.split(line) if word not in ("$@", "&")]
     assert program == "paretune"
-    group = typer.main.get_command(app)
-    with group.make_context("paretune", words) as context:
-        name, command, rest = group.resolve_command(context, words)
-        assert command is not None
-        return command.make_context(name, list(rest), parent=context).params
+    return parse_command(words)
 
 
 def load(name: str) -> list[dict]:
@@ -45,7 +37,7 @@ def read_commands(text: str) -> list[str]:
 def test_kuberay_trains_on_workers_and_keeps_the_store_with_the_head() -> None:
     claim, job = load("kuberay.yaml")
     assert claim["spec"]["accessModes"] == ["ReadWriteOnce"]
-    values = parse_command(job["spec"]["entrypoint"])
+    values = parse(job["spec"]["entrypoint"])
     assert values["executor"] == "ray"
     cluster = job["spec"]["rayClusterSpec"]
     head, (workers,) = cluster["headGroupSpec"], cluster["workerGroupSpecs"]
@@ -66,7 +58,7 @@ def test_skypilot_runs_the_study_on_one_node_and_joins_the_others() -> None:
     (task,) = load("sky.yaml")
     assert task["resources"]["image_id"] == f"docker:{IMAGE}" and task["num_nodes"] > 1
     (command,) = read_commands(task["run"])
-    values = parse_command(command)
+    values = parse(command)
     assert (values["executor"], values["address"]) == ("ray", "$RAY_ADDRESS")
     assert "ray stop\n" not in task["run"]
     own = {"head", "RAY_ADDRESS"}
@@ -77,10 +69,10 @@ def test_skypilot_runs_the_study_on_one_node_and_joins_the_others() -> None:
 def test_slurm_runs_shares_with_options_that_exist() -> None:
     text = (EXAMPLES / "slurm.sh").read_text("utf-8")
     commands = read_commands(text)
-    values = [parse_command(line) for line in commands if "$@" not in line]
+    values = [parse(line) for line in commands if "$@" not in line]
     assert [line.split()[1] for line in commands] == ["merge", "run", "run"]
     assert len(values) == 2
-    share = parse_command("paretune run STUDY.yaml --shard 1/8 --store scratch")
+    share = parse("paretune run STUDY.yaml --shard 1/8 --store scratch")
     assert Shard.parse(str(share["shard"])) == Shard(1, 8)
     assert '--shard "$index/$count" --store "$scratch"' in commands[-1]
 

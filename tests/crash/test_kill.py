@@ -1,13 +1,13 @@
 """kill -9 of a study, parent and workers, at random moments: nothing lost, nothing double."""
 
-import os
 import random
-import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 from support.tiny_runs import STUDY, a_store, runs
 
@@ -32,26 +32,6 @@ with Store.open(Path(sys.argv[1]), create=True) as store, open_observer(sys.stdo
 def start(folder: Path) -> subprocess.Popen:
     command = [sys.executable, "-c", STUDY_COMMAND, str(folder), str(FAKE), STUDY]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL)
-
-
-def workers_of(parent: int) -> list[int]:
-    """Children of a process by /proc; those that go meanwhile are not there."""
-    pids = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            fields = (entry / "stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[1]) == parent:
-            pids.append(int(entry.name))
-    return pids
-
-
-def kill(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
 
 
 def ended_runs(store: Store) -> dict[str, tuple[object, str]]:
@@ -91,9 +71,11 @@ def test_kills_at_random_moments_change_nothing(tmp_path, kills):
         wait_for_work(study, tmp_path / "killed" / "ledger.txt")
         time.sleep(chance.uniform(0, 0.12))
         # The parent first, or the workers first (the parent may have started others by then).
-        workers = workers_of(study.pid)
-        for pid in chance.choice([[study.pid, *workers], [*workers, study.pid]]):
-            kill(pid)
+        parent = psutil.Process(study.pid)
+        workers = parent.children()
+        for process in chance.choice([[parent, *workers], [*workers, parent]]):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         study.wait()
         now = ended_runs(killed)
         assert {run_id: now[run_id] for run_id in done} == done  # done rows never change

@@ -85,30 +85,11 @@ def test_no_is_a_word_and_1e_3_a_number(tmp_path: Path) -> None:
     assert study.methods[0].learning_rates == (0.001,)
 
 
-def test_every_fault_of_a_study_file_is_named_at_once(capsys: Any, tmp_path: Path) -> None:
-    file = written(
-        tmp_path / "f.yaml",
-        "study: f\ntasks: [{name: cb, langauge: sl}]\nmodels: []\nmethods: [lora]\n"
-        "protocol: {seeds: [1, 1], folds: 9}\ntraining: {epochs: many}\nextra: 1\n",
-    )
-    message = refused(capsys, 2, "run", file)
-    for line, fault in (
-        (2, 'task 1 "cb": unknown key "langauge". Did you mean language?'),
-        (3, "models: is empty."),
-        (5, "protocol.folds: 9 is more than 5."),
-        (6, 'training.epochs: "many" is not a whole number.'),
-        (7, 'unknown key "extra".'),
-    ):
-        assert f"f.yaml line {line}: {fault}" in message
-
-
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         ("empty.yaml", b"", "has no settings"),
         ("list.yaml", b"- a\n", "has no settings"),
-        ("broken.yaml", b"study: [a\n", "is not valid YAML"),
-        ("twice.yaml", b"study: a\nstudy: b\n", "is not valid YAML"),
         ("binary.yaml", b"\xff\xfe\x00study", "cannot be read"),
         ("bomb.yaml", b"study: !!python/object/apply:os.system ['true']\n", "is not valid YAML"),
     ],
@@ -126,25 +107,6 @@ def test_a_folder_and_a_locked_file_are_no_study(capsys: Any, tmp_path: Path) ->
     file.chmod(0)
     if not os.access(file, os.R_OK):  # root may read everything
         assert "cannot be read" in refused(capsys, 2, "plan", file)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"text,label\n\xff\xfe,yes\n", "line 2"),
-        (b"text,label\na,yes,more\n", "line 2"),
-        (b"", "train.csv"),
-        (b"other,columns\na,b\n", "text"),
-    ],
-)
-def test_data_that_cannot_be_read(
-    capsys: Any, tmp_path: Path, tiny_model: Any, content: bytes, message: str
-) -> None:
-    study = small(tmp_path, tiny_model("bert"))
-    (tmp_path / "train.csv").write_bytes(content)
-    file = as_file(study, tmp_path / "s.yaml")
-    assert message in refused(capsys, 3, "run", file, "--store", tmp_path / "store")
-    assert message in refused(capsys, 3, "check", file)
 
 
 def test_models_and_methods_that_do_not_exist(capsys: Any, tmp_path: Path, tiny_model: Any) -> None:

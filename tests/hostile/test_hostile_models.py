@@ -66,6 +66,11 @@ def test_other_files_that_are_no_json(
     assert opens_or_says_why(folder)
 
 
+def change_config(folder: Path, changes: dict[str, Any]) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | changes))
+
+
 def opens_or_says_why(folder: Path) -> str:
     """Whatever else is raised is a defect."""
     try:
@@ -159,15 +164,28 @@ CONFIGS: list[dict[str, Any]] = [
     {"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}},
     {"quantization_config": 7},
 ]
+DECODER_CONFIGS: list[dict[str, Any]] = [
+    {"num_key_value_heads": 3},
+    {"num_key_value_heads": 0},
+    {"head_dim": -8},
+    {"rope_parameters": {"rope_type": "nothing known"}},
+    {"max_position_embeddings": 0},
+    {"pad_token_id": 10**9},
+    {"tie_word_embeddings": "yes"},
+    {"use_cache": [1]},
+]
 
 
-@pytest.mark.parametrize("changes", CONFIGS, ids=lambda c: json.dumps(c)[:40])
+@pytest.mark.parametrize(
+    ("family", "changes"),
+    [*(("bert", c) for c in CONFIGS), *(("llama", c) for c in DECODER_CONFIGS)],
+    ids=lambda c: json.dumps(c)[:40],
+)
 def test_configs_that_ask_for_nonsense(
-    tmp_path: Path, tiny_model: Any, changes: dict[str, Any]
+    tmp_path: Path, tiny_model: Any, family: str, changes: dict[str, Any]
 ) -> None:
-    folder = tiny_model("bert", tmp_path / "odd")
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | changes))
+    folder = tiny_model(family, tmp_path / "odd")
+    change_config(folder, changes)
     assert opens_or_says_why(folder)
 
 
@@ -177,8 +195,7 @@ def test_sizes_that_the_weights_do_not_have_take_no_memory(
 ) -> None:
     """Refused by the shapes in the files: nothing but an outline was made."""
     folder = tiny_model("bert", tmp_path / "odd")
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {key: 10_000_000}))
+    change_config(folder, {key: 10_000_000})
     opened: list[bool] = []
     from_pretrained = load._from_pretrained
 
@@ -209,52 +226,23 @@ def test_absurd_sizes_are_named(
     tmp_path: Path, tiny_model: Any, family: str, key: str, value: int
 ) -> None:
     folder = tiny_model(family, tmp_path / "odd")
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {key: value}))
+    change_config(folder, {key: value})
     assert f"has {key}: {value:,}, which no model has" in opens_or_says_why(folder)
 
 
 def test_positions_that_a_translator_would_compute_are_bounded(tmp_path: Path) -> None:
     folder = tiny_marian(tmp_path / "odd")
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 10**7}))
+    change_config(folder, {"max_position_embeddings": 10**7})
     with pytest.raises(ModelError, match="max_position_embeddings: 10,000,000"):
         load.load_config(resolve_source(ModelSpec(name=str(folder))))
-
-
-DECODER_CONFIGS: list[dict[str, Any]] = [
-    {"num_key_value_heads": 3},
-    {"num_key_value_heads": 0},
-    {"head_dim": -8},
-    {"rope_parameters": {"rope_type": "nothing known"}},
-    {"max_position_embeddings": 0},
-    {"pad_token_id": 10**9},
-    {"tie_word_embeddings": "yes"},
-    {"use_cache": [1]},
-]
-
-
-@pytest.mark.parametrize("changes", DECODER_CONFIGS, ids=lambda c: json.dumps(c)[:40])
-def test_configs_of_decoders_that_ask_for_nonsense(
-    tmp_path: Path, tiny_model: Any, changes: dict[str, Any]
-) -> None:
-    folder = tiny_model("llama", tmp_path / "odd")
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | changes))
-    assert opens_or_says_why(folder)
-
-
-def quantised(folder: Path) -> Path:
-    config = json.loads((folder / "config.json").read_text())
-    config["quantization_config"] = {"quant_method": "gptq", "bits": 4}
-    (folder / "config.json").write_text(json.dumps(config))
-    return folder
 
 
 def test_quantised_weights_end_in_one_sentence(
     capsys: Any, tmp_path: Path, tiny_model: Any
 ) -> None:
-    message = refused(capsys, tmp_path, quantised(tiny_model("bert", tmp_path / "model")), *ALL)
+    folder = tiny_model("bert", tmp_path / "model")
+    change_config(folder, {"quantization_config": {"quant_method": "gptq", "bits": 4}})
+    message = refused(capsys, tmp_path, folder, *ALL)
     assert "its weights are quantised (gptq); paretune quantises by itself" in message
     assert "Choose the same model without quantisation." in message
 
@@ -263,8 +251,7 @@ def test_an_encoder_made_a_decoder_by_its_config_is_refused_by_every_verb(
     capsys: Any, tmp_path: Path, tiny_model: Any
 ) -> None:
     folder = tiny_model("bert", tmp_path / "decoder")
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"is_decoder": True}))
+    change_config(folder, {"is_decoder": True})
     message = refused(capsys, tmp_path, folder, *ALL)
     assert 'is of type "bert", an encoder, and its config.json has is_decoder: true' in message
     assert "Choose a model that was trained as it is used." in message

@@ -123,7 +123,7 @@ def explain_refusal(command: ShownCommand) -> str:
     """
     words = [_NUMBERS.get(word, word) for word in command.words if word not in _PLACEHOLDERS]
     try:
-        _parse(_program(), "paretune", words, None)
+        parse_command(words)
     except CommandLineError as error:
         missing = type(error).__name__ in ("MissingParameter", "NoArgsIsHelpError")
         if command.whole or not (missing or "requires an argument" in str(error.format_message())):
@@ -138,15 +138,25 @@ def _program() -> Any:
     return typer.main.get_command(app)
 
 
-def _parse(command: Any, name: str, words: list[str], parent: Any) -> None:
+def parse_command(words: list[str]) -> dict[str, Any]:
+    """The values that the command line reads behind ``paretune``; nothing is executed.
+
+    Raises:
+        CommandLineError: there is no such command or option.
+    """
+    return _parse(_program(), "paretune", words, None)
+
+
+def _parse(command: Any, name: str, words: list[str], parent: Any) -> dict[str, Any]:
     context = command.make_context(name, list(words), parent=parent)
-    if hasattr(command, "commands"):
-        rest = [
-            *getattr(context, "_protected_args", getattr(context, "protected_args", [])),
-            *context.args,
-        ]
-        verb, own, rest = command.resolve_command(context, rest)
-        _parse(own, verb, rest, context)
+    if not hasattr(command, "commands"):
+        return dict(context.params)
+    rest = [
+        *getattr(context, "_protected_args", getattr(context, "protected_args", [])),
+        *context.args,
+    ]
+    verb, subcommand, rest = command.resolve_command(context, rest)
+    return _parse(subcommand, verb, rest, context)
 
 
 EVIL = '<script>alert(1)</script>"onload=x \x1b[31m'
