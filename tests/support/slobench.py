@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ import pytest
 from paretune.study import Study
 from paretune_slovene.paper import preset
 from paretune_slovene.slobench.nltk_ngrams import count_ngrams, from_sums
-from paretune_slovene.slobench.official_scores import CORPUS_BLEU, score_segments
 from paretune_slovene.slobench.superglue_submission import NAMES
 from support.tiny_study import ROWS, small, superglue
 
@@ -59,34 +57,6 @@ def make_paper_quick(patch: pytest.MonkeyPatch, max_length: int) -> None:
     training = {"max_steps": 2, "eval_every": 2, "max_length": max_length}
     quick = {**settings, "training": {**settings["training"], **training}}
     patch.setattr(preset, "read_settings", lambda: quick)
-
-
-@dataclass(frozen=True)
-class TranslationScores:
-    scores: dict[str, float]
-    missing: dict[str, str]
-    data: tuple[str, ...]
-
-
-def score_translation(
-    hypotheses: Sequence[str],
-    references: Sequence[str],
-    language: str,
-    *,
-    wordnet: Path | None = None,
-) -> TranslationScores:
-    """Official scores by name; NLTK's chrF of a corpus is the mean over its sentences."""
-    segments = score_segments(hypotheses, references, language, wordnet=wordnet)
-    scores = {
-        name: float(from_sums(column.sum(axis=0)) if name == CORPUS_BLEU else column.mean())
-        for name, column in segments.columns.items()
-    }
-    missing = dict(segments.missing)
-    if "CHRF (avg)" in scores:
-        scores["CHRF (corpus)"] = scores["CHRF (avg)"]
-    else:
-        missing["CHRF (corpus)"] = missing["CHRF (avg)"]
-    return TranslationScores(scores, missing, segments.data)
 
 
 def bleu(hypotheses: Sequence[Sequence[str]], references: Sequence[Sequence[str]]) -> float:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 import random
 import zipfile
-from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from sklearn.metrics import f1_score
 from support import slobench
 
 from paretune.errors import DataError, MissingDependencyError
+from paretune.store.record import Predictions
 from paretune_slovene.metrics import meteor, nltk_words, wordnet
 from paretune_slovene.slobench import nltk_ngrams, official_scores
 
@@ -34,6 +34,14 @@ GOLDEN = {
 
 def exactly(value: float) -> Any:
     return pytest.approx(value, rel=0, abs=1e-9)
+
+
+def score(
+    ours: Sequence[str], theirs: Sequence[str], language: str = "sl", **options: Any
+) -> official_scores.TranslationScores:
+    uids = tuple(f"row {i}" for i in range(len(ours)))
+    predictions = Predictions(uids, tuple(theirs), tuple(ours), ((),) * len(ours))
+    return official_scores.score_translations([predictions], language, **options)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +95,7 @@ def test_bleu_and_chrf_are_those_of_the_installed_nltk() -> None:
     bleu_score = pytest.importorskip("nltk.translate.bleu_score")
     chrf_score = pytest.importorskip("nltk.translate.chrf_score")
     smooth = bleu_score.SmoothingFunction().method1
-    draw = np.random.default_rng(3)
+    draw, corpus = np.random.default_rng(3), []
     for _ in range(200):
         ours, theirs = (
             [
@@ -101,63 +109,13 @@ def test_bleu_and_chrf_are_those_of_the_installed_nltk() -> None:
         assert slobench.bleu([ours], [theirs]) == exactly(float(expected))
         got = nltk_ngrams.chrf(" ".join(ours), " ".join(theirs))
         assert got == exactly(chrf_score.sentence_chrf(theirs, ours))
-
-
-def test_bleu_of_a_resampled_corpus_is_that_of_its_summed_counts() -> None:
-    """Sentences of 0 to 8 words: too short for an order, without a match, longer than theirs."""
-    draw = np.random.default_rng(6)
-    ours, theirs = (
-        [list(map(str, draw.choice(list("abcde"), draw.integers(9)))) for _ in range(30)]
-        for _ in "ab"
-    )
-    table = np.array([nltk_ngrams.count_ngrams(*pair) for pair in zip(ours, theirs, strict=True)])
-    assert table[:, 6:].min() == 1  # NLTK's, of sentences too short for an order
-    samples = [draw.integers(30, size=size) for size in (1, 2, 5, 30) for _ in range(50)]
-    got = nltk_ngrams.from_sums(np.stack([table[chosen].sum(axis=0) for chosen in samples]))
-    for value, chosen in zip(got, samples, strict=True):
-        hypotheses, references = ([side[i] for i in chosen] for side in (ours, theirs))
-        assert value == pytest.approx(by_hand(hypotheses, references), rel=0, abs=1e-12)
-        assert value == pytest.approx(slobench.bleu(hypotheses, references), rel=0, abs=1e-12)
-    each = nltk_ngrams.from_sums(table)
-    assert each == pytest.approx([by_hand([a], [b]) for a, b in zip(ours, theirs, strict=True)])
-    assert (each == 0).any() and (each > 0).any()
-
-
-def by_hand(hypotheses: list[list[str]], references: list[list[str]]) -> float:
-    """BLEU of a corpus as NLTK 3.6.6 has it, with smoothing 1, written without any sums kept."""
-    precisions = []
-    for order in range(1, 5):
-        matched = total = 0
-        for pair in zip(hypotheses, references, strict=True):
-            ours, theirs = (
-                Counter(tuple(w[i : i + order]) for i in range(len(w) - order + 1)) for w in pair
-            )
-            matched += (ours & theirs).total()
-            total += max(1, ours.total())
-        if order == 1 and not matched:
-            return 0.0
-        precisions.append((matched or 0.1) / total)
-    length, reference_length = sum(map(len, hypotheses)), sum(map(len, references))
-    brevity = 1.0 if length > reference_length else math.exp(1 - reference_length / length)
-    return brevity * math.prod(precisions) ** 0.25
-
-
-def test_the_numbers_are_means_and_sums_of_what_is_given_by_segment(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    pytest.importorskip("nltk")
-    monkeypatch.setattr(official_scores, "load_tokeniser", lambda language: str.split)
-    corpus = ["the hounds", "a dog runs over the road", ""], ["the dogs", "the dog runs", "a"]
-    segments = official_scores.score_segments(*corpus, "en", wordnet=MINI)
-    got = slobench.score_translation(*corpus, "en", wordnet=MINI)
-    for name in ("BLEU (avg)", "METEOR (avg)", "CHRF (avg)"):
-        assert segments.columns[name].shape == (3,)
-        assert got.scores[name] == exactly(float(segments.columns[name].mean()))
-    assert segments.columns["METEOR (avg)"][0] == exactly(0.9375)
-    table = segments.columns[official_scores.CORPUS_BLEU]
-    assert got.scores["BLEU (corpus)"] == exactly(float(nltk_ngrams.from_sums(table.sum(axis=0))))
-    assert got.scores["CHRF (corpus)"] == got.scores["CHRF (avg)"]
-    assert segments.columns["BLEU (avg)"][2] == segments.columns["METEOR (avg)"][2] == 0
+        corpus.append((ours, theirs))
+    for chosen in (draw.integers(200, size=size) for size in (1, 2, 5, 30) for _ in range(50)):
+        hypotheses, references = zip(*(corpus[i] for i in chosen), strict=True)
+        expected = bleu_score.corpus_bleu(
+            [[reference] for reference in references], hypotheses, smoothing_function=smooth
+        )
+        assert slobench.bleu(hypotheses, references) == exactly(float(expected))
 
 
 def test_meteor_is_that_of_the_installed_nltk() -> None:
@@ -218,10 +176,10 @@ def test_bleu_of_the_official_sample(sample: tuple[list[str], list[str]]) -> Non
 def test_all_of_the_official_sample_where_the_data_is_here(
     sample: tuple[list[str], list[str]],
 ) -> None:
-    got = slobench.score_translation(*sample, language="sl")
-    for name, value in got.scores.items():
-        assert value == exactly(GOLDEN[name])
-    assert set(got.scores) | set(got.missing) == set(GOLDEN)
+    got = score(*sample)
+    for name, interval in got.intervals.items():
+        assert interval.estimate == exactly(GOLDEN[name])
+    assert set(got.intervals) | set(got.missing) == set(official_scores.TRANSLATION_SCORES)
     if got.missing:
         pytest.skip(f"the rest is as golden; not computed: {got.missing}")
 
@@ -231,11 +189,11 @@ def test_what_is_missing_is_told_and_the_rest_computed(monkeypatch: pytest.Monke
         raise MissingDependencyError("no punkt.", remedy="Get it.")
 
     monkeypatch.setattr(official_scores, "load_tokeniser", missing)
-    got = slobench.score_translation(["a b"], ["a c"], "sl")
-    assert set(got.scores) == {"CHRF (avg)", "CHRF (corpus)"}
+    got = score(["a b"], ["a c"])
+    assert set(got.intervals) == {"CHRF (avg)"}
     assert got.missing["METEOR (avg)"] == "no punkt. Get it."
-    quoted = slobench.score_translation(['"a" b'], ["a c"], "sl")
-    assert quoted.scores == {} and "straight quotes" in quoted.missing["CHRF (avg)"]
+    quoted = score(['"a" b'], ["a c"])
+    assert quoted.intervals == {} and "straight quotes" in quoted.missing["CHRF (avg)"]
 
 
 def test_without_wordnet_only_meteor_is_missing(
@@ -243,10 +201,10 @@ def test_without_wordnet_only_meteor_is_missing(
 ) -> None:
     pytest.importorskip("nltk")
     monkeypatch.setattr(official_scores, "load_tokeniser", lambda language: str.split)
-    got = slobench.score_translation(["the hounds"], ["the dogs"], "en", wordnet=tmp_path)
-    assert list(got.missing) == ["METEOR (avg)"] and len(got.scores) == 4
-    got = slobench.score_translation(["the hounds"], ["the dogs"], "en", wordnet=MINI)
-    assert not got.missing and got.scores["METEOR (avg)"] == exactly(0.9375)
+    got = score(["the hounds"], ["the dogs"], "en", wordnet=tmp_path)
+    assert list(got.missing) == ["METEOR (avg)"] and len(got.intervals) == 3
+    got = score(["the hounds"], ["the dogs"], "en", wordnet=MINI)
+    assert not got.missing and got.intervals["METEOR (avg)"].estimate == exactly(0.9375)
     assert any("WordNet 0.1" in line for line in got.data)
 
 
