@@ -98,7 +98,7 @@ def main() -> None:
     # While a method is added it warns that none is active yet; that each was, the gradients show.
     logging.getLogger("adapters").setLevel(logging.ERROR)
     oracle: dict[str, Any] = {
-        "written": datetime.datetime.read_bytes(tz=datetime.UTC).date().isoformat(),
+        "written": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
         "versions": {
             "python": platform.python_version(),
             **{n: version(n) for n in ("adapters", "transformers", "torch", "numpy")},
