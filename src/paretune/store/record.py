@@ -229,7 +229,7 @@ class Measurements(TypedDict, total=False):
         wall_seconds: of ``load``, ``train`` and ``evaluation``.
         fleet: number of runs that trained together at the end; seconds are this run's share.
         phases: peaks of ``load``, ``train`` and ``evaluation``.
-        configuration: of a trial of a search (:func:`paretune.search.review.describe_trial`).
+        configuration: of a trial of a search (:func:`paretune.methods.core.trials.describe_trial`).
         measured_again: the slower of two measurements, where the first was contradicted.
         contradicted: what in the study contradicts this measurement.
         traceback: of a run that stopped with an error.
