@@ -63,11 +63,11 @@ def test_a_killed_race_goes_on_and_says_what_it_stands_for(tmp_path: Path, tiny_
     assert all(c.cost for c in cells if not c.baseline)
     assert not report(study, store=folder).unfinished
     progress = watch(study, store=folder)
-    assert progress.finished and progress.spared is not None and progress.spared.undecided == 0
+    assert progress.finished and progress.spared is not None and progress.spared["undecided"] == 0
     planned = plan(study, store=folder, workers=1)
     assert planned.done == len(planned.runs)
     spared = sum(one.run.stage == "final" for one in planned.given_up)
-    assert spared == progress.spared.runs
+    assert spared == progress.spared["runs"]
     (advice,) = recommend(study, store=folder)
     assert spared == 0 or any("3 seeds each would say the same" in t for t in advice.explanations)
 

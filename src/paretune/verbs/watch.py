@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -64,21 +64,6 @@ class CellProgress:
     selected_on_test: bool
 
 
-@dataclass(frozen=True)
-class SparedRuns:
-    """Final runs of a race that are not trained.
-
-    Attributes:
-        runs: that will not be, and ``seconds``: what they would have taken, by the median run of
-            their cell; those of cells without a run count 0.
-        undecided: those that may still turn out not to be needed.
-    """
-
-    runs: int
-    seconds: float
-    undecided: int
-
-
 @dataclass(frozen=True, repr=False)
 class StudyProgress(Result):
     """A study at one moment.
@@ -94,8 +79,9 @@ class StudyProgress(Result):
         workers: who work on it now.
         seconds_left: wall clock if as many workers continue, predicted from runs that ended or are
             well under way; None if nobody works on it or too little is known.
-        spared: final runs that a race did without (runs, and their seconds), and waiting ones that
-            it may do without (undecided); None without a race.
+        spared: final runs that a race did without (``runs``, and their ``seconds``, by the median
+            run of their cell), and waiting ones that it may do without (``undecided``); None
+            without a race.
     """
 
     json_fields: ClassVar = (
@@ -112,7 +98,7 @@ class StudyProgress(Result):
     unscheduled: int
     workers: int
     seconds_left: float | None
-    spared: SparedRuns | None = None
+    spared: Mapping[str, float] | None = None
 
     @property
     def finished(self) -> bool:
@@ -145,9 +131,32 @@ class StudyProgress(Result):
             describe_step,
             format_duration,
         )
+        from paretune.reporting.text.formatting import SELECTED_ON_TEST
 
         yield Text(sanitise_line(self.study.study), style="bold")
-        yield from (Text(sanitise_line(line)) for line in self._summary_lines())
+        study = study_input.spell_study(self.study, self.folder)
+        counts = [f"{self.ended} of {pluralise(self.total, 'run')} ended"]
+        for count, state in (
+            (len(self.failed), "of them failed"),
+            (len(self.running), "running"),
+            (self.unscheduled, "not asked for before their rate is chosen"),
+        ):
+            counts += [f"{count} {state}"] if count else []
+        summary = [f"{', '.join(counts)}; {format_duration(self.seconds)} of work so far."]
+        if self.finished:
+            summary.append(f"Done: paretune report {study}")
+        elif not self.running:
+            summary.append(f"Nobody works on it now: paretune run {study} continues it.")
+        elif self.seconds_left is None:
+            summary.append("Too little has ended to say how long it takes.")
+        else:
+            time_left = format_duration(self.seconds_left)
+            workers = pluralise(self.workers, "worker")
+            summary.append(f"About {time_left} left with {workers}, as the runs so far took.")
+        if self.abandoned:
+            runs = pluralise(len(self.abandoned), "run")
+            summary.append(f"{runs} left by a worker that is gone: waiting.")
+        yield from (Text(sanitise_line(line)) for line in summary)
         for status in self.running:
             seconds = "" if status.seconds is None else f", {format_duration(status.seconds)}"
             line = f"{describe_run(status.run)}: {describe_step(status)}{seconds}"
@@ -160,10 +169,28 @@ class StudyProgress(Result):
             failures.append(f"and {rest} more that failed; paretune report tells why")
         yield from (Text(f"  {sanitise_line(line)}", style="red") for line in failures)
         for (task, model), cells in groupby(self.cells, lambda cell: (cell.task, cell.model)):
-            name = "no model" if model == NO_MODEL else model
-            yield Text(sanitise_line(f"\n{task}, {name}".strip("\n")))
+            yield Text(sanitise_line(f"{task}, {'no model' if model == NO_MODEL else model}"))
             yield _cell_table(cells)
-        yield from (Text(line, style="dim") for line in self._legend_lines())
+        notes = []
+        if self.spared is not None:
+            runs = pluralise(int(self.spared["runs"]), "final run")
+            notes.append(
+                f"A race: {runs} spared ({format_duration(self.spared['seconds'])}); of those "
+                f"waiting it may spare {self.spared['undecided']}."
+            )
+        notes.append(
+            "Runs done, running now, waiting, failed; the time is that of each run's last attempt."
+        )
+        scored = [cell for cell in self.cells if cell.score]
+        if scored:
+            notes.append(
+                "Score: the final runs so far, on the test part; the interval is over seeds and "
+                "examples, of one seed over examples only. Who is ahead now may not stay ahead: "
+                "paretune report says what is proven."
+            )
+        if any(cell.selected_on_test for cell in scored):
+            notes.append(f"The checkpoints were {SELECTED_ON_TEST}.")
+        yield from (Text(note, style="dim") for note in notes)
 
     def show(
         self,
@@ -202,55 +229,6 @@ class StudyProgress(Result):
                     progress = read_progress()
         except KeyboardInterrupt:
             out.print("Stopped watching; the study itself was not touched.")
-
-    def _summary_lines(self) -> Iterator[str]:
-        from paretune.execution.progress import format_duration
-
-        study = study_input.spell_study(self.study, self.folder)
-        counts = [f"{self.ended} of {pluralise(self.total, 'run')} ended"]
-        if self.failed:
-            counts.append(f"{len(self.failed)} of them failed")
-        if self.running:
-            counts.append(f"{len(self.running)} running")
-        if self.unscheduled:
-            counts.append(f"{self.unscheduled} not asked for before their rate is chosen")
-        yield f"{', '.join(counts)}; {format_duration(self.seconds)} of work so far."
-        if self.finished:
-            yield f"Done: paretune report {study}"
-        elif not self.running:
-            yield f"Nobody works on it now: paretune run {study} continues it."
-        elif self.seconds_left is None:
-            yield "Too little has ended to say how long it takes."
-        else:
-            workers = pluralise(self.workers, "worker")
-            time_left = format_duration(self.seconds_left)
-            yield f"About {time_left} left with {workers}, as the runs so far took."
-        if self.abandoned:
-            yield f"{pluralise(len(self.abandoned), 'run')} left by a worker that is gone: waiting."
-
-    def _legend_lines(self) -> Iterator[str]:
-        from paretune.execution.progress import format_duration
-
-        if self.spared is not None:
-            runs = pluralise(self.spared.runs, "final run")
-            yield (
-                f"A race: {runs} spared ({format_duration(self.spared.seconds)}); of those waiting "
-                f"it may spare {self.spared.undecided}."
-            )
-        yield (
-            "Runs done, running now, waiting, failed; the time is that of each run's last attempt."
-        )
-        scored = [cell for cell in self.cells if cell.score]
-        if scored:
-            yield (
-                "Score: the final runs so far, on the test part; the interval is over seeds and "
-                "examples, of one seed over examples only. Who is ahead now may not stay ahead: "
-                "paretune report says what is proven."
-            )
-        if any(cell.selected_on_test for cell in scored):
-            from paretune.reporting.text.formatting import SELECTED_ON_TEST
-
-            yield f"The checkpoints were {SELECTED_ON_TEST}."
 
 
 def _cell_table(cells: Iterable[CellProgress]) -> Table:
@@ -347,7 +325,7 @@ def _count_progress(
     for state in states:
         by_cell.setdefault(state.run.cell, []).append(state)
     progress, unscheduled = [], 0
-    spared, spared_seconds, undecided = 0, 0.0, 0
+    spared = {"runs": 0, "seconds": 0.0, "undecided": 0}
     for cell in cells:
         place = (cell.task, cell.model, cell.method)
         if place not in by_cell:
@@ -357,39 +335,38 @@ def _count_progress(
         unscheduled += coming
         if cell.stop is not None:
             count = len(study.protocol.seeds) - len(cell.final)
-            spared += count
-            spared_seconds += count * (cell.run_seconds or 0.0)
+            spared["runs"] += count
+            spared["seconds"] += count * (cell.run_seconds or 0.0)
         if cell.raced and not cell.baseline:
-            undecided += coming
+            spared["undecided"] += coming
         counts = Counter(state.state for state in runs)
         progress.append(
             CellProgress(
                 *place,
-                done=counts["done"],
-                running=counts["running"],
-                waiting=counts["todo"] + coming,
-                failed=counts["failed"],
-                seconds=sum(state.seconds or 0.0 for state in runs),
-                score=cell.interval,
-                baseline=cell.baseline,
-                selected_on_test=cell.selected_on_test,
+                counts["done"],
+                counts["running"],
+                counts["todo"] + coming,
+                counts["failed"],
+                sum(state.seconds or 0.0 for state in runs),
+                cell.interval,
+                cell.baseline,
+                cell.selected_on_test,
             )
         )
     running = tuple(state for state in states if state.state == "running")
     workers = len({state.owner for state in running})
     snapshot = take_snapshot(states, workers, len(states) + unscheduled)
-    raced = study.protocol.race != "off"
     return StudyProgress(
-        study=study,
-        folder=folder,
-        cells=tuple(progress),
-        running=running,
-        abandoned=tuple(abandoned),
-        failed=tuple(state for state in states if state.state == "failed"),
-        unscheduled=unscheduled,
-        workers=workers,
-        seconds_left=snapshot.seconds_left if running else None,
-        spared=SparedRuns(spared, spared_seconds, undecided) if raced else None,
+        study,
+        folder,
+        tuple(progress),
+        running,
+        tuple(abandoned),
+        tuple(state for state in states if state.state == "failed"),
+        unscheduled,
+        workers,
+        snapshot.seconds_left if running else None,
+        None if study.protocol.race == "off" else spared,
     )
 
 
