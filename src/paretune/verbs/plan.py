@@ -15,7 +15,7 @@ from paretune.verbs import study_input
 from paretune.verbs.options import Devices, Flag, Online, StoreFolder, StudyLike, Threads, Workers
 from paretune.verbs.result import Result, to_json_value
 from paretune.verbs.workers import (
-    describe_devices,
+    describe_workers,
     explain_memory,
     explain_too_large,
     resolve_workers,
@@ -218,9 +218,8 @@ class Plan(Result):
             "time left not known yet" if seconds is None else f"about {_format_time(seconds)} left"
         )
         yield (
-            f"{pluralise(len(self.runs), 'run')}, {self.done} done; {left} with "
-            f"{pluralise(self.workers, 'worker')} of {pluralise(self.threads, 'thread')} on "
-            f"{describe_devices(self.worker_settings)} in {self.precision}."
+            f"{pluralise(len(self.runs), 'run')}, {self.done} done; {left}; "
+            f"{describe_workers(self.worker_settings)} in {self.precision}."
         )
         yield from self.memory_limits
         if (race := self.race) is not None:

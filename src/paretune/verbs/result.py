@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from numbers import Integral, Real
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, overload
 
-from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
 
 from paretune.errors import ParetuneError
 from paretune.study import Run, Study
@@ -133,21 +130,11 @@ def to_json_value(value: Any) -> Any:
         return {**error, "remedy": value.remedy, "exit_code": value.exit_code}
     if is_dataclass(value) and not isinstance(value, type):
         return _object_of(value)
-    if isinstance(value, BaseModel):  # a part of the report
-        return to_json_value(value.model_dump(by_alias=True))
     if isinstance(value, Mapping):
         return {str(key): to_json_value(content) for key, content in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [to_json_value(item) for item in value]
-    if isinstance(value, Path):
-        return str(value)
-    if value is None or isinstance(value, str | bool):
-        return value
-    if isinstance(value, Integral):  # numpy's too
-        return int(value)
-    if isinstance(value, Real):
-        return float(value) if math.isfinite(value) else None
-    return value
+    return to_jsonable_python(value, inf_nan_mode="null", fallback=lambda number: number.item())
 
 
 def _object_of(value: Any, names: Sequence[str] = ()) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import typer
 
@@ -33,7 +33,6 @@ from paretune.verbs.report import report as report_study
 from paretune.verbs.result import Result
 from paretune.verbs.workers import (
     REMEDY,
-    check_executor,
     describe_workers,
     explain_memory,
     explain_too_large,
@@ -144,7 +143,7 @@ def run(
     online: Online = False,
     retry: Flag = False,
     fleet: Annotated[int | None, typer.Option(metavar="N", min=1)] = None,
-    executor: Annotated[str, typer.Option(metavar="NAME")] = "local",
+    executor: Annotated[Literal["local", "ray"], typer.Option(metavar="NAME")] = "local",
     address: Annotated[str | None, typer.Option(metavar="HOST:PORT")] = None,
     budget: Time | None = None,
     shard: Annotated[str | None, typer.Option(metavar="I/N")] = None,
@@ -178,7 +177,9 @@ def run(
         KeyboardInterrupt: after the workers gave their runs back; the same call continues.
     """
     started = time.monotonic()
-    check_executor(executor, address)
+    if address is not None and executor == "local":
+        remedy = "Add --executor ray."
+        raise StudyError("only a cluster has an address.", where="--address", remedy=remedy)
     share = None if shard is None else Shard.parse(shard)
     study = study_input.load_study(study)
     seconds = None if budget is None else DURATION.parse(budget, "--budget")

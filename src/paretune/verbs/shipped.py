@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
-import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -170,21 +169,18 @@ class Listing(Result):
 
     def describe(self) -> Iterable[RenderableType]:
         """Names to the left, descriptions to the right, wrapped to the terminal and never cut."""
+        from rich.table import Table
+        from rich.text import Text
+
         for title, entries in self.entries.items():
-            left = min(26, 4 + max(len(name) for name, _ in entries))
-            right = max(40, shutil.get_terminal_size().columns - left)
             yield title.upper()
+            table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+            table.add_column(no_wrap=True)
+            table.add_column(overflow="fold")
             for name, about in entries:
-                lines = [
-                    f"{' ' * left}{line}"
-                    for part in about.splitlines()
-                    for line in textwrap.wrap(sanitise_line(part), right, break_on_hyphens=False)
-                ]
-                if len(name) + 4 > left:
-                    yield f"  {name}"
-                else:
-                    lines[0] = f"  {name}".ljust(left) + lines[0].lstrip()
-                yield from lines
+                parts = map(sanitise_line, about.splitlines())
+                table.add_row(Text(f"  {name}"), Text("\n".join(parts)))
+            yield table
 
     def to_json(self) -> dict[str, Any]:
         """Lists of objects with ``name`` and ``about``."""
@@ -245,7 +241,7 @@ def _list_methods() -> Iterator[Entry]:
             if method.decoder_learning_rates is not None:
                 about += f", of decoders {format_rates(method.decoder_learning_rates)}"
         options = method.options().model_dump()
-        defaults = ", ".join(f"{k}: {_format_value(v)}" for k, v in options.items())
+        defaults = ", ".join(f"{key}: {dumps(value)}" for key, value in options.items())
         yield name, f"{about}\n{defaults}" if defaults else about
     for name, problem in sorted(methods.broken_plugins().items()):
         yield name, f"cannot be used: {problem}"
@@ -254,15 +250,6 @@ def _list_methods() -> Iterator[Entry]:
         "peft's own tuners under peft's own option names, one run at a time: "
         f"{', '.join(sorted(SUPPORTED))}",
     )
-
-
-def _format_value(value: object) -> str:
-    """As a study file has it."""
-    if isinstance(value, tuple):
-        return f"[{', '.join(map(str, value))}]"
-    if value is None:
-        return "null"
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _list_models() -> Iterator[Entry]:

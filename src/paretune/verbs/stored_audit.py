@@ -8,14 +8,15 @@ others. No row of the data is kept.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from paretune.data.example import DATASET_VALUES, Dataset, Example
+from pydantic import TypeAdapter
+
+from paretune.data.example import Dataset, Example
 from paretune.data.finding import MAX_SHOWN, Finding
 from paretune.errors import DataError
 from paretune.files import expand_home
@@ -41,25 +42,24 @@ class TrainedData:
     outline: Dataset
 
 
+TRAINED_DATA = TypeAdapter(dict[str, TrainedData])
+"""By the task's key."""
+FINDINGS = TypeAdapter(list[Finding])
+
+
 def save_trained_data(store: Store, study: Study, datasets: Mapping[str, Dataset]) -> None:
     """Keep it of every task, in place of earlier data; ``datasets``: by the task's key."""
     values = {}
     for task in study.tasks:
         dataset = datasets[task.key]
         files = {name: sha256 for name, (_, sha256) in hash_files(task).items()}
-        values[task.key] = asdict(TrainedData(dataset.content_hash, files, _outline(dataset)))
-    store.set_setting(f"data/{study.study_hash}", json.dumps(values))
+        values[task.key] = TrainedData(dataset.content_hash, files, _outline(dataset))
+    store.set_setting(f"data/{study.study_hash}", TRAINED_DATA.dump_json(values).decode())
 
 
 def load_trained_data(store: Store, study: Study) -> dict[str, TrainedData]:
     """By the task's key; nothing where the study was not run here."""
-    values = json.loads(store.get_setting(f"data/{study.study_hash}") or "{}")
-    return {
-        key: TrainedData(
-            data["content_hash"], data["files"], DATASET_VALUES.validate_python(data["outline"])
-        )
-        for key, data in values.items()
-    }
+    return TRAINED_DATA.validate_json(store.get_setting(f"data/{study.study_hash}") or "{}")
 
 
 def load_dataset_or_outline(
@@ -155,19 +155,16 @@ def _outline(dataset: Dataset) -> Dataset:
     return replace(dataset, train=(made_up,), test=(), shifted=(), unlabelled=(), findings=())
 
 
-def save_findings(store: Store, study_hash: str, findings: Iterable[Finding]) -> None:
-    """Store the findings of the audit in place of earlier ones."""
-    values = [  # `check` lists all places of a finding again
-        {name: value for name, value in vars(finding).items() if name != "places"}
-        for finding in findings
-    ]
-    store.set_setting(f"findings/{study_hash}", json.dumps(values))
+def save_findings(store: Store, study_hash: str, findings: Sequence[Finding]) -> None:
+    """Keep the findings of the audit, in place of earlier ones."""
+    # `check` lists all places of a finding again.
+    values = FINDINGS.dump_json(list(findings), exclude={"__all__": {"places"}})
+    store.set_setting(f"findings/{study_hash}", values.decode())
 
 
 def load_findings(store: Store, study_hash: str) -> list[Finding]:
     """The findings of the audit when the study last started."""
-    stored = store.get_setting(f"findings/{study_hash}")
-    return [Finding(**finding) for finding in json.loads(stored)] if stored else []
+    return FINDINGS.validate_json(store.get_setting(f"findings/{study_hash}") or "[]")
 
 
 def find_damaged_trials(store: Store, records: Iterable[Record]) -> list[Finding]:

@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from paretune.errors import StudyError
 from paretune.study import NO_MODEL, Run
 from paretune.terminal.plural import pluralise
 
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from paretune.planning.predicted_cost import CostPredictor
     from paretune.planning.prepare import PreparedStudy
 
-EXECUTORS = ("local", "ray")
 REMEDY = (
     "Train less of the model, hold it in less (quantisation: nf4, precision: bf16), take a "
     "smaller one, or a machine with more memory."
@@ -41,40 +39,22 @@ def resolve_workers(
     )
 
 
-def check_executor(executor: str, address: str | None) -> None:
-    """Check what ``run`` is told to execute its runs with.
-
-    Raises:
-        StudyError: no such executor, or an address without a cluster.
-    """
-    if executor not in EXECUTORS:
-        remedy = f"There are {' and '.join(EXECUTORS)}."
-        raise StudyError(f'no executor "{executor}".', where="--executor", remedy=remedy)
-    if address is not None and executor == "local":
-        remedy = "Add --executor ray."
-        raise StudyError("only a cluster has an address.", where="--address", remedy=remedy)
-
-
 def describe_workers(
     devices: Sequence[WorkerSettings], executor: str = "local", address: str | None = None
 ) -> str:
-    """How many workers, with what, in a few words."""
+    """How many workers, with what, in a few words; on several devices, those of each."""
     first = devices[0]
     each = f"with {pluralise(first.threads, 'thread')} each on"
     if executor == "local":
         count = sum(settings.device_workers for settings in devices)
-        return f"{pluralise(count, 'worker')} {each} {describe_devices(devices)}"
+        names = first.device
+        if len(devices) > 1:
+            names = ", ".join(f"{device.device} ({device.device_workers})" for device in devices)
+        return f"{pluralise(count, 'worker')} {each} {names}"
     count = first.device_workers
-    at_most = f"at most {pluralise(count, 'task')}" if count else "tasks"
+    tasks = f"at most {pluralise(count, 'task')}" if count else "tasks"
     where = f" at {address}" if address else ""
-    return f"{at_most} {each} {_kind(first)} of the Ray cluster{where}"
-
-
-def describe_devices(devices: Sequence[WorkerSettings]) -> str:
-    """``cpu``; of several, the workers of each: ``cuda:0 (2), cuda:1 (2)``."""
-    if len(devices) == 1:
-        return devices[0].device
-    return ", ".join(f"{settings.device} ({settings.device_workers})" for settings in devices)
+    return f"{tasks} {each} {_kind(first)} of the Ray cluster{where}"
 
 
 def explain_memory(devices: Sequence[WorkerSettings], run_bytes: Sequence[int]) -> tuple[str, ...]:
