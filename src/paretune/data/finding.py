@@ -91,19 +91,3 @@ def summarise_by_code(findings: Sequence[Finding]) -> tuple[Finding, ...]:
         for code, same in kinds.items()
         for finding in (same if code == "no-column" else summarise(same))
     )
-
-
-def truncate_findings(findings: Sequence[Finding], max_shown: int = MAX_SHOWN) -> list[Finding]:
-    """The first ``max_shown`` findings of one kind, then one that counts the rest."""
-    if len(findings) <= max_shown:
-        return list(findings)
-    first = findings[max_shown]
-    rest = len(findings) - max_shown
-    remainder = Finding(
-        first.severity,
-        first.code,
-        first.where,
-        f"{rest} more findings like those above begin here.",
-        "Fix those shown first; checking again shows the others.",
-    )
-    return [*findings[:max_shown], remainder]

@@ -13,16 +13,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paretune.metrics.metric import Array, Metric, Questions, Runs, Values
+from paretune.metrics.metric import Array, Compute, Metric, Questions, Runs, Values
 
 Numbers = NDArray[np.float64]
 
 
-def r2(references: Values, predictions: Values, questions: Questions = ()) -> float:
-    """1 - squared error / variance, by scikit-learn."""
-    from sklearn.metrics import r2_score
+def _by_scikit_learn(name: str) -> Compute:
+    """A score of ``sklearn.metrics``, of finite numbers."""
 
-    return float(r2_score(*_finite(references, predictions)))
+    def compute(references: Values, predictions: Values, questions: Questions) -> float:
+        from sklearn import metrics
+
+        return float(getattr(metrics, name)(*_finite(references, predictions)))
+
+    return compute
 
 
 def _pearson(references: Values, predictions: Values, questions: Questions) -> float:
@@ -33,18 +37,6 @@ def _spearman(references: Values, predictions: Values, questions: Questions) -> 
     from scipy.stats import rankdata
 
     return _correlate(*map(rankdata, _finite(references, predictions)))
-
-
-def _rmse(references: Values, predictions: Values, questions: Questions) -> float:
-    from sklearn.metrics import root_mean_squared_error
-
-    return float(root_mean_squared_error(*_finite(references, predictions)))
-
-
-def _mae(references: Values, predictions: Values, questions: Questions) -> float:
-    from sklearn.metrics import mean_absolute_error
-
-    return float(mean_absolute_error(*_finite(references, predictions)))
 
 
 def _finite(references: Values, predictions: Values) -> tuple[Numbers, Numbers]:
@@ -113,7 +105,7 @@ R2 = Metric(
     title="R²",
     description="1 - squared error / variance: 1 is exact, 0 is the mean, below is worse",
     target_type="number",
-    exact=r2,
+    exact=_by_scikit_learn("r2_score"),
     statistics=moments,
     from_sums=_r2_from_sums,
     lowest=-math.inf,
@@ -148,7 +140,7 @@ RMSE = Metric(
     name="rmse",
     title="RMSE",
     description="root mean squared error, in the label's unit",
-    exact=_rmse,
+    exact=_by_scikit_learn("root_mean_squared_error"),
     statistics=moments,
     from_sums=_rmse_from_sums,
     **_ERROR,
@@ -157,7 +149,7 @@ MAE = Metric(
     name="mae",
     title="MAE",
     description="mean absolute error, in the label's unit",
-    exact=_mae,
+    exact=_by_scikit_learn("mean_absolute_error"),
     statistics=_absolute_errors,
     from_sums=lambda sums: sums[..., 1] / sums[..., 0],
     **_ERROR,

@@ -98,9 +98,11 @@ def label_likelihood(
     """Of labels and choices: softmax of the logits, with a temperature fitted on ``selection``."""
     if selection is None or not len(selection.label):
         return NO_SELECTION
+    from scipy.special import log_softmax
+
     inverse = fit_inverse_temperature(*_logits(selection))
     scores, labels = _logits(test)
-    log_probabilities = _log_softmax(inverse * scores)
+    log_probabilities = log_softmax(inverse * scores, axis=1)
     rows = np.arange(len(labels))
     right = np.zeros_like(scores)
     right[rows, labels] = 1.0
@@ -149,6 +151,9 @@ def fit_inverse_temperature(logits: Array, labels: NDArray[np.int64]) -> float:
 
     Shapes: ``logits`` (examples, labels), ``labels`` (examples,).
     """
+    from scipy.optimize import brentq
+    from scipy.special import softmax
+
     rows, count = np.arange(len(labels)), len(labels)
     rest = logits.copy()
     rest[rows, labels] = -np.inf
@@ -156,20 +161,12 @@ def fit_inverse_temperature(logits: Array, labels: NDArray[np.int64]) -> float:
     target = share * logits[rows, labels] + (1 - share) * rest.max(axis=1)
 
     def slope(inverse: float) -> float:
-        probabilities = np.exp(_log_softmax(inverse * logits))
-        return float(((probabilities * logits).sum(axis=1) - target).sum())
+        return float(((softmax(inverse * logits, axis=1) * logits).sum(axis=1) - target).sum())
 
-    low, high = 0.0, 1.0
-    if slope(low) >= 0:  # the right label has no higher logit than the others have on average
+    highest = 1 / LEAST_TEMPERATURE
+    if slope(0.0) >= 0:  # the right label has no higher logit than the others have on average
         return 0.0
-    while slope(high) < 0:
-        if high >= 1 / LEAST_TEMPERATURE:
-            return high
-        low, high = high, 2 * high
-    for _ in range(50):
-        middle = (low + high) / 2
-        low, high = (middle, high) if slope(middle) < 0 else (low, middle)
-    return (low + high) / 2
+    return highest if slope(highest) < 0 else float(brentq(slope, 0.0, highest, xtol=1e-12))
 
 
 def _logits(part: AnsweredPart) -> tuple[Array, NDArray[np.int64]]:
@@ -178,8 +175,3 @@ def _logits(part: AnsweredPart) -> tuple[Array, NDArray[np.int64]]:
 
 def _errors(part: AnsweredPart) -> Array:
     return np.array(part.prediction, dtype=np.float64) - np.array(part.label, dtype=np.float64)
-
-
-def _log_softmax(logits: Array) -> Array:
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))

@@ -161,17 +161,6 @@ class LogitsCollector:
         return np.stack(self._rows)
 
 
-@dataclass(frozen=True)
-class AnswerScores:
-    """How likely the text of each label is, where predictions are read from generated texts.
-
-    The collector's result is (examples, labels), log-likelihoods.
-    """
-
-    encode: Encode
-    collector: Callable[[Encoded], Collector]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Objective:
     """What a kind of task means.
@@ -211,8 +200,8 @@ class Objective:
         stop: where a generated text ends, beside the end-of-text token and what a study names; the
             text before it counts.
         predicts_labels: predictions are labels: right or wrong, example by example.
-        answer_scores: what is scored beside generated texts that are read as labels, once, so that
-            labels have probabilities; None elsewhere.
+        answer_scores: scores the text of each label, once, where generated texts are read as
+            labels, so that labels have probabilities; None elsewhere.
         label_smoothing: where the study does not say.
         encode, collate, loss, collector, predict: see above.
         encode_training: how examples to train on are encoded; None: as all others.
@@ -257,7 +246,7 @@ class Objective:
     generates: bool = False
     stop: tuple[str, ...] = ()
     predicts_labels: bool = False
-    answer_scores: AnswerScores | None = None
+    answer_scores: Objective | None = None
     label_smoothing: float = 0.0
     encode: Encode = encode_texts
     encode_training: Encode | None = None

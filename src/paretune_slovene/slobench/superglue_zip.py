@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
-from paretune.data.finding import Finding, truncate_findings
+from paretune.data.finding import Finding, summarise_by_code
 from paretune.data.rows import parse_json_lines
 from paretune.errors import DataError
 from paretune.files import data_home
@@ -80,8 +80,7 @@ def read_answers(
             findings.append(Finding("error", "missing-file", submission.path.name, what, remedy))
             continue
         answers[task], faults = _read_task(task, files[0], release_rows)
-        for code in dict.fromkeys(fault.code for fault in faults):
-            findings += truncate_findings([fault for fault in faults if fault.code == code])
+        findings += summarise_by_code(faults)
     return answers, findings
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from paretune.analysis.run_selection import SelectedRun
 from paretune.data.example import Example
-from paretune.data.finding import Finding, truncate_findings
+from paretune.data.finding import Finding, summarise_by_code
 from paretune.errors import DataError
 from paretune.exporting.restore import predict
 from paretune.files import make_file_name
@@ -62,8 +62,7 @@ def read_translations(
             faults.append(
                 Finding("error", "stops-slobench", f"{where} line {number}", what, remedy)
             )
-    for code in dict.fromkeys(fault.code for fault in faults):
-        findings += truncate_findings([fault for fault in faults if fault.code == code])
+    findings += summarise_by_code(faults)
     if len(lines) != num_segments and not any(fault.code == "not-utf-8" for fault in faults):
         what = f"has {len(lines):,} lines; the release has {num_segments:,}."
         remedy = "One line a segment, in the release's order."

@@ -21,7 +21,7 @@ from typing import Literal
 
 from paretune.data.columns import cell_text
 from paretune.data.example import Segments
-from paretune.data.finding import Finding, truncate_findings
+from paretune.data.finding import Finding, summarise_by_code
 from paretune.data.prompt import Prompt
 from paretune.data.rows import Row
 from paretune_slovene.superglue_release import superglue_task
@@ -129,7 +129,7 @@ def mark_rows(rows: Sequence[Row], part: str) -> tuple[list[Row], list[Finding]]
         if len(spans) == 2:
             values = {**row.values, **words_of, "marked": mark_spans(text, spans)}
             marked.append(Row(values, row.where))
-    return marked, [*errors, *truncate_findings(moved)]
+    return marked, [*errors, *summarise_by_code(moved)]
 
 
 FIX_SPAN = "Fix the span, or remove the row; SloBench's release has every span."

@@ -34,8 +34,8 @@ from paretune.objectives.language_modelling import (
     count_target,
     token_loss,
 )
-from paretune.objectives.objective import AnswerScores, ModelPredictions, Objective, TargetScale
-from paretune.objectives.readouts.label_words import EncodeLabelWords, LabelWordsCollector
+from paretune.objectives.objective import ModelPredictions, Objective, TargetScale
+from paretune.objectives.readouts.label_words import read_label_words
 
 if TYPE_CHECKING:
     from paretune.data.example import Example
@@ -51,7 +51,7 @@ def read_text(objective: Objective, prompt: Prompt) -> Objective:
     changes: dict[str, Any] = {}
     if objective.predicts_labels:
         # Probabilities of texts are no shares of labels; those of the labels' own texts are.
-        scores = AnswerScores(EncodeLabelWords(prompt), LabelWordsCollector)
+        scores = read_label_words(objective, prompt)
         changes = {"predict": PredictLabels(prompt), "stop": ONE_LINE, "answer_scores": scores}
     elif objective.between_languages:
         changes = {"stop": ONE_LINE}
