@@ -48,7 +48,7 @@ from verdicts.worlds import Design, Truth, draw_study
 from paretune.analysis.cell import Cell
 from paretune.analysis.cells import build_cells
 from paretune.analysis.pareto.recommend import choose
-from paretune.analysis.racing.rounds import (
+from paretune.analysis.racing import (
     RaceState,
     allowed_positions,
     decide_rounds,
@@ -116,8 +116,8 @@ def race_study(
         _tally_choice(tally, full, ended, study, truths)
         _tally_seconds(tally, full, ended)
         _tally_claims(tally, (full, whole, ended), truths)
-        if state.agreement is not None and state.over:
-            tally.count("predicted agreement", state.agreement)
+        if state.forecast is not None and state.over:
+            tally.count("predicted agreement", state.forecast.agreement)
 
 
 def _stop(cells: Sequence[Cell], study: Study, state: Any) -> list[Cell]:

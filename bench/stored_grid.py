@@ -22,7 +22,7 @@ from paretune.analysis.cell import Cell
 from paretune.analysis.cells import build_cells, group_into_cells
 from paretune.analysis.comparisons import PairwiseComparisons
 from paretune.analysis.pareto.recommend import choose
-from paretune.analysis.racing.rounds import race_budget
+from paretune.analysis.racing import race_budget
 from paretune.errors import StoreError
 from paretune.planning.prepare import prepare_study
 from paretune.search.race import plan_wanted_runs

@@ -57,12 +57,12 @@ def group_into_cells(
 
     Baselines come after the methods of their task. Runs of tasks, models or methods that are not in
     the study are left out: a changed study file never mixes results. In a race each cell has why it
-    is trained no further (:func:`paretune.analysis.racing.rounds.mark_stopped`).
+    is trained no further (:func:`paretune.analysis.racing.mark_stopped`).
     """
     cells = build_cells(study, records, states)
     if study.protocol.race == "off":
         return cells
-    from paretune.analysis.racing.rounds import mark_stopped
+    from paretune.analysis.racing import mark_stopped
 
     return mark_stopped(study, cells)
 

@@ -16,7 +16,7 @@ from paretune.analysis.pareto.costs import count_trained_parameters, estimate_co
 from paretune.analysis.pareto.expected_scores import expected_scores
 from paretune.analysis.pareto.front import pareto_front
 from paretune.analysis.pareto.recommend import Recommendation, recommend
-from paretune.analysis.racing.rounds import foresee_choice, race_budget
+from paretune.analysis.racing import foresee_choice, race_budget
 from paretune.analysis.statistics.intervals import Interval
 from paretune.data.finding import Finding
 from paretune.methods import full

@@ -9,7 +9,7 @@ Frazier, Powell and Dayanik 2008)::
     value = s f(-gap / s),   s = sigma / sqrt(S (S + 1)),   f(z) = z Phi(z) + phi(z)
 
 with ``gap`` the distance to the best of the others and sigma the scatter of runs, pooled as in
-:mod:`paretune.analysis.racing.forecast`. Runs are added a few at a time, so that each is decided
+:mod:`paretune.analysis.racing`. Runs are added a few at a time, so that each is decided
 by all results before it. What is predicted to end too late is not begun. A race whose answer is
 decided adds no final runs.
 """
@@ -25,8 +25,13 @@ import numpy as np
 from paretune.analysis.cell import Cell
 from paretune.analysis.cells import build_cells
 from paretune.analysis.pareto.recommend import choose
-from paretune.analysis.racing.forecast import pool_run_scatter, tabulate_scores
-from paretune.analysis.racing.rounds import DECIDED, foresee_choice, race_budget
+from paretune.analysis.racing import (
+    DECIDED,
+    fit_runs,
+    foresee_choice,
+    race_budget,
+    tabulate_scores,
+)
 from paretune.planning.prepare import PlannedRun, PreparedStudy
 from paretune.search.expand import expand_study
 from paretune.search.surrogate import expected_excess
@@ -180,7 +185,7 @@ def _value_cells(cells: Sequence[Cell], study: Study) -> Mapping[CellName, float
         if foresee_choice(cells, study.protocol, choice).agreement >= DECIDED:
             return {}
     table = tabulate_scores(scored, study.protocol)
-    scatter = pool_run_scatter(table)
+    scatter = np.sqrt(fit_runs(table).variance)
     means = np.array([c.run_scores.estimate for c in scored if c.run_scores is not None])
     for row, cell in enumerate(scored):
         count = int(table.counts[row])

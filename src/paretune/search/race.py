@@ -3,7 +3,7 @@
 A pure function like :func:`paretune.search.expand.expand_study`, of whose runs it returns a part:
 called again with the same records it asks for the same runs, so an interrupted race continues and
 several workers race together. It asks for baselines and costs, then for trials, then for final runs
-round by round (:mod:`paretune.analysis.racing.rounds`). Runs of another round are never needed to
+round by round (:mod:`paretune.analysis.racing`). Runs of another round are never needed to
 decide one, so it does not matter which runs ended first.
 
 A race changes no run: their identities are those of the full study, which a store can continue to.
@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from paretune.analysis.cells import build_cells
-from paretune.analysis.racing.rounds import RaceState, decide_rounds
+from paretune.analysis.racing import RaceState, decide_rounds
 from paretune.methods import baselines
 from paretune.planning.prepare import PlannedRun, PreparedStudy
 from paretune.search.expand import expand_study, plan_pending_runs

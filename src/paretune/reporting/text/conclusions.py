@@ -8,8 +8,7 @@ from dataclasses import replace
 
 from paretune.analysis.cell import NO_MODEL, Cell
 from paretune.analysis.comparisons import PairwiseComparisons
-from paretune.analysis.racing.forecast import ChoiceForecast
-from paretune.analysis.racing.rounds import DECIDED
+from paretune.analysis.racing import DECIDED, ChoiceForecast
 from paretune.analysis.statistics.scores import TestDesign
 from paretune.methods.baselines import WITH_MODEL, WITHOUT_TRAINING
 from paretune.methods.core.titles import title_of
