@@ -14,13 +14,13 @@ from support import fake_records as fake
 from support import fake_translations
 from support.pages import EVIL
 
-from paretune.analysis.pareto.costs import AXIS_TITLES
 from paretune.errors import StoreError
 from paretune.reporting import Report, charts
 from paretune.reporting.build import build_report
 from paretune.reporting.document import TaskReport
 from paretune.reporting.figure_files import write_card, write_figures
 from paretune.reporting.tables import build_front_table, group_by_size
+from paretune.reporting.text.formatting import COST_WORDS
 from paretune.reporting.vega import draw_svg
 from paretune.terminal.sanitise import sanitise_line
 
@@ -91,7 +91,9 @@ def test_the_front_is_the_tables(task: TaskReport) -> None:
     table = build_front_table(task)
     assert table is not None
     drawn = charts.chart_fronts(task)
-    assert [c.spec["usermeta"]["axis"] for c in drawn] == [AXIS_TITLES[f.axis] for f in task.fronts]
+    assert [c.spec["usermeta"]["axis"] for c in drawn] == [
+        COST_WORDS[f.axis].title for f in task.fronts
+    ]
     points = {point["name"]: point for point in values(drawn[0])}
     for point in task.fronts[0].points:
         drawn_point = points[point.title]

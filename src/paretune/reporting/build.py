@@ -46,7 +46,6 @@ from paretune.reporting.measures import (
 from paretune.reporting.parts import CostFront, FrontPoint, Score
 from paretune.reporting.rows import CellRow, build_rows
 from paretune.reporting.search import build_search_front_table, build_search_table
-from paretune.reporting.tables import FRONT_HEADINGS
 from paretune.reporting.text.conclusions import (
     describe_designs,
     describe_protocol,
@@ -55,6 +54,7 @@ from paretune.reporting.text.conclusions import (
     write_race,
 )
 from paretune.reporting.text.formatting import (
+    COST_WORDS,
     SELECTED_ON_TEST,
     format_examples,
     format_p_value,
@@ -210,7 +210,7 @@ def _build_fronts(rows: Sequence[CellRow]) -> Iterable[CostFront]:
         for title, row in titled.items()
         if (forecast := by_key.get((row.cell.model, row.cell.method))) is not None
     }
-    for axis in FRONT_HEADINGS:
+    for axis in (axis for axis, words in COST_WORDS.items() if words.heading):
         costs = {t: c for t in expected if (c := estimate_cost(titled[t].cell, axis)) is not None}
         if len(costs) < 2:
             continue

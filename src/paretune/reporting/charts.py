@@ -15,12 +15,12 @@ from itertools import accumulate
 from typing import Any
 
 from paretune.analysis.memory_breakdown import PART_TITLES
-from paretune.analysis.pareto.costs import AXIS_TITLES, LINEAR_AXES
 from paretune.methods.baselines import CONSTANT
 from paretune.reporting.document import TaskReport
 from paretune.reporting.parts import CellReport, CostFront, FinalRun, FrontPoint
 from paretune.reporting.tables import build_memory_table, group_by_size
 from paretune.reporting.text.formatting import (
+    COST_WORDS,
     format_basis,
     format_bytes,
     format_cost,
@@ -33,7 +33,6 @@ from paretune.reporting.vega import (
     Spec,
     base_spec,
     channel,
-    choose_unit,
     colour,
     layer,
     line_channel,
@@ -117,7 +116,7 @@ def chart_memory(task: TaskReport) -> Chart | None:
     ends = [end for amount in amounts for end in (amount.value, amount.high) if end]
     if not ends:
         return None
-    unit, factor = choose_unit("memory", ends)
+    unit, factor = COST_WORDS["memory"].choose_unit(ends)
     lines = _stack_lines(groups, partial(_memory_line, factor=factor))
     parts = [
         {"place": line["place"], "kind": kind, "start": start, "end": end}
@@ -155,10 +154,11 @@ def chart_front(
     }
     titles = [cell.title for cell in task.cells if (cell.model, cell.method) in on_any]
     values = [point.value for point in front.points]
-    unit, factor = choose_unit(front.axis, values)
-    zero = None if front.axis in LINEAR_AXES else place_of_zero(values)
+    unit, factor = COST_WORDS[front.axis].choose_unit(values)
+    linear = front.axis == "forgetting"  # may be 0, which no logarithmic scale has
+    zero = None if linear else place_of_zero(values)
     costs = [(value or zero or 0.0) / factor for value in values]
-    logarithmic = front.axis not in LINEAR_AXES and max(costs) > 20 * min(costs) > 0
+    logarithmic = not linear and max(costs) > 20 * min(costs) > 0
     domain = widen(min(costs), max(costs), logarithmic)
     low = min(point.score.low for point in front.points)
     high = max(point.score.high for point in front.points)
@@ -187,7 +187,7 @@ def chart_front(
     ]
     stairs = [{"cost": p["cost"], "score": p["score"]} for p in points if p["front"]]
     stairs.append({"cost": domain[1], "score": stairs[-1]["score"]})
-    title = AXIS_TITLES[front.axis]
+    title = COST_WORDS[front.axis].title
     axis: Spec = {"title": title + (f", {unit}" if unit else ""), "grid": False, "tickCount": 5}
     axis |= {"labelFlush": True, "labelOverlap": "greedy", "format": "~r"}
     if zero is not None:
@@ -264,7 +264,8 @@ def chart_model_sizes(task: TaskReport) -> Chart | None:
     parameters = {size.model: size.parameters for size in task.model_sizes}
     methods = group_by_size(task)
     cells = [(place, cell) for place, (_, cells) in enumerate(methods) for cell in cells]
-    unit, factor = choose_unit("memory", [cell.cost.memory.value or 0.0 for _, cell in cells])
+    peaks = [cell.cost.memory.value or 0.0 for _, cell in cells]
+    unit, factor = COST_WORDS["memory"].choose_unit(peaks)
     points, texts = [], []
     for place, cell in cells:
         score, memory = cell.score, cell.cost.memory

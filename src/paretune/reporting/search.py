@@ -11,7 +11,7 @@ from paretune.methods.core.method import ALL, list_layers
 from paretune.reporting.parts import Amount, RowValues, Table, column
 from paretune.reporting.rows import CellRow
 from paretune.reporting.text.formatting import (
-    format_amount,
+    COST_WORDS,
     format_rate,
     format_seconds,
     format_share,
@@ -136,7 +136,7 @@ def _describe_front(
         believed = f"{trial.score:.3f} [{trial.score - half:.3f}, {trial.score + half:.3f}]"
         price = f"{trial.price / 1e9:,.3g} GFLOP a step"
         if by != "time":
-            price = format_amount("memory" if by == "memory" else "parameters", trial.price)
+            price = COST_WORDS["memory" if by == "memory" else "parameters"].write(trial.price)
         yield {
             column("combination", kind="words"): describe_layers(combination),
             column("layers", kind="words"): draw_layers(combination, record.layer_count or 1),

@@ -6,7 +6,7 @@ texts from :func:`format_value`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from paretune.methods.core.titles import title_of
@@ -24,7 +24,7 @@ from paretune.reporting.parts import (
     column,
 )
 from paretune.reporting.text.formatting import (
-    format_amount,
+    COST_WORDS,
     format_bytes,
     format_failed,
     format_interval,
@@ -38,7 +38,6 @@ from paretune.reporting.text.formatting import (
     format_share,
     join_names,
 )
-from paretune.study import Axis
 from paretune.terminal.sanitise import sanitise_line
 
 if TYPE_CHECKING:
@@ -169,17 +168,6 @@ def build_pair_table(pairs: Sequence[PairDifference]) -> Table:
     return Table.collect("pairs", "Every pair", map(read, pairs))
 
 
-FRONT_HEADINGS: Mapping[Axis, str] = {
-    "memory": "peak memory",
-    "time": "to train",
-    "parameters": "trained",
-    "saved": "saved",
-    "inference": "inference",
-    "forgetting": "forgetting",
-}
-"""The costs that a report shows, as headings of narrow columns."""
-
-
 def build_front_table(task: TaskReport) -> Table | None:
     """Each cost with the probability of being on its front; None without a front."""
     points = {
@@ -198,8 +186,8 @@ def build_front_table(task: TaskReport) -> Table | None:
         for axis, point in on_axes.items():
             text = "not measured"
             if point:
-                text = f"{format_amount(axis, point.value)} | {format_share(point.probability)}"
-            row[column(axis, FRONT_HEADINGS[axis])] = Amount(
+                text = f"{COST_WORDS[axis].write(point.value)} | {format_share(point.probability)}"
+            row[column(axis, COST_WORDS[axis].heading)] = Amount(
                 value=point.value if point else None, text=text
             )
         rows.append(row)

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from paretune.reporting.document import write_file
-from paretune.study import Axis
 
 Spec = dict[str, Any]
 COLOURS = {
@@ -38,15 +37,6 @@ COLOURS = {
     "ink": "#1d2125",
 }
 """The light theme of the page; distinguishable for colour-blind readers."""
-_UNITS: dict[Axis, tuple[tuple[str, float], ...]] = {
-    "memory": (("KiB", 2**10), ("MiB", 2**20), ("GiB", 2**30)),
-    "saved": (("KiB", 2**10), ("MiB", 2**20), ("GiB", 2**30)),
-    "time": (("s", 1.0), ("min", 60.0), ("h", 3600.0)),
-    "parameters": (("", 1.0), ("k", 1e3), ("M", 1e6), ("G", 1e9)),
-    "inference": (("µs", 1e-6), ("ms", 1e-3), ("s", 1.0)),
-    "forgetting": (("nats", 1.0),),
-}
-"""Units of a cost, smallest first; a chart takes the one that suits its largest value."""
 _SURPLUS = re.compile(
     r' (?:class|role|aria-[a-z]+|pointer-events|font-family)="[^"]*"| opacity="1"'
 )
@@ -173,12 +163,6 @@ def panels(names: Sequence[str], height: float, layers: Sequence[Spec]) -> Spec:
 def colour(name: str) -> str:
     """A colour of :data:`COLOURS`, as the page's CSS variable."""
     return f"var(--{name})"
-
-
-def choose_unit(axis: Axis, values: Sequence[float]) -> tuple[str, float]:
-    """The unit of an axis that suits its largest value, and its factor."""
-    fitting = [unit for unit in _UNITS[axis] if max(values) >= unit[1]]
-    return fitting[-1] if fitting else _UNITS[axis][0]
 
 
 def place_of_zero(costs: Sequence[float]) -> float | None:

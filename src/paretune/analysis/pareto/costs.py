@@ -15,21 +15,9 @@ from paretune.store.record import Contradiction, Measurements, Record
 from paretune.study import Axis, Run
 
 AXES: tuple[Axis, ...] = get_args(Axis)
-AXIS_TITLES: dict[Axis, str] = {
-    "memory": "peak memory in training",
-    "time": "time to train",
-    "step": "time of a step",
-    "parameters": "trained parameters",
-    "saved": "saved bytes",
-    "inference": "inference time per example",
-    "forgetting": "forgetting",
-}
 """``forgetting`` is the rise of the mean token loss on the study's text
 (:mod:`paretune.analysis.secondary_scores`); a fall costs nothing. ``time`` is the median
 step of the solo measurement times the steps of the final seeds."""
-
-LINEAR_AXES: tuple[Axis, ...] = ("forgetting",)
-"""Costs that may be 0, so that no figure draws them on a logarithmic scale."""
 
 _MEASURED: dict[Axis, Callable[[Record], float | None]] = {
     "memory": lambda record: record.peak_bytes,

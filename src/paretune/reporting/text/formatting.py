@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from paretune.terminal.plural import pluralise
@@ -17,25 +17,6 @@ if TYPE_CHECKING:
     from paretune.study import Axis
 
 
-class CostWords(NamedTuple):
-    """A cost in phrases: the least of it, an amount of it, a share of another's."""
-
-    least: str
-    amount: str
-    share: str
-
-
-COST_WORDS: dict[Axis, CostWords] = {
-    "memory": CostWords("the least peak memory", "peak memory", "memory"),
-    "time": CostWords("the shortest training", "to train", "training time"),
-    "step": CostWords("the shortest step", "a step", "time of a step"),
-    "parameters": CostWords(
-        "the fewest trained parameters", "trained parameters", "trained parameters"
-    ),
-    "saved": CostWords("the fewest saved bytes", "saved", "saved bytes"),
-    "inference": CostWords("the fastest inference", "an example in inference", "inference time"),
-    "forgetting": CostWords("the least forgetting", "forgetting", "forgetting"),
-}
 _SHARES = {2 / 3: "two thirds", 1 / 2: "half", 1 / 3: "a third", 1 / 4: "a quarter"}
 
 
@@ -210,6 +191,71 @@ def _three_digits(value: float) -> str:
     return f"{value:.{digits}f}"
 
 
+def _format_duration(value: float) -> str:
+    """Seconds, from two minutes on minutes, from two hours on hours."""
+    if value < 120:
+        return format_seconds(value)
+    return f"{value / 3600:.1f} h" if value >= 7200 else f"{value / 60:.1f} min"
+
+
+class CostWords(NamedTuple):
+    """How a cost is named and written in every output.
+
+    ``title`` in full; ``heading`` of a narrow column, empty where reports do not show the cost;
+    phrases for the ``least`` of it, an ``amount`` of it and a ``share`` of another's; ``units`` of
+    a chart's axis, smallest first; ``write`` puts a value with its unit.
+    """
+
+    title: str
+    heading: str
+    least: str
+    amount: str
+    share: str
+    units: Mapping[str, float]
+    write: Callable[[float], str]
+
+    def choose_unit(self, values: Sequence[float]) -> tuple[str, float]:
+        """The unit of an axis that suits its largest value, and its factor."""
+        fitting = [unit for unit in self.units.items() if max(values) >= unit[1]]
+        return fitting[-1] if fitting else next(iter(self.units.items()))
+
+
+_BYTES = {"KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30}
+_LONG_TIMES = {"s": 1.0, "min": 60.0, "h": 3600.0}
+_SHORT_TIMES = {"µs": 1e-6, "ms": 1e-3, "s": 1.0}
+_COUNTS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
+COST_WORDS: dict[Axis, CostWords] = {
+    "memory": CostWords(
+        "peak memory in training", "peak memory",
+        "the least peak memory", "peak memory", "memory", _BYTES, format_bytes,
+    ),
+    "time": CostWords(
+        "time to train", "to train",
+        "the shortest training", "to train", "training time", _LONG_TIMES, _format_duration,
+    ),
+    "step": CostWords(
+        "time of a step", "",
+        "the shortest step", "a step", "time of a step", _SHORT_TIMES, format_seconds,
+    ),
+    "parameters": CostWords(
+        "trained parameters", "trained", "the fewest trained parameters",
+        "trained parameters", "trained parameters", _COUNTS, format_parameters,
+    ),
+    "saved": CostWords(
+        "saved bytes", "saved",
+        "the fewest saved bytes", "saved", "saved bytes", _BYTES, format_bytes,
+    ),
+    "inference": CostWords(
+        "inference time per example", "inference", "the fastest inference",
+        "an example in inference", "inference time", _SHORT_TIMES, format_seconds,
+    ),
+    "forgetting": CostWords(
+        "forgetting", "forgetting", "the least forgetting",
+        "forgetting", "forgetting", {"nats": 1.0}, lambda nats: f"{nats:.3f} nats",
+    ),
+}  # fmt: skip
+
+
 def format_cost_share(axis: Axis, share: float, title: str) -> str:
     """``a third of full fine-tuning's memory``; a percentage where no simple fraction is near.
 
@@ -223,20 +269,7 @@ def format_cost_share(axis: Axis, share: float, title: str) -> str:
 
 def format_cost(axis: Axis, cost: CostEstimate | FrontPoint) -> str:
     """``870 MiB peak memory``; ``... (mean of 3 measurements)``."""
-    text = f"{format_amount(axis, cost.value)} {COST_WORDS[axis].amount}"
+    text = f"{COST_WORDS[axis].write(cost.value)} {COST_WORDS[axis].amount}"
     if cost.measurements < 2:
         return text
     return f"{text} (mean of {cost.measurements} measurements)"
-
-
-def format_amount(axis: Axis, value: float) -> str:
-    """The value of a cost with a suitable unit."""
-    if axis in ("memory", "saved"):
-        return format_bytes(value)
-    if axis == "parameters":
-        return format_parameters(value)
-    if axis == "forgetting":
-        return f"{value:.3f} nats"
-    if axis == "time" and value >= 120:
-        return f"{value / 3600:.1f} h" if value >= 7200 else f"{value / 60:.1f} min"
-    return format_seconds(value)

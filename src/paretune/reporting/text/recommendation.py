@@ -17,7 +17,6 @@ from paretune import metrics
 from paretune.analysis.cell import NO_MODEL, Cell
 from paretune.analysis.comparisons import describe_withheld
 from paretune.analysis.learning_check import CollapsedCells, rate_edge_of
-from paretune.analysis.pareto.costs import AXIS_TITLES
 from paretune.analysis.pareto.recommend import Alternative, Candidate, Recommendation
 from paretune.methods.baselines import TRIVIAL
 from paretune.methods.core.titles import title_of
@@ -26,7 +25,6 @@ from paretune.reporting.text.comparison import POWER_NOTE, describe_sample_size,
 from paretune.reporting.text.formatting import (
     COST_WORDS,
     SELECTED_ON_TEST,
-    format_amount,
     format_basis,
     format_cost,
     format_cost_share,
@@ -37,6 +35,7 @@ from paretune.reporting.text.formatting import (
     format_share,
     join_names,
 )
+from paretune.study import Axis
 from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
 
@@ -337,7 +336,7 @@ class _Writer:
         yield from blind
         if recommendation.unmeasured_candidates:
             names = [
-                f"{self.title(c.cell)} ({join_names([AXIS_TITLES[axis] for axis in c.unmeasured])})"
+                f"{self.title(c.cell)} ({_name_costs(c.unmeasured)})"
                 for c in recommendation.unmeasured_candidates
             ]
             yield ["Not considered, since a limited cost was not measured: " + "; ".join(names)]
@@ -373,7 +372,7 @@ class _Writer:
             yield [f"If {points} matter, take {self.title(best.cell)} (--within 0)"]
         cheaper = self._find_best_cheaper()
         if cheaper is not None and cheaper.cell.model != NO_MODEL and axis in chosen.costs:
-            limit = format_amount(axis, chosen.costs[axis].value)
+            limit = COST_WORDS[axis].write(chosen.costs[axis].value)
             lower = _format_points(_points_between(chosen, cheaper))
             yield [f"With less than {limit}, take {self.title(cheaper.cell)}: {lower} less"]
 
@@ -481,10 +480,16 @@ def _points_between(higher: Candidate, lower: Candidate) -> float:
     return 100 * difference / higher.expected.score.highest
 
 
+def _name_costs(axes: Sequence[Axis]) -> str:
+    return join_names([COST_WORDS[axis].title for axis in axes])
+
+
 def _format_excess(candidate: Candidate) -> str:
     """The costs that exceed the budget, or those that were not measured."""
     if not candidate.exceeded:
-        return f"{join_names([AXIS_TITLES[axis] for axis in candidate.unmeasured])} not measured"
+        return (
+            f"{join_names([COST_WORDS[axis].title for axis in candidate.unmeasured])} not measured"
+        )
     return join_names([format_cost(axis, candidate.costs[axis]) for axis in candidate.exceeded])
 
 
