@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.loaded_modules import list_loaded
 from support.tiny_study import as_file, command, small, two_files
 
 from paretune.study import Study, TaskSpec
@@ -70,15 +69,8 @@ def test_quiet_leaves_errors_and_the_last_line(tmp_path: Path, capsys: Any) -> N
 
 def test_no_model_library_is_loaded_before_the_data_was_read(tmp_path: Path) -> None:
     """A bad row is told in the time that reading takes."""
-    code = (
-        "import sys; from paretune.cli import main\n"
-        "try: main(['check', sys.argv[1]])\n"
-        "except SystemExit as end: print(end.code, [m for m in ('torch', 'transformers', 'peft', "
-        "'sklearn') if m in sys.modules])"
-    )
-    argv = [sys.executable, "-c", code, str(make_study_file(tmp_path, "a cat,maybe"))]
-    done = subprocess.run(argv, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "3 []"
+    file = make_study_file(tmp_path, "a cat,maybe")
+    assert list_loaded(["check", file]) == ([3], [])
 
 
 def leaking(folder: Path, model: Path, **changes: Any) -> tuple[Study, Path]:

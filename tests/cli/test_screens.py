@@ -5,11 +5,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 from support import fake_records as fake
+from support.loaded_modules import list_loaded
 from support.stored_records import READING_VERBS, stored, study_file
 from support.tiny_study import command, two_files
 
@@ -121,27 +119,10 @@ def assert_golden(kind: str, screens: Mapping[str, str]) -> None:
     assert screens == {path.stem: path.read_text("utf-8") for path in folder.glob("*.txt")}
 
 
-WITHOUT_TORCH = """
-import io, json, sys
-from contextlib import redirect_stderr, redirect_stdout
-from paretune.cli import main
-codes = {}
-for verb, arguments in json.loads(sys.argv[1]).items():
-    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-        try:
-            main([verb, "s.yaml", *arguments, "--store", "store"])
-        except SystemExit as end:
-            codes[verb] = end.code
-heavy = ("torch", "transformers", "peft", "sklearn")
-print(json.dumps([codes, [name for name in heavy if name in sys.modules]]))
-"""
-
-
 @pytest.mark.wide
 def test_the_reading_verbs_need_no_model_library(folder: Path) -> None:
     verbs = {verb: READING_VERBS[verb] for verb in ("report", "recommend", "watch", "verify")}
     verbs |= {"compare": ("full", "lora"), "why": ("full", "lora")}
-    argv = [sys.executable, "-c", WITHOUT_TORCH, json.dumps(verbs)]
-    ended = subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=True)
-    assert json.loads(ended.stdout) == [dict.fromkeys(verbs, 0), []]
+    commands = [(verb, "s.yaml", *arguments, *STORE) for verb, arguments in verbs.items()]
+    assert list_loaded(*commands, folder=folder) == ([0] * len(verbs), [])
     assert "<h1" in (folder / "store" / "report.html").read_text(encoding="utf-8")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
+from support.loaded_modules import list_loaded
 from support.tiny_study import as_file, command, finish, small
 
 from paretune.cli import GROUPS, VERBS
@@ -19,11 +18,6 @@ from paretune.verbs.stored_audit import load_findings
 from paretune.verbs.study_input import shipped_studies
 
 HEAVY = ("torch", "transformers", "peft", "sklearn", "scipy", "numpy", "matplotlib", "rich.table")
-
-
-def python(code: str, *arguments: object) -> str:
-    argv = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.fixture(scope="module")
@@ -44,12 +38,7 @@ def test_help_is_there_for_every_verb_and_loads_nothing_heavy(capsys: Any) -> No
         code, out, _ = command(capsys, *verb, "--help")
         assert code == 0 and "..." not in out.partition("\n\n")[2].splitlines()[0]
         assert out == command(capsys, *verb, "-h")[1]
-    code = (
-        "import sys; from paretune.cli import main\n"
-        "try: main(['--help'])\n"
-        "except SystemExit: print([m for m in sys.argv[1:] if m in sys.modules])"
-    )
-    assert python(code, *HEAVY).splitlines()[-1] == "[]"
+    assert list_loaded(["--help"], modules=HEAVY) == ([0], [])
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from support import fake_records as fake
-from support.tiny_study import as_file, command, finish, small
+from support.tiny_study import as_file, command, small, train
 
 from paretune.study import Study
 from paretune.testing.tiny_tasks import tiny_task
@@ -27,8 +27,7 @@ def run_study(folder: Path, model: Path, **changes: Any) -> tuple[Study, Path]:
         protocol={"trials": 1, "folds": 1, "seeds": [1], "outer": "split"},
         **changes,
     )
-    finish(study, folder / "store", costs=0).close()
-    return study, folder / "store"
+    return train(study, folder / "store")
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,11 @@ import peft
 import pytest
 import torch
 from huggingface_hub import ModelCard
+from support.cards import run_program
 from support.hub import fake_hub
 from support.method_contract import IN_PEFT, MERGED, METHODS
 from support.tiny_runs import a_run
-from support.tiny_study import finish, small
+from support.tiny_study import small, train
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import paretune
@@ -49,8 +50,7 @@ def trained(tmp_path_factory: Any, tiny_model: Any) -> Any:
     study = small(folder, tiny_model("distilbert"), methods=configs, protocol={
         "trials": 1, "folds": 1, "seeds": [1],
     })  # fmt: skip
-    finish(study, folder / "store", costs=0).close()
-    return study, folder / "store"
+    return train(study, folder / "store")
 
 
 def logits(model: Any, tokenizer: Any) -> torch.Tensor:
@@ -58,6 +58,11 @@ def logits(model: Any, tokenizer: Any) -> torch.Tensor:
     with torch.inference_mode():
         scores: torch.Tensor = model.eval()(**batch).logits
     return scores
+
+
+def logits_by_the_card(folder: Path) -> torch.Tensor:
+    names, _ = run_program(folder)
+    return logits(names["model"], names["tokenizer"])
 
 
 def ours(study: Any, store: Path, method: str, folder: Path) -> torch.Tensor:
@@ -194,14 +199,6 @@ def test_a_stack_is_merged_if_all_its_members_are() -> None:
         assert formats.explain_forms(run, task)["merged"] == reason
 
 
-def by_the_card(folder: Path) -> torch.Tensor:
-    """The logits that whoever follows the card of an export gets."""
-    (block,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
-    names: dict[str, Any] = {}
-    exec(block.replace('FOLDER = "."', f"FOLDER = {str(folder)!r}"), names)  # noqa: S102 (the card's)
-    return logits(names["model"], names["tokenizer"])
-
-
 def test_the_card_opens_a_base_that_lies_in_a_package(
     tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,7 +214,7 @@ def test_the_card_opens_a_base_that_lies_in_a_package(
         models=["package:held-model"],
         protocol={"trials": 1, "folds": 1, "seeds": [1]},
     )
-    finish(study, tmp_path / "store", costs=0).close()
+    train(study, tmp_path / "store")
     expected = ours(study, tmp_path / "store", "lora", tmp_path / "own")
     own = (tmp_path / "own" / "README.md").read_text()
     assert "in the Python package `held-model==1.2`" in own and "find_spec" not in own
@@ -225,8 +222,8 @@ def test_the_card_opens_a_base_that_lies_in_a_package(
     card = (tmp_path / "peft" / "README.md").read_text()
     assert "# pip install held-model==1.2" in card and str(tmp_path) not in card
     assert "from_pretrained('package:" not in card
-    torch.testing.assert_close(by_the_card(tmp_path / "peft"), expected, rtol=0, atol=1e-5)
-    torch.testing.assert_close(by_the_card(tmp_path / "own"), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(logits_by_the_card(tmp_path / "peft"), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(logits_by_the_card(tmp_path / "own"), expected, rtol=0, atol=1e-5)
 
 
 def test_the_card_of_an_adapter_on_a_folder_says_so(trained: Any, tmp_path: Path) -> None:
@@ -237,7 +234,7 @@ def test_the_card_of_an_adapter_on_a_folder_says_so(trained: Any, tmp_path: Path
     assert "\n---\n\n# LoRA for words\n\n`tiny` trained with LoRA" in card
     assert "a folder of the machine that exported this, and has no public name" in card
     assert "base_folder = " in card and "elsewhere: the place of your copy" in card
-    torch.testing.assert_close(by_the_card(tmp_path / "peft"), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(logits_by_the_card(tmp_path / "peft"), expected, rtol=0, atol=1e-5)
     assert "paretune.load(FOLDER, base=PLACE)" in (tmp_path / "own" / "README.md").read_text()
     export(study, store=store, method="lora", form="merged", output=tmp_path / "merged")
     assert "machine that exported" not in (tmp_path / "merged" / "README.md").read_text()
@@ -365,15 +362,3 @@ def test_a_base_of_the_hub_is_named_with_its_revision(trained: Any, tmp_path: Pa
     assert str(here.folder) not in config
     settings = json.loads(config)
     assert (settings["base_model_name_or_path"], settings["revision"]) == ("owner/name", "a" * 40)
-
-
-@pytest.mark.parametrize("method", ["lora", "prompt", "p_tuning", "layer_norm"])
-def test_nothing_is_said_of_an_old_name_that_peft_reads(
-    trained: Any, tmp_path: Path, method: str
-) -> None:
-    """``is_gradient_checkpointing``: a warning that no user of an export can do anything about."""
-    study, store = trained
-    with warnings.catch_warnings(record=True) as export_warnings:
-        warnings.simplefilter("always")
-        export(study, store=store, method=method, form="peft", output=tmp_path / method)
-    assert [str(w.message) for w in export_warnings if issubclass(w.category, FutureWarning)] == []

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import ast
-import contextlib
-import io
 import json
-import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +11,8 @@ from typing import Any
 import peft
 import pytest
 import torch
-from support.tiny_study import finish, small
+from support.cards import run_program
+from support.tiny_study import small, train
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 import paretune
@@ -43,8 +41,7 @@ def run_study(folder: Path, model: Path, readout: str) -> tuple[Any, Path]:
         protocol={"trials": 1, "folds": 1, "seeds": [1], "outer": "split"},
         training=TRAINING,
     )
-    finish(study, folder / "store", costs=0).close()
-    return study, folder / "store"
+    return train(study, folder / "store")
 
 
 @pytest.fixture(scope="module")
@@ -164,20 +161,6 @@ def test_cards_say_how_to_serve(words_study: Any, head_study: Any, tmp_path: Pat
     assert "Serving it" not in card
 
 
-def run_card(folder: Path) -> str:
-    """What the program on a card prints, run where the card lies."""
-    card = (folder / "README.md").read_text(encoding="utf-8")
-    program = card.split("```python\n")[1].split("```")[0]
-    before, out = Path.cwd(), io.StringIO()
-    os.chdir(folder)
-    try:
-        with contextlib.redirect_stdout(out):
-            exec(compile(program, "card", "exec"), {"__name__": "card"})  # noqa: S102
-    finally:
-        os.chdir(before)
-    return out.getvalue().strip()
-
-
 @pytest.mark.parametrize("form", ["peft", "merged", "paretune"])
 @pytest.mark.parametrize("readout", ["head", "label_words"])
 def test_the_program_on_the_card_runs(
@@ -185,7 +168,7 @@ def test_the_program_on_the_card_runs(
 ) -> None:
     study, store = request.getfixturevalue("head_study" if readout == "head" else "words_study")
     export(study, store=store, method="lora", form=form, output=tmp_path / "out")
-    printed = run_card(tmp_path / "out")
+    _, printed = run_program(tmp_path / "out")
     assert printed in ("['no']", "['yes']")
 
 
@@ -210,12 +193,11 @@ def test_a_model_of_instructions_is_exported_and_its_card_writes(
         protocol={"trials": 1, "folds": 1, "seeds": [1], "outer": "split"},
         generation={"max_new_tokens": 4, "stop": list(stop)},
     )
-    store = tmp_path / "store"
-    finish(study, store, costs=0).close()
+    _, store = train(study, tmp_path / "store")
     for form in ("peft", "merged", "paretune"):
         exported = export(study, store=store, method="lora", form=form, output=tmp_path / form)
         assert exported.largest_difference < 1e-5
-        (answer,) = ast.literal_eval(run_card(tmp_path / form))
+        (answer,) = ast.literal_eval(run_program(tmp_path / form)[1])
         assert isinstance(answer, str)
         assert ("for end in" in exported.card) == bool(stop)
         assert "None" not in exported.card.split("```")[2]

@@ -17,7 +17,7 @@ from typing import Any
 import peft
 import pytest
 import transformers
-from support.tiny_study import as_file, command, finish, finished, small
+from support.tiny_study import as_file, command, finished, small, train
 
 from paretune.analysis.run_selection import sort_by_priority
 from paretune.errors import StoreError, StudyError
@@ -45,8 +45,7 @@ def learnt(tmp_path_factory: Any, tiny_model: Any) -> Any:
     # As an older version's study file could have it; this one refuses it there.
     named = study.models[0].model_copy(update={"label": HOSTILE_LABEL})
     study = study.model_copy(update={"models": (named,)})
-    finish(study, folder / "store", costs=0).close()
-    return study, folder / "store"
+    return train(study, folder / "store")
 
 
 @pytest.fixture(scope="module")

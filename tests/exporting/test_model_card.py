@@ -9,16 +9,16 @@ from __future__ import annotations
 import csv
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.cards import read_program
 from support.chosen import chosen
 from support.slobench import release
-from support.tiny_study import finish, small
+from support.tiny_study import small, train
 
 from paretune.data.example import Dataset
 from paretune.exporting import card
@@ -61,8 +61,7 @@ def studies(tmp_path_factory: Any, tiny_model: Any) -> Any:
         if kind not in by_kind:
             folder = tmp_path_factory.mktemp(kind)
             study = small(folder, tiny_model("bert"), **changes(kind, folder))
-            finish(study, folder / "store", costs=0).close()
-            by_kind[kind] = study, folder / "store"
+            by_kind[kind] = train(study, folder / "store")
         return by_kind[kind]
 
     return give
@@ -171,17 +170,10 @@ def answered(study: Study, store: Path) -> list[Any]:
     return [dataset.labels[int(index)] for index in answers]
 
 
-def program(folder: Path) -> str:
-    """The one program on the card."""
-    readme = (folder / "README.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
-    return str(block)
-
-
 def by_the_card(folder: Path, inputs: list[Any], scratch: Path) -> tuple[Any, str]:
     """The answers of the card's program in a process of its own, and what it prints by itself."""
     (scratch / "asked.json").write_text(json.dumps(inputs), encoding="utf-8")
-    lines = f"{program(folder)}\nimport json as json_\n{ASK}"
+    lines = f"{read_program(folder)}\nimport json as json_\n{ASK}"
     (scratch / "program.py").write_text(lines, encoding="utf-8")
     source = Path(__file__).resolve().parents[2] / "src"
     done = subprocess.run(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from support.tiny_study import finish
+from support.cards import run_program
+from support.tiny_study import train
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 import paretune
@@ -44,8 +44,7 @@ def finished(folder: Path, models: list[Any], methods: list[Any]) -> Any:
             "generation": {"max_new_tokens": 9, "num_beams": 3, "length_penalty": 0.6},
         }
     )
-    finish(study, folder / "store", costs=0).close()
-    return study, folder / "store"
+    return train(study, folder / "store")
 
 
 @pytest.fixture(scope="module")
@@ -87,10 +86,8 @@ def kept(done: Any, model: str, method: str) -> list[str]:
 
 def by_the_card(done: Any, folder: Path) -> dict[str, Any]:
     """What the code of the card in a folder makes of the test sentences."""
-    (block,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
     texts = [e.segments[0][0] for e in load_task(done[0].tasks[0]).test]
-    names: dict[str, Any] = {}
-    exec(block.replace('FOLDER = "."', f"FOLDER = {str(folder)!r}"), names)  # noqa: S102 (the card's)
+    names, _ = run_program(folder)
     return {**names, "texts": texts, "translations": names["predict"](texts)}
 
 

@@ -64,8 +64,13 @@ def finished(folder: Path, model: Path, **changes: Any) -> tuple[Study, Path]:
     """A :func:`small` study on a tiny task, run to its end without measuring costs; its store."""
     tasks = [tiny_task(folder / "data").model_dump(exclude_none=True)]
     study = small(folder, model, **{"tasks": tasks, **changes})
-    finish(study, folder / "store", costs=0).close()
-    return study, folder / "store"
+    return train(study, folder / "store")
+
+
+def train(study: Study, store: Path) -> tuple[Study, Path]:
+    """Run a study to its end without measuring costs; the study and its store."""
+    finish(study, store, costs=0).close()
+    return study, store
 
 
 def finish(

@@ -19,28 +19,8 @@ from paretune.study import TaskSpec
 from paretune.tasks import load_dataset
 from paretune.training.evaluation.evaluator import to_table
 
-WORDS = [
-    "ant",
-    "bee",
-    "cat",
-    "dog",
-    "eel",
-    "fox",
-    "gnu",
-    "hen",
-    "ibis",
-    "jay",
-    "kite",
-    "lark",
-    "mole",
-    "newt",
-    "owl",
-    "pig",
-    "rat",
-    "seal",
-    "toad",
-    "wren",
-]
+ANIMALS = "ant bee cat dog eel fox gnu hen ibis jay kite lark mole newt owl pig rat seal toad wren"
+WORDS = ANIMALS.split()
 
 
 def csv(folder: Path, name: str, header: str, rows: list[str]) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support import fake_records as fake
+from support.loaded_modules import list_loaded
 from support.stored_records import stored, study_file
 from support.tiny_study import command
 
@@ -62,15 +61,7 @@ def test_it_needs_no_torch(tmp_path: Path) -> None:
     fake_study = fake.study(tasks=[fake.own_task("topics")], methods=["lora"])
     study = study_file(fake_study, tmp_path / "s.yaml")
     stored(study, fake.cell(study, "lora", 0.7), tmp_path / "store").close()
-    code = (
-        "import sys; from paretune.cli import main\n"
-        "try: main(sys.argv[1:])\n"
-        "except SystemExit as end: print(end.code, [m for m in ('torch', 'tensorflow', "
-        "'transformers', 'peft') if m in sys.modules])"
-    )
-    arguments = ["track", str(tmp_path / "s.yaml"), "--store", str(tmp_path / "store")]
-    arguments += ["--to", "tensorboard", "--output", str(tmp_path / "tb")]
-    out = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
-    )
-    assert out.stdout.splitlines()[-1] == "0 []"
+    words = ("track", tmp_path / "s.yaml", "--store", tmp_path / "store", "--to", "tensorboard")
+    command = (*words, "--output", tmp_path / "tb")
+    modules = ("torch", "tensorflow", "transformers", "peft")
+    assert list_loaded(command, modules=modules) == ([0], [])
