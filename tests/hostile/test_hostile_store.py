@@ -83,20 +83,6 @@ def test_an_edited_study_adds_runs_and_never_mixes_results(
     assert len(row.runs) == 3 and not any("other settings" in flag for flag in row.flags)
 
 
-def test_changed_data_makes_new_runs_of_the_same_study_file(
-    tmp_path: Path, tiny_model: Any
-) -> None:
-    study = small(tmp_path, tiny_model("bert"))
-    with finish(study, tmp_path / "store", costs=0) as store:
-        before = digests(store, study.study_hash)
-    lines = (tmp_path / "train.csv").read_text(encoding="utf-8").splitlines()
-    (tmp_path / "train.csv").write_text("\n".join(lines[:-2]), encoding="utf-8")
-    with finish(study, tmp_path / "store", costs=0) as store:
-        after = digests(store, study.study_hash)
-    assert len(after) == 2 * len(before)
-    assert {run: after[run] for run in before} == before
-
-
 def test_runs_of_changed_data_are_left_out_not_averaged_and_not_trained_on_the_new_data(
     tmp_path: Path, tiny_model: Any
 ) -> None:

@@ -95,18 +95,13 @@ def test_workers_of_a_gpu_share_its_memory(two_cards: None) -> None:
     assert [shared.count_fitting(need) for need in needs] == [4, 2]
 
 
-@pytest.mark.parametrize(("option", "reply"), [("cuda", "no CUDA"), ("cuda:0", "no CUDA")])
-def test_without_a_gpu(monkeypatch: pytest.MonkeyPatch, option: str, reply: str) -> None:
+def test_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    with pytest.raises(StudyError, match=reply):
-        resolve_device(option)
-    assert resolve_device("auto") == "cpu"
-
-
-def test_mps_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    with pytest.raises(StudyError, match="no MPS"):
-        resolve_device("mps")
+    for option, reply in (("cuda", "no CUDA"), ("cuda:0", "no CUDA"), ("mps", "no MPS")):
+        with pytest.raises(StudyError, match=reply):
+            resolve_device(option)
+    assert resolve_device("auto") == "cpu"
 
 
 def test_what_planning_asks_of_a_gpu_makes_no_context(two_cards: None) -> None:

@@ -27,7 +27,7 @@ NEVER = {"energy": "no energy counter can be read on this machine"}
 def study(**changes: Any) -> Study:
     """Two tasks, one model, three methods, three seeds.
 
-    Labels are put in afterwards: a store of an older version may hold some that are refused today.
+    Labels are put in afterwards, so that outputs can be walked with some that a study refuses.
     """
     raw: dict[str, Any] = {
         "study": "sample",
@@ -36,24 +36,24 @@ def study(**changes: Any) -> Study:
         "methods": ["full", "lora", "prompt"],
         "protocol": {"seeds": [1, 2, 3], "folds": 1},
     }
-    settings = {**raw, **changes}
-    labels: dict[str, list[str | None]] = {}
+    settings, labels = {**raw, **changes}, {}
     for kind in ("models", "methods"):
-        parts = [dict(one) if isinstance(one, dict) else one for one in settings[kind]]
-        labels[kind] = [one.pop("label", None) if isinstance(one, dict) else None for one in parts]
-        for place, label in enumerate(labels[kind]):
-            if label is not None:
-                parts[place]["label"] = f"label-{place}"
-        settings[kind] = parts
+        specs = [spec if isinstance(spec, dict) else {"name": spec} for spec in settings[kind]]
+        labels[kind] = [{"label": spec["label"]} if "label" in spec else {} for spec in specs]
+        settings[kind] = [
+            spec | ({"label": f"label-{place}"} if "label" in spec else {})
+            for place, spec in enumerate(specs)
+        ]
     parsed = Study.parse(settings)
-    kept = {
-        kind: tuple(
-            one if label is None else one.model_copy(update={"label": label})
-            for one, label in zip(getattr(parsed, kind), labels[kind], strict=True)
-        )
-        for kind in labels
-    }
-    return parsed.model_copy(update=kept)
+    return parsed.model_copy(
+        update={
+            kind: tuple(
+                spec.model_copy(update=label)
+                for spec, label in zip(getattr(parsed, kind), labels[kind], strict=True)
+            )
+            for kind in labels
+        }
+    )
 
 
 def large(tasks: int = 8) -> Study:
