@@ -73,6 +73,7 @@ def build(source: Path, target: str, folder: Path) -> Path:
     return built
 
 
+@pytest.mark.wide
 def test_the_wheel_of_the_sdist_is_the_package_and_answers_alone(tmp_path: Path) -> None:
     sdist = build(ROOT, "sdist", tmp_path / "sdist")
     shutil.unpack_archive(sdist, tmp_path / "tree", filter="data")
