@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -112,4 +113,7 @@ def test_every_layout_gives_the_published_rows(shared: Path) -> None:
 def test_clarins_spans_that_do_not_match_are_told(shared: Path) -> None:
     data = wsc(shared / "data" / "superglue-sl-clarin")
     assert [len(p) for p in (data.train, data.test, data.unlabelled)] == [554, 104, 146]
-    assert {f.code: len(f.places) for f in data.findings} == {"span-moved": 29, "span-unsure": 4}
+    counts: Counter[str] = Counter()
+    for finding in data.findings:
+        counts[finding.code] += len(finding.places) or 1
+    assert counts == {"span-moved": 29, "span-unsure": 4}
