@@ -111,7 +111,7 @@ def work_of(options: argparse.Namespace) -> Any:
 
 
 def make_side(name: str, options: argparse.Namespace, work: Any) -> Callable[[int], None]:
-    """A function that makes a training step: ``field``, ``ours``, ``varlen`` or ``fleet-N``.
+    """A function that makes a training step: ``field``, ``ours`` or ``fleet-N``.
 
     The step's number chooses the batch. Of a fleet, each run has a batch of its own.
     """
@@ -135,20 +135,16 @@ def make_side(name: str, options: argparse.Namespace, work: Any) -> Callable[[in
                     parameter.data = parameter.data.bfloat16()
 
     def step(number: int) -> None:
-        os.environ["PARETUNE_ATTENTION"] = "torch" if name == "varlen" else "own"
         own.step(batches[number % len(batches)], number)
 
     return step
 
 
 def side_names(options: argparse.Namespace) -> list[str]:
-    """What is measured of a method: fleets share a frozen backbone; kernels are for CUDA."""
-    names = ["field", "ours"]
-    if options.device.startswith("cuda"):
-        names.append("varlen")
+    """What is measured of a method: fleets share a frozen backbone."""
     alone = options.method == "full" or options.model.startswith("llama")
     fleets = () if alone else FLEETS[:1] if options.tiny else FLEETS
-    return names + [f"fleet-{runs}" for runs in fleets]
+    return ["field", "ours"] + [f"fleet-{runs}" for runs in fleets]
 
 
 def measure_steps(options: argparse.Namespace) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from turns import format_quartiles
 TITLES = {
     "field": "transformers + peft",
     "ours": "paretune",
-    "varlen": "paretune, torch's attention",
 }
 MIB = 1 << 20
 STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:70em;margin:2em auto;padding:0 1em}

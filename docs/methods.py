@@ -145,7 +145,7 @@ def peft_section() -> list[str]:
             f"| {rates} | {known.head_learning_rate_factor:g} |"
         )
     lines += ["", "Those that do not train here:", ""]
-    lines += [f"- `peft:{name}`: {refused.reason}." for name, refused in sorted(REFUSED.items())]
+    lines += [f"- `peft:{name}`: {reason}." for name, reason in sorted(REFUSED.items())]
     return lines
 
 

@@ -251,11 +251,6 @@ def data_home() -> Path:
     return platformdirs.user_cache_path("paretune", appauthor=False) / "data"
 
 
-def activation_cache_home() -> Path:
-    """The folder of cached activations (:mod:`paretune.training.forward.activation_cache`)."""
-    return data_home() / "trunk"
-
-
 def converted_models_home() -> Path:
     """The folder of models that were converted (:mod:`paretune.models.sources.convert`)."""
     return data_home() / "models"

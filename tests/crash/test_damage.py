@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from support.tiny_study import as_file, command, finished
-from test_kill_at_writes import keep_activations, save_checkpoint
+from test_kill_at_writes import save_checkpoint
 
 NO_ANSWER = 6
 """Exit code where the store is damaged: nothing was shown as a result."""
@@ -37,7 +37,6 @@ def test_no_damage_of_any_file_is_shown_as_a_result(
     protocol = {"trials": 2, "folds": 1, "seeds": [1]}
     study, store = finished(tmp_path, tiny_model("bert"), protocol=protocol)
     save_checkpoint(store / "checkpoints", 1)
-    keep_activations(tmp_path / "home" / "trunk", 1)
     db = sqlite3.connect(store / "study.db")
     db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     db.close()

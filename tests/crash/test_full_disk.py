@@ -9,11 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
 from support.tiny_study import digests, finish, small
-from test_kill_at_writes import keep_activations, read_checkpoint, save_checkpoint
+from test_kill_at_writes import read_checkpoint, save_checkpoint
 
 from paretune.errors import StoreError
 from paretune.execution import worker
@@ -26,7 +24,6 @@ from paretune.planning.prepare import prepare_study
 from paretune.store import Store
 from paretune.store.blobs import write_blob
 from paretune.training import TrainerOptions
-from paretune.training.forward.activation_cache import load_or_compute
 from paretune.training.trainer import Trainer
 
 
@@ -53,19 +50,6 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path: Pat
     assert status == 0 and text.startswith("StoreError ") and "the same command continues" in text
     assert read_checkpoint(tmp_path) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["run.safetensors"]
-
-
-def test_activations_that_cannot_be_kept_are_no_signal(tmp_path: Path) -> None:
-    def keep() -> str:
-        def fill(write: Any) -> None:
-            write(0, np.zeros((400, 8), np.uint32))
-
-        return str(load_or_compute(tmp_path, "a", [0, 400], 8, torch.float32, 10**6, fill))
-
-    status, text = on_a_small_disk(keep)
-    assert status == 0 and "cannot be written" in text and "File too large" in text
-    assert list(tmp_path.iterdir()) == []
-    keep_activations(tmp_path, 1)  # there is room again
 
 
 def test_a_blob_that_cannot_be_written_is_told(tmp_path: Path) -> None:

@@ -10,15 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from paretune.files import create_folder, has_valid_checksum, write_atomically
+from paretune.files import create_folder, write_atomically
 from paretune.store.blobs import write_blob
 from paretune.training.checkpoint import CheckpointFile, RunProgress, read_progress
-from paretune.training.forward.activation_cache import load_or_compute
 
 STEPS = ("fsync", "open", "replace", "rename", "rmdir", "mkdir", "unlink")
 """What a write consists of, as the functions of ``os`` that the package calls."""
@@ -60,19 +58,6 @@ def read_checkpoint(folder: Path) -> int:
     return progress.step
 
 
-def keep_activations(folder: Path, version: int) -> None:
-    def fill(write: Any) -> None:
-        write(0, np.full((4, 8), version, np.uint32))
-
-    load_or_compute(folder, f"v{version}", [0, 4], 8, torch.float32, 1000, fill)
-
-
-def read_activations(folder: Path) -> int:
-    files = list(folder.glob("*.npy"))
-    assert all(map(has_valid_checksum, files))
-    return len(files)
-
-
 def write_file(folder: Path, version: int) -> None:
     write_atomically(folder / "scores.csv", str(version) * 10_000)
 
@@ -109,7 +94,6 @@ def read_blobs(folder: Path) -> int:
 
 WRITES = {
     "checkpoint": (save_checkpoint, read_checkpoint),
-    "activations": (keep_activations, read_activations),
     "file": (write_file, read_file),
     "export": (write_export, read_exports),
     "blob": (keep_blob, read_blobs),

@@ -108,6 +108,5 @@ def few_cases() -> list[str]:
     """BERT with each method in bf16, and of each other family and way one."""
     others = [f"{family}/lora/bf16/alone" for family in FAMILIES if family != "bert"]
     ways = ["bert/lora/fp32/padded", "marian/lora/bf16/padded", "deberta-v2/lora/bf16/fleet"]
-    ways += [f"{family}/lora/bf16/varlen" for family in ("bert", "modernbert", "marian")]
     ways += [f"bert/{method}/bf16/fleet" for method in ("lora", "bitfit", "prefix")]
     return [f"bert/{method}/bf16/alone" for method in method_names("bert")] + others + ways

@@ -15,7 +15,6 @@ import torch
 from safetensors.torch import load as from_bytes
 
 from paretune.measuring.devices import query_gpu, resolve_device
-from paretune.models.packing import attention
 from paretune.store import Claim
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.training import FleetOutOfMemoryError, TrainerOptions
@@ -75,22 +74,6 @@ def test_twice_the_same_bits(
 def test_packed_is_plain(family: str, device: str, trained: Callable[..., Any]) -> None:
     packed, plain = (losses(trained(family, "lora", device, backend=b)) for b in ("fast", "plain"))
     assert packed == pytest.approx(plain, rel=1e-4)
-
-
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("family", ["bert", "modernbert", "llama"])
-def test_torchs_attention_is_ours(
-    family: str,
-    precision: str,
-    device: str,
-    trained: Callable[..., Any],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Of no effect on a CPU, which these kernels are not for."""
-    ours = losses(trained(family, "lora", device, precision=precision))
-    monkeypatch.setenv(attention.VARIABLE, "torch")
-    theirs = losses(trained(family, "lora", device, precision=precision))
-    assert theirs == pytest.approx(ours, rel=1e-4 if precision == "fp32" else 3e-2)
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])

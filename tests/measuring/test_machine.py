@@ -14,7 +14,6 @@ import torch
 from paretune.measuring import devices, machine, processor
 from paretune.measuring.devices import Gpu
 from paretune.measuring.machine import describe_device, describe_environment
-from paretune.models.packing import attention
 from paretune.store.record import ComputeCost
 from paretune.verbs.doctor import _describe_device, doctor
 
@@ -253,20 +252,17 @@ def an_old_and_a_new_card(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_properties", properties)
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda d: cards[str(d)][1])
     monkeypatch.setattr(
         devices, "_query_in_subprocess", lambda d: Gpu(cards[d][0], 16 << 30, 1, cards[d][1])
     )
     monkeypatch.setattr(devices, "read_millijoules", energy)
     monkeypatch.setattr(devices, "why_nvml_unavailable", lambda: "")
-    monkeypatch.delenv(attention.VARIABLE, raising=False)
 
 
 def test_each_card_has_what_it_can_do_and_what_it_cannot(an_old_and_a_new_card: None) -> None:
     old, new, cpu = machine.list_devices()
     assert [d["device"] for d in (old, new, cpu)] == ["cuda:0", "cuda:1", "cpu"]
     assert [d["native_bf16"] for d in (old, new)] == [False, True]
-    assert ["FlashAttention" in d["attention"] for d in (old, new, cpu)] == [False, True, False]
     assert old["measures"]["energy"] == {"counter": None, "reason": "NVML: not supported"}
     assert new["measures"]["energy"]["counter"] is not None
     description = _describe_device(old)

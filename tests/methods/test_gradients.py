@@ -16,7 +16,7 @@ from paretune.methods.core.run_axis import Fleet, make_generator
 
 MAKERS: dict[str, tuple[Callable[..., nn.Module], Any]] = {
     "lora": (lora.LoraUpdate, lora.LoraOptions(rank=3)),
-    "dora": (dora.DoraUpdate, dora.Options(rank=3)),
+    "dora": (dora.DoraUpdate, dora.DoraOptions(rank=3)),
     "lokr-low-rank": (lokr.LokrUpdate, lokr.LokrOptions(rank=1, decompose_factor=2)),
     "lokr-full": (lokr.LokrUpdate, lokr.LokrOptions(rank=4, decompose_factor=2)),
     "houlsby": (houlsby.Bottleneck, houlsby.HoulsbyOptions(reduction_factor=2)),

@@ -56,14 +56,3 @@ def test_a_failure_undoes_and_success_keeps() -> None:
         changes.set(module, "p", 0.2)
         raise KeyError
     assert module.p == 0.5
-
-
-def test_steps_of_another_stack_are_taken_over() -> None:
-    module, one, other = nn.Dropout(0.5), ModelChanges(), ModelChanges()
-    other.set(module, "p", 0.1)
-    one.absorb(other)
-    other.undo()
-    assert module.p == 0.1
-    with one:
-        pass
-    assert module.p == 0.5

@@ -134,7 +134,7 @@ def test_an_empty_text_is_the_token_that_ends_one(tiny_model: Any, tmp_path: Pat
     examples = [example(text) for text in ("", "dog")]
     data = encode_texts(examples, loaded.tokenizer, 64)
     assert data.ids[0] == [[loaded.tokenizer.eos_token_id]] and data.lengths[0] == 1
-    batch = pad_batch(data, [0, 1], loaded.anatomy.pad_id or 0)
+    batch = pad_batch(data, [0, 1], loaded.pad_id)
     inputs = {name: torch.from_numpy(values) for name, values in batch.items()}
     with torch.no_grad():
         logits = loaded.model(**inputs).logits[:1]

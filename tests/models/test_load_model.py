@@ -210,22 +210,5 @@ def test_a_folder_that_cannot_be_used_is_refused(tiny_model, tmp_path, family, s
         opened(folder)
 
 
-def test_the_model_of_the_development_data(shared):
-    loaded = opened(shared / "models" / "e5-small-sl-en", num_labels=3)
-    assert {name.rpartition(".")[0] for name in loaded.head_parameters} == {
-        "bert.pooler.dense",
-        "classifier",
-    }
-    assert loaded.anatomy.max_length == 512
-    assert len(loaded.anatomy.layers) == 12
-    assert loaded.tokenizer("žaba")["input_ids"][0] == loaded.tokenizer.cls_token_id
-
-
-def test_a_translation_model_cannot_classify(shared):
-    with pytest.raises(ModelError, match='type "marian", a translation model') as caught:
-        opened(shared / "models" / "marian-small-sl-en")
-    assert "Choose an encoder" in str(caught.value)
-
-
 def change(path, **values):
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))

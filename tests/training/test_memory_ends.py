@@ -111,24 +111,6 @@ def test_gradients_of_a_step_do_not_depend_on_micro_batches_and_buckets(
             parameter.grad = None
 
 
-@pytest.mark.parametrize("method", ["lora", "full"])
-def test_losses_do_not_depend_on_the_micro_batch(
-    method: str, tmp_path: Path, tiny_model: Any
-) -> None:
-    losses = []
-    for micro_batch in (8, 2, 1):
-        settings = {"micro_batch": micro_batch, "dropout": 0.0, "max_steps": 20}
-        run = tiny_run(
-            tiny_task(tmp_path), tiny_model("bert"), method, learning_rate=1e-3, training=settings
-        )
-        own: list[float] = []
-        train_run(run, checkpoint=tmp_path / "x", report=lambda p, own=own: own.append(p["loss"]))
-        losses.append(own)
-    assert len(losses[0]) == 20 and len(set(losses[0])) == 20
-    for other in losses[1:]:
-        assert other == pytest.approx(losses[0], abs=1e-5)
-
-
 def test_where_memory_ends_the_micro_batch_is_halved(
     small_memory: Any, tmp_path: Path, tiny_model: Any
 ) -> None:

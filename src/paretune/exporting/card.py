@@ -133,7 +133,7 @@ def render_predict(run: Run, dataset: Dataset, prepared: PreparedModel) -> tuple
             "num_beams": generation.num_beams,
             "length_penalty": generation.length_penalty,
             "do_sample": False,
-            "pad_token_id": prepared.pad_id,
+            "pad_token_id": prepared.loaded.pad_id,
         }
     code = render_template(
         f"predict_{usage}.py.j2",
@@ -194,7 +194,7 @@ def render_program(
         labels = pprint.pformat(list(task.labels), width=90, compact=True)
     return render_template(
         f"use_{form}.py.j2",
-        auto_class=choose_auto_class(topology, task.objective.head).name,
+        auto_class=choose_auto_class(topology, task.objective.head),
         base=_place_of(source),
         source=source,
         module=module,
@@ -359,7 +359,7 @@ def render_loading_lines(form: str, task: TaskSignature, folder: Path) -> tuple[
             f"model = {peft_class}.from_pretrained({place}{labels})",
         )
     if form == "merged":
-        auto_class = AUTO_CLASSES[objective.head].name
+        auto_class = AUTO_CLASSES[objective.head]
         return (
             f"from transformers import {auto_class}",
             f"model = {auto_class}.from_pretrained({place})",

@@ -160,7 +160,7 @@ def _missing_pad_id(export: ExportedRun, prepared: PreparedModel) -> int | None:
     """The padding token that the config of a decoder does not name; None where it does."""
     config = load_config(export.source)
     named = getattr(config, "pad_token_id", None) is not None
-    return None if named or topology_of(config).pooled_token != -1 else prepared.pad_id
+    return None if named or topology_of(config).pooled_token != -1 else prepared.loaded.pad_id
 
 
 def _make_batch(
@@ -176,7 +176,7 @@ def _make_batch(
     encoded = caches.encode(
         examples, prepared.loaded, export.source, prepared.max_length, objective.encode
     )
-    batch = to_tensors(pad_batch(encoded, range(len(examples)), prepared.pad_id), "cpu")
+    batch = to_tensors(pad_batch(encoded, range(len(examples)), prepared.loaded.pad_id), "cpu")
     if words:
         batch.pop("labels")
     return batch

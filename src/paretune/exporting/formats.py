@@ -223,7 +223,7 @@ def open_export(form: str, task: TaskSignature, source: ModelSource, folder: Pat
     import transformers
 
     topology = topology_of(load_config(source))
-    auto_class = getattr(transformers, choose_auto_class(topology, task.objective.head).name)
+    auto_class = getattr(transformers, choose_auto_class(topology, task.objective.head))
     return auto_class.from_pretrained(folder, local_files_only=True)
 
 

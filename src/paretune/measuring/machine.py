@@ -89,9 +89,9 @@ def list_devices() -> list[dict[str, Any]]:
 
     Returns:
         Of each ``device``, ``name``, ``memory`` (bytes), ``native_bf16`` and ``reason``;
-        ``tried`` (whether paretune was ever run on such a device), ``attention`` (by which code),
-        and ``measures``: ``memory``, ``process_memory`` (not of a CPU, whose memory is that of the
-        process) and ``energy``, each with ``counter``, or None and the ``reason``, as in a record.
+        ``tried`` (whether paretune was ever run on such a device), and ``measures``: ``memory``,
+        ``process_memory`` (not of a CPU, whose memory is that of the process) and ``energy``, each
+        with ``counter``, or None and the ``reason``, as in a record.
     """
     import torch
 
@@ -125,8 +125,6 @@ def list_devices() -> list[dict[str, Any]]:
 
 
 def _describe(device: str, name: str, memory: int, measures: dict[str, Any]) -> dict[str, Any]:
-    from paretune.models.packing.attention import describe_attention
-
     native, reason = devices.has_native_bf16(device)
     return {
         "device": device,
@@ -135,7 +133,6 @@ def _describe(device: str, name: str, memory: int, measures: dict[str, Any]) -> 
         "native_bf16": native,
         "reason": reason,
         "tried": device == "cpu",
-        "attention": describe_attention(device),
         "measures": measures,
     }
 
@@ -145,15 +142,9 @@ def _counter(counter: str, missing: str = "") -> dict[str, str | None]:
 
 
 def describe_environment(device: str) -> dict[str, Any]:
-    """Versions and hardware, as plain values: whether two runs may be compared depends on them.
-
-    ``attention`` names torch's kernels, which round otherwise, where they are asked for.
-    """
+    """Versions and hardware, as plain values: whether two runs may be compared depends on them."""
     import torch
 
-    from paretune.models.packing.attention import is_requested
-
-    by_torch = device.startswith("cuda") and is_requested()
     return {
         "python": platform.python_version(),
         "system": platform.platform(),
@@ -161,7 +152,6 @@ def describe_environment(device: str) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "packages": {name: find_version(name) for name in RUN_PACKAGES},
         **describe_device(device),
-        **({"attention": "torch"} if by_torch else {}),
     }
 
 

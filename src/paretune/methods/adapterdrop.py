@@ -14,17 +14,14 @@ Below the first adapter nothing is trained, so the backward pass ends there: tha
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from paretune.errors import MethodError
 from paretune.methods import houlsby, pfeiffer
-from paretune.methods.core.injection import Injection, get_linear
+from paretune.methods.core.injection import Injection
 from paretune.methods.core.method import Method
-from paretune.methods.core.run_axis import Fleet, init_generators
+from paretune.methods.core.run_axis import Fleet
 from paretune.models.structure.anatomy import Anatomy
 from paretune.study import derive_seed
 
@@ -43,31 +40,18 @@ class AdapterDropOptions(houlsby.BottleneckOptions):
     robust_up_to: int | None = Field(default=None, ge=0, le=1000)
 
 
-@dataclass(frozen=True)
-class Dropped:
-    """How many of a stack's first layers have no adapter, in evaluation and in a training step.
+class DroppableBottleneck(pfeiffer.PfeifferBottleneck):
+    """A bottleneck that is skipped where the layers up to its own are dropped.
 
-    ``max_in_training`` None: the same as in evaluation; otherwise drawn in each step, up to it.
+    Attributes:
+        dropped: how many of a stack's first layers have no adapter in evaluation.
+        max_in_training: the same of a training step, which draws up to so many; None: as in
+            evaluation.
     """
 
-    in_evaluation: int
+    depth: int
+    dropped: int
     max_in_training: int | None
-
-
-class DroppableBottleneck(pfeiffer.PfeifferBottleneck):
-    """A bottleneck that is skipped where the layers up to its own are dropped."""
-
-    def __init__(
-        self,
-        base: nn.Linear,
-        options: AdapterDropOptions,
-        fleet: Fleet,
-        generators: list[torch.Generator],
-        depth: int,
-        dropped: Dropped,
-    ) -> None:
-        super().__init__(base, options, fleet, generators)
-        self.depth, self.dropped = depth, dropped
 
     def forward(self, h: Tensor, out: Tensor) -> Tensor:
         """``out``, with or without the bottleneck's change."""
@@ -75,10 +59,10 @@ class DroppableBottleneck(pfeiffer.PfeifferBottleneck):
 
     def count_dropped(self) -> int:
         """How many of the first layers have no adapter in this pass."""
-        if not self.training or self.dropped.max_in_training is None:
-            return self.dropped.in_evaluation
+        if not self.training or self.max_in_training is None:
+            return self.dropped
         # From the step's seed: the same in all layers and micro-batches, and after resuming.
-        return derive_seed(self.fleet.step_seed, NAME) % (self.dropped.max_in_training + 1)
+        return derive_seed(self.fleet.step_seed, NAME) % (self.max_in_training + 1)
 
 
 def inject(
@@ -89,12 +73,12 @@ def inject(
     Raises:
         MethodError: no layer would be left.
     """
-    adapters: dict[str, nn.Module] = {}
-    for name, (depth, dropped) in _adapter_positions(anatomy, options).items():
-        generators = init_generators(seeds, NAME, name)
-        adapters[name] = DroppableBottleneck(
-            get_linear(model, name), options, fleet, generators, depth, dropped
-        )
+    positions = _adapter_positions(anatomy, options)
+    adapters = houlsby.make_bottlenecks(
+        DroppableBottleneck, model, positions, options, fleet, seeds, NAME
+    )
+    for name, adapter in adapters.items():
+        adapter.depth, adapter.dropped, adapter.max_in_training = positions[name]
     return pfeiffer.attach_behind_feed_forward(model, anatomy, NAME, adapters)
 
 
@@ -105,18 +89,19 @@ def count_parameters(model: nn.Module, anatomy: Anatomy, options: AdapterDropOpt
 
 def _adapter_positions(
     anatomy: Anatomy, options: AdapterDropOptions
-) -> dict[str, tuple[int, Dropped]]:
-    """Second feed-forward layers that get a bottleneck, with the depth in their stack."""
+) -> dict[str, tuple[int, int, int | None]]:
+    """Second feed-forward layers that get a bottleneck: their depth, and what is dropped."""
     positions = {}
     for stack in anatomy.stacks:
-        dropped = _count_dropped(len(stack), options)
+        dropped, max_in_training = _count_dropped(len(stack), options)
         for depth, layer in enumerate(stack):
-            if options.robust or depth >= dropped.in_evaluation:
-                positions[layer.down] = depth, dropped
+            if options.robust or depth >= dropped:
+                positions[layer.down] = depth, dropped, max_in_training
     return positions
 
 
-def _count_dropped(layers: int, options: AdapterDropOptions) -> Dropped:
+def _count_dropped(layers: int, options: AdapterDropOptions) -> tuple[int, int | None]:
+    """Of a stack, how many are dropped in evaluation, and how many at most in a training step."""
     drop = layers // 2 if options.drop is None else options.drop
     up_to = layers - 1 if options.robust_up_to is None else options.robust_up_to
     highest = max(drop, up_to) if options.robust else drop
@@ -126,15 +111,12 @@ def _count_dropped(layers: int, options: AdapterDropOptions) -> Dropped:
             where=f"method {NAME}",
             remedy=f"Drop {layers - 1} at most.",
         )
-    return Dropped(drop, up_to if options.robust else None)
+    return drop, up_to if options.robust else None
 
 
 def _count_layers_below(options: AdapterDropOptions, anatomy: Anatomy) -> int:
     """0 where each step drops layers of its own."""
-    if options.robust:
-        return 0
-    first = anatomy.stacks[0]
-    return _count_dropped(len(first), options).in_evaluation
+    return 0 if options.robust else _count_dropped(len(anatomy.stacks[0]), options)[0]
 
 
 METHOD = Method(

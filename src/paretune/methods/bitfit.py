@@ -17,10 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from paretune.errors import MethodError
-from paretune.methods.core.injection import Injection, attach, is_within_any
+from paretune.methods.core.injection import Injection, attach
 from paretune.methods.core.method import LayerOptions, Method, always
 from paretune.methods.core.run_axis import Fleet, per_run_vector
 from paretune.models.structure.anatomy import Anatomy
+from paretune.models.structure.layers import is_within
 
 NAME = "bitfit"
 
@@ -78,7 +79,7 @@ def _find_biases(model: nn.Module, anatomy: Anatomy) -> dict[str, Tensor]:
         module, _, tensor_name = name.rpartition(".")
         if (
             tensor_name == "bias"
-            and not is_within_any(module, anatomy.head_modules)
+            and not is_within(module, *anatomy.head_modules)
             and anatomy.covers(name)
             # In a fleet, another run's may stand there already.
             and not isinstance(model.get_submodule(module), BiasShift)

@@ -24,7 +24,13 @@ from paretune.methods.core.method import always
 from paretune.methods.core.run_axis import Fleet, per_run_linear, per_run_vector
 from paretune.models.quantised import base_product
 
-Options = lora.DropoutOptions
+
+class DoraOptions(lora.DropoutOptions):
+    """``dropout`` acts on the input of the update."""
+
+    def peft_fields(self) -> dict[str, Any]:
+        """See :meth:`LowRankOptions.peft_fields`."""
+        return {**super().peft_fields(), "use_dora": True}
 
 
 class DoraUpdate(lora.LoraUpdate):
@@ -36,7 +42,7 @@ class DoraUpdate(lora.LoraUpdate):
     }
 
     def __init__(
-        self, base: nn.Linear, options: Options, fleet: Fleet, generators: list[torch.Generator]
+        self, base: nn.Linear, options: DoraOptions, fleet: Fleet, generators: list[torch.Generator]
     ) -> None:
         super().__init__(base, options, fleet, generators)
         # In a tuple, so that the layer does not become a child of its own update.
@@ -86,25 +92,11 @@ def merge(model: nn.Module, injection: Injection) -> None:
     injection.finish_merge()
 
 
-def make_peft_config(options: Options, fields: dict[str, Any]) -> Any:
-    """PEFT's DoRA."""
-    import peft
-
-    return peft.LoraConfig(
-        r=options.rank,
-        lora_alpha=options.effective_alpha,
-        lora_dropout=options.dropout,
-        use_dora=True,
-        **fields,
-    )
-
-
 METHOD = low_rank_method(
     DoraUpdate,
-    make_peft_config,
     name="dora",
     title="DoRA",
-    options=Options,
+    options=DoraOptions,
     learning_rates=(3e-4, 1e-3, 3e-3),
     decoder_learning_rates=lora.METHOD.decoder_learning_rates,
     merge=merge,

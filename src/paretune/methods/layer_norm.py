@@ -24,12 +24,12 @@ from paretune.methods.core.injection import (
     Injection,
     attach,
     copy_run_tensor,
-    is_within_any,
     wrap_in_peft,
 )
 from paretune.methods.core.method import LayerOptions, Method, always
 from paretune.methods.core.run_axis import Fleet, per_run_vector
 from paretune.models.structure.anatomy import Anatomy
+from paretune.models.structure.layers import is_within
 
 NAME = "layer_norm"
 
@@ -106,7 +106,7 @@ def find_norms(model: nn.Module, anatomy: Anatomy) -> dict[str, Any]:
         name: module
         for name, module in model.named_modules()
         if (isinstance(module, nn.LayerNorm) or _is_rms_norm(module))
-        and not is_within_any(name, anatomy.head_modules)
+        and not is_within(name, *anatomy.head_modules)
         and anatomy.covers(name)
     }
 

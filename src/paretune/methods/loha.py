@@ -35,6 +35,7 @@ class LohaUpdate(LowRankUpdate):
     A2: Tensor
     B2: Tensor
     zero = "B2"
+    peft_config = "LoHaConfig"
     peft_names: ClassVar[Mapping[str, str]] = {
         **{"A1": "hada_w1_a", "B1": "hada_w1_b"},
         **{"A2": "hada_w2_a", "B2": "hada_w2_b"},
@@ -78,16 +79,8 @@ class LohaUpdate(LowRankUpdate):
         return update * self.scaling
 
 
-def make_peft_config(options: LowRankOptions, fields: dict[str, Any]) -> Any:
-    """PEFT's LoHa."""
-    import peft
-
-    return peft.LoHaConfig(r=options.rank, alpha=options.effective_alpha, **fields)
-
-
 METHOD = low_rank_method(
     LohaUpdate,
-    make_peft_config,
     name="loha",
     title="LoHa",
     options=LowRankOptions,

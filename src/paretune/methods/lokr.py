@@ -34,6 +34,10 @@ class LokrOptions(LowRankOptions):
 
     decompose_factor: int = Field(default=-1, ge=-1, le=4096)
 
+    def peft_fields(self) -> dict[str, Any]:
+        """See :meth:`LowRankOptions.peft_fields`."""
+        return {**super().peft_fields(), "decompose_factor": self.decompose_factor}
+
 
 class LokrUpdate(LowRankUpdate):
     """One Kronecker update for each run, beside a frozen linear layer."""
@@ -43,6 +47,7 @@ class LokrUpdate(LowRankUpdate):
     B: Tensor
     D: Tensor | None
     zero = "C"
+    peft_config = "LoKrConfig"
     peft_names: ClassVar[Mapping[str, str]] = {
         **{"C": "lokr_w1", "A": "lokr_w2_a", "B": "lokr_w2_b", "D": "lokr_w2"}
     }
@@ -94,21 +99,8 @@ def factorise(number: int, factor: int) -> tuple[int, int]:
     return small, number // small
 
 
-def make_peft_config(options: LokrOptions, fields: dict[str, Any]) -> Any:
-    """PEFT's LoKr."""
-    import peft
-
-    return peft.LoKrConfig(
-        r=options.rank,
-        alpha=options.effective_alpha,
-        decompose_factor=options.decompose_factor,
-        **fields,
-    )
-
-
 METHOD = low_rank_method(
     LokrUpdate,
-    make_peft_config,
     name="lokr",
     title="LoKr",
     options=LokrOptions,

@@ -29,6 +29,11 @@ class DropoutOptions(LowRankOptions):
 
     dropout: float = Field(default=0.0, ge=0, le=0.9)
 
+    def peft_fields(self) -> dict[str, Any]:
+        """See :meth:`LowRankOptions.peft_fields`."""
+        alpha, dropout = self.effective_alpha, self.dropout
+        return {"r": self.rank, "lora_alpha": alpha, "lora_dropout": dropout}
+
 
 class LoraOptions(DropoutOptions):
     """``dropout`` acts on the input of the update.
@@ -49,6 +54,10 @@ class LoraOptions(DropoutOptions):
         """The factor s of the update."""
         return self.effective_alpha / (math.sqrt(self.rank) if self.use_rslora else self.rank)
 
+    def peft_fields(self) -> dict[str, Any]:
+        """See :meth:`LowRankOptions.peft_fields`."""
+        return {**super().peft_fields(), "use_rslora": self.use_rslora}
+
     @property
     def learning_rate_factors(self) -> dict[str, float]:
         """B learns faster in LoRA+."""
@@ -61,6 +70,7 @@ class LoraUpdate(LowRankUpdate):
     A: Tensor
     B: Tensor
     zero = "B"
+    peft_config = "LoraConfig"
     peft_names: ClassVar[Mapping[str, str]] = {"A": "lora_A", "B": "lora_B"}
 
     def __init__(
@@ -89,22 +99,8 @@ class LoraUpdate(LowRankUpdate):
         return self.B[run] @ self.A[run] * self.scaling
 
 
-def make_peft_config(options: LoraOptions, fields: dict[str, Any]) -> Any:
-    """PEFT's LoRA."""
-    import peft
-
-    return peft.LoraConfig(
-        r=options.rank,
-        lora_alpha=options.effective_alpha,
-        lora_dropout=options.dropout,
-        use_rslora=options.use_rslora,
-        **fields,
-    )
-
-
 METHOD = low_rank_method(
     LoraUpdate,
-    make_peft_config,
     name="lora",
     title="LoRA",
     options=LoraOptions,

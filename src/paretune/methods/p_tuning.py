@@ -88,7 +88,7 @@ def to_peft(
         num_virtual_tokens=options.num_virtual_tokens,
         encoder_hidden_size=options.encoder_hidden_size
         or model.get_input_embeddings().embedding_dim,  # type: ignore[operator]
-        **prompt.peft_prompt_settings(model, common, options),
+        **prompt.peft_prompt_settings(model, common),
     )
     peft_model = wrap_in_peft(model, config)
     encoder = peft_model.prompt_encoder["default"]

@@ -28,10 +28,7 @@ from torch import Tensor, nn
 
 from paretune.methods.core.injection import Injection, wrap_in_peft
 from paretune.methods.core.method import ALL, LayerOptions, Method
-from paretune.methods.core.prefix_attention import (
-    attach_prefixes,
-    prefix_width,
-)
+from paretune.methods.core.prefix_attention import attach_prefixes, prefix_width
 from paretune.methods.core.run_axis import (
     Fleet,
     draw_normal,
@@ -55,39 +52,6 @@ class PrefixOptions(LayerOptions):
     encoder_hidden_size: int = Field(default=512, ge=1, le=8192)
 
 
-class Prefix(nn.Module):
-    """The prefix of one attention."""
-
-    def __init__(self, fleet: Fleet) -> None:
-        super().__init__()
-        self.fleet = fleet
-
-    def token_gate(self) -> Tensor | None:
-        """None: the prefix is the same for every query."""
-        return None
-
-
-class FlatPrefix(Prefix):
-    """A prefix that is trained as it is."""
-
-    def __init__(
-        self, width: int, options: PrefixOptions, fleet: Fleet, generators: list[torch.Generator]
-    ) -> None:
-        super().__init__(fleet)
-        shape = (options.num_virtual_tokens, width)
-        self.K = nn.Parameter(draw_normal(shape, 0.02, generators))
-        self.V = nn.Parameter(draw_normal(shape, 0.02, generators))
-
-    @property
-    def virtual(self) -> int:
-        """How many keys and values there are."""
-        return self.K.shape[1]
-
-    def keys_and_values(self, rows: int) -> tuple[Tensor, Tensor]:
-        """(rows, virtual, width) each."""
-        return per_run_rows(self.K, rows, self.fleet), per_run_rows(self.V, rows, self.fleet)
-
-
 class PrefixEncoder(nn.Module):
     """tanh(W1 Z + b1), from which all prefixes are made; (runs, virtual, hidden)."""
 
@@ -105,8 +69,8 @@ class PrefixEncoder(nn.Module):
         return torch.tanh(self.Z @ self.W1.transpose(1, 2) + self.W1_bias)
 
 
-class ProjectedPrefix(Prefix):
-    """A prefix that is made from the front that all share."""
+class Prefix(nn.Module):
+    """The prefix of one attention: trained as it is, or made from the ``front`` that all share."""
 
     def __init__(
         self,
@@ -114,25 +78,38 @@ class ProjectedPrefix(Prefix):
         options: PrefixOptions,
         fleet: Fleet,
         generators: list[torch.Generator],
-        front: PrefixEncoder,
+        front: PrefixEncoder | None = None,
     ) -> None:
-        super().__init__(fleet)
+        super().__init__()
         # In a tuple, so that the front is not listed as a part of every attention.
-        self._front = (front,)
-        hidden = options.encoder_hidden_size
-        self.W2 = nn.Parameter(draw_uniform((2 * width, hidden), hidden, generators))
-        self.W2_bias = nn.Parameter(draw_uniform((1, 2 * width), hidden, generators))
+        self.fleet, self._front = fleet, (front,)
+        if front is None:
+            shape = (options.num_virtual_tokens, width)
+            self.K = nn.Parameter(draw_normal(shape, 0.02, generators))
+            self.V = nn.Parameter(draw_normal(shape, 0.02, generators))
+        else:
+            hidden = options.encoder_hidden_size
+            self.W2 = nn.Parameter(draw_uniform((2 * width, hidden), hidden, generators))
+            self.W2_bias = nn.Parameter(draw_uniform((1, 2 * width), hidden, generators))
 
     @property
     def virtual(self) -> int:
         """How many keys and values there are."""
-        return self._front[0].Z.shape[1]
+        (front,) = self._front
+        return (self.K if front is None else front.Z).shape[1]
 
     def keys_and_values(self, rows: int) -> tuple[Tensor, Tensor]:
         """(rows, virtual, width) each."""
-        states = self._front[0]() @ self.W2.transpose(1, 2) + self.W2_bias
+        (front,) = self._front
+        if front is None:
+            return per_run_rows(self.K, rows, self.fleet), per_run_rows(self.V, rows, self.fleet)
+        states = front() @ self.W2.transpose(1, 2) + self.W2_bias
         keys, values = per_run_rows(states, rows, self.fleet).chunk(2, dim=-1)
         return keys, values
+
+    def token_gate(self) -> Tensor | None:
+        """None: the prefix is the same for every query."""
+        return None
 
 
 def inject(
@@ -154,11 +131,7 @@ def inject(
     for attention in _attentions(anatomy):
         name, width = attention.module, prefix_width(model, attention)
         draws = init_generators(seeds, NAME, name)
-        if front is None:
-            part: nn.Module = FlatPrefix(width, options, fleet, draws)
-        else:
-            part = ProjectedPrefix(width, options, fleet, draws, front)
-        parts[name] = part.to(device)
+        parts[name] = Prefix(width, options, fleet, draws, front).to(device)
     injection = attach_prefixes(model, anatomy, NAME, parts)
     if front is None:
         return injection

@@ -125,7 +125,7 @@ def to_peft(
 
     config = peft.PromptTuningConfig(
         num_virtual_tokens=options.num_virtual_tokens,
-        **peft_prompt_settings(model, common, options),
+        **peft_prompt_settings(model, common),
     )
     peft_model = wrap_in_peft(model, config)
     (prompts,) = injection.parameters.values()
@@ -154,10 +154,6 @@ def cannot_export_to_peft(options: Any, objective: Objective, model: Any) -> str
             "PEFT hands a decoder's classifier embeddings, of which transformers then reads the "
             "last place, whether it is padding or not"
         )
-    return _cannot_take_embeddings(options, model)
-
-
-def _cannot_take_embeddings(options: Any, model: Any) -> str:
     if not accepts_embeddings(model):
         return (
             f"{type(model).__name__} scales the embeddings that it looks up itself, and PEFT's "
@@ -171,15 +167,8 @@ def _cannot_take_embeddings(options: Any, model: Any) -> str:
     return ""
 
 
-def peft_prompt_settings(model: Any, common: dict[str, Any], options: Any) -> dict[str, Any]:
-    """The fields of PEFT's prompt configs that describe the model.
-
-    Raises:
-        MethodError: PEFT passes embeddings, which this model scales or not by who looked them up,
-            or it moves a text that has kept its positions.
-    """
-    if reason := _cannot_take_embeddings(options, model):
-        raise MethodError(f"{reason}.", remedy="Export it as paretune's own folder, or train LoRA.")
+def peft_prompt_settings(model: Any, common: dict[str, Any]) -> dict[str, Any]:
+    """The fields of PEFT's prompt configs that describe the model."""
     settings = {
         "token_dim": model.get_input_embeddings().embedding_dim,
         "num_layers": model.config.num_hidden_layers,

@@ -157,13 +157,8 @@ def inject(
     with whole.changes.on_failure():
         for member in members:
             injection = member.inject(model, anatomy, fleet, seeds)
-            whole.changes.push(injection.undo)
+            whole.absorb(injection)
             injected.append((member.method, injection))
-            whole.parameters |= injection.parameters
-            whole.virtual_tokens += injection.virtual_tokens
-            whole.prefix_positions += injection.prefix_positions
-            whole.supports_packing &= injection.supports_packing
-            whole.placeholder_id = whole.placeholder_id or injection.placeholder_id
             pace = _middle_rate(member, anatomy) / _middle_rate(members[0], anatomy)
             for name in injection.parameters:
                 factor = pace * injection.learning_rate_factors.get(name, 1.0)

@@ -35,10 +35,7 @@ from paretune.methods import lora, pfeiffer, prefix
 from paretune.methods.core.injection import Injection, attach, get_linear
 from paretune.methods.core.low_rank import count_updates
 from paretune.methods.core.method import LayerOptions, Method, always
-from paretune.methods.core.prefix_attention import (
-    attach_prefixes,
-    prefix_width,
-)
+from paretune.methods.core.prefix_attention import attach_prefixes, prefix_width
 from paretune.methods.core.run_axis import Fleet, draw_normal, init_generators, per_run_vector
 from paretune.models.structure.anatomy import Anatomy, find_target_modules
 from paretune.models.structure.layers import is_within
@@ -155,7 +152,7 @@ class GatedBottleneck(pfeiffer.PfeifferBottleneck):
         return out + opened * self.compute_change(h)
 
 
-class GatedPrefix(prefix.FlatPrefix):
+class GatedPrefix(prefix.Prefix):
     """A prefix behind a gate, which reads the layer's input."""
 
     gate: Gate
@@ -192,7 +189,7 @@ def inject(
 
     def make_gate(name: str) -> Gate:
         reads: Reads = "token" if anatomy.reads_causally else "text"
-        if any(is_within(name, reader) for reader in anatomy.source_readers):
+        if is_within(name, *anatomy.source_readers):
             reads = "source"
         return Gate(
             anatomy.width,
@@ -224,12 +221,10 @@ def inject(
         bottleneck.gate = make_gate(layer.down)
         bottlenecks[layer.down] = bottleneck
     whole = attach_prefixes(model, anatomy, f"{NAME}_prefix", dict(prefixes))
-    for part in (
-        attach(model, f"{NAME}_lora", updates),
-        pfeiffer.attach_behind_feed_forward(model, anatomy, f"{NAME}_adapter", bottlenecks),
-    ):
-        whole.parameters |= part.parameters
-        whole.changes.absorb(part.changes)
+    whole.absorb(attach(model, f"{NAME}_lora", updates))
+    whole.absorb(
+        pfeiffer.attach_behind_feed_forward(model, anatomy, f"{NAME}_adapter", bottlenecks)
+    )
     for name, gated in prefixes.items():
         query = model.get_submodule(queries[name])
         whole.changes.hook(query.register_forward_pre_hook(gated.remember_input))

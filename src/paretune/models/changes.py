@@ -68,11 +68,6 @@ class ModelChanges:
         self.push(partial(model.set_attn_implementation, model.config._attn_implementation))
         model.set_attn_implementation(implementation)
 
-    def absorb(self, changes: ModelChanges) -> None:
-        """Take over the steps of another stack, which is empty afterwards."""
-        self._steps += changes._steps
-        changes._steps = []
-
     def undo(self) -> None:
         """Take every step, the last first, each once; without steps nothing happens."""
         while self._steps:
@@ -97,3 +92,14 @@ class ModelChanges:
         trace: TracebackType | None,
     ) -> None:
         self.undo()
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """While it is open, the model is in evaluation mode; then in the mode before."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)

@@ -37,27 +37,18 @@ def keep_scale(p: float) -> float:
     return _RESOLUTION / keep_threshold(p)
 
 
-def seed_sequence(seed: int, offsets: Sequence[int]) -> np.random.SeedSequence:
-    """The source of the bits at these offsets."""
-    # The offsets as a spawn key: as further entropy, (1,) and (1, 0) would be the same.
-    return np.random.SeedSequence(seed, spawn_key=tuple(offsets))
-
-
-def mix_seed(seed: int, offsets: Sequence[int]) -> int:
-    """A seed for one of torch's generators at these offsets, from 0 to 2^63 - 1."""
-    return int(seed_sequence(seed, offsets).generate_state(1, np.uint64)[0]) >> 1
-
-
 def draw_mask(
     seed: int, offsets: Sequence[int], count: int, p: float, device: torch.device
 ) -> Tensor:
     """Which of ``count`` elements are kept; (count,) of 0 and 1, int8 on a CPU, elsewhere bool."""
+    # The offsets as a spawn key: as further entropy, (1,) and (1, 0) would be the same.
+    source = np.random.SeedSequence(seed, spawn_key=tuple(offsets))
     if device.type == "cpu":
-        source = seed_sequence(seed, offsets)
         bits = np.random.SFC64(source).random_raw(-(-count // 4)).view(np.uint16)[:count]
         return torch.from_numpy(np.less(bits, keep_threshold(p)).view(np.int8))
     # Drawn where they are used; other bits than a CPU's, as every device has its own sums.
-    generator = torch.Generator(device).manual_seed(mix_seed(seed, offsets))
+    mixed = int(source.generate_state(1, np.uint64)[0]) >> 1  # from 0 to 2^63 - 1
+    generator = torch.Generator(device).manual_seed(mixed)
     keep = torch.empty(count, dtype=torch.bool, device=device)
     return keep.bernoulli_(keep_threshold(p) / _RESOLUTION, generator=generator)
 

@@ -65,6 +65,11 @@ class LoadedModel:
     dropout_rates: DropoutRates = field(default_factory=dict)
     transposed: tuple[str, ...] = ()
 
+    @property
+    def pad_id(self) -> int:
+        """What batches are padded with; padding is masked, so any token would do."""
+        return self.anatomy.pad_id or 0
+
     def generation_config(self, generation: Generation) -> GenerationConfig:
         """The search of a study, by this model.
 
@@ -180,7 +185,7 @@ def _split_drawn(
     classifier = _find_classifier(model, anatomy, head.logits, where)
     parameters, lost = [], []
     for name, _ in model.named_parameters():
-        in_head = any(is_within(name, module) for module in anatomy.head_modules)
+        in_head = is_within(name, *anatomy.head_modules)
         if name in drawn and not in_head:
             lost.append(name)
         elif name in drawn or is_within(name, classifier):

@@ -228,13 +228,10 @@ def require_backend(quantisation: Quantisation | None, where: str) -> None:
         MissingDependencyError: it is not.
     """
     if quantisation == "nf4":
-        try:
-            _functional()
-        except MissingDependencyError as error:
-            raise MissingDependencyError(error.what, where=where, remedy=error.remedy) from None
+        _functional(where)
 
 
-def _functional() -> Any:
+def _functional(where: str = "") -> Any:
     """``bitsandbytes.functional``.
 
     Where the package ``kernels`` is installed too, ``bitsandbytes`` fetches native code from the
@@ -252,6 +249,7 @@ def _functional() -> Any:
     except (ImportError, OSError, RuntimeError) as error:
         raise MissingDependencyError(
             f"nf4 needs the package bitsandbytes, which cannot be imported ({error}).",
+            where=where,
             remedy="Install it: pip install bitsandbytes.",
         ) from None
     finally:

@@ -123,7 +123,7 @@ class Walk:
         """Some rows of a part, all by default, as model inputs."""
         encoded = self.encoded(loaded, part)
         chosen = list(rows or range(len(encoded.lengths)))
-        return to_tensors(pad_batch(encoded, chosen, loaded.anatomy.pad_id or 0), self.device)
+        return to_tensors(pad_batch(encoded, chosen, loaded.pad_id), self.device)
 
     def encoded(self, loaded: LoadedModel, part: str = "test") -> Any:
         examples = getattr(self.bench.parts(self.run), part)
@@ -301,7 +301,7 @@ def one_by_one(prepared: PreparedModel, seen: Walk) -> None:
         for row in range(len(batch["input_ids"])):
             alone = seen.batch(loaded, rows=range(row, row + 1))
             single.append(select_logits(model(**alone).logits, alone).cpu())
-        fillers = {"input_ids": prepared.pad_id, "labels": IGNORE_INDEX}
+        fillers = {"input_ids": prepared.loaded.pad_id, "labels": IGNORE_INDEX}
         for name, value in batch.items():
             batch[name] = nn.functional.pad(value, (0, 12), value=fillers.get(name, 0))
         seen.padded = select_logits(model(**batch).logits, batch).cpu()

@@ -172,7 +172,10 @@ class MethodContract:
         if note := self.hold_constants(prepared.injection):
             record_property(NOTE, note)
         still = _rows_without_gradient(model, trained)
-        if still and getattr(model.config, "decoder_start_token_id", None) == prepared.pad_id:
+        if (
+            still
+            and getattr(model.config, "decoder_start_token_id", None) == prepared.loaded.pad_id
+        ):
             record_property(
                 NOTE, "the row of the padding token, which starts every target, held still"
             )

@@ -120,7 +120,7 @@ class Both:
         return sum(len(self.data.targets[i]) for i in rows)
 
     def batch(self, rows: list[int]) -> dict[str, Tensor]:
-        return to_tensors(pad_batch(self.data, rows, self.joint.anatomy.pad_id or 0), self.device)
+        return to_tensors(pad_batch(self.data, rows, self.joint.pad_id), self.device)
 
     def rows(self, shares: tuple[int, int], step: int = 0) -> list[list[int]]:
         """Each run's own order, as the training loop draws it."""

@@ -60,6 +60,7 @@ class ProcessCache:
     loaded: dict[tuple[Any, ...], LoadedModel] = field(default_factory=dict)
     outlines: dict[tuple[Any, ...], LoadedModel] = field(default_factory=dict)
     forgetting: dict[tuple[Any, ...], list[float]] = field(default_factory=dict)
+    activations: dict[tuple[Any, ...], Any] = field(default_factory=dict)
 
     def dataset(self, spec: TaskSpec) -> Dataset:
         """The task's data; never from the network."""
@@ -135,6 +136,9 @@ class ProcessCache:
         if key not in self.loaded:
             self.loaded.clear()
             self.encoded = {k: v for k, v in self.encoded.items() if k[0] == source.weights_hash}
+            self.activations = {
+                k: v for k, v in self.activations.items() if k[0] == source.weights_key
+            }
             self.loaded[key] = load_model(source, head, source_prefix=spec.source_prefix, bf16=bf16)
         return self.loaded[key]
 

@@ -27,6 +27,7 @@ from paretune.files import (
     replace_file,
     write_checksum,
 )
+from paretune.models.sources.convert import own_memory
 
 FORMAT = 2
 DAMAGED_NOTE = "its checkpoint was damaged, so it was trained anew from its first step"
@@ -97,7 +98,7 @@ class CheckpointFile:
         header = {"format": str(FORMAT), "progress": json.dumps(asdict(progress))}
         try:
             with replace_file(self.path) as part:
-                save_file(_own_memory(tensors), part, metadata=header)
+                save_file(own_memory(tensors), part, metadata=header)
                 write_checksum(part)
         except (OSError, SafetensorError) as error:
             raise _write_error(self.path, error) from error
@@ -167,20 +168,3 @@ def _write_error(path: Path, error: Exception) -> Exception:
         where=str(path),
         remedy="Check the free space and the permissions; the same command continues.",
     )
-
-
-def _own_memory(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors on the CPU, each with memory of its own, as safetensors requires.
-
-    Only tied tensors and views of larger ones are copied.
-    """
-    owning, storages = {}, set()
-    for name, tensor in tensors.items():
-        whole = tensor.detach().cpu().contiguous()
-        storage = whole.untyped_storage()
-        if storage.nbytes() != whole.nbytes or storage.data_ptr() in storages:
-            whole = whole.clone()
-        else:
-            storages.add(storage.data_ptr())
-        owning[name] = whole
-    return owning

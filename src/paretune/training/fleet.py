@@ -309,27 +309,19 @@ class SharedModel:
             parse_method(first, self.loaded),
             whole,
             fleet,
-            heads,
             {**whole.parameters, **heads},
             usable_length(first, self.loaded, whole.positions_before_text),
-            self.loaded.anatomy.pad_id or 0,
         )
 
     def _inject_groups(self, runs: Sequence[RunParameters], fleet: Fleet) -> Injection:
         """Inject the methods of all runs; returns one injection for all of them."""
         whole, first = Injection({}), 0
-        whole.changes.push(self._remove_groups)
+        whole.changes.push(self._groups.clear)
         alike = [list(group) for _, group in groupby(runs, lambda run: method_key(run.run))]
         for group in alike:
             part = fleet if len(alike) == 1 else fleet.make_subfleet(first, len(group))
             first += len(group)
-            injection = self._inject(group, part)
-            whole.parameters |= injection.parameters
-            whole.adapters |= injection.adapters
-            whole.supports_packing &= injection.supports_packing
-            whole.virtual_tokens = injection.virtual_tokens
-            whole.prefix_positions = injection.prefix_positions
-            whole.placeholder_id = injection.placeholder_id
+            whole.absorb(self._inject(group, part))
         return whole
 
     def _inject(self, runs: Sequence[RunParameters], fleet: Fleet) -> Injection:
@@ -351,10 +343,6 @@ class SharedModel:
         for run in runs:
             run.learning_rate_factors = injection.learning_rate_factors
         return injection
-
-    def _remove_groups(self) -> None:
-        while self._groups:
-            self._groups.pop()[1].undo()
 
 
 def method_key(run: Run) -> str:

@@ -32,10 +32,13 @@ class PreparedModel:
     method: ConfiguredMethod
     injection: Injection
     fleet: Fleet
-    head: dict[str, nn.Parameter]
     trained: dict[str, nn.Parameter]
     max_length: int
-    pad_id: int
+
+    @property
+    def head(self) -> dict[str, nn.Parameter]:
+        """The trained parameters of the head, by name; of several runs those of the first."""
+        return {name: self.trained[name] for name in self.loaded.head_parameters}
 
     def num_classes(self, objective: Objective, labels: int) -> int:
         """Number of possible answers of a new head, the labels; or words of the vocabulary."""
@@ -70,26 +73,16 @@ def prepare(run: Run, loaded: LoadedModel, device: str = "cpu") -> PreparedModel
     for parameter in parameters.values():
         parameter.requires_grad_(False)
         parameter.grad = None
-    head = {name: parameters[name] for name in loaded.head_parameters}
     injection = method.inject(model, loaded.anatomy, fleet, [run.seed])
     try:
         length = usable_length(run, loaded, injection.positions_before_text)
     except MethodError:
         injection.undo()
         raise
-    trained = {**injection.parameters, **head}
+    trained = injection.parameters | {name: parameters[name] for name in loaded.head_parameters}
     for parameter in trained.values():
         parameter.requires_grad_(True)
-    return PreparedModel(
-        loaded,
-        method,
-        injection,
-        fleet,
-        head,
-        trained,
-        length,
-        pad_id=loaded.anatomy.pad_id or 0,  # padding is masked: any token would do
-    )
+    return PreparedModel(loaded, method, injection, fleet, trained, length)
 
 
 def configure_model(run: Run, loaded: LoadedModel, device: str) -> ConfiguredMethod:

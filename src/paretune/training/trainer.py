@@ -208,8 +208,9 @@ class Session:
         weights_key = self._caches.source(run.model).weights_key
         once = {data: name for state in self._states for name, data in state.encoded.items()}
         parts = [(name, data) for data, name in once.items()]
+        kept = self._caches.activations
         return enable_activation_cache(
-            self._model.prepared, self._model.compute, parts, weights_key
+            self._model.prepared, self._model.compute, parts, weights_key, kept
         )
 
     def _step(self) -> None:

@@ -126,7 +126,6 @@ def _describe_device(device: dict[str, Any]) -> str:
     precisions = "fp32 and bf16" if device["native_bf16"] else "fp32"
     lines = [
         f"{device['name']}, {_format_gib(device['memory'])}, {precisions} ({device['reason']})",
-        f"attention: {device['attention']}",
     ]
     for name, counter in device["measures"].items():
         text = counter["counter"] or f"cannot be measured: {counter['reason']}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from paretune.errors import ParetuneError, StoreError, StudyError
-from paretune.files import activation_cache_home, converted_models_home, has_valid_checksum
+from paretune.files import converted_models_home, has_valid_checksum
 from paretune.models.sources.convert import is_whole_copy
 from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
@@ -187,11 +187,6 @@ def _find_damaged_files(store: Path) -> Iterator[str]:
             (store / "checkpoints").glob("*.safetensors"),
             has_valid_checksum,
             "a checkpoint has changed since it was written; its run starts anew",
-        ),
-        (
-            activation_cache_home().glob("*.npy"),
-            has_valid_checksum,
-            "cached activations have changed since they were written; they are computed again",
         ),
         (
             converted_models_home().glob("[!.]*"),

@@ -138,7 +138,7 @@ def test_every_tuner_trains_here_or_is_refused(
     if tuner in REFUSED:
         with pytest.raises(MethodError, match="cannot train here") as refusal:
             methods.get(f"peft:{tuner}")
-        assert REFUSED[tuner].reason in str(refusal.value)
+        assert REFUSED[tuner] in str(refusal.value)
         return
     run = peft_run(tmp_path, tiny_model("bert"), tuner)
     seen = walked(run, bench, tmp_path)

@@ -70,12 +70,12 @@ def test_the_smoothed_loss_is_that_of_transformers(loaded: LoadedModel, words: T
     examples = load_task(words).train[:5]
     encoded = encode_texts(examples, loaded.tokenizer, 64)
     rows = list(range(5))
-    inputs = to_tensors(pad_batch(encoded, rows, loaded.anatomy.pad_id or 0), "cpu")
+    inputs = to_tensors(pad_batch(encoded, rows, loaded.pad_id), "cpu")
     with torch.no_grad():
         out = loaded.model(**inputs)
         expected = LabelSmoother(epsilon=0.1)(out, inputs["labels"])
-        ours = plain_loss(loaded.model, loaded.anatomy.pad_id or 0, encoded, rows, 0.1)
-        plain = plain_loss(loaded.model, loaded.anatomy.pad_id or 0, encoded, rows)
+        ours = plain_loss(loaded.model, loaded.pad_id, encoded, rows, 0.1)
+        plain = plain_loss(loaded.model, loaded.pad_id, encoded, rows)
     tokens = SEQ2SEQ.weight(encoded, rows)
     assert tokens == int((inputs["labels"] >= 0).sum())
     torch.testing.assert_close(ours / tokens, expected)
@@ -91,7 +91,7 @@ def test_micro_batches_of_tokens_make_the_same_gradient(
     for cut in ([range(6)], [range(2), range(2, 5), range(5, 6)]):
         loaded.model.zero_grad()
         for part in cut:
-            loss = plain_loss(loaded.model, loaded.anatomy.pad_id or 0, encoded, part)
+            loss = plain_loss(loaded.model, loaded.pad_id, encoded, part)
             (loss / SEQ2SEQ.weight(encoded, range(6))).backward()
         gradients.append([p.grad.clone() for p in loaded.model.parameters() if p.grad is not None])
     # Dropout is 0 in this model. Its loss is taken in fp32, whatever the model computes in.

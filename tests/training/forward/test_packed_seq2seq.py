@@ -73,9 +73,7 @@ def prepared(one: Case, fleet: Fleet | None = None) -> PreparedModel:
             parameter.add_(torch.randn(parameter.shape, generator=draw) * 0.1)
     loaded = LoadedModel(one.model, None, one.anatomy, head_parameters=(), notes=())
     trained = dict(injection.parameters)
-    return PreparedModel(
-        loaded, one.method, injection, fleet, {}, trained, 64, one.anatomy.pad_id or 0
-    )
+    return PreparedModel(loaded, one.method, injection, fleet, trained, 64)
 
 
 def in_rows(one: Case, data: Encoded, order: list[int]) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.joint_runs import together
 
 from paretune import objectives
 from paretune.study import Generation, Run
@@ -20,8 +19,7 @@ from paretune.testing.tiny_models import FAMILIES
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.testing.translator_folders import tiny_pairs, translator_folder
 from paretune.training import Outcome
-from paretune.training.caches import ProcessCache
-from paretune.training.fleet import can_join_fleet, count_slots
+from paretune.training.fleet import can_join_fleet
 from paretune.training.forward.passes import PlainForward, PlainSplitter
 from paretune.training.forward.select import SHAREABLE
 from paretune.training.trainer import train_run
@@ -92,44 +90,10 @@ def test_a_run_by_the_fast_path_is_that_by_the_plain_path(
     same_predictions(fast[1], plain[1], kind)
 
 
-@pytest.mark.parametrize(
-    ("family", "kind"),
-    [
-        ("bert", "pair"),
-        ("modernbert", "multiple_choice"),
-        ("deberta-v2", "classification"),
-        ("marian", "translation"),
-    ],
-)
-def test_a_run_of_a_fleet_is_that_by_the_plain_path(
-    family: str, kind: str, tmp_path: Path, tiny_model: Any
-) -> None:
-    runs = [a_run(family, kind, tmp_path, tiny_model, seed=seed) for seed in (1, 2)]
-    assert count_slots(runs[0], ProcessCache(), "cpu", 2, 1 << 30) == 2
-    joint = together(runs, tmp_path)
-    for run in runs:
-        losses, plain = trained(plainly(run), tmp_path / f"plain{run.seed}")
-        fast = joint[run.seed, run.learning_rate, run.fold]
-        assert len(set(losses)) == 6
-        for one, other in zip(fast.result["curve"], plain.result["curve"], strict=True):
-            assert one["loss"] == pytest.approx(other["loss"], abs=LOSSES_WITHIN)
-        same_predictions(fast, plain, kind)
-
-
-def test_a_run_from_cached_activations_is_that_by_the_plain_path(
-    tmp_path: Path, tiny_model: Any
-) -> None:
-    run = a_run("bert", "pair", tmp_path, tiny_model, method="head_only")
-    fast, plain = trained(run, tmp_path / "fast"), trained(plainly(run), tmp_path / "plain")
-    assert fast[1].measured["kept_activations"] and not plain[1].measured["kept_activations"]
-    assert fast[0] == pytest.approx(plain[0], abs=LOSSES_WITHIN)
-    same_predictions(fast[1], plain[1], "pair")
-
-
 def test_all_objectives_are_compared() -> None:
     """The two kinds without own data are those of classification to a model.
 
-    Instructions go to decoders, whose paths are compared in ``test_packed_decoders.py``.
+    Instructions go to decoders, whose paths are compared in ``test_packed.py``.
     """
     classification = objectives.get("classification")
     for kind in ("span_pair", "answer_set"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from paretune.models.changes import ModelChanges
-from paretune.models.structure.layers import is_within
 
 if TYPE_CHECKING:
     from paretune.methods.core.method import Method
@@ -49,6 +48,16 @@ class Injection:
         """Of the positions that a model has, how many are no text's."""
         return self.virtual_tokens + self.prefix_positions
 
+    def absorb(self, part: Injection) -> None:
+        """Add what another method has left in the same model; ``undo`` takes both out."""
+        self.parameters |= part.parameters
+        self.adapters |= part.adapters
+        self.virtual_tokens += part.virtual_tokens
+        self.prefix_positions += part.prefix_positions
+        self.placeholder_id = self.placeholder_id or part.placeholder_id
+        self.supports_packing &= part.supports_packing
+        self.changes.push(part.undo)
+
     def undo(self) -> None:
         """Take the method out; the model is the base again, bit for bit."""
         self.changes.undo()
@@ -64,11 +73,6 @@ def get_linear(model: nn.Module, name: str) -> nn.Linear:
     layer = model.get_submodule(name)
     assert isinstance(layer, nn.Linear), name  # noqa: S101  (targets resolve to linear layers)
     return layer
-
-
-def is_within_any(name: str, modules: Sequence[str]) -> bool:
-    """Whether a module or a parameter is one of the modules or a part of one."""
-    return any(is_within(name, module) for module in modules)
 
 
 def attach(

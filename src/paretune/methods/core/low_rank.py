@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Self
 
 import torch
@@ -24,13 +24,13 @@ from paretune.methods.core.injection import (
     attach,
     fill_peft_layers,
     get_linear,
-    is_within_any,
     merge_deltas,
 )
 from paretune.methods.core.method import ALL, LayerNumbers, LayerOptions, Method, Names
 from paretune.methods.core.run_axis import Fleet, draw_uniform, init_generators
 from paretune.models.quantised import is_quantised
 from paretune.models.structure.anatomy import Anatomy, find_target_modules
+from paretune.models.structure.layers import is_within
 
 REGEX_CHARACTERS = re.compile(r"[\\*+?\[\](){}|^$]")
 """Characters that occur in regular expressions and not in the names of modules."""
@@ -60,47 +60,6 @@ Modules = Annotated[
 """A list of names, or the text of a regular expression."""
 
 
-def select_layers(
-    anatomy: Anatomy,
-    targets: Sequence[str] | str,
-    excluded: Sequence[str] | str | None = None,
-    layers: Sequence[int] | None = None,
-    *,
-    allow_unmatched: bool = False,
-) -> list[str]:
-    """Names of the linear layers that are targets, not excluded, and in one of ``layers``.
-
-    Raises:
-        MethodError: a name matches nothing, a layer is not there, or none is left.
-    """
-    names = match_layers(anatomy, targets, "target_modules", allow_unmatched=allow_unmatched)
-    if excluded is not None:
-        out = set(
-            match_layers(anatomy, excluded, "exclude_modules", allow_unmatched=allow_unmatched)
-        )
-        if not out.intersection(names) and not allow_unmatched:
-            raise MethodError(
-                "exclude_modules: none of them is among the target_modules.",
-                remedy="Remove it, or name what is to be left out.",
-            )
-        names = [name for name in names if name not in out]
-    if layers is not None:
-        count = len(anatomy.layers)
-        if not all(0 <= number < count for number in layers):
-            raise MethodError(
-                f"layers_to_transform: {list(layers)} are no layers; the model has "
-                f"0 to {count - 1}."
-            )
-        inside = tuple(f"{anatomy.layers[number].name}." for number in layers)
-        names = [name for name in names if name.startswith(inside)]
-    if not names and not allow_unmatched:
-        raise MethodError(
-            "no layer is left to stand beside.",
-            remedy="Name more in target_modules or layers_to_transform.",
-        )
-    return names
-
-
 def match_layers(
     anatomy: Anatomy, targets: Sequence[str] | str, option: str, *, allow_unmatched: bool = False
 ) -> list[str]:
@@ -114,6 +73,17 @@ def match_layers(
             remedy=f"The first is {anatomy.linear_layers[0]}; begin with .* for any beginning.",
         )
     return names
+
+
+def keep_layers(names: Iterable[str], anatomy: Anatomy, numbers: Sequence[int]) -> list[str]:
+    """The modules that are inside these layers; MethodError where there is no such layer."""
+    count = len(anatomy.layers)
+    if not all(0 <= number < count for number in numbers):
+        raise MethodError(
+            f"layers_to_transform: {list(numbers)} are no layers; the model has 0 to {count - 1}."
+        )
+    inside = [anatomy.layers[number].name for number in numbers]
+    return [name for name in names if is_within(name, *inside)]
 
 
 def matches_end(key: str, name: str) -> bool:
@@ -190,22 +160,29 @@ class LowRankOptions(LayerOptions):
                 "layers and layers_to_transform say the same; keep one of them.",
                 remedy="layers has ranges too: 0-3.",
             )
-        names = select_layers(
-            anatomy,
-            self.target_modules or anatomy.topology.default_targets,
-            self.exclude_modules,
-            self.layers_to_transform,
-            allow_unmatched=self.allow_unmatched,
-        )
-        adapted = [n for n in names if not f"{n}.".startswith(tuple(f"{m}." for m in in_full))]
-        if names and not adapted:
+        lenient = self.allow_unmatched
+        targets = self.target_modules or anatomy.topology.default_targets
+        names = match_layers(anatomy, targets, "target_modules", allow_unmatched=lenient)
+        if (excluded := self.exclude_modules) is not None:
+            out = {*match_layers(anatomy, excluded, "exclude_modules", allow_unmatched=lenient)}
+            if not out.intersection(names) and not lenient:
+                raise MethodError(
+                    "exclude_modules: none of them is among the target_modules.",
+                    remedy="Remove it, or name what is to be left out.",
+                )
+            names = [name for name in names if name not in out]
+        if self.layers_to_transform is not None:
+            names = keep_layers(names, anatomy, self.layers_to_transform)
+        adapted = [name for name in names if not is_within(name, *in_full)]
+        if not adapted and (names or not lenient):
             raise MethodError(
-                "no layer is left to stand beside: modules_to_save has them all.",
-                remedy="Name less there, or take full.",
+                "no layer is left to stand beside.",
+                remedy="Name more in target_modules or layers_to_transform, or less in "
+                "modules_to_save.",
             )
         for option in ("rank_pattern", "alpha_pattern"):
             for key in getattr(self, option) or ():
-                if not any(matches_end(key, name) for name in adapted) and not self.allow_unmatched:
+                if not any(matches_end(key, name) for name in adapted) and not lenient:
                     raise MethodError(
                         f'{option}: "{key}" matches none of the layers that the method is beside.',
                         remedy=f"The first of these is {adapted[0]}.",
@@ -218,6 +195,10 @@ class LowRankOptions(LayerOptions):
             return 0
         names = self.select_layers(anatomy)
         return min((anatomy.find_layer(name) or 0 for name in names), default=0)
+
+    def peft_fields(self) -> dict[str, Any]:
+        """The fields of PEFT's config but for those of :meth:`peft_layers`."""
+        return {"r": self.rank, "alpha": self.effective_alpha}
 
     def peft_layers(self, injection: Injection) -> dict[str, Any]:
         """The fields of PEFT's config that name layers, their ranks and their alphas."""
@@ -252,11 +233,12 @@ class LowRankUpdate(nn.Module, ABC):
     """Base of the updates beside a frozen linear layer.
 
     Each tensor of :meth:`shapes` has one slice for each run, uniform on +-1/sqrt(fan in) as PEFT
-    draws it; that called ``zero`` starts at 0, so that the update does. ``peft_names``: what PEFT
-    calls the tensors.
+    draws it; that called ``zero`` starts at 0, so that the update does. ``peft_config``: the name
+    of PEFT's config class; ``peft_names``: what PEFT calls the tensors.
     """
 
     zero: ClassVar[str]
+    peft_config: ClassVar[str]
     peft_names: ClassVar[Mapping[str, str]]
 
     def __init__(
@@ -288,20 +270,11 @@ class LowRankUpdate(nn.Module, ABC):
         """The update of the weight, (out, in)."""
 
 
-def low_rank_method(
-    update: type[LowRankUpdate],
-    make_peft_config: Callable[[Any, dict[str, Any]], Any],
-    *,
-    name: str,
-    **facts: Any,
-) -> Method:
+def low_rank_method(update: type[LowRankUpdate], *, name: str, **facts: Any) -> Method:
     """The method that puts an update beside each target layer.
 
-    ``modules_to_save`` are trained in full beside them.
-
-    Args:
-        make_peft_config: from the options, and fields that name layers and task, to PEFT's config.
-        facts: further fields of :class:`Method`.
+    ``modules_to_save`` are trained in full beside them. ``facts``: further fields of
+    :class:`Method`.
     """
 
     def inject(
@@ -329,7 +302,10 @@ def low_rank_method(
     def to_peft(
         model: nn.Module, options: Any, injection: Injection, common: dict[str, Any]
     ) -> Any:
-        config = make_peft_config(options, {**options.peft_layers(injection), **common})
+        import peft
+
+        fields = {**options.peft_fields(), **options.peft_layers(injection), **common}
+        config = getattr(peft, update.peft_config)(**fields)
         return fill_peft_layers(model, config, injection, name, update.peft_names)
 
     def count_parameters(model: nn.Module, anatomy: Anatomy, options: Any) -> int:
@@ -388,7 +364,7 @@ def find_modules_to_save(
             )
         matched += hits
     outside = [
-        name for name in dict.fromkeys(matched) if not is_within_any(name, anatomy.head_modules)
+        name for name in dict.fromkeys(matched) if not is_within(name, *anatomy.head_modules)
     ]
     outermost = [n for n in outside if not any(n.startswith(f"{module}.") for module in outside)]
     for name in outermost:

@@ -26,7 +26,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from paretune.errors import MethodError
 from paretune.methods.core.injection import Injection, attach, get_linear
-from paretune.methods.core.virtual_tokens import make_position_shift
+from paretune.methods.core.virtual_tokens import find_text_positions, name_arguments
 from paretune.models.structure.anatomy import Anatomy
 from paretune.models.structure.layers import Attention, has_attention_interface
 
@@ -67,9 +67,15 @@ def attach_prefixes(
         changes.set_attention(model, with_prefix)
         if anatomy.reads_causally:
             first: Any = next(iter(prefixes.values()))
-            shift = make_position_shift(lambda: first.virtual)
+
+            def shift_text(reader: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
+                named = name_arguments(reader, args, kwargs)
+                positions = named.get("position_ids")
+                positions = find_text_positions(named) if positions is None else positions
+                return (), {**named, "position_ids": positions + first.virtual}
+
             reader = model.get_submodule(anatomy.text_reader)
-            changes.hook(reader.register_forward_pre_hook(shift, with_kwargs=True))
+            changes.hook(reader.register_forward_pre_hook(shift_text, with_kwargs=True))
             injection.prefix_positions = first.virtual
     return injection
 

@@ -9,7 +9,7 @@ or the other.
 In an encoder-decoder model the prompt is prepended to the source: ids and mask are lengthened where
 the encoder is called, and the encoder's mask where the decoder is called. So it works in
 ``generate`` too, which calls the encoder once. A decoder is called once for each new token, and has
-the prompt in its cache from the first call on: :class:`CachedVirtualTokens`.
+the prompt in its cache from the first call on.
 
 **Positions.** A prompt moves the text to later positions. PEFT does so, and encoders bear it; a
 small translation model with absolute positions does not (dev/log.md: moved by five
@@ -20,7 +20,7 @@ has the positions that it has without a prompt, and the prompt has none: it can 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -42,94 +42,16 @@ TextPositions = Literal["auto", "kept", "shifted"]
 class VirtualTokens:
     """The hooks that put each run's prompt before its sequences.
 
-    ``prompts``, called, gives (runs, virtual, embedding width): rows as of the word embeddings.
-    """
+    With a cache (a decoder) the prompt enters in the first call of a generation. Every later call
+    is told that the text is longer by the prompt: its mask, and its positions where those are
+    shifted. Only the base model knows of virtual tokens: ids, mask and positions are lengthened
+    before it, and the virtual tokens' hidden states are cut off behind it. So what scores hidden
+    states (an LM head, a classifier that looks for the last token) finds those of the text.
 
-    def __init__(self, prompts: nn.Module, virtual: int, placeholder_id: int, fleet: Fleet) -> None:
-        self.prompts, self.fleet = prompts, fleet
-        self.virtual, self.placeholder_id = virtual, placeholder_id
-        self._pending: Tensor | None = None
-        """Prompts of this pass that the embeddings do not have yet."""
-        self._shift_positions = False
-
-    def lengthen_inputs(self, reader: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
-        """Forward pre-hook of the module that reads the text: longer ids, mask and token types."""
-        self._compute_prompts(reader, kwargs)
-        if self.fleet.packing is not None:  # packed batches come with the placeholders in them
-            return args, kwargs
-        fronts = {"input_ids": self.placeholder_id, "attention_mask": 1, "token_type_ids": 0}
-        for name, value in fronts.items():
-            if kwargs.get(name) is not None:
-                kwargs[name] = self._prepend_value(kwargs[name], value)
-        return args, kwargs
-
-    def _compute_prompts(self, reader: nn.Module, kwargs: dict[str, Any]) -> None:
-        if kwargs.get("input_ids") is None:
-            raise MethodError(
-                f"virtual tokens need token ids, and {type(reader).__name__} was called without "
-                "input_ids.",
-                remedy="Call the model with input_ids=...",
-            )
-        self._pending = self.prompts()
-        self.virtual, self._shift_positions = self._pending.shape[1], True
-
-    def insert_embeddings(self, words: nn.Module, args: Any, looked_up: Tensor) -> Tensor | None:
-        """Forward hook of the word embeddings: the prompt replaces the placeholders."""
-        # A decoder may share the module, and is called after the encoder.
-        if self._pending is None:
-            return None
-        rows, self._pending = self._pending, None
-        prompts = embed_rows(words, rows.flatten(0, 1)).reshape(rows.shape)
-        if self.fleet.packing is not None:
-            layout = self.fleet.packing.layout
-            fronts = [
-                rows_of_run.repeat(n, 1)
-                for rows_of_run, n in zip(prompts, layout.run_sequences, strict=True)
-            ]
-            own_rows = torch.cat(fronts).to(looked_up)[:, None]
-            return looked_up.index_copy(0, layout.virtual_rows(self.virtual), own_rows)
-
-        def replace_placeholders(run: int, rows_of_run: Tensor) -> Tensor:
-            front = prompts[run].to(rows_of_run).expand(len(rows_of_run), -1, -1)
-            return torch.cat([front, rows_of_run[:, front.shape[1] :]], 1)
-
-        return self.fleet.map_runs(looked_up, replace_placeholders)
-
-    def keep_positions(self, positions: nn.Module, args: Any, looked_up: Tensor) -> Tensor | None:
-        """Forward hook of the position embeddings: the text's from the first on, the prompt's 0."""
-        if not self._shift_positions:
-            return None
-        self._shift_positions = False
-        if self.fleet.packing is not None:
-            # A row has the position of the row ``virtual`` rows before it, in its sequence.
-            moved = F.pad(looked_up[: len(looked_up) - self.virtual], (0, 0, 0, 0, self.virtual, 0))
-            return moved.index_fill(0, self.fleet.packing.layout.virtual_rows(self.virtual), 0)
-        text = looked_up[..., : looked_up.shape[-2] - self.virtual, :]
-        return F.pad(text, (0, 0, self.virtual, 0))
-
-    def lengthen_encoder_mask(self, decoder: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
-        """Forward pre-hook of the decoder: a longer mask of the encoded source."""
-        if kwargs.get("encoder_attention_mask") is not None:
-            kwargs["encoder_attention_mask"] = self._prepend_value(
-                kwargs["encoder_attention_mask"], 1
-            )
-        return args, kwargs
-
-    def _prepend_value(self, x: Tensor, value: int) -> Tensor:
-        front = x.new_full((*x.shape[:-1], self.virtual), value)
-        return torch.cat([front, x], dim=-1)
-
-
-class CachedVirtualTokens(VirtualTokens):
-    """The hooks that put each run's prompt before a decoder's sequences, once in a generation.
-
-    Every later call is told that the text is longer by the prompt: its mask, and its positions
-    where those are shifted. Only the base model knows of virtual tokens: ids, mask and positions
-    are lengthened before it, and the virtual tokens' hidden states are cut off behind it. So what
-    scores hidden states (an LM head, a classifier that looks for the last token) finds those of
-    the text.
-
-    ``keeps_positions``: the text has the positions that it has without a prompt.
+    Args:
+        prompts: called, it gives (runs, virtual, embedding width): rows as of the word embeddings.
+        cached: whether the text is read by a decoder.
+        keeps_positions: the text has the positions that it has without a prompt.
     """
 
     def __init__(
@@ -139,38 +61,53 @@ class CachedVirtualTokens(VirtualTokens):
         placeholder_id: int,
         fleet: Fleet,
         *,
+        cached: bool,
         keeps_positions: bool,
     ) -> None:
-        super().__init__(prompts, virtual, placeholder_id, fleet)
-        self._keeps_positions, self._is_first = keeps_positions, True
+        self.prompts, self.fleet = prompts, fleet
+        self.virtual, self.placeholder_id = virtual, placeholder_id
+        self._cached, self._keeps_positions = cached, keeps_positions
+        self._is_first = False
+        """Whether the prompt enters in this call."""
         self._places = Places(None, virtual)
+        self._pending: Tensor | None = None
+        """Prompts of this pass that the embeddings do not have yet."""
 
     def lengthen_inputs(self, reader: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
-        """Forward pre-hook of the base model: longer ids in the first call, a longer mask in all.
+        """Forward pre-hook of the module that reads the text: longer ids, mask and token types.
 
         Raises:
-            MethodError: the first call has no token ids.
+            MethodError: the prompt is to enter, and there are no token ids.
         """
         kwargs = name_arguments(reader, args, kwargs)
-        self._is_first = count_cached(kwargs) == 0
-        if self.fleet.packing is not None:
-            return super().lengthen_inputs(reader, (), kwargs)
-        positions = kwargs.get("position_ids")
-        if positions is None and self._keeps_positions:
+        self._is_first = not self._cached or count_cached(kwargs) == 0
+        mask, positions = kwargs.get("attention_mask"), kwargs.get("position_ids")
+        if positions is None and self._cached and self._keeps_positions:
             positions = find_text_positions(kwargs, not_of_text=self.virtual)
-        mask = kwargs.get("attention_mask")
         if self._is_first:
-            _, kwargs = super().lengthen_inputs(reader, (), kwargs)
-        elif mask is not None:
-            self._places = Places.behind_padding(mask, self.virtual)
-            kwargs["attention_mask"] = self._prepend_value(mask, 1)
-        if positions is not None:
+            if kwargs.get("input_ids") is None:
+                raise MethodError(
+                    f"virtual tokens need token ids, and {type(reader).__name__} was called "
+                    "without input_ids.",
+                    remedy="Call the model with input_ids=...",
+                )
+            self._pending = self.prompts()
+            self.virtual = self._pending.shape[1]
+        if self.fleet.packing is not None:  # packed batches come with the placeholders in them
+            return (), kwargs
+        self._places = Places.behind_padding(mask if self._cached else None, self.virtual)
+        fronts = {"attention_mask": 1}
+        if self._is_first:
+            fronts |= {"input_ids": self.placeholder_id, "token_type_ids": 0}
+        for name, value in fronts.items():
+            if kwargs.get(name) is not None:
+                kwargs[name] = self._prepend_value(kwargs[name], value)
+        if self._cached and positions is not None:
             kwargs["position_ids"] = self._lengthen_positions(positions)
         return (), kwargs
 
-    def _compute_prompts(self, reader: nn.Module, kwargs: dict[str, Any]) -> None:
-        super()._compute_prompts(reader, kwargs)
-        self._places = Places.behind_padding(kwargs.get("attention_mask"), self.virtual)
+    def _prepend_value(self, x: Tensor, value: int) -> Tensor:
+        return self._places.insert(x.new_full((*x.shape[:-1], self.virtual), value), x)
 
     def _lengthen_positions(self, positions: Tensor) -> Tensor:
         """The positions of the tokens of this call, with those of the prompt; (rows, tokens)."""
@@ -183,30 +120,49 @@ class CachedVirtualTokens(VirtualTokens):
             of_prompt = torch.zeros_like(of_prompt)  # looked up, and then left without any
         return self._places.insert(of_prompt.expand(len(positions), -1), positions)
 
-    def _prepend_value(self, x: Tensor, value: int) -> Tensor:
-        return self._places.insert(x.new_full((len(x), self.virtual), value), x)
-
     def insert_embeddings(self, words: nn.Module, args: Any, looked_up: Tensor) -> Tensor | None:
         """Forward hook of the word embeddings: the prompt replaces the placeholders."""
-        if self._places.padding is None or self._pending is None:
-            return super().insert_embeddings(words, args, looked_up)
+        # A decoder may share the module, and is called after the encoder.
+        if self._pending is None:
+            return None
         rows, self._pending = self._pending, None
-        prompts = embed_rows(words, rows.flatten(0, 1)).reshape(rows.shape)
-        return self._places.replace(
-            looked_up, per_run_rows(prompts, len(looked_up), self.fleet).to(looked_up)
+        prompts = embed_rows(words, rows.flatten(0, 1)).reshape(rows.shape).to(looked_up)
+        if self.fleet.packing is None:
+            return self._places.replace(
+                looked_up, per_run_rows(prompts, len(looked_up), self.fleet)
+            )
+        layout = self.fleet.packing.layout
+        fronts = [
+            rows_of_run.repeat(n, 1)
+            for rows_of_run, n in zip(prompts, layout.run_sequences, strict=True)
+        ]
+        return looked_up.index_copy(
+            0, layout.virtual_rows(self.virtual), torch.cat(fronts)[:, None]
         )
 
     def keep_positions(self, positions: nn.Module, args: Any, looked_up: Tensor) -> Tensor | None:
-        """Forward hook of the position embeddings: the prompt has none."""
-        if self.fleet.packing is not None:
-            return super().keep_positions(positions, args, looked_up)
+        """Forward hook of the position embeddings: the text's from the first on, the prompt's 0."""
         if not self._is_first:
             return None
-        none = looked_up.new_zeros(len(looked_up), self.virtual, looked_up.shape[-1])
-        return self._places.replace(looked_up, none)
+        if self.fleet.packing is not None:
+            # A row has the position of the row ``virtual`` rows before it, in its sequence.
+            moved = F.pad(looked_up[: len(looked_up) - self.virtual], (0, 0, 0, 0, self.virtual, 0))
+            return moved.index_fill(0, self.fleet.packing.layout.virtual_rows(self.virtual), 0)
+        if self._cached:
+            none = looked_up.new_zeros(len(looked_up), self.virtual, looked_up.shape[-1])
+            return self._places.replace(looked_up, none)
+        text = looked_up[..., : looked_up.shape[-2] - self.virtual, :]
+        return F.pad(text, (0, 0, self.virtual, 0))
+
+    def lengthen_encoder_mask(self, decoder: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
+        """Forward pre-hook of the decoder: a longer mask of the encoded source."""
+        mask = kwargs.get("encoder_attention_mask")
+        if mask is not None:
+            kwargs["encoder_attention_mask"] = self._prepend_value(mask, 1)
+        return args, kwargs
 
     def cut_hidden_states(self, reader: nn.Module, args: Any, out: Any) -> Any:
-        """Forward hook of the base model: hidden states of the text alone."""
+        """Forward hook of a decoder's base model: hidden states of the text alone."""
         if self._is_first and self.fleet.packing is None:
             out["last_hidden_state"] = self._places.cut(out["last_hidden_state"])
         return out
@@ -235,7 +191,7 @@ class Places:
 
     def insert(self, virtual: Tensor, text: Tensor) -> Tensor:
         """(rows, virtual), (rows, tokens) -> (rows, virtual + tokens)."""
-        joined = torch.cat([virtual, text], 1)
+        joined = torch.cat([virtual, text], -1)
         if self.padding is None:
             return joined
         return joined.scatter(1, self._of_text(text.shape[1]), text).scatter(
@@ -295,14 +251,16 @@ def prepend_virtual_tokens(
     placeholder_id = next(token for token in range(len(words.weight)) if token not in special)
     keeps_positions = keeps_text_positions(anatomy, text_positions)
     reader = model.get_submodule(anatomy.text_reader)
+    tokens = VirtualTokens(
+        prompts,
+        virtual,
+        placeholder_id,
+        fleet,
+        cached=anatomy.reads_causally,
+        keeps_positions=keeps_positions,
+    )
     if anatomy.reads_causally:
-        cached = CachedVirtualTokens(
-            prompts, virtual, placeholder_id, fleet, keeps_positions=keeps_positions
-        )
-        changes.hook(reader.register_forward_hook(cached.cut_hidden_states))
-        tokens: VirtualTokens = cached
-    else:
-        tokens = VirtualTokens(prompts, virtual, placeholder_id, fleet)
+        changes.hook(reader.register_forward_hook(tokens.cut_hidden_states))
     # Before the hooks of a prefix, which moves the positions of all that it finds.
     lengthen = tokens.lengthen_inputs
     changes.hook(reader.register_forward_pre_hook(lengthen, with_kwargs=True, prepend=True))
@@ -327,25 +285,6 @@ def keeps_text_positions(anatomy: Anatomy, text_positions: TextPositions) -> boo
     if anatomy.position_embeddings is None or text_positions == "shifted":
         return False
     return text_positions == "kept" or anatomy.topology.keeps_text_positions
-
-
-def make_position_shift(
-    virtual: Callable[[], int],
-) -> Callable[[nn.Module, Any, dict[str, Any]], Any]:
-    """A forward pre-hook of a base model that moves the text behind ``virtual()`` positions.
-
-    So is the text behind a prefix of PEFT, which stands in the cache.
-    """
-
-    def shift(reader: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
-        kwargs = name_arguments(reader, args, kwargs)
-        positions = kwargs.get("position_ids")
-        if positions is None:
-            positions = find_text_positions(kwargs)
-        kwargs["position_ids"] = positions + virtual()
-        return (), kwargs
-
-    return shift
 
 
 def name_arguments(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:

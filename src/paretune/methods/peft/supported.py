@@ -50,7 +50,6 @@ class SupportedTuner:
         closed_options: options that are not offered, with the reason.
         barred_values: by option, values that are not offered, with the reason.
         numbered_values: by option, the prefix of values that end in a number (``pissa_niter_16``).
-        not_quantised: why it cannot train on a base whose linear layers are quantised, or "".
         not_in_peft: why PEFT cannot save its adapter with a head, or "".
     """
 
@@ -64,26 +63,12 @@ class SupportedTuner:
     closed_options: Mapping[str, str] = field(default_factory=dict)
     barred_values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     numbered_values: Mapping[str, str] = field(default_factory=dict)
-    not_quantised: str = ""
     not_in_peft: str = ""
 
     @property
     def decoder_rates(self) -> Rates:
         """Learning rates on decoder-only models."""
         return USUAL_IN_DECODERS if self.rates == USUAL else self.rates
-
-
-@dataclass(frozen=True)
-class RefusedTuner:
-    """A tuner that does not train here.
-
-    Attributes:
-        reason: why, and which method does what it would.
-        peft_message: a part of ``peft``'s own error when it is tried; "" where there is none.
-    """
-
-    reason: str
-    peft_message: str = ""
 
 
 _SAVED = "it describes a saved adapter, which paretune writes itself"
@@ -201,49 +186,24 @@ SUPPORTED: Mapping[str, SupportedTuner] = {
 }
 
 _PROMPT = "peft puts it into the forward pass of its own wrapper, not into a model"
-_CACHE = "Model does not support past key values"
 
-REFUSED: Mapping[str, RefusedTuner] = {
-    "adalora": RefusedTuner(
-        "it moves its ranks after every step of a plan whose length it must be told, and adds a "
-        "loss of its own; without them it is LoRA of a fixed rank: use lora",
-        "AdaLoRA does not work when `total_step` is None",
-    ),
-    "adaption_prompt": RefusedTuner(
-        "it is for LLaMA, Mistral and GPT-2 alone", "Unsupported model type for adaption prompt"
-    ),
-    "cartridge": RefusedTuner(
-        "it writes into the cache of PEFT's own wrapper of a decoder: use prefix", _CACHE
-    ),
-    "cpt": RefusedTuner(
-        "it trains on a loss of its own, over its examples too, in PEFT's own wrapper of a "
-        "decoder: use prompt",
-        "only supports task_type = CAUSAL_LM",
-    ),
-    "lily": RefusedTuner(
-        "it mixes its experts by the mean over all tokens of a batch, padding too, so that what it "
-        "answers to a text depends on the texts beside it"
-    ),
-    "multitask_prompt_tuning": RefusedTuner(
-        "it wants the task of every example as an input of its own: use prompt",
-        "task_ids cannot be None",
-    ),
-    "p_tuning": RefusedTuner(f"{_PROMPT}: use p_tuning, which is the same and exports to it"),
-    "poly": RefusedTuner(
-        "it wants the task of every example as an input of its own", "task_ids should not be None"
-    ),
-    "prefix_tuning": RefusedTuner(
-        "it writes into the cache of PEFT's own wrapper of a decoder: use prefix, which is the "
-        "same on causal LMs and exports to it",
-        _CACHE,
-    ),
-    "prompt_tuning": RefusedTuner(f"{_PROMPT}: use prompt, which is the same and exports to it"),
-    "shadow": RefusedTuner(
-        "it trains a second network beside the model, partly on a loss of its own",
-        "Unable to automatically find a `nn.ModuleList` of decoder layers",
-    ),
-    "xlora": RefusedTuner(
-        "it mixes LoRA adapters that were trained before, and trains what mixes them alone",
-        "Can't find 'adapter_config.json'",
-    ),
+REFUSED: Mapping[str, str] = {
+    "adalora": "it moves its ranks after every step of a plan whose length it must be told, and "
+    "adds a loss of its own; without them it is LoRA of a fixed rank: use lora",
+    "adaption_prompt": "it is for LLaMA, Mistral and GPT-2 alone",
+    "cartridge": "it writes into the cache of PEFT's own wrapper of a decoder: use prefix",
+    "cpt": "it trains on a loss of its own, over its examples too, in PEFT's own wrapper of a "
+    "decoder: use prompt",
+    "lily": "it mixes its experts by the mean over all tokens of a batch, padding too, so that "
+    "what it answers to a text depends on the texts beside it",
+    "multitask_prompt_tuning": "it wants the task of every example as an input of its own: "
+    "use prompt",
+    "p_tuning": f"{_PROMPT}: use p_tuning, which is the same and exports to it",
+    "poly": "it wants the task of every example as an input of its own",
+    "prefix_tuning": "it writes into the cache of PEFT's own wrapper of a decoder: use prefix, "
+    "which is the same on causal LMs and exports to it",
+    "prompt_tuning": f"{_PROMPT}: use prompt, which is the same and exports to it",
+    "shadow": "it trains a second network beside the model, partly on a loss of its own",
+    "xlora": "it mixes LoRA adapters that were trained before, and trains what mixes them alone",
 }
+"""Tuners that do not train here: why, and which method does what they would."""

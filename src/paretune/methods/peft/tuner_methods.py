@@ -28,14 +28,15 @@ from pydantic import Field, ValidatorFunctionWrapHandler, WrapValidator, create_
 from torch import nn
 
 from paretune.errors import MethodError, suggest
-from paretune.methods.core.injection import Injection, is_within_any
-from paretune.methods.core.low_rank import Modules, match_layers
+from paretune.methods.core.injection import Injection
+from paretune.methods.core.low_rank import Modules, keep_layers, match_layers
 from paretune.methods.core.method import Head, Method, MethodOptions, always
 from paretune.methods.core.run_axis import Fleet
 from paretune.methods.layer_norm import find_norms
 from paretune.methods.peft.supported import CLOSED, PEFT_PREFIX, REFUSED, SUPPORTED, SupportedTuner
 from paretune.models.changes import ModelChanges
 from paretune.models.structure.anatomy import Anatomy
+from paretune.models.structure.layers import is_within
 from paretune.objectives import Objective
 from paretune.study import derive_seed
 
@@ -140,7 +141,7 @@ def make_method(tuner: str) -> Method:
     name = f"{PEFT_PREFIX}{tuner}"
     installed = {kind.value.lower(): kind for kind in PEFT_TYPE_TO_CONFIG_MAPPING}
     if tuner in REFUSED:
-        raise MethodError(f"cannot train here: {REFUSED[tuner].reason}.", where=f"method {name}")
+        raise MethodError(f"cannot train here: {REFUSED[tuner]}.", where=f"method {name}")
     if tuner not in installed or tuner not in SUPPORTED:
         there = "is not known to this paretune" if tuner in installed else "is not known"
         usable = [
@@ -235,7 +236,7 @@ class _Tuner:
         factor, factors = self.supported.head_learning_rate_factor, dict[str, float]()
         if factor != 1.0:
             names = [name for name, _ in model.named_parameters()]
-            in_head = [name for name in names if is_within_any(name, anatomy.head_modules)]
+            in_head = [name for name in names if is_within(name, *anatomy.head_modules)]
             factors = dict.fromkeys(in_head, factor)
         return PeftInjection(
             {name: p for name, p in model.named_parameters() if p.requires_grad},
@@ -262,7 +263,7 @@ class _Tuner:
         value = vars(options).get(self.supported.rewriting_option)
         if isinstance(value, str):
             return f"{self.supported.rewriting_option}: {value} takes a part of the weights away"
-        return self.supported.not_quantised
+        return ""
 
     def merge(self, model: nn.Module, injection: Injection) -> None:
         """Let the tuner become a part of the weights and take it out.
@@ -341,17 +342,7 @@ def _layer_settings(
     numbers = values.get("layers_to_transform")
     if numbers is not None:
         numbers = [numbers] if isinstance(numbers, int) else list(numbers)
-        count = len(anatomy.layers)
-        if not numbers or not all(0 <= number < count for number in numbers):
-            raise MethodError(
-                f"{numbers} are no layers; the model has 0 to {count - 1}.",
-                where=f"method {name}, option layers_to_transform",
-            )
-        inside = [anatomy.layers[number].name for number in numbers]
-        layers = {
-            option: [n for n in names if is_within_any(n, inside)]
-            for option, names in layers.items()
-        }
+        layers = {option: keep_layers(names, anatomy, numbers) for option, names in layers.items()}
         layers["layers_to_transform"] = None
     if not layers["target_modules"]:
         raise MethodError(

@@ -241,41 +241,11 @@ class PackedLayout:
             self._groups[role] = list(self._make_groups(role))
         return self._groups[role]
 
-    def cumulative_lengths(
-        self, role: AttentionRole, virtual: int = 0
-    ) -> tuple[tuple[Tensor, int], tuple[Tensor, int]]:
-        """Where each sequence begins among the queries, and among the keys; and the longest.
-
-        Shapes: (sequences + 1,) int32, the last one is the number of rows. ``virtual``: keys that
-        stand in front of every sequence.
-        """
-
-        def accumulate(name: str, lengths: Sequence[int]) -> tuple[Tensor, int]:
-            ends = np.cumsum([0, *lengths], dtype=np.int32)
-            return self._cached_tensor(f"{role} {name}", ends), max(lengths)
-
-        queries, keys = self._lengths(role)
-        virtual_keys = [virtual + length for length in keys]
-        return accumulate("queries", queries), accumulate(f"keys {virtual}", virtual_keys)
-
-    def prefixed_rows(self, role: AttentionRole, virtual: int) -> Tensor:
-        """From all virtual keys and then all rows to each sequence behind its own virtual keys.
-
-        Shape: (sequences * virtual + key rows,).
-        """
-        _, keys = self._sides(role)
-        fronts = np.arange(len(keys.lengths) * virtual).reshape(-1, virtual)
-        behind = fronts.size
-        rows = [
-            np.arange(a, a + n) + behind for a, n in zip(keys.starts, keys.lengths, strict=False)
-        ]
-        order = [part for pair in zip(fronts, rows, strict=True) for part in pair]
-        return self._cached_tensor(f"{role} prefixed {virtual}", np.concatenate(order))
-
     def _make_groups(self, role: AttentionRole) -> Iterator[AttentionGroup]:
         overhead = GROUP_OVERHEAD_SCORES if self.device == "cpu" else GPU_GROUP_OVERHEAD_SCORES
         query_side, key_side = self._sides(role)
-        query_lengths, key_lengths = self._lengths(role)
+        key_lengths = key_side.lengths
+        query_lengths = [1] * len(key_lengths) if query_side is None else query_side.lengths
         offsets = np.array(key_lengths) - np.array(query_lengths)  # of a tail's first query
         first = 0
         for run, count in enumerate(self.run_sequences):
@@ -300,11 +270,6 @@ class PackedLayout:
                     trees=self.trees[start:stop],
                 )
             first += count
-
-    def _lengths(self, role: AttentionRole) -> tuple[list[int], list[int]]:
-        """Numbers of queries and of keys of every sequence; (sequences,) each."""
-        queries, keys = self._sides(role)
-        return ([1] * len(keys.lengths) if queries is None else queries.lengths), keys.lengths
 
     def _sides(self, role: AttentionRole) -> tuple[PackedLayout | None, PackedLayout]:
         """Where queries and keys are; None for queries of one row a sequence."""

@@ -11,6 +11,7 @@ import re
 import shutil
 import warnings
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -50,6 +51,8 @@ def convert_to_safetensors(files: ModelFiles, weights_hash: str) -> Path:
     target = converted_models_home() / (key.hexdigest() if decoding else weights_hash)[:20]
     if is_whole_copy(target):
         return target
+    from safetensors.torch import save_file
+
     tensors = _read_pickles(files)
     if files.config.get("tie_word_embeddings") is not False:
         tensors = _drop_tied(tensors)
@@ -57,7 +60,7 @@ def convert_to_safetensors(files: ModelFiles, weights_hash: str) -> Path:
         with create_folder(target) as folder:
             for path in (files.folder / "config.json", *files.tokenizer, *decoding):
                 shutil.copyfile(path, folder / path.name)
-            _write(tensors, folder / SAFETENSORS)
+            save_file(own_memory(tensors), folder / SAFETENSORS, metadata={"format": "pt"})
             (folder / _CHECKSUMS).write_text(json.dumps(_hash_files(folder)), encoding="utf-8")
             if target.is_dir() and not is_whole_copy(target):
                 shutil.rmtree(target)  # damaged, or of a paretune that wrote no checksums
@@ -200,18 +203,21 @@ def _describe_refusal(path: Path, message: str) -> ModelError:
     )
 
 
-def _write(tensors: dict[str, Tensor], path: Path) -> None:
-    """Write tensors as safetensors, which refuses tensors that share memory: each in full."""
-    from safetensors.torch import save_file
+def own_memory(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors on the CPU, each with memory of its own, as safetensors requires.
 
-    storages: set[int] = set()
-    separate = {}
+    Only tied tensors and views of larger ones are copied.
+    """
+    owning, storages = {}, set()
     for name, tensor in tensors.items():
-        address = tensor.untyped_storage().data_ptr()
-        whole = tensor.contiguous()
-        separate[name] = whole.clone() if address in storages else whole
-        storages.add(address)
-    save_file(separate, path, metadata={"format": "pt"})
+        whole = tensor.detach().cpu().contiguous()
+        storage = whole.untyped_storage()
+        if storage.nbytes() != whole.nbytes or storage.data_ptr() in storages:
+            whole = whole.clone()
+        else:
+            storages.add(storage.data_ptr())
+        owning[name] = whole
+    return owning
 
 
 def _drop_tied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from paretune.errors import MethodError, ModelError
-from paretune.models.changes import ModelChanges
+from paretune.models.changes import ModelChanges, evaluation_mode
 from paretune.models.structure.layers import (
     SUPPORTED_FAMILIES,
     Layer,
@@ -31,18 +31,14 @@ def find_backbone_parameters(model: Any, topology: Topology) -> frozenset[str]:
     """
     tables = topology.word_embeddings(model)
     embeddings = torch.zeros(1, 4, tables[0].weight.shape[1], device=tables[0].weight.device)
-    training = model.training
-    model.eval()
     try:
-        with torch.enable_grad():
+        with evaluation_mode(model), torch.enable_grad():
             hidden = topology.last_hidden_state(model, embeddings)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ModelError(
             f"{type(model).__name__} cannot be run from embeddings ({error}).",
             remedy=SUPPORTED_FAMILIES,
         ) from None
-    finally:
-        model.train(training)
     reached = _find_leaves(hidden).union(*(table.parameters() for table in tables))
     return frozenset(name for name, p in model.named_parameters() if p in reached)
 
@@ -160,7 +156,7 @@ class Anatomy:
 
     def covers(self, name: str) -> bool:
         """Whether a module or a parameter is in one of ``layers``; anything is in all of them."""
-        return self.is_whole or any(is_within(name, layer.name) for layer in self.layers)
+        return self.is_whole or is_within(name, *(layer.name for layer in self.layers))
 
     def find_layer(self, name: str) -> int | None:
         """Number of the layer that holds a module or a parameter; None outside all of them."""
@@ -268,13 +264,8 @@ def accepts_embeddings(model: Any, *, tolerance: float = 1e-5) -> bool:
     rows = len(words.weight)
     # Ordinary tokens from the middle of the vocabulary: neither padding nor special.
     ids = torch.linspace(rows // 2, rows - 1, 6, device=words.weight.device).long()[None]
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            mask = torch.ones_like(ids)
-            by_ids = reader(input_ids=ids, attention_mask=mask)[0]
-            by_embeddings = reader(inputs_embeds=words(ids), attention_mask=mask)[0]
-    finally:
-        model.train(training)
+    with evaluation_mode(model), torch.no_grad():
+        mask = torch.ones_like(ids)
+        by_ids = reader(input_ids=ids, attention_mask=mask)[0]
+        by_embeddings = reader(inputs_embeds=words(ids), attention_mask=mask)[0]
     return torch.allclose(by_ids, by_embeddings, rtol=tolerance, atol=tolerance)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -21,44 +20,24 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from paretune.errors import ModelError, first_line
 from paretune.models.sources.resolve import ModelSource
-from paretune.models.structure.layers import (
-    DECODER_FAMILIES,
-    ENCODER_FAMILIES,
-    SUPPORTED_FAMILIES,
-    TRANSLATION_FAMILIES,
+from paretune.models.structure.layers import SUPPORTED_FAMILIES
+from paretune.models.structure.topology import (
+    DECODER,
+    ENCODER,
+    ENCODER_DECODER,
+    Topology,
+    topology_of,
 )
-from paretune.models.structure.topology import DECODER, ENCODER, Topology, topology_of
 from paretune.objectives.encoding import IGNORE_INDEX
 from paretune.objectives.objective import HeadSpec
 
-
-@dataclass(frozen=True)
-class AutoClass:
-    """The class of ``transformers`` that opens a head; ``remedy`` names models that have it."""
-
-    name: str
-    remedy: str
-
-
-AUTO_CLASSES: dict[str, AutoClass] = {
-    "sequence_classification": AutoClass(
-        "AutoModelForSequenceClassification",
-        f"Choose an encoder ({ENCODER_FAMILIES}) or a decoder ({DECODER_FAMILIES}).",
-    ),
-    "multiple_choice": AutoClass(
-        "AutoModelForMultipleChoice",
-        f"Choose an encoder ({ENCODER_FAMILIES}) or a decoder ({DECODER_FAMILIES}).",
-    ),
-    "seq2seq_lm": AutoClass(
-        "AutoModelForSeq2SeqLM",
-        f"Choose a model with encoder and decoder ({TRANSLATION_FAMILIES}).",
-    ),
-    "causal_lm": AutoClass(
-        "AutoModelForCausalLM",
-        f"Choose a decoder ({DECODER_FAMILIES}).",
-    ),
+AUTO_CLASSES = {
+    "sequence_classification": "AutoModelForSequenceClassification",
+    "multiple_choice": "AutoModelForMultipleChoice",
+    "seq2seq_lm": "AutoModelForSeq2SeqLM",
+    "causal_lm": "AutoModelForCausalLM",
 }
-"""By the kind of head."""
+"""By the kind of head, the class of ``transformers`` that opens it."""
 
 
 def require_known(config: Any, where: str) -> None:
@@ -94,25 +73,26 @@ def require_head(config: Any, head: HeadSpec, where: str) -> Any:
     import transformers
 
     topology = topology_of(config)
-    auto_class = choose_auto_class(topology, head.kind)
+    able = [t for t in (ENCODER, ENCODER_DECODER, DECODER) if head.kind in t.heads]
+    remedy = f"Choose {' or '.join(f'{t.name} ({t.families})' for t in able)}."
     what = f'is of type "{config.model_type}", '
     if head.kind not in topology.heads:
         raise ModelError(
             f"{what}{topology.name}, and cannot serve a {head.purpose} task.",
             where=where,
-            remedy=auto_class.remedy,
+            remedy=remedy,
         )
-    opener = getattr(transformers, auto_class.name)
+    opener = getattr(transformers, choose_auto_class(topology, head.kind))
     if type(config) not in opener._model_mapping:
         raise ModelError(
             f"{what}for which transformers has no head for {head.purpose}.",
             where=where,
-            remedy=auto_class.remedy,
+            remedy=remedy,
         )
     return opener
 
 
-def choose_auto_class(topology: Topology, kind: str) -> AutoClass:
+def choose_auto_class(topology: Topology, kind: str) -> str:
     """What opens a kind of head on a model of this topology.
 
     ``transformers`` has no multiple choice for decoders: a classifier scores each choice as a text.

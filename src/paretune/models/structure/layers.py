@@ -29,9 +29,9 @@ def parent_name(name: str) -> str:
     return name.rpartition(".")[0]
 
 
-def is_within(name: str, module: str) -> bool:
-    """Whether a module or a parameter is ``module`` or a part of it."""
-    return name == module or name.startswith(f"{module}.")
+def is_within(name: str, *modules: str) -> bool:
+    """Whether a module or a parameter is one of ``modules`` or a part of one."""
+    return any(name == module or name.startswith(f"{module}.") for module in modules)
 
 
 Stack = Literal["encoder", "decoder"]

@@ -14,7 +14,10 @@ from torch import Tensor, nn
 
 from paretune.errors import ModelError
 from paretune.models.structure.layers import (
+    DECODER_FAMILIES,
+    ENCODER_FAMILIES,
     SUPPORTED_FAMILIES,
+    TRANSLATION_FAMILIES,
     Layer,
     find_layers,
     find_name,
@@ -33,6 +36,7 @@ class Topology:
 
     Attributes:
         name: what such a model is, in words, for messages.
+        families: those that are known to work.
         heads: kinds of heads that a model of this layout can have.
         pooled_token: which token of a sequence a new head reads: 0 the first, -1 the last that is
             no padding; None where no head is new.
@@ -50,6 +54,7 @@ class Topology:
     """
 
     name: ClassVar[str]
+    families: ClassVar[str]
     heads: ClassVar[tuple[str, ...]]
     pooled_token: ClassVar[int | None] = None
     can_cache_activations: ClassVar[bool] = True
@@ -139,6 +144,7 @@ class EncoderOnly(Topology):
     """One stack in which every token attends to every other. A new head reads the first token."""
 
     name = "an encoder"
+    families = ENCODER_FAMILIES
     heads = ("sequence_classification", "multiple_choice")
     pooled_token = 0
 
@@ -171,6 +177,7 @@ class EncoderDecoder(Topology):
     """
 
     name = "a translation model with encoder and decoder"
+    families = TRANSLATION_FAMILIES
     heads = ("seq2seq_lm",)
     can_cache_activations = False
     keeps_text_positions = True
@@ -271,6 +278,7 @@ class DecoderOnly(Topology):
     """
 
     name = "a decoder-only model"
+    families = DECODER_FAMILIES
     heads = ("sequence_classification", "multiple_choice", "causal_lm")
     pooled_token = -1
     default_targets = ("all_linear",)

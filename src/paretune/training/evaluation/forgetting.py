@@ -25,6 +25,7 @@ from transformers import AutoModelForCausalLM
 from paretune.data.batch import split_for_evaluation
 from paretune.errors import ModelError
 from paretune.methods.core.run_axis import Fleet
+from paretune.models.changes import evaluation_mode
 from paretune.models.load import LoadedModel
 from paretune.models.sources.resolve import ModelSource
 from paretune.models.structure.heads import lm_head, load_config, logit_softcap, quiet_transformers
@@ -107,16 +108,18 @@ class ForgettingProbe:
         if data.targets is None:
             forward = _make_decoder_pass(loaded, fleet, self.compute, self.source)
         else:
-            pad_id, collate = loaded.anatomy.pad_id or 0, self.objective.collate
+            pad_id, collate = loaded.pad_id, self.objective.collate
             forward = PlainForward(model, fleet, self.compute, pad_id, PlainSplitter(), collate)
         collector = TokenLossCollector(data)
-        was_training = model.training
-        model.eval()
-        with torch.inference_mode(), self.compute.autocast(), packing_disabled(loaded, fleet):
+        with (
+            evaluation_mode(model),
+            torch.inference_mode(),
+            self.compute.autocast(),
+            packing_disabled(loaded, fleet),
+        ):
             for batch in split_for_evaluation(data.lengths, BATCH_TOKENS):
                 (outputs,) = forward([MicroBatch(data, batch)])
                 collector.add(batch, outputs)
-        model.train(was_training)
         return [round(float(losses.sum()), _DIGITS) for losses in collector.result().tokens]
 
 
@@ -156,7 +159,7 @@ def _make_decoder_pass(
 
     def run(micro_batches: Sequence[MicroBatch]) -> list[TokenStates]:
         (batch,) = micro_batches
-        padded = pad_batch(batch.data, batch.indices, loaded.anatomy.pad_id or 0)
+        padded = pad_batch(batch.data, batch.indices, loaded.pad_id)
         inputs = {name: t.flatten(0, -2) for name, t in to_tensors(padded, compute.device).items()}
         labels = inputs.pop("labels")
         fleet.set_row_counts([len(labels)])

@@ -17,6 +17,7 @@ from transformers import StoppingCriteria, StoppingCriteriaList
 
 from paretune.data.batch import split_for_evaluation
 from paretune.methods.core.run_axis import Fleet
+from paretune.models.changes import evaluation_mode
 from paretune.models.load import LoadedModel
 from paretune.objectives.encoding import Batch, Encoded, pad_batch
 from paretune.objectives.objective import Collector, LogitsCollector
@@ -35,15 +36,12 @@ def evaluate(
     Logits, (examples, labels), or the losses of target tokens, as the run's collector has them.
     """
     collectors = [None if part is None else make_collector(part) for part in data]
-    was_training = forward.model.training
-    forward.model.eval()
-    with torch.inference_mode(), forward.compute.autocast():
+    with evaluation_mode(forward.model), torch.inference_mode(), forward.compute.autocast():
         for micro_batches in forward.splitter.split_evaluation(data):
             outputs = forward(micro_batches)
             for collector, batch, output in zip(collectors, micro_batches, outputs, strict=True):
                 if collector is not None and batch.indices:
                     collector.add(batch.indices, output)
-    forward.model.train(was_training)
     return [None if collector is None else collector.result() for collector in collectors]
 
 
@@ -85,8 +83,6 @@ def generate(
     config: Any = loaded.generation_config(generation)
     beams = config.num_beams or 1
     ends = tuple(dict.fromkeys((*stop, *generation.stop)))
-    was_training = model.training
-    model.eval()
     texts = [""] * len(data.ids)
     kind = device_kind(compute.device)
     if data.completion_starts is None:
@@ -95,11 +91,16 @@ def generate(
         prompts = [starts[0] for starts in data.completion_starts]
         lengths = [(length + generation.max_new_tokens) * beams for length in prompts]
         most = CACHED_TOKENS[kind]
-    with torch.inference_mode(), compute.autocast(), packing_disabled(loaded, fleet):
+    with (
+        evaluation_mode(model),
+        torch.inference_mode(),
+        compute.autocast(),
+        packing_disabled(loaded, fleet),
+    ):
         for batch in split_for_evaluation(lengths, most):
             fleet.set_row_counts([len(batch)])
             if data.completion_starts is None:
-                padded = pad_batch(data, batch, loaded.anatomy.pad_id or 0)
+                padded = pad_batch(data, batch, loaded.pad_id)
                 inputs = to_tensors(padded, compute.device)
                 inputs.pop("labels", None)
                 tokens = model.generate(**inputs, generation_config=config)
@@ -113,7 +114,6 @@ def generate(
                 completed = _complete(loaded, compute, data, batch, config, ends)
             for index, text in zip(batch, completed, strict=True):
                 texts[index] = text
-    model.train(was_training)
     return texts
 
 
@@ -127,7 +127,7 @@ def _complete(
 ) -> list[str]:
     """What a decoder writes behind the prompts of some examples."""
     model: Any = loaded.model
-    inputs = to_tensors(pad_prompts(data, batch, loaded.anatomy.pad_id or 0), compute.device)
+    inputs = to_tensors(pad_prompts(data, batch, loaded.pad_id), compute.device)
     width = inputs["input_ids"].shape[1]
     criteria = StoppingCriteriaList([StopAtText(loaded.tokenizer, stop, width)] if stop else [])
     tokens = model.generate(**inputs, generation_config=config, stopping_criteria=criteria)

@@ -199,7 +199,7 @@ def make_forward(
     """
     loaded, fleet = prepared.loaded, prepared.fleet
     if backend == "plain":
-        pad_id = prepared.pad_id
+        pad_id = prepared.loaded.pad_id
         return PlainForward(loaded.model, fleet, compute, pad_id, PlainSplitter(), collate)
     packed = collate is pad_batch and enable_packing(prepared)
     if not packed and loaded.model.device.type == "cpu":
@@ -208,14 +208,22 @@ def make_forward(
 
 
 def forward_for(
-    loaded: LoadedModel, fleet: Fleet, compute: Compute, collate: Collate = pad_batch
+    loaded: LoadedModel,
+    fleet: Fleet,
+    compute: Compute,
+    collate: Collate = pad_batch,
+    splitter: PassSplitter | None = None,
 ) -> Forward:
-    """The path of a run alone through a model as it is: packed, or in tight padded batches."""
-    splitter = PassSplitter(fleet, compute.device)
-    if fleet.packing is not None:
-        return _make_packed(loaded, fleet, compute, splitter)
-    pad_id = loaded.anatomy.pad_id or 0
-    return PlainForward(loaded.model, fleet, compute, pad_id, splitter, collate)
+    """The path through a model as it is: packed, or, of a run alone, in tight padded batches."""
+    splitter = splitter or PassSplitter(fleet, compute.device)
+    common = (loaded.model, fleet, compute, loaded.pad_id, splitter)
+    if fleet.packing is None:
+        return PlainForward(*common, collate)
+    if not loaded.anatomy.topology.scored_vocabulary(loaded.model):
+        return PackedForward(*common)
+    if loaded.anatomy.source_readers:
+        return PackedSeq2SeqForward(*common)
+    return PackedCompletionForward(*common)
 
 
 def make_shared_forward(
@@ -232,13 +240,13 @@ def make_shared_forward(
     virtual_tokens, overhead = prepared.injection.virtual_tokens, overhead_tokens(model)
     splitter = PassSplitter(fleet, compute.device, virtual_tokens, False, overhead)
     if enable_packing(prepared, per_run_dropout=True):
-        return _make_packed(loaded, fleet, compute, splitter)
+        return forward_for(loaded, fleet, compute, splitter=splitter)
     if model.config.model_type not in SHAREABLE:
         return None
     rng = DropoutRng()
     use_seeded_dropout(prepared, rng)
     split_position_tables(prepared.injection.changes, model, loaded.anatomy, fleet)
-    return PaddedForward(model, fleet, compute, prepared.pad_id, splitter, rng)
+    return PaddedForward(model, fleet, compute, prepared.loaded.pad_id, splitter, rng)
 
 
 def enable_packing(prepared: PreparedModel, *, per_run_dropout: bool = False) -> bool:
@@ -311,12 +319,3 @@ def overhead_tokens(model: Any) -> int:
     distances = 2 * (config.position_buckets if config.position_buckets > 0 else longest)
     kinds = sum(kind in config.pos_att_type for kind in ("c2p", "p2c"))
     return int(kinds * distances // WIDTHS_OF_A_TOKEN)
-
-
-def _make_packed(
-    loaded: LoadedModel, fleet: Fleet, compute: Compute, splitter: PassSplitter
-) -> Forward:
-    path = PackedForward
-    if loaded.anatomy.topology.scored_vocabulary(loaded.model):
-        path = PackedSeq2SeqForward if loaded.anatomy.source_readers else PackedCompletionForward
-    return path(loaded.model, fleet, compute, loaded.anatomy.pad_id or 0, splitter)
