@@ -69,6 +69,18 @@ class StudyError(ParetuneError):
     exit_code = 2
 
 
+def require_name(what: str, name: str, names: Iterable[str], where: str) -> None:
+    """Refuse the name of a method, task or model that a study does not have.
+
+    Raises:
+        StudyError: it names those that there are.
+    """
+    existing = dict.fromkeys(names)
+    if name not in existing:
+        remedy = f"It has {', '.join(existing)}."
+        raise StudyError(f'has no {what} "{name}".', where=where, remedy=remedy)
+
+
 class PluginError(StudyError):
     """An installed plug-in cannot be used."""
 

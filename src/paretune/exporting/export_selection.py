@@ -12,7 +12,7 @@ from paretune.analysis.cells import group_into_cells
 from paretune.analysis.outcomes import is_collapsed
 from paretune.analysis.pareto.recommend import Budget, Candidate, choose
 from paretune.analysis.run_selection import selection_key
-from paretune.errors import MethodError, StoreError, StudyError
+from paretune.errors import MethodError, StoreError, StudyError, require_name
 from paretune.reporting.text.formatting import format_interval
 from paretune.store.record import Record
 from paretune.study import Run, Study
@@ -51,12 +51,8 @@ def select_cell(
                 where=f"study {study.study}",
                 remedy=f"Say --{what}: {', '.join(names)}.",
             )
-        if name is not None and name not in names:
-            raise StudyError(
-                f'has no {what} "{name}".',
-                where=f"study {study.study}",
-                remedy=f"It has {', '.join(names)}.",
-            )
+        if name is not None:
+            require_name(what, name, names, f"study {study.study}")
     task = task or study.tasks[0].key
     task_cells = [c for c in cells if c.task == task]
     if method is None:
@@ -71,10 +67,7 @@ def select_cell(
             where=f"study {study.study}",
             remedy=f"Its scores are in the report. What can be exported: {trains}.",
         )
-    if all(c.method != method for c in on_model):
-        raise StudyError(
-            f'has no method "{method}".', where=f"study {study.study}", remedy=f"It has {trains}."
-        )
+    require_name("method", method, [c.method for c in on_model], f"study {study.study}")
     named = [c for c in on_model if c.method == method]
     trained = [c for c in named if any(map(_has_scores, c.final))]
     if not trained:

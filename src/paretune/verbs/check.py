@@ -60,13 +60,11 @@ class CheckedItem(Result):
 
     def describe(self) -> Iterable[RenderableType]:
         """A line, and one for each finding."""
-        name = f"{self.kind} {sanitise_line(self.name)}"
-        if self.error is None:
-            yield f"{name}: {sanitise_line(self.description)}"
-        elif any(finding.severity == "error" for finding in self.findings):
-            yield f"{name}: cannot be used"
-        else:
-            yield f"{name}: ERROR {self.error}"
+        state = sanitise_line(self.description)
+        if self.error is not None:
+            rows_listed = any(finding.severity == "error" for finding in self.findings)
+            state = "cannot be used" if rows_listed else f"ERROR {self.error}"
+        yield f"{self.kind} {sanitise_line(self.name)}: {state}"
         for finding in self.findings:
             severity = "ERROR" if finding.severity == "error" else finding.severity
             yield f"  {severity}: {sanitise_line(finding)}"
@@ -195,8 +193,69 @@ def check(
 def _check_study(study: Study, *, offline: bool, devices: str) -> Iterator[CheckedItem]:
     """Data, which needs no torch; models and methods; then the cells that can be prepared."""
     datasets: dict[str, Dataset] = {}
-    for task in study.tasks:
-        yield _check("task", task.key, _describe_task, study, task, datasets, offline)
+    topologies: dict[str, Topology] = {}
+
+    def check_task(spec: TaskSpec) -> Checked:
+        """Read and audit the data."""
+        from paretune import tasks
+        from paretune.data.audit import audit
+        from paretune.data.example import describe_groups
+        from paretune.data.split import choose_outer_design
+
+        dataset = tasks.load_dataset(tasks.pin_dataset(spec, offline=offline))
+        datasets[spec.key] = dataset
+        design = choose_outer_design(study.protocol, spec, dataset)
+        test = "test" if spec.test is None else f"test ({Path(spec.test).name})"
+        parts = [("train", dataset.train), (test, dataset.test)]
+        parts += [("test_shifted", dataset.shifted)] if dataset.shifted else []
+        size = ", ".join(f"{len(p)} {name}{describe_groups(dataset, p)}" for name, p in parts)
+        if design.folds:
+            rows = len(dataset.train) + len(dataset.test)
+            size = f"{rows} rows, all tested by {design.folds}-fold cross-validation"
+        target = dataset.objective.describe(dataset.labels, dataset.languages)
+        description = f"{size}, {target}; licence: {dataset.licence}"
+        return description, tuple(audit(dataset, study.checks, design))
+
+    def check_model(spec: ModelSpec) -> Checked:
+        """Find the model and read its weights."""
+        from paretune.models.load import require_finite_weights
+        from paretune.models.quantised import require_backend
+        from paretune.models.structure.heads import load_config
+        from paretune.models.structure.topology import topology_of
+
+        source = caches.source(spec, offline=offline)
+        require_finite_weights(source)
+        topologies[spec.key] = topology_of(load_config(source))
+        require_backend(spec.quantisation, f"model {spec.key}")
+        revision = f" at {source.revision}" if source.revision else ""
+        notes = "".join(f"; {note}" for note in source.notes)
+        return f"{source.name}{revision}, files {source.weights_hash[:12]}{notes}", ()
+
+    def check_method(spec: MethodSpec) -> Checked:
+        """Options, rates, and whether it serves all tasks and models that can be read."""
+        from paretune.methods import configure
+        from paretune.models.structure.topology import ENCODER
+        from paretune.planning import prepare
+        from paretune.search.expand import choose_learning_rates
+
+        configured = configure(spec)
+        for task in tasks:
+            prepare.check_method(spec, task, datasets[task.key], topologies)
+        models_by_rates: dict[tuple[float, ...], list[str]] = {}
+        for name, topology in (topologies or {"": ENCODER}).items():
+            default_rates = configured.learning_rates(topology)
+            if default_rates is not None:
+                rates = choose_learning_rates(spec, default_rates, study.protocol.trials)
+                models_by_rates.setdefault(rates, []).append(name)
+        listed = [
+            ", ".join(f"{rate:g}" for rate in rates)
+            + (f" ({', '.join(names)})" if len(models_by_rates) > 1 else "")
+            for rates, names in models_by_rates.items()
+        ]
+        title = configured.method.title
+        return f"{title}, learning rates {'; '.join(listed)}" if listed else title, ()
+
+    yield from (_check("task", task.key, check_task, task) for task in study.tasks)
     if not datasets:
         return
     from paretune.tasks import pin_dataset
@@ -205,17 +264,12 @@ def _check_study(study: Study, *, offline: bool, devices: str) -> Iterator[Check
     caches = ProcessCache()
     tasks = tuple(task for task in study.tasks if task.key in datasets)
     caches.datasets |= {pin_dataset(t).model_dump_json(): datasets[t.key] for t in tasks}
-    topologies: dict[str, Topology] = {}
-    for model in study.models:
-        yield _check("model", model.key, _describe_model, model, caches, topologies, offline)
+    yield from (_check("model", model.key, check_model, model) for model in study.models)
     methods: list[MethodSpec] = []
     for method in study.all_methods:
-        item = _check(
-            "method", method.key, _describe_method, study, method, tasks, datasets, topologies
-        )
+        item = _check("method", method.key, check_method, method)
         yield item
-        if item.error is None:
-            methods.append(method)
+        methods += [method] if item.error is None else []
     models = tuple(model for model in study.models if model.key in topologies)
     usable = study.model_copy(update={"tasks": tasks, "models": models, "methods": tuple(methods)})
     yield from _check_cells(usable, datasets, caches, offline=offline, devices=devices)
@@ -286,79 +340,6 @@ def _check(kind: str, name: str, look: Callable[..., Checked], *arguments: Any) 
         return CheckedItem(kind, name, findings=summarise_by_code(error.findings), error=error)
     except ParetuneError as error:
         return CheckedItem(kind, name, error=error)
-
-
-def _describe_task(
-    study: Study, spec: TaskSpec, datasets: dict[str, Dataset], offline: bool
-) -> Checked:
-    """Read and audit a task's data, and enter them into ``datasets``."""
-    from paretune import tasks
-    from paretune.data.audit import audit
-    from paretune.data.example import describe_groups
-    from paretune.data.split import choose_outer_design
-
-    dataset = tasks.load_dataset(tasks.pin_dataset(spec, offline=offline))
-    datasets[spec.key] = dataset
-    design = choose_outer_design(study.protocol, spec, dataset)
-    test = "test" if spec.test is None else f"test ({Path(spec.test).name})"
-    parts = [("train", dataset.train), (test, dataset.test)]
-    parts += [("test_shifted", dataset.shifted)] if dataset.shifted else []
-    size = ", ".join(f"{len(part)} {name}{describe_groups(dataset, part)}" for name, part in parts)
-    if design.folds:
-        rows = len(dataset.train) + len(dataset.test)
-        size = f"{rows} rows, all tested by {design.folds}-fold cross-validation"
-    target = dataset.objective.describe(dataset.labels, dataset.languages)
-    description = f"{size}, {target}; licence: {dataset.licence}"
-    return description, tuple(audit(dataset, study.checks, design))
-
-
-def _describe_model(
-    spec: ModelSpec, caches: ProcessCache, topologies: dict[str, Topology], offline: bool
-) -> Checked:
-    """Find a model and read its weights, and enter its topology."""
-    from paretune.models.load import require_finite_weights
-    from paretune.models.quantised import require_backend
-    from paretune.models.structure.heads import load_config
-    from paretune.models.structure.topology import topology_of
-
-    source = caches.source(spec, offline=offline)
-    require_finite_weights(source)
-    topologies[spec.key] = topology_of(load_config(source))
-    require_backend(spec.quantisation, f"model {spec.key}")
-    revision = f" at {source.revision}" if source.revision else ""
-    notes = "".join(f"; {note}" for note in source.notes)
-    return f"{source.name}{revision}, files {source.weights_hash[:12]}{notes}", ()
-
-
-def _describe_method(
-    study: Study,
-    spec: MethodSpec,
-    tasks: Iterable[TaskSpec],
-    datasets: Mapping[str, Dataset],
-    topologies: Mapping[str, Topology],
-) -> Checked:
-    """Options, rates, and whether it serves all tasks and models that can be read."""
-    from paretune.methods import configure
-    from paretune.models.structure.topology import ENCODER
-    from paretune.planning.prepare import check_method
-    from paretune.search.expand import choose_learning_rates
-
-    configured = configure(spec)
-    for task in tasks:
-        check_method(spec, task, datasets[task.key], topologies)
-    models_by_rates: dict[tuple[float, ...], list[str]] = {}
-    for name, topology in (topologies or {"": ENCODER}).items():
-        default_rates = configured.learning_rates(topology)
-        if default_rates is not None:
-            rates = choose_learning_rates(spec, default_rates, study.protocol.trials)
-            models_by_rates.setdefault(rates, []).append(name)
-    listed = [
-        ", ".join(f"{rate:g}" for rate in rates)
-        + (f" ({', '.join(names)})" if len(models_by_rates) > 1 else "")
-        for rates, names in models_by_rates.items()
-    ]
-    title = configured.method.title
-    return f"{title}, learning rates {'; '.join(listed)}" if listed else title, ()
 
 
 def _check_pairs(prepared: PreparedStudy) -> Iterator[CheckedItem]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from paretune.errors import StudyError
+from paretune.errors import StudyError, require_name
 from paretune.terminal.sanitise import sanitise_line
 from paretune.verbs.options import Model, StoreFolder, StudyLike, Word
 from paretune.verbs.report import load_results
@@ -105,9 +105,7 @@ def compare(
     names = list(dict.fromkeys(cell.method for cell in cells))
     where = f"study {results.study.study}"
     for name in (a, b):
-        if name not in names:
-            remedy = f"It has {', '.join(names)}."
-            raise StudyError(f'has no method "{name}".', where=where, remedy=remedy)
+        require_name("method", name, names, where)
     if a == b:
         remedy = f"Name two of {', '.join(names)}."
         raise StudyError(f'"{a}" cannot be compared with itself.', where=where, remedy=remedy)
@@ -229,10 +227,8 @@ def why(
         ("task", (task,), [cell.task for cell in cells]),
         ("model", (first_model, second_model, model), [cell.model for cell in cells]),
     ):
-        for name in named:
-            if name is not None and name not in choices:
-                remedy = f"It has {', '.join(dict.fromkeys(choices))}."
-                raise StudyError(f"the study has no such {what}.", where=name, remedy=remedy)
+        for name in filter(None, named):
+            require_name(what, name, choices, f"study {results.study.study}")
     if (first, first_model) == (second, second_model):
         raise StudyError(
             "a method is not compared with itself.", where=a, remedy="Name two methods."

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from paretune.errors import StudyError
+from paretune.errors import StudyError, require_name
 from paretune.study import Limits
 from paretune.study.quantities import DURATION, POINTS, SIZE
 from paretune.verbs.options import Flag, MaxMemory, Name, Quiet, Size, StoreFolder, StudyLike, Time
@@ -102,12 +102,8 @@ def recommend(
     from paretune.reporting.text.recommendation import write_advice
 
     tasks = [spec.key for spec in results.study.tasks]
-    if task is not None and task not in tasks:
-        raise StudyError(
-            f'has no task "{task}".',
-            where=f"study {results.study.study}",
-            remedy=f"It has {', '.join(tasks)}.",
-        )
+    if task is not None:
+        require_name("task", task, tasks, f"study {results.study.study}")
     cells = group_into_cells(results.study, results.records, results.states)
     folder = None if store is None else str(store)
     advices = []

@@ -44,18 +44,8 @@ class PeftComparison(Result):
             "rows": format_rows(self.table),
         }
 
-    def describe(self) -> Iterable[RenderableType]:
-        """The table, and sentences."""
-        yield from self._describe(wide=True)
-
-    def show(self, out: Terminal) -> None:
-        """Print it, with costs where there is room."""
-        for part in self._describe(wide=out.width >= WIDE):
-            out.print(part)
-        for name, path in self.files:
-            out.print(f"{name}: {path}", soft_wrap=True)
-
-    def _describe(self, *, wide: bool) -> Iterable[RenderableType]:
+    def describe(self, *, wide: bool = True) -> Iterable[RenderableType]:
+        """The table and sentences; ``wide``: with costs beside the verdicts."""
         from rich import box, table
         from rich.text import Text
 
@@ -68,10 +58,15 @@ class PeftComparison(Result):
             printed.add_row(*map(Text, texts[columns]))
         yield printed
         if not wide:
-            yield Text(
-                f"Memory, time and size: on {WIDE} columns or more, or with --page or --tables."
-            )
+            yield f"Memory, time and size: on {WIDE} columns or more, or with --page or --tables."
         yield from map(Text, content["sentences"])
+
+    def show(self, out: Terminal) -> None:
+        """Print it, with costs where there is room."""
+        for part in self.describe(wide=out.width >= WIDE):
+            out.print(part)
+        for name, path in self.files:
+            out.print(f"{name}: {path}", soft_wrap=True)
 
 
 def peft_results(
