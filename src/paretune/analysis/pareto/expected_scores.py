@@ -245,7 +245,6 @@ class Prospect:
     """
 
     score: float
-    loss_points: float
     chance_best: float
     chance_worse: float
     chance_below_baseline: float | None
@@ -272,7 +271,6 @@ def estimate_prospects(
     return {
         key: Prospect(
             score=float(score.draws.mean()),
-            loss_points=float(loss.mean()),
             chance_best=float(share),
             chance_worse=float((loss > within_points).mean()),
             chance_below_baseline=None
