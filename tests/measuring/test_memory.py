@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import mmap
+import os
 import subprocess
 import sys
 import time
@@ -220,28 +221,19 @@ def test_the_heap_is_trimmed_once_it_has_grown(monkeypatch: pytest.MonkeyPatch) 
     assert trimmed == [300 * MIB, 460 * MIB]  # 200 were left of 300, and 256 more are 456
 
 
-class FakeNvml(types.ModuleType):
-    """What pynvml looks like to us."""
-
-    class NVMLError(Exception):
-        pass
-
-    def __init__(self, pid: int, millijoules: tuple[int, ...] = (0,)) -> None:
-        super().__init__("pynvml")
-        self.pid, self.energies, self.uuids = pid, list(millijoules), []
-
-    def nvmlInit(self) -> None:  # noqa: N802 - the driver's own spelling
-        pass
-
-    def nvmlShutdown(self) -> None:  # noqa: N802
-        pass
-
-    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:  # noqa: N802
-        self.uuids.append(uuid)
-        return uuid
-
-    def nvmlDeviceGetComputeRunningProcesses(self, handle: str):  # noqa: N802
-        return [types.SimpleNamespace(pid=self.pid, usedGpuMemory=900)]
+def fake_nvml(pid: int) -> types.SimpleNamespace:
+    """What pynvml looks like to us; ``uuids``: of the cards that were asked for."""
+    uuids: list[str] = []
+    return types.SimpleNamespace(
+        NVMLError=RuntimeError,
+        nvmlInit=lambda: None,
+        nvmlShutdown=lambda: None,
+        nvmlDeviceGetHandleByUUID=uuids.append,
+        nvmlDeviceGetComputeRunningProcesses=lambda handle: [
+            types.SimpleNamespace(pid=pid, usedGpuMemory=900)
+        ],
+        uuids=uuids,
+    )
 
 
 @pytest.fixture
@@ -262,9 +254,7 @@ def card(monkeypatch):
 
 
 def test_cuda_reports_allocated_reserved_and_process_beside_each_other(card, monkeypatch):
-    import os
-
-    fake = FakeNvml(os.getpid())
+    fake = fake_nvml(os.getpid())
     monkeypatch.setitem(sys.modules, "pynvml", fake)
     meter = PeakMeter("cuda:0")
     meter.baseline()
@@ -281,7 +271,7 @@ def test_cuda_reports_allocated_reserved_and_process_beside_each_other(card, mon
     assert "max_memory_allocated" in result["peak_counter"]
 
 
-@pytest.mark.parametrize("nvml", [None, FakeNvml(-1)])
+@pytest.mark.parametrize("nvml", [None, fake_nvml(-1)])
 def test_cuda_without_process_bytes_says_why(card, monkeypatch, nvml):
     monkeypatch.setitem(sys.modules, "pynvml", nvml)
     meter = PeakMeter("cuda")
