@@ -8,6 +8,7 @@ import io
 import json
 import subprocess
 import sys
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import paretune
 from paretune.cli import GROUPS, VERBS
 from paretune.study import Study
 from paretune.terminal import console, echo, echo_json, sanitise_tracebacks_and_warnings
-from paretune.terminal.rich_console import Terminal
+from paretune.terminal.rich_console import Terminal, drop_output_of
 
 EVIL = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202enekaj\u200f"
 """A window's title, a cleared screen, a C1 control, and text that reads backwards."""
@@ -226,3 +227,20 @@ def test_no_color_leaves_colours_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "31m" in print_red()
     monkeypatch.setenv("NO_COLOR", "1")
     assert "31m" not in print_red() and "lost" in print_red()
+
+
+def test_what_one_thread_prints_is_dropped_and_all_else_stays(capsys: Any) -> None:
+    def shout() -> None:
+        sys.stdout.write("a log of twenty lines\n")
+
+    def speak(name: str) -> None:
+        thread = threading.Thread(target=shout, name=name)
+        thread.start()
+        thread.join()
+
+    with drop_output_of("library"):
+        speak("library")
+        echo("ours")
+        speak("another")
+    speak("library")
+    assert capsys.readouterr().out.splitlines() == ["ours", *["a log of twenty lines"] * 2]
