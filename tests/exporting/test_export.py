@@ -190,7 +190,7 @@ def test_our_folder_refuses_another_base(trained: Any, tmp_path: Path, tiny_mode
 
 def test_a_stack_is_merged_if_all_its_members_are() -> None:
     """So that ``auto`` takes our own folder where one of them cannot be."""
-    task = TaskSignature("pair", ("no", "yes"))
+    task = TaskSignature(kind="pair", labels=("no", "yes"))
     for members, reason in (
         (["lora", "ia3"], ""),
         (["lora", "houlsby"], "houlsby cannot be merged"),
@@ -348,7 +348,8 @@ def test_a_base_of_the_hub_is_named_with_its_revision(trained: Any, tmp_path: Pa
             if r.run.method.name == "lora" and r.run.stage == "final"
         )
         weights = opened.read_blob(record.result["weights"])
-    task, here = TaskSignature("classification", ("no", "yes")), resolve_source(study.models[0])
+    task = TaskSignature(kind="classification", labels=("no", "yes"))
+    here = resolve_source(study.models[0])
     source = replace(here, name="owner/name", revision="a" * 40)
     code = card.render_program("peft", task, source, "", "A text.")
     assert f"from_pretrained(\n    'owner/name', revision='{'a' * 40}', dtype=" in code

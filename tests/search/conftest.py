@@ -6,30 +6,23 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from support.tiny_study import planning_study
 
 from paretune.study import Study
-from paretune.testing.tiny_tasks import tiny_task
 from paretune.training.caches import ProcessCache
 
 
 @pytest.fixture(scope="module")
 def ask(tmp_path_factory: pytest.TempPathFactory, tiny_model: Any) -> Callable[..., Study]:
     """``ask(race, **protocol)``: three methods on a tiny task, three rates, five seeds."""
-    task = tiny_task(tmp_path_factory.mktemp("data"))
+    folder = tmp_path_factory.mktemp("data")
 
     def make(
         race: str = "recommendation", limits: Any = None, methods: Any = None, **protocol: Any
     ) -> Study:
-        raw: dict[str, Any] = {
-            "study": "tiny",
-            "tasks": [task.model_dump(exclude_none=True)],
-            "models": [{"name": str(tiny_model("bert")), "label": "tiny"}],
-            "methods": methods or ["full", "lora", "prompt"],
-            "protocol": {"outer": "split", "folds": 2, "race": race, **protocol},
-            "training": {"precision": "fp32"},
-            "limits": limits or {},
-        }
-        return Study.parse(raw)
+        protocol = {"outer": "split", "folds": 2, "race": race, **protocol}
+        changes = {"methods": methods or ["full", "lora", "prompt"], "limits": limits or {}}
+        return planning_study(folder, tiny_model("bert"), protocol=protocol, **changes)
 
     return make
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.tiny_study import end_run, planning_study
 
 from paretune import methods
 from paretune.analysis.cells import group_into_cells
@@ -32,20 +33,12 @@ AUTO = {
 @pytest.fixture
 def ask(tmp_path: Path, tiny_model: Any) -> Any:
     """``ask(*methods)`` is a study of them on a tiny task and model."""
-    task = tiny_task(tmp_path / "data").model_dump(exclude_none=True)
 
-    def make(*of: Any, tasks: Any = None, limits: Any = None, **protocol: Any) -> Study:
-        own = {"seeds": [1, 2], "outer": "split", "folds": 1, "trials": 3, **protocol}
-        raw = {
-            "study": "tiny",
-            "tasks": tasks or [task],
-            "models": [{"name": str(tiny_model("bert")), "label": "tiny"}],
-            "methods": list(of),
-            "protocol": own,
-            "training": {"precision": "fp32"},
-            "limits": limits or {},
-        }
-        return Study.parse(raw)
+    def make(*of: Any, limits: Any = None, **changes: Any) -> Study:
+        tasks = {"tasks": changes.pop("tasks")} if "tasks" in changes else {}
+        protocol = {"seeds": [1, 2], "outer": "split", "folds": 1, "trials": 3, **changes}
+        options = {"methods": list(of), "protocol": protocol, "limits": limits or {}, **tasks}
+        return planning_study(tmp_path, tiny_model("bert"), **options)
 
     return make
 
@@ -59,12 +52,7 @@ def score(run: Run) -> float:
 
 
 def ended(planned: PlannedRun) -> Record:
-    scores = {"selection": {"primary": score(planned.run), "loss": 1.0}}
-    result: Any = {"outcome": "ok", "scores": scores}
-    measured: Any = {}
-    if planned.run.stage == "tune":
-        measured = {"layer_gradients": [1.0, 3.0]}
-    return Record(planned.run_id, planned.run, "done", None, None, result, measured)
+    return end_run(planned, score(planned.run))
 
 
 def finish(study: Study, each: int = 100) -> list[PlannedRun]:

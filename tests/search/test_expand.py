@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.tiny_study import end_run, planning_study
 
 from paretune.errors import MethodError, StudyError
 from paretune.execution.local import LocalExecutor
@@ -20,7 +21,6 @@ from paretune.search.expand import (
     expand_study,
     find_possible_run_ids,
 )
-from paretune.store.record import Record
 from paretune.study import MethodSpec, Study
 from paretune.testing.tiny_tasks import tiny_task
 from paretune.training.caches import ProcessCache
@@ -32,33 +32,11 @@ METHODS = ("full", "lora", "prompt")
 @pytest.fixture
 def ask(tmp_path: Path, tiny_model: Any) -> Any:
     """``ask(**changes)`` is a study of three methods on a tiny task and model."""
-    task = tiny_task(tmp_path / "data")
 
     def make(folder: Path | None = None, **changes: Any) -> Study:
-        chosen_task = task if folder is None else tiny_task(folder)
-        raw: dict[str, Any] = {
-            "study": "tiny",
-            "tasks": [chosen_task.model_dump(exclude_none=True)],
-            "models": [{"name": str(tiny_model("bert")), "label": "tiny"}],
-            "methods": list(METHODS),
-            "protocol": {"seeds": [1, 2, 3], "outer": "split", "folds": 2},
-            "training": {"precision": "fp32"},
-        }
-        return Study.parse({**raw, **changes})
+        return planning_study(folder or tmp_path, tiny_model("bert"), **changes)
 
     return make
-
-
-def ended(planned: PlannedRun, primary: float = 0.5, outcome: str = "ok") -> Record:
-    scores = {"selection": {"primary": primary, "loss": 1.0}} if outcome == "ok" else {}
-    return Record(
-        run_id=planned.run_id,
-        run=planned.run,
-        state="done",
-        fail_kind=None,
-        message=None,
-        result={"outcome": outcome, "scores": scores},
-    )
 
 
 def stages(runs: list[PlannedRun], method: str | None = None) -> Counter[str]:
@@ -90,7 +68,7 @@ def test_final_runs_appear_when_all_trials_of_their_cell_have_ended(ask: Any) ->
     first = expand_study(prepare_study(study, caches), [])
     own = trials(first, "lora")
     rates = sorted({p.run.learning_rate for p in own})
-    records = [ended(p, 0.9 if p.run.learning_rate == rates[1] else 0.5) for p in own]
+    records = [end_run(p, 0.9 if p.run.learning_rate == rates[1] else 0.5) for p in own]
     assert expand_study(prepare_study(study, caches), records[:-1]) == first
     then = expand_study(prepare_study(study, caches), records)
     final = [p.run for p in then if p.run.stage == "final" and p.run.method.name == "lora"]
@@ -105,8 +83,8 @@ def test_final_runs_appear_when_all_trials_of_their_cell_have_ended(ask: Any) ->
 def test_a_cell_whose_trials_all_failed_ends(ask: Any) -> None:
     study, caches = ask(), ProcessCache()
     first = expand_study(prepare_study(study, caches), [])
-    records = [ended(p, outcome="diverged") for p in trials(first, "full")]
-    records += [ended(p, outcome="out_of_memory") for p in trials(first, "lora")]
+    records = [end_run(p, outcome="diverged") for p in trials(first, "full")]
+    records += [end_run(p, outcome="out_of_memory") for p in trials(first, "lora")]
     assert expand_study(prepare_study(study, caches), records) == first
 
 

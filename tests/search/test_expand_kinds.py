@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support import tiny_study
 from support.report_texts import texts_by_method
-from support.tiny_study import small
+from support.tiny_study import end_run, planning_study, small
 
 from paretune.errors import MethodError, ModelError
 from paretune.methods.core.titles import title_of
@@ -21,7 +21,6 @@ from paretune.search.expand import (
     plan_pending_runs,
 )
 from paretune.store import Store
-from paretune.store.record import Record
 from paretune.study import ModelSpec, OuterFold, Study
 from paretune.testing.tiny_tasks import tiny_task
 from paretune.training.caches import ProcessCache
@@ -34,26 +33,14 @@ from paretune.verbs.report import report
 def ask(tmp_path: Path, tiny_model: Any) -> Any:
     """``ask(outer, seeds)`` is a study of LoRA on 52 rows, with two rates."""
     # In one file: a test file is the test.
-    task = tiny_task(tmp_path / "data", train=52).model_dump(exclude_none=True, exclude={"test"})
+    task = tiny_task(tmp_path / "rows", train=52).model_dump(exclude_none=True, exclude={"test"})
 
     def make(outer: Any = "auto", seeds: int = 3) -> Study:
-        raw: dict[str, Any] = {
-            "study": "tiny",
-            "tasks": [task],
-            "models": [{"name": str(tiny_model("bert")), "label": "tiny"}],
-            "methods": ["lora"],
-            "protocol": {"seeds": list(range(1, seeds + 1)), "trials": 2, "outer": outer},
-            "training": {"precision": "fp32"},
-        }
-        return Study.parse(raw)
+        protocol = {"seeds": list(range(1, seeds + 1)), "trials": 2, "outer": outer}
+        changes = {"tasks": [task], "methods": ["lora"], "protocol": protocol}
+        return planning_study(tmp_path, tiny_model("bert"), **changes)
 
     return make
-
-
-def ended(planned: PlannedRun, primary: float = 0.5, outcome: str = "ok") -> Record:
-    scores = {"selection": {"primary": primary, "loss": 1.0}} if outcome == "ok" else {}
-    result: Any = {"outcome": outcome, "scores": scores}
-    return Record(planned.run_id, planned.run, "done", None, None, result=result)
 
 
 def of(runs: list[PlannedRun], method: str, stage: str) -> list[PlannedRun]:
@@ -81,11 +68,11 @@ def test_the_rate_is_chosen_in_each_fold(ask: Any) -> None:
     low, high = sorted({p.run.learning_rate for p in trials})
     best = {0: low, 1: high}
     records = [
-        ended(p, 0.9 if p.run.learning_rate == best[p.run.outer.index] else 0.5)
+        end_run(p, 0.9 if p.run.learning_rate == best[p.run.outer.index] else 0.5)
         for p in trials
         if p.run.outer.index in best
     ]
-    records += [ended(p, outcome="diverged") for p in trials if p.run.outer.index == 2]
+    records += [end_run(p, outcome="diverged") for p in trials if p.run.outer.index == 2]
     finals = of(expand_study(prepare_study(study, caches), records[:-1]), "lora", "final")
     assert [(p.run.outer.index, p.run.seed, p.run.learning_rate) for p in finals] == [
         (0, 1, low),
@@ -112,7 +99,7 @@ def test_possible_runs_are_those_of_every_rate_in_every_fold(ask: Any) -> None:
     study, caches = ask(), ProcessCache()
     possible = find_possible_run_ids(prepare_study(study, caches))
     trials = of(expand_study(prepare_study(study, caches), []), "lora", "tune")
-    records = [ended(p) for p in trials]
+    records = [end_run(p) for p in trials]
     assert {p.run_id for p in expand_study(prepare_study(study, caches), records)} < possible
     split = {
         p.run_id

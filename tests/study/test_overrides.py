@@ -12,7 +12,7 @@ from support.tiny_study import as_file, command, finish, small
 from paretune.errors import StudyError
 from paretune.store import Store
 from paretune.study import Study
-from paretune.study.study_file import apply_overrides
+from paretune.study.study_file import StudyFile
 
 TEXT = """study: s
 tasks: [cb, {name: rte, limit: {train: 50}}]
@@ -82,9 +82,9 @@ def test_what_cannot_be_is_told_with_the_setting(file: Path, overrides: str, mes
 )
 def test_entries_go_by_their_names_in_the_tables(entry: str) -> None:
     values = {"tasks": {"name": "cb", "language": "sl"}, "models": "x/mini", "methods": "lora"}
-    changed, places = apply_overrides([f"{entry}.extra=1"], values)
-    section, number, key = next(iter(places))
-    assert changed[section][number][key] == 1 and isinstance(number, int)
+    changed = StudyFile(values, "s").override([f"{entry}.extra=1"])
+    section, number, key = next(iter(changed.overrides))
+    assert changed.values[section][number][key] == 1 and isinstance(number, int)
 
 
 def test_twice_is_once_too_often(file: Path) -> None:

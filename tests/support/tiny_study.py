@@ -15,9 +15,9 @@ from paretune.execution.signals import StopRequest
 from paretune.execution.study_runs import add_missing_runs
 from paretune.execution.worker import make_executor, run_worker
 from paretune.execution.worker_settings import WorkerSettings
-from paretune.planning.prepare import prepare_study
+from paretune.planning.prepare import PlannedRun, prepare_study
 from paretune.planning.shard import Shard
-from paretune.store import Store
+from paretune.store import Record, Store
 from paretune.study import Study, digest
 from paretune.testing.tiny_tasks import tiny_task
 
@@ -58,6 +58,27 @@ def small(folder: Path, model: Path, **changes: Any) -> Study:
         "training": {"max_steps": 2, "eval_every": 2, "max_length": 32, "precision": "fp32"},
     }
     return Study.parse({**raw, **changes})
+
+
+def planning_study(folder: Path, model: Path, **changes: Any) -> Study:
+    """Three methods on a tiny task in two folds, of which nothing is trained."""
+    task = tiny_task(folder / "data").model_dump(exclude_none=True)
+    defaults: dict[str, Any] = {
+        "study": "tiny",
+        "tasks": [task],
+        "methods": ["full", "lora", "prompt"],
+        "protocol": {"seeds": [1, 2, 3], "outer": "split", "folds": 2},
+        "training": {"precision": "fp32"},
+    }
+    return small(folder, model, **{**defaults, **changes})
+
+
+def end_run(planned: PlannedRun, primary: float = 0.5, outcome: str = "ok") -> Record:
+    """What a planned run leaves, with this selection score."""
+    scores = {"selection": {"primary": primary, "loss": 1.0}} if outcome == "ok" else {}
+    result: Any = {"outcome": outcome, "scores": scores}
+    measured: Any = {"layer_gradients": [1.0, 3.0]} if planned.run.stage == "tune" else {}
+    return Record(planned.run_id, planned.run, "done", None, None, result, measured)
 
 
 def finished(folder: Path, model: Path, **changes: Any) -> tuple[Study, Path]:

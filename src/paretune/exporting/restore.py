@@ -12,7 +12,6 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,6 +35,7 @@ from paretune.store import Store
 from paretune.store.encoding import decode_predictions
 from paretune.store.record import Record
 from paretune.study import Answer, Generation, Readout, Run, specs
+from paretune.study.specs import FrozenModel
 from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.predict import evaluate_alone, generate
 from paretune.training.forward.passes import Compute
@@ -54,8 +54,7 @@ PATH_KEYS = {
 """Settings of a run that may be a path on the machine that trained it; loading needs none."""
 
 
-@dataclass(frozen=True)
-class TaskSignature:
+class TaskSignature(FrozenModel):
     """What a model has to know of its task."""
 
     kind: str
@@ -66,7 +65,12 @@ class TaskSignature:
     @classmethod
     def of(cls, run: Run, dataset: Dataset) -> TaskSignature:
         """That of a run on its data."""
-        return cls(dataset.kind, dataset.labels, dataset.languages, run.readout)
+        return cls(
+            kind=dataset.kind,
+            labels=dataset.labels,
+            languages=dataset.languages,
+            readout=run.readout,
+        )
 
     @property
     def objective(self) -> Objective:
@@ -143,12 +147,7 @@ def write_native_folder(
     description = {
         "format": FORMAT,
         "run": plain,
-        "task": {
-            "kind": task.kind,
-            "labels": list(task.labels),
-            "languages": list(task.languages),
-            **({} if task.readout == "head" else {"readout": task.readout}),
-        },
+        "task": task.model_dump(mode="json", exclude_defaults=True),
         "base": {
             "name": run.model.key if local else source.name,
             "folder": local,
@@ -166,21 +165,15 @@ def open_native_folder(folder: Path, source: ModelSource) -> PreparedModel:
         MethodError: it has an unknown format, or belongs to another base model.
     """
     description = read_native_folder(folder)
-    base, task = description["base"], description["task"]
+    base, task = description["base"], TaskSignature.model_validate(description["task"])
     if base["weights_hash"] != source.weights_hash:
         raise MethodError(
             f"was trained on other files of {base['name']} than those of {source.name}.",
             where=str(folder),
             remedy="Give the base that it was trained on.",
         )
-    signature = TaskSignature(
-        task["kind"],
-        tuple(task["labels"]),
-        tuple(task.get("languages", ())),
-        task.get("readout", "head"),
-    )
     weights = (folder / "weights.safetensors").read_bytes()
-    return restore_run(Run.model_validate(description["run"]), signature, source, weights)
+    return restore_run(Run.model_validate(description["run"]), task, source, weights)
 
 
 def read_native_folder(folder: Path) -> dict[str, Any]:

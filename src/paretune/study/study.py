@@ -37,7 +37,6 @@ from paretune.study.specs import (
 from paretune.study.study_file import (
     StudyFile,
     add_environment,
-    apply_overrides,
     as_entries,
     read_study_file,
 )
@@ -190,12 +189,12 @@ class Study(FrozenModel):
 
     @classmethod
     def _from_file(cls, file: StudyFile, overrides: tuple[str, ...], base: Path) -> Study:
-        values, places = apply_overrides(overrides, file.values)
-        refuse_unusual_values(values, file, places)
+        file = file.override(overrides)
+        refuse_unusual_values(file, file.values)
         try:
-            study = cls.model_validate(values)
+            study = cls.model_validate(file.values)
         except ValidationError as error:
-            raise build_study_error(error, cls, file, places) from None
+            raise build_study_error(error, cls, file) from None
         study = study._resolve_paths(base)
         study._overrides = overrides
         return study

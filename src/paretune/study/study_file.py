@@ -15,7 +15,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +53,45 @@ class StudyFile:
 
     Attributes:
         lines: line of each key path, from 1.
+        overrides: text of each override of the command line, by its key.
     """
 
     values: dict[str, Any]
     where: str
     lines: Mapping[KeyPath, int] = field(default_factory=dict)
+    overrides: Mapping[KeyPath, str] = field(default_factory=dict)
+
+    def override(self, overrides: Iterable[str]) -> StudyFile:
+        """With the values of the overrides in the place of the file's.
+
+        Raises:
+            StudyError: an override is no ``key=value``, or names an entry that is not there.
+        """
+        values: dict[str, Any] = copy.deepcopy(self.values)
+        texts: dict[KeyPath, str] = {}
+        for text in overrides:
+            key, equals, written = text.partition("=")
+            if not equals or not all(key.split(".")):
+                raise StudyError(f'"{text}" is no setting.', where="command line", remedy=EXAMPLE)
+            place = _set_value(values, key.split("."), _parse_value(text, written), text)
+            if place in texts:
+                raise StudyError(f"{key} is set twice.", where="command line", remedy="Keep one.")
+            texts[place] = text
+        return replace(self, values=values, overrides=texts)
+
+    def find_line(self, place: KeyPath) -> tuple[int, str]:
+        """The line of a place, or the nearest around it, as a number and as text.
+
+        The text of an override is its own place, before all lines.
+        """
+        for key, text in self.overrides.items():
+            if key[: len(place)] == place or place[: len(key)] == key:
+                return 0, text
+        for end in range(len(place), -1, -1):
+            if place[:end] in self.lines:
+                line = self.lines[place[:end]]
+                return line, f"{self.where} line {line}" if end else self.where
+        return 0, self.where
 
 
 def read_study_file(path: Path) -> StudyFile:
@@ -293,27 +327,6 @@ def add_environment(overrides: tuple[str, ...]) -> tuple[str, ...]:
     if not backend or any(text.startswith(key) for text in overrides):
         return overrides
     return (f"{key}{backend}", *overrides)
-
-
-def apply_overrides(
-    overrides: Iterable[str], values: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[KeyPath, str]]:
-    """The values of a study with the overrides in them, and the text of each override by its key.
-
-    Raises:
-        StudyError: an override is no ``key=value``, or names an entry that is not there.
-    """
-    changed: dict[str, Any] = copy.deepcopy(dict(values))
-    texts: dict[KeyPath, str] = {}
-    for text in overrides:
-        key, equals, written = text.partition("=")
-        if not equals or not all(key.split(".")):
-            raise StudyError(f'"{text}" is no setting.', where="command line", remedy=EXAMPLE)
-        place = _set_value(changed, key.split("."), _parse_value(text, written), text)
-        if place in texts:
-            raise StudyError(f"{key} is set twice.", where="command line", remedy="Keep one.")
-        texts[place] = text
-    return changed, texts
 
 
 def _parse_value(text: str, written: str) -> Any:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from paretune.study.specs import FrozenModel, Readout
@@ -110,23 +110,16 @@ class TaskSpec(FrozenModel):
             return "-".join((self.name, *self.languages))
         return f"{self.name}-{self.language}" if self.language else self.name
 
-    @field_validator("kind")
+    @field_validator("kind", "metric")
     @classmethod
-    def _check_kind(cls, kind: str | None) -> str | None:
-        from paretune import objectives  # not at the top: it imports numpy
+    def _check_installed(cls, name: str | None, info: ValidationInfo) -> str | None:
+        from paretune import metrics, objectives  # not at the top: they import numpy
 
-        if kind is not None and kind not in (names := objectives.own_data_names()):
-            raise _not_one_of(names)
-        return kind
-
-    @field_validator("metric")
-    @classmethod
-    def _check_metric(cls, metric: str | None) -> str | None:
-        from paretune import metrics
-
-        if metric is not None and metric not in (names := metrics.selectable_names()):
-            raise _not_one_of(names)
-        return metric
+        listed = {"kind": objectives.own_data_names, "metric": metrics.selectable_names}
+        if name is not None and name not in (names := listed[str(info.field_name)]()):
+            expected = {"expected": ", ".join(names)}
+            raise PydanticCustomError("literal_error", "not one of {expected}", expected)
+        return name
 
     @field_validator("prompt")
     @classmethod
@@ -233,9 +226,3 @@ class TaskSpec(FrozenModel):
         if self.metric is not None and not objective.accepts(metrics.get(self.metric)):
             fitting = ", ".join(objective.selectable_metrics)
             raise ValueError(f"metric {self.metric} is none of {self.kind}: {fitting}")
-
-
-def _not_one_of(names: tuple[str, ...]) -> PydanticCustomError:
-    return PydanticCustomError(
-        "literal_error", "not one of {expected}", {"expected": ", ".join(names)}
-    )

@@ -16,10 +16,14 @@ SINGULAR = {"tasks": "task", "models": "model", "methods": "method"}
 NAME_RULE = "begins with a letter or digit and holds letters, digits, dots, - and _ only"
 MAX_FAULTS = 20
 """So many faults are named; more of them have one cause."""
-_TYPE_MESSAGES = {
-    "missing": "is missing",
+_MESSAGES = {
+    "greater_than_equal": "is less than {ge}",
+    "greater_than": "is not above {gt}",
+    "less_than_equal": "is more than {le}",
+    "less_than": "is not below {lt}",
     "int": "is not a whole number",
     "float": "is not a number",
+    "string_pattern_mismatch": "is no name",
     "string": "is not a text",
     "bool": "is neither true nor false",
     "tuple": "is not a list; write it in [brackets]",
@@ -29,13 +33,7 @@ _TYPE_MESSAGES = {
     "invalid_key": "is a key that is not a word",
     "finite": "is not a finite number",
 }
-"""Messages by the beginning of pydantic's type of error."""
-_BOUND_MESSAGES = {
-    "greater_than_equal": ("is less than", "ge"),
-    "greater_than": ("is not above", "gt"),
-    "less_than_equal": ("is more than", "le"),
-    "less_than": ("is not below", "lt"),
-}
+"""Messages by the beginning of pydantic's type of error, the first that fits."""
 
 SYNONYMS: Mapping[str, str] = {
     **dict.fromkeys(("num_train_epochs", "num_epochs"), "epochs"),
@@ -88,24 +86,16 @@ KEY_HINTS: Mapping[str, str] = {
 
 
 def build_study_error(
-    error: ValidationError,
-    model: type[BaseModel],
-    file: StudyFile,
-    overrides: Mapping[KeyPath, str],
+    error: ValidationError, model: type[BaseModel], file: StudyFile
 ) -> StudyError:
-    """The error of a study, one line for each fault.
-
-    Args:
-        file: its values and the lines where they stand.
-        overrides: text of each override of the command line, by its key.
-    """
+    """The error of a study, one line for each fault, in the order of the file's lines."""
     faults = []
     for fault in read_faults(error, model, file.values):
-        number, line = _find_line(fault.place, file, overrides)
+        line, at = file.find_line(fault.place)
         # The text of an override is its own place.
-        at = "" if line in overrides.values() else _describe_place(fault.group, file)
-        where = ": ".join(part for part in (line, at) if part)
-        faults.append((number, f"{where}: {fault.what}. {fault.remedy}".strip()))
+        place = "" if at in file.overrides.values() else _describe_place(fault.group, file)
+        where = ": ".join(filter(None, (at, place)))
+        faults.append((line, f"{where}: {fault.what}. {fault.remedy}".strip()))
     faults.sort(key=lambda pair: pair[0])
     lines = list(dict.fromkeys(line for _, line in faults))
     if len(lines) > MAX_FAULTS:
@@ -162,46 +152,31 @@ def _find_place(place: KeyPath, values: Any) -> KeyPath:
     return tuple(inside)
 
 
-def refuse_unusual_values(
-    values: Any, file: StudyFile, overrides: Mapping[KeyPath, str], place: KeyPath = ()
-) -> None:
+def refuse_unusual_values(file: StudyFile, values: Any, place: KeyPath = ()) -> None:
     """Refuse what no setting can be and no hash or file can hold, wherever it stands.
 
     Raises:
         StudyError: a number that is not finite or beyond 64 bits, or half a surrogate pair.
     """
-    items: Any = ()
-    what = ""
     if isinstance(values, Mapping):
-        items = values.items()
-    elif isinstance(values, list | tuple):
-        items = enumerate(values)
-    elif isinstance(values, float) and not math.isfinite(values):
+        for key, value in values.items():
+            refuse_unusual_values(file, key, place)
+            refuse_unusual_values(file, value, (*place, key))
+        return
+    if isinstance(values, list | tuple):
+        for number, value in enumerate(values):
+            refuse_unusual_values(file, value, (*place, number))
+        return
+    what = ""
+    if isinstance(values, float) and not math.isfinite(values):
         what = f"{values} is not a finite number"
     elif isinstance(values, int) and abs(values) >= 1 << 63:
         what = "a number has more than 64 bits"
     elif isinstance(values, str) and any("\ud800" <= c <= "\udfff" for c in values):
         what = "half a surrogate pair (\\ud800 to \\udfff) is not a character"
     if what:
-        line, at = _find_line(place, file, overrides)[1], _describe_place(place, file)
-        raise StudyError(f"{what}.", where=": ".join(filter(None, (line, at))))
-    for key, value in items:
-        refuse_unusual_values(key, file, overrides, place)
-        refuse_unusual_values(value, file, overrides, (*place, key))
-
-
-def _find_line(
-    place: KeyPath, file: StudyFile, overrides: Mapping[KeyPath, str]
-) -> tuple[int, str]:
-    """The line of a place, or the nearest around it, as a number and as text."""
-    for key, text in overrides.items():
-        if key[: len(place)] == place or place[: len(key)] == key:
-            return 0, text
-    for end in range(len(place), -1, -1):
-        if place[:end] in file.lines:
-            line = file.lines[place[:end]]
-            return line, f"{file.where} line {line}" if end else file.where
-    return 0, file.where
+        where = ": ".join(filter(None, (file.find_line(place)[1], _describe_place(place, file))))
+        raise StudyError(f"{what}.", where=where)
 
 
 def _describe_place(place: KeyPath, file: StudyFile) -> str:
@@ -247,20 +222,17 @@ def _describe_fault(fault: Any, place: KeyPath, model: type[BaseModel]) -> tuple
         words = limits["expected"].replace("'", "").replace(" or ", ", ")
         suggestion = suggest(str(value), words.split(", ")) if isinstance(value, str) else ""
         return f"{_format_value(value)} is not one of {words}", suggestion
-    if kind in _BOUND_MESSAGES:
-        words, key = _BOUND_MESSAGES[kind]
-        return f"{_format_value(value)} {words} {limits[key]}", ""
     if kind in ("too_long", "string_too_long"):
         length, unit = len(value), "entries" if kind == "too_long" else "characters"
         return f"{length} {unit} are more than {limits['max_length']}", ""
     if kind in ("too_short", "string_too_short"):
         return "is empty", "Name at least one."
-    if kind == "string_pattern_mismatch":
-        return f"{_format_value(value)} is no name", f"A name {NAME_RULE}."
-    for prefix, message in _TYPE_MESSAGES.items():
-        if kind.startswith(prefix):
-            return f"{_format_value(value)} {message}", ""
-    return f"{_format_value(value)} is not valid here", "See `paretune new` for the keys there are."
+    message = next((m for prefix, m in _MESSAGES.items() if kind.startswith(prefix)), "")
+    if not message:
+        what, remedy = "is not valid here", "See `paretune new` for the keys there are."
+        return f"{_format_value(value)} {what}", remedy
+    remedy = f"A name {NAME_RULE}." if kind == "string_pattern_mismatch" else ""
+    return f"{_format_value(value)} {message.format(**limits)}", remedy
 
 
 def _describe_unknown_key(key: str, place: KeyPath, model: type[BaseModel]) -> tuple[str, str]:

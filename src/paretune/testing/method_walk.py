@@ -92,7 +92,7 @@ class Walk:
     def task(self) -> TaskSignature:
         """What an export has to know of the task."""
         dataset = self.bench.dataset(self.run.task)
-        return TaskSignature(dataset.kind, dataset.labels, dataset.languages)
+        return TaskSignature(kind=dataset.kind, labels=dataset.labels, languages=dataset.languages)
 
     def loaded(self) -> LoadedModel:
         """The base that all walks share; the head is drawn from the run's seed."""

@@ -57,14 +57,6 @@ def test_score_shows_every_number_and_says_what_is_missing(capsys: Any, tmp_path
     assert result["intervals"]["CHRF (avg)"]["n_examples"] == 2
 
 
-def test_score_of_a_faulty_submission_ends_in_3(capsys: Any, tmp_path: Path) -> None:
-    ours = translation_submission.write_translations(tmp_path / "a.zip", ["a"])
-    theirs = translation_submission.write_translations(tmp_path / "b.zip", ["a", "b"])
-    code, out, err = command(capsys, "slobench", "score", ours, "--reference", theirs)
-    assert (code, out) == (3, "")
-    assert "has 1 lines; the release has 2." in err and "Traceback" not in err
-
-
 def test_bert_score_is_of_a_model_that_the_user_names(
     capsys: Any, tmp_path: Path, tiny_model: Any
 ) -> None:
