@@ -17,7 +17,6 @@ from paretune.analysis.cell import Cell
 from paretune.analysis.cells import group_into_cells
 from paretune.errors import StudyError
 from paretune.reporting.build import build_report
-from paretune.reporting.measures import format_ratios
 from paretune.reporting.page import render_page
 from paretune.reporting.search import build_search_table
 from paretune.reporting.table_files import read_values
@@ -58,18 +57,6 @@ def test_the_page_lays_prediction_beside_measurement() -> None:
     text = render_page(report)
     assert text.count("<summary>Prediction against measurement</summary>") == 2
     assert re.search(r'id="foresight-1".*Predicted and measured', text)
-
-
-def test_without_a_basis_nothing_is_said() -> None:
-    study = fake.study()
-    report = build_report(study, fake.whole(study))
-    assert [task.find_table("predictions") for task in report.tasks] == [None, None]
-    assert "Prediction against measurement" not in render_page(report)
-
-
-def test_a_ratio_carries_its_runs() -> None:
-    assert format_ratios([(2.0, 1.0)]) == "2.00 (1 run)"
-    assert format_ratios([(2.0, 1.0), (1.0, 1.0), (3.0, 2.0)]) == "1.50 (1.00 to 2.00, 3 runs)"
 
 
 def several(methods=("full", "lora"), sized=("small", "large")):

@@ -227,19 +227,6 @@ def test_the_page_begins_with_the_whole_study(tmp_path: Path) -> None:
     assert head.count('class="alarm"') == 1  # prompt is constant
 
 
-def test_peak_memory_is_told_once_in_the_matrix_and_once_in_each_part_of_a_task(
-    tmp_path: Path,
-) -> None:
-    """0.1.0 had it five times a task."""
-    study = fake.study(tasks=[fake.own_task("t")], methods=["full", "lora"])
-    text = page(tmp_path, study, fake.whole(study, {"lora": 0.95}))
-    # Without pictures and the names of their points.
-    text = re.sub(r"<(figure|script|details)\b.*?</\1>", "", text, flags=re.S)
-    # The matrix, what to take, and the front's table; a picture beside them.
-    assert text.count("870 MiB") == 3
-    assert text.count("1.85 GiB") == 2
-
-
 def test_the_library_is_inert_and_made_anew_where_it_is_damaged(tmp_path, monkeypatch) -> None:
     text = load_vega()
     assert text.startswith("/*!\nVega") and "Redistributions of source code" in text
@@ -264,28 +251,6 @@ def test_json_in_a_page_cannot_end_its_element() -> None:
     assert json.loads(text) == {hostile: [hostile]}
     with pytest.raises(ValueError, match="Out of range"):
         dump_script_json(float("nan"))
-
-
-def test_tables_are_not_split_in_print(tmp_path: Path) -> None:
-    text = page(tmp_path, fake.study(), [])
-    printed = text[text.index("@media print") :]
-    assert ".scroll { break-inside: avoid; }" in printed
-    assert "thead { display: table-header-group; }" in printed
-
-
-def test_the_constant_answer_is_one_number(tmp_path: Path) -> None:
-    """The bar was the best constant of the test part, the table the majority of train."""
-    study = fake.study(tasks=[fake.own_task("t")], methods=["full"])
-    records = [r for r in fake.whole(study) if r.run.method.name != "majority"]
-    label = records[0].predictions
-    test = next(r.predictions["test"] for r in records if "test" in r.predictions)
-    rare = min(set(test.label), key=test.label.count)  # train's majority is rare in test
-    run = fake.make_run(study, "final", "majority", 1)
-    answers = fake.predictions(test.label, [int(rare)] * len(test.label))
-    text = page(tmp_path, study, [*records, fake.record(run, {"test": answers})])
-    assert label is not None
-    share = test.label.count(rare) / len(test.label)
-    assert text.count(f"constant answer, {share:.2f} [") >= 1
 
 
 def test_the_page_is_small_and_has_every_part(tmp_path: Path) -> None:

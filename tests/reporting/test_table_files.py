@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from support import fake_records as fake
-from support import fake_translations
 
 from paretune.reporting.build import build_report
 from paretune.reporting.parts import Table
@@ -62,14 +61,6 @@ def test_every_score_carries_interval_examples_and_seeds() -> None:
     exact = rows_of(named(report)["scores"])[1]["score"]
     interval = report.tasks[0].methods[1].score
     assert interval is not None and float(exact) == interval.estimate
-
-
-def test_of_a_translation_every_score_is_a_row_with_its_interval() -> None:
-    study = fake_translations.study()
-    report = build_report(study, fake_translations.whole(study))
-    rows = rows_of(named(report)["translations"])
-    assert {"BLEU", "chrF", "TER"} <= {row["metric"] for row in rows}
-    assert all(row["low"] and row["high"] and row["n"] == "80" and row["seeds"] for row in rows)
 
 
 def test_columns_stay_where_no_row_has_a_value() -> None:

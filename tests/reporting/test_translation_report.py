@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 from sacrebleu.metrics import BLEU
-from support import fake_records as fake
 from support import fake_translations
 from support.pages import Tags
 from support.report_texts import headings, texts_by_method
@@ -66,28 +65,6 @@ def test_scores_go_to_a_hundred_and_have_one_decimal(tmp_path: Path) -> None:
     assert text in print_to_text(build_report(study, records)) and text in page(
         study, records, tmp_path
     )
-
-
-def test_a_method_below_the_untuned_model_loses_what_that_knows(tmp_path: Path) -> None:
-    study = fake_translations.study()
-    report = build_report(study, fake_translations.whole(study))
-    rows = {row.label: row for row in report.tasks[0].cells}
-    assert [n for n, row in rows.items() if "worse than the untuned model" in row.flags] == [
-        "prompt tuning"
-    ]
-    assert rows["prompt tuning"].verdict is not None
-    assert (
-        rows["prompt tuning"].verdict.summary
-        == "worse than untuned model; better than copied source"
-    )
-    assert rows["LoRA"].verdict is not None and rows["LoRA"].verdict.above_all
-    assert {a.baseline for a in rows["LoRA"].comparisons} == {"untuned", "copy_source"}
-    text = page(study, fake_translations.whole(study), tmp_path)
-    assert "lost what the model knew: prompt tuning." in text
-    assert "worse than the untuned model" in text
-    # Worse than it is said, so it is not said again that it is not proven better.
-    assert "Not proven better than the model without training" not in text
-    assert "one seed: interval" not in text  # nothing of the baselines is drawn
 
 
 def test_a_bertscore_whose_model_no_record_names_has_no_gap_in_its_note() -> None:
@@ -194,28 +171,9 @@ def test_the_page_and_pictures_of_a_translation_are_whole(tmp_path: Path) -> Non
     ]
 
 
-def test_rates_on_trial_are_told_in_bleu(tmp_path: Path) -> None:
-    study = fake_translations.study()
-    records = fake_translations.whole(study)
-    text = page(study, records, tmp_path)
-    tried = [r for r in records if r.run.stage == "tune" and r.run.method.name == "full"]
-    for record in tried:
-        score = record.result["scores"]["selection"]["primary"]
-        assert re.search(rf">{score:.1f} \[\d+\.\d, \d+\.\d\]</td>", text)
-
-
 def test_another_sacrebleu_is_told() -> None:
     study = fake_translations.study()
     first, *rest = fake_translations.whole(study)
     old = replace(first, result={**first.result, "signatures": {"bleu": "nrefs:1|version:1.5"}})
     scores, _ = tables_of(build_report(study, [old, *rest]))
     assert any("nrefs:1|version:1.5" in note and "computed anew" in note for note in scores.notes)
-
-
-def test_other_tasks_have_none_of_it(tmp_path: Path) -> None:
-    study = fake.study()
-    report = build_report(study, fake.whole(study))
-    assert all(
-        task.find_table("translations") is None and task.highest == 1 for task in report.tasks
-    )
-    assert "SloBench" not in page(study, fake.whole(study), tmp_path)

@@ -9,6 +9,7 @@ import pytest
 from paretune.analysis.outcomes import FailureRate
 from paretune.analysis.pairs import Pair
 from paretune.analysis.pareto.costs import CostEstimate
+from paretune.analysis.statistics.differences import Estimate
 from paretune.analysis.statistics.intervals import Interval
 from paretune.analysis.statistics.sample_size import SampleSize
 from paretune.reporting.text.comparison import describe_pair, describe_sample_size
@@ -100,7 +101,7 @@ def test_costs_say_what_they_stand_on(axis, value: float, text: str) -> None:
 )
 def test_what_an_unproven_difference_may_be(low: float, high: float, sentence: str) -> None:
     difference = Interval((low + high) / 2, low, high, 80, 1, 0.0, p=0.02)
-    pair = Pair("lora", "b", difference, p_holm=0.12, mcnemar=None, family=5)
+    pair = Pair("lora", "b", difference, Estimate(0.1, 0.01, ()), p_holm=0.12, family=5)
     (_estimate, verdict, unproven) = describe_pair(pair, None)
     assert verdict == (
         "Undecided between LoRA and b (p 0.120 after correction for 5 comparisons, 0.020 before)."
