@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from support import fake_records as fake
 from support.stored_records import stored, study_file
-from typer.testing import CliRunner
 
 import paretune
 from paretune.errors import DataError, MissingDependencyError
@@ -50,17 +49,6 @@ def test_all_outputs_of_the_function_take_one_report(tmp_path: Path, builds) -> 
     report = paretune.report(file, store=store, **{k: tmp_path / v for k, v in outputs.items()})
     assert builds == [report]
     assert all((tmp_path / name).exists() for name in outputs.values())
-
-
-def test_all_outputs_of_the_command_take_one_report(tmp_path: Path, builds) -> None:
-    from paretune.cli import app
-
-    file, store = store_of(tmp_path)
-    outputs = ["--page", "r.html", "--tables", "tables", "--details"]
-    paths = [word if word.startswith("--") else str(tmp_path / word) for word in outputs]
-    ended = CliRunner().invoke(app, ["report", str(file), "--store", str(store), *paths])
-    assert ended.exit_code == 0
-    assert len(builds) == 1
 
 
 EVIL = "<script>alert(1)</script>\x1b[31m"

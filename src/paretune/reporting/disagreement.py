@@ -84,25 +84,19 @@ def find_disagreements(all_rows: Sequence[CellRow]) -> Disagreement | None:
     for (a, b), order in orders.items():
         matched = _match_seeds(rows[a], right[a], rows[b], right[b])
         named = tuple(listed.index(i) for i in order[:MAX_LISTED] if i in listed)
-        summary = (
-            f"Majority answers over seeds differ on {len(order):,} of {len(label):,} test {unit}"
-        )
+        listing = "; all are listed, the clearest difference first" if named else ""
         if left := len(order) - len(named):
-            summary += (
+            listing = (
                 f"; the {len(named)} with the clearest difference are listed, {left:,} are left out"
             )
-        elif named:
-            summary += "; all are listed, the clearest difference first"
         pairs.append(
             AgreementCounts(
-                **_describe_pair(a, b, len(matched), f"{len(label):,} test {unit}"),
+                **_count_pair(a, b, matched, f"{len(label):,} test {unit}", order),
                 both=sum(int((x & y).sum()) for x, y in matched),
-                only_a=sum(int((x & ~y).sum()) for x, y in matched),
-                only_b=sum(int((y & ~x).sum()) for x, y in matched),
                 neither=sum(int((~x & ~y).sum()) for x, y in matched),
-                differing=len(order),
                 named=named,
-                summary=f"{summary}.",
+                summary=f"Majority answers over seeds differ on {len(order):,} of {len(label):,} "
+                f"test {unit}{listing}.",
             )
         )
     return Disagreement(
@@ -166,11 +160,27 @@ def _order_differing(differ: NDArray[np.bool_], margin: NDArray[np.float64]) -> 
     return order
 
 
-def _describe_pair(a: int, b: int, runs: int, counted: str) -> dict[str, Any]:
-    basis = f"{counted} × {pluralise(runs, 'pair')} of runs"
-    if not runs:
-        basis = "no seed that both have: nothing can be counted"
-    return {"a": a, "b": b, "runs": runs, "basis": basis}
+def _count_pair(
+    a: int, b: int, matched: Sequence[tuple[Scores, Scores]], counted: str, order: Sequence[int]
+) -> dict[str, Any]:
+    """The fields of a :class:`ComparedPair`.
+
+    Args:
+        matched: scores of the examples by both, for each pair of runs; whether they are right
+            counts as 1 and 0.
+        counted: the examples in words.
+        order: the examples that differ.
+    """
+    basis = f"{counted} × {pluralise(len(matched), 'pair')} of runs"
+    return {
+        "a": a,
+        "b": b,
+        "runs": len(matched),
+        "basis": basis if matched else "no seed that both have: nothing can be counted",
+        "only_a": sum(int((x > y + _EQUAL).sum()) for x, y in matched),
+        "only_b": sum(int((y > x + _EQUAL).sum()) for x, y in matched),
+        "differing": len(order),
+    }
 
 
 def _choose_default_pair(rows: Sequence[CellRow], pairs: Sequence[tuple[int, int]]) -> int:
@@ -237,7 +247,7 @@ def find_segment_differences(
         gap = means[a] - means[b]
         order = _order_differing(np.abs(gap) > _EQUAL, gap)
         seeds = _match_seeds(rows[a], {s: s for s in scores[a]}, rows[b], {s: s for s in scores[b]})
-        gaps = [scores[a][seed_a] - scores[b][seed_b] for seed_a, seed_b in seeds]
+        matched = [(scores[a][seed_a], scores[b][seed_b]) for seed_a, seed_b in seeds]
         # The first run of each where they share no seed.
         runs = seeds or [(min(scores[a]), min(scores[b]))]
         segments = tuple(select(a, b, i, runs) for i in order[:room])
@@ -247,11 +257,8 @@ def find_segment_differences(
             summary += f"; the {len(segments)} with the largest difference are shown"
         compared.append(
             SegmentCounts(
-                **_describe_pair(a, b, len(seeds), segment_count),
-                only_a=sum(int((g > _EQUAL).sum()) for g in gaps),
-                only_b=sum(int((g < -_EQUAL).sum()) for g in gaps),
-                equal=sum(int((np.abs(g) <= _EQUAL).sum()) for g in gaps),
-                differing=len(order),
+                **_count_pair(a, b, matched, segment_count, order),
+                equal=sum(int((np.abs(x - y) <= _EQUAL).sum()) for x, y in matched),
                 segments=segments,
                 summary=f"{summary}.",
             )

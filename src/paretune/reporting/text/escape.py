@@ -31,6 +31,7 @@ _LATEX = {
     "µ": r"\textmu{}",
     "²": r"\textsuperscript{2}",
     "\N{REPLACEMENT CHARACTER}": "?",
+    "\0": "{}",
 }
 _MARKDOWN = re.compile(
     r"[\\`*|~]"
@@ -50,13 +51,8 @@ def escape_latex(text: str) -> str:
 
     Two hyphens stay two, with an empty group between them.
     """
-    return "".join(_LATEX.get(c, c) for c in _apart(sanitise_line(text)))
-
-
-def _apart(text: str) -> list[str]:
-    """Characters of a text, with ``-{}-`` where LaTeX would join two hyphens to a dash."""
-    pairs = zip(text, f"{text} "[1:], strict=True)
-    return ["-{}" if (c, after) == ("-", "-") else c for c, after in pairs]
+    line = re.sub("-(?=-)", "-\0", sanitise_line(text))
+    return "".join(_LATEX.get(c, c) for c in line)
 
 
 def escape_markdown(text: str) -> str:
