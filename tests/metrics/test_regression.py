@@ -56,18 +56,6 @@ def test_sums_give_the_scores_far_from_zero(metric: metrics.Metric) -> None:
     assert float(metric.from_sums(table.sum(axis=0))) == pytest.approx(exact, abs=1e-9)
 
 
-@pytest.mark.parametrize("name", ["r2", "pearson", "rmse", "mae"])
-def test_a_resample_is_that_sample(name: str) -> None:
-    rng = np.random.default_rng(1)
-    references, predictions = rng.normal(0, 1, 20), rng.normal(0, 1, 20)
-    drawn = rng.integers(0, 20, 20)
-    metric = metrics.get(name)
-    (table,) = metric.statistics(references, [predictions], ())
-    resampled = metric.from_sums(np.bincount(drawn, minlength=20) @ table)
-    exact = metric.compute(references[drawn], predictions[drawn], ())
-    assert float(resampled) == pytest.approx(exact)
-
-
 @pytest.mark.parametrize(
     ("references", "predictions", "message"),
     [([1.0, 2.0], [1.0], "references"), ([], [], "references"), ([1.0, np.nan], [1.0, 2.0], "not")],

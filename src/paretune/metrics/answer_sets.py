@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from paretune.metrics.classification import NO_LABEL, label_indices
-from paretune.metrics.metric import Array, Metric, Questions, Runs, Values
+from paretune.metrics.metric import Array, Metric, Questions, Runs, Values, divide
 
 RIGHT = 1
 """The label of a right answer; 0 is the other."""
@@ -60,8 +60,7 @@ def _question_shares(right: Array, questions: Questions) -> tuple[Array, Array]:
 
 def _f1a(sums: Array) -> Array:
     hits, called, true = np.moveaxis(np.asarray(sums), -1, 0)[:3]
-    both = called + true
-    return np.asarray(np.divide(2 * hits, both, out=np.zeros(both.shape), where=both > 0))
+    return divide(2 * hits, called + true)
 
 
 def _exact_match(sums: Array) -> Array:

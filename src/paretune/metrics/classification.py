@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paretune.metrics.metric import Array, Metric, Questions, Runs, Values
+from paretune.metrics.metric import Array, Metric, Questions, Runs, Values, divide
 
 LABEL = "label"
 NO_LABEL = -1
@@ -63,8 +63,7 @@ def _label_f1(sums: Array) -> tuple[Array, Array, Array]:
     """F1 of each label, whether the label occurs, and its references."""
     hits, positive, true = np.split(np.asarray(sums, dtype=np.float64), 3, axis=-1)
     both = positive + true
-    f1 = np.divide(2 * hits, both, out=np.zeros(both.shape), where=both > 0)
-    return f1, both > 0, true
+    return divide(2 * hits, both), both > 0, true
 
 
 _OF_LABELS: dict[str, Any] = {

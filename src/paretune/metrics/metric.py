@@ -102,6 +102,14 @@ class Metric:
         return sum(float(value) for value in values if value is not None) / len(values)
 
 
+def divide(
+    part: Array, whole: Array, *, otherwise: Array | float = 0.0, above: float = 0.0
+) -> Array:
+    """The quotient; ``otherwise`` where the whole is not above a bound."""
+    out = np.full(np.shape(whole), otherwise, dtype=float)
+    return np.asarray(np.divide(part, whole, out=out, where=whole > above))
+
+
 ScoreSegments = Callable[[Sequence[str], Sequence[str]], list[float]]
 """From hypotheses and references to the score of each segment, 0 to 1."""
 

@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paretune.metrics.metric import Array, Compute, Metric, Questions, Runs, Values
+from paretune.metrics.metric import Array, Compute, Metric, Questions, Runs, Values, divide
 
 Numbers = NDArray[np.float64]
+_NO_VARIANCE = 1e-12
+"""What rounding leaves of a difference of equal sums is no variance."""
 
 
 def _by_scikit_learn(name: str) -> Compute:
@@ -80,24 +82,20 @@ def _absolute_errors(references: Values, predictions: Runs, questions: Questions
 
 def _r2_from_sums(sums: Array) -> Array:
     n, y, yy, _, aa, ya = np.moveaxis(sums, -1, 0)
-    return np.asarray(1 - _divide(yy - 2 * ya + aa, yy - y * y / n, otherwise=1.0))
+    return np.asarray(
+        1 - divide(yy - 2 * ya + aa, yy - y * y / n, otherwise=1.0, above=_NO_VARIANCE)
+    )
 
 
 def _correlation_from_sums(sums: Array) -> Array:
     n, y, yy, a, aa, ya = np.moveaxis(sums, -1, 0)
     variances = (yy - y * y / n) * (aa - a * a / n)
-    return _divide(ya - y * a / n, np.sqrt(np.maximum(variances, 0.0)), otherwise=0.0)
+    return divide(ya - y * a / n, np.sqrt(np.maximum(variances, 0.0)), above=_NO_VARIANCE)
 
 
 def _rmse_from_sums(sums: Array) -> Array:
     n, _, yy, _, aa, ya = np.moveaxis(sums, -1, 0)
     return np.asarray(np.sqrt(np.maximum(yy - 2 * ya + aa, 0.0) / n))
-
-
-def _divide(part: Array, whole: Array, *, otherwise: float) -> Array:
-    # What rounding leaves of a difference of equal sums is no variance.
-    there = whole > 1e-12
-    return np.asarray(np.divide(part, whole, out=np.full(np.shape(whole), otherwise), where=there))
 
 
 R2 = Metric(

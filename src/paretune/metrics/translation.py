@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from paretune.metrics.metric import Array, Metric, Questions, Runs, Values
+from paretune.metrics.metric import Array, Metric, Questions, Runs, Values, divide
 
 SACREBLEU_NAMES = {"bleu": "BLEU", "chrf": "chrF2", "ter": "TER"}
 """How sacreBLEU calls them, in front of their signatures."""
@@ -95,8 +95,8 @@ def _bleu_from_sums(sums: Array) -> Array:
     smoothed = np.where(missed, 0.5 ** np.cumsum(missed, axis=-1), matched)
     # An order that no segment is long enough for has no precision, and the score is 0.
     there = counted > 0
-    logs = np.log(_divide(smoothed, counted, empty=1.0))
-    ratio = _divide(expected, length, empty=1.0)
+    logs = np.log(divide(smoothed, counted, otherwise=1.0))
+    ratio = divide(expected, length, otherwise=1.0)
     score = 100 * np.exp(np.minimum(0.0, 1 - ratio) + logs.mean(axis=-1))
     return np.asarray(np.where(there.all(axis=-1) & matched.any(axis=-1), score, 0.0))
 
@@ -111,16 +111,10 @@ def _chrf_from_sums(sums: Array) -> Array:
     there = (predicted > 0) & (expected > 0)
     orders = np.maximum(there.sum(axis=-1), 1)
     precision, recall = (
-        _divide(matched, np.where(there, of, 0), empty=0.0).sum(axis=-1) / orders
+        divide(matched, np.where(there, of, 0)).sum(axis=-1) / orders
         for of in (predicted, expected)
     )
-    return 100 * _divide(5 * precision * recall, 4 * precision + recall, empty=0.0)
-
-
-def _divide(part: Array, whole: Array, *, empty: Array | float) -> Array:
-    """The quotient; ``empty`` where the whole is not above 0."""
-    out = np.full(np.shape(whole), empty, dtype=float)
-    return np.asarray(np.divide(part, whole, out=out, where=whole > 0))
+    return 100 * divide(5 * precision * recall, 4 * precision + recall)
 
 
 def _metric(
@@ -145,7 +139,7 @@ TER = _metric(
     "ter",
     "TER",
     "edits per 100 words of the reference (sacreBLEU)",
-    lambda sums: 100 * _divide(sums[..., 0], sums[..., 1], empty=sums[..., 0] > 0),
+    lambda sums: 100 * divide(sums[..., 0], sums[..., 1], otherwise=sums[..., 0] > 0),
     highest=math.inf,
     greater_is_better=False,
     selectable=False,
