@@ -39,7 +39,7 @@ from paretune.study import (
     Study,
     TaskSpec,
 )
-from paretune.study.presets import DEFAULT
+from paretune.study.presets import DEFAULT, Preset, load_preset
 from paretune.study.run import ForgettingText
 from paretune.tasks.forgetting_text import hash_text, read_blocks, read_pairs
 from paretune.training.caches import ProcessCache
@@ -84,6 +84,7 @@ class PreparedStudy:
 
     Attributes:
         study: as it was asked for.
+        preset: that fixes the settings of all its runs; None: the fair protocol.
         tasks: its tasks, each dataset of the hub pinned to its present commit.
         models: its models, likewise: a branch that moves meanwhile changes nothing for workers.
         datasets: by the task's key.
@@ -104,6 +105,7 @@ class PreparedStudy:
     """
 
     study: Study
+    preset: Preset | None
     tasks: tuple[TaskSpec, ...]
     models: tuple[ModelSpec, ...]
     datasets: Mapping[str, Dataset]
@@ -257,6 +259,7 @@ def prepare_study(
     precision = study.training.precision
     return PreparedStudy(
         study,
+        load_preset(study.protocol.preset),
         tuple(pinned_tasks),
         tuple(pinned_models),
         datasets,

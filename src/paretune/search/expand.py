@@ -22,7 +22,6 @@ from paretune.planning.prepare import PlannedRun, PreparedCell, PreparedStudy
 from paretune.search.auto import AutoSearch, find_warm_start
 from paretune.store import Record, Store
 from paretune.study import NO_MODEL, MethodSpec, OuterFold, Run, Study
-from paretune.study.presets import load_preset
 from paretune.study.run import is_trial
 
 CellKey = tuple[str, str, str]
@@ -53,7 +52,7 @@ def plan_pending_runs(
     A waiting run has the middle one of the rates on trial, which is enough to predict its cost.
     """
     ready, protocol = expand_study(prepared, records), prepared.study.protocol
-    if load_preset(protocol.preset) is not None:
+    if prepared.preset is not None:
         return ready, []
     final = {(p.run.cell, p.run.outer) for p in ready if p.run.stage == "final"}
     ended = {record.run_id for record in records}
@@ -112,12 +111,11 @@ def _plan_runs(
 ) -> list[PlannedRun]:
     """The runs of a study given those that have ended; else with every rate that may be chosen."""
     study, shard = prepared.study, prepared.shard
-    preset = load_preset(study.protocol.preset)
-    if preset is not None:
+    if prepared.preset is not None:
         pinned = study.model_copy(update={"tasks": prepared.tasks, "models": prepared.models})
         return [
             PlannedRun(prepared.caches.identify(run), run)
-            for run in preset.expand(pinned)
+            for run in prepared.preset.expand(pinned)
             if shard is None or shard.has(run.cell)
         ]
     planned: list[PlannedRun] = []
