@@ -113,6 +113,7 @@ def export(
         NetworkError: the export is written, but could not be pushed.
     """
     study = study_input.load_study(study)  # before torch is imported
+    from paretune.analysis.racing import race_budget
     from paretune.exporting import card, export_selection
     from paretune.exporting.export_run import write_export
     from paretune.exporting.folder import atomic_folder, check_push, check_target, push_folder
@@ -123,7 +124,6 @@ def export(
     from paretune.store import Store
     from paretune.tasks import pin_dataset
     from paretune.training.caches import ProcessCache
-    from paretune.verbs.recommend import parse_budget
     from paretune.verbs.report import load_results
     from paretune.verbs.stored_audit import load_dataset_or_outline
 
@@ -136,7 +136,7 @@ def export(
         task,
         model,
         method,
-        parse_budget(results.study.limits),
+        race_budget(results.study.limits),
     )
     record = export_selection.select_record(cell, seed)
     warning = export_selection.refuse_collapsed(record, cell, allowed=allow_collapsed)

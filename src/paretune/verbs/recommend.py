@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import partial
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
 from paretune.errors import StudyError, require_name
-from paretune.study import Limits
 from paretune.study.quantities import DURATION, POINTS, SIZE
 from paretune.verbs.options import Flag, MaxMemory, Name, Quiet, Size, StoreFolder, StudyLike, Time
 from paretune.verbs.report import load_results
@@ -18,8 +17,8 @@ from paretune.verbs.result import ResultList
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from paretune.analysis.pareto.recommend import Budget
     from paretune.reporting.parts import Advice  # noqa: F401 - of the base class
+    from paretune.study import Axis
     from paretune.terminal.rich_console import Terminal
 
 
@@ -84,18 +83,29 @@ def recommend(
         StudyError: no such study, task or cost, or an amount that cannot be read.
         StoreError: the store is missing or damaged, or never ran this study.
     """
-    parse = partial(
-        parse_budget,
-        max_memory=max_memory,
-        max_time=max_time,
-        max_bytes=max_bytes,
-        within=within,
-        proven=proven,
-        by=by,
-    )
-    parse(Limits())  # a mistake is told before the store is opened
+    from paretune.analysis.pareto.costs import AXES
+    from paretune.analysis.pareto.recommend import WITHIN_POINTS
+
+    # A mistake is told before the store is opened.
+    axis = next((axis for axis in AXES if axis == by), None)
+    if axis is None:
+        raise StudyError(
+            f'there is no cost "{by}".', where="--by", remedy=f"There is {', '.join(AXES)}."
+        )
+    limits: dict[Axis, float] = {}
+    if max_memory is not None:
+        limits["memory"] = SIZE.parse(max_memory, "--max-memory")
+    if max_time is not None:
+        limits["time"] = DURATION.parse(max_time, "--max-time")
+    if max_bytes is not None:
+        limits["saved"] = SIZE.parse(max_bytes, "--max-bytes")
+    points = WITHIN_POINTS if within is None else POINTS.parse(within, "--within")
     results = load_results(study, store)
-    budget = parse(results.study.limits)
+    from paretune.analysis.racing import race_budget
+
+    budget = race_budget(results.study.limits)
+    limits = {**budget.limits, **limits}
+    budget = replace(budget, limits=limits, within_points=points, cost_axis=axis, proven=proven)
     from paretune.analysis.cells import group_into_cells
     from paretune.analysis.pareto.recommend import recommend as recommend_cell
     from paretune.reporting.build import describe_race
@@ -113,37 +123,3 @@ def recommend(
         race = describe_race(results.study, of_task, recommendation)
         advices.append(write_advice(recommendation, results.study.typed, folder, race))
     return Advices(tuple(advices))
-
-
-def parse_budget(
-    of_study: Limits,
-    *,
-    max_memory: str | float | None = None,
-    max_time: str | float | None = None,
-    max_bytes: str | float | None = None,
-    within: str | float | None = None,
-    proven: bool = False,
-    by: str = "memory",
-) -> Budget:
-    """The limits of a study, with those of the call in their place.
-
-    Raises:
-        StudyError: no such cost, or an amount that cannot be read.
-    """
-    from paretune.analysis.pareto.costs import AXES
-    from paretune.analysis.pareto.recommend import WITHIN_POINTS, Budget
-
-    axis = next((axis for axis in AXES if axis == by), None)
-    if axis is None:
-        raise StudyError(
-            f'there is no cost "{by}".', where="--by", remedy=f"There is {', '.join(AXES)}."
-        )
-    limits = {axis: of_study.by_axis[axis] for axis in AXES if axis in of_study.by_axis}
-    if max_memory is not None:
-        limits["memory"] = SIZE.parse(max_memory, "--max-memory")
-    if max_time is not None:
-        limits["time"] = DURATION.parse(max_time, "--max-time")
-    if max_bytes is not None:
-        limits["saved"] = SIZE.parse(max_bytes, "--max-bytes")
-    points = WITHIN_POINTS if within is None else POINTS.parse(within, "--within")
-    return Budget(limits, points, axis, proven)

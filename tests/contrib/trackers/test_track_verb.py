@@ -46,17 +46,6 @@ def test_it_says_what_it_did_and_follows_to_the_end(tmp_path: Path, capsys: Any)
         ]
 
 
-def test_a_tracker_in_trouble_ends_with_its_own_code(tmp_path: Path, capsys: Any) -> None:
-    fake_study = fake.study(tasks=[fake.own_task("topics")], methods=["lora"])
-    study = study_file(fake_study, tmp_path / "s.yaml")
-    (tmp_path / "file").write_text("in the way")
-    with stored(study, fake.cell(study, "majority", None), tmp_path / "store"):
-        words = ("track", tmp_path / "s.yaml", "--store", tmp_path / "store", "--to", "tensorboard")
-        code, _, err = command(capsys, *words, "--output", tmp_path / "file")
-    assert code == 9 and "cannot be written" in err and "Traceback" not in err
-    assert command(capsys, *words[:4], "--to", "nothing", "--output", "x")[0] == 2
-
-
 def test_it_needs_no_torch(tmp_path: Path) -> None:
     fake_study = fake.study(tasks=[fake.own_task("topics")], methods=["lora"])
     study = study_file(fake_study, tmp_path / "s.yaml")
