@@ -139,7 +139,7 @@ def test_runs_of_a_study_of_decoders_are_planned(
     raw["training"] |= {"precision": "fp32"}
     study = Study.parse(raw, base=EXAMPLES)
     planned = expand_study(prepare_study(study), [])
-    on_model = [one.run for one in planned if one.run.model.name != "-"]
+    on_model = [p.run for p in planned if p.run.model.name != "-"]
     assert {run.method.key for run in on_model} >= {m.key for m in study.methods}
     assert {run.readout for run in on_model if run.method.name != "head_only"} == readouts
     assert any(run.method.name == "untuned" for run in on_model)

@@ -108,13 +108,13 @@ def test_a_moved_study_reports_recommends_exports_and_goes_on_and_trains_nothing
 def test_a_copy_with_other_data_under_the_same_path_has_runs_of_its_own(
     tmp_path: Path, moved: Path
 ) -> None:
-    other = tmp_path / "other"
-    shutil.copytree(moved, other)
-    rows = (other / "data" / "train.csv").read_text(encoding="utf-8")
-    (other / "data" / "train.csv").write_text(rows.replace("cat", "cow"), encoding="utf-8")
-    before = kept(other)
-    finish(Study.load(other / "words.yaml"), other / "store", costs=0).close()
-    after = attempts(other)
+    copy = tmp_path / "other"
+    shutil.copytree(moved, copy)
+    rows = (copy / "data" / "train.csv").read_text(encoding="utf-8")
+    (copy / "data" / "train.csv").write_text(rows.replace("cat", "cow"), encoding="utf-8")
+    before = kept(copy)
+    finish(Study.load(copy / "words.yaml"), copy / "store", costs=0).close()
+    after = attempts(copy)
     ended = [run for run, (state, _) in after.items() if state == "done"]
     assert len(ended) == 2 * len(before) and set(before) < set(ended)
 

@@ -208,9 +208,9 @@ def test_data_of_another_folder_is_not_taken_for_those_of_the_study_file(
     calls: Calls, tmp_path: Path
 ) -> None:
     file = paretune.tune("train.csv", model="some/model").file
-    other = two_files(tmp_path / "other").rename(tmp_path / "other" / f"{file.stem}.csv")
+    copy = two_files(tmp_path / "other").rename(tmp_path / "other" / f"{file.stem}.csv")
     with pytest.raises(ParetuneError, match=r"the data is .*other"):
-        paretune.tune(other)
+        paretune.tune(copy)
 
 
 def test_restart_writes_the_study_file_anew_and_keeps_the_old_one(calls: Calls) -> None:
@@ -218,7 +218,7 @@ def test_restart_writes_the_study_file_anew_and_keeps_the_old_one(calls: Calls) 
     before = file.read_text()
     for number in (1, 2):
         result = paretune.tune("train.csv", model="other/model", restart=True)
-        assert [one.name for one in result.study.models] == ["other/model"]
+        assert [spec.name for spec in result.study.models] == ["other/model"]
         assert file.with_name(f"{file.stem}-{number}.yaml").is_file()
     assert file.with_name(f"{file.stem}-1.yaml").read_text() == before
 

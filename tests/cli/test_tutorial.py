@@ -56,9 +56,9 @@ def test_every_command_of_the_tutorial_runs(
             words += ["--allow-collapsed"] if verb == "export" else []
             code, out, err = command(capsys, *words)
             assert code == 0, (line, out, err)
-            steady = [" ".join(one.split()) for one in output.splitlines()]
-            steady = [one for one in steady if not re.search(r"\d", one)]
-            printed = {" ".join(one.split()) for one in out.splitlines()}
+            steady = [" ".join(row.split()) for row in output.splitlines()]
+            steady = [row for row in steady if not re.search(r"\d", row)]
+            printed = {" ".join(row.split()) for row in out.splitlines()}
             assert verb not in STEADY or printed.issuperset(steady), (line, steady, out)
             if verb == "new":
                 study_text = file.read_text(encoding="utf-8")

@@ -156,10 +156,10 @@ def test_check_counts_the_texts_that_virtual_tokens_leave_no_room_for(
         ],
     )
     seen = check(study).items
-    assert not [one for one in seen if one.kind == "lengths"]  # max_length itself cuts nothing
-    steps = {one.name.rpartition(" ")[2]: one for one in seen if one.kind == "step"}
-    assert all(one.error is None for one in steps.values())
-    assert {name for name, one in steps.items() if one.findings} == {"prompt"}
+    assert not [item for item in seen if item.kind == "lengths"]  # max_length itself cuts nothing
+    steps = {item.name.rpartition(" ")[2]: item for item in seen if item.kind == "step"}
+    assert all(item.error is None for item in steps.values())
+    assert {name for name, item in steps.items() if item.findings} == {"prompt"}
     train, test = steps["prompt"].findings
     assert (train.code, train.severity) == ("less-room", "warning")
     assert train.what.startswith(
@@ -181,7 +181,7 @@ def test_check_counts_what_is_longer_than_the_model_takes(tmp_path: Path, tiny_m
     texts = ["cat " * (2 * positions if i == 3 else 2) + str(i) for i in range(40)]
     rows = [f"{text},{'yes' if i % 2 else 'no'}" for i, text in enumerate(texts)]
     (tmp_path / "train.csv").write_text("\n".join(["text,label", *rows]), encoding="utf-8")
-    (item,) = [one for one in check(study).items if one.kind == "lengths"]
+    (item,) = [item for item in check(study).items if item.kind == "lengths"]
     assert f"1 of 40 train rows are longer than {positions} tokens" in item.findings[0].what
 
 

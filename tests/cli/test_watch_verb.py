@@ -155,28 +155,28 @@ def on_a_terminal(
     *arguments: object, until: str, then: Callable[[subprocess.Popen[bytes]], object] | None = None
 ) -> tuple[int, str]:
     """Run paretune on a terminal; call ``then`` once ``until`` has been shown."""
-    ours, theirs = pty.openpty()
+    controller, terminal = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "paretune", *map(str, arguments)],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
         env={**os.environ, "TERM": "xterm", "COLUMNS": "80"},
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    os.close(theirs)
+    os.close(terminal)
     output, patience = b"", time.monotonic() + 120
     while time.monotonic() < patience:
-        if select.select([ours], [], [], 0.2)[0]:
+        if select.select([controller], [], [], 0.2)[0]:
             try:
-                output += os.read(ours, 65536)
+                output += os.read(controller, 65536)
             except OSError:  # the terminal's other end was closed: it has ended
                 break
         if then is not None and until.encode() in output:
             then(process)
             then = None
     code = process.wait(timeout=60)
-    os.close(ours)
+    os.close(controller)
     assert until.encode() in output
     return code, output.decode()
 
@@ -197,9 +197,9 @@ def test_it_ends_by_itself_when_the_study_does(study: Study, tmp_path: Path) -> 
     left_out = {"tasks": study.tasks[:1]}
     records = fake.whole(study.model_copy(update=left_out))
     last = next(r for r in records if r.run.stage == "cost")
-    others = [r for r in records if r is not last]
+    ended = [r for r in records if r is not last]
     file, folder = tmp_path / "s.yaml", tmp_path / "store"
-    with stored(study, others, folder, [(last.run_id, last.run)]) as store:
+    with stored(study, ended, folder, [(last.run_id, last.run)]) as store:
         ending = (
             "import sys, time; from pathlib import Path; from paretune.store import Store\n"
             "while not Path(sys.argv[3]).exists(): time.sleep(0.05)\n"

@@ -20,13 +20,13 @@ pytest.importorskip("tensorboard", reason="needs tensorboard: pip install tensor
 def test_it_says_what_it_did_and_follows_to_the_end(tmp_path: Path, capsys: Any) -> None:
     fake_study = fake.study(tasks=[fake.own_task("topics")], methods=["lora"])
     study = study_file(fake_study, tmp_path / "s.yaml")
-    *others, last = fake.whole(study)
+    *records, last = fake.whole(study)
     folder = tmp_path / "store"
     arguments = ("track", tmp_path / "s.yaml", "--store", folder, "--to", "tensorboard", "--output")
-    with stored(study, others, folder, [(last.run_id, last.run)]):
+    with stored(study, records, folder, [(last.run_id, last.run)]):
         code, out, _ = command(capsys, *arguments, tmp_path / "tb")
         cells = 4  # majority, tfidf, lora, head_only: all their final runs have ended
-        assert (code, out.split(";")[0]) == (0, f"{len(others) + cells} mirrored, 0 there before")
+        assert (code, out.split(";")[0]) == (0, f"{len(records) + cells} mirrored, 0 there before")
 
         def end() -> None:
             with Store.open(folder) as store:
@@ -38,7 +38,7 @@ def test_it_says_what_it_did_and_follows_to_the_end(tmp_path: Path, capsys: Any)
         worker.start()
         code, out, _ = command(capsys, *arguments, tmp_path / "tb", "--follow", "--every", "0.2")
         worker.join()
-        before = len(others) + cells
+        before = len(records) + cells
         counts = [line.split(";")[0] for line in out.splitlines()]
         assert code == 0 and counts == [
             f"0 mirrored, {before} there before",

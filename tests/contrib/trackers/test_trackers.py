@@ -80,10 +80,10 @@ def test_what_is_mirrored_is_what_the_store_holds(
     near = CLOSE.get(tracker, 1e-12)
 
     final = next(r for r in records if r.run.stage == "final" and r.state == "done")
-    (one,) = entries_by_id[final.run_id]
+    (entry,) = entries_by_id[final.run_id]
     settings = {"learning_rate": 1e-3, "seed": 1, "method": "lora", "training/batch_size": 16}
     for name, value in settings.items():
-        assert one.settings[name] in (value, str(value))
+        assert entry.settings[name] in (value, str(value))
     interval = confidence_interval(score_runs([final.predictions["test"]], "accuracy"))
     numbers = {
         "test/primary": interval.estimate,
@@ -95,10 +95,10 @@ def test_what_is_mirrored_is_what_the_store_holds(
         "result/trained_parameters": 296_067,
     }
     for name, value in numbers.items():
-        assert one.numbers[name] == pytest.approx(value, rel=near), name
+        assert entry.numbers[name] == pytest.approx(value, rel=near), name
     losses = [(point["step"], point["loss"]) for point in final.result["curve"]]
-    assert [step for step, _ in one.curve["curve/loss"]] == [step for step, _ in losses]
-    assert [v for _, v in one.curve["curve/loss"]] == pytest.approx(
+    assert [step for step, _ in entry.curve["curve/loss"]] == [step for step, _ in losses]
+    assert [v for _, v in entry.curve["curve/loss"]] == pytest.approx(
         [v for _, v in losses], rel=near
     )
 
@@ -135,11 +135,11 @@ def test_again_adds_what_is_new_and_nothing_twice(
     claim = store.claim("test", study.study_hash)
     assert claim is not None
     store.finish(claim, {"outcome": "diverged"}, {}, {})
-    more = track(study, to=tracker, output=into, store=tmp_path / "store")
-    assert (more.new, more.there) == (1, first.new)
+    later = track(study, to=tracker, output=into, store=tmp_path / "store")
+    assert (later.new, later.there) == (1, first.new)
     entries_by_id = read(tracker, into, study.study)
     assert len(entries_by_id) == first.new + 1 and all(
-        len(one) == 1 for one in entries_by_id.values()
+        len(same) == 1 for same in entries_by_id.values()
     )
 
 
@@ -152,7 +152,9 @@ def test_a_mirror_that_broke_off_is_mended(
     mended = track(study, to=tracker, output=into, store=tmp_path / "store")
     assert (mended.new, mended.there) == (1, first.new - 1)
     entries_by_id = read(tracker, into, study.study)
-    assert len(entries_by_id) == first.new and all(len(one) == 1 for one in entries_by_id.values())
+    assert len(entries_by_id) == first.new and all(
+        len(same) == 1 for same in entries_by_id.values()
+    )
 
 
 def _half_a_folder(into: Path, study: str, identity: str) -> None:
@@ -248,10 +250,10 @@ def connect(self, address):
     if isinstance(address, tuple) and not str(address[0]).startswith(('127.', '::1')):
         outside(address[0])
     return real(self, address)
-def getaddrinfo(host, *more, **named):
+def getaddrinfo(host, *arguments, **options):
     if host not in (None, 'localhost', '127.0.0.1', '::1', socket.gethostname()):
         outside(host)
-    return resolve(host, *more, **named)
+    return resolve(host, *arguments, **options)
 socket.socket.connect, socket.getaddrinfo = connect, getaddrinfo
 """
 PARETUNE = "import runpy; runpy.run_module('paretune', run_name='__main__')"
