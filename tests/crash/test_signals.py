@@ -44,7 +44,7 @@ def command(folder: Path) -> list[str]:
 
 
 def until(condition: Callable[[], Any], what: str) -> None:
-    patience = time.monotonic() + 120
+    patience = time.monotonic() + 600  # a process starts in over a minute on a busy machine
     while not condition():
         assert time.monotonic() < patience, f"waited in vain: {what}"
         time.sleep(0.02)
