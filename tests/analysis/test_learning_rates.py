@@ -7,9 +7,9 @@ from support import fake_records as fake
 
 from paretune.analysis.learning_rates import (
     find_primary_metric,
-    rate_intervals,
     select_learning_rate,
 )
+from paretune.analysis.statistics.intervals import Interval
 from paretune.store.record import Record
 
 
@@ -56,11 +56,11 @@ def test_the_best_mean_over_folds_is_chosen() -> None:
     assert not choice.undecided
     assert not choice.edge
     assert [t.rate for t in choice.table] == [1e-4, 1e-3, 1e-2]
-    assert [t.folds for t in choice.table] == [2, 2, 2]
+    assert [len(t.runs) for t in choice.table] == [2, 2, 2]
 
 
 def test_the_best_at_the_end_of_the_range_is_flagged() -> None:
-    assert select_learning_rate([trial(1e-4, 0.5), trial(1e-3, 0.8)]).edge
+    assert select_learning_rate([trial(1e-4, 0.5), trial(1e-3, 0.8)]).edge == "highest"
     assert not select_learning_rate([trial(1e-3, 0.8)]).edge
 
 
@@ -101,27 +101,19 @@ def test_an_error_says_nothing_of_its_rate() -> None:
     assert select_learning_rate([]).rate is None
 
 
-def tuning(levels: dict[float, float | None]):
-    study = fake.study()
-    records = []
-    for place, (rate, level) in enumerate(levels.items()):
-        run = fake.make_run(study, "tune", "lora", 0, learning_rate=rate)
-        parts = (
-            {} if level is None else {"selection": fake.answers(level, seed=place, part="train")}
-        )
-        records.append(fake.record(run, parts, "ok" if parts else "diverged"))
-    return records
-
-
 def test_every_rate_has_its_score_over_its_selection_parts() -> None:
-    intervals = rate_intervals(tuning({1e-4: 0.4, 1e-3: 0.8}), "accuracy")
+    intervals = rate_intervals([trial(1e-4, 0.4), trial(1e-3, 0.8)])
     assert [*intervals] == [1e-4, 1e-3]
     for interval in intervals.values():
         assert interval and interval.low < interval.estimate < interval.high
-        assert (interval.n_examples, interval.n_seeds) == (60, 1)
-    lost, kept = tuning({1e-4: None}), tuning({1e-4: 0.6})
-    (half,) = rate_intervals([*lost, *kept], "accuracy").values()
-    (whole,) = rate_intervals(kept, "accuracy").values()
+        assert (interval.n_examples, interval.n_seeds) == (200, 1)
+    lost, kept = [trial(1e-4, None)], [trial(1e-4, 0.6)]
+    (half,) = rate_intervals([*lost, *kept]).values()
+    (whole,) = rate_intervals(kept).values()
     assert half and whole and half.estimate == pytest.approx(whole.estimate / 2)
     assert rate_intervals([*lost, *kept], "r2") == {1e-4: None}
-    assert rate_intervals(lost, "accuracy") == {1e-4: None}
+    assert rate_intervals(lost) == {1e-4: None}
+
+
+def rate_intervals(tuning: list[Record], metric: str = "accuracy") -> dict[float, Interval | None]:
+    return {tried.rate: tried.interval(metric) for tried in select_learning_rate(tuning).table}

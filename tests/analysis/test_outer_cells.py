@@ -212,7 +212,7 @@ def test_each_fold_has_the_rate_of_its_own_trials() -> None:
     assert [r.run.learning_rate for r in cell.final] == [1e-3, 1e-4, 1e-3]
     assert {o.index: c.rate for o, c in cell.fold_choices.items()} == {0: 1e-3, 1: 1e-4, 2: 1e-3}
     assert cell.rate == 1e-3
-    assert [t.folds for t in cell.choice.table] == [3, 3]
+    assert [len(t.runs) for t in cell.choice.table] == [3, 3]
     assert cell.other_settings == 1
 
 

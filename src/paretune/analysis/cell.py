@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from paretune.analysis.learning_rates import RateSelection, select_learning_rate
+from paretune.analysis.learning_rates import RateEdge, RateSelection
 from paretune.analysis.outcomes import FAILED_OUTCOMES, FailureRate, is_collapsed
 from paretune.analysis.statistics.intervals import Interval, confidence_interval
 from paretune.analysis.statistics.scores import SPLIT, RunScores, TestDesign, score_runs
@@ -72,7 +72,7 @@ class Cell:
     tuning: tuple[Record, ...] = ()
     cost: tuple[Record, ...] = ()
     design: TestDesign = SPLIT
-    choice: RateSelection = field(default_factory=lambda: select_learning_rate(()))
+    choice: RateSelection = field(default_factory=RateSelection)
     fold_choices: Mapping[OuterFold, RateSelection] = field(default_factory=dict)
     pending: Mapping[tuple[str, str], int] = field(default_factory=dict)
     expected_runs: int = 1
@@ -117,9 +117,9 @@ class Cell:
         return self.choice.undecided and self.rate == self.choice.rate
 
     @property
-    def edge(self) -> bool:
-        """The chosen rate is the lowest or highest of several that were tried."""
-        return self.choice.edge and self.rate == self.choice.rate
+    def edge(self) -> RateEdge:
+        """Whether the chosen rate is the lowest or highest of several that were tried."""
+        return self.choice.edge if self.rate == self.choice.rate else ""
 
     @property
     def selected_on_test(self) -> bool:

@@ -8,9 +8,9 @@ from typing import Literal
 
 from paretune import metrics
 from paretune.analysis.cell import Cell
+from paretune.analysis.learning_rates import RateEdge
 from paretune.methods import baselines
 
-RateEdge = Literal["", "lowest", "highest"]
 TRIVIAL_TEXTS: tuple[Literal["copy_source", "frequent_text"], ...] = (
     "copy_source",
     "frequent_text",
@@ -52,13 +52,6 @@ def is_mostly_collapsed(cell: Cell) -> bool:
     return half_collapsed and cell.name not in baselines.TRIVIAL
 
 
-def rate_edge_of(cell: Cell) -> RateEdge:
-    """Whether the cell's learning rate is the lowest or highest of several that were tried."""
-    if not cell.edge:
-        return ""
-    return "lowest" if cell.rate == cell.choice.table[0].rate else "highest"
-
-
 def find_collapsed_cells(cells: Iterable[Cell]) -> CollapsedCells | None:
     """The collapsed methods of a task; None if there are none.
 
@@ -77,7 +70,7 @@ def find_collapsed_cells(cells: Iterable[Cell]) -> CollapsedCells | None:
         constant=sum(map(_count_collapsed, collapsed)),
         seeds=sum(map(_count_scored, collapsed)),
         steps=(steps[0], steps[-1]) if steps else None,
-        edges=frozenset(edge for c in collapsed if (edge := rate_edge_of(c))),
+        edges=frozenset(c.edge for c in collapsed if c.edge),
     )
 
 
@@ -112,7 +105,7 @@ def _best_label_score(cell: Cell) -> float | None:
 
 
 def _count_collapsed(cell: Cell) -> int:
-    return cell.outcomes.get("collapsed", 0)
+    return cell.outcomes["collapsed"]
 
 
 def _count_scored(cell: Cell) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 
@@ -47,20 +48,51 @@ RATE_GAP_ERRORS = 0.8
 """How many standard errors behind the best a rate is dropped in a race."""
 
 
+RateEdge = Literal["", "lowest", "highest"]
+"""Whether a rate is the lowest or highest of several that were tried."""
+
+
 @dataclass(frozen=True)
 class Trial:
     """One learning rate that was tried.
 
     Attributes:
         score: mean primary score on the selection parts.
-        failed: runs that diverged or did not fit.
+        loss: mean loss there.
+        runs: those that say something about the rate, one for each part.
     """
 
     rate: float
     score: float
     loss: float
-    folds: int
-    failed: int
+    runs: tuple[Record, ...] = field(repr=False)
+
+    @property
+    def failed(self) -> int:
+        """Runs that diverged or did not fit."""
+        return sum(record.is_lost for record in self.runs)
+
+    def interval(self, metric: str) -> Interval | None:
+        """The score over the rows of the selection parts, with one tuning seed.
+
+        A run that failed has the metric's lowest score. None without stored answers, where every
+        run failed, and where the lowest score is minus infinity.
+        """
+        lowest, failed, count = metrics.get(metric).lowest, self.failed, len(self.runs)
+        scored = [record for record in self.runs if not record.is_lost]
+        answers = [r.predictions["selection"] for r in scored if "selection" in r.predictions]
+        if not answers or len(answers) + failed < count or (failed and math.isinf(lowest)):
+            return None
+        parts = [confidence_interval(score_runs([part], metric)) for part in answers]
+        estimate = (sum(part.estimate for part in parts) + failed * lowest) / count
+        half = math.hypot(*((part.high - part.low) / 2 for part in parts)) / count
+        return replace(
+            parts[0],
+            estimate=estimate,
+            low=max(lowest, estimate - half),
+            high=min(parts[0].highest, estimate + half),
+            n_examples=sum(part.n_examples for part in parts),
+        )
 
 
 @dataclass(frozen=True)
@@ -71,12 +103,13 @@ class RateSelection:
         rate: None if nothing was tried, or if every trial diverged or did not fit.
         undecided: the best two differ by less than one paired standard error, or not at all.
         edge: the best is the lowest or highest of several, so a better one may lie outside.
+        table: the trials, by rate.
     """
 
-    rate: float | None
-    undecided: bool
-    edge: bool
-    table: tuple[Trial, ...]
+    rate: float | None = None
+    undecided: bool = False
+    edge: RateEdge = ""
+    table: tuple[Trial, ...] = ()
 
 
 def select_learning_rate(tuning: Sequence[Record], *, raced: bool = False) -> RateSelection:
@@ -91,30 +124,28 @@ def select_learning_rate(tuning: Sequence[Record], *, raced: bool = False) -> Ra
         raced: rates that were tried on fewer folds than others were dropped
             (:func:`find_rates_in_play`) and are not selected.
     """
-    lowest = metrics.get(assume_primary_metric(tuning)).lowest
-    trials, runs = _score_trials(tuning, lowest)
-    table = tuple(trials.values())
+    table = _score_trials(tuning, metrics.get(assume_primary_metric(tuning)).lowest)
     if not table:
-        return RateSelection(None, undecided=False, edge=False, table=())
-    ranked = sorted(table, key=lambda t: (-t.score, t.loss, t.rate))
+        return RateSelection()
+    ranked = sorted(table, key=_rank)
     if raced:
         tried = Counter(record.run.learning_rate for record in tuning)
         most = max(tried[trial.rate] for trial in table)
         ranked.sort(key=lambda t: tried[t.rate] < most)
     best, *rest = ranked
-    if best.failed == best.folds:
-        return RateSelection(None, undecided=False, edge=False, table=table)
+    if best.failed == len(best.runs):
+        return RateSelection(table=table)
     undecided = False
     if rest:
         second = rest[0]
-        pair = runs[best.rate], runs[second.rate]
-        errors = _paired_errors(*pair, assume_primary_metric([*pair[0], *pair[1]]))
+        errors = _paired_errors(best, second, assume_primary_metric([*best.runs, *second.runs]))
         gap = best.score - second.score
         # With nothing to pair it is clear only if every trial of the runner-up failed.
-        undecided = gap <= 0 or second.failed < second.folds
+        undecided = gap <= 0 or second.failed < len(second.runs)
         if gap > 0 and errors:
             undecided = gap < math.sqrt(sum(error**2 for error in errors)) / len(errors)
-    edge = len(table) > 1 and best.rate in (table[0].rate, table[-1].rate)
+    ends: dict[float, RateEdge] = {table[-1].rate: "highest", table[0].rate: "lowest"}
+    edge = ends.get(best.rate, "") if len(table) > 1 else ""
     return RateSelection(best.rate, undecided, edge, table)
 
 
@@ -135,94 +166,57 @@ def find_rates_in_play(
         tuning: ended trials of one cell: the same folds for each rate.
     """
     metric = metrics.get(assume_primary_metric(tuning))
-    trials, runs = _score_trials(tuning, metric.lowest)
+    trials = _score_trials(tuning, metric.lowest)
     tried = frozenset(r for record in tuning if (r := record.run.learning_rate) is not None)
     if not trials:
         return tried
-    best = min(trials.values(), key=lambda t: (-t.score, t.loss, t.rate))
-    if best.failed == best.folds:
+    best = min(trials, key=_rank)
+    if best.failed == len(best.runs):
         return tried
     behind = set()
-    for rate, trial in trials.items():
-        folds = min(len(runs[best.rate]), len(runs[rate]))
-        rows = sum(e**2 for e in _paired_errors(runs[best.rate], runs[rate], metric.name))
+    for trial in trials:
+        folds = min(len(best.runs), len(trial.runs))
+        rows = sum(e**2 for e in _paired_errors(best, trial, metric.name))
         between_runs = 2 * (SEED_POINTS * metric.highest / 100) ** 2
         error = math.sqrt(rows / folds**2 + between_runs / folds)
         if best.score - trial.score > errors * error:
-            behind.add(rate)
+            behind.add(trial.rate)
     return tried - behind
 
 
-def _score_trials(
-    tuning: Sequence[Record], lowest: float
-) -> tuple[dict[float, Trial], dict[float, list[Record]]]:
-    """Each rate's trial, and its runs; by rate, rising. Runs that say nothing are left out."""
+def _rank(trial: Trial) -> tuple[float, float, float]:
+    return -trial.score, trial.loss, trial.rate
+
+
+def _score_trials(tuning: Sequence[Record], lowest: float) -> tuple[Trial, ...]:
+    """The trial of each rate, rising. Runs that say nothing are left out."""
     by_rate: dict[float, list[tuple[Record, float, float]]] = {}
     for record in tuning:
         score = (lowest, -math.inf) if record.is_lost else record.selection_score
         if record.run.learning_rate is not None and score is not None:
             by_rate.setdefault(record.run.learning_rate, []).append((record, *score))
-    trials = {
-        rate: Trial(
-            rate=rate,
-            score=float(np.mean([score for _, score, _ in runs])),
-            loss=float(np.mean([-minus_loss for *_, minus_loss in runs])),
-            folds=len(runs),
-            failed=sum(record.is_lost for record, *_ in runs),
-        )
-        for rate, runs in sorted(by_rate.items())
-    }
-    return trials, {rate: [record for record, *_ in runs] for rate, runs in by_rate.items()}
+    trials = []
+    for rate, scored in sorted(by_rate.items()):
+        runs, scores, minus_losses = zip(*scored, strict=True)
+        loss = float(np.mean(np.negative(minus_losses)))
+        trials.append(Trial(rate, float(np.mean(scores)), loss, runs))
+    return tuple(trials)
 
 
-def _paired_errors(a: Sequence[Record], b: Sequence[Record], metric: str) -> list[float]:
+def _paired_errors(a: Trial, b: Trial, metric: str) -> list[float]:
     """Standard errors of the difference of two rates, on each part that both were tried on."""
     answers_a, answers_b = (
         {
             (-1 if r.run.outer is None else r.run.outer.position, r.run.fold): r.predictions[
                 "selection"
             ]
-            for r in runs
+            for r in trial.runs
             if "selection" in r.predictions
         }
-        for runs in (a, b)
+        for trial in (a, b)
     )
     errors = []
     for fold in sorted(answers_a.keys() & answers_b.keys()):
         pair = (score_runs([part[fold]], metric) for part in (answers_a, answers_b))
         errors.append(math.sqrt(row_variance(*pair)))
     return errors
-
-
-def rate_intervals(tuning: Sequence[Record], metric: str) -> dict[float, Interval | None]:
-    """The score of every rate over the rows of its selection parts, with one tuning seed.
-
-    A run that diverged or did not fit has the metric's lowest score. None without stored answers,
-    where every run of the rate failed, and where the lowest score is minus infinity.
-    """
-    lowest = metrics.get(metric).lowest
-    by_rate: dict[float, list[Record]] = {}
-    for record in tuning:
-        if record.run.learning_rate is not None and record.outcome != "error":
-            by_rate.setdefault(record.run.learning_rate, []).append(record)
-    intervals: dict[float, Interval | None] = {}
-    for rate, runs in by_rate.items():
-        lost = sum(record.is_lost for record in runs)
-        answers = [
-            record.predictions["selection"]
-            for record in runs
-            if not record.is_lost and "selection" in record.predictions
-        ]
-        intervals[rate] = None
-        if answers and len(answers) + lost == len(runs) and not (lost and math.isinf(lowest)):
-            parts = [confidence_interval(score_runs([part], metric)) for part in answers]
-            estimate = (sum(part.estimate for part in parts) + lost * lowest) / len(runs)
-            half = math.hypot(*((part.high - part.low) / 2 for part in parts)) / len(runs)
-            intervals[rate] = replace(
-                parts[0],
-                estimate=estimate,
-                low=max(lowest, estimate - half),
-                high=min(parts[0].highest, estimate + half),
-                n_examples=sum(part.n_examples for part in parts),
-            )
-    return intervals

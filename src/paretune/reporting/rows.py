@@ -10,8 +10,7 @@ import numpy as np
 
 from paretune.analysis.cell import NO_MODEL, Cell
 from paretune.analysis.comparisons import PairwiseComparisons, Verdict
-from paretune.analysis.learning_check import is_mostly_collapsed, rate_edge_of
-from paretune.analysis.learning_rates import rate_intervals
+from paretune.analysis.learning_check import is_mostly_collapsed
 from paretune.analysis.memory_breakdown import break_down_memory
 from paretune.analysis.pareto.costs import count_trained_parameters
 from paretune.analysis.secondary_scores import CellLikelihood, cell_likelihood
@@ -87,7 +86,6 @@ def build_rows(
             label = f"{label} (by {str(cell.readout).replace('_', ' ')})"
         on_model = several_models and cell.model != NO_MODEL
         title = f"{title_of(cell.method)} on {cell.model}" if on_model else title_of(cell.method)
-        rate_scores = rate_intervals(cell.tuning, cell.metric)
         verdict = comparisons.verdict(cell, sanitise_line)
         pairs = verdict.comparisons if verdict else ()
         shortfall = comparisons.shortfall(cell)
@@ -106,12 +104,12 @@ def build_rows(
             all_trials_failed=cell.all_trials_failed,
             rate=cell.rate,
             rate_undecided=cell.undecided,
-            rate_edge=rate_edge_of(cell),
+            rate_edge=cell.edge,
             tried=tuple(
                 TriedRate(
                     rate=trial.rate,
-                    score=Score.read(rate_scores.get(trial.rate)),
-                    folds=trial.folds,
+                    score=Score.read(trial.interval(cell.metric)),
+                    folds=len(trial.runs),
                     lost=trial.failed,
                 )
                 for trial in cell.choice.table

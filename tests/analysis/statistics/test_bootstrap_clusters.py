@@ -164,4 +164,4 @@ def test_the_metric_is_known_from_the_records_and_rates_are_chosen_by_it() -> No
         tuning.append(fake.record(run, {"selection": answers}, result=scores))
     assert find_primary_metric(tuning) == "f1a_em"
     choice = select_learning_rate(tuning)
-    assert (choice.rate, choice.undecided, choice.edge) == (1e-3, False, False)
+    assert (choice.rate, choice.undecided, choice.edge) == (1e-3, False, "")

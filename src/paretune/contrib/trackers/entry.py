@@ -114,7 +114,7 @@ def cell_entry(study: Study, cell: Cell) -> Entry:
     settings = _name_settings(study, key, cell.metric)
     if cell.rate is not None:
         settings |= {"learning_rate": cell.rate, "rate_undecided": cell.undecided}
-        settings |= {"rate_at_edge": cell.edge}
+        settings |= {"rate_at_edge": bool(cell.edge)}
     settings |= {"selected_on_test": cell.selected_on_test, "baseline": cell.baseline}
     return Entry(
         identity=cell_identity(cell),

@@ -16,7 +16,7 @@ from rich.cells import cell_len
 from paretune import metrics
 from paretune.analysis.cell import NO_MODEL, Cell
 from paretune.analysis.comparisons import describe_withheld
-from paretune.analysis.learning_check import CollapsedCells, rate_edge_of
+from paretune.analysis.learning_check import CollapsedCells
 from paretune.analysis.pareto.recommend import Alternative, Candidate, Recommendation
 from paretune.methods.baselines import TRIVIAL
 from paretune.methods.core.titles import title_of
@@ -308,8 +308,10 @@ class _Writer:
         edges: dict[str, list[str]] = {}
         cells = [*(c.cell for c in self._methods), *recommendation.failed_cells]
         for cell in {cell.key: cell for cell in cells}.values():
-            if edge := rate_edge_of(cell):
-                edges.setdefault(edge, []).append(f"{self.title(cell)} ({format_rate(cell.rate)})")
+            if cell.edge:
+                edges.setdefault(cell.edge, []).append(
+                    f"{self.title(cell)} ({format_rate(cell.rate)})"
+                )
         for end, names in edges.items():
             rates = "higher" if end == "highest" else "lower"
             yield [f"Try {rates} rates for {join_names(names)}: the {end} tried was best"]
