@@ -66,8 +66,8 @@ def test_a_method_is_predicted_from_the_others_only() -> None:
     assert [p for p, _ in before["lora"].seconds] == [p for p, _ in after["lora"].seconds]
     predicted, measured = after["lora"].seconds[0]
     assert predicted / measured == pytest.approx(0.25)
-    assert before["lora"].basis_seconds == 12  # tuning and final runs of two methods
-    assert before["lora"].basis_peaks == 2
+    assert before["lora"].model.speed_runs == 12  # tuning and final runs of two methods
+    assert before["lora"].model.residual_runs == 2
 
 
 def test_another_device_is_no_basis() -> None:
@@ -83,7 +83,7 @@ def test_another_device_is_no_basis() -> None:
         one.cell.method: one for one in backtest_predictions(group_into_cells(study, moved, ()))
     }
     assert "full" not in backtests
-    assert backtests["lora"].basis_peaks == 1
+    assert backtests["lora"].model.residual_runs == 1
 
 
 def test_records_without_work_are_left_out() -> None:

@@ -88,6 +88,11 @@ class Cell:
         return self.model, self.method
 
     @property
+    def runs(self) -> tuple[Record, ...]:
+        """All its records."""
+        return (*self.tuning, *self.final, *self.cost)
+
+    @property
     def baseline(self) -> bool:
         """Whether this is a baseline rather than a method under comparison."""
         return self.name in baselines.NAMES
@@ -97,8 +102,7 @@ class Cell:
         """How its runs answer; None without a model, and before any run has ended."""
         if self.model == NO_MODEL:
             return None
-        records = (*self.final, *self.tuning, *self.cost)
-        return next((record.run.readout for record in records), None)
+        return next((record.run.readout for record in self.runs), None)
 
     @property
     def rate(self) -> float | None:

@@ -101,17 +101,15 @@ class Backtest:
     """Predictions of one cell against its measurements: (predicted, measured) of each run.
 
     Attributes:
+        model: from which they are predicted.
         seconds: of final runs, for the steps that they took.
         peaks: of cost runs, in bytes.
-        basis_seconds: number of runs from which seconds are predicted.
-        basis_peaks: number of runs from which peaks are predicted.
     """
 
     cell: Cell
+    model: CostModel
     seconds: tuple[tuple[float, float], ...]
     peaks: tuple[tuple[float, float], ...]
-    basis_seconds: int
-    basis_peaks: int
 
 
 def backtest_predictions(cells: Sequence[Cell]) -> list[Backtest]:
@@ -120,41 +118,32 @@ def backtest_predictions(cells: Sequence[Cell]) -> list[Backtest]:
     Runs on another device are ignored. Cells without a model, probes, and cells without a
     prediction are left out.
     """
-    runs = [
-        (cell, record, work)
+    by_cell = [
+        (cell, [(r, work) for r in cell.runs if (work := ComputeCost.from_record(r)) is not None])
         for cell in cells
-        for record in (*cell.tuning, *cell.final, *cell.cost)
-        if cell.model != NO_MODEL and (work := ComputeCost.from_record(record)) is not None
+        if cell.model != NO_MODEL
     ]
     backtests = []
-    for cell in cells:
-        runs_of_cell = [(record, work) for owner, record, work in runs if owner is cell]
-        if not runs_of_cell or cell.name in WITH_MODEL:
+    for cell, runs in by_cell:
+        if not runs or cell.name in WITH_MODEL:
             continue
-        device = device_of(runs_of_cell[-1][0])
+        device = device_of(runs[-1][0])
         model = fit_cost_model(
             (record, work)
-            for owner, record, work in runs
-            if owner.model == cell.model
-            and owner.method != cell.method
-            and device_of(record) == device
+            for source, source_runs in by_cell
+            if source.model == cell.model and source.method != cell.method
+            for record, work in source_runs
+            if device_of(record) == device
         )
-        backtest = _predict_cell(cell, runs_of_cell, model)
-        if backtest.seconds or backtest.peaks:
-            backtests.append(backtest)
+        seconds, peaks = [], []
+        for record, work in runs:
+            timing, peak = seconds_of(record), peak_of(record)
+            if timing is not None and record.run.stage == "final":
+                measured, steps = timing
+                if (predicted := model.predict_seconds(work, steps)) is not None:
+                    seconds.append((predicted, measured))
+            if peak is not None and (predicted := model.predict_peak_bytes(work)) is not None:
+                peaks.append((predicted, peak))
+        if seconds or peaks:
+            backtests.append(Backtest(cell, model, tuple(seconds), tuple(peaks)))
     return backtests
-
-
-def _predict_cell(
-    cell: Cell, runs: Sequence[tuple[Record, ComputeCost]], model: CostModel
-) -> Backtest:
-    seconds, peaks = [], []
-    for record, work in runs:
-        timing, peak = seconds_of(record), peak_of(record)
-        if timing is not None and record.run.stage == "final":
-            measured, steps = timing
-            if (predicted := model.predict_seconds(work, steps)) is not None:
-                seconds.append((predicted, measured))
-        if peak is not None and (predicted := model.predict_peak_bytes(work)) is not None:
-            peaks.append((predicted, peak))
-    return Backtest(cell, tuple(seconds), tuple(peaks), model.speed_runs, model.residual_runs)

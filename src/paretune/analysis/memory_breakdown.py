@@ -50,7 +50,7 @@ class MemoryBreakdown:
     Attributes:
         counted: ``weights``, ``gradients``, ``optimizer`` and ``activations``, if counted.
         missing: why the others (or ``peak``) are missing.
-        conditions: of the measurements, without repetition.
+        conditions: of the measurements, all values of each.
     """
 
     peak: float | None
@@ -58,7 +58,7 @@ class MemoryBreakdown:
     missing: Mapping[str, str]
     measurements: int
     trained: int | None
-    conditions: tuple[tuple[tuple[str, Any], ...], ...]
+    conditions: Mapping[str, Sequence[str]]
 
     @property
     def working(self) -> float | None:
@@ -110,7 +110,7 @@ def break_down_memory(cost: Sequence[Record]) -> MemoryBreakdown | None:
     Args:
         cost: records of stage ``cost``, of one setting.
     """
-    measurements = [record.measured for record in cost if record.measured]
+    measurements: list[Mapping[str, Any]] = [r.measured for r in cost if r.measured]
     if not measurements:
         return None
     last = measurements[-1]
@@ -135,12 +135,11 @@ def break_down_memory(cost: Sequence[Record]) -> MemoryBreakdown | None:
         missing=missing,
         measurements=len(measurements),
         trained=next((int(count) for count in trained if count is not None), None),
-        conditions=tuple(dict.fromkeys(_conditions(measured) for measured in measurements)),
+        conditions={
+            key: sorted({str(measured[key]) for measured in measurements if key in measured})
+            for key in CONDITIONS
+        },
     )
-
-
-def _conditions(measured: Mapping[str, object]) -> tuple[tuple[str, object], ...]:
-    return tuple((key, measured[key]) for key in CONDITIONS if key in measured)
 
 
 _PEAK_REASONS = ("phases.train.peak_bytes", "phases.train", "peak_bytes", "train", "phases")
@@ -172,32 +171,18 @@ def differing_conditions(
     a: MemoryBreakdown, b: MemoryBreakdown
 ) -> tuple[tuple[str, str, str], ...]:
     """Conditions in which two measurements differ: name, of ``a``, of ``b``."""
-    differing = []
-    for key in CONDITIONS:
-        of_a, of_b = (
-            sorted(
-                {
-                    str(dict(conditions)[key])
-                    for conditions in parts.conditions
-                    if key in dict(conditions)
-                }
-            )
-            for parts in (a, b)
-        )
-        if of_a and of_b and of_a != of_b:
-            differing.append((key, ", ".join(of_a), ", ".join(of_b)))
-    return tuple(differing)
+    return tuple(
+        (key, ", ".join(a.conditions[key]), ", ".join(b.conditions[key]))
+        for key in CONDITIONS
+        if a.conditions[key] and b.conditions[key] and a.conditions[key] != b.conditions[key]
+    )
 
 
 def peaks_differ(a: MemoryBreakdown, b: MemoryBreakdown) -> bool:
     """Whether the peaks differ by more than repeated measurements do."""
     if a.peak is None or b.peak is None:
         return False
-    on_cpu = any(
-        dict(conditions).get("device", "cpu") == "cpu"
-        for p in (a, b)
-        for conditions in p.conditions
-    )
+    on_cpu = any("cpu" in (side.conditions["device"] or ["cpu"]) for side in (a, b))
     least = CPU_REPEATABILITY * max(a.peak, b.peak) if on_cpu else 0.0
     return abs(a.peak - b.peak) > least
 

@@ -433,8 +433,11 @@ def format_ratios(pairs: Sequence[tuple[float, float]]) -> str:
 
 def _note_predictions(backtests: Sequence[Backtest]) -> Iterable[str]:
     for quantity, methods in (
-        ("Peak memory", [(backtest.peaks, backtest.basis_peaks) for backtest in backtests]),
-        ("Time to train", [(backtest.seconds, backtest.basis_seconds) for backtest in backtests]),
+        ("Peak memory", [(backtest.peaks, backtest.model.residual_runs) for backtest in backtests]),
+        (
+            "Time to train",
+            [(backtest.seconds, backtest.model.speed_runs) for backtest in backtests],
+        ),
     ):
         if pairs := [pair for of_method, _ in methods for pair in of_method]:
             counts = sorted(runs for of_method, runs in methods if of_method)
