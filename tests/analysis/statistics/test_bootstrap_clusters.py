@@ -103,14 +103,6 @@ def test_differences_are_paired_by_passage() -> None:
     assert contrast.estimate == careless.estimate
 
 
-def test_differences_of_equal_methods_are_seldom_called_real() -> None:
-    wrong = sum(
-        difference([passages(seed=1, data=d)], [passages(seed=2, data=d)], "f1a_em").p < 0.05
-        for d in range(150)
-    )
-    assert wrong / 150 <= 0.08
-
-
 def test_three_passages_say_little_and_one_says_less() -> None:
     three = score_interval([passages(count=3)], "f1a_em")
     many = score_interval([passages(count=30)], "f1a_em")

@@ -32,7 +32,7 @@ def test_holm() -> None:
     assert holm_correction(p) == pytest.approx(multitest.multipletests(p, method="holm")[1])
 
 
-@pytest.mark.parametrize(("only_a", "only_b", "agreed"), [(9, 1, 50), (14, 20, 66)])
+@pytest.mark.parametrize(("only_a", "only_b", "agreed"), [(9, 1, 50), (14, 20, 66), (0, 0, 40)])
 def test_mcnemar(only_a: int, only_b: int, agreed: int) -> None:
     place = np.arange(only_a + only_b + agreed)
     a, b = (place < only_a) | (place >= only_a + only_b), place >= only_a

@@ -24,6 +24,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from scipy import special
+from scipy.stats import binomtest
 
 from paretune.analysis.statistics.differences import (
     Estimate,
@@ -126,7 +127,6 @@ def build_interval(
     )
 
 
-_Z = float(special.ndtri(1 - ALPHA / 2))
 _MAX_EXAMPLES = 100_000
 
 
@@ -142,13 +142,8 @@ def wilson_interval(correct: int, n: int) -> Interval:
     """
     if n < 1 or not 0 <= correct <= n:
         raise ValueError(f"{correct} correct answers of {n} examples")
-    p, z2 = correct / n, _Z**2
-    middle = (p + z2 / (2 * n)) / (1 + z2 / n)
-    half = _Z / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
-    # Exact at the ends, where rounding would leave a little.
-    low = 0.0 if correct == 0 else middle - half
-    high = 1.0 if correct == n else middle + half
-    return Interval(p, low, high, n_examples=n, n_seeds=1, share_seeds=0.0)
+    low, high = binomtest(correct, n).proportion_ci(1 - ALPHA, method="wilson")
+    return Interval(correct / n, low, high, n_examples=n, n_seeds=1, share_seeds=0.0)
 
 
 def newcombe_difference(a: int, n: int, b: int, m: int) -> Interval:
