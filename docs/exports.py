@@ -19,7 +19,7 @@ from transformers import AutoConfig, AutoModelForMultipleChoice, AutoModelForSeq
 from paretune import methods, objectives
 from paretune.exporting import formats
 from paretune.exporting.restore import TaskSignature
-from paretune.methods.prompt import PromptOptions, peft_prompt_settings
+from paretune.methods.prompt import peft_prompt_settings
 from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec
 
 FORMS = ("peft", "merged", "paretune", "lora")
@@ -109,7 +109,7 @@ def reasons(method: str, kind: str) -> dict[str, str]:
         learning_rate=1e-3,
         seed=1,
     )
-    return formats.explain_forms(run, TaskSignature(kind, ("no", "yes")))
+    return formats.explain_forms(run, TaskSignature(kind=kind, labels=("no", "yes")))
 
 
 def errors() -> list[str]:
@@ -142,9 +142,7 @@ def prefixes() -> list[Attempt]:
 
     def ask(family: str) -> None:
         model = tiny(family)
-        settings = peft_prompt_settings(
-            model, {"task_type": "SEQ_CLS", "num_virtual_tokens": 4}, PromptOptions()
-        )
+        settings = peft_prompt_settings(model, {"task_type": "SEQ_CLS", "num_virtual_tokens": 4})
         peft.get_peft_model(model, peft.PrefixTuningConfig(**settings))(**batch())
 
     request = "prefix tuning of a classifier"
