@@ -68,6 +68,11 @@ def test_errors_are_values_or_exceptions_with_a_remedy(tmp_path: Path) -> None:
         paretune.plan("sampel")
 
 
+def test_an_executor_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(StudyError, match='has no executor "slurm". It has local, ray'):
+        paretune.run("demo", executor="slurm")  # type: ignore[arg-type]
+
+
 def test_completion_shows_the_api_alone() -> None:
     names = {name for name in dir(paretune) if not name.startswith("__")}
     assert names == set(paretune.__all__)

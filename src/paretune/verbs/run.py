@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import typer
 
-from paretune.errors import ParetuneError, RunsFailedError, StudyError
+from paretune.errors import ParetuneError, RunsFailedError, StudyError, require_name
 from paretune.planning.shard import Shard
 from paretune.study import NO_MODEL, Run, Study
 from paretune.study.quantities import DURATION
@@ -177,6 +177,7 @@ def run(
         KeyboardInterrupt: after the workers gave their runs back; the same call continues.
     """
     started = time.monotonic()
+    require_name("executor", executor, ("local", "ray"), "paretune")
     if address is not None and executor == "local":
         remedy = "Add --executor ray."
         raise StudyError("only a cluster has an address.", where="--address", remedy=remedy)
