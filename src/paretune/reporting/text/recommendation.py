@@ -346,7 +346,10 @@ class _Writer:
         if chosen is not None and chosen.failed_seeds:
             runs = pluralise(len(chosen.cell.final), "run")
             failed = f"{chosen.failed_seeds} of {runs} of {self.title(chosen.cell)} failed"
-            yield [failed, "the expected score counts that"]
+            if chosen.proven:  # the proof says how many
+                yield ["The expected score counts the runs that failed"]
+            else:
+                yield [failed, "the expected score counts that"]
 
     def _describe_other_budgets(self) -> Iterable[Clauses]:
         higher, axis = self.recommendation.outside_budget, self.recommendation.budget.cost_axis
