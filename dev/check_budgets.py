@@ -26,18 +26,18 @@ ROLE = re.compile(r":(?:class|func|meth|mod|data|attr):`~?([\w.]+)`")
 
 BUDGETS = {
     # name: (allowed, target)
-    "core lines": (60_092, 48_000),
-    "core files": (294, 320),
-    "core functions": (3_067, 2_700),
+    "core lines": (58_452, 48_000),
+    "core files": (287, 320),
+    "core functions": (2_968, 2_700),
     "import circles": (0, 0),
     "pronouns as names": (0, 0),
     "class names twice": (0, 0),
     "names in docstrings that do not exist": (0, 0),
-    "paretune_slovene lines": (4_790, 4_500),
-    "tests lines": (47_800, 38_000),
-    "bench and dev lines": (7_728, 8_000),
-    "docs words": (26_483, 26_483),
-    "log words": (3_826, 3_826),
+    "paretune_slovene lines": (4_500, 4_500),
+    "tests lines": (45_759, 38_000),
+    "bench and dev lines": (7_538, 8_000),
+    "docs words": (26_405, 26_405),
+    "log words": (3_825, 3_825),
 }
 
 
