@@ -26,9 +26,9 @@ ROLE = re.compile(r":(?:class|func|meth|mod|data|attr):`~?([\w.]+)`")
 
 BUDGETS = {
     # name: (allowed, target)
-    "core lines": (58_452, 48_000),
+    "core lines": (58_451, 48_000),
     "core files": (287, 320),
-    "core functions": (2_968, 2_700),
+    "core functions": (2_967, 2_700),
     "import circles": (0, 0),
     "pronouns as names": (0, 0),
     "class names twice": (0, 0),
