@@ -208,9 +208,9 @@ class Session:
         weights_key = self._caches.source(run.model).weights_key
         once = {data: name for state in self._states for name, data in state.encoded.items()}
         parts = [(name, data) for data, name in once.items()]
-        kept = self._caches.activations
+        cache = self._caches.activations
         return enable_activation_cache(
-            self._model.prepared, self._model.compute, parts, weights_key, kept
+            self._model.prepared, self._model.compute, parts, weights_key, cache
         )
 
     def _step(self) -> None:

@@ -110,8 +110,8 @@ def test_answers_for_the_official_release_are_complete(shared: Path, tmp_path: P
     counts = {"BoolQ": 30, "CB": 250, "COPA": 500, "MultiRC": 1672, "RTE": 29, "WSC": 146}
     assert seen.answers == counts
     # The release's own zip has __MACOSX entries, and no labels.
-    own = check(test.path, release=test.path)
-    assert own.counts["warning"] == own.counts["error"] == 6
+    result = check(test.path, release=test.path)
+    assert result.counts["warning"] == result.counts["error"] == 6
     with pytest.raises(DataError, match="idx 0 has no label of BoolQ"):
         score(path, reference=test.path)
 

@@ -45,10 +45,10 @@ def test_estimates_are_the_scorers_means_over_seeds() -> None:
 @pytest.mark.wide
 def test_the_corpus_score_varies_as_that_of_drawn_corpora() -> None:
     """The variance is that of whole corpora drawn and scored one by one."""
-    one = SEEDS[0]
-    ours, theirs = ([line.split() for line in side] for side in texts(one))
+    seed = SEEDS[0]
+    ours, theirs = ([line.split() for line in side] for side in texts(seed))
     table = np.array([nltk_ngrams.count_ngrams(*pair) for pair in zip(ours, theirs, strict=True)])
-    score = score_sums([one], [table], nltk_ngrams.from_sums)
+    score = score_sums([seed], [table], nltk_ngrams.from_sums)
     rng = np.random.default_rng(5)
     drawn = []
     for _ in range(300):

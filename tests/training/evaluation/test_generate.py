@@ -74,11 +74,11 @@ def test_the_smoothed_loss_is_that_of_transformers(loaded: LoadedModel, words: T
     with torch.no_grad():
         out = loaded.model(**inputs)
         expected = LabelSmoother(epsilon=0.1)(out, inputs["labels"])
-        ours = plain_loss(loaded.model, loaded.pad_id, encoded, rows, 0.1)
+        loss = plain_loss(loaded.model, loaded.pad_id, encoded, rows, 0.1)
         plain = plain_loss(loaded.model, loaded.pad_id, encoded, rows)
     tokens = SEQ2SEQ.weight(encoded, rows)
     assert tokens == int((inputs["labels"] >= 0).sum())
-    torch.testing.assert_close(ours / tokens, expected)
+    torch.testing.assert_close(loss / tokens, expected)
     torch.testing.assert_close(plain / tokens, out.loss)
 
 

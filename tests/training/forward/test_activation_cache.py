@@ -81,18 +81,18 @@ def test_a_run_from_kept_activations_learns_the_same(
         assert not [m for m in loaded.model.base_model.modules() if "forward" in vars(m)]
         return outcome
 
-    kept = ProcessCache()
-    from_kept = train(kept)
+    cache = ProcessCache()
+    from_cache = train(cache)
     assert depths == [depth]
-    before = list(kept.activations.values())
-    assert train(kept).result == from_kept.result and list(kept.activations.values()) == before
+    before = list(cache.activations.values())
+    assert train(cache).result == from_cache.result and list(cache.activations.values()) == before
     monkeypatch.setattr(trainer, "enable_activation_cache", lambda *a: [])
     without = train(ProcessCache())
     assert losses[0] == losses[1]
     assert losses[0] == pytest.approx(losses[2], abs=1e-5) and len(set(losses[0])) == 12
     for part in ("selection", "test"):
-        ours, theirs = from_kept.result["scores"][part], without.result["scores"][part]
-        assert ours == pytest.approx(theirs, abs=1e-4)
+        cached, computed = from_cache.result["scores"][part], without.result["scores"][part]
+        assert cached == pytest.approx(computed, abs=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -233,9 +233,9 @@ def test_completions_of_a_fleet_are_scored_as_alone(
 
     def compute(places: list[int]) -> list[tuple[dict[Any, Tensor], dict[str, Tensor]]]:
         model = SharedModel(runs[0], loaded, "cpu", objectives.get("instruction"))
-        own = [RunParameters(runs[place]) for place in places]
-        assert model.place(own)
-        for run in own:
+        states = [RunParameters(runs[place]) for place in places]
+        assert model.place(states)
+        for run in states:
             draw = torch.Generator().manual_seed(run.run.seed)
             for parameter in run.method.values():
                 parameter.data += torch.randn(parameter.shape, generator=draw) * 0.2
@@ -245,7 +245,7 @@ def test_completions_of_a_fleet_are_scored_as_alone(
         model.distribute_gradients()
         each = [by_text(data, one) for one in outputs]
         gradients = [
-            {name: p.grad for name, p in run.method.items() if p.grad is not None} for run in own
+            {name: p.grad for name, p in run.method.items() if p.grad is not None} for run in states
         ]
         model.remove_all()
         return list(zip(each, gradients, strict=True))

@@ -96,7 +96,7 @@ class CachedActivations:
         return torch.from_numpy(np.concatenate(parts)).view(self.dtype)[:, None]
 
 
-Kept = dict[tuple[Any, ...], CachedActivations]
+RowCache = dict[tuple[Any, ...], CachedActivations]
 """What a process keeps, by model, layers, precision and examples; the last used one is last."""
 
 
@@ -105,9 +105,9 @@ def enable_activation_cache(
     compute: Compute,
     parts: Sequence[tuple[str, Encoded]],
     weights_key: str,
-    kept: Kept,
+    cache: RowCache,
 ) -> list[str]:
-    """Let packed runs start from cached activations, computed now if they are not kept.
+    """Let packed runs start from cached activations, computed now if they are not in the cache.
 
     ``parts``: name and examples of each part, of several runs each once. ``undo`` takes it back.
     Returns why nothing could be cached, for a reader of the results.
@@ -122,11 +122,11 @@ def enable_activation_cache(
     for part, data in parts:
         key = (weights_key, layers, compute, data)
         try:
-            cached = kept.pop(key) if key in kept else None
-            kept[key] = cached or _compute_rows(prepared, compute, layers, data, kept)
+            cached = cache.pop(key) if key in cache else None
+            cache[key] = cached or _compute_rows(prepared, compute, layers, data, cache)
         except OSError as error:  # the disk is full, or not ours: no cache is worth a run
             return [f"activations of the {part} part are not kept: {error}"]
-        caches[data] = kept[key]
+        caches[data] = cache[key]
     changes = prepared.injection.changes
     changes.set(packing, "activation_caches", caches)
     changes.set(packing, "cached_hidden", None)
@@ -138,7 +138,7 @@ _INTEGERS = {torch.float32: np.uint32, torch.bfloat16: np.uint16, torch.float64:
 
 
 def _compute_rows(
-    prepared: PreparedModel, compute: Compute, layers: int, data: Encoded, kept: Kept
+    prepared: PreparedModel, compute: Compute, layers: int, data: Encoded, cache: RowCache
 ) -> CachedActivations:
     """The outputs of the ``layers`` lowest layers for all texts; of all layers, the first row.
 
@@ -158,8 +158,8 @@ def _compute_rows(
         raise OSError(
             f"{size / 2**20:.0f} MiB are more than the budget of {budget / 2**20:.0f} MiB"
         )
-    while kept and size + sum(cached.rows.nbytes for cached in kept.values()) > budget:
-        del kept[next(iter(kept))]
+    while cache and size + sum(cached.rows.nbytes for cached in cache.values()) > budget:
+        del cache[next(iter(cache))]
     home, num_choices = data_home(), len(data.ids[0])
     home.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=home) as file:
