@@ -208,8 +208,14 @@ def adversarial(cells: list[Cell], study: Study, rng: np.random.Generator) -> li
     return chosen
 
 
-def compare_stops(draws: int, outer: str | int, seed: int) -> int:
-    """Number of claims that were compared."""
+@pytest.mark.parametrize("outer", ["split", 5])
+@pytest.mark.parametrize(
+    ("draws", "seed"),
+    [(3, 3), *(pytest.param(60, 100 + seed, marks=pytest.mark.slow) for seed in range(4))],
+)
+def test_claims_after_any_stopping_are_claims_of_all_runs(
+    draws: int, seed: int, outer: str | int
+) -> None:
     rng = np.random.default_rng(seed)
     compared = 0
     for _ in range(draws):
@@ -230,19 +236,7 @@ def compare_stops(draws: int, outer: str | int, seed: int) -> int:
             raced = claims(stop(cells, study, counts))
             assert raced <= whole, (counts, raced - whole)
             compared += len(raced)
-    return compared
-
-
-@pytest.mark.parametrize("outer", ["split", 5])
-def test_claims_after_any_stopping_are_claims_of_all_runs(outer: str | int) -> None:
-    assert compare_stops(3, outer, 3) > 5
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("outer", ["split", 5])
-@pytest.mark.parametrize("seed", range(4))
-def test_many_draws_of_any_stopping(outer: str | int, seed: int) -> None:
-    assert compare_stops(60, outer, 100 + seed) > 50
+    assert compared > (5 if draws == 3 else 50)
 
 
 def test_corrections_only_grow_when_p_values_are_replaced_by_1() -> None:

@@ -138,39 +138,6 @@ def test_cross_validation_adds_what_methods_differ_by_between_folds(passes: int)
     assert pool_runs(cells, {"c", "d"}) is None
 
 
-@pytest.mark.parametrize("spread", [0.0, 0.1])
-def test_runs_of_folds_scatter_by_what_they_do(spread: float) -> None:
-    """The mean variance of the score over many cells is the true one, whatever rows add."""
-    rng, rows, seen, estimates = np.random.default_rng(4), 250, [], []
-    for _ in range(300):
-        label, fold_of = rng.integers(0, 2, rows), rng.permutation(rows) % FOLDS
-        chance = 0.7 + spread * rng.uniform(-1, 1, FOLDS)[fold_of]
-        part = fake.predictions(label, np.where(rng.random(rows) < chance, label, 1 - label))
-        score = score_runs([part], "accuracy", TestDesign(FOLDS, 1), fold_of[None])
-        estimates.append(score.estimate)
-        seen.append(estimate_variances(score).variance)
-    truth = float(np.var(estimates))
-    assert truth < np.mean(seen) < 1.6 * truth
-
-
-def test_noise_of_single_answers_is_counted_once() -> None:
-    """Seeds that only draw answers: the variance is that of their mean, plus a quarter."""
-    rng, n, seeds = np.random.default_rng(3), 400, 8
-    chance = rng.beta(2, 1, n)
-    label = [0] * n
-
-    def drawn() -> RunScores:
-        answers = [(rng.random(n) > chance).astype(int) for _ in range(seeds)]
-        return score_runs([fake.predictions(label, answer) for answer in answers], "accuracy")
-
-    pairs = [(drawn(), drawn()) for _ in range(20)]
-    noise = float((chance * (1 - chance)).mean()) / (n * seeds)
-    assert np.mean([a.noise_variance for a, _ in pairs]) == pytest.approx(noise, rel=0.1)
-    # Chances are the same for both, so all that is left is noise; a quarter of it counts twice.
-    variances = [estimate_variances(*pair).variance for pair in pairs]
-    assert np.mean(variances) == pytest.approx(2 * noise * 1.25, rel=0.15)
-
-
 def test_p_and_interval_say_the_same() -> None:
     a = cell(0.8)
     for b in (cell(0.7), cell(0.75, noise=30), cell(0.79, noise=60)):

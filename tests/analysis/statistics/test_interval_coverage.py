@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from paretune.analysis.statistics.intervals import Interval, confidence_interval
-from paretune.analysis.statistics.scores import score_runs, score_sums
-from paretune.metrics.translation import BLEU
+from paretune.analysis.statistics.scores import score_runs
 from paretune.store.record import Predictions
 
 Array = NDArray[np.float64]
@@ -101,58 +100,3 @@ def test_the_points_that_are_hardest(
     slack = 2 * (PROMISED * (1 - PROMISED) / studies) ** 0.5
     key = [seeds, n, round(100 * share), round(10 * level)]
     assert covered(study, truth, studies, key) >= PROMISED - slack
-
-
-def bleu_sums(rng: np.random.Generator, p: Array, n: int) -> Array:
-    """What BLEU sums, made up: (seeds, n, 10). Segments of 8 to 30 words, some harder for all."""
-    words = rng.integers(8, 31, n)
-    length = np.maximum(words + rng.integers(-2, 3, n), 5)
-    ease = rng.normal(0, 0.4, n)
-    hit = special.expit(special.logit(p)[:, None] + ease)
-    all_ = np.stack([length - k for k in range(4)], axis=-1)
-    right = rng.binomial(all_, hit[..., None] ** np.array([1, 1.6, 2.2, 2.8]))
-    shape = (len(p), n, 1)
-    return np.concatenate(
-        [
-            np.broadcast_to(length[:, None], shape),
-            np.broadcast_to(words[:, None], shape),
-            right,
-            np.broadcast_to(all_, (len(p), n, 4)),
-        ],
-        axis=-1,
-    ).astype(np.float32)
-
-
-def bleu(sums: Array) -> Array:
-    """From 0 to 1."""
-    return BLEU.from_sums(sums) / 100
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seeds", [1, 2, 3, 5])
-def test_bleu(seeds: int) -> None:
-    """Seeds spread on the scale of p so that their share of a score's variance is as stated."""
-    rng, level = np.random.default_rng(6), 0.6
-    at = np.linspace(0.3, 0.9, 61)
-    curve = bleu(bleu_sums(rng, at, 20_000).sum(axis=1))
-    slope = float(np.gradient(curve, at)[30])
-    for n in (56, 250):
-        once = bleu(
-            np.stack([bleu_sums(rng, np.array([level]), n).sum(axis=1) for _ in range(600)])
-        )
-        line = []
-        for share in (0.0, 0.8) if seeds > 1 else (0.0,):
-            spread = float(once.std()) / slope * (share / (1 - share)) ** 0.5
-            drawn = np.clip(level + spread * rng.normal(size=50_000), 0.3, 0.9)
-
-            def study(rng: np.random.Generator, n: int = n, spread: float = spread) -> Interval:
-                p = np.clip(level + spread * rng.normal(size=seeds), 0.3, 0.9)
-                uid = tuple(map(str, range(n)))
-                empty = [Predictions(uid, uid, uid, ())] * seeds
-                return confidence_interval(score_sums(empty, list(bleu_sums(rng, p, n)), bleu))
-
-            key = [seeds, n, round(100 * share), 3]
-            coverage = covered(study, float(np.interp(drawn, at, curve).mean()), 1000, key)
-            line.append(f"{100 * coverage:.1f}")
-            assert coverage >= PROMISED - 0.01
-        print(f"| {seeds} | {n} | {' | '.join(line)} |")

@@ -2,9 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy import stats
 from support import fake_records as fake
-from support.fake_cells import difference
 
 from paretune.analysis.comparisons import Verdict
 from paretune.analysis.pairs import Pair
@@ -16,25 +14,6 @@ from paretune.analysis.statistics.multiple_testing import (
     rows_correction,
 )
 from paretune.analysis.statistics.scores import score_runs
-
-
-def test_pairing_makes_small_differences_visible() -> None:
-    a = [fake.answers(0.74, n=400, seed=1)]
-    b = [fake.answers(0.62, n=400, seed=1)]
-    gap = difference(a, b, "accuracy")
-    n, p, q = 400, score_runs(a, "accuracy").estimate, score_runs(b, "accuracy").estimate
-    unpaired = 1.96 * (p * (1 - p) / n + q * (1 - q) / n) ** 0.5
-    assert gap.high - gap.estimate < 0.8 * unpaired
-    # With one seed each it is the paired t test on examples.
-    right = [np.equal(x[0].label, x[0].prediction).astype(float) for x in (a, b)]
-    assert gap.p == pytest.approx(stats.ttest_rel(*right).pvalue, rel=0.5)
-    assert difference(b, a, "accuracy").estimate == -gap.estimate
-
-
-def test_holm_equals_the_textbook() -> None:
-    assert holm_correction([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert holm_correction([0.6, 0.9]) == pytest.approx([1.0, 1.0])
-    assert holm_correction([]) == []
 
 
 def test_of_all_pairs_only_what_can_be_equal_at_once_is_counted() -> None:
@@ -98,15 +77,3 @@ def test_a_row_that_is_claimed_whole_counts_once() -> None:
     assert corrected[("loha", "head_only")] == pytest.approx(2 * 0.04)
     # A part of the worst row waits for no other row: three baselines within it, three rows.
     assert corrected[("loha", "majority")] == pytest.approx(3 * 3 * 1e-4)
-
-
-def test_rows_of_equals_are_hardly_ever_claimed() -> None:
-    """Four rows of three equal baselines, p-values of one row dependent on each other."""
-    rng, wrong, studies = np.random.default_rng(4), 0, 4000
-    for _ in range(studies):
-        shared = rng.normal(size=3)
-        z = (rng.normal(size=(4, 1)) - shared) / 2**0.5
-        p = 2 * stats.norm.sf(np.abs(z))
-        rows = {str(i): {(i, j): p[i, j] for j in range(3)} for i in range(4)}
-        wrong += min(rows_correction(rows).values()) < 0.05
-    assert wrong / studies <= 0.05 + 0.007

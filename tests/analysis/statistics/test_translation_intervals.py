@@ -7,10 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from sacrebleu.metrics import BLEU, CHRF, TER
+from support import fake_translations
 from support.fake_cells import difference
 
 from paretune import metrics
 from paretune.analysis.outcomes import is_collapsed
+from paretune.analysis.statistics.differences import row_variance
 from paretune.analysis.statistics.intervals import confidence_interval, score_interval
 from paretune.analysis.statistics.scores import score_runs
 from paretune.metrics import translation
@@ -63,6 +65,14 @@ def predictions(translations: tuple[str, ...], references: tuple[str, ...]) -> P
     count = len(references)
     uid = tuple(str(i) for i in range(count))
     return Predictions(uid, references, translations, ((-0.5,),) * count)
+
+
+def test_the_variance_is_that_of_drawn_corpora() -> None:
+    part, rng = fake_translations.translated(0.8, n=200), np.random.default_rng(5)
+    (table,) = metrics.get("bleu").statistics(part.label, [part.prediction], ())
+    sums = np.stack([table[rng.integers(200, size=200)].sum(axis=0) for _ in range(400)])
+    drawn = metrics.get("bleu").from_sums(sums)
+    assert row_variance(score_runs([part], "bleu")) ** 0.5 == pytest.approx(np.std(drawn), rel=0.12)
 
 
 def test_an_interval_of_texts_goes_to_a_hundred() -> None:
