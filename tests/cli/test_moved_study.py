@@ -105,43 +105,6 @@ def test_a_moved_study_reports_recommends_exports_and_goes_on_and_trains_nothing
     assert "failed" not in {state for state, _ in after.values()}
 
 
-def test_a_copy_with_other_data_under_the_same_path_has_runs_of_its_own(
-    tmp_path: Path, moved: Path
-) -> None:
-    copy = tmp_path / "other"
-    shutil.copytree(moved, copy)
-    rows = (copy / "data" / "train.csv").read_text(encoding="utf-8")
-    (copy / "data" / "train.csv").write_text(rows.replace("cat", "cow"), encoding="utf-8")
-    before = kept(copy)
-    finish(Study.load(copy / "words.yaml"), copy / "store", costs=0).close()
-    after = attempts(copy)
-    ended = [run for run, (state, _) in after.items() if state == "done"]
-    assert len(ended) == 2 * len(before) and set(before) < set(ended)
-
-
-def test_a_study_with_absolute_paths_that_are_edited_takes_its_runs_over(
-    tmp_path: Path, moved: Path
-) -> None:
-    there = tmp_path / "there"
-    shutil.copytree(moved, there)
-    task = RAW["tasks"][0]
-    files = {key: str(there / "data" / f"{key}.csv") for key in ("train", "test")}
-    edited = Study.parse(
-        {
-            **RAW,
-            "tasks": [{**task, **files}],
-            "models": [{"name": str(there / "models" / "tiny")}],
-        }
-    )
-    before = kept(there)
-    assert edited.study_hash != Study.load(there / "words.yaml").study_hash
-    tried = attempts(there)
-    finish(edited, there / "store", costs=0).close()
-    assert attempts(there) == tried
-    with Store.open(there / "store") as store:
-        assert digests(store, edited.study_hash) == before
-
-
 @pytest.mark.parametrize(
     ("written", "kept"),
     [

@@ -137,14 +137,6 @@ def test_a_cost_in_agreement_is_measured_once(tmp_path: Path) -> None:
     assert "measured_again" not in cost and "contradicted" not in cost
 
 
-def test_the_bound_is_a_setting_that_makes_no_other_study(tmp_path: Path, tiny_model: Any) -> None:
-    plain = tiny_study.small(tmp_path, tiny_model("bert"))
-    bounded = tiny_study.small(tmp_path, tiny_model("bert"), protocol={"trials": 1, "folds": 1,
-                               "seeds": [1, 2], "cost_seconds": 3})  # fmt: skip
-    assert (plain.protocol.cost_seconds, bounded.protocol.cost_seconds) == (1, 3)
-    assert plain.study_hash == bounded.study_hash
-
-
 def test_plan_shows_the_bound_and_reckons_with_it(
     tmp_path: Path, tiny_model: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

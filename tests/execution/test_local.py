@@ -88,15 +88,6 @@ def test_costs_are_measured_on_one_device_while_others_go_on(tmp_path):
     assert len({line[3] for line in lines(tmp_path)}) == 2  # each in a process of its own
 
 
-def test_the_same_call_again_does_nothing_and_says_so(tmp_path):
-    store, observer = a_store(tmp_path, runs(3)), RecordingObserver()
-    drive(store)
-    began = len(lines(tmp_path))
-    assert drive(store, observer).ended == 0
-    assert observer.notes == ["3 of 3 runs are done already."]
-    assert len(lines(tmp_path)) == began
-
-
 def test_two_parents_on_one_store_do_no_run_twice(tmp_path):
     a_store(tmp_path, [*runs(12, sleep=0.02), *runs(2, "cost", "cost", sleep=0.02)])
     ends = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,6 @@ from paretune.execution.worker_settings import WorkerSettings
 from paretune.planning.predicted_cost import PROCESS_BYTES, worker_bytes
 from paretune.planning.prepare import prepare_study
 from paretune.store import Store
-from paretune.testing.executors import RecordingObserver
 from paretune.verbs.workers import explain_memory
 
 GIB = 2**30
@@ -73,16 +71,6 @@ def test_a_worker_claims_only_what_fits_beside_what_runs(tmp_path: Path) -> None
     assert frozenset({"0", "1"}) not in overlapping(tmp_path)
 
 
-def test_where_no_two_fit_they_follow_one_another(tmp_path: Path) -> None:
-    store = a_store(tmp_path, runs(4, sleep=0.02))
-    store.set_settings({f"{MEMORY_PREFIX}{run_id}": str(GIB) for run_id, _ in runs(4)})
-    observer = RecordingObserver()
-    assert drive(store, observer, memory_bytes=GIB).outcomes == {"ok": 4}
-    assert overlapping(tmp_path) == set()
-    spans = [line[0] for line in lines(tmp_path)]
-    assert all(one != other for one, other in pairwise(spans))
-
-
 def killed(owner: str) -> WorkerExit:
     return WorkerExit(owner, -signal.SIGKILL, "")
 
@@ -115,16 +103,6 @@ def test_killed_beside_others_it_goes_on_by_itself_and_whole(
     crashes.handle_exits([killed("one")], states)
     assert "with nothing beside it; it goes on with its micro-batch halved once" in notes[-1]
     assert store.get_settings("halve/") == {"run000": "1"}
-
-
-def test_a_kill_that_was_not_for_memory_is_none(tmp_path: Path, kernel: list[int]) -> None:
-    store, notes = a_store(tmp_path, runs(2)), list[str]()
-    crashes = WorkerCrashes(store, notes.append)
-    for owner in ("one", "two"):
-        store.claim(owner, STUDY)
-    crashes.handle_exits([killed("one")], store.load_statuses(STUDY))
-    assert "ended by signal SIGKILL; retrying" in notes[-1]
-    assert store.get_settings(ISOLATED_PREFIX) == store.get_settings("halve/") == {}
 
 
 def test_what_runs_by_itself_has_nothing_beside_it(tmp_path: Path) -> None:

@@ -36,15 +36,6 @@ def test_stages_and_limit(tmp_path):
     assert [s.run_id for s in store.load_statuses(STUDY) if s.ended] == ["final000", "final001"]
 
 
-def test_two_workers_share_the_runs(tmp_path):
-    store = a_store(tmp_path, runs(30, sleep=0.005, meet=2))
-    workers = [start(tmp_path), start(tmp_path)]
-    assert [worker.wait() for worker in workers] == [0, 0]
-    assert sorted(ledger(tmp_path, "start")) == sorted(f"tune {seed}" for seed in range(30))
-    assert {s.attempt for s in store.load_statuses(STUDY)} == {1}
-    assert len({r.measured["pid"] for r in store.load_records(STUDY)}) == 2
-
-
 def test_a_failing_run_is_recorded_and_the_worker_goes_on(tmp_path):
     store = a_store(
         tmp_path,

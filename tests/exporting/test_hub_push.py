@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support.hub import fake_hub
@@ -85,11 +84,3 @@ def test_a_hub_that_is_away_is_a_network_error(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(NetworkError) as error:
         check_push("owner/x")
     assert error.value.exit_code == 7
-
-
-def test_public_without_push_is_a_mistake(capsys: Any) -> None:
-    from paretune.cli import main
-
-    with pytest.raises(SystemExit) as end:
-        main(["export", "sample", "--public"])
-    assert end.value.code == 2 and "--push" in capsys.readouterr().err

@@ -150,34 +150,6 @@ def test_race_settings_are_checked(ask: Any, tmp_path: Path) -> None:
         ask(limits={"max_memory": "much"})
 
 
-@pytest.mark.slow
-def test_a_full_grid_is_raced_in_parts(
-    ask: Any, caches: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """``bench/race.py grid``, on made-up results: of each part what a race would have taken."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "bench"))
-    import stored_grid as replays
-
-    study = ask("off")
-    records: dict[str, Record] = {}
-    while new := [
-        one
-        for one in expand_study(prepare_study(study, caches), list(records.values()))
-        if one.run_id not in records
-    ]:
-        records |= {one.run_id: end(one) for one in new}
-    grid = replays.Grid(study, caches, records)
-    rows = replays.race_grid(grid, 1)
-    assert [len(row["methods"]) for row in rows] == [3, 3]
-    assert rows[0]["full chose"] == rows[0]["race chose"] == "full"
-    assert rows[0]["runs"][1] < rows[0]["runs"][0] == len(records)
-    assert all(row["claims are a subset"] for row in rows)
-    assert replays.summarise_grid(rows).startswith("2 races, same recommendation 100.0 %")
-    short = replays.Grid(study, caches, dict(list(records.items())[:4]))
-    with pytest.raises(replays.MissingRunsError, match="runs are not in the store, first"):
-        replays.race_grid(short, 0)
-
-
 def test_a_run_that_has_ended_counts_also_where_it_is_not_asked_for(ask: Any, caches: Any) -> None:
     """Of a study that went on without a race, or by value for time, before it raced."""
     study = ask()

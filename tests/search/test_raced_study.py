@@ -139,6 +139,9 @@ def test_the_grid_of_the_repository_is_raced_as_it_was(monkeypatch: pytest.Monke
         stored_grid.Grid.open(study, folder) as grid,
     ):
         races = stored_grid.race_grid(grid, 0)
+        short = stored_grid.Grid(grid.study, grid.caches, dict([*grid.records.items()][:4]))
+        with pytest.raises(stored_grid.MissingRunsError, match="runs are not in the store, first"):
+            stored_grid.race_grid(short, 0)
     whole = json.loads((bench / "calibration" / "race-grid.json").read_text())
     for race in races:
         was = next(one for one in whole if one["task"] == race["task"])

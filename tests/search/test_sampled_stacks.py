@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.joint_runs import equal, together
 from support.method_contract import ZERO, OwnMethodContract
 
 from paretune import methods
@@ -17,10 +16,7 @@ from paretune.search.space import describe_layers, make_space
 from paretune.study import MethodSpec
 from paretune.testing.clauses import EXCUSED, clause
 from paretune.testing.method_walk import Walk, walk_of, walked
-from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
-from paretune.training.fleet import fleet_key
-from paretune.training.trainer import train_run
 
 MEMBERS = ("lora", "loha", "lokr", "ia3", "bitfit", "layer_norm", "houlsby", "pfeiffer", "parallel")
 COUNT, LAYERS = 50, 2
@@ -77,27 +73,3 @@ class TestSampledStacks(OwnMethodContract):
     def neutral_tensors(self, walk: Walk) -> tuple[str, ...] | None:
         members = walk.run.method.options["methods"]
         return tuple(dict.fromkeys(n for m in members for n in ZERO[m["name"]] or ()))
-
-
-@pytest.mark.parametrize("part", range(5))
-def test_in_a_mixed_fleet_each_is_as_alone(part: int, tmp_path: Path, tiny_model: Any) -> None:
-    training = {"max_steps": 6, "eval_every": 3, "dropout": 0.1, "batch_size": 4}
-    task, model = tiny_task(tmp_path, "pair"), tiny_model("bert")
-    runs = [
-        tiny_run(
-            task,
-            model,
-            "auto",
-            training=training,
-            seed=n,
-            options={"methods": stack},
-            learning_rate=1e-3,
-        )
-        for n, stack in enumerate(STACKS[part::5])
-    ]
-    bench = ProcessCache()
-    assert len({fleet_key(run) for run in runs}) == 1
-    left = together(runs, tmp_path, bench=bench)
-    for run in runs:
-        outcome = left[run.seed, run.learning_rate, run.fold]
-        equal(outcome, train_run(run, checkpoint=tmp_path / "one", report=silent, caches=bench))

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from ruamel.yaml import YAML
 
 from paretune.execution.signals import StopRequest
@@ -123,33 +122,6 @@ def digests(store: Store, study_hash: str) -> dict[str, str]:
         record.run_id: digest({"result": dict(record.result)})
         for record in store.load_records(study_hash)
     }
-
-
-def assert_equal_to_rounding(actual: Store, expected: Store, study_hash: str) -> None:
-    """The same runs with the same course and answers; numbers as far as training carries rounding.
-
-    What holds for runs that trained in fleets: which runs share a pass depends on what was left
-    when a worker claimed them, and a product of more rows may be summed in another order.
-    """
-    ours, theirs = ({r.run_id: r for r in s.load_records(study_hash)} for s in (actual, expected))
-    assert set(theirs) <= set(ours)
-    for run_id, record in theirs.items():
-        one, other = ours[run_id].result, record.result
-        for name in ("outcome", "steps", "best_step", "trained_parameters"):
-            assert one.get(name) == other.get(name), (run_id, name)
-        for point, reference in zip(one.get("curve", ()), other.get("curve", ()), strict=True):
-            assert point["step"] == reference["step"]
-            assert point["loss"] == pytest.approx(reference["loss"], abs=1e-4)
-        if "predictions" in other:
-            answers = [
-                json.loads(s.read_blob(r["predictions"]))
-                for s, r in ((actual, one), (expected, other))
-            ]
-            for part, reference in answers[1].items():
-                assert answers[0][part]["uid"] == reference["uid"]
-                if "scores" in reference:
-                    scores = [stack_scores(of[part]["scores"]) for of in answers]
-                    np.testing.assert_allclose(*scores, rtol=0, atol=1e-3)
 
 
 def superglue(folder: Path, layout: str, rows: int = 20) -> Path:

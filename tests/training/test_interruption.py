@@ -10,7 +10,7 @@ import pytest
 import torch
 from support.joint_runs import Job, equal
 
-from paretune.study import OuterFold, Run
+from paretune.study import Run
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.training import Outcome, fleet, loop, trainer
 from paretune.training.interruption import defer_interrupts, interrupt
@@ -72,29 +72,6 @@ def test_no_step_is_lost_and_the_bits_are_the_same(
     assert seen == [1, 2, 3, 4, 5, 6, 7, 8]
     assert before >= 4  # by then an attempt had done something
     assert (ended.result, ended.blobs) == (whole.result, whole.blobs)
-
-
-def test_a_run_of_an_outer_fold_goes_on_inside_its_fold(
-    tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folds = [OuterFold(folds=2, index=index) for index in range(2)]
-    whole, other = (
-        train_run(
-            eight_steps(tmp_path, tiny_model, outer=fold),
-            checkpoint=tmp_path / f"whole{fold.index}",
-            report=silent,
-        )
-        for fold in folds
-    )
-    run = eight_steps(tmp_path, tiny_model, outer=folds[0])
-    with monkeypatch.context() as here:
-        interrupting(here, PLACES["in the optimiser"])
-        with pytest.raises(KeyboardInterrupt):
-            train_run(run, checkpoint=tmp_path / "kept", report=silent)
-    assert (tmp_path / "kept").exists()
-    ended = train_run(run, checkpoint=tmp_path / "kept", report=silent)
-    assert (ended.result, ended.blobs) == (whole.result, whole.blobs)
-    assert ended.result != other.result
 
 
 def test_a_run_that_stopped_early_does_not_go_on(

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.tiny_study import finish, small
+from support.tiny_study import small
 
-import paretune
 from paretune import methods, metrics, objectives
 from paretune.data.example import Example
 from paretune.errors import MethodError, StudyError
@@ -27,7 +26,6 @@ from paretune.tasks import load_dataset as load_task
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.training.trainer import train_run
 from paretune.verbs.check import check
-from paretune.verbs.export import export
 
 
 def numbers(labels: list[float]) -> list[Example]:
@@ -162,28 +160,6 @@ def test_what_train_did_not_know_counts_as_missing(tmp_path: Path) -> None:
     fitted = baselines.fit_gradient_boosting(data.train, 1, MethodOptions(), 0)
     strange = Example("test:x", data.test[0].segments, 0.0, "x", None, (3.0, "castle", None))
     assert np.isfinite(fitted([strange])).all()
-
-
-def test_the_exported_model_gives_the_recorded_numbers(tmp_path: Path, tiny_model: Any) -> None:
-    study = small(
-        tmp_path,
-        tiny_model("bert"),
-        tasks=[houses(tmp_path / "houses")],
-        protocol={"trials": 1, "folds": 1, "seeds": [1]},
-    )
-    store = finish(study, tmp_path / "store", costs=0)
-    records = store.load_records(study.study_hash, predictions=True)
-    (record,) = [r for r in records if r.run.method.name == "lora"]
-    store.close()
-    export(study, store=tmp_path / "store", method="lora", output=tmp_path / "own", form="paretune")
-    model, tokenizer = paretune.load(tmp_path / "own")
-    examples = load_task(study.tasks[0]).test
-    with torch.inference_mode():
-        answers = [
-            float(model(**tokenizer(e.segments[0][0], return_tensors="pt")).logits)
-            for e in examples
-        ]
-    assert answers == pytest.approx(list(record.predictions["test"].prediction), rel=1e-4)
 
 
 @pytest.mark.parametrize(

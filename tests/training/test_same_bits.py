@@ -100,20 +100,6 @@ def test_a_killed_run_goes_on_to_the_same_bits(
     assert left(ended) == left(whole)
 
 
-def test_killed_after_the_last_step_it_only_scores(tmp_path: Path, tiny_model: Any) -> None:
-    run = run_of("lora", tmp_path, tiny_model)
-    whole = train_run(
-        run,
-        checkpoint=tmp_path / "kept",
-        report=silent,
-        options=TrainerOptions(checkpoint_seconds=0),
-    )
-    steps: list[dict[str, Any]] = []
-    again = train_run(run, checkpoint=tmp_path / "kept", report=steps.append)
-    assert steps == []
-    assert left(again) == left(whole)
-
-
 def test_a_run_that_was_interrupted_leaves_no_trace_in_the_workbench(
     tmp_path: Path, tiny_model: Any
 ) -> None:

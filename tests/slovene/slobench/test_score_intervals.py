@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 from support import fake_translations, slobench
 
 from paretune.analysis.statistics.differences import row_variance
 from paretune.analysis.statistics.scores import score_sums
-from paretune.errors import MissingDependencyError
 from paretune.store.record import Predictions
 from paretune_slovene.slobench import nltk_ngrams, official_scores
 from paretune_slovene.slobench.official_scores import LABELS, TRANSLATION_SCORES, Answers, Key
@@ -55,18 +52,6 @@ def test_the_corpus_score_varies_as_that_of_drawn_corpora() -> None:
         chosen = rng.integers(200, size=200)
         drawn.append(slobench.bleu([ours[i] for i in chosen], [theirs[i] for i in chosen]))
     assert np.std(drawn) == pytest.approx(row_variance(score) ** 0.5, rel=0.15)
-
-
-def test_what_cannot_be_computed_has_no_interval_and_says_why(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def missing(language: str) -> Any:
-        raise MissingDependencyError("no punkt.", remedy="Get it.")
-
-    monkeypatch.setattr(official_scores, "load_tokeniser", missing)
-    cell_scores = official_scores.score_translations(SEEDS, "en")
-    assert set(cell_scores.intervals) == {"CHRF (avg)"}
-    assert cell_scores.missing["BLEU (corpus)"] == "no punkt. Get it."
 
 
 def make_answers(seed: int, passages: int = 12) -> tuple[dict[str, Answers], dict[str, Answers]]:

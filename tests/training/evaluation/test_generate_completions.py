@@ -20,7 +20,7 @@ from paretune.objectives.encoding import Encoded
 from paretune.objectives.readouts import for_readout
 from paretune.study import Generation, ModelSpec
 from paretune.training.evaluation import predict
-from paretune.training.evaluation.predict import cut_at, generate, pad_prompts
+from paretune.training.evaluation.predict import cut_at, generate
 from paretune.training.forward.passes import Compute
 
 FAMILIES = ("llama", "qwen3", "gemma3", "opt", "gpt2", "gpt_neox", "mistral", "phi3")
@@ -118,12 +118,3 @@ def test_new_tokens_end_with_the_positions(load: Callable[[str], LoadedModel]) -
     assert loaded.anatomy.max_length is not None
     texts = write(loaded, encode(loaded), max_new_tokens=10 * loaded.anatomy.max_length)
     assert len(texts) == len(PROMPTS)
-
-
-def test_prompts_are_padded_on_the_left(load: Callable[[str], LoadedModel]) -> None:
-    loaded = load("llama")
-    batch = pad_prompts(encode(loaded), [1, 0], pad_id=0)
-    assert batch["attention_mask"][:, -1].tolist() == [1, 1]
-    short, long = batch["attention_mask"].sum(1).tolist()
-    assert short < long == batch["input_ids"].shape[1]
-    assert (batch["input_ids"][0, : long - short] == 0).all()
