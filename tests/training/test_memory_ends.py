@@ -136,8 +136,8 @@ def test_memory_that_ends_late_starts_over_with_the_smaller_micro_batch(
         options=TrainerOptions(checkpoint_seconds=0),
     )
     assert [p.get("step") for p in heard[:3]] == [1, 2, 3]  # checkpointed at micro-batch 8
-    told = [p["note"] for p in heard if "note" in p]
-    assert outcome.result["notes"] == told == [HALVED.format(4), HALVED.format(2)]
+    notes = [p["note"] for p in heard if "note" in p]
+    assert outcome.result["notes"] == notes == [HALVED.format(4), HALVED.format(2)]
     assert outcome.result["micro_batch"] == 2 and expected.result["notes"] == []
     assert same_but_for_notes(outcome, expected)
 
