@@ -10,7 +10,7 @@ from torch import nn
 from paretune import methods
 from paretune.data.batch import pass_overhead_tokens
 from paretune.errors import MethodError
-from paretune.methods import ConfiguredMethod
+from paretune.methods import ConfiguredMethod, Trains
 from paretune.methods.core.injection import Injection
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.dropout import restore_dropout, set_dropout
@@ -86,7 +86,11 @@ def prepare(run: Run, loaded: LoadedModel, device: str = "cpu") -> PreparedModel
 
 
 def configure_model(run: Run, loaded: LoadedModel, device: str) -> ConfiguredMethod:
-    """Set device, dropout, attention and activation checkpointing; returns the run's method."""
+    """Set device, dropout, attention and activation checkpointing; returns the run's method.
+
+    A method that trains the head alone reads the features of the frozen model, which are the same
+    in every step: the model below the head has no dropout.
+    """
     method = parse_method(run, loaded)
     model: Any = loaded.model
     model.to(device)
@@ -94,6 +98,8 @@ def configure_model(run: Run, loaded: LoadedModel, device: str) -> ConfiguredMet
         restore_dropout(model, loaded.dropout_rates)
     else:
         set_dropout(model, run.training.dropout)
+    if method.trains is Trains.HEAD:
+        set_dropout(model.base_model, 0.0)
     _choose_attention(model, run, device)
     _set_activation_checkpointing(model, enabled=run.training.activation_checkpointing)
     return method

@@ -1,7 +1,8 @@
 """Activation cache: runs skip the layers below everything that is trained.
 
 Where all that a run trains sits above layer k and no layer below has dropout, the input of layer k
-is the same in every epoch, and for every seed, learning rate and method. A process computes it
+is the same in every epoch, and for every seed, learning rate and method. So a linear probe reads
+the frozen model once. A process computes it
 once, for the runs that it trains one after another, and the model is given it instead of its
 embeddings and lower layers.
 
@@ -24,8 +25,9 @@ from torch import Tensor, nn
 
 from paretune.errors import StudyError
 from paretune.files import data_home
+from paretune.methods import Trains, configure_method
 from paretune.models.changes import ModelChanges, evaluation_mode
-from paretune.models.dropout import has_dropout
+from paretune.models.dropout import OFFSETS_PER_LAYER, has_dropout
 from paretune.models.load import LoadedModel
 from paretune.models.packing.apply import can_pack
 from paretune.models.packing.layout import Packing
@@ -68,6 +70,7 @@ def keeps_activations(run: Run, loaded: LoadedModel) -> bool:
     """
     training = run.training
     dropout = has_dropout(loaded.model) if training.dropout is None else training.dropout > 0
+    dropout = dropout and configure_method(run.method).trains is not Trains.HEAD
     packs = training.backend == "fast" and can_pack(loaded.model)
     return packs and _can_cache(loaded.anatomy) and not dropout
 
@@ -112,11 +115,12 @@ def enable_activation_cache(
     ``parts``: name and examples of each part, of several runs each once. ``undo`` takes it back.
     Returns why nothing could be cached, for a reader of the results.
     """
-    packing, model, anatomy = prepared.fleet.packing, prepared.loaded.model, prepared.loaded.anatomy
+    packing, anatomy = prepared.fleet.packing, prepared.loaded.anatomy
+    model: Any = prepared.loaded.model
     if packing is None or packing.virtual_tokens or not prepared.trained:
         return []
     layers = count_frozen_layers(anatomy, [*prepared.trained, *prepared.injection.adapters])
-    if layers == 0 or has_dropout(model) or not _can_cache(anatomy):
+    if layers == 0 or has_dropout(model.base_model) or not _can_cache(anatomy):
         return []
     caches: dict[Encoded, CachedActivations] = {}
     for part, data in parts:
@@ -236,6 +240,7 @@ def skip_layers(
     """
 
     def give_cached(*args: Any, **kwargs: Any) -> Any:
+        packing.dropout_rng.offset = OFFSETS_PER_LAYER * depth  # as behind the layers
         return packing.cached_hidden
 
     def pass_on(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
