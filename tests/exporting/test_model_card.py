@@ -34,11 +34,11 @@ FORMS = ("peft", "merged", "paretune")
 TEMPLATE = "A house of {rooms} rooms, built in {year}: {state}."
 KINDS = (
     "classification", "pair", "multiple_choice", "regression", "table", "table_of_numbers",
-    "answer_set", "span_pair", "choices_of_a_task", "translation",
+    "answer_set", "span_pair", "choices_of_a_task", "translation", "multilabel",
 )  # fmt: skip
 BY_DEFAULT = (
     ("pair", "peft"), ("multiple_choice", "peft"), ("table_of_numbers", "merged"),
-    ("span_pair", "paretune"), ("translation", "peft"),
+    ("span_pair", "paretune"), ("translation", "peft"), ("multilabel", "merged"),
 )  # fmt: skip
 """Every kind of argument and every form; all else is slow."""
 ASK = """
@@ -167,6 +167,9 @@ def answered(study: Study, store: Path) -> list[Any]:
     dataset = load_task(study.tasks[0])
     if dataset.kind in ("translation", "regression", "multiple_choice"):
         return answers
+    if dataset.kind == "multilabel":
+        names = dataset.labels
+        return [[n for n, has in zip(names, a, strict=True) if has == "1"] for a in answers]
     return [dataset.labels[int(index)] for index in answers]
 
 

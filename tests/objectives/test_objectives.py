@@ -122,7 +122,7 @@ def test_a_collector_puts_logits_in_the_order_of_the_examples() -> None:
 LONG = "The cat sat on the mat, and the dog slept by the door. " * 3
 
 
-def make_examples(labels: list[int | float], choices: int = 1) -> list[Example]:
+def make_examples(labels: list[Any], choices: int = 1) -> list[Example]:
     return [
         Example(
             f"train:{i}", tuple((f"{LONG}" if i % 3 else "water", None) for _ in range(choices)),
@@ -152,6 +152,14 @@ class TestRegression(ObjectiveContract):
 
     def examples(self) -> list[Example]:
         return make_examples([0.5 * i for i in range(10)])
+
+
+class TestMultilabel(ObjectiveContract):
+    objective = objectives.get("multilabel")
+    num_labels = 3
+
+    def examples(self) -> list[Example]:
+        return make_examples(["011", "100", "000", "111", "010"] * 2)
 
 
 SCORED = [

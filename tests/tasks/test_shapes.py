@@ -102,27 +102,6 @@ UNSUPPORTED: dict[str, tuple[str, Rows]] = {
         "SQuAD",
         rows_of(context=say(PASSAGE), question=say("When was market {}?"), answer=say("On day {}")),
     ),
-    "label lists": (
-        "several labels a row",
-        rows_of(text=say(SENTENCE), labels=lambda i: TOPICS[i % 5]),
-    ),
-    "separated labels": (
-        "several labels a row",
-        rows_of(text=say(SENTENCE), tags=lambda i: "|".join(TOPICS[i % 5])),
-    ),
-    "commas": (
-        "several labels a row",
-        rows_of(text=say(SENTENCE), label=lambda i: ", ".join(TOPICS[i % 5])),
-    ),
-    "indicators": (
-        "a column of 0 and 1 for each",
-        rows_of(
-            comment=say(SENTENCE),
-            toxic=lambda i: i % 2,
-            insult=lambda i: i // 2 % 2,
-            threat=lambda i: i // 4 % 2,
-        ),
-    ),
     "retrieval": (
         "retrieval",
         rows_of(query=lambda i: SENTENCE.format(i % 8), passage=say(PASSAGE)),
@@ -155,14 +134,38 @@ def test_a_label_that_the_user_names_is_taken(tmp_path: Path) -> None:
     rated = write(tmp_path / "rated.jsonl", UNSUPPORTED["rated"][1])
     task = infer_task(rated, NamedColumns("label", "prompt", "completion")).task
     assert (task["kind"], task["label"], task["text_pair"]) == ("pair", "label", "completion")
-    indicators = write(tmp_path / "indicators.csv", UNSUPPORTED["indicators"][1])
+    indicators = write(tmp_path / "indicators.csv", USUAL["indicators"][2])
     assert infer_task(indicators, NamedColumns("threat", "comment")).task["labels"] == ["0", "1"]
-    lists = write(tmp_path / "lists.jsonl", UNSUPPORTED["label lists"][1])
-    with pytest.raises(DataError, match="several labels a row"):
-        infer_task(lists, NamedColumns("labels", "text"))
+    lists = write(tmp_path / "lists.jsonl", USUAL["label lists"][2])
+    assert infer_task(lists, NamedColumns("labels", "text")).task["kind"] == "multilabel"
 
 
 USUAL: dict[str, tuple[str, str | None, Rows]] = {
+    "label lists": (
+        "multilabel",
+        "labels",
+        rows_of(text=say(SENTENCE), labels=lambda i: TOPICS[i % 5]),
+    ),
+    "separated labels": (
+        "multilabel",
+        "tags",
+        rows_of(text=say(SENTENCE), tags=lambda i: "|".join(TOPICS[i % 5])),
+    ),
+    "commas": (
+        "multilabel",
+        "label",
+        rows_of(text=say(SENTENCE), label=lambda i: ", ".join(TOPICS[i % 5])),
+    ),
+    "indicators": (
+        "multilabel",
+        None,
+        rows_of(
+            comment=say(SENTENCE),
+            toxic=lambda i: i % 2,
+            insult=lambda i: i // 2 % 2,
+            threat=lambda i: i // 4 % 2,
+        ),
+    ),
     "commas in labels": (
         "classification",
         "label",
@@ -281,7 +284,7 @@ def test_a_study_that_names_such_data_by_hand_is_warned(tmp_path: Path) -> None:
     good = [row for row in rated if row["label"]]
     assert not warnings(good, path, kind="instruction")
     named = {"kind": "classification", "text": "text", "label": "label"}
-    assert warnings(UNSUPPORTED["commas"][1], tmp_path / "a.csv", **named) == ["label-sets"]
+    assert warnings(USUAL["commas"][2], tmp_path / "a.csv", **named) == ["label-sets"]
     assert not warnings(USUAL["commas in labels"][2], tmp_path / "b.csv", **named)
 
 

@@ -353,7 +353,8 @@ def tabulate_scores(cells: Sequence[Cell], protocol: Protocol) -> ScoreTable:
                 lost[row, at] = True
             else:
                 part = record.predictions["test"]
-                scores[row, at] = metric.compute(part.label, part.prediction, part.question)
+                answers = getattr(part, metric.reads)
+                scores[row, at] = metric.compute(part.label, answers, part.question)
         if cell.deterministic:  # it scores the same in each repeat
             period = cell.design.folds if crossed else 1
             for place in range(len(seeds)):

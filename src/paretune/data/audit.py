@@ -131,19 +131,26 @@ def _note_small_test(dataset: Dataset, tested: Sequence[Example]) -> Iterator[Fi
 
 def _check_classes(dataset: Dataset, checks: Checks) -> list[Finding]:
     """Labels that a classifier never predicts, since no train row has them, or that are rare."""
-    counts = Counter(e.label for e in dataset.train)
+    counts = Counter(label for e in dataset.train for label in _labels_of(e))
     missing = [i for i in range(len(dataset.labels)) if not counts[i]]
-    lost = [e for e in dataset.test if e.label in missing]
-    absent = [i for i in missing if all(e.label != i for e in lost)]
+    lost = [e for e in dataset.test if not set(missing).isdisjoint(_labels_of(e))]
+    absent = [i for i in missing if all(i not in _labels_of(e) for e in lost)]
+    always = [i for i in counts if counts[i] == len(dataset.train)]
     findings = []
+    if dataset.train and len(missing) + len(always) == len(dataset.labels):
+        names = ", ".join(f'"{dataset.labels[i]}"' for i in sorted(always)) or "none"
+        what = f"every train row has the same label or labels: {names}."
+        remedy = "There is nothing to learn: name another column, or add rows."
+        where = dataset.train[0].where.rsplit(" ", 2)[0]
+        return [Finding("error", "one-class", where, what, remedy)]
     remedy = "Add rows, merge it with another label, or take it out of labels."
     if lost:
-        total = len(dataset.test)
+        total, single = len(dataset.test), dataset.objective.predicts_labels
         severity, limit = _judge(len(lost), total, "max_unlearnable", checks.max_unlearnable)
         what = (
             f"{_name_labels(dataset, [i for i in missing if i not in absent])} no row in train and "
-            f"{len(lost)} of {total} in test, which no model can answer correctly: accuracy is at "
-            f"most {1 - len(lost) / total:.2f}."
+            f"{len(lost)} of {total} in test, which no model can answer correctly"
+            f"{f': accuracy is at most {1 - len(lost) / total:.2f}' if single else ''}."
         )
         places = tuple(e.where for e in lost)
         findings.append(Finding(severity, "missing-class", places[0], what, remedy + limit, places))
@@ -152,9 +159,10 @@ def _check_classes(dataset: Dataset, checks: Checks) -> list[Finding]:
         what = f"{_name_labels(dataset, absent)} no row in train."
         findings.append(Finding("warning", "missing-class", where, what, remedy))
     rare = [
-        (e, f'has the only row of label "{_label_name(dataset, e)}" in train.')
+        (e, f'has the only row of label "{dataset.labels[label]}" in train.')
         for e in dataset.train
-        if counts[e.label] == 1
+        for label in _labels_of(e)
+        if counts[label] == 1
     ]
     remedy = "No model can learn it: add rows, merge it with another, or take it out of labels."
     population = f"of {len(dataset.labels)} labels' rows"
@@ -170,7 +178,7 @@ def _check_numbers(dataset: Dataset, checks: Checks) -> list[Finding]:
             what = f"every {name} row has the same number, {numbers.pop():g}."
             remedy = "There is nothing to find: name another column, or add rows."
             findings.append(Finding("error", "constant-number", examples[0].where, what, remedy))
-    values = sorted(e.label for e in dataset.train if e.label is not None)
+    values = sorted(float(e.label) for e in dataset.train if e.label is not None)
     if len(values) < MIN_TRAIN_ROWS:
         return findings
     low, high = values[len(values) // 10], values[-1 - len(values) // 10]
@@ -179,7 +187,7 @@ def _check_numbers(dataset: Dataset, checks: Checks) -> list[Finding]:
     far = [
         (e, f"holds {e.label:g}, far from the middle four fifths ({low:g} to {high:g}).")
         for e in rows
-        if e.label is not None and not low - margin <= e.label <= high + margin
+        if e.label is not None and not low - margin <= float(e.label) <= high + margin
     ]
     remedy = "Fix it if it is an error: such rows dominate the loss."
     return [*findings, *_warn_of_rows("far-number", far, remedy, f"of {len(rows)} rows")]
@@ -377,11 +385,16 @@ def _answer(example: Example) -> object:
 
 
 def _label_name(dataset: Dataset, example: Example) -> str:
-    if example.label is None:
-        return ""
     if isinstance(example.label, float):
         return f"{example.label:g}"
-    return dataset.labels[int(example.label)]
+    return ", ".join(dataset.labels[label] for label in _labels_of(example))
+
+
+def _labels_of(example: Example) -> list[int]:
+    """Its label, or its several labels."""
+    if isinstance(example.label, str):
+        return [place for place, has in enumerate(example.label) if has == "1"]
+    return [] if example.label is None else [int(example.label)]
 
 
 def _name_labels(dataset: Dataset, labels: Sequence[int]) -> str:

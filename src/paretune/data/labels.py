@@ -187,11 +187,17 @@ def determine_labels(
     return labels, [note, *find_similar_labels(values, labels, where)]
 
 
+def lacks_label(row: Row, columns: Sequence[str]) -> bool:
+    """Whether one of a row's columns of labels is empty."""
+    return any(cell_text(row.values.get(column)) is None for column in columns)
+
+
 def collapse_label_faults(
-    findings: list[Finding], rows: Sequence[Row], column: str
+    findings: list[Finding], rows: Sequence[Row], columns: Sequence[str]
 ) -> list[Finding]:
     """One fault for all rows without a label, and one where no row has a label that is listed."""
-    unlabelled = [row for row in rows if cell_text(row.values.get(column)) is None]
+    unlabelled = [row for row in rows if lacks_label(row, columns)]
+    column = columns[0]
     rest = [finding for finding in findings if finding.code != "missing-label"]
     if 1 < len(rows) == len(findings) and all(f.code == "unknown-label" for f in rest):
         what = f'no row of all {len(rows)} has a label in "{column}".'

@@ -283,7 +283,9 @@ def parse_parquet(data: bytes, name: str) -> list[Row]:
         names = _declared_labels(table, column) or ()
         for values in records if names else ():
             number = values[column]
-            if isinstance(number, int) and -1 <= number < len(names):
+            if isinstance(number, list):
+                values[column] = [names[n] if n in range(len(names)) else n for n in number]
+            elif isinstance(number, int) and -1 <= number < len(names):
                 values[column] = None if number == -1 else names[number]
     return [Row(values, f"{name} row {number}") for number, values in enumerate(records, 1)]
 
@@ -296,10 +298,11 @@ def read_declared_labels(path: Path | str, column: str) -> tuple[str, ...] | Non
 
 
 def _declared_labels(table: Any, column: str) -> tuple[str, ...] | None:
-    """Names of a ``ClassLabel`` column in the schema's ``huggingface`` metadata."""
+    """Names of a ``ClassLabel`` column, or of lists, in the ``huggingface`` metadata."""
     metadata = table.schema.metadata or {}
     try:
-        names = json.loads(metadata[b"huggingface"])["info"]["features"][column]["names"]
+        feature = json.loads(metadata[b"huggingface"])["info"]["features"][column]
+        names = feature.get("feature", feature)["names"]
     except (ValueError, KeyError, TypeError):
         return None  # no metadata, or another writer's: it declares nothing
     return tuple(map(str, names)) if isinstance(names, list) and names else None

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from paretune.data.example import Dataset, Example, text_key
 from paretune.errors import DataError
+from paretune.metrics.label_sets import multi_hot
 from paretune.study import AUTO_OUTER_FOLDS, NUM_FOLDS, OuterFold, Protocol, TaskSpec, derive_seed
 
 
@@ -43,15 +45,13 @@ def assign_folds(examples: Sequence[Example], seed: int, folds: int = NUM_FOLDS)
             where=examples[0].where,
             remedy=f"Add rows of other groups; {folds} groups make parts of equal size.",
         )
+    generator = np.random.Generator(np.random.PCG64(derive_seed(seed, "split")))
     strata = _compute_strata(examples)
-    codes = sorted(set(strata))
-    counts = np.zeros((len(groups), len(codes)))
-    for row, members in enumerate(groups):
-        for i in members:
-            counts[row, codes.index(strata[i])] += 1
-    placed = _place_groups(
-        counts, np.random.Generator(np.random.PCG64(derive_seed(seed, "split"))), folds
-    )
+    counts = np.array([strata[members].sum(axis=0) for members in groups], dtype=float)
+    sizes = np.array([float(len(members)) for members in groups])
+    several = any(isinstance(e.label, str) for e in examples)
+    place = _place_label_sets if several else _place_groups
+    placed = place(counts, sizes, generator, folds)
     _spread_labels(placed, counts, folds)
     result = [0] * len(examples)
     for row, members in enumerate(groups):
@@ -102,13 +102,16 @@ def sample_held_out(examples: Sequence[Example], count: int, seed: int) -> set[i
     return chosen or set(smallest)
 
 
-def _compute_strata(examples: Sequence[Example]) -> list[int]:
-    """What is spread over the parts: a label's index (-1 for none), or which fifth a number is."""
-    numbers = [e.label for e in examples if isinstance(e.label, float)]
-    if not numbers:
-        return [int(e.label) if e.label is not None else -1 for e in examples]
-    cuts = np.quantile(numbers, [0.2, 0.4, 0.6, 0.8])
-    return [int(np.searchsorted(cuts, e.label)) if e.label is not None else -1 for e in examples]
+def _compute_strata(examples: Sequence[Example]) -> NDArray[np.bool_]:
+    """What is spread over the parts, (examples, strata): labels, none, or the fifths of numbers."""
+    labels = [e.label for e in examples]
+    if any(isinstance(label, str) for label in labels):
+        return multi_hot(labels)
+    if numbers := [label for label in labels if isinstance(label, float)]:
+        cuts = np.quantile(numbers, [0.2, 0.4, 0.6, 0.8])
+        labels = [None if n is None else int(np.searchsorted(cuts, n)) for n in labels]
+    codes = np.array([-1 if label is None else int(label) for label in labels])
+    return np.asarray(codes[:, None] == np.unique(codes))
 
 
 def _groups(examples: Sequence[Example]) -> list[list[int]]:
@@ -134,13 +137,13 @@ def _groups(examples: Sequence[Example]) -> list[list[int]]:
 
 
 def _place_groups(
-    counts: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
+    counts: NDArray[np.float64],
+    sizes: NDArray[np.float64],
     generator: np.random.Generator,
     folds: int,
-) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+) -> NDArray[np.int64]:
     """Part of each group; ``counts`` is (groups, labels)."""
     shuffled = generator.permutation(len(counts))
-    sizes = counts.sum(axis=1)
     order = shuffled[np.argsort(-sizes[shuffled], kind="stable")]
     totals, n = counts.sum(axis=0), sizes.sum()
     label_counts, part_sizes = np.zeros((folds, counts.shape[1])), np.zeros(folds)
@@ -156,11 +159,36 @@ def _place_groups(
     return placed
 
 
-def _spread_labels(
-    placed: np.ndarray[tuple[int, ...], np.dtype[np.int64]],
-    counts: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
+def _place_label_sets(
+    counts: NDArray[np.float64],
+    sizes: NDArray[np.float64],
+    generator: np.random.Generator,
     folds: int,
-) -> None:
+) -> NDArray[np.int64]:
+    """Part of each group by iterative stratification; ``counts`` is (groups, labels).
+
+    The label with the fewest examples left is placed first: each group that has it goes where most
+    of it is missing, then where most room is. Those without a label come last. Ties are drawn.
+    Source: Sechidis et al. 2011, ECML PKDD, algorithm 1; there every group is one example.
+    """
+    placed = np.full(len(counts), -1)
+    missing = np.tile(counts.sum(axis=0) / folds, (folds, 1))  # (folds, labels)
+    room = np.full(folds, sizes.sum() / folds)
+    order = generator.permutation(len(counts))
+    while (left := order[placed[order] < 0]).size:
+        remaining = counts[left].sum(axis=0)
+        label = int(np.where(remaining > 0, remaining, np.inf).argmin())
+        having = left[counts[left, label] > 0] if remaining.any() else left
+        for row in sorted(having, key=lambda row: -sizes[row]):
+            wish = missing[:, label] * (counts[row, label] > 0)
+            part = np.lexsort((generator.random(folds), room, wish))[-1]  # the last key first
+            placed[row] = part
+            missing[part] -= counts[row]
+            room[part] -= sizes[row]
+    return placed
+
+
+def _spread_labels(placed: NDArray[np.int64], counts: NDArray[np.float64], folds: int) -> None:
     """Move a group where a label with several groups ended in one part only (rare)."""
     for label in range(counts.shape[1]):
         having = np.flatnonzero(counts[:, label])

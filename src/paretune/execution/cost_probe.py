@@ -94,7 +94,7 @@ def measure_cost(
             indices=batch,
             seed=run.seed,
             objective=objective,
-            loss_options=objective.loss_options(parts.train, run.training.label_smoothing),
+            loss_options=objective.loss_options(parts.train, run.training, dataset.labels),
             micro_batch=micro_batch,
             pass_overhead_tokens=prepared.pass_tokens,
         )

@@ -142,6 +142,7 @@ def render_predict(run: Run, dataset: Dataset, prepared: PreparedModel) -> tuple
         prompt=prompt,
         generates=objective.generates,
         decoder=decoder,
+        thresholds=getattr(loaded.model.config, "thresholds", None),
         pairs=pairs,
         chat=chat,
         settings=settings,

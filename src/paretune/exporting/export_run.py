@@ -135,7 +135,7 @@ def check_answers(
         if objective.generates:
             answers = objective.predict(answers, examples, None).prediction
         else:
-            answers = [dataset.labels.index(a) if isinstance(a, str) else a for a in answers]
+            answers = [objective.parse_answer(answer, dataset.labels) for answer in answers]
         different += sum(
             not is_same_answer(answer, expected)
             for answer, (_, expected) in zip(answers, batch, strict=True)

@@ -123,6 +123,8 @@ def restore_run(
     metadata = json.loads(header.get("__metadata__", {}).get("paretune", "{}"))
     if target := metadata.get("target"):
         rescale_regression_head(loaded, target["mean"], target["deviation"])
+    if thresholds := metadata.get("thresholds"):
+        loaded.model.config.thresholds = thresholds
     loaded.model.eval()
     return prepared
 
@@ -133,7 +135,9 @@ def write_native_folder(
     """Write the trained tensors of ``prepared`` and their description."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: p.detach().contiguous() for name, p in prepared.trained.items()}
-    save_file(tensors, folder / "weights.safetensors")
+    thresholds = getattr(prepared.loaded.model.config, "thresholds", None)
+    metadata = {"paretune": json.dumps({"thresholds": thresholds})} if thresholds else None
+    save_file(tensors, folder / "weights.safetensors", metadata=metadata)
     local = is_local_folder(source)
     plain = run.model_dump(mode="json")
     if local:

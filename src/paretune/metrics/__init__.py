@@ -10,7 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from paretune import plugins
-from paretune.metrics import answer_sets, answers, classification, regression, translation
+from paretune.metrics import (
+    answer_sets,
+    answers,
+    classification,
+    label_sets,
+    regression,
+    translation,
+)
 from paretune.metrics.bertscore import BERTSCORE
 from paretune.metrics.metric import Array, Metric, SegmentMetric, Value
 
@@ -28,7 +35,7 @@ __all__ = [
 ]
 
 # Answer sets come first: where records have theirs, it is no chance.
-_MODULES = (answer_sets, classification, regression, translation, answers)
+_MODULES = (answer_sets, classification, label_sets, regression, translation, answers)
 _REGISTRY = plugins.Registry(
     plugins.METRICS, "metric", Metric, (metric for m in _MODULES for metric in m.METRICS)
 )

@@ -49,9 +49,10 @@ def _accuracy(sums: Array) -> Array:
     return np.asarray(hits.sum(axis=-1) / true.sum(axis=-1))
 
 
-def _macro_f1(sums: Array) -> Array:
+def macro_f1(sums: Array) -> Array:
+    """Mean F1 of the labels that occur, from sums of hits, predictions and references."""
     f1, occurs, _ = _label_f1(sums)
-    return np.asarray(f1.sum(axis=-1) / occurs.sum(axis=-1))
+    return divide(f1.sum(axis=-1), occurs.sum(axis=-1))
 
 
 def _weighted_f1(sums: Array) -> Array:
@@ -82,7 +83,7 @@ MACRO_F1 = Metric(
     name="macro_f1",
     title="macro F1",
     description="unweighted mean of the F1 of each label",
-    from_sums=_macro_f1,
+    from_sums=macro_f1,
     **_OF_LABELS,
 )
 WEIGHTED_F1 = Metric(
@@ -96,7 +97,7 @@ ACCURACY_F1 = Metric(
     name="accuracy_f1",
     title="mean of accuracy and macro F1",
     description="mean of accuracy and macro F1 (CB, as SuperGLUE scores it)",
-    from_sums=lambda sums: (_accuracy(sums) + _macro_f1(sums)) / 2,
+    from_sums=lambda sums: (_accuracy(sums) + macro_f1(sums)) / 2,
     parts=("accuracy", "macro_f1"),
     **_OF_LABELS,
 )

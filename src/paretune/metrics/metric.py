@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,8 +35,11 @@ class Metric:
     Attributes:
         name: as study files (``metric:``) and records have it.
         target_type: what it scores: ``label`` (an index), ``answer_set`` (labels of answers to
-            questions), ``number``, ``text``, or ``answer`` (a text that answers something; what
-            scores it says nothing of a translation). An objective takes the metrics of its types.
+            questions), ``label_set``, ``number``, ``text``, or ``answer`` (a text that answers
+            something; what scores it says nothing of a translation). An objective takes the
+            metrics of its types.
+        reads: what ``compute`` and ``statistics`` get as predictions: the answers, or the scores
+            behind them, (examples, labels).
         statistics: sufficient statistics, (runs, examples, columns). Only whole questions are
             left out, so those of one may stand at its first example.
         from_sums: from summed statistics, (..., columns), to scores, (...).
@@ -57,6 +60,7 @@ class Metric:
     title: str
     description: str
     target_type: str
+    reads: Literal["prediction", "scores"] = "prediction"
     statistics: Statistics
     from_sums: Callable[[Array], Array]
     exact: Compute | None = None

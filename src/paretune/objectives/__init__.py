@@ -17,6 +17,7 @@ from paretune.objectives.classification import (
     SPAN_PAIR,
 )
 from paretune.objectives.language_modelling import INSTRUCTION, TRANSLATION
+from paretune.objectives.multilabel import MULTILABEL
 from paretune.objectives.objective import (
     HeadSpec,
     LossOptions,
@@ -45,6 +46,7 @@ _REGISTRY = plugins.Registry(
     (
         *(CLASSIFICATION, PAIR, MULTIPLE_CHOICE, REGRESSION, TRANSLATION, SPAN_PAIR, ANSWER_SET),
         INSTRUCTION,
+        MULTILABEL,
     ),
 )
 names = _REGISTRY.names

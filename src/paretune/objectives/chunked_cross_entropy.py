@@ -39,6 +39,7 @@ def chunked_cross_entropy(
     tokens: Tensor,
     label_smoothing: float = 0.0,
     softcap: float | None = None,
+    token_weights: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Cross-entropy of the tokens given their hidden states, in nats: the sum, and each token's.
 
@@ -46,9 +47,9 @@ def chunked_cross_entropy(
     the losses of single tokens give none.
 
     Shapes: ``hidden`` (tokens, width), ``weight`` (vocabulary, width), ``bias`` (vocabulary,),
-    ``tokens`` (tokens,).
+    ``tokens`` (tokens,), ``token_weights`` (tokens,) of each loss.
     """
-    arguments = (hidden, weight, bias, tokens, label_smoothing, softcap)
+    arguments = (hidden, weight, bias, tokens, label_smoothing, softcap, token_weights)
     losses: tuple[Tensor, Tensor]
     losses = _ChunkedCrossEntropy.apply(*arguments)  # type: ignore[no-untyped-call]
     return losses
@@ -71,6 +72,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         tokens: Tensor,
         smoothing: float,
         softcap: float | None,
+        token_weights: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         device = hidden.device.type
         autocast = torch.is_autocast_enabled(device)
@@ -101,6 +103,8 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                 mean = z.mean(1) if smoothing else 0.0
                 norm = z.exp_().sum(1)
                 losses = norm.log() - (1 - smoothing) * label_z - smoothing * mean
+                if token_weights is not None:
+                    losses = losses * token_weights[place]
                 each[place] = losses
                 total += losses.sum()
                 if not to_hidden and not to_weight:
@@ -109,6 +113,8 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                 if smoothing:
                     z -= smoothing / len(weight)
                 z.scatter_add_(1, labels, z.new_full(labels.shape, smoothing - 1))
+                if token_weights is not None:
+                    z *= token_weights[place, None]
                 d_z = (z if slope is None else z.mul_(slope)).to(dtype)
                 if d_hidden is not None:
                     d_hidden[place] = torch.mm(d_z, table)
@@ -137,4 +143,4 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             d_weight.mul_(gradient.to(d_weight.dtype))
         if d_hidden is not None:
             d_hidden = d_hidden * gradient.to(d_hidden.dtype)
-        return d_hidden, d_weight, None, None, None, None
+        return d_hidden, d_weight, None, None, None, None, None

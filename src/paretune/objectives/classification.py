@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from paretune.objectives.class_weights import count_labels
 from paretune.objectives.encoding import Encoded
 from paretune.objectives.likelihood import label_likelihood
 from paretune.objectives.objective import (
@@ -49,7 +50,12 @@ def cross_entropy(
 
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
     labels = to_device([data.labels[i] for i in indices], wide.device)
-    return F.cross_entropy(wide, labels, reduction="sum", label_smoothing=options.label_smoothing)
+    weight = None
+    if options.class_weights is not None:
+        weight = torch.tensor(options.class_weights, dtype=wide.dtype, device=wide.device)[:, 0]
+    return F.cross_entropy(
+        wide, labels, weight, reduction="sum", label_smoothing=options.label_smoothing
+    )
 
 
 def predict_labels(
@@ -74,6 +80,7 @@ CLASSIFICATION = Objective(
     default_metric="accuracy",
     recorded_metrics=("accuracy", "macro_f1", "weighted_f1"),
     predicts_labels=True,
+    count_classes=count_labels,
     loss=cross_entropy,
     predict=predict_labels,
     likelihood=label_likelihood,
@@ -109,6 +116,7 @@ MULTIPLE_CHOICE = replace(
     excluded={"features": NO_FEATURES},
     reader="choices",
     checks=("texts",),
+    count_classes=None,
     head="multiple_choice",
     problem_type=None,
     num_logits=lambda labels: 1,

@@ -114,6 +114,31 @@ def label_likelihood(
     )
 
 
+def label_set_likelihood(
+    selection: AnsweredPart | None, test: AnsweredPart
+) -> ExampleLikelihood | NoLikelihood:
+    """Of several labels: each a question of two answers; one temperature for all of them.
+
+    The log-likelihood is summed over the labels; the Brier score is their mean.
+    """
+    if selection is None or not len(selection.label):
+        return NO_SELECTION
+    from paretune.metrics.label_sets import multi_hot
+
+    (fitted, right), (scores, of_test) = (
+        (np.array(part.scores, dtype=float), multi_hot(part.label)) for part in (selection, test)
+    )
+    pairs = np.stack([np.zeros(fitted.size), fitted.ravel()], axis=1)
+    inverse = fit_inverse_temperature(pairs, right.ravel().astype(np.int64))
+    losses = np.logaddexp(0, inverse * np.where(of_test, -scores, scores))
+    return ExampleLikelihood(
+        log_likelihood=-losses.sum(axis=1),
+        weight=np.ones(len(scores)),
+        brier=2 * ((1 - np.exp(-losses)) ** 2).mean(axis=1),
+        temperature=1 / inverse if inverse > 0 else float("inf"),
+    )
+
+
 def number_likelihood(
     selection: AnsweredPart | None, test: AnsweredPart
 ) -> ExampleLikelihood | NoLikelihood:

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from paretune import metrics
 from paretune.metrics import Metric
 from paretune.metrics.classification import NO_LABEL
+from paretune.objectives.class_weights import ClassWeights, weight_classes
 from paretune.objectives.encoding import Batch, Encoded, encode_texts, pad_batch
 from paretune.objectives.likelihood import FitLikelihood
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from paretune.data.example import Example
-    from paretune.study import Answer, Readout
+    from paretune.study import Answer, Readout, Training
 
 
 UNCUT_TOKENS = 1 << 30
@@ -70,15 +71,21 @@ class TargetScale:
 
     def standardise(self, examples: Sequence[Example]) -> list[float]:
         """The labels in standard deviations from the mean."""
-        return [(e.label - self.mean) / self.deviation for e in examples if e.label is not None]
+        return [
+            (float(e.label) - self.mean) / self.deviation for e in examples if e.label is not None
+        ]
 
 
 @dataclass(frozen=True)
 class LossOptions:
-    """What the loss of a run needs beside outputs and labels; chosen once for the run."""
+    """What the loss of a run needs beside outputs and labels; chosen once for the run.
+
+    ``class_weights``: of each class, as :attr:`Objective.count_classes` counts them.
+    """
 
     target_scale: TargetScale | None = None
     label_smoothing: float = 0.0
+    class_weights: ClassWeights | None = None
 
 
 @dataclass(frozen=True)
@@ -117,6 +124,13 @@ Predict: TypeAlias = "Callable[[Any, Sequence[Example], TargetScale | None], Mod
 (examples,), and what training standardised targets with, if anything."""
 
 
+PartPredictions: TypeAlias = Mapping[str, ModelPredictions]
+Decide: TypeAlias = (
+    "Callable[[PartPredictions, Sequence[Example]], tuple[PartPredictions, Sequence[float]]]"
+)
+"""From predictions by part, and the examples of the selection part."""
+
+
 class Collector(Protocol):
     """Gathers the outputs of an evaluation, pass by pass, in any order."""
 
@@ -138,6 +152,18 @@ def count_examples(data: Encoded, indices: Sequence[int]) -> int:
 def label_of(example: Example) -> Answer | None:
     """The label of an example; None where it has none."""
     return example.label
+
+
+def leave_predictions(
+    predictions: PartPredictions, selection: Sequence[Example]
+) -> tuple[PartPredictions, Sequence[float]]:
+    """Predictions that need no thresholds."""
+    return predictions, ()
+
+
+def find_label(answer: Any, labels: Sequence[str]) -> Answer:
+    """The index of a label's name; anything else as it is."""
+    return labels.index(answer) if isinstance(answer, str) else answer
 
 
 def no_target_scale(train: Sequence[Example]) -> TargetScale | None:
@@ -203,6 +229,11 @@ class Objective:
         answer_scores: scores the text of each label, once, where generated texts are read as
             labels, so that labels have probabilities; None elsewhere.
         label_smoothing: where the study does not say.
+        count_classes: how often each class occurs in some examples with so many labels, (classes,
+            1), or (2, labels): without the label and with it. None: answers have no classes that
+            ``training.class_weights`` could weight.
+        decide: the predictions of some parts, as what the selection part shows decides them, and
+            how probable each label must be to be predicted: (labels,), 0 to 1; or ().
         encode, collate, loss, collector, predict: see above.
         encode_training: how examples to train on are encoded; None: as all others.
         weight: what a summed loss is divided by: number of examples, or of target tokens.
@@ -214,6 +245,7 @@ class Objective:
         usage: which template of :mod:`paretune.exporting.card` shows an export's use.
         answer_noun, answer_code: what its function returns, and the expression that makes it of
             ``logits``, for snippets that have logits.
+        parse_answer: from what it returns, and the labels, to an answer as records have it.
     """
 
     name: str
@@ -248,6 +280,8 @@ class Objective:
     predicts_labels: bool = False
     answer_scores: Objective | None = None
     label_smoothing: float = 0.0
+    count_classes: Callable[[Sequence[Example], int], NDArray[np.float64]] | None = None
+    decide: Decide = leave_predictions
     encode: Encode = encode_texts
     encode_training: Encode | None = None
     collate: Collate = pad_batch
@@ -263,6 +297,7 @@ class Objective:
     usage: str = "texts"
     answer_noun: str = "label"
     answer_code: str = "[model.config.id2label[i] for i in logits.argmax(-1).tolist()]"
+    parse_answer: Callable[[Any, Sequence[str]], Answer] = find_label
 
     def head_spec(self, labels: Sequence[str], languages: Sequence[str] = ()) -> HeadSpec:
         """The head that a model needs for these labels or languages."""
@@ -276,11 +311,22 @@ class Objective:
         )
 
     def loss_options(
-        self, train: Sequence[Example], label_smoothing: float | None = None
+        self,
+        train: Sequence[Example],
+        training: Training | None = None,
+        labels: Sequence[str] = (),
     ) -> LossOptions:
-        """What the loss of a run needs, from its training part and its settings."""
-        smoothing = self.label_smoothing if label_smoothing is None else label_smoothing
-        return LossOptions(self.fit_target(train), smoothing)
+        """What the loss of a run needs, from its training part, its settings and the labels.
+
+        Raises:
+            StudyError: the settings weight what the task does not have.
+        """
+        smoothing = training.label_smoothing if training else None
+        return LossOptions(
+            self.fit_target(train),
+            self.label_smoothing if smoothing is None else smoothing,
+            weight_classes(self, train, training.class_weights, labels) if training else None,
+        )
 
     def encoder(self, part: str) -> Encode:
         """How the examples of ``train``, ``selection`` or ``test`` are encoded."""
@@ -332,12 +378,15 @@ class Objective:
             questions: which question each example answers, for answer sets; otherwise empty.
         """
         references = self.references(examples)
-        compared = (references, predictions.prediction, questions)
+
+        def compute(scored: Metric) -> float:
+            return scored.compute(references, getattr(predictions, scored.reads), questions)
+
         scores: dict[str, float] = {}
         for name in dict.fromkeys((*self.recorded_metrics, *metric.recorded_as)):
-            scores[name] = metrics.get(name).compute(*compared)
+            scores[name] = compute(metrics.get(name))
         primary = scores.get(metric.name)
-        scores["primary"] = metric.compute(*compared) if primary is None else primary
+        scores["primary"] = compute(metric) if primary is None else primary
         scores["n"] = len(references)
         if questions:
             scores["questions"] = len(set(questions))

@@ -19,8 +19,12 @@ class TokenOutputs(Protocol):
     def texts(self) -> Sequence[Text]:
         """Whose tokens they are, in the order of the tokens."""
 
-    def summed_loss(self, label_smoothing: float) -> Tensor:
-        """Cross-entropy summed over the scored tokens, in nats."""
+    @property
+    def labels(self) -> Tensor:
+        """The scored tokens."""
+
+    def summed_loss(self, label_smoothing: float, weights: Tensor | None = None) -> Tensor:
+        """Cross-entropy summed over the scored tokens, in nats; ``weights`` (tokens,)."""
 
     def evaluation_losses(self) -> tuple[Tensor, Tensor]:
         """Without smoothing and gradient: the sum, and the loss of each token, (tokens,)."""
@@ -44,17 +48,19 @@ class TokenLogits:
     labels: Tensor
     texts: Sequence[Text]
 
-    def summed_loss(self, label_smoothing: float) -> Tensor:
+    def summed_loss(self, label_smoothing: float, weights: Tensor | None = None) -> Tensor:
         """Cross-entropy summed over the scored tokens, in nats; padding is ignored."""
         import torch.nn.functional as F
 
-        return F.cross_entropy(
+        labels = self.labels.flatten()
+        losses = F.cross_entropy(
             _at_least_fp32(self.logits.flatten(0, 1)),
-            self.labels.flatten(),
+            labels,
             ignore_index=IGNORE_INDEX,
-            reduction="sum",
+            reduction="sum" if weights is None else "none",
             label_smoothing=label_smoothing,
         )
+        return losses if weights is None else (losses[labels != IGNORE_INDEX] * weights).sum()
 
     def evaluation_losses(self) -> tuple[Tensor, Tensor]:
         """The sum and each token's, in the order of the batch."""
@@ -90,12 +96,12 @@ class TokenStates:
     texts: Sequence[Text]
     softcap: float | None = None
 
-    def summed_loss(self, label_smoothing: float) -> Tensor:
+    def summed_loss(self, label_smoothing: float, weights: Tensor | None = None) -> Tensor:
         """Cross-entropy summed over the tokens, in nats."""
         from paretune.objectives.chunked_cross_entropy import chunked_cross_entropy
 
         states = (self.hidden, self.weight, self.bias, self.labels)
-        return chunked_cross_entropy(*states, label_smoothing, self.softcap)[0]
+        return chunked_cross_entropy(*states, label_smoothing, self.softcap, weights)[0]
 
     def evaluation_losses(self) -> tuple[Tensor, Tensor]:
         """The sum and each token's, in the order of the rows."""

@@ -147,7 +147,7 @@ def take_dry_step(run: Run, caches: ProcessCache, device: str = "cpu") -> DrySte
             indices=longest,
             seed=run.seed,
             objective=objective,
-            loss_options=objective.loss_options(parts.train, run.training.label_smoothing),
+            loss_options=objective.loss_options(parts.train, run.training, dataset.labels),
             micro_batch=2,
         )
         loaded.model.train()

@@ -222,6 +222,7 @@ def prepare_study(
         DataError: data cannot be used; after an audit, naming every error.
         ModelError: a model cannot be used.
         MethodError: a method cannot serve a task, or none can train on any model.
+        StudyError: classes are weighted that a task does not have.
     """
     caches = ProcessCache() if caches is None else caches
     datasets, designs, sources, topologies = {}, {}, {}, {}
@@ -256,6 +257,10 @@ def prepare_study(
             text = choose_forgetting_text(study, task, topology)
             if text is not None:
                 forgetting[task.key, model.key] = text
+    for cell in {(cell.task.key, cell.readout): cell for cell in cells}.values():
+        dataset = datasets[cell.task.key]
+        objective = for_readout(dataset.objective, cell.readout, dataset.prompt)
+        objective.loss_options(dataset.train, study.training, dataset.labels)  # may refuse them
     precision = study.training.precision
     return PreparedStudy(
         study,

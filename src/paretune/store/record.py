@@ -150,6 +150,7 @@ class StoredResult(TypedDict, total=False):
         best_step: step of the best weights; -1: none.
         scores: of ``selection`` and, in the final stage, ``test``.
         trained_bytes: bytes of the trained tensors.
+        thresholds: how probable each label must be to be predicted, 0 to 1.
         forgetting: of a final run of a language model, where the study asks for it.
         predictions: sha256 of the blob of per-example predictions.
         weights: sha256 of the blob of trained weights.
@@ -168,6 +169,7 @@ class StoredResult(TypedDict, total=False):
     micro_batch: int
     truncated: dict[str, int]
     target: StoredTargetScale
+    thresholds: list[float]
     forgetting: StoredForgetting
     notes: list[str]
     predictions: str

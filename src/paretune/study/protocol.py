@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
@@ -16,6 +17,8 @@ DEFAULT_COST_SECONDS = 20.0
 NUM_FOLDS = 5
 """Train is always split into this many stratified parts; part 0 is the selection part."""
 Race = Literal["off", "recommendation"]
+ClassRatios = Mapping[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]]
+"""How much each class weighs, by its label; 1 where none is given."""
 MIN_OUTER_FOLDS, MAX_OUTER_FOLDS = 2, 10
 AUTO_OUTER_FOLDS = (5, 4, 3)
 """Numbers of outer folds that ``outer: auto`` takes, the first that divides the seeds evenly."""
@@ -139,9 +142,10 @@ class Limits(FrozenModel):
 class Training(FrozenModel):
     """How every run of the study trains. Lengths in tokens, schedule in optimiser steps.
 
-    ``label_smoothing`` None is the objective's default. ``backend`` ``plain`` runs padded batches
-    through ``transformers`` as it comes: slower, easy to read, the same results but for rounding
-    and the random numbers of dropout.
+    ``label_smoothing`` None is the objective's default. ``class_weights``: ``balanced``, or a
+    weight by label (:mod:`paretune.objectives.class_weights`). ``backend`` ``plain`` runs padded
+    batches through ``transformers`` as it comes: slower, easy to read, the same results but for
+    rounding and the random numbers of dropout.
     """
 
     batch_size: int = Field(default=16, ge=1, le=2**20)
@@ -159,6 +163,7 @@ class Training(FrozenModel):
     dropout: float | None = Field(default=None, ge=0, lt=1)
     activation_checkpointing: bool = False
     label_smoothing: float | None = Field(default=None, ge=0, lt=1)
+    class_weights: Literal["none", "balanced"] | ClassRatios = "none"
     backend: Literal["fast", "plain"] = "fast"
 
     @model_validator(mode="after")

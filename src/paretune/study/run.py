@@ -28,6 +28,7 @@ OMITTED_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "training": {
         "activation_checkpointing": False,
         "label_smoothing": None,
+        "class_weights": "none",
         "backend": "fast",
     },
     "task": {

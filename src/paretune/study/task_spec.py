@@ -11,9 +11,10 @@ from pydantic_core import PydanticCustomError
 
 from paretune.study.specs import FrozenModel, Readout
 
-Label = int | float
-"""An index into the labels (or choices), or the number that a regression predicts."""
-Answer = Label | str
+Label = int | float | str
+"""An index into the labels (or choices), the number that a regression predicts, or of several
+labels a text of 0 and 1, a character for each (``0110``)."""
+Answer = Label
 """A label, or the text of a translation."""
 DataPart = Literal["train", "test", "test_shifted"]
 """A part of a task's data; the last is a second test part, from elsewhere."""

@@ -18,7 +18,13 @@ from paretune import objectives
 from paretune.data.columns import cell_text, gather_columns
 from paretune.data.finding import InvalidRowsError
 from paretune.data.instructions import find_form
-from paretune.data.labels import describe_unlabelled, find_similar_labels, sort_labels
+from paretune.data.label_sets import find_separator, list_labels
+from paretune.data.labels import (
+    describe_unlabelled,
+    find_similar_labels,
+    lacks_label,
+    sort_labels,
+)
 from paretune.data.language import CODES, language_code
 from paretune.data.rows import Row, read_declared_labels, read_rows
 from paretune.errors import DataError, StudyError
@@ -30,6 +36,7 @@ from paretune.tasks.shapes import (
     MAX_LABEL_LENGTH,
     NUMERIC_TARGET,
     Columns,
+    find_label_sets,
     match_texts,
     match_unlabelled_texts,
     refuse_conll,
@@ -242,14 +249,17 @@ def _draft_instructions(file: Path, columns: Columns) -> InferredTask | None:
 def _draft_labelled(
     file: Path, rows: Sequence[Row], named: NamedColumns, drop_unlabelled: bool
 ) -> InferredTask:
-    """A text, two texts, a text with choices or a table, with a label in each row.
+    """A text, two texts, a text with choices or a table, with a label or several in each row.
 
     Raises:
         DataError: nothing looks like a label, or like a text; says how to name one.
     """
     columns = gather_columns(rows)
+    sets = find_label_sets(columns, named.label)
     label, label_reason, is_vague_label = named.label or "", "as you said", False
-    if not label:
+    if sets and not label:
+        label, label_reason = sets[0], "it holds several labels in a row"
+    elif not label:
         candidate = next(_label_candidates(columns, named), None)
         if candidate is None:
             raise DataError(
@@ -258,12 +268,13 @@ def _draft_labelled(
                 remedy=f"Its columns are {', '.join(columns)}; say which one: --label COLUMN.",
             )
         label, label_reason, is_vague_label = candidate
-    answers = columns[label]
-    inputs = {name: column for name, column in columns.items() if name != label}
+    of_labels, answers = sets or (label,), columns[label]
+    inputs = {name: column for name, column in columns.items() if name not in of_labels}
     free = [name for name in inputs if name not in named.columns]
     identifier = next((n for n in free if ID.fullmatch(n) and inputs[n].is_unique), None)
     inputs = {name: column for name, column in inputs.items() if name != identifier}
-    choices, choices_reason = _find_choices({n: c for n, c in inputs.items() if n in free})
+    open_columns = {} if sets else {n: c for n, c in inputs.items() if n in free}
+    choices, choices_reason = _find_choices(open_columns)
     inputs = {name: column for name, column in inputs.items() if name not in choices}
     question = next((n for n in inputs if choices and _QUESTION.fullmatch(n)), None)
     if question and sum(column.is_text for column in inputs.values()) > 1:
@@ -277,7 +288,12 @@ def _draft_labelled(
         text, second, text_reason, is_vague_text = _find_texts(inputs, str(file), single=single)
         pair = pair or second
 
-    if choices:
+    if sets:
+        kind = "multilabel"
+        kind_reason = (
+            "a column of 0 and 1 for each label" if sets[1:] else "several labels in a row"
+        )
+    elif choices:
         kind, kind_reason = "multiple_choice", choices_reason
     elif answers.is_measured:
         kind = "regression"
@@ -298,16 +314,23 @@ def _draft_labelled(
         draft.add("choices", list(choices), choices_reason)
     if question:
         draft.add("question", question, "asked after the text of each choice")
-    draft.add("label", label, label_reason, uncertain=is_vague_label)
-    if kind in ("classification", "pair"):
+    if sets[1:]:
+        draft.add("labels", list(sets), kind_reason)
+    else:
+        draft.add("label", label, label_reason, uncertain=is_vague_label)
+    if kind in ("classification", "pair") or len(sets) == 1:
+        cells = answers.values
+        if sets:
+            named_labels = list_labels(rows, label, find_separator(cells))
+            cells = [row.values[label] for row in named_labels]
         labels, reason = read_declared_labels(file, label), "declared in the file"
         if not labels:
-            labels = sort_labels({t for v in answers.values if (t := cell_text(v)) is not None})
+            labels = sort_labels({t for v in cells if (t := cell_text(v)) is not None})
             reason = f"{pluralise(len(labels), 'value')} of {label}, in order"
         draft.add("labels", list(labels), reason)
-        alike = find_similar_labels(answers.values, labels, file.name)
+        alike = find_similar_labels(cells, labels, file.name)
         draft.remarks += tuple(f"{finding.what} {finding.remedy}" for finding in alike)
-    unlabelled = [row for row in rows if cell_text(row.values.get(label)) is None]
+    unlabelled = [row for row in rows if lacks_label(row, of_labels)]
     if drop_unlabelled:
         draft.add("drop_unlabelled", True, "as you said")
     elif 0 < len(unlabelled) < len(rows):

@@ -26,7 +26,6 @@ from paretune.data import hub
 from paretune.data.build import Built, Schema, build_dataset, build_examples
 from paretune.data.columns import (
     Values,
-    cell_text,
     convert_decimal_commas,
     gather_columns,
     make_table_reader,
@@ -35,10 +34,18 @@ from paretune.data.columns import (
 from paretune.data.example import Dataset, normalise_text
 from paretune.data.finding import Finding, InvalidValueError
 from paretune.data.instructions import describe_forms, find_form, named_form
+from paretune.data.label_sets import (
+    find_separator,
+    list_labels,
+    parse_list,
+    read_indicators,
+    read_label_set,
+)
 from paretune.data.labels import (
     collapse_label_faults,
     describe_unlabelled,
     determine_labels,
+    lacks_label,
     read_choice,
     read_class,
     read_number,
@@ -48,7 +55,7 @@ from paretune.data.prompt import Prompt
 from paretune.data.rows import Row, read_declared_labels
 from paretune.data.task import Task, TaskRows, read_parts, read_table
 from paretune.errors import DataError, StudyError
-from paretune.study import TaskSpec
+from paretune.study import Answer, TaskSpec
 from paretune.tasks.shapes import find_verdict, holds_label_sets, refuse_unsupported_shape
 
 QUESTIONS = {
@@ -131,10 +138,43 @@ def load_labels(spec: TaskSpec) -> Dataset:
     columns = gather_columns(rows.train)
     if label in columns and holds_label_sets(columns[label]):
         what = f'"{label}" holds several labels in a row; each combination is a class.'
-        remedy = "paretune gives each row one label: keep one, or write a column for each."
+        remedy = "Write kind: multilabel, so that each label is learnt by itself."
         findings.append(Finding("warning", "label-sets", rows.train[0].where, what, remedy))
     rows = replace(rows, findings=[*rows.findings, *findings])
     read_target = partial(read_class, column=label, labels=labels)
+    return _build_labelled(spec, rows, _make_text_reader(spec), read_target, labels)
+
+
+def load_label_sets(spec: TaskSpec) -> Dataset:
+    """Read the user's texts or tables with any of several labels in each row.
+
+    They stand in the column ``label``, as lists or as texts with a separator; without it
+    ``labels`` names a column of 0 and 1 for each. See :func:`load_labels`.
+    """
+    columns = _label_columns(spec)
+    if not columns:
+        raise StudyError(
+            "a multilabel task names no labels.",
+            where=f"task {spec.name}",
+            remedy="Give it label: COLUMN of lists or of texts with a separator, or labels: "
+            "[COLUMN, COLUMN, ...] of 0 and 1.",
+        )
+    rows = convert_decimal_commas(_read_labelled_rows(spec), spec.features or ())
+    every = [*rows.train, *rows.test]
+    separator = find_separator(row.values.get(columns[0]) for row in every)
+    if spec.label is not None:
+        listed = list_labels(every, spec.label, separator)
+        if all(parse_list(row.values.get(spec.label)) == [] for row in every):
+            raise DataError(
+                f'every list in "{spec.label}" is empty.',
+                where=rows.train[0].file,
+                remedy="There is nothing to learn: name another column, or add labels.",
+            )
+        labels, findings = determine_labels(listed or every, spec.label, spec.labels, rows.declared)
+        rows = replace(rows, findings=[*rows.findings, *findings])
+        read_target = partial(read_label_set, column=spec.label, labels=labels, separator=separator)
+    else:
+        labels, read_target = columns, partial(read_indicators, columns=columns)
     return _build_labelled(spec, rows, _make_text_reader(spec), read_target, labels)
 
 
@@ -176,23 +216,28 @@ def load_choices(spec: TaskSpec) -> Dataset:
 
 def _read_labelled_rows(spec: TaskSpec) -> TaskRows:
     """The rows with the labels that the files declare; those without a label dropped if asked."""
-    column, rows = str(spec.label), _read_rows(spec)
+    columns, rows = _label_columns(spec), _read_rows(spec)
     if spec.train is not None:
-        rows = replace(rows, declared=read_declared_labels(spec.train, column))
+        rows = replace(rows, declared=read_declared_labels(spec.train, columns[0]))
     if not spec.drop_unlabelled:
         return rows
     notes = []
 
     def drop(part: Sequence[Row]) -> list[Row]:
-        unlabelled = [row for row in part if cell_text(row.values.get(column)) is None]
+        unlabelled = [row for row in part if lacks_label(row, columns)]
         if not unlabelled or len(unlabelled) == len(part):  # of all, the column's name is wrong
             return list(part)
         what = f"{describe_unlabelled(unlabelled, len(part))} They are left out."
         remedy = "Nothing to do: the task says drop_unlabelled: true."
         notes.append(Finding("note", "unlabelled-dropped", unlabelled[0].file, what, remedy))
-        return [row for row in part if cell_text(row.values.get(column)) is not None]
+        return [row for row in part if not lacks_label(row, columns)]
 
     return replace(rows.map(drop), findings=[*rows.findings, *notes])
+
+
+def _label_columns(spec: TaskSpec) -> tuple[str, ...]:
+    """The column of labels, or the columns of 0 and 1, one for each."""
+    return (spec.label,) if spec.label is not None else spec.labels or ()
 
 
 def _make_text_reader(spec: TaskSpec) -> Callable[[Values], dict[str, Any]]:
@@ -249,12 +294,12 @@ def _build_labelled(
     spec: TaskSpec,
     rows: TaskRows,
     read_inputs: Callable[[Values], dict[str, Any]],
-    read_target: Callable[[Values], int | float],
+    read_target: Callable[[Values], Answer],
     labels: tuple[str, ...],
 ) -> Dataset:
     """The dataset of rows with a label each; where many faults have one cause, it is named."""
-    label, features = str(spec.label), spec.features or ()
-    columns = (*features, *(spec.choices or ()), spec.text_pair, spec.question, label)
+    of_labels, features = _label_columns(spec), spec.features or ()
+    columns = (*features, *(spec.choices or ()), spec.text_pair, spec.question, *of_labels)
     schema = Schema(
         columns=[*filter(None, (None if features else spec.text, *columns))],
         read=lambda values: {**read_inputs(values), "label": read_target(values)},
@@ -266,7 +311,7 @@ def _build_labelled(
         examples, findings = build_examples(part_rows, schema, part)
         if any(finding.code in ("not-text", "not-label") for finding in findings):
             refuse_unsupported_shape(gather_columns(rows.train), rows.source)
-        return examples, collapse_label_faults(findings, part_rows, label)
+        return examples, collapse_label_faults(findings, part_rows, of_labels)
 
     return build_dataset(
         spec,
@@ -413,6 +458,7 @@ def _read_task(task: Task, spec: TaskSpec, language: str, data_home: Path | None
 READERS: dict[str, Callable[[TaskSpec], Dataset]] = {
     "labels": load_labels,
     "choices": load_choices,
+    "label_sets": load_label_sets,
     "numbers": load_numbers,
     "parallel": load_pairs,
     "instructions": load_instructions,

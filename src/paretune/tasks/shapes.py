@@ -6,7 +6,6 @@ guessed.
 
 from __future__ import annotations
 
-import ast
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from paretune.data.columns import DataColumn, cell_text
 from paretune.data.instructions import find_form
+from paretune.data.label_sets import parse_list
 from paretune.errors import DataError
 
 Columns = Mapping[str, DataColumn]
@@ -69,16 +69,12 @@ def refuse_unsupported_shape(columns: Columns, where: str, label: str | None = N
 
     Args:
         where: the file.
-        label: the column that the user named; then only lists in it are refused.
+        label: the column that the user named; then nothing is refused.
 
     Raises:
         DataError: it is; says which kind, by which columns, and what is closest.
     """
-    if label is not None:
-        if any(isinstance(value, list) for value in columns[label].values):
-            raise LABEL_SETS.refuse(f"its column {label}", where)
-        return
-    for shape in SHAPES:
+    for shape in SHAPES if label is None else ():
         if names := shape.find(columns):
             word = "columns" if len(names) > 1 else "column"
             raise shape.refuse(f"its {word} {', '.join(names)}", where)
@@ -123,7 +119,7 @@ def holds_label_sets(column: DataColumn) -> bool:
     A text counts only where its parts stand in other combinations too: ``Yes, please`` does not.
     """
     cells = [value for value in column.values if cell_text(value) is not None]
-    if cells and all(isinstance(_as_list(value), list) for value in cells):
+    if cells and all(isinstance(parse_list(value), list) for value in cells):
         return True
     if column.numbers is not None:  # a comma may part decimals
         return False
@@ -183,7 +179,7 @@ def _find_tokens(columns: Columns) -> tuple[str, ...]:
     for name, column in columns.items():
         if _are_bio_tags(re.findall(r"[^\s,'\"\[\]]+", " ".join(column.texts[:1000]))):
             return (name,)
-        lists = map(_as_list, column.values)
+        lists = map(parse_list, column.values)
         spans = [v for v in lists if isinstance(v, list) and all(map(_is_span, v))]
         if any(spans) and len(spans) == len(column.values):
             return (name,)
@@ -204,7 +200,18 @@ def _find_extractive_answers(columns: Columns) -> tuple[str, ...]:
     return (*pair, *answer) if texts and several and inside > 0.8 * len(texts) else ()
 
 
-def _find_label_sets(columns: Columns) -> tuple[str, ...]:
+def find_label_sets(columns: Columns, label: str | None = None) -> tuple[str, ...]:
+    """The column that holds several labels in a row, or those of 0 and 1 for a label each.
+
+    Args:
+        label: the column that the user named.
+    """
+    if label is not None:
+        return (label,) if holds_label_sets(columns[label]) else ()
+    return _find_sets_column(columns) or _find_indicators(columns)
+
+
+def _find_sets_column(columns: Columns) -> tuple[str, ...]:
     named = [name for name in columns if LABEL.fullmatch(name)]
     if not named:
         named = [name for name in columns if _SETS.fullmatch(name)]
@@ -229,12 +236,6 @@ TOKENS = Shape(
     "token classification",
     "Closest is an instruction task: each sentence as prompt, what is found in it as completion.",
     _find_tokens,
-)
-LABEL_SETS = Shape(
-    "several labels a row",
-    "Closest is one label a row: keep one, or write a column of yes and no for the label that "
-    "matters, and name it: --label COLUMN.",
-    _find_label_sets,
 )
 SHAPES = (
     Shape(
@@ -267,13 +268,6 @@ SHAPES = (
         "completion.",
         _find_extractive_answers,
     ),
-    LABEL_SETS,
-    Shape(
-        "several labels a row, a column of 0 and 1 for each",
-        "Closest is one of them as yes and no: --label COLUMN. Where every row has a single 1, "
-        "write its column's name into a column label.",
-        _find_indicators,
-    ),
     Shape(
         "retrieval, texts with what answers them and no label",
         "Closest is a pair task: add rows with texts that do not belong together, and a column "
@@ -286,19 +280,9 @@ SHAPES = (
 """What is refused; the first that is found counts."""
 
 
-def _as_list(value: object) -> object:
-    """A list, also one that a CSV holds as text."""
-    if isinstance(value, str) and value.startswith("[") and value.endswith("]"):
-        try:
-            return ast.literal_eval(value)  # literals alone: nothing is called
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            return value
-    return value
-
-
 def _list_lengths(column: DataColumn) -> list[int]:
     """The length of each list; nothing where one value is none."""
-    lengths = [len(v) for v in map(_as_list, column.values) if isinstance(v, list)]
+    lengths = [len(v) for v in map(parse_list, column.values) if isinstance(v, list)]
     return lengths if len(lengths) == len(column.values) else []
 
 

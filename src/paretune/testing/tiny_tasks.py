@@ -12,7 +12,7 @@ from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec, Training
 from paretune.testing.tiny_models import SENTENCES
 
 WORDS = sorted({word.strip(".,?!;") for text in SENTENCES for word in text.split()})
-KINDS = ("classification", "pair", "multiple_choice", "regression")
+KINDS = ("classification", "pair", "multiple_choice", "regression", "multilabel")
 SMALL = {"rank": 2, "num_virtual_tokens": 4, "reduction_factor": 8}
 """Options that keep a method small."""
 
@@ -113,4 +113,14 @@ def _number_row(i: int, rng: random.Random) -> list[str]:
     return [text, f"{0.5 + i % 2 + rng.random() / 100:.4f}"]
 
 
-_ROWS = {"pair": _pair_row, "multiple_choice": _choice_row, "regression": _number_row}
+def _sets_row(i: int, rng: random.Random) -> list[str]:
+    text, label = _label_row(i, rng)
+    return [text, label if i % 2 else f"{label}|d"]
+
+
+_ROWS = {
+    "pair": _pair_row,
+    "multiple_choice": _choice_row,
+    "regression": _number_row,
+    "multilabel": _sets_row,
+}

@@ -350,6 +350,8 @@ class RunState:
         write_scores(self.outcome, self.run, predictions, self.parts, dataset, diverged=diverged)
         if diverged:
             return
+        if thresholds := result.get("thresholds"):
+            origin["thresholds"] = thresholds
         result["trained_bytes"] = size = count_tensor_bytes(self.trained)
         fits = keep_bytes is None or size <= keep_bytes  # others can be trained again
         if self.run.stage == "final" and fits:

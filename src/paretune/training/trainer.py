@@ -180,7 +180,7 @@ class Session:
             data=encoded["train"],
             seed=run.seed,
             objective=objective,
-            loss_options=objective.loss_options(parts.train, run.training.label_smoothing),
+            loss_options=objective.loss_options(parts.train, run.training, dataset.labels),
             micro_batch=self._micro_batch or run.training.micro_batch or run.training.batch_size,
             pass_overhead_tokens=self._model.pass_overhead_tokens(parameters),
         )

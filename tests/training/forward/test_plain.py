@@ -27,7 +27,7 @@ from paretune.training.trainer import train_run
 LOSSES_WITHIN = 1e-5
 SCORES_WITHIN = 2e-4
 """Rounding of one step, which six steps of AdamW carry on."""
-KINDS = ("classification", "pair", "multiple_choice", "regression")
+KINDS = ("classification", "pair", "multiple_choice", "regression", "multilabel")
 TRANSLATORS = ("marian", "mbart", "t5", "m2m100")
 PLACES = [
     *((family, kind) for family in FAMILIES for kind in KINDS),

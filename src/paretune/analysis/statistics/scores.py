@@ -226,7 +226,8 @@ def score_runs(
     """
     _check_runs(predictions)
     scored, first = metrics.get(metric), predictions[0]
-    compared = first.label, [run.prediction for run in predictions], first.question
+    answers = [getattr(run, scored.reads) for run in predictions]
+    compared = first.label, answers, first.question
     bounds = scored.lowest, scored.highest
     tables = scored.statistics(*compared)
     scores = score_sums(predictions, tables, scored.from_sums, bounds, design, folds)

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from paretune import plugins
 from paretune.errors import MethodError, PluginError, suggest
 from paretune.methods import baselines
@@ -216,8 +218,16 @@ class ConfiguredBaseline:
     def fit(
         self, train: Sequence[Example], num_labels: int, seed: int
     ) -> Callable[[Sequence[Example]], Any]:
-        """A function from examples to scores (examples, labels), or to texts."""
-        return self.method.fit(train, num_labels, self.options, seed)
+        """A function from examples to scores (examples, labels), or to texts.
+
+        Of several labels each is fitted against the rest, and its scores are logits.
+        """
+        if not isinstance(train[0].label, str):
+            return self.method.fit(train, num_labels, self.options, seed)
+        columns = zip(*(str(e.label) for e in train), strict=True)
+        rows = ([replace(e, label=int(a)) for e, a in zip(train, c, strict=True)] for c in columns)
+        predictors = [self.method.fit(labelled, 2, self.options, seed) for labelled in rows]
+        return lambda examples: np.column_stack([np.diff(p(examples)) for p in predictors])
 
 
 def configure(spec: MethodSpec) -> ConfiguredMethod | ConfiguredBaseline:

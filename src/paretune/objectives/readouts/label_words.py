@@ -27,10 +27,12 @@ from numpy.typing import NDArray
 
 from paretune.objectives.encoding import Encoded, pad_batch
 from paretune.objectives.language_modelling import token_loss
-from paretune.objectives.objective import Objective, count_examples
+from paretune.objectives.objective import LossOptions, Objective, count_examples
 from paretune.objectives.token_outputs import TokenOutputs
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from paretune.data.example import Example
     from paretune.data.prompt import Prompt
 
@@ -50,10 +52,29 @@ def read_label_words(objective: Objective, prompt: Prompt) -> Objective:
         encode_training=replace(encode, right_only=True),
         collate=pad_batch,
         weight=count_examples,
-        loss=token_loss,
+        loss=right_answer_loss,
         collector=LabelWordsCollector,
         peft_task_type="CAUSAL_LM",
     )
+
+
+def right_answer_loss(
+    outputs: TokenOutputs, data: Encoded, indices: Sequence[int], options: LossOptions
+) -> Tensor:
+    """Cross-entropy summed over the tokens of the right answers, each weighted by its label."""
+    if options.class_weights is None:
+        return token_loss(outputs, data, indices, options)
+    import torch
+
+    from paretune.device_transfer import to_device
+
+    weights = [
+        options.class_weights[int(data.labels[example] or 0)][0]
+        for example, choice in outputs.texts
+        for _ in range(data.scored_length((example, choice)))
+    ]
+    of_tokens = to_device(torch.tensor(weights), outputs.labels.device)
+    return outputs.summed_loss(options.label_smoothing, of_tokens)
 
 
 class LabelWordsCollector:

@@ -175,8 +175,10 @@ class PredictionEvaluator(Evaluator):
 
     def score_selection(self) -> dict[str, float]:
         """The task's own metric, and the loss."""
-        self.history.append(self.predict("selection"))
-        scores = score(self.history[-1], self.parts.selection, self.dataset)
+        examples = self.parts.selection
+        decided, _ = self.objective.decide({"selection": self.predict("selection")}, examples)
+        self.history.append(decided["selection"])
+        scores = score(self.history[-1], examples, self.dataset)
         return {key: scores[key] for key in ("primary", "loss")}
 
     def predict_selection(self, progress: RunProgress) -> ModelPredictions:
@@ -251,6 +253,9 @@ def write_scores(
     diverged: bool,
 ) -> None:
     """Write scores, predictions by example, and the outcome's name: ok, collapsed or diverged."""
+    predictions, thresholds = dataset.objective.decide(predictions, parts.selection)
+    if thresholds:
+        outcome.result["thresholds"] = [*thresholds]
     outcome.result["scores"] = {
         part: score(answers, parts.named(part), dataset) for part, answers in predictions.items()
     }

@@ -1,0 +1,98 @@
+"""Several labels in a row: lists, texts with a separator, or a column of 0 and 1 for each.
+
+Of one row they are a text of 0 and 1, a character for each label (:mod:`paretune.metrics`).
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Sequence
+
+from paretune.data.columns import Values, cell_text
+from paretune.data.finding import InvalidValueError
+from paretune.data.labels import Labels, fold_label, read_class
+from paretune.data.rows import Row
+
+SEPARATORS = "|;,/"
+_INDICATORS = {"0": "0", "1": "1", "false": "0", "true": "1"}
+
+
+def parse_list(value: object) -> object:
+    """A list, also one that a CSV holds as text; anything else as it is."""
+    if isinstance(value, str) and value.startswith("[") and value.endswith("]"):
+        try:
+            return ast.literal_eval(value)  # literals alone: nothing is called
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            return value
+    return value
+
+
+def find_separator(cells: Iterable[object]) -> str | None:
+    """What parts the labels in the texts of a column: that of ``|;,/`` which most of them have."""
+    texts = [cell for cell in cells if isinstance(cell, str) and parse_list(cell) is cell]
+    count, mark = max((sum(mark in text for text in texts), mark) for mark in SEPARATORS)
+    return mark if count else None
+
+
+def split_labels(value: object, separator: str | None) -> list[str]:
+    """The labels in a cell: the items of a list, or the parts of a text.
+
+    Raises:
+        InvalidValueError: there is no cell, an object in it, or a label twice.
+    """
+    if cell_text(value) is None:
+        remedy = "Name its labels, write [] if it has none of them, or remove the row."
+        raise InvalidValueError("missing-label", "has no labels.", remedy)
+    parts = parse_list(value)
+    if not isinstance(parts, list | tuple | dict):
+        parts = str(value).split(separator) if separator else [value]
+    labels = [cell_text(part) for part in parts if not isinstance(part, list | dict)]
+    if isinstance(parts, dict) or len(labels) < len(parts):
+        what = "holds objects in the place of labels."
+        raise InvalidValueError("not-label", what, "List the names of its labels.")
+    names = [label for label in labels if label is not None]
+    if twice := [name for name in names if names.count(name) > 1]:
+        what = f'names the label "{twice[0]}" twice.'
+        remedy = "Name each label once; of lists of 0 and 1 make a column for each label."
+        raise InvalidValueError("not-label", what, remedy)
+    return names
+
+
+def list_labels(rows: Sequence[Row], column: str, separator: str | None) -> list[Row]:
+    """A row for each label that a row has; none for rows that cannot be read."""
+    listed = []
+    for row in rows:
+        try:
+            names = split_labels(row.values.get(column), separator)
+        except InvalidValueError:
+            continue  # building the examples says which rows
+        listed += [Row({column: name}, row.where) for name in names]
+    return listed
+
+
+def read_label_set(values: Values, column: str, labels: Labels, separator: str | None) -> str:
+    """Which labels a row names.
+
+    Raises:
+        InvalidValueError: it has no cell, or names what is no label.
+    """
+    names = split_labels(values.get(column), separator)
+    places = {read_class({column: name}, column, labels) for name in names}
+    return "".join("01"[place in places] for place in range(len(labels)))
+
+
+def read_indicators(values: Values, columns: Sequence[str]) -> str:
+    """Which labels a row has by a column of 0 and 1 for each.
+
+    Raises:
+        InvalidValueError: one of them holds something else, or nothing.
+    """
+    texts = [cell_text(values.get(column)) for column in columns]
+    for column, text in zip(columns, texts, strict=True):
+        if text is None:
+            remedy = "Write 0 or 1, or remove the row."
+            raise InvalidValueError("missing-label", f'has nothing in "{column}".', remedy)
+        if fold_label(text) not in _INDICATORS:
+            what = f'"{text}" in "{column}" is neither 0 nor 1.'
+            raise InvalidValueError("not-indicator", what, "Fix it: 1 is a label that it has.")
+    return "".join(_INDICATORS[fold_label(str(text))] for text in texts)

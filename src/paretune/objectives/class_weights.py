@@ -1,0 +1,67 @@
+"""Class weights: errors on a rare class count as much as those on a frequent one.
+
+``balanced`` weights a class by the inverse of its frequency in the training part (King and Zeng
+2001, Political Analysis 9(2), and scikit-learn's ``class_weight``); else the study gives ratios by
+label. Either way their mean over the training examples is 1, so that a learning rate keeps its
+meaning. Of several labels each is a question of its own, without it or with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paretune.errors import StudyError, suggest
+
+if TYPE_CHECKING:
+    from paretune.data.example import Example
+    from paretune.objectives.objective import Objective
+
+ClassWeights = tuple[tuple[float, ...], ...]
+"""(labels, 1), or (2, labels): without the label, and with it."""
+
+
+def count_labels(examples: Sequence[Example], num_labels: int) -> NDArray[np.float64]:
+    """How many of the examples have each label, (labels, 1)."""
+    labels = [int(e.label) for e in examples if e.label is not None]
+    return np.bincount(labels, minlength=num_labels).astype(float)[:, None]
+
+
+def weight_classes(
+    objective: Objective,
+    train: Sequence[Example],
+    weights: str | Mapping[str, float],
+    labels: Sequence[str],
+) -> ClassWeights | None:
+    """The weights of the classes; None for ``none``.
+
+    Args:
+        weights: ``none``, ``balanced``, or ratios by label; a label without one has 1.
+
+    Raises:
+        StudyError: the objective has no classes, or a name is no label.
+    """
+    if weights == "none":
+        return None
+    where = "training.class_weights"
+    if objective.count_classes is None:
+        raise StudyError(
+            f"the answers of {objective.name.replace('_', ' ')} are no classes to weight.",
+            where=where,
+            remedy="Remove class_weights, or the task; or choose another readout.",
+        )
+    counts = objective.count_classes(train, len(labels))
+    ratios = 1 / np.maximum(counts, 1.0)
+    if not isinstance(weights, str):
+        ratios = np.ones_like(counts)
+        of_labels = ratios[:, 0] if counts.shape[1] == 1 else ratios[1]
+        for name, weight in weights.items():
+            if name not in labels:
+                remedy = suggest(name, labels) or f"They are {', '.join(labels)}."
+                raise StudyError(f'"{name}" is none of the labels.', where=where, remedy=remedy)
+            of_labels[labels.index(name)] = weight
+    scaled = ratios * (counts.sum(axis=0) / (counts * ratios).sum(axis=0))
+    return tuple(map(tuple, scaled.tolist()))
