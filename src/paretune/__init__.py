@@ -24,6 +24,7 @@ left, in a terminal or a notebook::
     for advice in paretune.recommend(study, max_memory="4GiB"):
         print(advice.reasons, advice.command)
     paretune.export(study).folder                # the best method's run, as a PEFT adapter
+    paretune.deploy(study, tasks=10).costs       # bytes and seconds of many tasks on one base
     model, tokenizer = paretune.load(folder)     # what was exported in paretune's own form
 
 The package has a folder for each concern; docs/extend/architecture.md says what each is for. Only
@@ -37,6 +38,7 @@ from paretune.errors import ParetuneError
 from paretune.study import Study
 from paretune.verbs.check import CheckResult, check
 from paretune.verbs.compare import ComparisonResult, MemoryExplanation, compare, why
+from paretune.verbs.deploy import Deployment, deploy
 from paretune.verbs.export import ExportResult, export, load
 from paretune.verbs.plan import Plan, plan
 from paretune.verbs.recommend import recommend
@@ -49,6 +51,7 @@ from paretune.verbs.watch import StudyProgress, watch
 __all__ = [
     "CheckResult",
     "ComparisonResult",
+    "Deployment",
     "ExportResult",
     "MemoryExplanation",
     "MergeResult",
@@ -62,6 +65,7 @@ __all__ = [
     "VerifyResult",
     "check",
     "compare",
+    "deploy",
     "export",
     "load",
     "merge",

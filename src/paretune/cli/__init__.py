@@ -25,6 +25,7 @@ from paretune.terminal import (
 )
 from paretune.verbs.check import check
 from paretune.verbs.compare import compare, why
+from paretune.verbs.deploy import deploy
 from paretune.verbs.doctor import doctor
 from paretune.verbs.export import export
 from paretune.verbs.new import new
@@ -52,6 +53,7 @@ VERBS: Mapping[str, Callable[..., Any]] = {
     "recommend": recommend,
     "compare": compare,
     "export": export,
+    "deploy": deploy,
     "verify": verify,
     "merge": merge,
     "ls": ls,
@@ -62,7 +64,7 @@ GROUPS = ("data",)
 SECTIONS: Mapping[str, Sequence[str]] = {
     "Start here": ("demo", "tune"),
     "Step by step": ("new", "check", "plan", "run", "watch"),
-    "Answers": ("report", "recommend", "compare", "export", "why"),
+    "Answers": ("report", "recommend", "compare", "export", "deploy", "why"),
 }
 """Of the help: verbs by what they are for; all others come after them."""
 DATA_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".txt", ".gz", ".xlsx")
@@ -76,7 +78,7 @@ SYNONYMS: Mapping[str, str] = {
     **dict.fromkeys(("eval", "evaluate", "results", "show", "score", "scores"), "report"),
     **dict.fromkeys(("best", "choose", "select", "suggest"), "recommend"),
     **dict.fromkeys(("diff", "versus", "vs"), "compare"),
-    **dict.fromkeys(("save", "push", "upload", "deploy", "predict"), "export"),
+    **dict.fromkeys(("save", "push", "upload", "predict"), "export"),
     **dict.fromkeys(("list", "methods", "models", "studies"), "ls"),
     **dict.fromkeys(("info", "env", "diagnose"), "doctor"),
 }

@@ -90,7 +90,7 @@ def restore_run(
     run: Run,
     task: TaskSignature,
     source: ModelSource,
-    weights: bytes,
+    weights: bytes | None,
     precision: Literal["fp32", "bf16"] = "fp32",
 ) -> PreparedModel:
     """The trained model, on the CPU and in evaluation mode.
@@ -98,6 +98,7 @@ def restore_run(
     A regression's predictions are in the label's unit.
 
     Args:
+        weights: its trained tensors; None: as they are drawn before training.
         precision: in which it will compute; its weights are fp32 in either case.
 
     Raises:
@@ -108,6 +109,9 @@ def restore_run(
         update={"precision": precision, "activation_checkpointing": False}
     )
     prepared = prepare(run.model_copy(update={"training": training}), loaded)
+    loaded.model.eval()
+    if weights is None:
+        return prepared
     tensors: dict[str, Any] = load_tensors(weights)
     if set(tensors) != set(prepared.trained):
         raise StoreError(
@@ -125,7 +129,6 @@ def restore_run(
         rescale_regression_head(loaded, target["mean"], target["deviation"])
     if thresholds := metadata.get("thresholds"):
         loaded.model.config.thresholds = thresholds
-    loaded.model.eval()
     return prepared
 
 
