@@ -88,10 +88,10 @@ def deploy(
     store: StoreFolder = None,
     tell: Tell = tell_nothing,
 ) -> Deployment:
-    """Measure what N tasks on one base take: disk, memory, loading, swaps, latency.
+    """Measure what many tasks on one base take.
 
-    Of every trained method, in each form of export, with the study's own weights where it has kept
-    them. In a Python script, call it under `if __name__ == "__main__":`.
+    Bytes on disk and in memory, seconds to load, to swap and to answer: of every trained method, in
+    each form of export, with the study's own weights where they were kept.
 
     Args:
         tasks: How many are in memory at once.
@@ -101,7 +101,8 @@ def deploy(
     Raises:
         StudyError: no such study, task or device, or nothing was trained.
         StoreError: the store is missing or damaged, or never ran this study.
-        MethodError: a measurement was killed.
+        MethodError: a measurement was killed, or a script that has no
+            ``if __name__ == "__main__":`` calls it.
     """
     study = study_input.load_study(study)  # before torch is imported
     task = task or study.tasks[0].key
