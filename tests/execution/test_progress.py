@@ -166,14 +166,6 @@ def test_words():
     ]  # fmt: skip
 
 
-def test_kills_for_memory_are_read_from_the_kernels_counter(tmp_path):
-    counter = tmp_path / "memory.events"
-    counter.write_text("low 0\noom 3\noom_kill 2\noom_group_kill 5\n")
-    places = (tmp_path / "no cgroup", tmp_path)
-    assert worker_crashes.count_oom_kills(counter, *places) == 2
-    assert worker_crashes.count_oom_kills(tmp_path / "missing", *places) == 0
-
-
 @pytest.mark.parametrize(
     ("mounted", "file"),
     [
@@ -190,6 +182,9 @@ def test_kills_in_a_container_are_seen_wherever_they_are_counted(tmp_path, mount
     counter.write_text("under_oom 0\noom_kill 1\n")
     places = (tmp_path / "no vmstat", tmp_path / "cgroup", tmp_path / "fs")
     assert worker_crashes.count_oom_kills(*places) == 1
+    vmstat = tmp_path / "memory.events"
+    vmstat.write_text("low 0\noom 3\noom_kill 2\noom_group_kill 5\n")
+    assert worker_crashes.count_oom_kills(vmstat, tmp_path / "none", tmp_path) == 2
     counter.write_text("under_oom 0\noom_kill 2\n")
     assert worker_crashes.count_oom_kills(*places) == 2
 

@@ -70,53 +70,45 @@ def ours(study: Any, store: Path, method: str, folder: Path) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("method", ["lora", "dora", "loha", "ia3", "full"])
-def test_classifiers_open_with_peft_and_transformers(
-    head_study: Any, tmp_path: Path, method: str
+@pytest.mark.parametrize("readout", ["head", "label_words"])
+def test_they_open_with_peft_and_transformers(
+    readout: str, method: str, request: Any, tmp_path: Path
 ) -> None:
-    study, store = head_study
+    classifies = readout == "head"
+    study, store = request.getfixturevalue("head_study" if classifies else "words_study")
     expected = ours(study, store, method, tmp_path / "own")
     export(study, store=store, method=method, form="merged", output=tmp_path / "merged")
-    merged = AutoModelForSequenceClassification.from_pretrained(tmp_path / "merged")
+    opener = AutoModelForSequenceClassification if classifies else AutoModelForCausalLM
+    merged = opener.from_pretrained(tmp_path / "merged")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "merged")
-    assert merged.config.id2label == {0: "no", 1: "yes"}
-    assert merged.config.pad_token_id == tokenizer.pad_token_id
+    if classifies:
+        assert merged.config.id2label == {0: "no", 1: "yes"}
+        assert merged.config.pad_token_id == tokenizer.pad_token_id
+    else:
+        assert merged.lm_head.weight is merged.transformer.wte.weight
+        assert type(merged.transformer.h[0].mlp.c_fc).__name__ == "Conv1D"
     torch.testing.assert_close(logits(merged, tokenizer), expected, rtol=0, atol=1e-5)
-    if method in MERGED_ONLY:
-        return
-    export(study, store=store, method=method, form="peft", output=tmp_path / "peft")
-    config = json.loads((tmp_path / "peft" / "adapter_config.json").read_text())
-    assert config["task_type"] == "SEQ_CLS" and "score" in config["modules_to_save"]
-    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "peft")
-    opened = peft.AutoPeftModelForSequenceClassification.from_pretrained(
-        tmp_path / "peft", num_labels=2, pad_token_id=tokenizer.pad_token_id
-    )
-    torch.testing.assert_close(logits(opened, tokenizer), expected, rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize("method", ["lora", "dora", "loha", "ia3", "full"])
-def test_language_models_open_with_peft_and_transformers(
-    words_study: Any, tmp_path: Path, method: str
-) -> None:
-    study, store = words_study
-    expected = ours(study, store, method, tmp_path / "own")
-    export(study, store=store, method=method, form="merged", output=tmp_path / "merged")
-    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
-    assert merged.lm_head.weight is merged.transformer.wte.weight
-    assert merged.transformer.h[0].mlp.c_fc.weight.shape == (32, 128) or (
-        type(merged.transformer.h[0].mlp.c_fc).__name__ == "Conv1D"
-    )
-    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "merged")
-    torch.testing.assert_close(logits(merged, tokenizer), expected, rtol=0, atol=1e-5)
-    if method in (*MERGED_ONLY, "loha"):  # PEFT's LoHa is for linear layers, and these are Conv1D
+    # PEFT's LoHa is for linear layers, and those of a GPT-2 are Conv1D.
+    if method in MERGED_ONLY or (method == "loha" and not classifies):
         with pytest.raises(MethodError, match="It can be"):
             export(study, store=store, method=method, form="peft", output=tmp_path / "peft")
         return
     export(study, store=store, method=method, form="peft", output=tmp_path / "peft")
     config = json.loads((tmp_path / "peft" / "adapter_config.json").read_text())
-    assert config["task_type"] == "CAUSAL_LM" and not config["modules_to_save"]
-    opened = peft.AutoPeftModelForCausalLM.from_pretrained(tmp_path / "peft")
+    assert config["task_type"] == ("SEQ_CLS" if classifies else "CAUSAL_LM")
+    assert ("score" in config["modules_to_save"]) if classifies else not config["modules_to_save"]
+    opened = open_adapter(tmp_path / "peft", readout)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "peft")
     torch.testing.assert_close(logits(opened, tokenizer), expected, rtol=0, atol=1e-5)
+
+
+def open_adapter(folder: Path, readout: str) -> Any:
+    """The adapter by PEFT's own class for what it answers."""
+    pad_id = AutoTokenizer.from_pretrained(folder).pad_token_id
+    if readout == "head":
+        of_head = peft.AutoPeftModelForSequenceClassification
+        return of_head.from_pretrained(folder, num_labels=2, pad_token_id=pad_id)
+    return peft.AutoPeftModelForCausalLM.from_pretrained(folder, pad_token_id=pad_id)
 
 
 @pytest.mark.wide
@@ -128,13 +120,8 @@ def test_loha_becomes_a_lora_adapter(readout: str, request: Any, tmp_path: Path)
     config = json.loads((tmp_path / "lora" / "adapter_config.json").read_text())
     assert config["peft_type"] == "LORA" and config["r"] == config["lora_alpha"] <= 4
     assert not config["rank_pattern"]
-    auto = (
-        partial(peft.AutoPeftModelForSequenceClassification.from_pretrained, num_labels=2)
-        if readout == "head"
-        else peft.AutoPeftModelForCausalLM.from_pretrained
-    )
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "lora")
-    opened = auto(tmp_path / "lora", pad_token_id=tokenizer.pad_token_id)
+    opened = open_adapter(tmp_path / "lora", readout)
     torch.testing.assert_close(logits(opened, tokenizer), expected, rtol=0, atol=5e-3)
     assert "This is a LoRA adapter that PEFT made of another one" in done.card
     serves = "--lora-modules words-tiny-loha=. --max-lora-rank 8" in done.card

@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 from support.cards import read_program
-from support.chosen import chosen
 from support.slobench import release
 from support.tiny_study import small, train
 
@@ -36,11 +35,8 @@ KINDS = (
     "classification", "pair", "multiple_choice", "regression", "table", "table_of_numbers",
     "answer_set", "span_pair", "choices_of_a_task", "translation", "multilabel",
 )  # fmt: skip
-BY_DEFAULT = (
-    ("pair", "peft"), ("multiple_choice", "peft"), ("table_of_numbers", "merged"),
-    ("span_pair", "paretune"), ("translation", "peft"), ("multilabel", "merged"),
-)  # fmt: skip
-"""Every kind of argument and every form; all else is slow."""
+WIDE = (("pair", "peft"), ("table_of_numbers", "merged"), ("multilabel", "merged"))
+"""Pairs, numbers of a table and sets of labels; all else is slow."""
 ASK = """
 
 import sys
@@ -189,22 +185,6 @@ def by_the_card(folder: Path, inputs: list[Any], scratch: Path) -> tuple[Any, st
     return json.loads((scratch / "said.json").read_text(encoding="utf-8")), done.stdout
 
 
-def check(studies: Any, kind: str, form: str, scratch: Path) -> None:
-    study, store = studies(kind)
-    folder = scratch / "export"
-    done = export(study, store=store, method="lora", form=form, output=folder)
-    assert done.form == form
-    assert done.answers.rows and not done.answers.different
-    assert "http" not in done.card
-    answers, printed = by_the_card(folder, asked_of(study), scratch)
-    expected = answered(study, store)
-    if load_task(study.tasks[0]).kind == "regression":
-        expected = [pytest.approx(number, abs=1e-3) for number in expected]
-    assert answers == expected
-    assert len(set(map(str, answers))) > 1, "a constant answer would prove nothing"
-    assert len(eval(printed)) == 1  # noqa: S307 (the list that the program's own call printed)
-
-
 @pytest.mark.parametrize(
     ("task", "start"),
     [
@@ -230,19 +210,29 @@ def test_every_task_says_how_its_rows_become_texts(task: str, start: str) -> Non
             assert "{" in card.render_texts(templated, dataset)
 
 
-@pytest.mark.wide
-@pytest.mark.parametrize(("kind", "form"), chosen(BY_DEFAULT, 5))
+@pytest.mark.parametrize(
+    ("kind", "form"),
+    [
+        pytest.param(
+            kind, form, marks=pytest.mark.wide if (kind, form) in WIDE else pytest.mark.slow
+        )
+        for kind in KINDS
+        for form in FORMS
+    ],
+)
 def test_the_cards_program_answers_as_the_run_did(
     studies: Any, kind: str, form: str, tmp_path: Path
 ) -> None:
-    check(studies, kind, form, tmp_path)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("kind", "form"), [(k, f) for k in KINDS for f in FORMS if (k, f) not in BY_DEFAULT]
-)
-def test_so_it_does_for_every_kind_and_form(
-    studies: Any, kind: str, form: str, tmp_path: Path
-) -> None:
-    check(studies, kind, form, tmp_path)
+    study, store = studies(kind)
+    folder = tmp_path / "export"
+    done = export(study, store=store, method="lora", form=form, output=folder)
+    assert done.form == form
+    assert done.answers.rows and not done.answers.different
+    assert "http" not in done.card
+    answers, printed = by_the_card(folder, asked_of(study), tmp_path)
+    expected = answered(study, store)
+    if load_task(study.tasks[0]).kind == "regression":
+        expected = [pytest.approx(number, abs=1e-3) for number in expected]
+    assert answers == expected
+    assert len(set(map(str, answers))) > 1, "a constant answer would prove nothing"
+    assert len(eval(printed)) == 1  # noqa: S307 (the list that the program's own call printed)

@@ -132,17 +132,6 @@ def test_a_config_without_end(capsys: Any, tmp_path: Path, tiny_model: Any) -> N
     assert "is larger than" in refused(capsys, tmp_path, folder)
 
 
-def test_an_index_with_shards_that_are_no_names(
-    capsys: Any, tmp_path: Path, tiny_model: Any
-) -> None:
-    folder = tiny_model("bert", tmp_path / "odd")
-    (folder / "model.safetensors").unlink()
-    index = folder / "model.safetensors.index.json"
-    index.write_text(json.dumps({"weight_map": {"a": 7, "b": {"c": []}}}))
-    message = refused(capsys, tmp_path, folder)
-    assert "invalid name of a weight file: 7." in message
-
-
 CONFIGS: list[dict[str, Any]] = [
     {"hidden_size": "x"},
     {"hidden_size": None},

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from support.tiny_study import finish, small
 
 from paretune import methods, objectives
 from paretune.data.example import Example
@@ -57,13 +55,3 @@ def test_they_serve_the_tasks_that_name_them_alone() -> None:
     assert methods.refusal(method, objectives.get("translation"), tabular=False) == ""
     refusal = methods.refusal(method, objectives.get("classification"), tabular=False)
     assert "not classification" in refusal
-
-
-def test_a_study_with_one_label_in_train_ends_well(tmp_path: Path, tiny_model: Any) -> None:
-    study = small(tmp_path, tiny_model("bert"))
-    train = (tmp_path / "train.csv").read_text(encoding="utf-8")
-    (tmp_path / "train.csv").write_text(train.replace(",no", ",yes"), encoding="utf-8")
-    store = finish(study, tmp_path / "store", costs=0)
-    outcome = {r.run.method.name: r.outcome for r in store.load_records(study.study_hash)}
-    store.close()
-    assert outcome["tfidf"] == outcome["majority"] == "collapsed"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -135,20 +134,8 @@ def test_curves_of_a_translation_are_losses_on_one_axis() -> None:
     assert line["encoding"]["y"]["scale"]["domain"] == [min(losses), max(losses)]
 
 
-def sized_report() -> Report:
-    """Two models of known size."""
-    study = fake.study(tasks=[fake.own_task("t")], models=["small", "large"], methods=["full"])
-    records = []
-    for record in fake.whole(study):
-        result = dict(record.result)
-        if result.get("trained_parameters") and record.run.model.name == "large":
-            result["trained_parameters"] *= 3
-        records.append(replace(record, result=result))
-    return build_report(study, records)
-
-
 def test_model_sizes_are_those_of_the_table() -> None:
-    (task,) = sized_report().tasks
+    (task,) = build_report(*fake.two_sizes(["full"], sized=())).tasks
     points = values(charts.chart_model_sizes(task))
     cells = [cell for _, cells in group_by_size(task) for cell in cells]
     sizes = {size.model: size.parameters for size in task.model_sizes}
@@ -167,7 +154,7 @@ def every_chart(task: TaskReport) -> Iterator[charts.Chart]:
 
 
 def test_every_chart_is_drawn_whole(task: TaskReport) -> None:
-    (sized,) = sized_report().tasks
+    (sized,) = build_report(*fake.two_sizes(["full"], sized=())).tasks
     drawn = [*every_chart(task), *every_chart(sized)]
     assert len(drawn) == 17  # ten fronts, two each of three others, one of model sizes
     for chart in drawn:

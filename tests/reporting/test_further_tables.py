@@ -59,26 +59,8 @@ def test_the_page_lays_prediction_beside_measurement() -> None:
     assert re.search(r'id="foresight-1".*Predicted and measured', text)
 
 
-def several(methods=("full", "lora"), sized=("small", "large")):
-    """Two models, of which the second is three times as large."""
-    study = fake.study(tasks=[fake.own_task("t")], models=["small", "large"], methods=list(methods))
-    records = []
-    for record in fake.whole(study):
-        times = 3 if record.run.model.name == "large" else 1
-        added = 1_000_000 if record.run.method.name == "lora" else 0
-        result, measured = dict(record.result), dict(record.measured)
-        if result.get("trained_parameters"):
-            result |= {"trained_parameters": times * result["trained_parameters"]}
-            result["method_parameters"] = added
-        if record.run.stage == "cost" and record.run.model.name in sized:
-            parts = {"weights_bytes": 4 * (50_000_000 * times + added)}
-            measured |= {"precision": "fp32", "components": {**measured["components"], **parts}}
-        records.append(replace(record, result=result, measured=measured))
-    return study, records
-
-
 def test_sizes_are_what_full_fine_tuning_trained() -> None:
-    study, records = several()
+    study, records = fake.two_sizes()
     report = build_report(study, records)
     (task,) = report.tasks
     assert [name for name, _ in group_by_size(task)] == ["full fine-tuning", "LoRA", "linear probe"]
@@ -93,14 +75,14 @@ def test_sizes_are_what_full_fine_tuning_trained() -> None:
 
 
 def test_without_full_they_are_counted_from_bytes_and_methods_are_taken_off() -> None:
-    (task,) = build_report(*several(methods=("lora",))).tasks
+    (task,) = build_report(*fake.two_sizes(methods=("lora",))).tasks
     assert "small (50.0 M parameters) and large (150 M parameters)" in task.size_comparison
     assert "counted from the bytes of weights and buffers" in task.size_comparison
 
 
 @pytest.mark.parametrize("sized", [("small",), ()])
 def test_models_of_unknown_size_are_not_compared(sized) -> None:
-    (task,) = build_report(*several(methods=("lora",), sized=sized)).tasks
+    (task,) = build_report(*fake.two_sizes(methods=("lora",), sized=sized)).tasks
     assert not task.size_comparison and build_size_table(task) is None
 
 

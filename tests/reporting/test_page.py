@@ -101,22 +101,16 @@ def test_hostile_text_cannot_run(tmp_path: Path) -> None:
     assert not any(name.startswith("on") for _, a in tags.seen for name in a)
 
 
-def test_the_papers_scores_are_labelled_wherever_shown(tmp_path: Path) -> None:
-    study = fake.study(protocol={"preset": "paper"}, tasks=[fake.own_task("cb")])
-    run = fake.make_run(study, "final", "lora", 42, selection="test")
-    text = page(tmp_path, study, [fake.record(run, {"test": fake.answers(0.7)})])
-    # Sentence, heading, figure and table.
-    assert text.count("selected on the test part") >= 4
-    assert "Deliberate departures from the paper" in text
-    assert "COPA, prompt tuning: the paper has none" in text
-
-
-def test_one_seed_is_not_said_to_be_several_and_the_presets_settings_stand_alone(
+def test_the_papers_scores_are_labelled_as_of_one_seed_and_its_settings_stand_alone(
     tmp_path: Path,
 ) -> None:
     paper = fake.study(protocol={"preset": "paper"}, tasks=[fake.own_task("cb")])
     run = fake.make_run(paper, "final", "lora", 42, selection="test")
     text = page(tmp_path, paper, [fake.record(run, {"test": fake.answers(0.7)})])
+    # Sentence, heading, figure and table.
+    assert text.count("selected on the test part") >= 4
+    assert "Deliberate departures from the paper" in text
+    assert "COPA, prompt tuning: the paper has none" in text
     assert "interval over examples (one seed)" in text
     assert "interval over seeds and examples" not in text
     (settings,) = re.findall(r'<pre tabindex="0">(# .*?)</pre>', text, re.S)

@@ -281,17 +281,10 @@ def test_a_control_has_no_controls() -> None:
     assert list(entered({"name": "auto", "sampler": "random"})) == ["auto"]
 
 
-FILE = """study: tiny
-tasks: [boolq]
-models: [some/model]
-methods: [lora]
-"""
-
-
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "study.yaml"
-    path.write_text(FILE, encoding="utf-8")
+    path.write_text(GOOD, encoding="utf-8")
     return path
 
 

@@ -10,12 +10,11 @@ import torch
 from torch import Tensor
 
 from paretune import methods
-from paretune.methods.core.method import parse_options
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.load import to_linear_layers
 from paretune.models.structure.anatomy import read_anatomy
 from paretune.testing.tiny_models import decoder_tokenizer, random_model
-from support.seq2seq_walk import SMALL, Case
+from support.seq2seq_walk import Case, configure
 
 ROWS, LONGEST, NEW = 3, 20, 4
 """Texts of a batch, tokens of the longest (more than a sliding window sees), and new ones."""
@@ -81,14 +80,8 @@ class DecoderCase(Case):
 
 def decoder_case(method: str, family: str, **overrides: Any) -> DecoderCase:
     """The method with small options on a fresh model."""
-    module = methods.get(method)
-    known = module.options.model_fields
-    options = {name: value for name, value in SMALL.items() if name in known} | overrides
-    if method == "stack" and not overrides:
-        options = {"methods": [{"name": "lora", "rank": 2}, "ia3"]}
     model = tiny_decoder(family)
-    parsed = parse_options(method, module.options, options)
-    return DecoderCase(module, parsed, model, read_anatomy(model))
+    return DecoderCase(*configure(method, overrides), model, read_anatomy(model))
 
 
 def two_runs() -> Fleet:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -287,3 +288,23 @@ def whole(study: Study, qualities: Mapping[str, float | None] | None = None) -> 
             for name in dict.fromkeys(names):
                 records += cell(study, name, level.get(name, 0.55), task=task.key, model=model)
     return records
+
+
+def two_sizes(
+    methods: Sequence[str] = ("full", "lora"), sized: Sequence[str] = ("small", "large")
+) -> tuple[Study, list[Record]]:
+    """Two models, of which the second is three times as large."""
+    both = study(tasks=[own_task("t")], models=["small", "large"], methods=list(methods))
+    records = []
+    for record in whole(both):
+        times = 3 if record.run.model.name == "large" else 1
+        added = 1_000_000 if record.run.method.name == "lora" else 0
+        result, measured = dict(record.result), dict(record.measured)
+        if result.get("trained_parameters"):
+            result |= {"trained_parameters": times * result["trained_parameters"]}
+            result["method_parameters"] = added
+        if record.run.stage == "cost" and record.run.model.name in sized:
+            parts = {"weights_bytes": 4 * (50_000_000 * times + added)}
+            measured |= {"precision": "fp32", "components": {**measured["components"], **parts}}
+        records.append(replace(record, result=result, measured=measured))
+    return both, records

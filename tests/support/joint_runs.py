@@ -59,6 +59,13 @@ def alone(run: Run, folder: Path, bench: ProcessCache | None = None) -> Outcome:
     return train_run(run, checkpoint=folder / "alone", report=silent, caches=bench)
 
 
+def assert_as_alone(runs: Sequence[Run], folder: Path, bench: ProcessCache | None = None) -> None:
+    """Trained together, each run comes to what it comes to alone."""
+    left = together(runs, folder, bench=bench)
+    for run in runs:
+        equal(left[run.seed, run.learning_rate, run.fold], alone(run, folder, bench))
+
+
 def equal(
     joint: Outcome, alone: Outcome, within: float = 2e-4, *, of_choices: bool = False
 ) -> None:

@@ -85,14 +85,18 @@ class Case:
 
 def case(method: str, family: str, **overrides: Any) -> Case:
     """The method with small options on a fresh model."""
+    model = tiny_translator(family)
+    return Case(*configure(method, overrides), model, read_anatomy(model))
+
+
+def configure(method: str, overrides: dict[str, Any]) -> tuple[Any, Any]:
+    """The method and its small options."""
     module = methods.get(method)
     known = module.options.model_fields
     options = {name: value for name, value in SMALL.items() if name in known} | overrides
     if method == "stack" and not overrides:
         options = {"methods": [{"name": "lora", "rank": 2}, "ia3"]}
-    model = tiny_translator(family)
-    parsed = parse_options(method, module.options, options)
-    return Case(module, parsed, model, read_anatomy(model))
+    return module, parse_options(method, module.options, options)
 
 
 def traces(model: Any) -> list[Any]:

@@ -36,6 +36,11 @@ class StoppedError(Exception):
     """Stands for a worker that is killed."""
 
 
+def stop(progress: dict[str, Any]) -> None:
+    if progress["step"] == 3:
+        raise StoppedError
+
+
 def make_state(tmp_path: Path, seconds: float) -> RunState:
     run = tiny_run(tiny_task(tmp_path), tmp_path)
     data = Encoded([[[1]]] * 80, None, [1] * 80, [0] * 80, [False] * 80)
@@ -93,11 +98,6 @@ def test_tensors_that_own_their_memory_are_not_copied(
 def test_a_run_that_goes_on_elsewhere_says_so(tmp_path: Path, tiny_model: Any) -> None:
     run = tiny_run(tiny_task(tmp_path), tiny_model("bert"), "lora", training={"max_steps": 6})
     kept = tmp_path / "kept.safetensors"
-
-    def stop(progress: dict[str, Any]) -> None:
-        if progress["step"] == 3:
-            raise StoppedError
-
     with pytest.raises(StoppedError):
         train_run(run, checkpoint=kept, report=stop, options=TrainerOptions(checkpoint_seconds=0))
     content = kept.read_bytes()
@@ -127,11 +127,6 @@ def test_a_run_with_a_damaged_checkpoint_starts_anew_and_says_so(
     tmp_path: Path, tiny_model: Any, where: str, fleet: bool
 ) -> None:
     run = tiny_run(tiny_task(tmp_path), tiny_model("bert"), "lora", training={"max_steps": 6})
-
-    def stop(progress: dict[str, Any]) -> None:
-        if progress["step"] == 3:
-            raise StoppedError
-
     kept = tmp_path / ("joint0" if fleet else "kept")
     with pytest.raises(StoppedError):
         train_run(run, checkpoint=kept, report=stop, options=TrainerOptions(checkpoint_seconds=0))

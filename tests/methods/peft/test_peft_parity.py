@@ -15,8 +15,6 @@ from torch import Tensor, nn
 
 from paretune import methods, objectives
 from paretune.errors import MethodError
-from paretune.methods import loha
-from paretune.methods.core.low_rank import LowRankOptions
 from paretune.models.dropout import set_dropout
 from paretune.models.load import LoadedModel, load_model, reset_head
 from paretune.models.sources.resolve import ModelSource, resolve_source
@@ -97,6 +95,20 @@ class Pair:
         logits: Tensor = model(**batch).logits
         return logits
 
+    def check_course(self) -> None:
+        """As many parameters, the same logits, and the same losses of twenty steps."""
+        self.equal_weights(away_from_start=True)
+        batch, _ = self.batches[0]
+        self.ours.loaded.model.eval(), self.theirs.eval()
+        torch.testing.assert_close(
+            self.logits("ours", batch), self.logits("theirs", batch), rtol=0, atol=1e-5
+        )
+        sizes = [sum(p.numel() for p in self.trained(side)) for side in ("ours", "theirs")]
+        assert sizes[0] == sizes[1]
+        ours, theirs = self.losses("ours"), self.losses("theirs")
+        assert len(set(ours)) == 20 and abs(ours[-1] - ours[0]) > 1e-3  # they do train
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+
     def trained(self, side: str) -> list[nn.Parameter]:
         if side == "ours":
             return list(self.ours.trained.values())
@@ -149,19 +161,7 @@ def test_same_logits_and_same_training(
         assert part.factorised == (options["rank"] == 2)
     if method == "lokr" and family != "modernbert":
         assert (part.D is None) == (options["rank"] < 8)
-    both.equal_weights(away_from_start=True)
-    assert sum(p.numel() for p in both.trained("ours")) == sum(
-        p.numel() for p in both.trained("theirs")
-    )
-    batch, _ = both.batches[0]
-    for side in ("ours", "theirs"):
-        (both.ours.loaded.model if side == "ours" else both.theirs).eval()
-    torch.testing.assert_close(
-        both.logits("ours", batch), both.logits("theirs", batch), rtol=0, atol=1e-5
-    )
-    ours, theirs = both.losses("ours"), both.losses("theirs")
-    assert len(set(ours)) == 20 and abs(ours[-1] - ours[0]) > 1e-3  # they do train
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+    both.check_course()
 
 
 @pytest.mark.parametrize(
@@ -213,17 +213,8 @@ def test_same_initial_distribution(pair: Any, method: str, rank: int) -> None:
 @pytest.mark.parametrize("family", ["bert", "roberta", "distilbert"])
 @pytest.mark.parametrize("options", [{}, {"encoder_hidden_size": 24}], ids=["prompt", "p_tuning"])
 def test_prompt_tuning_equals_pefts(pair: Any, family: str, options: dict[str, int]) -> None:
-    both = pair("p_tuning" if options else "prompt", family, num_virtual_tokens=5, **options)
-    both.equal_weights(away_from_start=True)
-    batch, _ = both.batches[0]
-    both.ours.loaded.model.eval(), both.theirs.eval()
-    torch.testing.assert_close(
-        both.logits("ours", batch), both.logits("theirs", batch), rtol=0, atol=1e-5
-    )
-    assert sum(p.numel() for p in both.trained("ours")) == sum(
-        p.numel() for p in both.trained("theirs")
-    )
-    torch.testing.assert_close(both.losses("ours"), both.losses("theirs"), rtol=0, atol=1e-5)
+    method = "p_tuning" if options else "prompt"
+    pair(method, family, num_virtual_tokens=5, **options).check_course()
 
 
 def test_random_prompts_start_as_pefts(pair: Any) -> None:
@@ -312,11 +303,3 @@ def test_copa_with_prompts_where_peft_fails(tiny_model: Any, tmp_path: Path) -> 
         optimizer.step()
         losses.append(loss.item())
     assert losses[0] > 0.3 and losses[-1] < 0.3 * losses[0]
-
-
-def test_paper_ranks_are_factorised_on_base_models() -> None:
-    """The paper's LoHa: rank 16 on 768 x 768."""
-    layer = loha.LohaUpdate(
-        nn.Linear(768, 768), LowRankOptions(rank=16), loha.Fleet(), [torch.Generator()]
-    )
-    assert layer.factorised

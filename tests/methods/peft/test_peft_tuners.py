@@ -146,19 +146,43 @@ def test_every_tuner_trains_here_or_is_refused(
     exported(seen, bench, tmp_path / "peft")
 
 
+VARIANTS = [
+    ("vera", "bert", "multiple_choice", {}),
+    ("oft", "bert", "multiple_choice", {"target_modules": ["all_linear"]}),
+    ("ln_tuning", "modernbert", "classification", {}),
+    ("hira", "modernbert", "classification", {"layers_to_transform": [0, 2]}),
+    ("vblora", "distilbert", "classification", {"target_modules": ["q_lin", "ffn.lin2"]}),
+    ("lora", "bert", "classification", {"init_lora_weights": "pissa", "r": 4}),
+    ("lora", "bert", "classification", {"target_modules": r".*\.(query|key)", "r": 4}),
+    ("lora", "bert", "classification", {"init_lora_weights": "olora", "r": 4}),
+    ("lora", "bert", "classification", {"init_lora_weights": "mica", "r": 4}),
+    ("lora", "bert", "classification", {"use_dora": True, "lora_dropout": 0.1}),
+]
+FOR_DECODERS: dict[str, dict[str, Any]] = {
+    "trainable_tokens": {"token_indices": [*range(260, 330)]},
+    "vblora": {"vector_length": 8},  # some heads of queries together are 24 wide
+}
+"""Decoders have them beside all linear layers, where a tuner has no layers of its own."""
+ENCODERS = ("roberta", "distilbert", "deberta-v2", "electra", "modernbert")
+
+
 @pytest.mark.parametrize(
     ("tuner", "family", "kind", "options"),
     [
-        ("vera", "bert", "multiple_choice", {}),
-        ("oft", "bert", "multiple_choice", {"target_modules": ["all_linear"]}),
-        ("ln_tuning", "modernbert", "classification", {}),
-        ("hira", "modernbert", "classification", {"layers_to_transform": [0, 2]}),
-        ("vblora", "distilbert", "classification", {"target_modules": ["q_lin", "ffn.lin2"]}),
-        ("lora", "bert", "classification", {"init_lora_weights": "pissa", "r": 4}),
-        ("lora", "bert", "classification", {"target_modules": r".*\.(query|key)", "r": 4}),
-        ("lora", "bert", "classification", {"init_lora_weights": "olora", "r": 4}),
-        ("lora", "bert", "classification", {"init_lora_weights": "mica", "r": 4}),
-        ("lora", "bert", "classification", {"use_dora": True, "lora_dropout": 0.1}),
+        *chosen(VARIANTS, 6),
+        *chosen(
+            [
+                (tuner, family, "pair", FOR_DECODERS.get(tuner, {}))
+                for family in ("llama", "qwen3", "gemma3", "opt", "phi3")
+                for tuner in TRAINED
+            ],
+            36,
+        ),
+        *(
+            pytest.param(tuner, family, "classification", {}, marks=pytest.mark.slow)
+            for family in ENCODERS
+            for tuner in TRAINED
+        ),
     ],
 )
 def test_other_kinds_families_and_variants(
@@ -204,40 +228,6 @@ def test_pissa_wants_a_number(word: str) -> None:
     module = methods.get("peft:lora")
     with pytest.raises(MethodError, match=f'"{re.escape(word)}" names no number; write pissa_nite'):
         parse_options(module.name, module.options, {"init_lora_weights": word})
-
-
-IN_DECODERS = [
-    pytest.param(tuner, family, id=f"{tuner}-{family}")
-    for family in ("llama", "qwen3", "gemma3", "opt", "phi3")
-    for tuner in TRAINED
-]
-
-
-@pytest.mark.parametrize(("tuner", "family"), chosen(IN_DECODERS, 36))
-def test_every_tuner_on_decoders(
-    tuner: str, family: str, bench: ProcessCache, tiny_model: Any, tmp_path: Path
-) -> None:
-    """Beside all linear layers, where a tuner has no layers of its own."""
-    options: dict[str, dict[str, Any]] = {
-        "trainable_tokens": {"token_indices": [*range(260, 330)]},
-        "vblora": {"vector_length": 8},  # some heads of queries together are 24 wide
-    }
-    run = peft_run(tmp_path, tiny_model(family), tuner, options=options.get(tuner, {}))
-    seen = walked(run, bench, tmp_path)
-    check(seen, SUPPORTED[tuner])
-    exported(seen, bench, tmp_path / "peft")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("family", ["roberta", "distilbert", "deberta-v2", "electra", "modernbert"])
-@pytest.mark.parametrize("tuner", TRAINED)
-def test_every_tuner_on_every_family(
-    tuner: str, family: str, bench: ProcessCache, tiny_model: Any, tmp_path: Path
-) -> None:
-    run = peft_run(tmp_path, tiny_model(family), tuner, "classification")
-    seen = walked(run, bench, tmp_path)
-    check(seen, SUPPORTED[tuner])
-    exported(seen, bench, tmp_path / "peft")
 
 
 @pytest.mark.slow

@@ -95,14 +95,15 @@ def test_what_the_last_matrix_of_a_gated_part_reads_is_not_kept() -> None:
 
 
 def test_frozen_layers_and_those_of_a_method_are_left_alone() -> None:
-    frozen, own = linear(), linear()
+    frozen = linear()
     frozen.requires_grad_(False)
-    own["own"].forward = lambda x: x  # type: ignore[method-assign]
     with ModelChanges() as changes:
         cast_in_both_passes(changes, frozen)
-        cast_in_both_passes(changes, own)
         assert "forward" not in vars(frozen["own"])
-        assert own["own"](3) == 3
+        for model in (linear(), gated()):
+            model["own"].forward = lambda x: x  # type: ignore[method-assign]
+            change(changes, model)
+            assert model["own"](3) == 3
 
 
 def test_a_hooked_last_matrix_of_a_gated_part_is_called() -> None:
@@ -113,9 +114,6 @@ def test_a_hooked_last_matrix_of_a_gated_part_is_called() -> None:
         change(changes, model)
         compute(model, torch.float32)
     assert seen == [(7, 1, INNER)]
-
-
-WIDTH, INNER = 6, 10
 
 
 def build(kind: str) -> nn.Module:
@@ -160,16 +158,7 @@ def test_outputs_and_gradients_are_those_of_the_module(kind: str, dtype: torch.d
         torch.testing.assert_close(one, other, **tolerance)
 
 
-def test_what_a_method_computes_itself_is_left_alone() -> None:
-    model = nn.ModuleDict({"own": build("LlamaMLP")})
-    own: Any = model["own"]
-    own.forward = lambda x: x
-    with ModelChanges() as changes:
-        fuse_rows(changes, model, SimpleNamespace(layers=()))  # type: ignore[arg-type]
-        assert own(3) == 3
-
-
-WORDS, WIDTH = 11, 4
+WORDS = 11
 IDS = torch.tensor([[3], [0], [3], [7], [10]])
 
 
@@ -189,6 +178,12 @@ def tied(kind: type[nn.Embedding], padding: int | None) -> Any:
     return SimpleNamespace(
         get_input_embeddings=lambda: table, get_output_embeddings=lambda: lm_head, table=table
     )
+
+
+def lose(model: Any, packing: Packing, ids: Tensor, scored: bool = True) -> Tensor:
+    hidden = model.table(ids).tanh()
+    weight = model.table.weight if packing.word_table is None else packing.word_table
+    return (hidden @ weight.mT).sin().sum() if scored else hidden.square().sum()
 
 
 def by_grad(loss: Tensor, weight: nn.Parameter) -> Tensor:
@@ -214,16 +209,11 @@ def test_the_gradient_is_that_of_autograd(
 ) -> None:
     """Also of a loss that does not read the LM head: then it is of the rows alone."""
     model, packing = tied(kind, padding), Packing()
-
-    def lose() -> Tensor:
-        hidden = model.table(IDS).tanh()
-        weight = model.table.weight if packing.word_table is None else packing.word_table
-        return (hidden @ weight.mT).sin().sum() if scored else hidden.square().sum()
-
-    expected = ask(lose(), model.table.weight)
+    expected = ask(lose(model, packing, IDS, scored), model.table.weight)
     with packing.changes:
         share_tied_table(packing, model)
-        torch.testing.assert_close(ask(lose(), model.table.weight), expected)
+        gradient = ask(lose(model, packing, IDS, scored), model.table.weight)
+        torch.testing.assert_close(gradient, expected)
         assert packing.word_table is not None
         with torch.no_grad():
             looked_up = model.table(IDS)
@@ -234,18 +224,13 @@ def test_the_gradient_is_that_of_autograd(
 
 def test_two_passes_before_a_step_add_up() -> None:
     model, packing = tied(nn.Embedding, None), Packing()
-
-    def lose(ids: Tensor) -> Tensor:
-        hidden = model.table(ids).tanh()
-        weight = model.table.weight if packing.word_table is None else packing.word_table
-        return (hidden @ weight.mT).sin().sum()
-
-    expected = by_backward(lose(IDS) + lose(IDS[:2]), model.table.weight)
+    both = lose(model, packing, IDS) + lose(model, packing, IDS[:2])
+    expected = by_backward(both, model.table.weight)
     with packing.changes:
         share_tied_table(packing, model)
         model.table.weight.grad = None
-        lose(IDS).backward()
-        lose(IDS[:2]).backward()
+        lose(model, packing, IDS).backward()
+        lose(model, packing, IDS[:2]).backward()
     torch.testing.assert_close(model.table.weight.grad, expected)
 
 

@@ -27,7 +27,6 @@ from paretune_slovene.commands.slobench import check
 from paretune_slovene.slobench import superglue_submission, superglue_zip
 from paretune_slovene.slobench.export_submission import export_slobench
 from paretune_slovene.slobench.official_scores import LABELS
-from paretune_slovene.slobench.submission import open_submission
 from paretune_slovene.slobench.submission_card import list_notes
 from paretune_slovene.slobench.superglue_submission import NAMES
 
@@ -300,24 +299,3 @@ def test_the_command_line(done: Any, tmp_path: Path, capsys: Any) -> None:
     code, out, err = command(capsys, "export", file, "--store", store, *options)
     assert code == 0, err
     assert (tmp_path / "one" / "README.md").is_file()
-
-
-@pytest.mark.slow  # the tiny tokenizer cuts whole passages into letters
-def test_the_official_test_files_are_answered_whole(
-    shared: Path, tmp_path: Path, tiny_model: Any
-) -> None:
-    data = shared / "data" / "superglue-sl"
-    tasks = [
-        {"name": n, "language": "sl", "source": str(data), "limit": {"train": 300, "test": 20}}
-        for n in NAMES
-    ]
-    study = six(tmp_path, tiny_model("bert"), data, tasks=tasks)
-    finish(study, tmp_path / "store", costs=0).close()
-    submission = export_slobench(study, store=tmp_path / "store", output=tmp_path / "out")
-    counts = {"BoolQ": 30, "CB": 250, "COPA": 500, "MultiRC": 1672, "RTE": 29, "WSC": 146}
-    assert {part.name: part.rows for part in submission.parts} == counts
-    official = shared / "data" / "slobench-release" / "qa_test.zip"
-    seen = check(tmp_path / "out" / "superglue.zip", release=official)
-    assert seen.findings == () and seen.answers == counts
-    assert all(open_submission(official).files_named(f"{task}.jsonl") for task in counts)
-    assert "rows were cut to 48 tokens at most." in submission.readme

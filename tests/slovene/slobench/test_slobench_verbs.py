@@ -20,13 +20,6 @@ def submission(tmp_path: Path) -> Path:
     return superglue_zip.write_answers(tmp_path / "submission.zip", answers)
 
 
-def test_check_says_when_it_can_be_handed_in(capsys: Any, submission: Path) -> None:
-    code, out, err = command(capsys, "slobench", "check", submission, "--release", submission)
-    assert (code, err) == (0, "")
-    assert "superglue submission: BoolQ 1, CB 1, COPA 1, MultiRC 1, RTE 1, WSC 1. 0 errors" in out
-    assert out.endswith("Ready to be handed in.\n")
-
-
 def test_check_ends_in_3_and_names_the_faults(
     capsys: Any, submission: Path, tmp_path: Path
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from support.joint_runs import alone, together
-from support.tiny_study import finish, small
+from support.tiny_study import small
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from paretune.errors import DataError, StudyError
@@ -16,6 +16,7 @@ from paretune.models.sources.resolve import resolve_source
 from paretune.models.structure.heads import load_config
 from paretune.models.structure.topology import topology_of
 from paretune.planning.prepare import choose_forgetting_text, prepare_study
+from paretune.search.expand import expand_study
 from paretune.study import Generation, ModelSpec, Run
 from paretune.study.run import ForgettingText
 from paretune.tasks.forgetting_text import hash_text, read_blocks, read_pairs
@@ -186,23 +187,18 @@ def test_planning_asks_language_models_alone(tiny_model: Any, tmp_path: Path) ->
 
 
 def test_final_runs_of_a_study_are_asked(tiny_model: Any, tmp_path: Path) -> None:
-    study = small(
-        tmp_path,
-        tiny_model("llama"),
-        methods=[{"name": "lora", "rank": 2, "readout": "head"}],
-        forgetting="en",
-        protocol={"trials": 2, "folds": 1, "seeds": [1, 2], "outer": "split", "cost_seconds": 1},
-        training={
-            **{"max_steps": 2, "eval_every": 2, "max_length": 32, "precision": "fp32"},
-            "backend": "plain",
-        },
-    )
-    with finish(study, tmp_path / "store", costs=0) as store:
-        records = store.load_records(study.study_hash)
-    assert all(r.state == "done" for r in records), [r.message for r in records]
-    for record in records:
-        trains = record.run.stage == "final" and record.run.learning_rate is not None
-        assert ("forgetting" in record.result) == trains
+    methods = [{"name": "lora", "rank": 2, "readout": "head"}]
+    stages = set()
+    for trials in (1, 2):
+        protocol = {"trials": trials, "folds": 1, "seeds": [1, 2], "outer": "split"}
+        study = small(
+            tmp_path, tiny_model("llama"), methods=methods, forgetting="en", protocol=protocol
+        )
+        for run in (planned.run for planned in expand_study(prepare_study(study), [])):
+            trains = run.stage == "final" and run.learning_rate is not None
+            assert (run.forgetting is not None) == trains
+            stages.add(run.stage)
+    assert stages == {"tune", "final", "cost"}
     without = study.model_copy(update={"forgetting": None})
     assert without.study_hash != study.study_hash
     assert "forgetting" not in without.canonical_form()

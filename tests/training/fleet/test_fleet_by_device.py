@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from support.joint_runs import alone, equal, together
+from support.joint_runs import assert_as_alone
 
 from paretune.models.packing.apply import PACKED_ENCODERS
 from paretune.testing.tiny_models import encoder_tokenizer, unsettle_vectors
@@ -77,9 +77,7 @@ def test_each_run_as_alone(family: str, method: str, tmp_path: Path) -> None:
         for seed in (1, 2)
     ]
     assert count_slots(runs[0], ProcessCache(), "cpu", 2, 1 << 30) == 2
-    left = together(runs, tmp_path)
-    for run in runs:
-        equal(left[run.seed, run.learning_rate, run.fold], alone(run, tmp_path))
+    assert_as_alone(runs, tmp_path)
 
 
 def test_where_it_was_not_tested_runs_train_alone(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.joint_runs import Job, alone, equal, together
+from support.joint_runs import Job, alone, assert_as_alone, equal, together
 
 from paretune import methods, objectives
 from paretune.errors import StaleClaimError
@@ -274,10 +274,7 @@ def test_stacks_and_layer_subsets_mix(tmp_path: Path, tiny_model: Any, family: s
     runs.append(tiny_run(task, model, training=training, seed=9, learning_rate=1e-3))
     bench = ProcessCache()
     assert len({fleet_key(run) for run in runs}) == 1
-    left = together(runs, tmp_path, bench=bench)
-    for run in runs:
-        outcome = left[run.seed, run.learning_rate, run.fold]
-        equal(outcome, train_run(run, checkpoint=tmp_path / "one", report=silent, caches=bench))
+    assert_as_alone(runs, tmp_path, bench)
 
 
 @pytest.mark.wide
@@ -290,9 +287,7 @@ def test_rates_folds_and_stages_mix(tmp_path: Path, tiny_model: Any, family: str
         {"learning_rate": 1e-3},
     )
     runs = [run.model_copy(update=new) for run, new in zip(same_runs, changes, strict=True)]
-    left = together(runs, tmp_path)
-    for run in runs:
-        equal(left[run.seed, run.learning_rate, run.fold], alone(run, tmp_path))
+    assert_as_alone(runs, tmp_path)
 
 
 @FAMILIES
@@ -311,9 +306,7 @@ def test_who_diverges_leaves_the_others_alone(tmp_path: Path, tiny_model: Any, f
 def test_activations_computed_again(tmp_path: Path, tiny_model: Any, family: str) -> None:
     """In the backward pass each run draws the dropout of its forward pass."""
     runs = fleet_of(tmp_path, tiny_model, family, training={"activation_checkpointing": True})[:2]
-    left = together(runs, tmp_path)
-    for run in runs:
-        equal(left[run.seed, run.learning_rate, run.fold], alone(run, tmp_path))
+    assert_as_alone(runs, tmp_path)
 
 
 @pytest.mark.wide
@@ -349,9 +342,7 @@ def test_a_fleet_goes_on_from_its_checkpoints(tmp_path: Path, tiny_model: Any, f
     with pytest.raises(KilledError):
         trainer = Trainer(options=TrainerOptions(checkpoint_seconds=-1))
         trainer.train_fleet(jobs, lambda free: [], lambda job, outcome: None)
-    left = together(runs, tmp_path)
-    for run in runs:
-        equal(left[run.seed, run.learning_rate, run.fold], alone(run, tmp_path))
+    assert_as_alone(runs, tmp_path)
 
 
 def test_a_run_that_another_worker_has_leaves_without_an_end(
