@@ -31,10 +31,6 @@ class TestLabelSets(MetricContract):
         return draw(1)[0]
 
 
-class TestMacro(TestLabelSets):
-    metric = metrics.get("multilabel_macro_f1")
-
-
 class TestRanking(MetricContract):
     metric = metrics.get("ranking_average_precision")
 

@@ -64,6 +64,7 @@ FAULTS: dict[str, tuple[list[Any], dict[str, Any], str]] = {
     "nothing but empty lists": ([[], [], []], {}, 'every list in "topics" is empty'),
     "one label": ([["news"], [], ["news"]], {}, 'every row has the same label, "news"'),
     "no such column": ([["news"]], {"label": "tags"}, 'no column "tags"'),
+    "no name of labels": (SETS, {"label": None}, "names no labels"),
     "a column of numbers": ([2, 3], {"labels": ("topics", "text")}, '"2" in "topics" is neither'),
 }
 
@@ -73,11 +74,6 @@ def test_a_fault_is_told_with_its_line(tmp_path: Path, case: str) -> None:
     cells, task, message = FAULTS[case]
     with pytest.raises(ParetuneError, match=message):
         load(write(tmp_path, cells), **task)
-
-
-def test_a_task_without_labels_is_told_how_to_name_them(tmp_path: Path) -> None:
-    with pytest.raises(ParetuneError, match="names no labels"):
-        load(write(tmp_path, SETS), label=None)
 
 
 def test_rows_without_labels_are_left_out_where_the_study_says_so(tmp_path: Path) -> None:

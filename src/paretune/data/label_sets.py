@@ -1,6 +1,6 @@
 """Several labels in a row: lists, texts with a separator, or a column of 0 and 1 for each.
 
-Of one row they are a text of 0 and 1, a character for each label (:mod:`paretune.metrics`).
+A row's are read as a text of 0 and 1, a character for each (:mod:`paretune.metrics.label_sets`).
 """
 
 from __future__ import annotations

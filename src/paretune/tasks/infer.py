@@ -164,7 +164,8 @@ def infer_task(
             if len(names) == 2 and names != languages:
                 draft.task |= {"text": names[0], "label": names[1]}
         else:
-            refuse_unsupported_shape(columns, str(path), named.label)
+            if named.label is None:
+                refuse_unsupported_shape(columns, str(path))
             instructions = _draft_instructions(file, columns) if is_free else None
             draft = instructions or _draft_labelled(file, rows, named, drop_unlabelled)
     _add_test_file(draft, test)

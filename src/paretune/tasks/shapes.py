@@ -64,17 +64,13 @@ class Shape:
         return DataError(what, where=where, remedy=self.closest)
 
 
-def refuse_unsupported_shape(columns: Columns, where: str, label: str | None = None) -> None:
-    """Stop where the data is of a kind that paretune does not train.
-
-    Args:
-        where: the file.
-        label: the column that the user named; then nothing is refused.
+def refuse_unsupported_shape(columns: Columns, where: str) -> None:
+    """Stop where the data of a file is of a kind that paretune does not train.
 
     Raises:
         DataError: it is; says which kind, by which columns, and what is closest.
     """
-    for shape in SHAPES if label is None else ():
+    for shape in SHAPES:
         if names := shape.find(columns):
             word = "columns" if len(names) > 1 else "column"
             raise shape.refuse(f"its {word} {', '.join(names)}", where)
