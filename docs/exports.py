@@ -18,11 +18,11 @@ from transformers import AutoConfig, AutoModelForMultipleChoice, AutoModelForSeq
 
 from paretune import methods, objectives
 from paretune.exporting import formats
+from paretune.exporting.export_selection import FORMS
 from paretune.exporting.restore import TaskSignature
 from paretune.methods.prompt import peft_prompt_settings
 from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec
 
-FORMS = ("peft", "merged", "paretune", "lora")
 STACKED = {"stack": {"methods": ["lora", "bitfit"]}}
 """Options for those that cannot do without."""
 FAMILIES = (

@@ -56,7 +56,10 @@ def serves(method: str, kind: str) -> bool:
 
 
 WITHOUT_BIASES = ("modernbert", "t5", "llama", "qwen3", "gemma2", "gemma3", "mistral", "phi3")
-REFUSED = {("bitfit", family): "has no biases" for family in WITHOUT_BIASES}
+REFUSED = {
+    **{("bitfit", family): "has no biases" for family in WITHOUT_BIASES},
+    **{("setfit", family): "is no encoder" for family in DECODERS},
+}
 """Pairs that a method cannot do, and what its refusal says."""
 
 
@@ -131,6 +134,7 @@ ZERO = {
     "prompt": VIRTUAL,
     "stack": ("B", "l"),
     "untuned": None,
+    "setfit": None,
     "unipelt": (*VIRTUAL, "B", "U", "U_bias"),
 }
 """Which tensors make a method be without effect, whatever its others are; None: it has no such."""

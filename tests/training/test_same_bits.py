@@ -17,7 +17,7 @@ from paretune.training import Outcome, TrainerOptions
 from paretune.training.caches import ProcessCache
 from paretune.training.trainer import train_run
 
-METHODS = ("lora", "full", "loha", "prompt", "head_only")
+METHODS = ("lora", "full", "setfit", "loha", "prompt", "head_only")
 
 
 class KilledError(Exception):

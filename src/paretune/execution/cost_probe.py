@@ -97,8 +97,10 @@ def measure_cost(
             loss_options=objective.loss_options(parts.train, run.training, dataset.labels),
             micro_batch=micro_batch,
             pass_overhead_tokens=prepared.pass_tokens,
-        )
-        questions = answers.select(batch) if objective.encode_training else None
+            body=prepared.method.method.body_training,
+        ).draw()
+        otherwise = objective.encode_training or prepared.method.method.body_training
+        questions = answers.select(batch) if otherwise else None
         probe = (run, prepared, forward, step_batch, questions)
         measured.update(_measure(*probe, num_classes, meter, claim.report, limit_seconds))
 

@@ -45,6 +45,7 @@ LIBRARIES = {
     "peft": "peft",
     "lora": "peft",
     "merged": "transformers",
+    "sentence_transformers": "sentence-transformers",
     "paretune": "paretune",
 }
 """By form: the library that opens it."""
@@ -70,7 +71,7 @@ class ExportedRun:
 
     Attributes:
         task_cells: all cells of its task, for the baselines.
-        form: ``peft``, ``merged``, ``paretune`` or ``lora``.
+        form: one of :data:`paretune.exporting.export_selection.FORMS`.
         warnings: sentences that a user must read first.
     """
 
@@ -94,11 +95,14 @@ class ExportedRun:
         return TaskSignature.of(self.run, self.dataset)
 
 
-def render_predict(run: Run, dataset: Dataset, prepared: PreparedModel) -> tuple[str, Any]:
+def render_predict(
+    run: Run, dataset: Dataset, prepared: PreparedModel, form: str
+) -> tuple[str, Any]:
     """Code that defines ``predict``, which answers as the run did when it was scored.
 
     Args:
         prepared: the model as it was then.
+        form: in which it is exported.
 
     Returns:
         The code, which needs ``re``, ``torch``, ``model`` and ``tokenizer``, and one of the entries
@@ -135,8 +139,12 @@ def render_predict(run: Run, dataset: Dataset, prepared: PreparedModel) -> tuple
             "do_sample": False,
             "pad_token_id": prepared.loaded.pad_id,
         }
+    by_vector = form == "sentence_transformers"
     code = render_template(
         f"predict_{usage}.py.j2",
+        logits='model(dict(inputs))["sentence_embedding"]'
+        if by_vector
+        else "model(**inputs).logits",
         run=run,
         dataset=dataset,
         prompt=prompt,
@@ -367,6 +375,11 @@ def render_loading_lines(form: str, task: TaskSignature, folder: Path) -> tuple[
         )
     if form == "paretune":
         return "import paretune", f"model, tokenizer = paretune.load({place})"
+    if form == "sentence_transformers":
+        return (
+            "from sentence_transformers import SentenceTransformer",
+            f"model = SentenceTransformer({place})",
+        )
     return (f"# the program in {folder / 'README.md'} loads it",)
 
 

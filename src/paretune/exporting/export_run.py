@@ -67,7 +67,7 @@ def write_export(
         batch = _make_batch(export, caches, prepared)
         before = formats.compute_logits(prepared.loaded.model, batch)
         # Rendered first, since merging uses the model up.
-        predict, example = card.render_predict(run, export.dataset, prepared)
+        predict, example = card.render_predict(run, export.dataset, prepared, form)
         max_length, pad_id = prepared.max_length, _missing_pad_id(export, prepared)
         tokenizer = prepared.loaded.tokenizer
         if form == "peft":
@@ -76,6 +76,8 @@ def write_export(
             formats.write_lora_conversion(run, task, source, prepared, folder)
         elif form == "merged":
             formats.write_merged_model(run, prepared, folder)
+        elif form == "sentence_transformers":
+            formats.write_sentence_encoder(run, prepared, folder)
         else:
             write_native_folder(run, task, source, prepared, folder)
         opened = formats.open_export(form, task, source, folder)

@@ -17,7 +17,7 @@ from paretune.reporting.text.formatting import format_interval
 from paretune.store.record import Record
 from paretune.study import Run, Study
 
-FORMS = ("peft", "merged", "paretune", "lora")
+FORMS = ("peft", "merged", "sentence_transformers", "paretune", "lora")
 
 
 def select_cell(

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from paretune import methods
 from paretune.errors import MethodError, first_line
 from paretune.exporting.restore import TaskSignature, load_base, open_native_folder
-from paretune.methods import Trains
+from paretune.methods import Method, Trains
 from paretune.methods.core.injection import suppress_checkpointing_warning
 from paretune.models.load import to_conv1d_layers
 from paretune.models.quantised import dequantise
@@ -56,10 +56,14 @@ def explain_forms(
             "transformers' classifier of a decoder has no bias, in which the mean of the labels is"
         )
     reasons = {"peft": reason, "merged": reason, "paretune": "", "lora": reason}
+    reasons["sentence_transformers"] = ""
+    if method.to_sentence_transformers is None:
+        reasons["sentence_transformers"] = f"{method.title} trains no sentence encoder"
     if reason:
         return reasons
+    reasons["merged"] = _explain_merged(method, options)
     if method.trains is not Trains.ADAPTER:
-        reasons["peft"] = f"{method.title} is no adapter: it leaves a whole model (merged)"
+        reasons["peft"] = f"{method.title} is no adapter: it leaves a whole model"
         reasons["lora"] = reasons["peft"]
         return reasons
     conv1d = False
@@ -71,10 +75,6 @@ def explain_forms(
             base = load_base(task, source)
             reasons["peft"] = method.cannot_export_to_peft(options, task.objective, base.model)
             conv1d = bool(base.transposed) and method.name in LYCORIS
-    if method.merge is None:
-        reasons["merged"] = f"{method.title} cannot become a part of the weights"
-    else:
-        reasons["merged"] = method.cannot_merge(options)
     if method.name == "lora":
         reasons["lora"] = "it is LoRA already: export it as peft"
     elif method.name in LYCORIS or method.name.startswith("peft:"):
@@ -84,6 +84,13 @@ def explain_forms(
     if conv1d and not reasons["peft"]:
         reasons["peft"] = f"PEFT has no {method.title} for what is Conv1D in the checkpoint"
     return reasons
+
+
+def _explain_merged(method: Method, options: Any) -> str:
+    """Why a run leaves no plain checkpoint, or ""."""
+    if method.trains is Trains.ADAPTER and method.merge is None:
+        return f"{method.title} cannot become a part of the weights"
+    return method.cannot_merge(options)
 
 
 def _build_peft_model(
@@ -190,18 +197,18 @@ def write_merged_model(run: Run, prepared: PreparedModel, folder: Path) -> None:
     Raises:
         MethodError: the method does not merge.
     """
-    method = methods.configure_method(run.method).method
-    loaded = prepared.loaded
+    configured, loaded = methods.configure_method(run.method), prepared.loaded
+    method = configured.method
+    if reason := _explain_merged(method, configured.options):
+        raise MethodError(
+            f"{reason}.",
+            where=f"method {run.method.key}",
+            remedy="Export it as paretune's own folder.",
+        )
     # A quantised base is written as it was trained on, rounded: with the checkpoint's own weights
     # the same adapter would give other logits.
     dequantise(loaded.model)
-    if method.trains is Trains.ADAPTER:
-        if method.merge is None:
-            raise MethodError(
-                f"{method.title} cannot become a part of the weights.",
-                where=f"method {run.method.key}",
-                remedy="Export it as paretune's own folder.",
-            )
+    if method.merge is not None:
         method.merge(loaded.model, prepared.injection)
     to_conv1d_layers(loaded.model, loaded.transposed)
     first_token = loaded.direction.forced_bos_token_id
@@ -209,6 +216,14 @@ def write_merged_model(run: Run, prepared: PreparedModel, folder: Path) -> None:
         loaded.model.generation_config.forced_bos_token_id = first_token
     loaded.model.save_pretrained(folder)
     loaded.tokenizer.save_pretrained(folder)
+
+
+def write_sentence_encoder(run: Run, prepared: PreparedModel, folder: Path) -> None:
+    """Write a folder of sentence-transformers, whose vectors are the logits."""
+    write = methods.configure_method(run.method).method.to_sentence_transformers
+    assert write is not None  # noqa: S101  (explain_forms was asked)
+    loaded = prepared.loaded
+    write(loaded.model, loaded.anatomy, loaded.tokenizer, prepared.max_length, folder)
 
 
 def open_export(form: str, task: TaskSignature, source: ModelSource, folder: Path) -> Any:
@@ -220,6 +235,10 @@ def open_export(form: str, task: TaskSignature, source: ModelSource, folder: Pat
 
         with suppress_checkpointing_warning():
             return peft.PeftModel.from_pretrained(load_base(task, source).model, str(folder))
+    if form == "sentence_transformers":
+        from sentence_transformers import SentenceTransformer
+
+        return SentenceTransformer(str(folder), device="cpu", local_files_only=True)
     import transformers
 
     topology = topology_of(load_config(source))
@@ -234,6 +253,10 @@ def compute_logits(model: Any, batch: Batch) -> torch.Tensor:
     front of them.
     """
     model.eval()
+    if hasattr(model, "encode"):  # a SentenceTransformer
+        with torch.inference_mode():
+            vectors: torch.Tensor = model(dict(batch))["sentence_embedding"]
+        return vectors.float()
     choices = batch["input_ids"].shape[1] if batch["input_ids"].ndim == 3 else 0
     decoder = topology_of(model.config).pooled_token == -1
     flat = bool(choices) and decoder

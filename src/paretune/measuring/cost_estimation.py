@@ -204,14 +204,15 @@ def estimate_compute_cost(
         lengths: tokens of the training examples' longest choices, truncated, targets included.
         scored: tokens of an example whose words are scored; None: those of one of the stacks.
     """
-    batch = min(run.training.batch_size, len(lengths))
+    method, batch = methods.configure_method(run.method), min(run.training.batch_size, len(lengths))
+    choices *= method.texts_per_row
     longest = sorted(lengths)[-batch:]
     mean = statistics.mean(longest if run.stage == "cost" else lengths)
     # Each token goes through one of the stacks.
     tokens = mean * choices / shape.stacks
     scored = tokens if scored is None else scored
     products = shape.backbone_parameters * tokens + shape.width * shape.vocabulary * scored
-    trains = methods.configure_method(run.method).trains
+    trains = method.trains
     above = 1 - trained.layers_below / shape.layers
     passes = 2.0 * above + 2.0 * (above if trained.skips_below else 1)
     passes = TRAINED_OPERATIONS if trains is Trains.EVERYTHING else passes

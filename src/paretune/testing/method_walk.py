@@ -212,7 +212,7 @@ def walked(run: Run, bench: ProcessCache, folder: Path, device: str = "cpu") -> 
     seen.count = configured.count_parameters(loaded.model, loaded.anatomy)
     prepared = prepare(run, loaded, device)
     seen.trained = {n: p.numel() for n, p in prepared.injection.parameters.items()}
-    seen.head = loaded.head_parameters
+    seen.head = tuple(prepared.head)
     seen.look("start", loaded, prepared.fleet)
     three_steps(prepared, seen)
     seen.look("batched", loaded, prepared.fleet)

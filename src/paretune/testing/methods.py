@@ -29,6 +29,7 @@ from paretune.errors import MethodError
 from paretune.exporting import formats
 from paretune.methods import Method, Trains
 from paretune.methods.core.injection import Injection
+from paretune.models.structure.layers import is_within
 from paretune.testing.clauses import EXCUSED, NOTE, clause
 from paretune.testing.float64 import compute_in_float64
 from paretune.testing.method_walk import (
@@ -232,10 +233,17 @@ class MethodContract:
         source = walk.bench.source(walk.run.model)
         restored, of_method = walk.restored(), formats.explain_forms(walk.run, walk.task)["merged"]
         is_adapter = walk.value.trains is Trains.ADAPTER
-        assert bool(of_method) == (is_adapter and walk.value.merge is None)
+        cannot = is_adapter and walk.value.merge is None
+        assert bool(of_method) == (cannot or walk.value.to_sentence_transformers is not None)
         if of_method:
             with pytest.raises(MethodError, match=of_method):
                 formats.write_merged_model(walk.run, restored, tmp_path)
+            if walk.value.to_sentence_transformers is not None:
+                form, batch = "sentence_transformers", walk.batch(restored.loaded)
+                formats.write_sentence_encoder(walk.run, restored, tmp_path)
+                opened = formats.open_export(form, walk.task, source, tmp_path)
+                logits = formats.compute_logits(opened, batch)
+                torch.testing.assert_close(logits, walk.again, rtol=0, atol=1e-5)
             record_property(EXCUSED, of_method)
             return
         if of_head := formats.explain_forms(walk.run, walk.task, source)["merged"]:
@@ -299,6 +307,9 @@ class MethodContract:
         base = select_logits(plain.model.to(dtype)(**batch).logits, batch)
         prepared = walk.prepared(walk.copied())
         model = prepared.loaded.model.to(dtype)
+        if neutral is None and not walk.value.starts_as_base:
+            record_property(EXCUSED, "it reads the hidden states otherwise than the base's head")
+            return
         note = "as it starts" if neutral is None else without_effect(prepared.injection, neutral)
         record_property(NOTE, note)
         logits = select_logits(model(**batch).logits, batch)
@@ -329,6 +340,10 @@ class MethodContract:
         if walk.value.trains is Trains.EVERYTHING:
             whole = walk.copied()
             fixed = {*whole.anatomy.untrainable}  # what the architecture computes and nobody trains
+            if walk.prepared(whole).injection.head is not None:  # the rest of the head is not read
+                parts = whole.anatomy.head_modules
+                fixed |= {n for n, _ in whole.model.named_parameters() if is_within(n, *parts)}
+                fixed -= {*walk.head}
             assert {*walk.trained} == {name for name, _ in whole.model.named_parameters()} - fixed
             record_property(EXCUSED, "trains the backbone itself, so every run needs its own")
             return

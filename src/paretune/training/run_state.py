@@ -240,7 +240,7 @@ class RunState:
             size = self.run.training.batch_size
             shuffled = shuffle_order(len(self.batch.data.labels), self.run.seed, epoch)
             indices = shuffled[place * size : (place + 1) * size]
-        return replace(self.batch, indices=indices, step=self.progress.step)
+        return replace(self.batch, indices=indices, step=self.progress.step).draw()
 
     def step(self, losses: Tensor) -> None:
         """Change the weights by the gradients, and record the step with its loss.
@@ -274,6 +274,8 @@ class RunState:
         is divergence, too.
         """
         with self._catching_divergence():
+            if self.batch.body is not None:
+                self.evaluator.fit_head(self.batch.body)
             scores = self.evaluator.score_selection()
             if not math.isfinite(scores["loss"]):
                 why = f"the selection loss is {scores['loss']}"

@@ -183,6 +183,7 @@ class Session:
             loss_options=objective.loss_options(parts.train, run.training, dataset.labels),
             micro_batch=self._micro_batch or run.training.micro_batch or run.training.batch_size,
             pass_overhead_tokens=self._model.pass_overhead_tokens(parameters),
+            body=prepared.method.method.body_training,
         )
         evaluator = make_evaluator(
             run, batch, parts, self._caches, self._model, parameters, encoded
@@ -276,7 +277,7 @@ class Session:
     ) -> None:
         run, data = state.run, state.encoded["train"]
         dataset, source = self._caches.dataset(run.task), self._caches.source(run.model)
-        head, keep_bytes = self._model.loaded.head_parameters, self._options.keep_bytes
+        head, keep_bytes = self._model.prepared.head, self._options.keep_bytes
         state.write_outcome(predicted, dataset, head, source.notes, keep_bytes)
         trained, choices = state.outcome.result["trained_parameters"], len(data.ids[0])
         part = describe_trained_part(run, self._model.loaded, trained, skips_below=cached)

@@ -27,7 +27,7 @@ class ExportResult(Result):
 
     Attributes:
         folder: that was made.
-        form: ``peft``, ``merged``, ``paretune`` or ``lora``.
+        form: ``peft``, ``merged``, ``sentence_transformers``, ``paretune`` or ``lora``.
         run: what identifies it.
         largest_difference: of logits after it was opened again.
         answers: of its card's program on test rows: ``rows`` that it was asked, ``different`` ones
@@ -96,9 +96,9 @@ def export(
         method: By default what `recommend` says.
         seed: By default that of the best selection score.
         output: A new folder. [default: exports/STUDY/...]
-        form: peft (an adapter), merged (a whole checkpoint), paretune (our own folder), lora
-            (LoHa, LoKr and some of PEFT's tuners, converted by PEFT for servers), or auto: the
-            first that is possible.
+        form: peft (an adapter), merged (a whole checkpoint), sentence_transformers (SetFit),
+            paretune (our own folder), lora (LoHa, LoKr and some of PEFT's tuners, converted by PEFT
+            for servers), or auto: the first that is possible.
         allow_collapsed: Also a model that gives every example the same answer.
         push: Also upload it to the Hugging Face hub, by the login of `hf auth login`; a new
             repository is private.

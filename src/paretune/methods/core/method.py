@@ -26,6 +26,8 @@ from paretune.study.specs import FrozenModel
 from paretune.study.validation_errors import read_faults
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import nn
 
     from paretune.data.example import Example
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from paretune.methods.core.registry import ConfiguredMethod
     from paretune.methods.core.run_axis import Fleet
     from paretune.models.structure.anatomy import Anatomy
+    from paretune.objectives.encoding import Encoded
+    from paretune.objectives.objective import Loss
 
 
 class MethodOptions(FrozenModel):
@@ -192,11 +196,31 @@ class Head(Enum):
     ANY = "any"
     NEW = "a head that is drawn for the task"
     PRETRAINED = "a head that came with the checkpoint"
+    LABELS = "a head that is drawn to choose one of several labels"
 
 
 def always(options: Any) -> bool:
     """Whatever the options are."""
     return True
+
+
+@dataclass(frozen=True)
+class BodyTraining:
+    """Training of the body by a loss of its own, with a head that is fitted before each evaluation.
+
+    Attributes:
+        texts_per_row: texts that a training pass reads for each row of a batch.
+        draw: from the training part, the rows of a step and a seed to the texts of the step, as
+            choices: (rows, ``texts_per_row``, tokens). MethodError where there are none.
+        loss: of the model's outputs for these texts, in place of the objective's.
+        fit_head: sets the head, (model, anatomy, labels, embed); ``embed()`` gives the model's
+            outputs for the training part in evaluation mode, (rows, outputs).
+    """
+
+    texts_per_row: int
+    draw: Callable[[Encoded, Sequence[int], int], Encoded]
+    loss: Loss
+    fit_head: Callable[[nn.Module, Anatomy, Sequence[Any], Callable[[], Any]], None]
 
 
 @dataclass(frozen=True)
@@ -217,6 +241,7 @@ class Method:
         head: which head it needs; tasks with another are refused.
         readouts: how a model with this method may answer (:mod:`paretune.objectives.readouts`), as
             far as task, model and ``head`` allow it.
+        body_training: what its steps minimise, where it is not the objective's loss.
         shots: with these options, how many solved examples of train stand in each prompt; drawn by
             the run's seed.
         reads_base_weights: trains, measures or rewrites the base's matrices; where no method does,
@@ -236,6 +261,8 @@ class Method:
             ``modules_to_save``). None: PEFT has nothing that runs here.
         cannot_export_to_peft: with these options, for this objective, on this model (None: not
             opened, so not asked), why not; or "".
+        to_sentence_transformers: writes the trained model as a folder of sentence-transformers
+            whose vectors are the logits, (model, anatomy, tokenizer, most tokens, folder).
         not_in_stack: why it cannot be a member of a stack; or "".
         first_in_stack: why it must be the first member of a stack; or "".
         prepends_tokens: puts virtual tokens before the text, which one member of a stack may do.
@@ -263,6 +290,7 @@ class Method:
     trains: Trains = Trains.ADAPTER
     head: Head = Head.ANY
     readouts: tuple[Readout, ...] = ("head", "label_words", "text")
+    body_training: BodyTraining | None = None
     shots: Callable[[Any], int] = lambda options: 0
     reads_base_weights: Callable[[Any], bool] = lambda options: False
     cannot_train_quantised: Callable[[Any], str] = lambda options: ""
@@ -276,6 +304,7 @@ class Method:
     cannot_export_to_peft: Callable[[Any, Objective, nn.Module | None], str] = (
         lambda options, objective, model: ""
     )
+    to_sentence_transformers: Callable[[nn.Module, Anatomy, Any, int, Path], None] | None = None
     not_in_stack: str = ""
     first_in_stack: str = ""
     prepends_tokens: bool = False

@@ -123,6 +123,12 @@ class ConfiguredMethod:
         return self.method.shots(self.options)
 
     @property
+    def texts_per_row(self) -> int:
+        """How many texts a training pass reads for each row of a batch."""
+        body = self.method.body_training
+        return 1 if body is None else body.texts_per_row
+
+    @property
     def trains_alone(self) -> bool:
         """Whether a run cannot share the backbone with other runs."""
         return (
@@ -329,4 +335,6 @@ def refusal(
     if (method.head is Head.NEW and not new_head) or (method.head is Head.PRETRAINED and new_head):
         has = "draws a new one" if new_head else "has that of the checkpoint"
         return f"{method.title} needs {method.head.value}, and {task} {has}"
+    if method.head is Head.LABELS and objective.problem_type != "single_label_classification":
+        return f"{method.title} needs {method.head.value}, and {task} has another"
     return ""

@@ -194,7 +194,8 @@ def _refuse_hostile_settings(spec: ModelSpec, files: ModelFiles) -> None:
                 )
 
 
-_ALWAYS = ["config.json", GENERATION_CONFIG, *TOKENIZER_FILES]
+_OF_SENTENCES = ["modules.json", "1_Pooling/config.json"]
+_ALWAYS = ["config.json", GENERATION_CONFIG, *TOKENIZER_FILES, *_OF_SENTENCES]
 _SAFE = [SAFETENSORS, f"{SAFETENSORS}.index.json", "model-*.safetensors"]
 _PICKLED = [PICKLE, f"{PICKLE}.index.json", "pytorch_model-*.bin"]
 

@@ -11,12 +11,14 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from paretune import metrics
 from paretune.analysis.outcomes import answers_are_constant
 from paretune.data.example import Dataset, Example, dependence_groups
 from paretune.measuring.devices import read_free_bytes
+from paretune.methods.core.method import BodyTraining
 from paretune.metrics import segment_metrics
 from paretune.models.load import load_headless_encoder
 from paretune.models.sources.resolve import ModelSource
@@ -134,6 +136,11 @@ class Evaluator(ABC):
     def predict_selection(self, progress: RunProgress) -> ModelPredictions:
         """Predictions for the selection part by the best weights, which the model holds again."""
         return self.predict("selection")
+
+    def fit_head(self, body: BodyTraining) -> None:
+        """Set the head by the training part."""
+        loaded, labels = self.model.loaded, self.encoded["train"].labels
+        body.fit_head(loaded.model, loaded.anatomy, labels, partial(self.compute, "train"))
 
     def compute(self, part: str) -> Any:
         """Logits of a part, (examples, labels), or the :class:`TokenLosses` of its references."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from paretune.data.batch import PASS_OVERHEAD_TOKENS
 from paretune.device_transfer import to_device
+from paretune.methods.core.method import BodyTraining
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.dropout import DropoutRng
 from paretune.models.structure.heads import shift_right
@@ -26,7 +27,7 @@ from paretune.objectives import LossOptions, Objective
 from paretune.objectives.encoding import Batch, Encoded, pad_batch
 from paretune.objectives.objective import Collate
 from paretune.objectives.token_outputs import TokenLogits
-from paretune.study import Run
+from paretune.study import Run, derive_seed
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class StepBatch:
         loss_options: label smoothing, and the scale of a regression's targets.
         micro_batch: examples of one forward pass at most.
         pass_overhead_tokens: fixed cost of a forward pass, in tokens.
+        body: what the method trains on in place of the rows; see :meth:`draw`.
     """
 
     data: Encoded
@@ -69,6 +71,16 @@ class StepBatch:
     loss_options: LossOptions
     micro_batch: int
     pass_overhead_tokens: int = PASS_OVERHEAD_TOKENS
+    body: BodyTraining | None = None
+
+    def draw(self) -> StepBatch:
+        """The batch as it is trained on: with the texts and the loss of ``body``, if any."""
+        if self.body is None or not self.indices:
+            return self
+        data = self.body.draw(self.data, self.indices, derive_seed(self.seed, "body", self.step))
+        objective = replace(self.objective, loss=self.body.loss)
+        rows = range(len(self.indices))
+        return replace(self, data=data, indices=rows, objective=objective, body=None)
 
     @property
     def weight(self) -> int:
