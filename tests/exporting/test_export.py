@@ -97,9 +97,17 @@ def test_every_form_that_can_be_answers_the_same(trained: Any, tmp_path: Path, m
         assert opened.config.id2label == {0: "no", 1: "yes"}
         forms.append(logits(opened, AutoTokenizer.from_pretrained(tmp_path / "merged")))
     else:
-        with pytest.raises(MethodError, match="cannot become a part of the weights"):
+        why = "cannot become a part of the weights|has no classifier of sentence vectors"
+        with pytest.raises(MethodError, match=why):
             export(study, store=store, method=method, form="merged", output=tmp_path / "merged")
-    assert len(forms) == 2 * (method in IN_PEFT) + (method in (*MERGED, "full", "head_only"))
+    if method == "setfit":
+        done = export(study, store=store, method=method, output=tmp_path / "sentences")
+        assert (done.form, done.answers.different) == ("sentence_transformers", 0)
+        names, _ = run_program(tmp_path / "sentences")
+        batch = names["tokenizer"](TEXTS, padding=True, return_tensors="pt")
+        forms.append(names["model"](dict(batch))["sentence_embedding"].detach())
+    whole = (*MERGED, "full", "head_only", "setfit")
+    assert len(forms) == 2 * (method in IN_PEFT) + (method in whole)
     for actual in forms:
         torch.testing.assert_close(actual, expected, rtol=0, atol=1e-5)
     assert not [p.name for p in tmp_path.iterdir() if p.name.startswith(".")]
@@ -147,7 +155,7 @@ def test_wrong_names_are_answered_with_those_there_are(trained: Any, tmp_path: P
         ({"method": "tfidf"}, r"tfidf is a baseline without a model: it trains nothing that could"),
         ({"method": "majority"}, r"What can be exported: adapterdrop, bitfit, "),
         ({"seed": 9, "method": "lora"}, r"Seeds that have: 1"),
-        ({"form": "onnx", "method": "lora"}, r"There is auto, peft, merged, paretune"),
+        ({"form": "onnx", "method": "lora"}, r"There is auto, peft, merged, "),
     ):
         with pytest.raises((StudyError, StoreError), match=message):
             export(study, store=store, output=tmp_path / "x", **options)
@@ -290,7 +298,7 @@ def test_only_the_adapters_config_names_a_path_and_this_is_said(
     export(study, store=store, method="prompt", form="peft", output=tmp_path / "prompt")
     assert places(tmp_path / "prompt", str(here)) == ["adapter_config.json"]
     unfinished, note = done["peft"].notes
-    assert unfinished == "19 of 40 runs are not done: this is the answer so far."
+    assert unfinished == "20 of 42 runs are not done: this is the answer so far."
     assert f"is a path of this machine ({here})" in note
     assert str(tmp_path / "peft" / "adapter_config.json") in note
     assert "That is a path of one machine" in done["peft"].card

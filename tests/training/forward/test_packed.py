@@ -35,6 +35,7 @@ METHODS = tuple(
     if isinstance(m, methods.Method)
     and not methods.refusal(m, objectives.get("classification"), tabular=False)
     and (m.learning_rates is not None)
+    and m.body_training is None  # its batches are padded
 )
 PLACES = (
     *(("bert", method, "pair") for method in METHODS if method != "unipelt"),
