@@ -14,8 +14,6 @@ from support.chosen import chosen
 
 from paretune import methods
 from paretune.errors import MethodError
-from paretune.methods import lora
-from paretune.methods.core.injection import get_linear
 from paretune.methods.core.low_rank import find_modules_to_save
 from paretune.methods.core.method import parse_options
 from paretune.models.load import LoadedModel
@@ -238,17 +236,6 @@ def test_the_head_is_trained_anyway(bench: ProcessCache, checkpoint: Any, tmp_pa
     assert find_modules_to_save(loaded.model, loaded.anatomy, ["classifier", "pooler"]) == []
     modules = find_modules_to_save(loaded.model, loaded.anatomy, ["layer.0", "layer.0.attention"])
     assert modules == ["bert.encoder.layer.0"]
-
-
-def test_all_linear_layers_are_those_of_the_layers(
-    bench: ProcessCache, checkpoint: Any, tmp_path: Path
-) -> None:
-    for family in ("bert", "distilbert", "electra", "modernbert"):
-        loaded = loaded_of(bench, checkpoint, family, tmp_path)
-        options = lora.LoraOptions(target_modules=("all_linear",))
-        inside = [n for n in loaded.anatomy.linear_layers if "embeddings_project" not in n]
-        assert options.select_layers(loaded.anatomy) == inside
-        assert all(get_linear(loaded.model, name) for name in inside)
 
 
 def test_what_shares_batches_with_other_methods() -> None:

@@ -56,10 +56,8 @@ def serves(method: str, kind: str) -> bool:
 
 
 WITHOUT_BIASES = ("modernbert", "t5", "llama", "qwen3", "gemma2", "gemma3", "mistral", "phi3")
-REFUSED = {
-    **{("bitfit", family): "has no biases" for family in WITHOUT_BIASES},
-    **{("setfit", family): "is no encoder" for family in DECODERS},
-}
+REFUSED = {("bitfit", family): "has no biases" for family in WITHOUT_BIASES}
+REFUSED |= {("setfit", family): "is no encoder" for family in DECODERS}
 """Pairs that a method cannot do, and what its refusal says."""
 
 

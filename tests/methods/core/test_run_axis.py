@@ -11,9 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from paretune import objectives
-from paretune.methods.core.run_axis import Fleet, per_run_linear, per_run_rows, per_run_vector
+from paretune.methods.core.run_axis import Fleet, per_run_rows, per_run_vector
 from paretune.models.load import LoadedModel, load_model
-from paretune.study import derive_seed
 from paretune.testing.tiny_tasks import small, tiny_run, tiny_task
 from paretune.testing.two_runs import Both
 from paretune.training.caches import ProcessCache
@@ -75,15 +74,6 @@ def test_a_run_starts_in_a_fleet_as_alone(both: Any, method: str) -> None:
     assert not torch.equal(first, second)
 
 
-@pytest.mark.parametrize("shares", [[3, 3], [5, 1]])
-def test_each_runs_rows_meet_its_own_matrix(shares: list[int]) -> None:
-    fleet = Fleet(runs=2)
-    fleet.set_row_counts(shares)
-    x, weight = torch.randn(6, 4, 3).double(), torch.randn(2, 5, 3).double()
-    expected = torch.cat([x[: shares[0]] @ weight[0].T, x[shares[0] :] @ weight[1].T])
-    torch.testing.assert_close(per_run_linear(x, weight, fleet), expected, rtol=0, atol=1e-12)
-
-
 @pytest.mark.parametrize("counts", [[2, 3, 1], [2, 0, 4], [0, 0, 6]])
 def test_each_runs_vector_and_rows_are_repeated_without_atomic_sums(
     counts: list[int], monkeypatch: pytest.MonkeyPatch
@@ -114,12 +104,3 @@ def test_each_runs_vector_and_rows_are_repeated_without_atomic_sums(
 def test_shares_must_fit_the_fleet() -> None:
     with pytest.raises(ValueError, match="3 row counts for a fleet of 2 runs"):
         Fleet(runs=2).set_row_counts([1, 2, 3])
-
-
-def test_seeds_of_different_purposes_are_apart() -> None:
-    drawn = {
-        derive_seed(1, "init", "lora", "a"),
-        derive_seed(1, "init", "lora", "b"),
-        derive_seed(1, "head"),
-    }
-    assert len(drawn | {derive_seed(2, "head")}) == 4
