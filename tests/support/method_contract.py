@@ -26,7 +26,7 @@ METHODS = tuple(
 )
 """All but those that show a model solved examples: that is the untuned model with other prompts."""
 PLACES: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(FAMILIES, KINDS),
+    **dict.fromkeys(FAMILIES, KINDS[:4]),
     REAL: KINDS[:1],
     **dict.fromkeys((*TRANSLATORS, REAL_TRANSLATOR), ("translation",)),
 }
@@ -39,6 +39,8 @@ WALKED_TOO: dict[str, tuple[str, ...]] = {
     **dict.fromkeys((family for family in DECODERS if family not in ON_PAGE), ("pair",)),
 }
 """What is walked beside them, and is on no page."""
+OF_TOKENS = dict.fromkeys((*FAMILIES, *ON_PAGE[:3]), KINDS[4:])
+"""Where tags of words are walked; transformers has no such head for OPT."""
 IN_PEFT = tuple(
     name
     for name, method in methods.available().items()
@@ -101,7 +103,7 @@ def unserved() -> list[Any]:
 def _everywhere() -> list[tuple[str, str, str]]:
     return [
         (method, family, kind)
-        for places in (PLACES, DECODER_PLACES, WALKED_TOO)
+        for places in (PLACES, DECODER_PLACES, WALKED_TOO, OF_TOKENS)
         for family, kinds in places.items()
         for kind in kinds
         for method in METHODS

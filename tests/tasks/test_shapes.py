@@ -66,16 +66,8 @@ UNSUPPORTED: dict[str, tuple[str, Rows]] = {
         "KTO",
         rows_of(prompt=say(SENTENCE), completion=say(PASSAGE), label=lambda i: i % 3 == 0),
     ),
-    "tokens": (
-        "token classification",
-        rows_of(
-            id=str,
-            tokens=lambda i: ["Janez", "came", *["again"] * (i % 3)],
-            ner_tags=lambda i: [1, 0, *[0] * (i % 3)],
-        ),
-    ),
     "tagged words": (
-        "token classification",
+        "entities",
         rows_of(
             sentence_id=lambda i: i // 4,
             word=lambda i: ("Janez", "Novak", "came", ".")[i % 4],
@@ -83,7 +75,7 @@ UNSUPPORTED: dict[str, tuple[str, Rows]] = {
         ),
     ),
     "spans": (
-        "token classification",
+        "entities",
         rows_of(
             text=say(SENTENCE),
             entities=lambda i: [{"start": 0, "end": 5, "label": "PER"}] if i % 2 else [],
@@ -123,11 +115,28 @@ def test_a_kind_that_is_not_trained_is_named_with_what_is_closest(
 
 
 @pytest.mark.parametrize("name", ["train.conll", "train.tsv", "train.txt", "train.bio"])
-def test_a_file_of_tokens_with_their_tags_is_named(tmp_path: Path, name: str) -> None:
+def test_a_file_of_tokens_with_their_tags_is_guessed(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_text("-DOCSTART-\n\nJanez\tB-PER\nNovak\tI-PER\ncame\tO\n\nHe\tO\ncame\tO\n" * 4)
-    with pytest.raises(DataError, match="token classification"):
-        infer_task(path)
+    task = infer_task(path).task
+    assert (task["kind"], task["text"], task["label"]) == ("token_classification", "tokens", "tags")
+    assert task["group"] == "document" and "metric" not in task
+
+
+TOKENS = rows_of(
+    id=str,
+    tokens=lambda i: ["Janez", "came", *["again"] * (i % 3)],
+    ner_tags=lambda i: [1, 0, *[0] * (i % 3)],
+)
+
+
+@pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
+def test_lists_of_tokens_and_tags_are_guessed(tmp_path: Path, ending: str) -> None:
+    task = infer_task(write(tmp_path / f"data{ending}", TOKENS)).task
+    assert (task["kind"], task["text"], task["label"]) == (
+        *("token_classification", "tokens", "ner_tags"),
+    )
+    assert task["metric"] == "token_accuracy"  # no name tells which number is an entity
 
 
 def test_a_label_that_the_user_names_is_taken(tmp_path: Path) -> None:
@@ -290,7 +299,7 @@ def test_a_study_that_names_such_data_by_hand_is_warned(tmp_path: Path) -> None:
 
 def test_a_study_by_hand_on_such_data_is_told_what_it_is(tmp_path: Path) -> None:
     labelled = {"kind": "classification", "text": "tokens", "label": "ner_tags"}
-    with pytest.raises(DataError, match="token classification"):
-        warnings(UNSUPPORTED["tokens"][1], tmp_path / "a.parquet", **labelled)
+    with pytest.raises(DataError, match="hold words and their tags"):
+        warnings(TOKENS, tmp_path / "a.parquet", **labelled)
     with pytest.raises(DataError, match="DPO"):
         warnings(UNSUPPORTED["preferences"][1], tmp_path / "b.jsonl", kind="instruction")

@@ -59,12 +59,13 @@ def answers_are_constant(answers: Sequence[Answer], labels: Sequence[Answer]) ->
     """Whether two or more examples all got the same answer, so that nothing was learned.
 
     Numbers count as the same if their standard deviation is at most a thousandth of that of the
-    labels; translations if they are the same text, for any number of segments.
+    labels; texts if they are the same, or nothing but one word, however often (tags of words).
     """
     if len(answers) < 2:
         return False
     if not any(isinstance(label, float) for label in labels):
-        return len(set(answers)) == 1
+        words = {word for answer in answers for word in str(answer).split()}
+        return len(set(answers)) == 1 or len(words) == 1
     predicted, actual = (np.asarray(numbers, dtype=float) for numbers in (answers, labels))
     return bool(predicted.std() <= CONSTANT_SPREAD * actual.std())
 

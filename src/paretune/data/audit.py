@@ -97,13 +97,14 @@ def audit_truncation(
             if not cut:
                 continue
             worst = max(cut, key=lambda i: sizes[i])
+            happens = "are cut" if objective.cuts_texts else "are read in several windows"
             findings.append(
                 Finding(
-                    "warning" if len(cut) > len(examples) / 10 else "note",
+                    "warning" if objective.cuts_texts and len(cut) > len(examples) / 10 else "note",
                     "truncated",
                     examples[worst].where,
                     f"{len(cut)} of {len(examples)} {part} {name} are longer than {max_length} "
-                    f"tokens and are cut; this one is the longest, with {sizes[worst]}.",
+                    f"tokens and {happens}; this one is the longest, with {sizes[worst]}.",
                     f"Raise training.max_length, up to {sizes[worst]} or what the model takes.",
                 )
             )
@@ -219,6 +220,35 @@ def _check_texts(dataset: Dataset, checks: Checks) -> list[Finding]:
         *_warn_of_rows("contradiction", contradictions, fix_label, population),
         *_find_leaks(dataset, text_key, checks),
         *_note_shared_first_texts(dataset),
+    ]
+
+
+def _check_tags(dataset: Dataset, checks: Checks) -> list[Finding]:
+    """Tags that test rows alone have, and equal texts with other tags."""
+    rows = (*dataset.train, *dataset.test)
+    seen = {tag for e in dataset.train for tag in (e.target or "").split()}
+    lost = [e for e in dataset.test if not seen.issuperset((e.target or "").split())]
+    findings = []
+    if lost:
+        total = len(dataset.test)
+        missing = [i for i, name in enumerate(dataset.labels) if name not in seen]
+        severity, limit = _judge(len(lost), total, "max_unlearnable", checks.max_unlearnable)
+        what = (
+            f"{_name_labels(dataset, missing)} no word in train, and words in {len(lost)} of "
+            f"{total} test rows, which no model can answer correctly."
+        )
+        remedy = "Add rows, or merge the tag with another."
+        places = tuple(e.where for e in lost)
+        findings.append(Finding(severity, "missing-class", places[0], what, remedy + limit, places))
+    contradictions = [
+        (e, f"has other tags than {twin.where}, which has the same words.")
+        for e, twin in _find_twins(rows, rows, text_key)
+        if twin.target != e.target
+    ]
+    remedy = "Decide which are right, and fix or remove the other."
+    return [
+        *findings,
+        *_warn_of_rows("contradiction", contradictions, remedy, f"of {len(rows)} rows"),
     ]
 
 
@@ -419,6 +449,7 @@ CHECKS: dict[str, Callable[[Dataset, Checks], list[Finding]]] = {
     "labels": _check_classes,
     "numbers": _check_numbers,
     "texts": _check_texts,
+    "tags": _check_tags,
     "parallel": _check_pairs,
     "instructions": partial(_check_targets, source="prompt", target="completion", min_words=1),
 }

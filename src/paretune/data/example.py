@@ -82,10 +82,12 @@ class Dataset:
     languages: tuple[str, ...] = ()
     prompt: Prompt | None = None
 
-    @property
+    @cached_property
     def objective(self) -> Objective:
-        """What the kind of the task means."""
-        return objectives.get(self.kind)
+        """What the kind of the task means, for these labels."""
+        objective = objectives.get(self.kind)
+        bind = objective.for_labels
+        return objective if bind is None else bind(objective, self.labels)
 
     @cached_property
     def content_hash(self) -> str:

@@ -261,8 +261,9 @@ def parse_json_lines(text: str, name: str) -> Iterator[tuple[int, dict[str, obje
 def parse_parquet(data: bytes, name: str) -> list[Row]:
     """All rows, counted from 1.
 
-    Numbers of a column whose names `datasets` declares (``ClassLabel``) become these names, and
-    ``-1``, which the hub writes for "no label", becomes None; others stay, to be refused.
+    Numbers of a column whose names `datasets` declares (``ClassLabel``) become these names, in
+    lists too, and ``-1``, which the hub writes for "no label", becomes None; others stay, to be
+    refused.
 
     Raises:
         DataError: not Parquet, damaged, a doubled column, or text that is not UTF-8.
@@ -302,8 +303,9 @@ def _declared_labels(table: Any, column: str) -> tuple[str, ...] | None:
     metadata = table.schema.metadata or {}
     try:
         feature = json.loads(metadata[b"huggingface"])["info"]["features"][column]
-        names = feature.get("feature", feature)["names"]
-    except (ValueError, KeyError, TypeError):
+        feature = feature[0] if isinstance(feature, list) else feature.get("feature", feature)
+        names = feature["names"]
+    except (ValueError, KeyError, TypeError, IndexError):
         return None  # no metadata, or another writer's: it declares nothing
     return tuple(map(str, names)) if isinstance(names, list) and names else None
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from paretune.data.example import Segments
 from paretune.data.finding import Finding
 from paretune.data.prompt import Prompt
-from paretune.data.rows import Row, read_rows
+from paretune.data.rows import Row
 from paretune.study import TaskSpec
 
 Template = Callable[[Mapping[str, str], str], Segments]
@@ -125,8 +125,3 @@ def read_parts(
             names.append(name)
     test, shifted = rows.get("test", ()), rows.get("test_shifted", ())
     return TaskRows(rows["train"], test, shifted=shifted, source=", ".join(names))
-
-
-def read_table(path: str, target: str | None = None) -> tuple[list[Row], str]:
-    """The rows of one file, and its name, for :func:`read_parts`."""
-    return read_rows(path), Path(path).name

@@ -51,6 +51,7 @@ LIBRARIES = {
 """By form: the library that opens it."""
 PIPELINES = {
     "sequence_classification": "text-classification",
+    "token_classification": "token-classification",
     "multiple_choice": "multiple-choice",
     "seq2seq_lm": "translation",
     "causal_lm": "text-generation",
@@ -60,6 +61,7 @@ VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM takes for ``--max-lora-rank`` (its ``LoRAConfig``); 16 by default."""
 _PEFT_CLASSES = {
     "SEQ_CLS": "AutoPeftModelForSequenceClassification",
+    "TOKEN_CLS": "AutoPeftModelForTokenClassification",
     "SEQ_2_SEQ_LM": "AutoPeftModelForSeq2SeqLM",
     "CAUSAL_LM": "AutoPeftModelForCausalLM",
 }
@@ -156,6 +158,7 @@ def render_predict(
         settings=settings,
         tokens=f"truncation=True, max_length={prepared.max_length}, padding=True, "
         'return_tensors="pt"',
+        max_length=prepared.max_length,
         marks_pairs=marks_pairs(loaded.tokenizer),
         prefix=loaded.direction.prefix,
         source_language=getattr(loaded.tokenizer, "src_lang", None),
@@ -199,7 +202,7 @@ def render_program(
         last = len(parts) - parts[::-1].index(module)
         inside = "".join(f" / {part!r}" for part in parts[last:])
     labels = ""
-    if task.objective.problem_type is not None:
+    if task.objective.names_labels:
         labels = pprint.pformat(list(task.labels), width=90, compact=True)
     return render_template(
         f"use_{form}.py.j2",
@@ -301,7 +304,8 @@ def render_card(
         pad_id=pad_id,
         difference=difference,
         answers=answers,
-        labels=export.task.objective.problem_type is not None,
+        labels=export.task.objective.names_labels,
+        peft_class=_PEFT_CLASSES.get(export.task.objective.peft_task_type or ""),
         base=_place_of(source),
         requirement=_requirement(source),
         serving=export.form != "paretune"
@@ -362,7 +366,7 @@ def render_loading_lines(form: str, task: TaskSignature, folder: Path) -> tuple[
     place, objective = repr(str(folder)), task.objective
     peft_class = _PEFT_CLASSES.get(objective.peft_task_type or "")
     if form == "peft" and peft_class is not None:
-        labels = f", num_labels={len(task.labels)}" if objective.problem_type else ""
+        labels = f", num_labels={len(task.labels)}" if objective.names_labels else ""
         return (
             f"from peft import {peft_class}",
             f"model = {peft_class}.from_pretrained({place}{labels})",

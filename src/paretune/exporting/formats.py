@@ -249,8 +249,8 @@ def open_export(form: str, task: TaskSignature, source: ModelSource, folder: Pat
 def compute_logits(model: Any, batch: Batch) -> torch.Tensor:
     """Logits in fp32, without gradients; a decoder scores the choices of all examples as texts.
 
-    Of words (tokens, vocabulary): those of every token that is no padding. PEFT's prompts stand in
-    front of them.
+    Of words (tokens, vocabulary | labels): those of every token that is no padding. PEFT's prompts
+    stand in front of them.
     """
     model.eval()
     if hasattr(model, "encode"):  # a SentenceTransformer
@@ -264,6 +264,6 @@ def compute_logits(model: Any, batch: Batch) -> torch.Tensor:
         batch = {name: values.flatten(0, 1) for name, values in batch.items()}
     with torch.inference_mode():
         logits: torch.Tensor = model(**batch).logits.float()
-    if decoder and logits.ndim == 3:
+    if logits.ndim == 3 and (decoder or "labels" not in batch):
         return logits[:, -batch["input_ids"].shape[1] :][batch["attention_mask"].bool()]
     return logits.view(-1, choices) if flat else logits

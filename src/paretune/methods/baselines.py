@@ -16,6 +16,10 @@ Without a model:
   numbers and formatting are often the same in both languages, so this is not 0.
 - ``frequent_text``: the most frequent completion of train, after SQuAD's normalisation; ties go to
   the one that comes first.
+- ``majority_tag``: the most frequent tag of each word of train, as it is spelled; of others the
+  most frequent of all. Ties go to the tag that comes first.
+- ``gazetteer``: the entities of train, found again word by word, the longest first; each has its
+  most frequent type.
 - ``nearest_text``: the completion of the train prompt with the largest cosine of TF-IDF over words
   and word pairs; ties go to the first row. It is useful where prompts repeat almost word by word.
 
@@ -34,7 +38,7 @@ Nothing here imports torch, since analysis and reports ask which methods are bas
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -45,6 +49,7 @@ from pydantic import Field
 from paretune.data.example import Example
 from paretune.methods.core.method import Baseline, Head, Method, MethodOptions, Trains
 from paretune.metrics.answers import normalise_answer
+from paretune.metrics.tags import OUTSIDE, find_entities
 from paretune.objectives.regression import fit_target_scale
 
 if TYPE_CHECKING:
@@ -228,6 +233,52 @@ def fit_nearest_text(
     return predict
 
 
+def fit_majority_tag(
+    train: Examples, num_labels: int, options: MethodOptions, seed: int
+) -> PredictTexts:
+    """Tags of each example's words, as a text."""
+    counts: dict[str, Counter[str]] = {}
+    every: Counter[str] = Counter()
+    for example in train:
+        tags = (example.target or "").split()
+        every.update(tags)
+        for word, tag in zip(example.segments[0][0].split(" "), tags, strict=True):
+            counts.setdefault(word, Counter())[tag] += 1
+    (default, _), *_ = every.most_common(1)
+    tag_of = {word: tags.most_common(1)[0][0] for word, tags in counts.items()}
+    return lambda examples: [
+        " ".join(tag_of.get(word, default) for word in e.segments[0][0].split(" "))
+        for e in examples
+    ]
+
+
+def fit_gazetteer(
+    train: Examples, num_labels: int, options: MethodOptions, seed: int
+) -> PredictTexts:
+    """Tags of each example's words in IOB2, as a text."""
+    types: dict[tuple[str, ...], Counter[str]] = {}
+    for example in train:
+        words = example.segments[0][0].split(" ")
+        for name, begin, end in sorted(find_entities(example.target or "")):
+            types.setdefault(tuple(words[begin:end]), Counter())[name] += 1
+    type_of = {words: names.most_common(1)[0][0] for words, names in types.items()}
+    longest = max(map(len, type_of), default=0)
+
+    def tag(words: list[str]) -> Iterator[str]:
+        place = 0
+        while place < len(words):
+            lengths = range(min(longest, len(words) - place), 0, -1)
+            found = (n for n in lengths if tuple(words[place : place + n]) in type_of)
+            if length := next(found, 0):
+                name = type_of[tuple(words[place : place + length])]
+                yield from (f"B-{name}", *[f"I-{name}"] * (length - 1))
+            else:
+                yield OUTSIDE
+            place += max(1, length)
+
+    return lambda examples: [" ".join(tag(e.segments[0][0].split(" "))) for e in examples]
+
+
 class FewShotOptions(MethodOptions):
     """``k``: how many solved examples. All have room for as many tokens as the texts of a study
     (``training.max_length``) times k + 1, or as many as the model takes; where they do not fit, the
@@ -286,6 +337,8 @@ METHODS: Mapping[str, Method | Baseline] = {
         Baseline("copy_source", "copied source", fit_copy_source, is_useful=False),
         Baseline("frequent_text", "most frequent text", fit_frequent_text, is_useful=False),
         Baseline("nearest_text", "nearest prompt", fit_nearest_text, complexity=1),
+        Baseline("majority_tag", "most frequent tag", fit_majority_tag, is_useful=False),
+        Baseline("gazetteer", "gazetteer of train", fit_gazetteer, complexity=1),
         *(HEAD_ONLY, UNTUNED, FEW_SHOT),
     )
 }

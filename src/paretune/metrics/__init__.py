@@ -16,6 +16,7 @@ from paretune.metrics import (
     classification,
     label_sets,
     regression,
+    tags,
     translation,
 )
 from paretune.metrics.bertscore import BERTSCORE
@@ -35,7 +36,7 @@ __all__ = [
 ]
 
 # Answer sets come first: where records have theirs, it is no chance.
-_MODULES = (answer_sets, classification, label_sets, regression, translation, answers)
+_MODULES = (answer_sets, classification, label_sets, regression, translation, answers, tags)
 _REGISTRY = plugins.Registry(
     plugins.METRICS, "metric", Metric, (metric for m in _MODULES for metric in m.METRICS)
 )

@@ -26,6 +26,8 @@ from paretune.models.structure.heads import (
     quiet_transformers,
     read_last_token,
     require_head,
+    scores_tokens,
+    skip_cache,
 )
 from paretune.models.structure.layers import is_within, parent_name
 from paretune.models.structure.topology import topology_of
@@ -125,7 +127,7 @@ def load_model(
     with quiet_transformers():
         config = load_config(source)
         auto_class = require_head(config, head, where)
-        if head.problem_type is not None:
+        if head.problem_type is not None or head.labels:
             names = head.labels or tuple(f"LABEL_{i}" for i in range(head.logits))
             config.id2label = dict(enumerate(names))
             config.label2id = {name: i for i, name in enumerate(names)}
@@ -153,7 +155,9 @@ def load_model(
             if anatomy.pad_id is None:  # a decoder's config may name no padding token
                 model.config.pad_token_id = tokenizer.pad_token_id
                 anatomy = replace(anatomy, pad_id=tokenizer.pad_token_id)
-            if head.logits:
+            if scores_tokens(model):
+                skip_cache(model)
+            elif head.logits:
                 read_last_token(model)
         direction = NO_DIRECTION
         if head.languages and head.kind == "causal_lm":  # its prompt names the languages

@@ -26,6 +26,7 @@ from paretune.objectives.objective import (
     TargetScale,
 )
 from paretune.objectives.regression import REGRESSION
+from paretune.objectives.token_classification import TOKEN_CLASSIFICATION
 
 __all__ = [
     "HeadSpec",
@@ -45,8 +46,7 @@ _REGISTRY = plugins.Registry(
     Objective,
     (
         *(CLASSIFICATION, PAIR, MULTIPLE_CHOICE, REGRESSION, TRANSLATION, SPAN_PAIR, ANSWER_SET),
-        INSTRUCTION,
-        MULTILABEL,
+        *(INSTRUCTION, MULTILABEL, TOKEN_CLASSIFICATION),
     ),
 )
 names = _REGISTRY.names

@@ -31,6 +31,10 @@ class Encoded:
     such as what a user says between two answers.
     ``alternatives`` (examples, answers): where completions are one token, the tokens that are
     scored in its place. ``divisors`` (examples, answers): what log-likelihoods are divided by.
+
+    ``word_places`` (examples, words): where each word is scored, ``word_labels`` (examples, words)
+    the index of its tag, or -100. ``owners``: the example of which each row is a window, ascending;
+    rows stand in the place of examples then.
     """
 
     ids: list[list[list[int]]]
@@ -43,6 +47,9 @@ class Encoded:
     unscored: list[list[list[int]]] | None = None
     alternatives: list[list[int]] | None = None
     divisors: list[list[float]] | None = None
+    word_places: list[list[int]] | None = None
+    word_labels: list[list[int]] | None = None
+    owners: list[int] | None = None
 
     @property
     def source_lengths(self) -> list[int]:

@@ -47,8 +47,9 @@ class HeadSpec:
     """A head, and what its config says of the task.
 
     Attributes:
-        kind: ``sequence_classification``, ``multiple_choice``, ``seq2seq_lm`` or ``causal_lm``: a
-            head of transformers (:mod:`paretune.models.structure.topology` opens it).
+        kind: ``sequence_classification``, ``token_classification``, ``multiple_choice``,
+            ``seq2seq_lm`` or ``causal_lm``: a head of transformers
+            (:mod:`paretune.models.structure.topology` opens it).
         purpose: what the model is to do, for errors: ``classification``.
         logits: outputs for one text; 0 for the checkpoint's own language-model head.
         labels: their names (``id2label``).
@@ -117,7 +118,7 @@ Collate: TypeAlias = Callable[[Encoded, Sequence[int], int], Batch]
 """Model inputs of some examples, padded with a token to the longest; ``labels`` of targets."""
 Loss: TypeAlias = "Callable[[Any, Encoded, Sequence[int], LossOptions], Tensor]"
 """The loss summed over some examples, in nats, in fp32 or finer; a scalar with a gradient. Outputs
-are those of a forward pass: logits (examples, labels | choices), or
+are those of a forward pass: logits (examples, labels | choices) or (words, labels), or
 :class:`~paretune.objectives.token_outputs.TokenOutputs`."""
 Predict: TypeAlias = "Callable[[Any, Sequence[Example], TargetScale | None], ModelPredictions]"
 """Predictions in the labels' own unit, from logits (examples, labels) or generated texts
@@ -234,9 +235,12 @@ class Objective:
             ``training.class_weights`` could weight.
         decide: the predictions of some parts, as what the selection part shows decides them, and
             how probable each label must be to be predicted: (labels,), 0 to 1; or ().
+        cuts_texts: texts that are too long lose their end; otherwise they are read in windows.
         encode, collate, loss, collector, predict: see above.
         encode_training: how examples to train on are encoded; None: as all others.
-        weight: what a summed loss is divided by: number of examples, or of target tokens.
+        weight: what a summed loss is divided by: number of examples, of words, or of target tokens.
+        for_labels: the objective of one data set, where encoding and predictions need the names of
+            its labels; None: they do not.
         reference: what the prediction for an example is compared with; None where it has none.
         fit_target: the scale of the targets, from the training part; None where there is none.
         likelihood: how probable the right answers were; None: the kind defines no probabilities.
@@ -282,6 +286,7 @@ class Objective:
     label_smoothing: float = 0.0
     count_classes: Callable[[Sequence[Example], int], NDArray[np.float64]] | None = None
     decide: Decide = leave_predictions
+    cuts_texts: bool = True
     encode: Encode = encode_texts
     encode_training: Encode | None = None
     collate: Collate = pad_batch
@@ -289,6 +294,7 @@ class Objective:
     loss: Loss
     collector: Callable[[Encoded], Collector] = LogitsCollector
     predict: Predict
+    for_labels: Callable[[Objective, Sequence[str]], Objective] | None = None
     reference: Callable[[Example], Answer | None] = label_of
     fit_target: Callable[[Sequence[Example]], TargetScale | None] = no_target_scale
     likelihood: FitLikelihood | None = None
@@ -305,7 +311,7 @@ class Objective:
             kind=self.head,
             purpose=self.name.replace("_", " "),
             logits=self.num_logits(len(labels)),
-            labels=tuple(labels),
+            labels=tuple(labels) if self.names_labels else (),
             problem_type=self.problem_type,
             languages=tuple(languages),
         )
@@ -346,6 +352,11 @@ class Objective:
         return {"sources": data.source_lengths, "references": [*map(len, data.targets)]}
 
     @property
+    def names_labels(self) -> bool:
+        """Whether each label has a logit, so that the config of a model names it."""
+        return self.num_logits(2) == 2
+
+    @property
     def scales_targets(self) -> bool:
         """Whether training standardises the targets."""
         return self.fit_target is not no_target_scale
@@ -384,7 +395,11 @@ class Objective:
 
         scores: dict[str, float] = {}
         for name in dict.fromkeys((*self.recorded_metrics, *metric.recorded_as)):
-            scores[name] = compute(metrics.get(name))
+            recorded = metrics.get(name)
+            scores[name] = compute(recorded)
+            if recorded.by_class is not None:
+                by_class = recorded.by_class(references, predictions.prediction)
+                scores |= {f"{name} {label}": value for label, value in by_class.items()}
         primary = scores.get(metric.name)
         scores["primary"] = compute(metric) if primary is None else primary
         scores["n"] = len(references)

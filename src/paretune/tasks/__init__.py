@@ -22,7 +22,7 @@ from paretune.errors import StudyError
 from paretune.objectives import Objective
 from paretune.study import TaskSpec
 from paretune.tasks import samples
-from paretune.tasks.readers import READERS, load_built_in, load_pairs
+from paretune.tasks.readers import READERS, TASK_READERS, load_built_in
 
 __all__ = [
     "READERS",
@@ -79,11 +79,9 @@ def load_dataset(spec: TaskSpec, data_home: Path | None = None) -> Dataset:
     prompt: Prompt | None = None
     if task is None:
         dataset = READERS[objectives.get(str(spec.kind)).reader](spec)
-    elif objectives.get(task.kind).between_languages:
-        dataset = load_pairs(spec, task, data_home)
-        prompt = task.prompts.get(dataset.languages[1])
     else:
-        dataset = load_built_in(spec, task, data_home)
+        load = TASK_READERS.get(objectives.get(task.kind).reader, load_built_in)
+        dataset = load(spec, task, data_home)
         prompt = task.prompt(spec.template, dataset.language)
     if not dataset.objective.readouts:
         return dataset

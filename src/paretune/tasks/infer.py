@@ -16,6 +16,7 @@ from typing import Any
 
 from paretune import objectives
 from paretune.data.columns import cell_text, gather_columns
+from paretune.data.conll import read_table
 from paretune.data.finding import InvalidRowsError
 from paretune.data.instructions import find_form
 from paretune.data.label_sets import find_separator, list_labels
@@ -26,7 +27,7 @@ from paretune.data.labels import (
     sort_labels,
 )
 from paretune.data.language import CODES, language_code
-from paretune.data.rows import Row, read_declared_labels, read_rows
+from paretune.data.rows import Row, read_declared_labels
 from paretune.errors import DataError, StudyError
 from paretune.study import TaskSpec
 from paretune.tasks import load_dataset
@@ -37,9 +38,10 @@ from paretune.tasks.shapes import (
     NUMERIC_TARGET,
     Columns,
     find_label_sets,
+    find_tags,
+    marks_entities,
     match_texts,
     match_unlabelled_texts,
-    refuse_conll,
     refuse_unsupported_shape,
 )
 from paretune.terminal.plural import pluralise
@@ -148,8 +150,7 @@ def infer_task(
     if is_free and (languages := _languages_of_files(file)):
         draft = _draft_translation(file.with_suffix(""), languages, "called by its language")
     else:
-        refuse_conll(file)
-        rows = read_rows(path)
+        rows, _ = read_table(str(path))
         columns = gather_columns(rows)
         for name in named.columns:
             if name not in columns:
@@ -163,6 +164,8 @@ def infer_task(
             draft = _draft_translation(file, languages, "named by its column")
             if len(names) == 2 and names != languages:
                 draft.task |= {"text": names[0], "label": names[1]}
+        elif (tags := find_tags(columns)) and (named.label or tags[1]) in tags[1:]:
+            draft = _draft_tags(file, columns, named.label, *tags)
         else:
             if named.label is None:
                 refuse_unsupported_shape(columns, str(path))
@@ -245,6 +248,25 @@ def _draft_instructions(file: Path, columns: Columns) -> InferredTask | None:
         return None
     reason = f"columns {' and '.join(form.columns)}, as {form.title} has them"
     return _start_draft(file, "instruction", reason, rows)
+
+
+def _draft_tags(
+    file: Path, columns: Columns, label: str | None, words: str, *tags: str
+) -> InferredTask:
+    """A tag for each word; ``tags`` are the columns that may have it, the likeliest first."""
+    chosen = label or tags[0]
+    rows = pluralise(len(columns[words].values), "row")
+    reason = f"{words} and {chosen} hold as many values in each row"
+    draft = _start_draft(file, "token_classification", reason, rows)
+    draft.add("text", words, "the words")
+    unused = [name for name in tags if name != chosen]
+    reason = f"their tags; not used: {', '.join(unused)}" if unused else "their tags"
+    draft.add("label", chosen, "as you said" if label else reason)
+    if not marks_entities(columns[chosen]):
+        draft.add("metric", "token_accuracy", "no tag marks an entity (B-, I-)", uncertain=True)
+    if "document" in columns:
+        draft.add("group", "document", "sentences of one document stay together")
+    return draft
 
 
 def _draft_labelled(

@@ -6,6 +6,9 @@ study lists, or those that the file declares, or those that are found, sorted.
 **Translations** are tables, TMX, hub datasets or two files of plain text. Columns are called as the
 languages are, unless the study names others.
 
+**Tags** stand one for each word, in a list beside the list of words, or in lines (CoNLL). Entities
+are trained, answered and scored in IOB2, whatever scheme the files have.
+
 **Instructions** are prompts or conversations with their completion. The form of the rows is told by
 their columns (:mod:`paretune.data.instructions`), unless ``text`` and ``label`` name the columns of
 prompt and completion.
@@ -17,11 +20,13 @@ stratified fifth, and of rows with a text to write at most so many as are soon w
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from paretune import metrics, objectives
 from paretune.data import hub
 from paretune.data.build import Built, Schema, build_dataset, build_examples
 from paretune.data.columns import (
@@ -31,6 +36,7 @@ from paretune.data.columns import (
     make_table_reader,
     read_text,
 )
+from paretune.data.conll import read_table
 from paretune.data.example import Dataset, normalise_text
 from paretune.data.finding import Finding, InvalidValueError
 from paretune.data.instructions import describe_forms, find_form, named_form
@@ -53,10 +59,16 @@ from paretune.data.labels import (
 from paretune.data.parallel import read_pairs
 from paretune.data.prompt import Prompt
 from paretune.data.rows import Row, read_declared_labels
-from paretune.data.task import Task, TaskRows, read_parts, read_table
+from paretune.data.tags import find_scheme, list_tags, read_tags, to_iob2
+from paretune.data.task import Task, TaskRows, read_parts
 from paretune.errors import DataError, StudyError
 from paretune.study import Answer, TaskSpec
-from paretune.tasks.shapes import find_verdict, holds_label_sets, refuse_unsupported_shape
+from paretune.tasks.shapes import (
+    find_tags,
+    find_verdict,
+    holds_label_sets,
+    refuse_unsupported_shape,
+)
 
 QUESTIONS = {
     "en": {"cause": "What was the cause of this?", "effect": "What happened as a result?"},
@@ -310,7 +322,13 @@ def _build_labelled(
     def build(part_rows: Sequence[Row], part: str) -> Built:
         examples, findings = build_examples(part_rows, schema, part)
         if any(finding.code in ("not-text", "not-label") for finding in findings):
-            refuse_unsupported_shape(gather_columns(rows.train), rows.source)
+            found = gather_columns(rows.train)
+            if tags := find_tags(found):
+                words, first, *_ = tags
+                remedy = f"Give the task kind: token_classification, text: {words}, label: {first}."
+                what = f"its columns {words} and {first} hold words and their tags."
+                raise DataError(what, where=rows.source, remedy=remedy)
+            refuse_unsupported_shape(found, rows.source)
         return examples, collapse_label_faults(findings, part_rows, of_labels)
 
     return build_dataset(
@@ -367,6 +385,74 @@ def load_pairs(spec: TaskSpec, task: Task | None = None, data_home: Path | None 
         max_held_out=MAX_HELD_OUT_PAIRS,
         language=spec.target_lang,
         languages=languages,
+    )
+
+
+def load_tags(spec: TaskSpec, task: Task | None = None, data_home: Path | None = None) -> Dataset:
+    """Read words and their tags, of a built-in task or the user's, and build their examples.
+
+    Raises:
+        StudyError: the metric counts entities, and no tag marks any.
+        DataError: unreadable files, a hub dataset that was never fetched, missing columns, rows
+            whose tags are not one for each word or contradict the scheme; all are named at once.
+    """
+    language = spec.language
+    if task is None:
+        rows, text, label = _read_labelled_rows(spec), str(spec.text), str(spec.label)
+        listed = spec.labels or rows.declared
+    else:
+        language = spec.language or task.languages[0]
+        rows = _read_task(task, spec, language, data_home)
+        (text,), label, listed = task.columns, task.label, task.labels or None
+    read = partial(read_tags, text=text, label=label, listed=listed)
+    readable = []
+    for row in (row for part in rows.parts().values() for row in part):
+        with suppress(InvalidValueError):  # building the examples names them
+            readable.append(read(row.values))
+    scheme = find_scheme([tags for _, tags in readable])
+    objective = objectives.get(task.kind if task else str(spec.kind))
+    name = spec.metric or (task.metric if task else objective.default_metric)
+    metric = metrics.get(name)
+    if readable and scheme is None and metric.by_class is not None:
+        raise StudyError(
+            f'metric {name} counts entities, and no tag in "{label}" marks one (B-, I-).',
+            where=f"task {spec.key}",
+            remedy="Give the task metric: token_accuracy, or name the tags by labels: [O, B-X, "
+            "I-X ...] where they are numbers.",
+        )
+
+    def read_example(values: Values) -> dict[str, Any]:
+        words, tags = read(values)
+        tags = tags if scheme is None else to_iob2(tags, words, scheme)
+        return {"segments": ((" ".join(words), None),), "target": " ".join(tags)}
+
+    labels = list_tags(readable, listed, scheme)
+    if scheme not in (None, "IOB2"):
+        what = f'"{label}" marks entities by {scheme}; they are trained and answered as IOB2.'
+        remedy = "Nothing to do: the entities are the same."
+        note = Finding("note", "tag-scheme", rows.train[0].file, what, remedy)
+        rows = replace(rows, findings=[*rows.findings, note])
+    schema = Schema(
+        columns=(text, label),
+        read=read_example,
+        id=task.id if task else spec.id,
+        group=task.group if task else spec.group,
+    )
+
+    def build(part_rows: Sequence[Row], part: str) -> Built:
+        examples, findings = build_examples(part_rows, schema, part)
+        return examples, collapse_label_faults(findings, part_rows, label)
+
+    return build_dataset(
+        spec,
+        objective.name,
+        rows,
+        build,
+        together="sentences of train, groups and equal texts",
+        labels=labels,
+        language=language,
+        metric=name,
+        clustered=task.clustered if task else spec.group is not None,
     )
 
 
@@ -456,6 +542,7 @@ def _read_task(task: Task, spec: TaskSpec, language: str, data_home: Path | None
 
 
 READERS: dict[str, Callable[[TaskSpec], Dataset]] = {
+    "tags": load_tags,
     "labels": load_labels,
     "choices": load_choices,
     "label_sets": load_label_sets,
@@ -464,3 +551,8 @@ READERS: dict[str, Callable[[TaskSpec], Dataset]] = {
     "instructions": load_instructions,
 }
 """By :attr:`Objective.reader`, for the user's data."""
+TASK_READERS: dict[str, Callable[[TaskSpec, Task, Path | None], Dataset]] = {
+    "parallel": load_pairs,
+    "tags": load_tags,
+}
+"""The same for built-in tasks; all others are read by :func:`load_built_in`."""

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from paretune.data.conll import read_table
 from paretune.data.example import Segments
 from paretune.data.prompt import Prompt
-from paretune.data.rows import read_rows
 from paretune.data.task import Task, TaskRows
 from paretune.errors import StudyError
 from paretune.study import TaskSpec
@@ -86,7 +86,8 @@ def _sample(
             what = f"task {spec.key} comes with paretune and takes no source."
             raise StudyError(what, remedy="Remove it.")
         place = SAMPLES_FOLDER / folder.format(language=language)
-        return TaskRows(read_rows(place / f"train.{ending}"), read_rows(place / f"test.{ending}"))
+        train, test = (read_table(str(place / f"{part}.{ending}"))[0] for part in ("train", "test"))
+        return TaskRows(train, test)
 
     return Task(
         name=name,
@@ -132,6 +133,15 @@ TASKS = (
         title="sample: help of a garden planner, Slovene to English or back",
         kind="translation",
         columns=("sl", "en"),
+    ),
+    _sample(
+        "names",
+        "{language}/names.conll",
+        metric="entity_f1",
+        title="sample: people, places and organisations in sentences",
+        kind="token_classification",
+        columns=("tokens",),
+        label="tags",
     ),
     _sample(
         "paraphrase",

@@ -10,9 +10,9 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from paretune.data.columns import DataColumn, cell_text
+from paretune.data.conll import are_entity_tags
 from paretune.data.instructions import find_form
 from paretune.data.label_sets import parse_list
 from paretune.errors import DataError
@@ -37,11 +37,9 @@ _VERDICT = re.compile(
     r"is_(good|preferred|desirable|accepted)",
     re.IGNORECASE,
 )
+_TAGS = re.compile(r"(ner|pos|chunk|upos|xpos)?_?tags?|ner|upos|labels?|oznake", re.IGNORECASE)
 _BINARY = ({"true", "false"}, {"0", "1"})
 _RATINGS = ({"yes", "no"}, {"good", "bad"}, {"up", "down"}, {"desirable", "undesirable"})
-_BIO = re.compile(r"O|[BIESLU]-\S+")
-_TABLES = (".csv", ".jsonl", ".ndjson", ".parquet", ".zip")
-_HEAD_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -74,25 +72,6 @@ def refuse_unsupported_shape(columns: Columns, where: str) -> None:
         if names := shape.find(columns):
             word = "columns" if len(names) > 1 else "column"
             raise shape.refuse(f"its {word} {', '.join(names)}", where)
-
-
-def refuse_conll(path: Path) -> None:
-    """Stop where a file has a token and its tag in each line, whatever its ending.
-
-    Raises:
-        DataError: it has.
-    """
-    if path.suffix.lower() in _TABLES or not path.is_file():
-        return
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(_HEAD_BYTES).decode("utf-8", errors="replace")
-    except OSError:
-        return  # reading the rows says why
-    lines = [line.split() for line in head.splitlines() if line.strip()]
-    tags = [fields[-1] for fields in lines if len(fields) > 1]
-    if len(tags) > len(lines) / 2 and _are_bio_tags(tags):
-        raise TOKENS.refuse("a token and its tag in each line (CoNLL)", str(path))
 
 
 def find_verdict(columns: Columns) -> str | None:
@@ -166,14 +145,29 @@ def _find_rated_completions(columns: Columns) -> tuple[str, ...]:
     return (*form.columns, verdict) if form is not None and verdict else ()
 
 
-def _find_tokens(columns: Columns) -> tuple[str, ...]:
-    tokens = match_names(columns, "tokens|words|besede|pojavnice")
-    lengths = _list_lengths(columns[tokens[0]]) if tokens else []
+def find_tags(columns: Columns) -> tuple[str, ...]:
+    """The column of words, and those of their tags: lists, or texts, of as many words each.
+
+    The likeliest column of tags comes first: one that marks entities, or is called like tags.
+    """
+    words = match_names(columns, "tokens|words|form|besede|pojavnice")
+    lengths = _count_words(columns[words[0]]) if words else []
+    if max(lengths, default=0) < 2:
+        return ()
+    tags = [n for n, c in columns.items() if n not in words and _count_words(c) == lengths]
+    tags.sort(key=lambda n: (not marks_entities(columns[n]), not _TAGS.fullmatch(n)))
+    return (*words, *tags) if tags else ()
+
+
+def marks_entities(column: DataColumn) -> bool:
+    """Whether its words are tags of entities (``B-``, ``I-``, ``O``)."""
+    words = " ".join(map(str, column.values[:1000]))
+    return are_entity_tags(re.findall(r"[^\s,'\"\[\]]+", words))
+
+
+def _find_spans(columns: Columns) -> tuple[str, ...]:
     for name, column in columns.items():
-        if name not in tokens and lengths and _list_lengths(column) == lengths:
-            return (*tokens, name)
-    for name, column in columns.items():
-        if _are_bio_tags(re.findall(r"[^\s,'\"\[\]]+", " ".join(column.texts[:1000]))):
+        if marks_entities(column):
             return (name,)
         lists = map(parse_list, column.values)
         spans = [v for v in lists if isinstance(v, list) and all(map(_is_span, v))]
@@ -228,10 +222,11 @@ def _find_indicators(columns: Columns) -> tuple[str, ...]:
     return tuple(binary) if has_text and len(binary) > max(2, repeating) else ()
 
 
-TOKENS = Shape(
-    "token classification",
-    "Closest is an instruction task: each sentence as prompt, what is found in it as completion.",
-    _find_tokens,
+SPANS = Shape(
+    "entities as spans of a text, or one word a row",
+    "Write each text as a list of its words and a list of their tags (tokens, tags), or a word and "
+    "its tag in each line (CoNLL).",
+    _find_spans,
 )
 SHAPES = (
     Shape(
@@ -257,7 +252,7 @@ SHAPES = (
         "Or predict the rating from the texts: --label, --text and --pair name the columns.",
         _find_rated_completions,
     ),
-    TOKENS,
+    SPANS,
     Shape(
         "extractive question answering (SQuAD)",
         "Closest is an instruction task: context and question together as prompt, the answer as "
@@ -276,16 +271,11 @@ SHAPES = (
 """What is refused; the first that is found counts."""
 
 
-def _list_lengths(column: DataColumn) -> list[int]:
-    """The length of each list; nothing where one value is none."""
-    lengths = [len(v) for v in map(parse_list, column.values) if isinstance(v, list)]
-    return lengths if len(lengths) == len(column.values) else []
-
-
-def _are_bio_tags(tags: list[str]) -> bool:
-    return any(tag.startswith("B-") for tag in tags) and (
-        sum(_BIO.fullmatch(tag) is not None for tag in tags) > 0.9 * len(tags)
-    )
+def _count_words(column: DataColumn) -> list[int]:
+    """The words of each cell; nothing where one is neither a list nor a text."""
+    cells = [v.split() if isinstance(v, str) else v for v in map(parse_list, column.values)]
+    lengths = [len(cell) for cell in cells if isinstance(cell, list)]
+    return lengths if len(lengths) == len(cells) else []
 
 
 def _is_span(item: object) -> bool:

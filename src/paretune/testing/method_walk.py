@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -43,8 +44,15 @@ def nothing() -> Tensor:
 
 
 def select_logits(logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
-    """The logits that mean something: of a translation (target tokens, vocabulary), no padding."""
-    return logits[batch["labels"] != IGNORE_INDEX] if "labels" in batch else logits
+    """The logits that mean something: of a translation (target tokens, vocabulary), no padding.
+
+    Of tags (tokens, labels), with all tokens of the texts and no virtual ones.
+    """
+    mask = batch["attention_mask"]
+    if "labels" in batch:
+        return logits[batch["labels"] != IGNORE_INDEX]
+    is_of_tokens = logits.ndim == 3 and mask.ndim == 2
+    return logits[:, -mask.shape[1] :][mask.bool()] if is_of_tokens else logits
 
 
 @dataclass
@@ -72,6 +80,7 @@ class Walk:
     outcome: Outcome = field(default_factory=Outcome)
     again: Tensor = field(default_factory=nothing)
     packed: Tensor = field(default_factory=nothing)
+    scores: list[list[float]] = field(default_factory=list)
     loss: float = 0.0
     texts: dict[str, list[str]] = field(default_factory=dict)
     """Translations of the test part at the stages above; of other kinds none."""
@@ -126,8 +135,16 @@ class Walk:
         return to_tensors(pad_batch(encoded, chosen, loaded.pad_id), self.device)
 
     def encoded(self, loaded: LoadedModel, part: str = "test") -> Any:
-        examples = getattr(self.bench.parts(self.run), part)
-        return self.bench.encode(examples, loaded, self.bench.source(self.run.model), 64)
+        examples, source = (
+            getattr(self.bench.parts(self.run), part),
+            self.bench.source(self.run.model),
+        )
+        encode = self.bench.dataset(self.run.task).objective.encode
+        data = self.bench.encode(examples, loaded, source, 64, encode)
+        if data.word_places is None:
+            return data
+        every = [list(range(len(ids[0]))) for ids in data.ids]  # as if each token were a word
+        return replace(data, word_places=every)
 
     def forward(self, loaded: LoadedModel, fleet: Fleet | None) -> Forward:
         """The path of a run through the model as it is."""
@@ -142,8 +159,9 @@ class Walk:
             (fleet or Fleet()).set_row_counts([len(batch["input_ids"])])
             with torch.inference_mode():
                 return select_logits(loaded.model.eval()(**batch).logits, batch).cpu()
-        scores = evaluate_alone(self.forward(loaded, fleet), self.encoded(loaded))
-        return torch.from_numpy(scores)
+        forward, collector = self.forward(loaded, fleet), self.task.objective.collector
+        scores = evaluate_alone(forward, self.encoded(loaded), collector)
+        return torch.from_numpy(np.concatenate(scores) if isinstance(scores, list) else scores)
 
     def packed_answers(self, loaded: LoadedModel, fleet: Fleet) -> Tensor:
         """The same of translations by a packed model, which takes the longest texts first."""
@@ -232,10 +250,13 @@ def walked(run: Run, bench: ProcessCache, folder: Path, device: str = "cpu") -> 
     seen.look("again", kept.loaded, kept.fleet)
     make_forward(kept, seen.compute)  # as the run itself answered
     seen.look("packed", kept.loaded, kept.fleet)
+    forward, collector = seen.forward(kept.loaded, kept.fleet), seen.task.objective.collector
     if seen.task.objective.generates:
-        forward = seen.forward(kept.loaded, kept.fleet)
-        collector = seen.task.objective.collector
         seen.loss = evaluate_alone(forward, seen.encoded(kept.loaded), collector).mean
+    elif not seen.task.objective.scales_targets:
+        bound, test = bench.dataset(run.task).objective, bench.parts(run).test
+        data = bench.encode(test, kept.loaded, bench.source(run.model), 64, bound.encode)
+        seen.scores = bound.predict(evaluate_alone(forward, data, collector), test, None).scores
     return seen
 
 

@@ -49,6 +49,12 @@ class ObjectiveContract:
         """What a forward pass gives for some examples."""
         return outputs[list(indices)]
 
+    def collect(self, data: Encoded) -> Any:
+        """The outputs of all examples, as an evaluation gathers them."""
+        collector, rows = self.objective.collector(data), range(len(data.ids))
+        collector.add(rows, self.make_outputs(self.draw_outputs(), rows))
+        return collector.result()
+
     @pytest.fixture
     def data(self, tmp_path: Path) -> Encoded:
         """The examples as token ids of a tiny BERT."""
@@ -71,7 +77,9 @@ class ObjectiveContract:
             assert metrics.get(name).target_type in objective.target_types
 
     def test_every_example_is_encoded_and_cut(self, data: Encoded) -> None:
-        assert len(data.ids) == len(data.lengths) == len(self.examples())
+        owners = range(len(data.ids)) if data.owners is None else data.owners
+        assert len(data.ids) == len(data.lengths) == len(owners)
+        assert sorted({*owners}) == list(range(len(self.examples())))
         assert all(len(ids) <= MAX_LENGTH for choices in data.ids for ids in choices)
 
     def test_a_batch_is_padded_to_its_longest_example(self, data: Encoded) -> None:
@@ -121,7 +129,7 @@ class ObjectiveContract:
     ) -> None:
         if self.objective.likelihood is None or self.objective.generates:
             pytest.skip("it defines no probabilities, or records have those of texts only")
-        examples, outputs = self.examples(), self.draw_outputs().numpy()
+        examples, outputs = self.examples(), self.collect(data)
         predictions = self.objective.predict(outputs, examples, options.target_scale)
         part = Predictions(
             uid=tuple(example.uid for example in examples),
@@ -137,8 +145,7 @@ class ObjectiveContract:
     def test_scores_have_the_primary_one(self, data: Encoded, options: LossOptions) -> None:
         if self.objective.generates:
             pytest.skip("its predictions are generated texts")
-        examples = self.examples()
-        outputs = self.draw_outputs().numpy()
+        examples, outputs = self.examples(), self.collect(data)
         predictions = self.objective.predict(outputs, examples, options.target_scale)
         metric = metrics.get(self.objective.default_metric)
         scores = self.objective.score(predictions, examples, metric, self.questions())

@@ -12,7 +12,10 @@ from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec, Training
 from paretune.testing.tiny_models import SENTENCES
 
 WORDS = sorted({word.strip(".,?!;") for text in SENTENCES for word in text.split()})
-KINDS = ("classification", "pair", "multiple_choice", "regression", "multilabel")
+KINDS = (
+    *("classification", "pair", "multiple_choice", "regression"),
+    *("multilabel", "token_classification"),
+)
 SMALL = {"rank": 2, "num_virtual_tokens": 4, "reduction_factor": 8}
 """Options that keep a method small."""
 
@@ -20,10 +23,10 @@ SMALL = {"rank": 2, "num_virtual_tokens": 4, "reduction_factor": 8}
 def tiny_task(
     folder: Path, kind: str = "classification", *, train: int = 40, test: int = 12, seed: int = 0
 ) -> TaskSpec:
-    """A task with ``train`` and ``test`` rows; three labels, two choices, or a number.
+    """A task with ``train`` and ``test`` rows; three labels, two choices, a number, or tags.
 
-    The word "water" stands in every text of label b and in every right choice, and makes the number
-    larger by 1: it can be learnt.
+    The word "water" stands in every text of label b and in every right choice, makes the number
+    larger by 1, and is an entity: it can be learnt.
     """
     folder.mkdir(parents=True, exist_ok=True)
     extra, make_row = _COLUMNS.get(kind, {}), _ROWS.get(kind, _label_row)
@@ -118,9 +121,15 @@ def _sets_row(i: int, rng: random.Random) -> list[str]:
     return [text, label if i % 2 else f"{label}|d"]
 
 
+def _tag_row(i: int, rng: random.Random) -> list[str]:
+    words = _marked(_words(rng, 2, 18), i % 3 > 0).split() or ["water"]
+    return [" ".join(words), " ".join("B-X" if word == "water" else "O" for word in words)]
+
+
 _ROWS = {
     "pair": _pair_row,
     "multiple_choice": _choice_row,
     "regression": _number_row,
     "multilabel": _sets_row,
+    "token_classification": _tag_row,
 }

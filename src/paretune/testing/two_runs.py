@@ -115,6 +115,8 @@ class Both:
 
     def _count(self, rows: list[int]) -> int:
         """Rows of logits: of examples, or of their target tokens."""
+        if self.data.word_places is not None:
+            return sum(len(self.data.word_places[i]) for i in rows)
         if self.data.targets is None:
             return len(rows)
         return sum(len(self.data.targets[i]) for i in rows)

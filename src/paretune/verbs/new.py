@@ -203,6 +203,7 @@ def draft_study(
     # A column name may hold line breaks; in a comment it must stay on its line.
     reasons = {key: sanitise_line(reason) for key, reason in inferred.reasons.items()}
     lines = []
+    metric = task.pop("metric", objective.default_metric)
     for key, value in task.items():
         text = "true" if value is True else _quote_yaml(value)
         if isinstance(value, list | tuple):
@@ -216,7 +217,7 @@ def draft_study(
     languages = (str(task["source_lang"]), str(task["target_lang"])) if translates else None
     suggested, comment = _suggest_model(kind, languages, model)
     names = objective.selectable_metrics
-    choices = [metric for metric in names if metric != objective.default_metric]
+    choices = [name for name in names if name != metric]
     besides = [metrics.get(n).title for n in objective.recorded_metrics if n not in names]
     recorded = f"; records have {' and '.join(besides)} too" if besides else ""
     jinja = Environment(  # noqa: S701 - YAML, whose values are quoted
@@ -230,7 +231,7 @@ def draft_study(
         name=name,
         kind=kind,
         task_lines=lines,
-        metric=f"metric: {objective.default_metric}   # or {', '.join(choices)}{recorded}",
+        metric=f"metric: {metric}   # or {', '.join(choices)}{recorded}",
         model=suggested,
         model_comment=comment,
         test_file=sanitise_line(Path(str(task["test"])).name) if "test" in task else None,

@@ -26,6 +26,7 @@ from paretune.models.packing.attention import (
 from paretune.models.packing.layout import AttentionRole, AttentionSettings, PackedLayout, Packing
 from paretune.models.packing.recomputed import cast_in_both_passes, fuse_rows, share_tied_table
 from paretune.models.structure.anatomy import Anatomy
+from paretune.models.structure.heads import scores_tokens
 from paretune.models.structure.layers import has_attention_interface, parent_name
 from paretune.models.structure.topology import DECODER, ENCODER_DECODER, topology_of
 
@@ -130,6 +131,8 @@ def _pack_encoder(model: Any, anatomy: Anatomy, packing: Packing) -> None:
             return (packing.layout.position_ids + start,)
 
         packing.changes.hook(table.register_forward_pre_hook(give_positions))
+    if scores_tokens(model):
+        return
     packing.pooled_token = anatomy.topology.pooled_token
     if model.config.model_type in CLS_ONLY_ARCHITECTURES:
         _prune_last_layer(model, anatomy, packing)
@@ -217,6 +220,8 @@ def _pack_decoder(model: Any, anatomy: Anatomy, packing: Packing) -> None:
     cast_in_both_passes(changes, model)
     share_tied_table(packing, model)
     fuse_rows(changes, model, anatomy)
+    if scores_tokens(model):
+        return
     if model.get_output_embeddings() is None:
         packing.pooled_token = anatomy.topology.pooled_token
 

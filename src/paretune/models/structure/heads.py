@@ -33,6 +33,7 @@ from paretune.objectives.objective import HeadSpec
 
 AUTO_CLASSES = {
     "sequence_classification": "AutoModelForSequenceClassification",
+    "token_classification": "AutoModelForTokenClassification",
     "multiple_choice": "AutoModelForMultipleChoice",
     "seq2seq_lm": "AutoModelForSeq2SeqLM",
     "causal_lm": "AutoModelForCausalLM",
@@ -102,6 +103,14 @@ def choose_auto_class(topology: Topology, kind: str) -> str:
     return AUTO_CLASSES[kind]
 
 
+def scores_tokens(model: Any) -> bool:
+    """Whether the model's head gives logits for every token of a text."""
+    from transformers import MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING
+
+    opened = MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING.get(type(model.config), None)
+    return opened is not None and isinstance(model, opened)
+
+
 def lm_head(model: Any) -> tuple[Tensor, Tensor | None]:
     """Weight (vocabulary, width) and bias (vocabulary,) or None of a model's LM head.
 
@@ -140,6 +149,11 @@ def read_last_token(model: Any) -> None:
     (examples, choices, tokens), as multiple choice has them, (examples, choices).
     """
     model.forward = partial(_score_last_token, model)
+
+
+def skip_cache(model: Any) -> None:
+    """Let a decoder that scores every token keep no keys and values for tokens to come."""
+    model.forward = partial(model.forward, use_cache=False)
 
 
 def last_token_places(mask: Tensor | None, hidden: Tensor) -> Tensor:

@@ -38,8 +38,8 @@ class Topology:
         name: what such a model is, in words, for messages.
         families: those that are known to work.
         heads: kinds of heads that a model of this layout can have.
-        pooled_token: which token of a sequence a new head reads: 0 the first, -1 the last that is
-            no padding; None where no head is new.
+        pooled_token: which token of a sequence a new head of texts reads: 0 the first, -1 the last
+            that is no padding; None where no head is new.
         can_cache_activations: whether a forward pass can start at a layer from what the layers
             below it gave.
         keeps_text_positions: whether text keeps its positions behind virtual tokens, where a study
@@ -145,7 +145,7 @@ class EncoderOnly(Topology):
 
     name = "an encoder"
     families = ENCODER_FAMILIES
-    heads = ("sequence_classification", "multiple_choice")
+    heads = ("sequence_classification", "token_classification", "multiple_choice")
     pooled_token = 0
 
     def find_position_embeddings(self, model: Any, word_embeddings: str) -> str | None:
@@ -279,7 +279,7 @@ class DecoderOnly(Topology):
 
     name = "a decoder-only model"
     families = DECODER_FAMILIES
-    heads = ("sequence_classification", "multiple_choice", "causal_lm")
+    heads = ("sequence_classification", "token_classification", "multiple_choice", "causal_lm")
     pooled_token = -1
     default_targets = ("all_linear",)
     has_decoder_rates = True

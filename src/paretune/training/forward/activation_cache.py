@@ -144,16 +144,18 @@ _INTEGERS = {torch.float32: np.uint32, torch.bfloat16: np.uint16, torch.float64:
 def _compute_rows(
     prepared: PreparedModel, compute: Compute, layers: int, data: Encoded, cache: RowCache
 ) -> CachedActivations:
-    """The outputs of the ``layers`` lowest layers for all texts; of all layers, the first row.
+    """The outputs of the ``layers`` lowest layers for all texts; of all layers, the pooled row.
 
     Raises:
         OSError: they cannot be written, or are more than the budget.
     """
     anatomy, starts = prepared.loaded.anatomy, [0]
+    packing = prepared.fleet.packing
+    pooled = packing is not None and packing.pooled_token is not None
     for choices in data.ids:
         for tokens in choices:
             read = len(tokens) if data.completion_starts is None else len(tokens) - 1
-            starts.append(starts[-1] + (1 if layers == len(anatomy.layers) else read))
+            starts.append(starts[-1] + (1 if pooled and layers == len(anatomy.layers) else read))
     dtype = _compute_hidden(prepared, compute, layers, data, [0])[1].dtype
     integers, budget = np.dtype(_INTEGERS[dtype]), budget_bytes()
     row_bytes = anatomy.width * integers.itemsize

@@ -282,6 +282,29 @@ class PackedForward(Forward):
         return torch.empty(0, dtype=torch.long, device=self.compute.device)
 
 
+class PackedWordForward(PackedForward):
+    """Runs packed batches of one or several runs through a model that scores every token."""
+
+    def _read(
+        self,
+        inputs: dict[str, Tensor],
+        micro_batches: Sequence[MicroBatch],
+        sequences: Sequence[Sequence[PackedSequence]],
+    ) -> list[Any]:
+        """Logits of the words of each run, (words, labels)."""
+        packed: Tensor = self.model(**inputs).logits[:, 0]
+        virtual, end, logits = packing_of(self.fleet).virtual_tokens, 0, []
+        for batch, of_run in zip(micro_batches, sequences, strict=True):
+            begins: dict[int, int] = {}
+            for sequence in of_run:
+                begins |= {example: end + virtual for example, _ in sequence.scored}
+                end += len(sequence.tokens)
+            places = batch.data.word_places or []
+            rows = [begins[i] + place for i in batch.indices for place in places[i]]
+            logits.append(packed.index_select(0, to_device(rows, packed.device)))
+        return logits
+
+
 class PackedSeq2SeqForward(PackedForward):
     """Runs packed batches of one or several runs through an encoder and a decoder."""
 

@@ -178,7 +178,7 @@ class PlainForward(Forward):
         labels = inputs.pop("labels", None)
         self.fleet.set_row_counts([len(batch.indices) * len(batch.data.ids[0])])
         if labels is None:
-            return [self.model(**inputs).logits]
+            return [select_words(self.model(**inputs).logits, batch, padded["input_ids"].shape[-1])]
         texts = [(i, c) for i in batch.indices for c in range(len(batch.data.ids[i]))]
         if batch.data.completion_starts is not None:
             inputs = {name: values.flatten(0, -2) for name, values in inputs.items()}
@@ -223,7 +223,24 @@ class PaddedForward(Forward):
             ]
             inputs[name] = to_device(np.concatenate(parts), self.compute.device)
         logits: Tensor = self.model(**inputs).logits
-        return list(torch.split(logits, [len(batch.indices) for batch in micro_batches]))
+        pieces = torch.split(logits, [len(batch.indices) for batch in micro_batches])
+        return [
+            select_words(piece, batch, max(lengths))
+            for piece, batch in zip(pieces, micro_batches, strict=True)
+        ]
+
+
+def select_words(logits: Tensor, batch: MicroBatch, width: int) -> Tensor:
+    """Of logits of all tokens those of the words, (words, labels); others as they are.
+
+    Args:
+        width: tokens of a padded text; virtual tokens are in front of them.
+    """
+    if batch.data.word_places is None:
+        return logits
+    words = [(r, p) for r, i in enumerate(batch.indices) for p in batch.data.word_places[i]]
+    rows, places = to_device(np.array(words, dtype=np.int64).reshape(-1, 2).T, logits.device)
+    return logits[rows, places + logits.shape[1] - width]
 
 
 def to_tensors(batch: Batch, device: str) -> dict[str, Tensor]:

@@ -1,0 +1,169 @@
+"""Words and tags of files: lines and lists, schemes, and what is wrong with them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paretune.data.audit import audit
+from paretune.data.conll import parse_conll
+from paretune.data.example import Dataset
+from paretune.data.finding import InvalidValueError
+from paretune.data.tags import find_scheme, to_iob2
+from paretune.errors import ParetuneError
+from paretune.study import TaskSpec
+from paretune.tasks import load_dataset
+from paretune.tasks.infer import infer_task
+
+CONLLU = """# newdoc id = d1
+# sent_id = s1
+# text = Ana bere.
+1\tAna\tana\tPROPN\tNpfsn\t_\t2\tnsubj\t_\tNER=B-per
+2-3\tbereno\t_\t_\t_\t_\t_\t_\t_\t_
+2\tbere\tbrati\tVERB\tVm\t_\t0\troot\t_\tSpaceAfter=No
+3\t.\t.\tPUNCT\tZ\t_\t2\tpunct\t_\t_
+
+# newdoc id = d2
+1\t20 000\t20\tNUM\tM\t_\t0\troot\t_\t_
+
+"""
+
+
+def test_conllu_has_words_fields_names_and_documents() -> None:
+    first, second = parse_conll(CONLLU, "x.conllu")
+    assert first.where == "x.conllu line 4" and second.where == "x.conllu line 10"
+    assert first.values["form"] == ["Ana", "bere", "."]
+    assert first.values["upos"] == ["PROPN", "VERB", "PUNCT"]
+    assert first.values["ner"] == ["B-per", "O", "O"]
+    assert (first.values["document"], first.values["sent_id"]) == ("d1", "s1")
+    assert second.values["document"] == "d2" and "feats" not in second.values
+
+
+def test_conll_has_columns_and_documents() -> None:
+    text = "-DOCSTART- -X- O O\n\nEU NNP B-NP B-ORG\n# : O O\n\n-DOCSTART- -X- O O\n\na b c O\n"
+    first, second = parse_conll(text, "x")
+    assert first.values == {
+        "tokens": ["EU", "#"], "column_2": ["NNP", ":"], "column_3": ["B-NP", "O"],
+        "tags": ["B-ORG", "O"], "document": "1",
+    }  # fmt: skip
+    assert second.values["document"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("tags", "scheme", "iob2"),
+    [
+        ("B-X I-X O B-X", "IOB2", "B-X I-X O B-X"),
+        ("I-X I-X B-X O I-Y", "IOB1", "B-X I-X B-X O B-Y"),
+        ("B-X I-X E-X S-Y O", "BIOES", "B-X I-X I-X B-Y O"),
+        ("B-X L-X U-Y O", "BILOU", "B-X I-X B-Y O"),
+        ("B I O B", "IOB2", "B I O B"),
+        ("NOUN VERB", None, ""),
+        ("O O", None, ""),
+    ],
+)
+def test_a_scheme_is_told_and_converted(tags: str, scheme: Any, iob2: str) -> None:
+    assert find_scheme([tags.split()]) == scheme
+    if scheme:
+        assert to_iob2(tags.split(), tags.split(), scheme) == iob2.split()
+
+
+@pytest.mark.parametrize(
+    ("tags", "scheme", "what"),
+    [
+        ("O I-X", "IOB2", '"I-X" of word 2, "I-X", follows "O"'),
+        ("B-X I-Y", "IOB2", 'follows "B-X"'),
+        ("B-X X", "IOB2", "is none of the scheme"),
+        ("B-X S-X", "IOB2", "is none of the scheme"),
+        ("O B-X", "IOB1", 'follows "O"'),
+        ("B-X O", "BIOES", 'is followed by "O"'),
+        ("E-X", "BIOES", 'follows "O"'),
+        ("B-X I-X O", "BILOU", 'is followed by "O"'),
+    ],
+)
+def test_what_contradicts_the_scheme_is_named(tags: str, scheme: Any, what: str) -> None:
+    with pytest.raises(InvalidValueError, match=what) as refused:
+        to_iob2(tags.split(), tags.split(), scheme)
+    assert refused.value.remedy
+
+
+ROW = {"tokens": ["Ana", "lives", "in", "Celje"], "tags": ["B-PER", "O", "O", "B-LOC"]}
+
+
+def load(folder: Path, *rows: dict[str, Any], **changes: Any) -> Dataset:
+    lines = (json.dumps(row, ensure_ascii=False) for row in (*[ROW] * 3, *rows))
+    (folder / "x.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    keys = {"name": "x", "kind": "token_classification", "text": "tokens", "label": "tags"}
+    return load_dataset(TaskSpec(**{**keys, "train": str(folder / "x.jsonl"), **changes}))
+
+
+@pytest.mark.parametrize(
+    ("row", "changes", "what"),
+    [
+        ({"tags": ["O"]}, {}, '4 words in "tokens" and 1 tags in "tags"'),
+        ({"tags": ["I-PER", "O", "O", "O"]}, {}, '"I-PER" of word 1, "Ana", follows "O"'),
+        ({"tokens": ["a", " ", "b", "c"]}, {}, "has an empty word"),
+        ({"tokens": [], "tags": []}, {}, "has no words"),
+        ({"tokens": ["a", ["b"], "c", "d"]}, {}, 'no list of texts in "tokens"'),
+        ({"tags": ["B PER", "O", "O", "O"]}, {}, "holds a blank"),
+        ({"tags": None}, {}, "1 of 4 rows has no label"),
+        ({"tags": ["B-X", "O", "O", "O"]}, {"labels": ("O", "B-PER", "B-LOC")}, "is not one of O"),
+    ],
+)
+def test_a_bad_row_is_named_with_its_line(
+    row: Any, changes: Any, what: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ParetuneError) as refused:
+        load(tmp_path, {**ROW, **row}, **changes)
+    assert what in str(refused.value) and "line 4" in str(refused.value)
+
+
+def test_numbers_are_named_by_the_listed_labels(tmp_path: Path) -> None:
+    rows = [{"tokens": ["Ana", "sings", str(i)], "tags": [1, 0, 0]} for i in range(20)]
+    dataset = load(tmp_path, *rows, labels=("O", "B-PER", "B-LOC"))
+    assert dataset.train[-1].target == "B-PER O O"
+    with pytest.raises(ParetuneError, match="counts entities, and no tag"):
+        load(tmp_path, *rows, text="tokens", label="ids", train=str(numbers_alone(tmp_path)))
+
+
+def numbers_alone(folder: Path) -> Path:
+    path = folder / "ids.jsonl"
+    path.write_text(
+        "\n".join(json.dumps({"tokens": ["a", str(i)], "ids": [0, 1]}) for i in range(9))
+    )
+    return path
+
+
+def test_a_tag_of_test_alone_and_other_tags_of_equal_words_are_found(tmp_path: Path) -> None:
+    test = tmp_path / "test.conll"
+    test.write_text("Ana\tB-PER\nlives\tO\nin\tO\nCelje\tB-ORG\n\n")
+    found = {finding.code: finding for finding in audit(load(tmp_path, test=str(test)))}
+    assert found["missing-class"].severity == "error"
+    assert 'label "B-ORG" has no word in train, and words in 1 of 1' in found["missing-class"].what
+    assert found["contradiction"].where == "test.conll line 1"
+
+
+def test_a_file_in_lines_is_guessed(tmp_path: Path) -> None:
+    (tmp_path / "train.conllu").write_text(CONLLU * 3)
+    task = infer_task(tmp_path / "train.conllu").task
+    assert (task["kind"], task["text"], task["label"]) == ("token_classification", "form", "ner")
+    assert task["group"] == "document"
+    (tmp_path / "pos.txt").write_text("Ana\tB-PER\nbere\tO\n\n" * 3)
+    assert infer_task(tmp_path / "pos.txt").task["label"] == "tags"
+
+
+def test_lists_of_classes_in_parquet_are_named(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    feature = {"feature": {"names": ["O", "B-PER"], "_type": "ClassLabel"}, "_type": "List"}
+    metadata = {"huggingface": json.dumps({"info": {"features": {"ner_tags": feature}}})}
+    table = pyarrow.table({"tokens": [["Ana", str(i)] for i in range(9)], "ner_tags": [[1, 0]] * 9})
+    path = tmp_path / "train.parquet"
+    pyarrow.parquet.write_table(table.replace_schema_metadata(metadata), path)
+    task = infer_task(path).task
+    assert task["label"] == "ner_tags" and "metric" not in task
+    dataset = load_dataset(TaskSpec(**task))
+    assert dataset.labels == ("O", "B-PER") and dataset.train[0].target == "B-PER O"
