@@ -8,7 +8,6 @@ import pytest
 
 from paretune import metrics
 from paretune.metrics.metric import Value
-from paretune.metrics.tags import find_entities
 from paretune.testing import MetricContract
 
 TAGS = ("O", "O", "B-PER", "I-PER", "B-LOC", "I-LOC")
@@ -34,10 +33,6 @@ class TestEntityF1(MetricContract):
         return draw()[1]
 
 
-class TestConllF1(TestEntityF1):
-    metric = metrics.get("conll_f1")
-
-
 class TestTokenAccuracy(TestEntityF1):
     metric = metrics.get("token_accuracy")
 
@@ -54,25 +49,3 @@ def test_it_is_the_score_of_seqeval(name: str) -> None:
     references, runs = draw()
     scores = [metrics.get(name).compute(references, run) for run in runs]
     assert scores == pytest.approx(SEQEVAL[name], rel=0, abs=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("tags", "strict", "lenient"),
-    [
-        ("O I-X I-X", "", "X 1 3"),
-        ("B-X I-Y I-Y", "X 0 1", "X 0 1, Y 1 3"),
-        ("B-X B-X I-X O", "X 0 1, X 1 3", "X 0 1, X 1 3"),
-        ("B-X-Y I-X-Y", "X-Y 0 2", "X-Y 0 2"),
-        ("O O", "", ""),
-    ],
-)
-def test_an_entity_ends_where_its_type_does(tags: str, strict: str, lenient: str) -> None:
-    for expected, mode in ((strict, True), (lenient, False)):
-        found = sorted(find_entities(tags, strict=mode), key=lambda entity: entity[1:])
-        assert ", ".join(f"{kind} {begin} {end}" for kind, begin, end in found) == expected
-
-
-def test_each_type_has_its_score() -> None:
-    assert metrics.get("entity_f1").by_class is not None
-    by_type = metrics.get("entity_f1").by_class(["B-X O B-Y"], ["B-X O B-Z"])
-    assert by_type == {"X": 1.0, "Y": 0.0, "Z": 0.0}

@@ -15,9 +15,8 @@ from paretune import metrics, objectives
 from paretune.data.audit import CHECKS
 from paretune.data.example import Example
 from paretune.errors import StudyError
-from paretune.methods import available
 from paretune.objectives import LossOptions, ModelPredictions, Objective, TargetScale
-from paretune.objectives.encoding import Encoded, encode_texts, pad_batch
+from paretune.objectives.encoding import Encoded, encode_texts
 from paretune.tasks import READERS
 from paretune.testing import MetricContract, ObjectiveContract
 
@@ -34,11 +33,8 @@ def test_what_it_names_exists(objective: Objective) -> None:
     templates = files("paretune.exporting") / "templates"
     assert (templates / f"predict_{objective.usage}.py.j2").is_file()
     assert {*objective.checks} <= {*CHECKS}
-    assert {*objective.baselines, *objective.tabular_baselines, objective.probe} <= {*available()}
     assert objective.accepts(metrics.get(objective.default_metric))
     assert {objective.default_metric} <= {*objective.selectable_metrics}
-    for name in objective.recorded_metrics:
-        assert metrics.get(name).target_type in objective.target_types
 
 
 def test_an_unknown_kind_is_refused_with_those_that_there_are() -> None:
@@ -110,13 +106,6 @@ def test_scores_have_the_primary_metric_its_parts_and_what_is_always_recorded() 
     assert (scores["n"], scores["questions"], scores["loss"]) == (4, 2, 0.5)
     plain = objectives.get("pair").score(predictions, rows, metrics.get("accuracy_f1"))
     assert {*plain} == {"accuracy", "macro_f1", "weighted_f1", "primary", "n", "loss"}
-
-
-def test_a_collector_puts_logits_in_the_order_of_the_examples() -> None:
-    collector = objectives.get("classification").collector(encoded([0, 1, 0]))
-    collector.add([2, 0], torch.tensor([[2.0, 0.0], [0.0, 0.0]]))
-    collector.add([1], torch.tensor([[1.0, 0.0]]))
-    assert collector.result()[:, 0].tolist() == [0.0, 1.0, 2.0]
 
 
 LONG = "The cat sat on the mat, and the dog slept by the door. " * 3
@@ -230,29 +219,3 @@ def test_every_choice_is_encoded_and_the_longest_counts(tokenizer: Any) -> None:
     assert encoded.lengths == [8, 8] and encoded.truncated == [True, True]
     counted = objectives.get("multiple_choice").text_lengths([row], tokenizer)
     assert counted == {"rows": [12]}
-
-
-def test_no_examples_encode_to_nothing(tokenizer: Any) -> None:
-    assert encode_texts([], tokenizer, 8).ids == []
-
-
-def test_padding_has_the_shape_of_the_batch(tokenizer: Any) -> None:
-    encoded = encode_texts([example(("a", None)), example(("a b c", None))], tokenizer, 8)
-    batch = pad_batch(encoded, [1, 0], pad_id=9)
-    assert batch["input_ids"].tolist() == [[2, 7, 8, 9, 3], [2, 7, 3, 9, 9]]
-    assert batch["attention_mask"].tolist() == [[1] * 5, [1, 1, 1, 0, 0]]
-    assert batch["token_type_ids"].shape == (2, 5)
-    assert {v.dtype.name for v in batch.values()} == {"int64"}
-    several = encode_texts([example(("a", "b"), ("a", "b c"))], tokenizer, 8)
-    assert pad_batch(several, [0], 0)["input_ids"].shape == (1, 2, 6)
-
-
-def test_a_tokenizer_without_type_ids_makes_none(tokenizer: Any) -> None:
-    names = tokenizer.model_input_names
-    tokenizer.model_input_names = ["input_ids", "attention_mask"]
-    try:
-        encoded = encode_texts([example(("a", "b"))], tokenizer, 8)
-    finally:
-        tokenizer.model_input_names = names
-    assert encoded.type_ids is None
-    assert set(pad_batch(encoded, [0], 0)) == {"input_ids", "attention_mask"}

@@ -247,14 +247,6 @@ def test_decimal_commas_are_numbers(tmp_path: Path, names: str) -> None:
     assert note.what == f'"0,0" in "{label}" was read as 0.0 (40 such rows in all).'
 
 
-def test_decimal_commas_in_a_table(tmp_path: Path) -> None:
-    rows = [f"{decimals(i * 7)};{i % 5};{decimals(i)}" for i in range(40)]
-    task = infer_task(table(tmp_path / "a.csv", "sirina;visina;masa", rows)).task
-    assert (task["kind"], task["label"]) == ("regression", "masa")
-    assert task["features"] == ["sirina", "visina"]
-    assert built(task).train[0].features[0] in {i * 7 / 10 for i in range(40)}
-
-
 @pytest.mark.parametrize(
     ("values", "commas"),
     [

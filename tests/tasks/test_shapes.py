@@ -130,15 +130,6 @@ TOKENS = rows_of(
 )
 
 
-@pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
-def test_lists_of_tokens_and_tags_are_guessed(tmp_path: Path, ending: str) -> None:
-    task = infer_task(write(tmp_path / f"data{ending}", TOKENS)).task
-    assert (task["kind"], task["text"], task["label"]) == (
-        *("token_classification", "tokens", "ner_tags"),
-    )
-    assert task["metric"] == "token_accuracy"  # no name tells which number is an entity
-
-
 def test_a_label_that_the_user_names_is_taken(tmp_path: Path) -> None:
     rated = write(tmp_path / "rated.jsonl", UNSUPPORTED["rated"][1])
     task = infer_task(rated, NamedColumns("label", "prompt", "completion")).task

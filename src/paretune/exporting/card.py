@@ -227,8 +227,8 @@ def render_texts(spec: TaskSpec, dataset: Dataset) -> str:
     """How texts are made: from columns of a user's own data, or by the template of a task."""
     segments: Sequence[Any] = ()
     description = ""
-    if not (dataset.languages or dataset.features or spec.has_own_data):
-        task = tasks.get(spec.name)
+    takes_texts = dataset.languages or dataset.features or spec.has_own_data
+    if not takes_texts and (task := tasks.get(spec.name)).templates:
         template = task.templates[spec.template]
         description = " ".join((template.__doc__ or "").split()).replace("``", "`")
         names = {name: f"{{{name}}}" for name in task.columns}

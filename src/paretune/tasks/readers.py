@@ -441,7 +441,7 @@ def load_tags(spec: TaskSpec, task: Task | None = None, data_home: Path | None =
 
     def build(part_rows: Sequence[Row], part: str) -> Built:
         examples, findings = build_examples(part_rows, schema, part)
-        return examples, collapse_label_faults(findings, part_rows, label)
+        return examples, collapse_label_faults(findings, part_rows, (label,))
 
     return build_dataset(
         spec,

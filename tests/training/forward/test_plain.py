@@ -16,7 +16,7 @@ import pytest
 from paretune import objectives
 from paretune.study import Generation, Run
 from paretune.testing.tiny_models import FAMILIES
-from paretune.testing.tiny_tasks import tiny_run, tiny_task
+from paretune.testing.tiny_tasks import KINDS, tiny_run, tiny_task
 from paretune.testing.translator_folders import tiny_pairs, translator_folder
 from paretune.training import Outcome
 from paretune.training.fleet import can_join_fleet
@@ -27,10 +27,6 @@ from paretune.training.trainer import train_run
 LOSSES_WITHIN = 1e-5
 SCORES_WITHIN = 2e-4
 """Rounding of one step, which six steps of AdamW carry on."""
-KINDS = (
-    *("classification", "pair", "multiple_choice", "regression"),
-    *("multilabel", "token_classification"),
-)
 TRANSLATORS = ("marian", "mbart", "t5", "m2m100")
 PLACES = [
     *((family, kind) for family in FAMILIES for kind in KINDS),
