@@ -113,10 +113,10 @@ def test_a_bad_row_is_named_with_its_line(
 def test_a_tag_of_test_alone_and_other_tags_of_equal_words_are_found(tmp_path: Path) -> None:
     test = tmp_path / "test.conll"
     test.write_text("Ana\tB-PER\nlives\tO\nin\tO\nCelje\tB-ORG\n\n")
-    found = {finding.code: finding for finding in audit(load(tmp_path, test=str(test)))}
-    assert found["missing-class"].severity == "error"
-    assert 'label "B-ORG" has no word in train, and words in 1 of 1' in found["missing-class"].what
-    assert found["contradiction"].where == "test.conll line 1"
+    kinds = {finding.code: finding for finding in audit(load(tmp_path, test=str(test)))}
+    assert kinds["missing-class"].severity == "error"
+    assert 'label "B-ORG" has no word in train, and words in 1 of 1' in kinds["missing-class"].what
+    assert kinds["contradiction"].where == "test.conll line 1"
 
 
 def test_a_file_in_lines_is_guessed(tmp_path: Path) -> None:

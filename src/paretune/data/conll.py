@@ -131,7 +131,7 @@ def _is_aside(line: str) -> bool:
 def _select(columns: dict[str, list[str]], reads_ner: bool) -> dict[str, object]:
     """The columns of a sentence that hold something, and the names of entities in MISC."""
     if reads_ner:
-        found = map(_NER.search, columns["misc"])
-        columns = {**columns, "ner": [match[1] if match else "O" for match in found]}
+        matches = map(_NER.search, columns["misc"])
+        columns = {**columns, "ner": [match[1] if match else "O" for match in matches]}
     words = ("tokens", "form")
     return {name: cells for name, cells in columns.items() if name in words or set(cells) != {"_"}}

@@ -268,8 +268,8 @@ def fit_gazetteer(
         place = 0
         while place < len(words):
             lengths = range(min(longest, len(words) - place), 0, -1)
-            found = (n for n in lengths if tuple(words[place : place + n]) in type_of)
-            if length := next(found, 0):
+            known_lengths = (n for n in lengths if tuple(words[place : place + n]) in type_of)
+            if length := next(known_lengths, 0):
                 name = type_of[tuple(words[place : place + length])]
                 yield from (f"B-{name}", *[f"I-{name}"] * (length - 1))
             else:

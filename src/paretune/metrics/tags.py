@@ -52,8 +52,10 @@ def count_entities(
     place = {name: i for i, name in enumerate(types)}
     table = np.zeros((len(predicted), len(true), 3, len(types)), dtype=np.float32)
     for counts, run in zip(table, predicted, strict=True):
-        for row, found, expected in zip(counts, run, true, strict=True):
-            for column, entities in zip(row, (found & expected, found, expected), strict=True):
+        for row, answered, expected in zip(counts, run, true, strict=True):
+            for column, entities in zip(
+                row, (answered & expected, answered, expected), strict=True
+            ):
                 for kind, _, _ in entities:
                     column[place[kind]] += 1
     return table.reshape(*table.shape[:2], -1)
@@ -85,7 +87,7 @@ def entity_f1_by_type(
 
 
 def _list_types(*entities: frozenset[Entity]) -> list[str]:
-    return sorted({kind for found in entities for kind, _, _ in found})
+    return sorted({kind for of_text in entities for kind, _, _ in of_text})
 
 
 def _f1(hits: Array, predicted: Array, true: Array) -> Array:

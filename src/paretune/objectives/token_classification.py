@@ -149,8 +149,10 @@ def _share_words(
     scored: list[dict[int, int]] = [{} for _ in windows]
     window, place = 0, 0
     for word, piece in enumerate(first):
-        found = [(w, at[piece]) for w, at in enumerate(places) if piece in at] if piece else []
-        window, place = max(found, key=lambda at: distance(*at), default=(window, place))
+        windows_of_word = (
+            [(w, at[piece]) for w, at in enumerate(places) if piece in at] if piece else []
+        )
+        window, place = max(windows_of_word, key=lambda at: distance(*at), default=(window, place))
         scored[window][word] = place
     return scored
 

@@ -322,13 +322,13 @@ def _build_labelled(
     def build(part_rows: Sequence[Row], part: str) -> Built:
         examples, findings = build_examples(part_rows, schema, part)
         if any(finding.code in ("not-text", "not-label") for finding in findings):
-            found = gather_columns(rows.train)
-            if tags := find_tags(found):
+            columns_read = gather_columns(rows.train)
+            if tags := find_tags(columns_read):
                 words, first, *_ = tags
                 remedy = f"Give the task kind: token_classification, text: {words}, label: {first}."
                 what = f"its columns {words} and {first} hold words and their tags."
                 raise DataError(what, where=rows.source, remedy=remedy)
-            refuse_unsupported_shape(found, rows.source)
+            refuse_unsupported_shape(columns_read, rows.source)
         return examples, collapse_label_faults(findings, part_rows, of_labels)
 
     return build_dataset(
