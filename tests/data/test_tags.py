@@ -16,7 +16,6 @@ from paretune.data.tags import find_scheme, to_iob2
 from paretune.errors import ParetuneError
 from paretune.study import TaskSpec
 from paretune.tasks import load_dataset
-from paretune.tasks.infer import infer_task
 
 CONLLU = """# newdoc id = d1
 # sent_id = s1
@@ -42,16 +41,6 @@ def test_conllu_has_words_fields_names_and_documents() -> None:
     assert second.values["document"] == "d2" and "feats" not in second.values
 
 
-def test_conll_has_columns_and_documents() -> None:
-    text = "-DOCSTART- -X- O O\n\nEU NNP B-NP B-ORG\n# : O O\n\n-DOCSTART- -X- O O\n\na b c O\n"
-    first, second = parse_conll(text, "x")
-    assert first.values == {
-        "tokens": ["EU", "#"], "column_2": ["NNP", ":"], "column_3": ["B-NP", "O"],
-        "tags": ["B-ORG", "O"], "document": "1",
-    }  # fmt: skip
-    assert second.values["document"] == "2"
-
-
 @pytest.mark.parametrize(
     ("tags", "scheme", "iob2"),
     [
@@ -59,8 +48,6 @@ def test_conll_has_columns_and_documents() -> None:
         ("I-X I-X B-X O I-Y", "IOB1", "B-X I-X B-X O B-Y"),
         ("B-X I-X E-X S-Y O", "BIOES", "B-X I-X I-X B-Y O"),
         ("B-X L-X U-Y O", "BILOU", "B-X I-X B-Y O"),
-        ("B I O B", "IOB2", "B I O B"),
-        ("NOUN VERB", None, ""),
         ("B-X O I-X", "IOB2", 'tag "I-X" of word 3, "I-X", follows "O"'),
         ("B-X I-Y", "IOB2", 'follows "B-X"'),
         ("B-X I-X X", "IOB2", "is none of the scheme"),
@@ -95,8 +82,6 @@ def load(folder: Path, *rows: dict[str, Any], **changes: Any) -> Dataset:
         ({"tags": ["O"]}, {}, '4 words in "tokens" and 1 tags in "tags"'),
         ({"tags": ["I-PER", "O", "O", "O"]}, {}, '"I-PER" of word 1, "Ana", follows "O"'),
         ({"tokens": ["a", " ", "b", "c"]}, {}, "has an empty word"),
-        ({"tokens": [], "tags": []}, {}, "has no words"),
-        ({"tokens": ["a", ["b"], "c", "d"]}, {}, 'no list of texts in "tokens"'),
         ({"tags": ["B PER", "O", "O", "O"]}, {}, "holds a blank"),
         ({"tags": None}, {}, "1 of 4 rows has no label"),
         ({"tags": ["B-X", "O", "O", "O"]}, {"labels": ("O", "B-PER", "B-LOC")}, "is not one of O"),
@@ -117,10 +102,3 @@ def test_a_tag_of_test_alone_and_other_tags_of_equal_words_are_found(tmp_path: P
     assert kinds["missing-class"].severity == "error"
     assert 'label "B-ORG" has no word in train, and words in 1 of 1' in kinds["missing-class"].what
     assert kinds["contradiction"].where == "test.conll line 1"
-
-
-def test_a_file_in_lines_is_guessed(tmp_path: Path) -> None:
-    (tmp_path / "train.conllu").write_text(CONLLU * 3)
-    task = infer_task(tmp_path / "train.conllu").task
-    assert (task["kind"], task["text"], task["label"]) == ("token_classification", "form", "ner")
-    assert task["group"] == "document"

@@ -66,37 +66,6 @@ def encode(examples: list[Example], family: str, folder: Path, length: int) -> E
     return OBJECTIVE.encode(examples, tokenizer, length, "")
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta", "xlm-roberta", "llama", "gpt2"])
-@pytest.mark.parametrize("length", [8, 16, 1024])
-def test_each_word_is_scored_once_at_its_first_piece(
-    family: str, length: int, tmp_path: Path
-) -> None:
-    """In windows as in one piece, with half a window on either side at least but at the ends."""
-    examples = tagged([40, 1, 7, 90], [*WORDS, "\u200b", "日本", "a\u00a0b"])
-    tokenizer = AutoTokenizer.from_pretrained(write_tiny_model(family, tmp_path))
-    data = OBJECTIVE.encode(examples, tokenizer, length, "")
-    assert data.owners and data.word_places and data.word_labels
-    assert max(data.lengths) <= length and (length > 99 or len(data.ids) > len(examples))
-    for i, example in enumerate(examples):
-        rows = [row for row, owner in enumerate(data.owners) if owner == i]
-        text, tags = example.segments[0][0], (example.target or "").split()
-        labels = [label for row in rows for label in data.word_labels[row]]
-        assert len(labels) == len(tags)
-        assert all(
-            label in (-100, TAGS.index(tag)) for label, tag in zip(labels, tags, strict=True)
-        )
-        whole = tokenizer(text, return_offsets_mapping=True)
-        ids = [data.ids[row][0][p] for row in rows for p in data.word_places[row]]
-        for (begin, end), token, label in zip(find_words(text), ids, labels, strict=True):
-            pieces = [
-                piece
-                for piece, (b, e) in zip(whole["input_ids"], whole["offset_mapping"], strict=True)
-                if b < end and e > begin and b < e
-            ]
-            assert (label == -100) == (not pieces)
-            assert not pieces or token == pieces[0]
-
-
 @pytest.mark.thorough
 @pytest.mark.parametrize(("family", "max_length"), [("bert", 64), ("llama", 64), ("bert", 12)])
 def test_an_export_gives_the_stored_answers(
