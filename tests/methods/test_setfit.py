@@ -68,9 +68,13 @@ def test_the_head_is_the_logistic_regression(present: tuple[int, ...]) -> None:
     labels = [present[i % len(present)] for i in range(40)]
     vectors = np.random.default_rng(0).normal(size=(40, 6)) + np.eye(4, 6)[labels]
     inputs = torch.from_numpy(vectors).float()
-    setfit.fit_head(model, anatomy, labels, lambda: model["head"](inputs).numpy())
+    weights = {0: 1.0, 1: 9.0, 2: 0.2, 3: 2.0}
+    options = LossOptions(class_weights=tuple((weight,) for weight in weights.values()))
+    setfit.fit_head(model, anatomy, labels, options, lambda: model["head"](inputs).numpy())
     expected = np.zeros((40, 4))
-    expected[:, present] = LogisticRegression().fit(inputs.numpy(), labels).predict_proba(inputs)
+    expected[:, present] = (
+        LogisticRegression(class_weight=weights).fit(inputs.numpy(), labels).predict_proba(inputs)
+    )
     answered = model["head"](inputs).softmax(-1).detach().numpy()
     np.testing.assert_allclose(answered, expected, rtol=0, atol=1e-3)
 

@@ -4,7 +4,8 @@ Source: Tunstall et al. 2022, arXiv:2209.11055; loss, pairs and head as in their
 Equation: the body minimises (cos(s_i, s_j) - [y_i = y_j])^2, mean over pairs; s is the vector of a
 text. Each row of a batch makes a pair with a random row of its label, and one with a random row of
 another label: an epoch is one of the paper's iterations, of which it takes 20. The head is logistic
-regression on the vectors of train (scikit-learn, C = 1), fitted anew before each evaluation.
+regression on the vectors of train (scikit-learn, C = 1), fitted anew before each evaluation. Class
+weights are those of its rows; label smoothing does not reach it.
 Trained parameters: the body and the classifier. A pooler or a dense layer between is left out.
 Start: the checkpoint's vectors, as its modules for sentence-transformers say: mean of the hidden
 states, or their first; normalised, or not. Without such modules, the mean.
@@ -185,7 +186,11 @@ def cosine_loss(
 
 @torch.no_grad()
 def fit_head(
-    model: nn.Module, anatomy: Anatomy, labels: Sequence[Any], embed: Callable[[], Any]
+    model: nn.Module,
+    anatomy: Anatomy,
+    labels: Sequence[Any],
+    options: LossOptions,
+    embed: Callable[[], Any],
 ) -> None:
     """Set the classifier to the logistic regression of the training part's vectors."""
     from sklearn.linear_model import LogisticRegression
@@ -197,7 +202,9 @@ def fit_head(
     if not np.isfinite(vectors).all():
         return  # the selection loss is no number either: the run has diverged
     fitted = LogisticRegression(max_iter=1000, fit_intercept=head.bias is not None)
-    present = fitted.fit(vectors, labels).classes_
+    of_classes = options.class_weights
+    weights = None if of_classes is None else [of_classes[label][0] for label in labels]
+    present = fitted.fit(vectors, labels, weights).classes_
     # Of two labels there are the log-odds of the second alone.
     scored = present[1:] if len(present) == 2 else present
     head.weight.zero_()

@@ -275,7 +275,7 @@ class RunState:
         """
         with self._catching_divergence():
             if self.batch.body is not None:
-                self.evaluator.fit_head(self.batch.body)
+                self.evaluator.fit_head(self.batch.body, self.batch.loss_options)
             scores = self.evaluator.score_selection()
             if not math.isfinite(scores["loss"]):
                 why = f"the selection loss is {scores['loss']}"

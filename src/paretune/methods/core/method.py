@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 
 from paretune.errors import MethodError
-from paretune.objectives import Objective
+from paretune.objectives import LossOptions, Objective
 from paretune.study import Readout
 from paretune.study.specs import FrozenModel
 from paretune.study.validation_errors import read_faults
@@ -213,14 +213,14 @@ class BodyTraining:
         draw: from the training part, the rows of a step and a seed to the texts of the step, as
             choices: (rows, ``texts_per_row``, tokens). MethodError where there are none.
         loss: of the model's outputs for these texts, in place of the objective's.
-        fit_head: sets the head, (model, anatomy, labels, embed); ``embed()`` gives the model's
-            outputs for the training part in evaluation mode, (rows, outputs).
+        fit_head: sets the head, (model, anatomy, labels, options, embed); ``embed()`` gives the
+            model's outputs for the training part in evaluation mode, (rows, outputs).
     """
 
     texts_per_row: int
     draw: Callable[[Encoded, Sequence[int], int], Encoded]
     loss: Loss
-    fit_head: Callable[[nn.Module, Anatomy, Sequence[Any], Callable[[], Any]], None]
+    fit_head: Callable[[nn.Module, Anatomy, Sequence[Any], LossOptions, Callable[[], Any]], None]
 
 
 @dataclass(frozen=True)

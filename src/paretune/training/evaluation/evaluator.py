@@ -22,7 +22,7 @@ from paretune.methods.core.method import BodyTraining
 from paretune.metrics import segment_metrics
 from paretune.models.load import load_headless_encoder
 from paretune.models.sources.resolve import ModelSource
-from paretune.objectives import ModelPredictions, Objective, TargetScale
+from paretune.objectives import LossOptions, ModelPredictions, Objective, TargetScale
 from paretune.objectives.encoding import Encoded
 from paretune.objectives.language_modelling import TokenLosses
 from paretune.study import Generation, ModelSpec, Run
@@ -137,10 +137,11 @@ class Evaluator(ABC):
         """Predictions for the selection part by the best weights, which the model holds again."""
         return self.predict("selection")
 
-    def fit_head(self, body: BodyTraining) -> None:
+    def fit_head(self, body: BodyTraining, options: LossOptions) -> None:
         """Set the head by the training part."""
         loaded, labels = self.model.loaded, self.encoded["train"].labels
-        body.fit_head(loaded.model, loaded.anatomy, labels, partial(self.compute, "train"))
+        embed = partial(self.compute, "train")
+        body.fit_head(loaded.model, loaded.anatomy, labels, options, embed)
 
     def compute(self, part: str) -> Any:
         """Logits of a part, (examples, labels), or the :class:`TokenLosses` of its references."""
