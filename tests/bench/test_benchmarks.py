@@ -118,15 +118,13 @@ def test_peak_memory_of_one_side(toy: str) -> None:
         assert case["ratios"]["b / ours"] == pytest.approx(2, rel=0.01)
 
 
-def test_a_reports_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    import report_page
+def test_where_a_step_goes(capsys: pytest.CaptureFixture[str]) -> None:
+    import step_operations
 
-    file = tmp_path / "page.json"
-    report_page.main(["--tasks", "1", "--rounds", "2", "--json", str(file)])
-    (case,) = json.loads(file.read_text())["cases"]
-    assert case["runs"] == 137 and case["page_bytes"] > 100_000
-    assert all(case[clock][0] > 0 for clock in ("processor_seconds", "wall_seconds"))
-    assert "a page of 137 runs" in capsys.readouterr().out
+    step_operations.main(["--model", "tiny", "--task", "copa", "--variants", "ours"])
+    rows = dict(line.split(" | ") for line in capsys.readouterr().out.splitlines()[3:])
+    shares = {name.lstrip("| "): float(share.rstrip("| ")) for name, share in rows.items()}
+    assert sum(shares.values()) == pytest.approx(100, abs=1) and shares["products"] > 1
 
 
 def test_predicted_steps_have_parts_that_are_fitted_again(toy: str) -> None:

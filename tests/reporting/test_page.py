@@ -180,7 +180,6 @@ def test_an_old_page_stays_whole_when_writing_fails(tmp_path: Path, monkeypatch)
 
 @pytest.mark.wide
 def test_a_page_of_a_thousand_runs_is_small(tmp_path: Path) -> None:
-    """How many seconds it takes is measured by bench/report_page.py."""
     study = fake.large()
     records = fake.whole(study)
     assert len(records) > 1000
