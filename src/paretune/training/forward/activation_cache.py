@@ -1,10 +1,9 @@
 """Activation cache: runs skip the layers below everything that is trained.
 
 Where all that a run trains sits above layer k and no layer below has dropout, the input of layer k
-is the same in every epoch, and for every seed, learning rate and method. So a linear probe reads
-the frozen model once. A process computes it
+is the same in every epoch, and for every seed, learning rate and method. A process computes it
 once, for the runs that it trains one after another, and the model is given it instead of its
-embeddings and lower layers.
+embeddings and lower layers. So a linear probe reads the frozen model once.
 
 The rows of all texts of one part, one text after another, are in a file without a name, mapped into
 memory: the system takes it away with the process. The least recently used make room for new ones.
