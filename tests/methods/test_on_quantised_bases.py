@@ -50,7 +50,7 @@ WALKS = [
     pytest.param((name, quantisation, family), id=f"{name}-{quantisation}-{family}")
     for name in METHODS
     for quantisation, family in PLACES
-    if name not in ("full", "untuned") and (name, family) != ("bitfit", "llama")
+    if name not in ("full", "setfit", "untuned") and (name, family) != ("bitfit", "llama")
 ]
 
 

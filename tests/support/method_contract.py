@@ -39,8 +39,8 @@ WALKED_TOO: dict[str, tuple[str, ...]] = {
     **dict.fromkeys((family for family in DECODERS if family not in ON_PAGE), ("pair",)),
 }
 """What is walked beside them, and is on no page."""
-OF_TOKENS = dict.fromkeys((*FAMILIES, *ON_PAGE[:3]), KINDS[4:])
-"""Where tags of words are walked; transformers has no such head for OPT."""
+OF_TOKENS = dict.fromkeys((*FAMILIES, *ON_PAGE[:2]), KINDS[4:])
+"""Where tags of words are walked; transformers has no such head for Gemma 3 and OPT."""
 IN_PEFT = tuple(
     name
     for name, method in methods.available().items()

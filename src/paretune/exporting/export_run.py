@@ -134,7 +134,7 @@ def check_answers(
         batch = scored[start : start + BATCH_ROWS]
         examples = [example for example, _ in batch]
         answers = namespace["predict"]([_as_argument(e, argument) for e in examples])
-        if objective.generates or isinstance(batch[0][1], str):
+        if objective.generates:
             answers = objective.predict(answers, examples, None).prediction
         else:
             answers = [objective.parse_answer(answer, dataset.labels) for answer in answers]

@@ -226,7 +226,7 @@ def to_sentence_transformers(
         raise MissingDependencyError(
             "needs sentence-transformers.",
             where="export --form sentence_transformers",
-            remedy="pip install 'paretune[setfit]', or export it with --form paretune.",
+            remedy="pip install sentence-transformers, or export it with --form paretune.",
         ) from None
     model.base_model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -280,4 +280,5 @@ TOKEN_CLASSIFICATION = Objective(
     peft_task_type="TOKEN_CLS",
     usage="words",
     answer_noun="tags",
+    parse_answer=lambda tags, labels: tags,
 )

@@ -189,11 +189,10 @@ def test_a_language_is_learnt(words: TaskSpec, marian: Path, tmp_path: Path) -> 
 def test_the_selection_part_of_a_translation_is_cut_whole(
     words: TaskSpec, marian: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench = caches.ProcessCache()
-    whole = bench.parts(a_run(words, marian))
+    whole = caches.ProcessCache().parts(a_run(words, marian))
     few = replace(SEQ2SEQ, max_selection_examples=5)
     monkeypatch.setattr("paretune.data.example.objectives.get", lambda kind: few)
-    cut = bench.parts(a_run(words, marian))
+    cut = caches.ProcessCache().parts(a_run(words, marian))
     assert len(whole.selection) == 12 and len(cut.selection) == 5
     assert len(cut.train) == len(whole.train) + 7
     names = {e.uid for e in cut.train} | {e.uid for e in cut.selection}
