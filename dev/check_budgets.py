@@ -36,7 +36,7 @@ BUDGETS = {
     "paretune_slovene lines": (4_500, 4_500),
     "tests lines": (45_759, 38_000),
     "bench and dev lines": (7_538, 8_000),
-    "docs words": (26_398, 26_398),
+    "docs words": (26_000, 26_000),
     "log words": (3_825, 3_825),
 }
 
