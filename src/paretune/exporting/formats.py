@@ -16,6 +16,7 @@ from paretune.errors import MethodError, first_line
 from paretune.exporting.restore import TaskSignature, load_base, open_native_folder
 from paretune.methods import Method, Trains
 from paretune.methods.core.injection import suppress_checkpointing_warning
+from paretune.models.dropout import restore_dropout
 from paretune.models.load import to_conv1d_layers
 from paretune.models.quantised import dequantise
 from paretune.models.sources.resolve import ModelSource
@@ -214,6 +215,8 @@ def write_merged_model(run: Run, prepared: PreparedModel, folder: Path) -> None:
     first_token = loaded.direction.forced_bos_token_id
     if first_token is not None:  # otherwise it would translate into another language
         loaded.model.generation_config.forced_bos_token_id = first_token
+    # The probabilities of the run, or 0 below a linear probe, are no property of the model.
+    restore_dropout(loaded.model, loaded.dropout_rates)
     loaded.model.save_pretrained(folder)
     loaded.tokenizer.save_pretrained(folder)
 

@@ -29,6 +29,7 @@ from paretune.errors import MethodError
 from paretune.exporting import formats
 from paretune.methods import Method, Trains
 from paretune.methods.core.injection import Injection
+from paretune.models.dropout import read_dropout_rates
 from paretune.models.structure.layers import is_within
 from paretune.testing.clauses import EXCUSED, NOTE, clause
 from paretune.testing.float64 import compute_in_float64
@@ -253,6 +254,7 @@ class MethodContract:
         names = dict(restored.loaded.model.named_parameters())
         assert list(names) == [name for name, _ in walk.copied().model.named_parameters()]
         opened = formats.open_export("merged", walk.task, source, tmp_path)
+        assert read_dropout_rates(opened) == walk.copied().dropout_rates
         batch = walk.batch(restored.loaded)
         logits = select_logits(formats.compute_logits(opened, batch), batch)
         torch.testing.assert_close(logits, walk.again, rtol=0, atol=1e-5)

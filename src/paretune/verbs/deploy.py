@@ -130,9 +130,10 @@ def deploy(
         )
     with Store.open(results.folder) as opened:
         dropped = opened.list_dropped_runs()
-        kept = [r for r in finals if "weights" in r.result and r.run_id not in dropped]
-        for record in {r.run.cell: r for r in (*finals, *kept)}.values():
-            run, stored = record.run, record.result.get("weights") if record in kept else None
+        with_weights = [r for r in finals if "weights" in r.result and r.run_id not in dropped]
+        for record in {r.run.cell: r for r in (*finals, *with_weights)}.values():
+            run = record.run
+            stored = record.result.get("weights") if record in with_weights else None
             weights = None if stored is None else opened.read_blob(stored)
             tell(f"Measuring {run.method.key} on {run.model.key}.")
             dataset = caches.dataset(pin_dataset(run.task, offline=True))
