@@ -51,9 +51,10 @@ def test_usual_answers_decide_what_is_named_and_the_clearest_comes_first() -> No
     assert pair.differing == 2
     assert [table.examples[place][0] for place in pair.named] == ["test-1", "test-0"]
     sides = {side.name: side for side in table.sides}
-    assert [sides["LoRA"].answers[place] for place in pair.named] == [2, 1]
-    assert [sides["LoRA"].right[place] for place in pair.named] == [0, 1]
-    assert [sides["full fine-tuning"].right[place] for place in pair.named] == [3, 2]
+    answers = [table.texts[sides["LoRA"].answers[place]] for place in pair.named]
+    assert answers == ["2", "1"]
+    assert [sides["LoRA"].scores[place] for place in pair.named] == [0, 0.3333]
+    assert [sides["full fine-tuning"].scores[place] for place in pair.named] == [1, 0.6667]
     assert "differ on 2 of 4 test examples; all are listed" in pair.summary
 
 
@@ -78,7 +79,7 @@ def test_what_is_left_out_is_told(monkeypatch) -> None:
     wrong = np.ones(90, dtype=int).tolist()
     table = found_in({"full": [label], "lora": [wrong]}, label)
     (pair,) = table.pairs
-    assert len(pair.named) == disagreement.MAX_LISTED == 25 and pair.differing == 90
+    assert len(pair.named) == disagreement.MAX_LISTED["examples"] == 25 and pair.differing == 90
     assert "the 25 with the clearest difference are listed, 65 are left out" in (pair.summary)
     monkeypatch.setattr(disagreement, "MAX_EXAMPLES", 10)
     few = found_in({"full": [label], "lora": [wrong]}, label)
@@ -91,11 +92,12 @@ def test_what_is_left_out_is_told(monkeypatch) -> None:
 def test_labels_are_named_where_the_study_names_them() -> None:
     task = {**fake.own_task("t"), "labels": ["no", "yes"]}
     answers = {"full": [[0, 1]], "lora": [[1, 1]]}
-    named = found_in(answers, [0, 1], tasks=[task])
-    assert named.labels == ("no", "yes", "no label")
-    assert found_in(answers, [0, 1]).labels == ("0", "1", "no label")
-    other = {"full": [[0, 2]], "lora": [[1, 1]]}
-    assert found_in(other, [0, 1], tasks=[task]).labels[1] == "1"  # three labels, two names
+    assert found_in(answers, [0, 1], tasks=[task]).texts == ("no", "yes")
+    assert found_in(answers, [0, 1]).texts == ("0", "1")
+    unread = {"full": [[0, -1]], "lora": [[1, 1]]}
+    assert found_in(unread, [0, 1], tasks=[task]).texts == ("no", "no label", "yes")
+    other = {"full": [[0, 2]], "lora": [[1, 1]]}  # three labels, two names
+    assert set(found_in(other, [0, 1], tasks=[task]).texts) == {"0", "1", "2"}
 
 
 def test_the_two_highest_methods_stand_there_first() -> None:

@@ -12,11 +12,7 @@ from support import fake_translations
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.comparisons import PairwiseComparisons
 from paretune.reporting.build import build_report
-from paretune.reporting.disagreement import (
-    MAX_CHARACTERS,
-    MAX_SHOWN,
-    find_segment_differences,
-)
+from paretune.reporting.disagreement import MAX_CHARACTERS, MAX_LISTED, find_disagreements
 from paretune.reporting.page import write_page
 from paretune.reporting.rows import build_rows
 
@@ -29,9 +25,12 @@ def found_in(records, **more):
         cells = group_into_cells(STUDY, records)
         advice = build_report(STUDY, records).tasks[0].advice
         rows = build_rows(cells, PairwiseComparisons(cells), advice)
-        return find_segment_differences(rows, ("sl", "en"), **more)
+        return find_disagreements(rows, **more)
     (task,) = build_report(STUDY, records).tasks
-    return task.segments
+    return task.disagreement
+
+
+MAX_SHOWN = MAX_LISTED["segments"]
 
 
 def texts_of(method: str) -> dict[int, tuple[str, ...]]:
@@ -65,16 +64,17 @@ def test_the_largest_differences_of_means_are_shown_with_sacrebleus_own_scores()
     ]
     far = sorted(range(80), key=lambda i: -abs(means[0][i] - means[1][i]))
     pair = differences.pairs[differences.default_pair]
-    assert [one.uid for one in pair.segments] == [f"test-{i}" for i in far[:MAX_SHOWN]]
-    for one in pair.segments:
-        i = int(one.uid.removeprefix("test-"))
-        assert one.seeds[0] == one.seeds[1]
-        assert differences.texts[one.reference] == references[i]
-        for side, outputs in enumerate((full, lora)):
-            text = outputs[one.seeds[side]][i]
-            assert differences.texts[one.outputs[side]] == text
-            assert one.scores[side] == pytest.approx(chrf(text, references[i]), abs=0.051)
-            assert one.means[side] == pytest.approx(means[side][i], abs=0.051)
+    named = [differences.examples[place] for place in pair.named]
+    assert [uid for uid, _, _ in named] == [f"test-{i}" for i in far[:MAX_SHOWN]]
+    for place, (_, reference, _), i in zip(pair.named, named, far, strict=False):
+        assert differences.texts[reference] == references[i]
+        for side, outputs, mean in zip(differences.sides, (full, lora), means, strict=False):
+            assert side.scores[place] == pytest.approx(mean[i], abs=1e-4)
+            nearest = min(
+                (of[i] for of in outputs.values()),
+                key=lambda text: abs(chrf(text, references[i]) - mean[i]),
+            )
+            assert differences.texts[side.answers[place]] == nearest
     above = sum(
         chrf(full[s][i], references[i]) > chrf(lora[s][i], references[i]) + 1e-9
         for s in full
@@ -82,22 +82,24 @@ def test_the_largest_differences_of_means_are_shown_with_sacrebleus_own_scores()
     )
     assert pair.runs == 3 and pair.only_a == above
     for one in differences.pairs:
-        assert one.only_a + one.only_b + one.equal == 80 * one.runs
+        assert one.both is None and one.only_a + one.only_b + one.neither == 80 * one.runs
 
 
 def test_sources_are_what_copy_source_said_and_lacking_where_it_has_not_run() -> None:
     differences = found_in(RECORDS)
     (copied,) = texts_of("copy_source").values()
-    one = differences.pairs[differences.default_pair].segments[0]
-    assert differences.texts[one.source] == copied[int(one.uid.removeprefix("test-"))]
+    for uid, _, source in differences.examples:
+        assert differences.texts[source] == copied[int(uid.removeprefix("test-"))]
     without = [r for r in RECORDS if r.run.method.name != "copy_source"]
-    assert all(one.source is None for one in found_in(without).pairs[0].segments)
+    assert all(source is None for _, _, source in found_in(without).examples)
 
 
 def test_room_is_shared_between_pairs_and_never_exceeded() -> None:
-    differences = found_in(RECORDS, most=43)
-    assert [len(pair.segments) for pair in differences.pairs] == [4] * 10
-    assert "; the 4 with the largest difference are shown." in differences.pairs[0].summary
+    differences = found_in(RECORDS, most_texts=63)
+    assert len(differences.examples) == 9 and len(differences.texts) <= 63
+    assert sum(bool(pair.named) for pair in differences.pairs) > 5
+    shown = len(differences.pairs[0].named)
+    assert f"; the {shown} with the clearest difference are" in differences.pairs[0].summary
 
 
 def test_two_that_say_the_same_differ_nowhere() -> None:
@@ -117,7 +119,7 @@ def test_two_that_say_the_same_differ_nowhere() -> None:
     ]
     differences = found_in(records)
     pair = next(p for p in differences.pairs if (p.a, p.b) == (0, 1))
-    assert (pair.only_a, pair.only_b, pair.equal, pair.segments) == (0, 0, 240, ())
+    assert (pair.only_a, pair.only_b, pair.neither, pair.named) == (0, 0, 240, ())
     assert pair.summary == "The means over seeds differ on 0 of 80 test segments."
 
 
@@ -153,10 +155,10 @@ def test_hostile_and_endless_texts_are_text_and_cut(tmp_path: Path) -> None:
 
 def test_the_page_shows_a_pair_without_javascript(tmp_path: Path) -> None:
     text = write_page(build_report(STUDY, RECORDS), tmp_path / "r.html").read_text("utf-8")
-    part = text[text.index('id="segments-1"') : text.index('class="disagree-data"')]
+    part = text[text.index('id="disagree-1"') : text.index('class="disagree-data"')]
     assert "80 test segments × 3 pairs of runs" in part
     assert part.count("<li>") == MAX_SHOWN and part.count('lang="sl"') == MAX_SHOWN
-    assert re.search(r"LoRA, seed \d: \d+\.\d, mean of 3 seeds \d+\.\d</dt>", part)
+    assert re.search(r"LoRA: mean of 3 seeds \d+\.\d</dt>", part)
     assert "a score of one segment has no interval" in text
 
 

@@ -37,7 +37,7 @@ from paretune.terminal.plural import pluralise
 if TYPE_CHECKING:
     from rich.console import Console
 
-FORMAT = 4
+FORMAT = 5
 """Incremented when a field is removed or changes its meaning, not when fields are added."""
 
 

@@ -22,11 +22,7 @@ from paretune.data.finding import Finding
 from paretune.methods import full
 from paretune.methods.core.titles import title_of
 from paretune.reporting import Report, overview
-from paretune.reporting.disagreement import (
-    MAX_SEGMENTS,
-    find_disagreements,
-    find_segment_differences,
-)
+from paretune.reporting.disagreement import MAX_TEXTS, find_disagreements
 from paretune.reporting.document import (
     DataFinding,
     ModelSize,
@@ -90,10 +86,8 @@ def build_report(
         task.key: PairwiseComparisons([cell for cell in cells if cell.task == task.key])
         for task in study.tasks
     }
-    # However many translations a study has, their segments fit into one page.
-    most_segments = MAX_SEGMENTS // max(
-        1, sum(objective_of(task).generates for task in study.tasks)
-    )
+    # However many translations a study has, their texts fit into one page.
+    most_texts = MAX_TEXTS // max(1, sum(objective_of(task).generates for task in study.tasks))
     backtests = {(b.cell.task, b.cell.key): b for b in backtest_predictions(cells)}
     tasks = tuple(
         _build_task(
@@ -103,7 +97,7 @@ def build_report(
             comparisons[task.key],
             [record for record in records if record.run.task.key == task.key],
             backtests,
-            most_segments,
+            most_texts,
         )
         for task in study.tasks
     )
@@ -151,9 +145,9 @@ def _build_task(
     comparisons: PairwiseComparisons,
     records: Sequence[Record],
     backtests: Mapping[tuple[str, CellKey], Backtest],
-    most_segments: int,
+    most_texts: int,
 ) -> TaskReport:
-    metric, generates = metrics.get(cells[0].metric), objective_of(task).generates
+    metric = metrics.get(cells[0].metric)
     selected_on_test = any(cell.selected_on_test for cell in cells)
     drawn = [cell.interval for cell in cells if cell.interval and not cell.deterministic]
     basis = _describe_basis(drawn)
@@ -178,7 +172,7 @@ def _build_task(
         metric_title=metric.title,
         highest=metric.highest,
         basis=", ".join([*basis, *([SELECTED_ON_TEST] if selected_on_test else [])]),
-        generates=generates,
+        generates=objective_of(task).generates,
         selected_on_test=selected_on_test,
         sentences=tuple(write_conclusions(rows, comparisons, (advice.model, advice.method))),
         advice=advice,
@@ -192,12 +186,7 @@ def _build_task(
         tables=tuple(table for table in tables if table is not None),
         model_sizes=tuple(sizes.values()),
         size_comparison=_compare_sizes(rows, sizes),
-        disagreement=find_disagreements(rows),
-        segments=find_segment_differences(
-            rows, (task.source_lang or "", task.target_lang or ""), most_segments
-        )
-        if generates
-        else None,
+        disagreement=find_disagreements(rows, most_texts),
     )
 
 

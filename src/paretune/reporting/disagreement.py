@@ -1,119 +1,161 @@
-"""Test examples on which methods differ, for every pair of a task: labels, and translations.
+"""Test examples on which methods differ, for every pair of a task: labels, and generated texts.
 
-**Labels.** Two methods are compared run by run: same seed, same examples. The single run of a
-deterministic baseline is compared with every run of the other. Of the examples on which the
-majority answers over seeds differ, those with the clearest difference are listed.
-
-**Translations.** The score of a segment is sacreBLEU's chrF of it alone, 0 to 100, mean over seeds.
-Two configurations are compared by these means; counts are over pairs of runs, as of labels. The
-outputs of a shown segment are those of one pair of runs: the one whose difference is nearest to
-that of the means. The sources are the outputs of the baseline ``copy_source``.
+The score of an example is whether its label is right, 1 or 0, or sacreBLEU's chrF of its text
+alone, 0 to 100. Two methods are compared run by run: same seed, same examples. The single run of a
+deterministic baseline is compared with every run of the other. Of the examples that
+differ, by label in the answer of most seeds, by text in the mean score over seeds, those with the
+largest difference of mean scores are listed. Shown texts are those of the run that is nearest to
+the mean. The sources of translations are the outputs of the baseline ``copy_source``.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from itertools import combinations, product
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, combinations, product, takewhile, zip_longest
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from paretune.analysis.cell import Cell
 from paretune.metrics.translation import CHRF
-from paretune.reporting.parts import (
-    AgreementCounts,
-    AnsweredSide,
-    ComparedSide,
-    DifferingSegment,
-    Disagreement,
-    SegmentCounts,
-    SegmentDifferences,
-)
+from paretune.reporting.parts import ComparedPair, ComparedSide, Disagreement
 from paretune.reporting.rows import CellRow
 from paretune.store.record import Predictions
 from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
 
-MAX_LISTED = 25
-"""Examples that are listed for one pair."""
+MAX_LISTED = {"examples": 25, "answers": 25, "segments": 10}
+"""What is listed of one pair, by its unit."""
 MAX_EXAMPLES = 2000
 """Examples of one task on the page, for all its pairs together."""
-MAX_SHOWN = 10
-"""Segments that are shown of one pair."""
-MAX_SEGMENTS = 600
-"""Segments on the page, for all pairs of all tasks together: at most 1 MB."""
+MAX_TEXTS = 2400
+"""Texts on the page, for all tasks together: at most 1 MB."""
 MAX_CHARACTERS = 400
 """Characters that are shown of a text."""
+_CUT = " […]"
 _EQUAL = 1e-9
 """Differences of chrF that are none."""
 
-IntArray = NDArray[np.int64]
 Scores = NDArray[np.float64]
-Of = TypeVar("Of")
 
 
-def find_disagreements(all_rows: Sequence[CellRow]) -> Disagreement | None:
+@dataclass(frozen=True)
+class _Answers:
+    """What the seeds of a configuration say: the answer to each example, and all scores."""
+
+    answers: NDArray[Any]
+    scores: Mapping[int, Scores]
+    means: Scores
+
+
+def find_disagreements(
+    all_rows: Sequence[CellRow], most_texts: int = MAX_TEXTS
+) -> Disagreement | None:
     """Compare every pair of a task's configurations.
 
+    Args:
+        most_texts: maximum number of generated texts in the result.
+
     Returns:
-        None where answers are no labels, or for fewer than two configurations.
+        None where answers are neither labels nor texts, or for fewer than two configurations.
     """
-    rows, parts = _group_common_answers([r for r in all_rows if r.cell.objective.predicts_labels])
+    objective = all_rows[0].cell.objective
+    if not (objective.predicts_labels or objective.generates):
+        return None
+    rows, parts = _group_common_answers(all_rows)
     if len(rows) < 2:
         return None
-    first = next(iter(parts[0].values()))
-    label = np.array(first.label, dtype=np.int64)
-    answers = [
-        {seed: np.array(p.prediction, dtype=np.int64) for seed, p in by_seed.items()}
-        for by_seed in parts
-    ]
-    majority = np.stack([_majority_answers(by_seed) for by_seed in answers])
-    right = [{seed: answer == label for seed, answer in by_seed.items()} for by_seed in answers]
-    share_right = [np.mean(list(by_seed.values()), axis=0) for by_seed in right]
-    orders = {
-        (a, b): _order_differing(majority[a] != majority[b], share_right[a] - share_right[b])
-        for a, b in combinations(range(len(rows)), 2)
-    }
-    # In data order; of too many those of most pairs.
-    counts = Counter(int(i) for order in orders.values() for i in order[:MAX_LISTED])
-    listed = sorted(sorted(counts, key=lambda i: (-counts[i], i))[:MAX_EXAMPLES])
-    unit = "answers" if first.question else "examples"
+    first, are_labels = next(iter(parts[0].values())), objective.predicts_labels
+    sides = [_read_answers(by_seed, are_labels=are_labels) for by_seed in parts]
+    unit, most, compared = "segments", max(1, most_texts // (len(rows) + 2)), "The means"
+    write: Callable[[Any], str] = str
+    if are_labels:
+        unit = "answers" if first.question else "examples"
+        most, compared = MAX_EXAMPLES, "Majority answers"
+        highest = int(max(np.max(of) for of in (first.label, *(side.answers for side in sides))))
+        write = (*name_labels(rows[0].cell, highest), "no label").__getitem__  # the last for -1
+    most_of_pair = MAX_LISTED[unit]
+    orders = {}
+    for a, b in combinations(range(len(rows)), 2):
+        gap = np.abs(sides[a].means - sides[b].means)
+        differ = sides[a].answers != sides[b].answers if are_labels else gap > _EQUAL
+        order = np.argsort(-gap, kind="stable")
+        orders[a, b] = order[differ[order]].tolist()
+    # Of too many the clearest of each pair; in data order.
+    clearest = zip_longest(*(order[:most_of_pair] for order in orders.values()))
+    ranked = [i for i in dict.fromkeys(chain.from_iterable(clearest)) if i is not None]
+    listed = {i: place for place, i in enumerate(sorted(ranked[:most]))}
     pairs = []
     for (a, b), order in orders.items():
-        matched = _match_seeds(rows[a], right[a], rows[b], right[b])
-        named = tuple(listed.index(i) for i in order[:MAX_LISTED] if i in listed)
+        matched = _match_seeds(rows[a], sides[a].scores, rows[b], sides[b].scores)
+        only_a, only_b = (
+            sum(int((sign * (x - y) > _EQUAL).sum()) for x, y in matched) for sign in (1, -1)
+        )
+        both = sum(int((x * y).sum()) for x, y in matched) if are_labels else None
+        named = tuple(listed[i] for i in takewhile(listed.__contains__, order[:most_of_pair]))
         listing = "; all are listed, the clearest difference first" if named else ""
         if left := len(order) - len(named):
             listing = (
                 f"; the {len(named)} with the clearest difference are listed, {left:,} are left out"
             )
+        count = f"{len(first.uid):,} test {unit}"
+        basis = f"{count} × {pluralise(len(matched), 'pair')} of runs"
         pairs.append(
-            AgreementCounts(
-                **_count_pair(a, b, matched, f"{len(label):,} test {unit}", order),
-                both=sum(int((x & y).sum()) for x, y in matched),
-                neither=sum(int((~x & ~y).sum()) for x, y in matched),
+            ComparedPair(
+                a=a,
+                b=b,
+                runs=len(matched),
+                basis=basis if matched else "no seed that both have: nothing can be counted",
+                both=both,
+                only_a=only_a,
+                only_b=only_b,
+                neither=len(first.uid) * len(matched) - only_a - only_b - (both or 0),
+                differing=len(order),
                 named=named,
-                summary=f"Majority answers over seeds differ on {len(order):,} of {len(label):,} "
-                f"test {unit}{listing}.",
+                summary=f"{compared} over seeds differ on {len(order):,} of {count}{listing}.",
             )
         )
+    texts: dict[str, int] = {}
+
+    def place(text: str) -> int:
+        return texts.setdefault(_shorten(text), len(texts))
+
+    copied = (r.cell.test_answers[0].prediction for r in rows if r.cell.name == "copy_source")
+    sources = next(copied, None)
+    task = rows[0].cell.final[0].run.task
+    # A code that HTML knows, as `sl`; not `slv_Latn`.
+    source, target = (
+        code if re.fullmatch("[a-z]{2}", code or "") else ""
+        for code in (task.source_lang, task.target_lang)
+    )
     return Disagreement(
-        n=len(label),
+        n=len(first.uid),
         unit=unit,
         sides=tuple(
-            AnsweredSide(
+            ComparedSide(
                 name=row.report.title,
-                seeds=len(by_seed),
-                answers=tuple(int(answer) for answer in majority[i][listed]),
-                right=tuple(int(count) for count in sum(by_seed.values())[listed]),
+                seeds=len(side.scores),
+                answers=tuple(place(write(side.answers[i])) for i in listed),
+                scores=tuple(round(float(side.means[i]), 4) for i in listed),
             )
-            for i, (row, by_seed) in enumerate(zip(rows, right, strict=True))
+            for row, side in zip(rows, sides, strict=True)
         ),
         pairs=tuple(pairs),
-        examples=tuple((sanitise_line(first.uid[i]), int(label[i])) for i in listed),
-        labels=(*_name_labels(rows[0], int(max(label.max(), majority.max()))), "no label"),
+        examples=tuple(
+            (
+                _shorten(first.uid[i]),
+                place(write(first.label[i])),
+                None if sources is None else place(str(sources[i])),
+            )
+            for i in listed
+        ),
+        texts=tuple(texts),
+        languages=(source or "", target or ""),
+        cut=any(text.endswith(_CUT) for text in texts),
         default_pair=_choose_default_pair(rows, list(orders)),
     )
 
@@ -133,54 +175,33 @@ def _group_common_answers(
     return [row for row, _ in comparable], [answers for _, answers in comparable]
 
 
+def _read_answers(by_seed: Mapping[int, Predictions], *, are_labels: bool) -> _Answers:
+    """Scores, and the answer of most seeds or the text whose score is nearest to the mean."""
+    references = next(iter(by_seed.values())).label
+    said = [p.prediction for p in by_seed.values()]
+    if are_labels:
+        answers = np.array(said, dtype=np.int64)
+        scores = (answers == np.array(references, dtype=np.int64)).astype(np.float64)
+        chosen = (answers[:, None, :] == answers[None, :, :]).sum(axis=1).argmax(axis=0)
+    else:
+        texts = [tuple(map(str, of_seed)) for of_seed in said]
+        answers = np.array(texts, dtype=object)
+        scores = CHRF.from_sums(CHRF.statistics(tuple(map(str, references)), texts, ()))
+        chosen = np.abs(scores - scores.mean(axis=0)).argmin(axis=0)
+    answer = np.take_along_axis(answers, chosen[None, :], axis=0)[0]
+    return _Answers(answer, dict(zip(by_seed, scores, strict=True)), scores.mean(axis=0))
+
+
 def _match_seeds(
-    a: CellRow, values_a: Mapping[int, Of], b: CellRow, values_b: Mapping[int, Of]
-) -> list[tuple[Of, Of]]:
-    """Pairs of what two configurations have for the same seed.
+    a: CellRow, scores_a: Mapping[int, Scores], b: CellRow, scores_b: Mapping[int, Scores]
+) -> list[tuple[Scores, Scores]]:
+    """Pairs of the scores of two configurations for the same seed.
 
     A deterministic configuration has one run, which is paired with every run of the other.
     """
     if a.cell.deterministic or b.cell.deterministic:
-        return list(product(values_a.values(), values_b.values()))
-    return [(value, values_b[seed]) for seed, value in values_a.items() if seed in values_b]
-
-
-def _majority_answers(answers: Mapping[int, IntArray]) -> IntArray:
-    """The answer of most seeds to each example, the first seed's where tied; (examples,)."""
-    by_seed = np.stack(list(answers.values()))
-    votes = (by_seed[:, None, :] == by_seed[None, :, :]).sum(axis=1)
-    majority: IntArray = np.take_along_axis(by_seed, votes.argmax(axis=0)[None, :], axis=0)[0]
-    return majority
-
-
-def _order_differing(differ: NDArray[np.bool_], margin: NDArray[np.float64]) -> list[int]:
-    """Indices of the examples that differ, the largest margin first, then as in the data."""
-    indices = np.flatnonzero(differ)
-    order: list[int] = indices[np.argsort(-np.abs(margin[indices]), kind="stable")].tolist()
-    return order
-
-
-def _count_pair(
-    a: int, b: int, matched: Sequence[tuple[Scores, Scores]], counted: str, order: Sequence[int]
-) -> dict[str, Any]:
-    """The fields of a :class:`ComparedPair`.
-
-    Args:
-        matched: scores of the examples by both, for each pair of runs; whether they are right
-            counts as 1 and 0.
-        counted: the examples in words.
-        order: the examples that differ.
-    """
-    basis = f"{counted} × {pluralise(len(matched), 'pair')} of runs"
-    return {
-        "a": a,
-        "b": b,
-        "runs": len(matched),
-        "basis": basis if matched else "no seed that both have: nothing can be counted",
-        "only_a": sum(int((x > y + _EQUAL).sum()) for x, y in matched),
-        "only_b": sum(int((y > x + _EQUAL).sum()) for x, y in matched),
-        "differing": len(order),
-    }
+        return list(product(scores_a.values(), scores_b.values()))
+    return [(scores, scores_b[seed]) for seed, scores in scores_a.items() if seed in scores_b]
 
 
 def _choose_default_pair(rows: Sequence[CellRow], pairs: Sequence[tuple[int, int]]) -> int:
@@ -190,11 +211,11 @@ def _choose_default_pair(rows: Sequence[CellRow], pairs: Sequence[tuple[int, int
     return next(place for place, pair in enumerate(pairs) if set(pair) == set(order[:2]))
 
 
-def _name_labels(row: CellRow, highest: int) -> tuple[str, ...]:
+def name_labels(cell: Cell, highest: int) -> tuple[str, ...]:
     """Names of the labels, from the study or the built-in task; numbers where they do not fit."""
     from paretune import tasks
 
-    task = row.cell.final[0].run.task
+    task = cell.final[0].run.task
     names = task.labels
     if not task.has_own_data and task.name in tasks.names():
         names = tasks.get(task.name).labels
@@ -203,95 +224,6 @@ def _name_labels(row: CellRow, highest: int) -> tuple[str, ...]:
     return tuple(map(sanitise_line, names or ()))
 
 
-def find_segment_differences(
-    all_rows: Sequence[CellRow], languages: tuple[str, str], most: int = MAX_SEGMENTS
-) -> SegmentDifferences | None:
-    """Compare every pair of configurations of a translation; None for fewer than two.
-
-    Args:
-        most: maximum number of segments of all pairs together, but one of each pair.
-    """
-    rows, outputs = _group_common_answers(all_rows)
-    if len(rows) < 2:
-        return None
-    scores = [{seed: _score_segments(p) for seed, p in by_seed.items()} for by_seed in outputs]
-    means = [np.mean(list(by_seed.values()), axis=0) for by_seed in scores]
-    copied = (r.cell.test_answers[0].prediction for r in rows if r.cell.name == "copy_source")
-    sources = tuple(map(str, next(copied, ())))
-    texts: dict[str, int] = {}
-    pairs = list(combinations(range(len(rows)), 2))
-    room = max(1, min(MAX_SHOWN, most // len(pairs)))
-
-    def place(text: str) -> int:
-        return texts.setdefault(_shorten(text), len(texts))
-
-    def select(a: int, b: int, i: int, runs: Sequence[tuple[int, int]]) -> DifferingSegment:
-        """Segment ``i``, from the pair of runs that is nearest to the mean difference."""
-        difference = means[a][i] - means[b][i]
-        seeds = min(
-            runs, key=lambda s: abs(scores[a][s[0]][i] - scores[b][s[1]][i] - difference).item()
-        )
-        output_a, output_b = outputs[a][seeds[0]], outputs[b][seeds[1]]
-        return DifferingSegment(
-            uid=_shorten(output_a.uid[i]),
-            source=place(sources[i]) if sources else None,
-            reference=place(str(output_a.label[i])),
-            outputs=(place(str(output_a.prediction[i])), place(str(output_b.prediction[i]))),
-            seeds=seeds,
-            scores=(_tenth(scores[a][seeds[0]][i]), _tenth(scores[b][seeds[1]][i])),
-            means=(_tenth(means[a][i]), _tenth(means[b][i])),
-        )
-
-    compared = []
-    for a, b in pairs:
-        gap = means[a] - means[b]
-        order = _order_differing(np.abs(gap) > _EQUAL, gap)
-        seeds = _match_seeds(rows[a], {s: s for s in scores[a]}, rows[b], {s: s for s in scores[b]})
-        matched = [(scores[a][seed_a], scores[b][seed_b]) for seed_a, seed_b in seeds]
-        # The first run of each where they share no seed.
-        runs = seeds or [(min(scores[a]), min(scores[b]))]
-        segments = tuple(select(a, b, i, runs) for i in order[:room])
-        segment_count = f"{len(gap):,} test segments"
-        summary = f"The means over seeds differ on {len(order):,} of {segment_count}"
-        if segments:
-            summary += f"; the {len(segments)} with the largest difference are shown"
-        compared.append(
-            SegmentCounts(
-                **_count_pair(a, b, matched, segment_count, order),
-                equal=sum(int((np.abs(x - y) <= _EQUAL).sum()) for x, y in matched),
-                segments=segments,
-                summary=f"{summary}.",
-            )
-        )
-    # A code that HTML knows, as `sl`; not `slv_Latn`.
-    source, target = (code if re.fullmatch("[a-z]{2}", code) else "" for code in languages)
-    return SegmentDifferences(
-        n=len(means[0]),
-        sides=tuple(
-            ComparedSide(name=row.report.title, seeds=len(by_seed))
-            for row, by_seed in zip(rows, outputs, strict=True)
-        ),
-        pairs=tuple(compared),
-        texts=tuple(texts),
-        languages=(source, target),
-        cut=any(text.endswith(_CUT) for text in texts),
-        default_pair=_choose_default_pair(rows, pairs),
-    )
-
-
-_CUT = " […]"
-
-
 def _shorten(text: str) -> str:
     """Printable, and at most :data:`MAX_CHARACTERS` long."""
     return sanitise_line(text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]}{_CUT}")
-
-
-def _score_segments(predictions: Predictions) -> Scores:
-    """SacreBLEU's chrF of each segment alone, 0 to 100; (segments,)."""
-    texts, references = (tuple(map(str, of)) for of in (predictions.prediction, predictions.label))
-    return CHRF.from_sums(CHRF.statistics(references, [texts], ())[0])
-
-
-def _tenth(value: float) -> float:
-    return round(float(value), 1)

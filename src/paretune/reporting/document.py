@@ -21,7 +21,6 @@ from paretune.reporting.parts import (
     Number,
     PairDifference,
     Part,
-    SegmentDifferences,
     Standing,
     Table,
 )
@@ -67,10 +66,7 @@ class TaskReport(Part):
         description="which models are compared; empty: no method has scores on two of known size"
     )
     disagreement: Disagreement | None = Field(
-        description="labels, example by example; null: other answers"
-    )
-    segments: SegmentDifferences | None = Field(
-        description="translations, segment by segment; null: other tasks"
+        description="labels or generated texts, example by example; null: other answers"
     )
 
     @property

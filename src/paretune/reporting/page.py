@@ -138,7 +138,7 @@ def render_page(
     fronts = [part for part in parts if part["fronts"]]
     if fronts:
         page_scripts += [load_vega(), load_script("pareto")]
-    if any(task.disagreement or task.segments for task in report.tasks):
+    if any(task.disagreement for task in report.tasks):
         page_scripts.append(load_script("disagreement"))
     hashes = " ".join(
         f"'sha256-{base64.b64encode(_digest(text)).decode()}'" for text in page_scripts

@@ -525,17 +525,17 @@ class Table(Part):
 
 
 class ComparedSide(Part):
-    """One configuration in a comparison example by example."""
+    """One configuration, and what it says to the listed examples."""
 
     name: str = Field(description="what readers see")
     seeds: int = Field(description="number of seeds")
-
-
-class AnsweredSide(ComparedSide):
-    """One configuration and its answers."""
-
-    answers: tuple[int, ...] = Field(description="its majority answer to each listed example")
-    right: tuple[int, ...] = Field(description="how many seeds answer it rightly")
+    answers: tuple[int, ...] = Field(
+        description="places of its answers among the texts: of labels that of most seeds, of texts "
+        "that of the run whose chrF is nearest to the mean"
+    )
+    scores: tuple[float, ...] = Field(
+        description="means over seeds: of labels the share that is right, of texts chrF, 0 to 100"
+    )
 
 
 class ComparedPair(Part):
@@ -545,62 +545,29 @@ class ComparedPair(Part):
     b: int = Field(description="place of the other")
     runs: int = Field(description="pairs of runs; 0: they share no seed")
     basis: str = Field(description="what the counts are over, in words")
+    both: int | None = Field(description="number in which both are right; null: answers are texts")
     only_a: int = Field(description="number in which only a is right, or a has the higher chrF")
     only_b: int = Field(description="the same of b")
+    neither: int = Field(description="number in which none is right, or none has the higher chrF")
     differing: int = Field(
         description="number whose majority answers, or means of chrF over seeds, differ"
     )
+    named: tuple[int, ...] = Field(description="places of the listed ones, the clearest first")
     summary: str = Field(description="the same as a sentence, and how many are listed")
 
 
-class AgreementCounts(ComparedPair):
-    """How often two configurations are right."""
-
-    both: int = Field(description="answers in which both are right")
-    neither: int = Field(description="none is")
-    named: tuple[int, ...] = Field(description="places of the listed examples")
-
-
 class Disagreement(Part):
-    """Test examples that one configuration answers rightly and another does not."""
+    """Test examples on which configurations differ."""
 
     n: int = Field(description="number of test examples")
-    unit: str = Field(description="examples or answers")
-    sides: tuple[AnsweredSide, ...] = Field(description="the configurations")
-    pairs: tuple[AgreementCounts, ...] = Field(description="every pair of them")
-    examples: tuple[tuple[str, int], ...] = Field(description="identifiers and labels")
-    labels: tuple[str, ...] = Field(
-        description="names of the labels, or their numbers; the last is that of no label (-1)"
-    )
-    default_pair: int = Field(description="place of the pair that is shown first")
-
-
-class DifferingSegment(Part):
-    """One segment on which two differ; the texts of one pair of runs."""
-
-    uid: str = Field(description="identifier of the segment")
-    source: int | None = Field(description="place of the source among the texts; null: not known")
-    reference: int = Field(description="place of the reference")
-    outputs: tuple[int, int] = Field(description="places of both outputs")
-    seeds: tuple[int, int] = Field(description="of these runs")
-    scores: tuple[float, float] = Field(description="their chrF, 0 to 100")
-    means: tuple[float, float] = Field(description="chrF over all seeds of each side")
-
-
-class SegmentCounts(ComparedPair):
-    """How often one of two translations has the higher chrF."""
-
-    equal: int = Field(description="neither is higher")
-    segments: tuple[DifferingSegment, ...] = Field(description="those that differ most")
-
-
-class SegmentDifferences(Part):
-    """Segments on which two translations differ most."""
-
-    n: int = Field(description="number of test segments")
+    unit: str = Field(description="examples or answers, whose labels are compared; or segments")
     sides: tuple[ComparedSide, ...] = Field(description="the configurations")
-    pairs: tuple[SegmentCounts, ...] = Field(description="every pair of them")
-    texts: tuple[str, ...] = Field(description="sources, references and outputs, each once")
+    pairs: tuple[ComparedPair, ...] = Field(description="every pair of them")
+    examples: tuple[tuple[str, int, int | None], ...] = Field(
+        description="identifiers; places of the label or reference, and of the source, among the "
+        "texts; null: it is not known"
+    )
+    texts: tuple[str, ...] = Field(description="names of labels, or texts, each once")
     languages: tuple[str, str] = Field(description="codes of source and target; empty: not known")
     cut: bool = Field(description="true: some text is shortened")
     default_pair: int = Field(description="place of the pair that is shown first")

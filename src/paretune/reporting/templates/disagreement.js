@@ -22,47 +22,45 @@
       find("found").hidden = i === j;
       if (i === j) return;
       const pair = data.pairs.find((p) => p.a === Math.min(i, j) && p.b === Math.max(i, j));
-      const sides = [data.sides[i], data.sides[j]], places = i > j ? [1, 0] : [0, 1];
+      const sides = [data.sides[i], data.sides[j]];
       write("a", sides[0].name);
       write("b", sides[1].name);
       write("basis", pair.basis);
       write("summary", pair.summary);
-      const counts = { ...pair, only_a: [pair.only_a, pair.only_b][places[0]], only_b: [pair.only_a, pair.only_b][places[1]] };
-      for (const name of ["both", "only_a", "only_b", "neither", "equal"])
-        if (name in counts) write(name, pair.runs ? counts[name].toLocaleString("en") : "–");
+      const counts = i > j ? { ...pair, only_a: pair.only_b, only_b: pair.only_a } : pair;
+      for (const name of ["both", "only_a", "only_b", "neither"])
+        if (counts[name] !== null) write(name, pair.runs ? counts[name].toLocaleString("en") : "–");
       const examples = find("examples");
       examples.replaceChildren();
-      if (data.texts) pair.segments.forEach((segment) => addSegment(examples, segment, sides, places));
-      else pair.named.forEach((place) => addExample(examples, place, sides));
+      pair.named.forEach((place) => (pair.both === null ? addText : addLabel)(examples, place, sides));
       find("list").hidden = !examples.children.length;
     }
 
-    function addExample(body, place, sides) {
+    function addLabel(body, place, sides) {
       const row = add(body, "tr"), [id, label] = data.examples[place];
       add(row, "th", id, { scope: "row" });
-      add(row, "td", data.labels.at(label));
+      add(row, "td", data.texts[label]);
       for (const side of sides) {
-        add(row, "td", data.labels.at(side.answers[place]));
-        add(row, "td", `${side.right[place]}/${side.seeds}`, { className: "number" });
+        add(row, "td", data.texts[side.answers[place]]);
+        add(row, "td", `${Math.round(side.scores[place] * side.seeds)}/${side.seeds}`, { className: "number" });
       }
     }
 
-    // One segment of two translations: its texts, and the chrF of what each run output.
-    function addSegment(list, segment, sides, places) {
-      const entries = add(add(list, "li", segment.uid), "dl");
+    // Source, reference and the two texts, each with its chrF.
+    function addText(list, place, sides) {
+      const [id, reference, source] = data.examples[place];
+      const entries = add(add(list, "li", id), "dl");
       function entry(name, text, lang) {
         add(entries, "dt", name);
         add(entries, "dd", text || "(nothing)", { dir: "auto", lang });
       }
-      if (segment.source === null) entry("source", "not known: copy_source has no answers", "");
-      else entry("source", data.texts[segment.source], data.languages[0]);
-      entry("reference", data.texts[segment.reference], data.languages[1]);
-      sides.forEach((side, k) => {
-        const at = places[k];
-        const mean = side.seeds === 1 ? "" : `, mean of ${side.seeds} seeds ${segment.means[at].toFixed(1)}`;
-        const term = `${side.name}, seed ${segment.seeds[at]}: ${segment.scores[at].toFixed(1)}${mean}`;
-        entry(term, data.texts[segment.outputs[at]], data.languages[1]);
-      });
+      if (source === null) entry("source", "not known: copy_source has no answers", "");
+      else entry("source", data.texts[source], data.languages[0]);
+      entry("reference", data.texts[reference], data.languages[1]);
+      for (const side of sides) {
+        const mean = side.seeds === 1 ? "" : `mean of ${side.seeds} seeds `;
+        entry(`${side.name}: ${mean}${side.scores[place].toFixed(1)}`, data.texts[side.answers[place]], data.languages[1]);
+      }
     }
 
     for (const side of data.sides) {
