@@ -76,7 +76,7 @@ def find_disagreements(
     if are_labels:
         unit = "answers" if first.question else "examples"
         most, compared = MAX_EXAMPLES, "Majority answers"
-        highest = int(max(np.max(of) for of in (first.label, *(side.answers for side in sides))))
+        highest = max(*map(int, first.label), *(int(side.answers.max()) for side in sides))
         write = (*name_labels(rows[0].cell, highest), "no label").__getitem__  # the last for -1
     most_of_pair = MAX_LISTED[unit]
     orders = {}
