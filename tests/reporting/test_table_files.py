@@ -40,7 +40,7 @@ def test_every_table_in_every_format(tmp_path: Path) -> None:
     study = fake.study(models=["a", "b"])
     bad = fake.record(fake.make_run(study, "final", "lora", 1), outcome="error", message=EVIL)
     written = write_tables(build_report(study, [*fake.whole(study), bad]), tmp_path / "t")
-    names = {"scores", "comparisons", "costs", "bytes", "sizes", "rates", "over-tasks", "failures"}
+    names = {"scores", "pairs", "costs", "bytes", "sizes", "rates", "over-tasks", "failures"}
     assert {path.name for path in written} == {
         f"{name}.{form}" for name in names for form in ("tex", "md", "csv", "parquet")
     }
@@ -52,7 +52,7 @@ def test_every_table_in_every_format(tmp_path: Path) -> None:
 def test_every_score_carries_interval_examples_and_seeds() -> None:
     study = fake.study()
     report = build_report(study, fake.whole(study))
-    for name, score in (("scores", "score"), ("comparisons", "difference")):
+    for name, score in (("scores", "score"), ("pairs", "difference")):
         for row in rows_of(named(report)[name]):
             low, value, high = (float(row[key]) for key in ("low", score, "high"))
             assert low <= value <= high and row["n"] == "60" and row["seeds"] in "13"
@@ -173,7 +173,7 @@ def test_csv_keeps_negative_numbers_and_one_line_a_row() -> None:
     assert text.count("\n") == len(rows) + 1
     assert any(row["method"].startswith("'=1+1|a") for row in rows)
     study = fake.study()
-    differences = rows_of(named(build_report(study, fake.whole(study)))["comparisons"])
+    differences = rows_of(named(build_report(study, fake.whole(study)))["pairs"])
     assert any(row["difference"].startswith("-0.") for row in differences)
 
 

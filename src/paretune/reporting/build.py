@@ -37,9 +37,8 @@ from paretune.reporting.measures import (
     build_prediction_table,
     build_shifted_table,
     build_text_table,
-    write_pair,
 )
-from paretune.reporting.parts import CostFront, FrontPoint, Score
+from paretune.reporting.parts import CostFront, FrontPoint, PairDifference, Score
 from paretune.reporting.rows import CellRow, build_rows
 from paretune.reporting.search import build_search_front_table, build_search_table
 from paretune.reporting.text.conclusions import (
@@ -179,7 +178,16 @@ def _build_task(
         cells=tuple(row.report for row in rows),
         fronts=tuple(_build_fronts(rows)),
         pairs=tuple(
-            write_pair(model, pair)
+            PairDifference.model_validate(
+                {
+                    **vars(pair),
+                    "model": sanitise_line(model),
+                    "a": sanitise_line(pair.a),
+                    "b": sanitise_line(pair.b),
+                    "standing": pair.standing,
+                    "mcnemar_p": pair.mcnemar and pair.mcnemar.p,
+                }
+            )
             for model in dict.fromkeys(cell.model for cell in cells if cell.model != NO_MODEL)
             for pair in comparisons.pairs(model)
         ),

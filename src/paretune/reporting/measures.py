@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from paretune import metrics, plugins
 from paretune.analysis.cell import CellKey
 from paretune.analysis.forecast import Backtest
-from paretune.analysis.pairs import Pair
 from paretune.analysis.secondary_scores import (
     CellLikelihood,
     measure_forgetting,
@@ -30,8 +29,6 @@ from paretune.metrics.translation import SACREBLEU_NAMES
 from paretune.objectives.likelihood import ExampleLikelihood
 from paretune.reporting.parts import (
     Amount,
-    Difference,
-    PairDifference,
     RowValues,
     Score,
     Table,
@@ -173,19 +170,6 @@ def build_likelihood_table(rows: Sequence[CellRow]) -> Table | None:
         above="It enters no verdict, rank or recommendation: methods of equal score may differ in "
         "it, and it may point the other way.",
         notes=notes,
-    )
-
-
-def write_pair(model: str, pair: Pair) -> PairDifference:
-    """One pair as the document has it."""
-    return PairDifference(
-        model=sanitise_line(model),
-        a=pair.a,
-        b=pair.b,
-        difference=Difference.model_validate(pair.difference),
-        p_holm=pair.p_holm,
-        standing=pair.standing,
-        mcnemar_p=pair.mcnemar.p if pair.mcnemar else None,
     )
 
 

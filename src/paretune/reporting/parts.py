@@ -97,15 +97,6 @@ class Difference(Score):
     p: float = Field(description="two-sided p-value against no difference")
 
 
-class BaselineDifference(Part):
-    """A cell beside one baseline."""
-
-    baseline: str = Field(description="key of the baseline")
-    difference: Difference = Field(description="score of the cell minus that of the baseline")
-    p_holm: float = Field(description="its p-value, corrected over the methods of the model")
-    standing: Standing = Field(description="above, unclear or below, by p_holm under 0.05")
-
-
 class PairDifference(Part):
     """Two cells of one model."""
 
@@ -327,9 +318,6 @@ class CellReport(Part):
     )
     verdict: BaselineVerdict | None = Field(
         description="against the baselines; null: no score, or a baseline without a model"
-    )
-    comparisons: tuple[BaselineDifference, ...] = Field(
-        description="with each baseline, paired on the same examples"
     )
     collapsed: bool = Field(
         description="true: at least half of its seeds give every example the same answer"

@@ -21,11 +21,9 @@ from paretune.reporting.parts import (
     COUNTED_PARTS,
     Advice,
     Amount,
-    BaselineDifference,
     BaselineVerdict,
     CellCost,
     CellReport,
-    Difference,
     FailedRuns,
     FinalRun,
     LikelihoodOfRun,
@@ -121,15 +119,6 @@ def build_rows(
             else shortfall,
             failures=FailedRuns.read(failures if failures and failures.runs else None),
             verdict=BaselineVerdict.read(verdict),
-            comparisons=tuple(
-                BaselineDifference(
-                    baseline=pair.b,
-                    difference=Difference.model_validate(pair.difference),
-                    p_holm=pair.p_holm,
-                    standing=pair.standing,
-                )
-                for pair in pairs
-            ),
             collapsed=is_mostly_collapsed(cell),
             signs=_find_signs(cell, verdict, advice),
             flags=tuple(

@@ -38,7 +38,6 @@ from paretune.reporting.text.formatting import (
     format_share,
     join_names,
 )
-from paretune.terminal.sanitise import sanitise_line
 
 if TYPE_CHECKING:
     from paretune.reporting import Report
@@ -125,30 +124,11 @@ def _read_score_row(task: TaskReport, cell: CellReport) -> RowValues:
     }
 
 
-def build_comparison_table(task: TaskReport) -> Table:
-    """Differences from the baselines."""
-    rows: Iterable[RowValues] = (
-        {
-            **cell.names,
-            column("against", kind="words"): comparison.baseline,
-            "metric": task.metric_title,
-            column("difference", "difference [95 %]"): comparison.difference,
-            column("difference", "n x seeds", "basis"): comparison.difference,
-            "p": comparison.difference.p,
-            _P_HOLM: _p_value(comparison.p_holm),
-            column("standing", kind="words"): comparison.standing,
-        }
-        for cell in task.cells
-        for comparison in cell.comparisons
-    )
-    return Table.collect("comparisons", "Differences from the baselines", rows)
-
-
 def _p_value(p: float) -> Amount:
     return Amount(value=p, text=format_p_value(p))
 
 
-def build_pair_table(pairs: Sequence[PairDifference]) -> Table:
+def build_pair_table(task: TaskReport) -> Table:
     """Every pair on a model."""
     words = {"above": "first is better", "below": "second is better", "unclear": "undecided"}
 
@@ -156,16 +136,21 @@ def build_pair_table(pairs: Sequence[PairDifference]) -> Table:
         mcnemar = None if pair.mcnemar_p is None else _p_value(pair.mcnemar_p)
         return {
             "model": pair.model,
-            column("label", "first", "words"): sanitise_line(title_of(pair.a)),
-            column("second", kind="words"): sanitise_line(title_of(pair.b)),
+            "method": pair.a,
+            "against": pair.b,
+            "metric": task.metric_title,
+            column("label", "first", "words"): title_of(pair.a),
+            column("second", kind="words"): title_of(pair.b),
             column("difference", "difference [95 %]"): pair.difference,
             column("difference", "n x seeds", "basis"): pair.difference,
+            "p": pair.difference.p,
             _P_HOLM: _p_value(pair.p_holm),
-            column("mcnemar", "McNemar"): mcnemar,
+            column("mcnemar_p", "McNemar"): mcnemar,
+            "standing": pair.standing,
             column("decision", kind="words"): words[pair.standing],
         }
 
-    return Table.collect("pairs", "Every pair", map(read, pairs))
+    return Table.collect("pairs", "Every pair", map(read, task.pairs))
 
 
 def build_front_table(task: TaskReport) -> Table | None:
@@ -466,7 +451,7 @@ def build_tables(report: Report) -> list[Table]:
             _INTERVALS,
             "Beside the baselines: paired on the same examples, corrected over a model's methods.",
         ),
-        join(build_comparison_table, _INTERVALS),
+        join(build_pair_table, _INTERVALS),
         *(_join_tasks(of_name, _INTERVALS) for of_name in measures.values()),
         join(build_cost_table),
         join(build_memory_table),

@@ -55,11 +55,14 @@ def write_conclusions(
         if measured and (least.cell.model, least.cell.method) != take:
             amount = f"{least.report.title}, {least.report.cost.memory.text}"
             yield f"Of these, the least memory in training: {amount}."
-    yield from _conclude_lost(rows, baselines, models)
+    yield from _conclude_lost(rows, baselines, models, comparisons)
 
 
 def _conclude_lost(
-    rows: Sequence[CellRow], baselines: Sequence[CellRow], models: int
+    rows: Sequence[CellRow],
+    baselines: Sequence[CellRow],
+    models: int,
+    comparisons: PairwiseComparisons,
 ) -> Iterable[str]:
     """Methods below the untuned model or level with it, collapsed and failed seeds."""
     untuned = {row.report.method for row in baselines if row.cell.name == "untuned"}
@@ -67,7 +70,12 @@ def _conclude_lost(
     below: list[CellRow] = []
     level: dict[tuple[str, ...], list[CellRow]] = {}
     for row in rows:
-        standings = {c.baseline: c.standing for c in row.report.comparisons}
+        standings = {
+            baseline.report.method: pair.standing
+            for baseline in baselines
+            if baseline.cell.model in (NO_MODEL, row.cell.model)
+            and (pair := comparisons.compare(row.cell, baseline.cell))
+        }
         lost = {name for name in untuned if standings.get(name) == "below"}
         below += [row] if lost else []
         # Worse than the untuned model is a sentence of its own.
