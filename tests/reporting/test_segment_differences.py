@@ -98,8 +98,8 @@ def test_room_is_shared_between_pairs_and_never_exceeded() -> None:
     differences = found_in(RECORDS, most_texts=63)
     assert len(differences.examples) == 9 and len(differences.texts) <= 63
     assert sum(bool(pair.named) for pair in differences.pairs) > 5
-    shown = len(differences.pairs[0].named)
-    assert f"; the {shown} with the clearest difference are" in differences.pairs[0].summary
+    count = len(differences.pairs[0].named)
+    assert f"; the {count} with the clearest difference are" in differences.pairs[0].summary
 
 
 def test_two_that_say_the_same_differ_nowhere() -> None:

@@ -178,13 +178,13 @@ def _group_common_answers(
 def _read_answers(by_seed: Mapping[int, Predictions], *, are_labels: bool) -> _Answers:
     """Scores, and the answer of most seeds or the text whose score is nearest to the mean."""
     references = next(iter(by_seed.values())).label
-    said = [p.prediction for p in by_seed.values()]
+    predictions = [p.prediction for p in by_seed.values()]
     if are_labels:
-        answers = np.array(said, dtype=np.int64)
+        answers = np.array(predictions, dtype=np.int64)
         scores = (answers == np.array(references, dtype=np.int64)).astype(np.float64)
         chosen = (answers[:, None, :] == answers[None, :, :]).sum(axis=1).argmax(axis=0)
     else:
-        texts = [tuple(map(str, of_seed)) for of_seed in said]
+        texts = [tuple(map(str, of_seed)) for of_seed in predictions]
         answers = np.array(texts, dtype=object)
         scores = CHRF.from_sums(CHRF.statistics(tuple(map(str, references)), texts, ()))
         chosen = np.abs(scores - scores.mean(axis=0)).argmin(axis=0)
