@@ -2,76 +2,30 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from support import fake_records as fake
-from support.report_texts import find_table, texts_by_method
+from support.report_texts import texts_by_method
 
 from paretune import why as ask
 from paretune.analysis.cell import Cell
 from paretune.analysis.cells import group_into_cells
 from paretune.errors import StudyError
 from paretune.reporting.build import build_report
-from paretune.reporting.page import render_page
 from paretune.reporting.search import build_search_table
-from paretune.reporting.table_files import read_values
 from paretune.reporting.tables import (
     build_memory_table,
     build_size_table,
-    build_tables,
-    format_rows,
-    group_by_size,
 )
 from paretune.reporting.text.comparison import explain_memory_difference
-from paretune.store.record import ComputeCost, Record
+from paretune.store.record import Record
 from paretune.study import MethodSpec, Study
 from paretune.verbs import report as gathering
 
 MIB = 2**20
-
-
-def worked(study: Study) -> list[Record]:
-    """Records that say what they were to do: 40 operations a step, of whatever unit."""
-    work = ComputeCost(40.0, 300 * MIB, 400 * MIB)
-    return [
-        replace(r, measured={**r.measured, "work": asdict(work), "environment": fake.ENVIRONMENT})
-        for r in fake.whole(study)
-    ]
-
-
-def test_the_page_lays_prediction_beside_measurement() -> None:
-    study = fake.study()
-    report = build_report(study, worked(study))
-    table, _ = (find_table(task, "predictions") for task in report.tasks)
-    rows = texts_by_method(table)
-    assert set(rows) == {"full fine-tuning", "LoRA", "prompt tuning"}
-    # Lora is predicted by full (1,890 MiB) and prompt (940 MiB), on two tasks: the middle.
-    assert rows["LoRA"][:3] == ["1.38 GiB", "870 MiB", "1.63 (1 run)"]
-    assert rows["LoRA"][3:] == ["12.0 s", "12.0 s", "1.00 (1.00 to 1.00, 3 runs)"]
-    assert any("Peak memory, predicted to measured over all methods" in n for n in table.notes)
-    text = render_page(report)
-    assert text.count("<summary>Prediction against measurement</summary>") == 2
-    assert re.search(r'id="foresight-1".*Predicted and measured', text)
-
-
-def test_sizes_are_what_full_fine_tuning_trained() -> None:
-    study, records = fake.two_sizes()
-    report = build_report(study, records)
-    (task,) = report.tasks
-    assert [name for name, _ in group_by_size(task)] == ["full fine-tuning", "LoRA", "linear probe"]
-    assert "small (118 M parameters) and large (353 M parameters)" in task.size_comparison
-    assert "Parameters: trained by full fine-tuning, head included." in task.size_comparison
-    table = build_size_table(task)
-    assert table is not None
-    assert ["LoRA", "353 M", "0.77 [0.69, 0.85]", "60 x 3", "870 MiB"] in format_rows(table)
-    rows = read_values(next(table for table in build_tables(report) if table.name == "sizes"))
-    large = next(r for r in rows if (r["method"], r["model"]) == ("full", "large"))
-    assert large["model_parameters"] == 3 * fake.PARAMETERS["full"]
 
 
 def test_without_full_they_are_counted_from_bytes_and_methods_are_taken_off() -> None:

@@ -1,21 +1,23 @@
 import json
 import os
 import re
-import subprocess
-import sys
 from base64 import b64encode
 from dataclasses import replace
 from hashlib import sha256
+from html import unescape
 from pathlib import Path
 
 import pytest
 from support import fake_records as fake
+from support import fake_translations
 from support.pages import EVIL, Tags
+from test_report_screens import WORLDS
 
 from paretune.data.finding import Finding
 from paretune.errors import StoreError
 from paretune.reporting.build import build_report
-from paretune.reporting.page import load_vega, write_page
+from paretune.reporting.page import load_vega, render_page, write_page
+from paretune.reporting.tables import build_cost_table, format_rows
 from paretune.reporting.text.escape import dump_script_json
 from paretune.terminal.sanitise import sanitise_line
 
@@ -26,20 +28,10 @@ def page(tmp_path: Path, study, records, states=(), **more) -> str:
     ).read_text("utf-8")
 
 
-def test_the_page_says_what_was_found(tmp_path: Path) -> None:
-    study = fake.study()
-    text = page(tmp_path, study, fake.whole(study))
-    assert "Proven better than every baseline: full fine-tuning and LoRA." in text
-    assert "(60 examples, 3 seeds)" in text
-    assert "collapsed 3/3" in text
-    assert "The same answer was given to every example by prompt tuning, in 3 of 3 seeds." in text
-    assert "not measured: no energy counter can be read on this machine" in text
-    assert "one solo measurement" in text.lower()
-
-
-def test_the_page_is_well_formed_and_needs_nothing_from_elsewhere(tmp_path: Path) -> None:
-    study = fake.study()
-    text = page(tmp_path, study, fake.whole(study))
+@pytest.mark.parametrize("records", [fake, fake_translations])
+def test_the_page_is_well_formed_and_needs_nothing_from_elsewhere(tmp_path: Path, records) -> None:
+    study = records.study()
+    text = page(tmp_path, study, records.whole(study))
     tags = Tags()
     tags.feed(text)
     assert tags.open == []
@@ -101,66 +93,35 @@ def test_hostile_text_cannot_run(tmp_path: Path) -> None:
     assert not any(name.startswith("on") for _, a in tags.seen for name in a)
 
 
-def test_the_papers_scores_are_labelled_as_of_one_seed_and_its_settings_stand_alone(
-    tmp_path: Path,
-) -> None:
-    paper = fake.study(protocol={"preset": "paper"}, tasks=[fake.own_task("cb")])
-    run = fake.make_run(paper, "final", "lora", 42, selection="test")
-    text = page(tmp_path, paper, [fake.record(run, {"test": fake.answers(0.7)})])
-    # Sentence, heading, figure and table.
-    assert text.count("selected on the test part") >= 4
-    assert "Deliberate departures from the paper" in text
-    assert "COPA, prompt tuning: the paper has none" in text
-    assert "interval over examples (one seed)" in text
-    assert "interval over seeds and examples" not in text
+def normalise(text: str) -> str:
+    return " ".join(text.replace(" × ", " x ").split())
+
+
+@pytest.mark.parametrize(
+    "name", ["costs-in-doubt", "every-table", "rates-at-the-edge", "selected-on-the-test-part"]
+)
+def test_the_page_says_what_the_golden_screen_says(name: str) -> None:
+    case = WORLDS[name]()
+    report = build_report(case.study, case.records, case.states)
+    words = normalise(unescape(re.sub(r"<[^>]*>", " ", render_page(report))))
+    texts = [*report.unfinished, *report.notes, *(f.message for f in report.failures)]
+    for task in report.tasks:
+        texts += [*task.sentences, *task.advice.warnings, *task.advice.reasons]
+        texts += [cell for table in task.tables for row in format_rows(table) for cell in row]
+        costs = [build_cost_table(task)] if task.measured_cells else []
+        for table in (*costs, *task.tables):
+            texts += [table.above, *table.notes]
+    assert [text for text in texts if normalise(text) not in words] == []
+    assert ("Costs were not all measured" in words) == (name == "costs-in-doubt")
+    assert ("Deliberate departures" in words) == (name == "selected-on-the-test-part")
+
+
+def test_the_papers_settings_stand_alone() -> None:
+    text = render_page(build_report(fake.study(protocol={"preset": "paper"}), []))
     (settings,) = re.findall(r'<pre tabindex="0">(# .*?)</pre>', text, re.S)
     assert "preset: paper" in settings and "as_run: false" in settings
     assert not any(name in settings for name in ("seeds:", "folds:", "training:"))
-    fair = fake.study()
-    text = page(tmp_path, fair, fake.whole(fair))
-    assert "interval over seeds and examples" in text and "folds: 1" in text
-
-
-def test_costs_of_other_conditions_are_told_apart(tmp_path: Path) -> None:
-    study = fake.study(tasks=[fake.own_task("t")])
-    same = fake.whole(study)
-    assert ": cpu, 2 threads, batch 16, 128 tokens." in page(tmp_path, study, same)
-    assert "not all measured under the same conditions" not in page(tmp_path, study, same)
-    for place, record in enumerate(same):
-        if record.run.stage == "cost" and record.run.method.name == "lora":
-            same[place] = replace(record, measured={**record.measured, "batch_size": 4})
-    text = page(tmp_path, study, same)
-    assert "LoRA: cpu, 2 threads, batch 4, 128 tokens" in text
-    assert (
-        "full fine-tuning, prompt tuning and linear probe: cpu, 2 threads, batch 16, 128 tokens"
-        in text
-    )
-    assert "Costs were not all measured under the same conditions" in text
-
-
-def test_learning_rates_and_what_failed_are_shown(tmp_path: Path) -> None:
-    study = fake.study()
-    records = fake.whole(study)
-    bad = fake.make_run(study, "tune", "lora", 0, learning_rate=0.05)
-    note = "diverged at step 12"
-    records.append(fake.record(bad, outcome="diverged", result={"notes": [note]}))
-    text = page(tmp_path, study, records)
-    rates = text[text.index('aria-label="Learning rates on topics"') :]
-    rows = [re.sub(r"<[^>]*>", " ", row).split() for row in rates.split("<tr")]
-    assert ["5e-2", "no", "score", "1", "1"] in [row[-5:] for row in rows]
-    assert any(row[-7:] == [*row[-7:-5], "40", "×", "1", "1", "0"] for row in rows)
-    assert note in text
-
-
-def test_unfinished_cells_are_listed(tmp_path: Path) -> None:
-    study = fake.study()
-    waiting = [fake.state(fake.make_run(study, "tune", "lora", 0), "running")]
-    text = page(tmp_path, study, [], waiting)
-    assert (
-        "topics / e5-small / LoRA: learning rates tried 0 of 1, 1 running; final runs 0 of 3"
-        in text
-    )
-    assert "On topics, nothing has been trained yet." in text
+    assert "folds: 1" in render_page(build_report(fake.study(), []))
 
 
 def test_an_old_page_stays_whole_when_writing_fails(tmp_path: Path, monkeypatch) -> None:
@@ -176,28 +137,6 @@ def test_an_old_page_stays_whole_when_writing_fails(tmp_path: Path, monkeypatch)
         write_page(build_report(study, fake.whole(study)), path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.wide
-def test_a_page_of_a_thousand_runs_is_small(tmp_path: Path) -> None:
-    study = fake.large()
-    records = fake.whole(study)
-    assert len(records) > 1000
-    text = page(tmp_path, study, records)
-    assert len(text.encode()) < 6_000_000
-    assert text.count("University of Washington Interactive Data Lab") == 1
-
-
-@pytest.mark.thorough
-def test_reports_need_no_model_library() -> None:
-    code = (
-        "import sys, paretune.reporting.page, paretune.reporting.charts, "
-        "paretune.reporting.text.terminal; "
-        "print([m for m in ('torch', 'transformers', 'peft', 'sklearn', "
-        "'vl_convert') if m in sys.modules])"
-    )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == "[]"
 
 
 def test_the_page_begins_with_the_whole_study(tmp_path: Path) -> None:

@@ -11,13 +11,11 @@ import pytest
 from rich.console import Console
 from sacrebleu.metrics import BLEU
 from support import fake_translations
-from support.pages import Tags
 from support.report_texts import headings, texts_by_method
 
 from paretune.errors import MissingDependencyError
 from paretune.reporting import Report
 from paretune.reporting.build import build_report
-from paretune.reporting.figure_files import write_figures
 from paretune.reporting.page import write_page
 from paretune.reporting.parts import Table
 from paretune.reporting.tables import format_rows
@@ -145,24 +143,6 @@ def test_what_slobenchs_table_lacks_says_how_to_get_it(monkeypatch: pytest.Monke
     german = fake_translations.study(tasks=[{**study.tasks[0].model_dump(), "target_lang": "de"}])
     _, none = tables_of(build_report(german, fake_translations.whole(german)))
     assert none.rows == () and "into sl or en only" in none.notes[0]
-
-
-@pytest.mark.thorough
-def test_the_page_and_pictures_of_a_translation_are_whole(tmp_path: Path) -> None:
-    study = fake_translations.study(generation=ASKED)
-    records = fake_translations.whole(study, segment=("meteor", "bertscore"))
-    text = page(study, records, tmp_path)
-    tags = Tags()
-    tags.feed(text)
-    assert tags.open == []
-    ids = [attributes["id"] for _, attributes in tags.seen if "id" in attributes]
-    assert len(ids) == len(set(ids))
-    assert 'id="slobench-1"' in text
-    drawn = write_figures(build_report(study, records), tmp_path, formats=("svg",))
-    # No picture of bytes: the made-up parts exceed the peak.
-    assert [path.name for path in drawn] == [
-        f"help-sl-en{part}.svg" for part in ("", "-front", "-curves")
-    ]
 
 
 def test_another_sacrebleu_is_told() -> None:
