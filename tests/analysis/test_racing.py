@@ -12,7 +12,7 @@ from support import fake_cells
 from support import fake_records as fake
 
 from paretune.analysis.cell import Cell
-from paretune.analysis.cells import group_into_cells
+from paretune.analysis.cells import build_cells, group_into_cells
 from paretune.analysis.comparisons import PairwiseComparisons, correct_by_family
 from paretune.analysis.pareto.recommend import recommend
 from paretune.analysis.racing import (
@@ -40,7 +40,7 @@ def drawn(levels: dict[str, float], seed: int = 0, **changes: Any) -> tuple[Stud
 
 
 def decide(study: Study, records: Sequence[Record]) -> RaceState:
-    return decide_rounds(fake_cells.cells_of(study, records), study)
+    return decide_rounds(build_cells(study, records), study)
 
 
 def count_seeds(state: RaceState) -> dict[str, int]:
@@ -128,7 +128,7 @@ def test_a_stopped_study_recommends_what_the_full_one_does(outer: str | int) -> 
     assert {c.stop for c in cells if not c.baseline} == {"no change"}
     assert all(cell.finished for cell in cells)
     chosen = recommend(cells).chosen
-    full = recommend(fake_cells.cells_of(study, records)).chosen
+    full = recommend(build_cells(study, records)).chosen
     assert chosen is not None and full is not None
     assert chosen.cell.method == full.cell.method == "full"
 
@@ -162,7 +162,7 @@ def test_folds_that_are_hard_for_all_are_no_difference_between_methods() -> None
 
 def test_tables_have_a_place_for_every_seed() -> None:
     study, records = drawn(ALIKE, failing=0.5, seed=4)
-    table = tabulate_scores(fake_cells.cells_of(study, records), study.protocol)
+    table = tabulate_scores(build_cells(study, records), study.protocol)
     lost = sum(r.outcome == "collapsed" for r in records)
     assert table.lost.sum() == lost > 0 and not table.missing.any()
 
@@ -230,7 +230,7 @@ def test_claims_after_any_stopping_are_claims_of_all_runs(
             seed_sd=spread,
             failing=float(rng.choice([0.0, 0.0, 0.2])),
         )
-        cells = fake_cells.cells_of(study, records)
+        cells = build_cells(study, records)
         for counts in adversarial(cells, study, rng):
             whole = claims(cells)
             raced = claims(stop(cells, study, counts))
@@ -244,7 +244,7 @@ def test_corrections_only_grow_when_p_values_are_replaced_by_1() -> None:
     rng = np.random.default_rng(5)
     study = fake_cells.raced(METHODS)
     records = fake_cells.draw_records(study, BASELINES | dict.fromkeys(METHODS, 0.7), rng)
-    cells = {c.method: c for c in fake_cells.cells_of(study, records)}
+    cells = {c.method: c for c in build_cells(study, records)}
     names = [(a, b) for i, a in enumerate(cells) for b in list(cells)[i + 1 :]]
     for _ in range(300):
         p_values = {pair: float(10 ** rng.uniform(-6, 0)) for pair in names}
@@ -265,7 +265,7 @@ def test_without_a_race_nothing_changes_and_a_stopped_pair_has_no_verdict() -> N
     records = fake_cells.draw_records(
         study, BASELINES | dict.fromkeys(METHODS, 0.6) | {"lora": 0.95}, rng, rows=200
     )
-    cells = fake_cells.cells_of(study, records)
+    cells = build_cells(study, records)
     counts = dict.fromkeys(METHODS, 5) | {"prompt": 2}
     stopped = stop(cells, study, counts)
     pairs = {(p.a, p.b): p for p in PairwiseComparisons(stopped).pairs("e5-small")}

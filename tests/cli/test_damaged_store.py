@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from support.stored_records import READING_VERBS, tamper
-from support.tiny_study import as_file, command
+from support.tiny_study import as_file, command, load_finals
 from support.tiny_study import finished as finished_study
 
 from paretune.errors import StoreError
@@ -86,12 +86,7 @@ def test_run_with_retry_gets_past_a_changed_digit(
 def test_a_wrong_blob_name_is_one_sentence(
     capsys: Any, copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Store.open(copy / "store") as store:
-        (record,) = [
-            r
-            for r in store.load_records(Study.load(copy / "s.yaml").study_hash)
-            if (r.run.method.name, r.run.seed) == ("lora", 1)
-        ]
+    record, _ = load_finals(Study.load(copy / "s.yaml"), copy / "store", "lora")
     tamper(
         copy / "store",
         "UPDATE runs SET result = replace(result, ?, 'no-name') WHERE run_id = ?",

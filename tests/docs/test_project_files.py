@@ -13,8 +13,6 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from paretune.cli import GROUPS, VERBS
-
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 FORMS = sorted((ROOT / ".github").rglob("*.yml"))
@@ -45,16 +43,10 @@ def test_workflows_run_what_there_is() -> None:
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_texts_name_only_what_there_is(name: str) -> None:
-    """Files that are linked to, commands of make, and verbs."""
+    """Files that are linked to; commands are those of every page (test_page_commands.py)."""
     text = (ROOT / name).read_text(encoding="utf-8")
     for link in re.findall(r"\]\(([^)#]+)", text):
         assert link.startswith("https://") or (ROOT / link).exists(), link
-    goals = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for goal in re.findall(r"`?make (\w+)", text):
-        assert re.search(rf"^{goal}:", goals, re.MULTILINE), goal
-    first_words = {verb.split()[0] for verb in (*VERBS, *GROUPS)}
-    for verb in re.findall(r"`paretune ([a-z-]+)", text):
-        assert verb in first_words, verb
 
 
 def test_the_package_says_that_it_is_typed() -> None:

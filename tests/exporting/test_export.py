@@ -19,7 +19,7 @@ from support.cards import run_program
 from support.hub import fake_hub
 from support.method_contract import IN_PEFT, MERGED, METHODS
 from support.tiny_runs import a_run
-from support.tiny_study import small, train
+from support.tiny_study import load_finals, small, train
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import paretune
@@ -164,16 +164,12 @@ def test_a_full_run_that_was_not_kept_is_trained_again(
 ) -> None:
     study, store = trained
     expected = ours(study, store, "full", tmp_path / "kept")
-    with Store.open(store) as opened:
-        (record,) = [
-            r for r in opened.load_records(study.study_hash)
-            if r.run.method.name == "full" and r.run.stage == "final"
-        ]  # fmt: skip
+    (record,) = load_finals(study, store, "full")
     weightless = {k: v for k, v in record.result.items() if k != "weights"}
     monkeypatch.setattr(
         export_selection,
         "select_record",
-        lambda cell, seed: type(record)(**{**vars(record), "result": weightless}),
+        lambda cell, seed: replace(record, result=weightless),
     )
     with pytest.raises(StoreError, match="Add --train-again"):
         export(study, store=store, method="full", output=tmp_path / "no")
@@ -346,12 +342,8 @@ def test_a_folder_of_another_format_is_refused(trained: Any, tmp_path: Path) -> 
 def test_a_base_of_the_hub_is_named_with_its_revision(trained: Any, tmp_path: Path) -> None:
     """In the card and in PEFT's config, so that nothing names a place on this machine."""
     study, store = trained
+    (record,) = load_finals(study, store, "lora")
     with Store.open(store) as opened:
-        record = next(
-            r
-            for r in opened.load_records(study.study_hash)
-            if r.run.method.name == "lora" and r.run.stage == "final"
-        )
         weights = opened.read_blob(record.result["weights"])
     task = TaskSignature(kind="classification", labels=("no", "yes"))
     here = resolve_source(study.models[0])

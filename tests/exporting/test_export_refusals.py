@@ -17,12 +17,11 @@ from typing import Any
 import peft
 import pytest
 import transformers
-from support.tiny_study import as_file, command, finished, small, train
+from support.tiny_study import as_file, command, finished, load_finals, small, train
 
 from paretune.analysis.run_selection import sort_by_priority
 from paretune.errors import StoreError, StudyError
 from paretune.exporting import folder as export_folder
-from paretune.store import Store
 from paretune.study import Study
 from paretune.testing.tiny_tasks import tiny_task
 from paretune.verbs.export import export
@@ -57,13 +56,7 @@ def collapsed(tmp_path_factory: Any, tiny_model: Any) -> Any:
         methods=[{"name": "lora", "rank": 2, "learning_rates": [1e-7]}],
         protocol={"trials": 1, "folds": 1, "seeds": [1, 2]},
     )
-    with Store.open(store) as opened:
-        outcomes = {
-            r.outcome
-            for r in opened.load_records(study.study_hash)
-            if r.run.stage == "final" and r.run.method.name == "lora"
-        }
-    assert outcomes == {"collapsed"}
+    assert {record.outcome for record in load_finals(study, store, "lora")} == {"collapsed"}
     return study, store
 
 

@@ -18,11 +18,10 @@ from typing import Any
 import pytest
 from support.cards import read_program
 from support.slobench import release
-from support.tiny_study import small, train
+from support.tiny_study import load_finals, small, train
 
 from paretune.data.example import Dataset
 from paretune.exporting import card
-from paretune.store import Store
 from paretune.study import Study, TaskSpec
 from paretune.tasks import available
 from paretune.tasks import load_dataset as load_task
@@ -154,12 +153,7 @@ def asked_of(study: Study) -> list[Any]:
 
 def answered(study: Study, store: Path) -> list[Any]:
     """What the run answered when it was scored, as ``predict`` gives it."""
-    with Store.open(store) as opened:
-        (record,) = [
-            r
-            for r in opened.load_records(study.study_hash, predictions=True)
-            if r.run.stage == "final" and r.run.method.name == "lora"
-        ]
+    (record,) = load_finals(study, store, "lora")
     answers = list(record.predictions["test"].prediction)
     dataset = load_task(study.tasks[0])
     if dataset.kind in ("translation", "regression", "multiple_choice"):

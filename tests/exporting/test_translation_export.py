@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 import torch
 from support.cards import run_program
-from support.tiny_study import train
+from support.tiny_study import load_finals, train
 
 from paretune.errors import MethodError
-from paretune.store import Store
 from paretune.study import Study
 from paretune.tasks import load_dataset as load_task
 from paretune.testing.translator_folders import tiny_pairs, translator_folder
@@ -72,13 +71,7 @@ def multilingual(tmp_path_factory: Any) -> Any:
 
 def kept(done: Any, model: str, method: str) -> list[str]:
     """What the run answered when it was scored."""
-    study, store = done
-    with Store.open(store) as opened:
-        records = opened.load_records(study.study_hash, predictions=True)
-    (run,) = [
-        r for r in records
-        if r.run.stage == "final" and r.run.model.key == model and r.run.method.name == method
-    ]  # fmt: skip
+    (run,) = [r for r in load_finals(*done, method) if r.run.model.key == model]
     return list(run.predictions["test"].prediction)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.tiny_study import as_file, command, finished
+from support.tiny_study import as_file, command, finished, load_finals
 
 import paretune
 from paretune.analysis.run_selection import selection_key
@@ -40,8 +41,6 @@ def done(tmp_path_factory: Any, tiny_model: Any) -> Any:
 @pytest.fixture
 def copied(done: Any, tmp_path: Path) -> Any:
     """The same in a store that a test may change."""
-    import shutil
-
     study, store = done
     shutil.copytree(store, tmp_path / "store")
     return study, tmp_path / "store"
@@ -54,13 +53,7 @@ def within(study: Study, keep_weights: int) -> Study:
 
 def finals(study: Study, store: Path, method: str) -> list[Record]:
     """The method's final runs, the best by its selection score first."""
-    with Store.open(store) as opened:
-        records = [
-            r
-            for r in opened.load_records(study.study_hash, predictions=True)
-            if r.run.stage == "final" and r.run.method.name == method
-        ]
-    return sorted(records, key=selection_key, reverse=True)
+    return sorted(load_finals(study, store, method), key=selection_key, reverse=True)
 
 
 @pytest.mark.slow

@@ -118,13 +118,6 @@ def test_what_is_no_file_is_not_opened(
     assert f"{name}: is a pipe, a device or a socket, not a regular file" in done.stderr
 
 
-def test_every_verb_refuses_a_pipe(capsys: Any, tmp_path: Path, tiny_model: Any) -> None:
-    folder = tiny_model("bert", tmp_path / "odd")
-    odd_file(folder / "config.json", "fifo")
-    message = refused(capsys, tmp_path, folder, *ALL)
-    assert "config.json: is a pipe, a device or a socket, not a regular file." in message
-
-
 def test_a_config_without_end(capsys: Any, tmp_path: Path, tiny_model: Any) -> None:
     folder = tiny_model("bert", tmp_path / "huge")
     with (folder / "config.json").open("wb") as file:
@@ -226,21 +219,28 @@ def test_positions_that_a_translator_would_compute_are_bounded(tmp_path: Path) -
         load.load_config(resolve_source(ModelSpec(name=str(folder))))
 
 
-def test_quantised_weights_end_in_one_sentence(
-    capsys: Any, tmp_path: Path, tiny_model: Any
-) -> None:
-    folder = tiny_model("bert", tmp_path / "model")
-    change_config(folder, {"quantization_config": {"quant_method": "gptq", "bits": 4}})
-    message = refused(capsys, tmp_path, folder, *ALL)
-    assert "its weights are quantised (gptq); paretune quantises by itself" in message
-    assert "Choose the same model without quantisation." in message
+QUANTISED = {"quantization_config": {"quant_method": "gptq", "bits": 4}}
 
 
-def test_an_encoder_made_a_decoder_by_its_config_is_refused_by_every_verb(
-    capsys: Any, tmp_path: Path, tiny_model: Any
+@pytest.mark.parametrize(
+    ("changes", "what", "remedy"),
+    [
+        (
+            QUANTISED,
+            "its weights are quantised (gptq); paretune quantises by itself",
+            "Choose the same model without quantisation.",
+        ),
+        (
+            {"is_decoder": True},
+            'is of type "bert", an encoder, and its config.json has is_decoder: true',
+            "Choose a model that was trained as it is used.",
+        ),
+    ],
+)
+def test_every_verb_refuses_what_it_cannot_train(
+    capsys: Any, tmp_path: Path, tiny_model: Any, changes: Any, what: str, remedy: str
 ) -> None:
-    folder = tiny_model("bert", tmp_path / "decoder")
-    change_config(folder, {"is_decoder": True})
+    folder = tiny_model("bert", tmp_path / "odd")
+    change_config(folder, changes)
     message = refused(capsys, tmp_path, folder, *ALL)
-    assert 'is of type "bert", an encoder, and its config.json has is_decoder: true' in message
-    assert "Choose a model that was trained as it is used." in message
+    assert what in message and remedy in message

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from support import tiny_study
+from support.slobench import six
 
 from paretune import methods, objectives
 from paretune.errors import ModelError
@@ -15,7 +16,6 @@ from paretune.measuring.cost_estimation import measure_shape
 from paretune.methods.core.method import parse_options
 from paretune.planning import checks, predicted_cost
 from paretune.planning.predicted_cost import CostPredictor
-from paretune.study import Study
 from paretune.testing.tiny_models import FAMILIES
 from paretune.testing.tiny_tasks import small, tiny_run, tiny_task
 from paretune.testing.translator_folders import tiny_marian, tiny_pairs
@@ -74,26 +74,18 @@ def test_tuners_of_peft_are_counted_on_the_model_itself(tmp_path: Path, tiny_mod
     assert count == method.count_parameters(loaded.model, loaded.anatomy) + head
 
 
-def six_tasks(tmp_path: Path, *models: Path) -> Study:
-    source = str(tiny_study.superglue(tmp_path / "sg", "folders"))
-    names = ("boolq", "cb", "copa", "multirc", "rte", "wsc")
-    return Study.parse(
-        {
-            "study": "six",
-            "tasks": [{"name": name, "language": "sl", "source": source} for name in names],
-            "models": [{"name": str(m), "label": f"m{n}"} for n, m in enumerate(models)],
-            "methods": ["full", {"name": "lora", "rank": 2}],
-            "protocol": {"trials": 3, "folds": 5, "outer": "split", "seeds": [1, 2, 3, 4, 5]},
-            "training": {"max_steps": 2, "max_length": 32, "precision": "fp32"},
-        }
-    )
-
-
 def test_a_plan_opens_and_counts_what_many_runs_share_once(
     tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Six tasks, two models: three heads a model (two labels, three, choices), one tokenizer."""
-    study = six_tasks(tmp_path, tiny_model("bert"), tiny_model("roberta"))
+    study = six(
+        tmp_path,
+        tiny_model("bert"),
+        tiny_study.superglue(tmp_path / "data", "folders"),
+        models=[{"name": str(tiny_model(name)), "label": name} for name in ("bert", "roberta")],
+        methods=["full", {"name": "lora", "rank": 2}],
+        protocol={"trials": 3, "folds": 5, "outer": "split", "seeds": [1, 2, 3, 4, 5]},
+    )
     calls: Counter[str] = Counter()
 
     def counting(where: Any, name: str) -> None:

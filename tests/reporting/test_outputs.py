@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from support import fake_records as fake
+from support.pages import Tags
 from support.stored_records import stored, study_file
 
 import paretune
@@ -54,38 +54,29 @@ def test_all_outputs_of_the_function_take_one_report(tmp_path: Path, builds) -> 
 EVIL = "<script>alert(1)</script>\x1b[31m"
 
 
-class _Reader(HTMLParser):
-    """The text of a piece of HTML, and its tags."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: set[str] = set()
-        self.cells: list[str] = []
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: object) -> None:
-        self.tags.add(tag)
-
-    def handle_data(self, data: str) -> None:
-        self.cells.append(data)
+def read(html: str) -> Tags:
+    """What a piece of HTML holds."""
+    tags = Tags()
+    tags.feed(html)
+    return tags
 
 
 def test_what_comes_from_data_is_text() -> None:
     for html in (html_table([EVIL], [[EVIL]]), html_lines([EVIL]), html_code([EVIL])):
-        seen = _Reader(html)
-        assert "script" not in seen.tags and "\x1b" not in html
-        assert any("<script>alert(1)</script>" in cell for cell in seen.cells)
+        seen = read(html)
+        assert "script" not in [name for name, _ in seen.seen] and "\x1b" not in html
+        assert any("<script>alert(1)</script>" in cell for cell in seen.texts)
 
 
 def test_a_report_shows_its_first_screen() -> None:
     study = fake.study()
     report = build_report(study, fake.whole(study), [], [])
-    seen = _Reader(report._repr_html_())
+    seen = read(report._repr_html_())
     for task in report.tasks:
-        assert task.key in seen.cells
-        assert {cell.label for cell in task.cells if cell.runs} <= set(seen.cells)
-        assert task.advice is not None and task.advice.lines[0] in seen.cells
-    assert f"study {study.study}" in _Reader(study._repr_html_()).cells
+        assert task.key in seen.texts
+        assert {cell.label for cell in task.cells if cell.runs} <= set(seen.texts)
+        assert task.advice is not None and task.advice.lines[0] in seen.texts
+    assert f"study {study.study}" in read(study._repr_html_()).texts
 
 
 def test_checks_show_whether_the_study_can_run() -> None:
@@ -98,8 +89,8 @@ def test_checks_show_whether_the_study_can_run() -> None:
 def test_a_study_shows_for_how_long_it_trains() -> None:
     by_epochs = fake.study(training={"epochs": 3, "batch_size": 8})
     by_steps = fake.study(training={"epochs": 3, "max_steps": 4, "batch_size": 8})
-    assert "3 epochs, batch 8" in _Reader(by_epochs._repr_html_()).cells
-    assert "4 steps, batch 8" in _Reader(by_steps._repr_html_()).cells
+    assert "3 epochs, batch 8" in read(by_epochs._repr_html_()).texts
+    assert "4 steps, batch 8" in read(by_steps._repr_html_()).texts
 
 
 def test_a_report_is_a_table_with_a_row_for_each_method(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ from paretune.search.expand import (
 from paretune.store import Store
 from paretune.study import ModelSpec, OuterFold, Study
 from paretune.testing.tiny_tasks import tiny_task
+from paretune.testing.translator_folders import tiny_pairs
 from paretune.training.caches import ProcessCache
 from paretune.training.fleet import fleet_key
 from paretune.verbs.export import export
@@ -131,30 +132,16 @@ def test_training_and_selection_rows_lie_outside_the_fold(ask: Any) -> None:
 
 @pytest.fixture
 def study(tmp_path: Path, tiny_model: Any) -> Study:
-    """One method on twenty pairs; nothing is opened but the files."""
-    for part in ("train", "test"):
-        lines = [f"Beseda {part} {i}.\tThe word {part} {i}." for i in range(20)]
-        path = tmp_path / f"{part}.tsv"
-        path.write_text("\n".join(["sl\ten", *lines]) + "\n", encoding="utf-8")
-    raw = {
-        "study": "words",
-        "tasks": [
-            {
-                "name": "words",
-                "kind": "translation",
-                "train": str(tmp_path / "train.tsv"),
-                "test": str(tmp_path / "test.tsv"),
-                "source_lang": "sl",
-                "target_lang": "en",
-            }
-        ],
-        "models": [{"name": str(tiny_model("bert")), "label": "tiny"}],
-        "methods": ["full"],
-        "protocol": {"seeds": [1, 2], "folds": 1},
-        "generation": {"num_beams": 2},
-        "training": {"precision": "fp32"},
-    }
-    return Study.parse(raw)
+    """One method on pairs of sentences; nothing is opened but the files."""
+    return small(
+        tmp_path,
+        tiny_model("bert"),
+        tasks=[tiny_pairs(tmp_path).model_dump(exclude_none=True)],
+        methods=["full"],
+        protocol={"seeds": [1, 2], "folds": 1},
+        generation={"num_beams": 2},
+        training={"precision": "fp32"},
+    )
 
 
 def test_the_baselines_run_once_without_a_rate(study: Study) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from paretune.analysis.cell import Cell
-from paretune.analysis.cells import build_cells, group_into_cells
+from paretune.analysis.cells import group_into_cells
 from paretune.analysis.statistics.intervals import Interval, score_difference
 from paretune.analysis.statistics.scores import score_runs
 from paretune.planning.prepare import PlannedRun
@@ -143,11 +143,6 @@ def _part(labels: Any, answer: Any, inside: Any) -> Predictions:
         tuple(int(answer[i]) for i in rows),
         (),
     )
-
-
-def cells_of(study: Study, records: Sequence[Record]) -> list[Cell]:
-    """The cells of its task."""
-    return build_cells(study, records)
 
 
 def difference(a: Sequence[Predictions], b: Sequence[Predictions], metric: Any) -> Interval:

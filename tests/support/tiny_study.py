@@ -110,6 +110,13 @@ def finish(
     return store
 
 
+def load_finals(study: Study, store: Path, method: str) -> list[Record]:
+    """The final runs of a method, with their answers."""
+    with Store.open(store) as opened:
+        records = opened.load_records(study.study_hash, predictions=True)
+    return [r for r in records if (r.run.stage, r.run.method.name) == ("final", method)]
+
+
 def stack_scores(rows: list[list[float]]) -> np.ndarray:
     """(examples, scores); where examples have unlike numbers of scores, all one after another."""
     even = len({len(row) for row in rows}) == 1
