@@ -164,25 +164,6 @@ def test_same_logits_and_same_training(
     both.check_course()
 
 
-@pytest.mark.parametrize(
-    ("method", "options"), FORMS, ids=[f"{method}{_word(options)}" for method, options in FORMS]
-)
-def test_gradients_equal_in_float64(pair: Any, method: str, options: dict[str, Any]) -> None:
-    both = pair(method, "bert", **options)
-    both.ours.loaded.model.double(), both.theirs.double()
-    both.equal_weights(away_from_start=True)
-    batch, labels = both.batches[0]
-    for side in ("ours", "theirs"):
-        F.cross_entropy(both.logits(side, batch), labels).backward()
-    compared = 0
-    for ours, theirs in both.tensors():
-        assert ours.grad is not None and ours.grad.abs().max() > 1e-6
-        gradient = ours.grad[0].reshape(theirs.shape)
-        torch.testing.assert_close(gradient, theirs.grad, rtol=0, atol=1e-10)
-        compared += 1
-    assert compared == len(both.ours.injection.parameters) >= 4  # of two layers
-
-
 @pytest.mark.parametrize(("method", "rank"), [("lora", 8), ("loha", 8), ("lokr", 3)])
 def test_same_initial_distribution(pair: Any, method: str, rank: int) -> None:
     """Tensor by tensor: the same bounds, the same shape of distribution, the same zeros."""
@@ -278,28 +259,3 @@ def test_vocabulary_prompts_are_embeddings_of_random_tokens_as_pefts(pair: Any) 
         assert same.any(1).all()  # every virtual token is the embedding of a real one
         spread = rows.float().mean() / len(words.weight)
         assert len(set(rows.tolist())) > 30 and 0.35 < spread < 0.65
-
-
-def test_copa_with_prompts_where_peft_fails(tiny_model: Any, tmp_path: Path) -> None:
-    """PEFT puts a prompt before (batch, tokens); with choices there is one more axis."""
-    run = tiny_run(tiny_task(tmp_path, "multiple_choice"), tiny_model("bert"), "prompt")
-    bench = ProcessCache()
-    loaded = bench.model(run.model, bench.dataset(run.task))
-    encoded = bench.encode(bench.parts(run).train, loaded, bench.source(run.model), 64)
-    batch = {n: torch.from_numpy(v) for n, v in pad_batch(encoded, list(range(8)), 0).items()}
-    config = peft.PromptTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=4)
-    theirs = peft.get_peft_model(loaded.model, config)
-    with pytest.raises(RuntimeError, match=r"[Tt]ensors must (have|match)|[Ss]izes of tensors"):
-        theirs(**batch)
-    bench.drop_model()
-    prepared = prepare(run, bench.model(run.model, bench.dataset(run.task)))
-    labels = torch.tensor(encoded.labels[:8])
-    optimizer = torch.optim.AdamW(prepared.trained.values(), lr=2e-2)
-    losses = []
-    for _ in range(40):
-        loss = F.cross_entropy(prepared.loaded.model(**batch).logits, labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses[0] > 0.3 and losses[-1] < 0.3 * losses[0]
