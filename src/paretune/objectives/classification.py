@@ -42,14 +42,17 @@ NO_FEATURES = "features go with kind classification or regression"
 def cross_entropy(
     logits: Tensor, data: Encoded, indices: Sequence[int], options: LossOptions
 ) -> Tensor:
-    """Cross-entropy summed over the examples, in nats; ``logits`` (examples, labels | choices)."""
+    """Cross-entropy summed over the examples, or their words, in nats.
+
+    ``logits`` (examples, labels | choices), or (words, labels).
+    """
     import torch
     import torch.nn.functional as F
 
     from paretune.device_transfer import to_device
 
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    labels = to_device([data.labels[i] for i in indices], wide.device)
+    labels = to_device(data.class_labels(indices), wide.device)
     weight = None
     if options.class_weights is not None:
         weight = torch.tensor(options.class_weights, dtype=wide.dtype, device=wide.device)[:, 0]

@@ -56,6 +56,12 @@ class Encoded:
         """Tokens of each example's longest choice, without its target."""
         return [max(len(tokens) for tokens in choices) for choices in self.ids]
 
+    def class_labels(self, indices: Sequence[int]) -> list[Any]:
+        """The labels of some examples, or of their words."""
+        if self.word_labels is None:
+            return [self.labels[i] for i in indices]
+        return [label for i in indices for label in self.word_labels[i]]
+
     def target_length(self, index: int) -> int:
         """Tokens of an example's target; 0 where there are none."""
         return 0 if self.targets is None else len(self.targets[index])
