@@ -12,7 +12,7 @@ from paretune.data.audit import audit
 from paretune.data.conll import parse_conll
 from paretune.data.example import Dataset
 from paretune.data.finding import InvalidValueError
-from paretune.data.tags import find_scheme, to_iob2
+from paretune.data.tags import check_tags, convert_tags, find_scheme
 from paretune.errors import ParetuneError
 from paretune.study import TaskSpec
 from paretune.tasks import load_dataset
@@ -48,22 +48,22 @@ def test_conllu_has_words_fields_names_and_documents() -> None:
         ("I-X I-X B-X O I-Y", "IOB1", "B-X I-X B-X O B-Y"),
         ("B-X I-X E-X S-Y O", "BIOES", "B-X I-X I-X B-Y O"),
         ("B-X L-X U-Y O", "BILOU", "B-X I-X B-Y O"),
-        ("B-X O I-X", "IOB2", 'tag "I-X" of word 3, "I-X", follows "O"'),
-        ("B-X I-Y", "IOB2", 'follows "B-X"'),
-        ("B-X I-X X", "IOB2", "is none of the scheme"),
-        ("I-X I-X O I-Y O B-Y", "IOB1", 'follows "O"'),
-        ("B-X O S-X", "BIOES", 'is followed by "O"'),
-        ("B-X I-X O U-X", "BILOU", 'is followed by "O"'),
+        ("B-X O I-X", "IOB2", 'tag "I-X" of word 3, "I-X", contradicts IOB2 between "O" and "O"'),
+        ("B-X I-Y", "IOB2", 'between "B-X" and "O", where "B-Y"'),
+        ("B-X I-X X", "IOB2", '"X" of word 3, "X", contradicts IOB2'),
+        ("I-X I-X O I-Y O B-Y", "IOB1", 'between "O" and "O", where "I-Y"'),
+        ("B-X O S-X", "BIOES", 'between "O" and "O", where "S-X"'),
+        ("B-X I-X O U-X", "BILOU", 'between "B-X" and "O", where "L-X"'),
     ],
 )
 def test_a_scheme_is_told_and_converted_or_contradicted(tags: str, scheme: Any, iob2: str) -> None:
     assert find_scheme([tags.split()]) == scheme
     try:
-        converted = to_iob2(tags.split(), tags.split(), scheme) if scheme else []
+        check_tags(tags.split(), tags.split(), scheme)
     except InvalidValueError as error:
         assert iob2 in str(error) and error.remedy
     else:
-        assert converted == iob2.split()
+        assert convert_tags(tags.split(), "IOB2") == iob2.split()
 
 
 ROW = {"tokens": ["Ana", "lives", "in", "Celje"], "tags": ["B-PER", "O", "O", "B-LOC"]}
@@ -80,7 +80,7 @@ def load(folder: Path, *rows: dict[str, Any], **changes: Any) -> Dataset:
     ("row", "changes", "what"),
     [
         ({"tags": ["O"]}, {}, '4 words in "tokens" and 1 tags in "tags"'),
-        ({"tags": ["I-PER", "O", "O", "O"]}, {}, '"I-PER" of word 1, "Ana", follows "O"'),
+        ({"tags": ["I-PER", "O", "O", "O"]}, {}, '"I-PER" of word 1, "Ana", contradicts IOB2'),
         ({"tokens": ["a", " ", "b", "c"]}, {}, "has an empty word"),
         ({"tags": ["B PER", "O", "O", "O"]}, {}, "holds a blank"),
         ({"tags": None}, {}, "1 of 4 rows has no label"),

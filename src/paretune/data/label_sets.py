@@ -34,23 +34,32 @@ def find_separator(cells: Iterable[object]) -> str | None:
     return mark if count else None
 
 
-def split_labels(value: object, separator: str | None) -> list[str]:
-    """The labels in a cell: the items of a list, or the parts of a text.
+def read_items(values: Values, column: str, separator: str | None) -> list[str]:
+    """The items of a list, or the parts of a text; "" for an empty item.
+
+    Raises:
+        InvalidValueError: there is no cell, or an object in it.
+    """
+    items = parse_list(values.get(column))
+    if cell_text(items) is None:
+        remedy = "Write a list, [] if nothing is in it, or remove the row."
+        raise InvalidValueError("missing-label", f'has nothing in "{column}".', remedy)
+    if not isinstance(items, list | tuple | dict):
+        parts = str(items).split(separator) if separator else [items]
+        items = [part for part in parts if cell_text(part) is not None]
+    if isinstance(items, dict) or any(isinstance(item, list | dict) for item in items):
+        what = f'holds objects in the place of texts in "{column}".'
+        raise InvalidValueError("not-label", what, "Write a list of texts.")
+    return [cell_text(item) or "" for item in items]
+
+
+def read_names(values: Values, column: str, separator: str | None) -> list[str]:
+    """The labels that a row names.
 
     Raises:
         InvalidValueError: there is no cell, an object in it, or a label twice.
     """
-    if cell_text(value) is None:
-        remedy = "Name its labels, write [] if it has none of them, or remove the row."
-        raise InvalidValueError("missing-label", "has no labels.", remedy)
-    parts = parse_list(value)
-    if not isinstance(parts, list | tuple | dict):
-        parts = str(value).split(separator) if separator else [value]
-    labels = [cell_text(part) for part in parts if not isinstance(part, list | dict)]
-    if isinstance(parts, dict) or len(labels) < len(parts):
-        what = "holds objects in the place of labels."
-        raise InvalidValueError("not-label", what, "List the names of its labels.")
-    names = [label for label in labels if label is not None]
+    names = [name for name in read_items(values, column, separator) if name]
     if twice := [name for name in names if names.count(name) > 1]:
         what = f'names the label "{twice[0]}" twice.'
         remedy = "Name each label once; of lists of 0 and 1 make a column for each label."
@@ -63,7 +72,7 @@ def list_labels(rows: Sequence[Row], column: str, separator: str | None) -> list
     listed = []
     for row in rows:
         try:
-            names = split_labels(row.values.get(column), separator)
+            names = read_names(row.values, column, separator)
         except InvalidValueError:
             continue  # building the examples says which rows
         listed += [Row({column: name}, row.where) for name in names]
@@ -76,7 +85,7 @@ def read_label_set(values: Values, column: str, labels: Labels, separator: str |
     Raises:
         InvalidValueError: it has no cell, or names what is no label.
     """
-    names = split_labels(values.get(column), separator)
+    names = read_names(values, column, separator)
     places = {read_class({column: name}, column, labels) for name in names}
     return "".join("01"[place in places] for place in range(len(labels)))
 

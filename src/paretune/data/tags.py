@@ -12,57 +12,68 @@ Ramshaw and Marcus 1995 (IOB1, arXiv:cmp-lg/9505040); Ratinov and Roth 2009 (BIL
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from contextlib import suppress
-from typing import Literal
 
-from paretune.data.columns import Values
-from paretune.data.conll import BIO
+from paretune.data.columns import Values, cell_text
 from paretune.data.finding import InvalidValueError
-from paretune.data.label_sets import parse_list
+from paretune.data.label_sets import read_items
 from paretune.data.labels import sort_labels
-from paretune.metrics.tags import OUTSIDE
+from paretune.metrics.tags import OUTSIDE, find_entities
 
-Scheme = Literal["IOB1", "IOB2", "BIOES", "BILOU"]
-_PLAIN = str.maketrans("ELUS", "IIBB")
-"""Prefixes of longer schemes as those of IOB2."""
+SCHEMES = {"BIOES": ("E", "S"), "BILOU": ("L", "U"), "IOB2": ("I", "B"), "IOB1": ("I", "B")}
+"""Prefixes of the last word of an entity, and of the only one."""
+_ENTITY_TAG = re.compile(r"O|[BIESLU](-\S+)?")
 
 
-def find_scheme(sentences: Sequence[Sequence[str]]) -> Scheme | None:
-    """The scheme of all sentences that most of their entities follow; None: they mark none."""
-    tags = {tag for sentence in sentences for tag in sentence}
-    marked = {tag for tag in tags if BIO.fullmatch(tag) and tag != OUTSIDE}
-    if len(marked) <= len(tags - {OUTSIDE}) / 2 or not any(tag[0] in "BI" for tag in marked):
+def are_entity_tags(tags: Sequence[str]) -> bool:
+    """Whether these are tags of entities in any scheme, but for a tenth."""
+    marked = sum(_ENTITY_TAG.fullmatch(tag) is not None for tag in tags)
+    return marked > 0.9 * len(tags) and any(tag[:2] in ("B-", "I-") for tag in tags)
+
+
+def convert_tags(tags: Sequence[str], scheme: str) -> list[str]:
+    """The same entities in another scheme; in their own, what is wrong is put right."""
+    converted = [OUTSIDE] * len(tags)
+    (end, single), before = SCHEMES[scheme], ("", 0)
+    for kind, first, behind in find_entities(" ".join(tags), strict=False):
+        length = behind - first
+        prefixes = f"B{'I' * (length - 2)}{end}" if length > 1 else single
+        if scheme == "IOB1" and before != (kind, first):  # type and end of the entity before it
+            prefixes = "I" * length
+        converted[first:behind] = [f"{prefix}-{kind}" if kind else prefix for prefix in prefixes]
+        before = kind, behind
+    return converted
+
+
+def find_scheme(sentences: Sequence[Sequence[str]]) -> str | None:
+    """The scheme that the fewest tags of all sentences contradict; None: they mark no entities."""
+    tags = {tag for sentence in sentences for tag in sentence} - {OUTSIDE}
+    marked = [tag for tag in tags if _ENTITY_TAG.fullmatch(tag)]
+    if len(marked) <= len(tags) / 2 or not any(tag[0] in "BI" for tag in marked):
         return None
-    prefixes = {tag[0] for tag in marked}
-    if prefixes & {"E", "S"}:
-        return "BIOES"
-    if prefixes & {"L", "U"}:
-        return "BILOU"
-    begun = {"B": 0, "I": 0}
-    for sentence in sentences:
-        for before, tag in zip((OUTSIDE, *sentence), sentence, strict=False):
-            if tag in marked and not _share_type(before, tag):
-                begun[tag[0]] += 1
-    return "IOB1" if begun["I"] > begun["B"] else "IOB2"
+
+    def count_wrong(scheme: str) -> int:
+        pairs = (zip(tags, convert_tags(tags, scheme), strict=True) for tags in sentences)
+        return sum(tag != right for of_sentence in pairs for tag, right in of_sentence)
+
+    return min(SCHEMES, key=count_wrong)
 
 
-def to_iob2(tags: Sequence[str], words: Sequence[str], scheme: Scheme) -> list[str]:
-    """The same entities in IOB2.
+def check_tags(tags: Sequence[str], words: Sequence[str], scheme: str) -> None:
+    """Refuse tags that contradict the scheme.
 
     Raises:
-        InvalidValueError: a tag contradicts the scheme; says which, of which word.
+        InvalidValueError: says which, of which word.
     """
-    converted = []
-    for place, tag in enumerate(tags):
-        before, behind = ((OUTSIDE, *tags)[place], (*tags, OUTSIDE)[place + 1])
-        if why := _contradict(tag, before, behind, scheme):
-            what = f'tag "{tag}" of word {place + 1}, "{words[place]}", {why} ({scheme}).'
-            raise InvalidValueError("tag-scheme", what, _REMEDIES[scheme])
-        begins = scheme == "IOB1" and not _share_type(before, tag)
-        plain = tag if tag == OUTSIDE else tag[0].translate(_PLAIN) + tag[1:]
-        converted.append(f"B{tag[1:]}" if begins and tag != OUTSIDE else plain)
-    return converted
+    for place, (tag, right) in enumerate(zip(tags, convert_tags(tags, scheme), strict=True)):
+        if tag != right:
+            before, behind = ((OUTSIDE, *tags)[place], (*tags, OUTSIDE)[place + 1])
+            what = (
+                f'tag "{tag}" of word {place + 1}, "{words[place]}", contradicts {scheme} between '
+                f'"{before}" and "{behind}", where "{right}" is right.'
+            )
+            raise InvalidValueError("tag-scheme", what, "Fix this tag, or those beside it.")
 
 
 def read_tags(
@@ -78,13 +89,14 @@ def read_tags(
     Raises:
         InvalidValueError: they are no lists of equal length, a word is empty, or a tag is unknown.
     """
-    words, tags = (_read_list(values, column) for column in (text, label))
-    if len(words) != len(tags):
-        what = f'has {len(words)} words in "{text}" and {len(tags)} tags in "{label}".'
-        raise InvalidValueError("unequal-lengths", what, "Give each word one tag.")
+    tags = read_items(values, label, " ")
+    words = read_items(values, text, " ") if cell_text(values.get(text)) else []
     if not words or not all(words):
         what = f'has an empty word in "{text}".' if words else f'has no words in "{text}".'
         raise InvalidValueError("missing-text", what, "Remove it with its tag, or the row.")
+    if len(words) != len(tags):
+        what = f'has {len(words)} words in "{text}" and {len(tags)} tags in "{label}".'
+        raise InvalidValueError("unequal-lengths", what, "Give each word one tag.")
     for place, tag in enumerate(tags):
         if listed and tag not in listed and tag.isdecimal() and int(tag) < len(listed):
             tag = tags[place] = listed[int(tag)]
@@ -96,64 +108,12 @@ def read_tags(
 
 
 def list_tags(
-    sentences: Sequence[tuple[list[str], list[str]]],
-    listed: Sequence[str] | None,
-    scheme: Scheme | None,
+    sentences: Sequence[Sequence[str]], listed: Sequence[str] | None, scheme: str | None
 ) -> tuple[str, ...]:
     """The tags of all sentences as they are trained: as listed, or ``O`` first and in order."""
     if listed is not None and scheme in (None, "IOB2"):
         return tuple(listed)
-    tags: set[str] = set()
-    for words, of_words in sentences:
-        with suppress(InvalidValueError):  # building the examples names it
-            tags.update(to_iob2(of_words, words, scheme) if scheme else of_words)
     if scheme is None:
-        return sort_labels(tags)
-    return tuple(sorted(tags, key=lambda tag: (tag != OUTSIDE, tag[1:], tag)))
-
-
-def _read_list(values: Values, column: str) -> list[str]:
-    """A list of texts or numbers; also one that is written as a text, or words with blanks."""
-    value = parse_list(values.get(column))
-    if isinstance(value, str):
-        value = value.split()
-    if value is None or value != value:
-        what = f'has nothing in "{column}".'
-        raise InvalidValueError("missing-label", what, "Fill it in, or remove the row.")
-    plain = isinstance(value, list) and all(
-        isinstance(item, str | int) and not isinstance(item, bool) for item in value
-    )
-    if not isinstance(value, list) or not plain:
-        what = f'holds no list of texts in "{column}".'
-        raise InvalidValueError("not-list", what, "Write a list: one text for each word.")
-    return [" ".join(str(item).split()) for item in value]
-
-
-def _contradict(tag: str, before: str, behind: str, scheme: Scheme) -> str:
-    """What is wrong with a tag between two others, or ""."""
-    end, single = {"BIOES": ("E", "S"), "BILOU": ("L", "U")}.get(scheme, ("I", "B"))
-    if tag == OUTSIDE:
-        return ""
-    if not BIO.fullmatch(tag) or tag[0] not in {"B", "I", end, single}:
-        return "is none of the scheme"
-    open_before = before[0] in "BI" and _share_type(before, tag)
-    if scheme == "IOB1":
-        return "" if tag[0] == "I" or open_before else f'follows "{before}"'
-    if tag[0] in {"I", end} and not open_before:
-        return f'follows "{before}"'
-    goes_on = behind[0] in {"I", end} and _share_type(behind, tag)
-    if end != "I" and (tag[0] in "BI") != goes_on:
-        return f'is followed by "{behind}"'
-    return ""
-
-
-def _share_type(first: str, second: str) -> bool:
-    return OUTSIDE not in (first, second) and first[1:] == second[1:]
-
-
-_REMEDIES: dict[Scheme, str] = {
-    "IOB1": "B- stands only where an entity follows another of its type: fix the tag.",
-    "IOB2": "An entity begins with B- and goes on with I- of the same type: fix the tag.",
-    "BIOES": "An entity is S-, or begins with B- and ends with E-: fix the tag.",
-    "BILOU": "An entity is U-, or begins with B- and ends with L-: fix the tag.",
-}
+        return sort_labels({tag for tags in sentences for tag in tags})
+    converted = {tag for tags in sentences for tag in convert_tags(tags, "IOB2")}
+    return tuple(sorted(converted, key=lambda tag: (tag != OUTSIDE, tag[1:], tag)))

@@ -259,7 +259,7 @@ def fit_gazetteer(
     types: dict[tuple[str, ...], Counter[str]] = {}
     for example in train:
         words = example.segments[0][0].split(" ")
-        for name, begin, end in sorted(find_entities(example.target or "")):
+        for name, begin, end in find_entities(example.target or ""):
             types.setdefault(tuple(words[begin:end]), Counter())[name] += 1
     type_of = {words: names.most_common(1)[0][0] for words, names in types.items()}
     longest = max(map(len, type_of), default=0)

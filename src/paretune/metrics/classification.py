@@ -51,16 +51,23 @@ def _accuracy(sums: Array) -> Array:
 
 def macro_f1(sums: Array) -> Array:
     """Mean F1 of the labels that occur, from sums of hits, predictions and references."""
-    f1, occurs, _ = _label_f1(sums)
+    f1, occurs, _ = label_f1(sums)
     return divide(f1.sum(axis=-1), occurs.sum(axis=-1))
 
 
+def micro_f1(sums: Array) -> Array:
+    """F1 over all labels, from the same sums."""
+    parts = np.split(np.asarray(sums, dtype=np.float64), 3, axis=-1)
+    hits, positive, true = (part.sum(axis=-1) for part in parts)
+    return divide(2 * hits, positive + true)
+
+
 def _weighted_f1(sums: Array) -> Array:
-    f1, _, true = _label_f1(sums)
+    f1, _, true = label_f1(sums)
     return np.asarray((f1 * true).sum(axis=-1) / true.sum(axis=-1))
 
 
-def _label_f1(sums: Array) -> tuple[Array, Array, Array]:
+def label_f1(sums: Array) -> tuple[Array, Array, Array]:
     """F1 of each label, whether the label occurs, and its references."""
     hits, positive, true = np.split(np.asarray(sums, dtype=np.float64), 3, axis=-1)
     both = positive + true

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paretune.metrics.classification import macro_f1
+from paretune.metrics.classification import macro_f1, micro_f1
 from paretune.metrics.metric import Array, Metric, Questions, divide
 
 LABEL_SET = "label_set"
@@ -40,13 +40,6 @@ def label_set_counts(references: Any, predictions: Any, questions: Questions = (
     return np.concatenate(counts, axis=-1).astype(np.float32)
 
 
-def _micro_f1(sums: Array) -> Array:
-    hits, positive, true = (
-        part.sum(axis=-1) for part in np.split(np.asarray(sums, dtype=np.float64), 3, axis=-1)
-    )
-    return divide(2 * hits, positive + true)
-
-
 def rank_precision(references: Any, scores: Any, questions: Questions = ()) -> Array:
     """Average precision of each example's ranking of the labels, and 1; (runs, examples, 2).
 
@@ -70,7 +63,7 @@ METRICS = (
         name="micro_f1",
         title="micro F1",
         description="F1 over all labels of all examples",
-        from_sums=_micro_f1,
+        from_sums=micro_f1,
         **_OF_SETS,
     ),
     Metric(

@@ -6,59 +6,60 @@ right where its type, its first and its last word are.
 
 from __future__ import annotations
 
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import numpy as np
 
+from paretune.metrics.classification import label_f1, micro_f1
 from paretune.metrics.metric import Array, Metric, Questions, Runs, Values, divide
 
 TAGS = "tags"
 OUTSIDE = "O"
 """The tag of a word that belongs to no entity."""
+BEGINNING, CONTINUING, ENDING = map(frozenset, ("BSU", "IEL", "ESLU"))
+"""Prefixes of the tags of a word that begins an entity, goes on with it, and ends it."""
 Entity = tuple[str, int, int]
 """Type, first word, and the word behind the last."""
 
 
 @lru_cache(maxsize=1 << 17)
-def find_entities(tags: str, *, strict: bool = True) -> frozenset[Entity]:
-    """The entities of a text's tags in IOB2.
+def find_entities(tags: str, *, strict: bool = True) -> tuple[Entity, ...]:
+    """The entities of a text's tags, in their order.
 
     Args:
-        strict: an entity begins with ``B-``, and an ``I-`` without one before it is none (seqeval's
-            mode ``strict``); otherwise such an ``I-`` begins an entity (conlleval).
+        strict: of tags in IOB2: an ``I-`` without a ``B-`` before it is none (seqeval's mode
+            ``strict``); otherwise it begins an entity, and any scheme is read (conlleval).
     """
     entities: list[Entity] = []
     kind: str | None = None
     begin = 0
     for place, tag in enumerate([*tags.split(), OUTSIDE]):
         prefix, _, name = tag.partition("-")
-        if prefix == "I" and kind == name:
-            continue
-        if kind is not None:
-            entities.append((kind, begin, place))
-        starts = prefix == "B" or (prefix == "I" and not strict)
-        kind, begin = name if starts else None, place
-    return frozenset(entities)
+        if kind != name or prefix not in CONTINUING:
+            if kind is not None:
+                entities.append((kind, begin, place))
+            starts = prefix in BEGINNING or (prefix in CONTINUING and not strict)
+            kind, begin = name if starts else None, place
+        if kind is not None and prefix in ENDING:
+            entities.append((kind, begin, place + 1))
+            kind = None
+    return tuple(entities)
 
 
 def count_entities(
-    references: Values, predictions: Runs, questions: Questions = (), *, strict: bool = True
-) -> Array:
-    """Right, predicted and true entities of each type; (runs, examples, 3 x types)."""
-    find = partial(find_entities, strict=strict)
-    true = [find(str(reference)) for reference in references]
-    predicted = [[find(str(text)) for text in run] for run in predictions]
-    types = _list_types(*true, *(entities for run in predicted for entities in run))
-    place = {name: i for i, name in enumerate(types)}
-    table = np.zeros((len(predicted), len(true), 3, len(types)), dtype=np.float32)
-    for counts, run in zip(table, predicted, strict=True):
+    references: Values, predictions: Runs, *, strict: bool
+) -> tuple[list[str], Array]:
+    """Types, and right, predicted and true entities of each; (runs, examples, 3 x types)."""
+    runs = [[{*find_entities(str(text), strict=strict)} for text in run] for run in predictions]
+    true = [{*find_entities(str(text), strict=strict)} for text in references]
+    types = sorted({kind for run in (true, *runs) for found in run for kind, _, _ in found})
+    table = np.zeros((len(runs), len(true), 3, len(types)), dtype=np.float32)
+    for counts, run in zip(table, runs, strict=True):
         for row, answered, expected in zip(counts, run, true, strict=True):
-            for column, entities in zip(
-                row, (answered & expected, answered, expected), strict=True
-            ):
+            for column, entities in enumerate((answered & expected, answered, expected)):
                 for kind, _, _ in entities:
-                    column[place[kind]] += 1
-    return table.reshape(*table.shape[:2], -1)
+                    row[column, types.index(kind)] += 1
+    return types, table.reshape(*table.shape[:2], -1)
 
 
 def count_words(references: Values, predictions: Runs, questions: Questions = ()) -> Array:
@@ -76,38 +77,22 @@ def count_words(references: Values, predictions: Runs, questions: Questions = ()
     )
 
 
-def entity_f1_by_type(
-    references: Values, predictions: Values, *, strict: bool = True
-) -> dict[str, float]:
-    """F1 of each type that occurs as reference or prediction."""
-    table = count_entities(references, [predictions], strict=strict)[0].sum(axis=0, dtype=float)
-    find = partial(find_entities, strict=strict)
-    types = _list_types(*(find(str(text)) for text in (*references, *predictions)))
-    return dict(zip(types, map(float, _f1(*table.reshape(3, -1))), strict=True))
-
-
-def _list_types(*entities: frozenset[Entity]) -> list[str]:
-    return sorted({kind for of_text in entities for kind, _, _ in of_text})
-
-
-def _f1(hits: Array, predicted: Array, true: Array) -> Array:
-    return divide(2 * hits, predicted + true)
-
-
-def _micro_f1(sums: Array) -> Array:
-    sums = np.asarray(sums, dtype=float)
-    return _f1(*(part.sum(axis=-1) for part in np.split(sums, 3, axis=-1)))
-
-
 def _entity_metric(name: str, title: str, description: str, *, strict: bool) -> Metric:
+    def count(references: Values, predictions: Runs, questions: Questions = ()) -> Array:
+        return count_entities(references, predictions, strict=strict)[1]
+
+    def score_types(references: Values, predictions: Values) -> dict[str, float]:
+        types, table = count_entities(references, [predictions], strict=strict)
+        return dict(zip(types, map(float, label_f1(table[0].sum(axis=0))[0]), strict=True))
+
     return Metric(
         name=name,
         title=title,
         description=description,
         target_type=TAGS,
-        statistics=partial(count_entities, strict=strict),
-        from_sums=_micro_f1,
-        by_class=partial(entity_f1_by_type, strict=strict),
+        statistics=count,
+        from_sums=micro_f1,
+        by_class=score_types,
     )
 
 

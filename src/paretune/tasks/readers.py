@@ -59,7 +59,7 @@ from paretune.data.labels import (
 from paretune.data.parallel import read_pairs
 from paretune.data.prompt import Prompt
 from paretune.data.rows import Row, read_declared_labels
-from paretune.data.tags import find_scheme, list_tags, read_tags, to_iob2
+from paretune.data.tags import check_tags, convert_tags, find_scheme, list_tags, read_tags
 from paretune.data.task import Task, TaskRows, read_parts
 from paretune.errors import DataError, StudyError
 from paretune.study import Answer, TaskSpec
@@ -408,8 +408,8 @@ def load_tags(spec: TaskSpec, task: Task | None = None, data_home: Path | None =
     readable = []
     for row in (row for part in rows.parts().values() for row in part):
         with suppress(InvalidValueError):  # building the examples names them
-            readable.append(read(row.values))
-    scheme = find_scheme([tags for _, tags in readable])
+            readable.append(read(row.values)[1])
+    scheme = find_scheme(readable)
     objective = objectives.get(task.kind if task else str(spec.kind))
     name = spec.metric or (task.metric if task else objective.default_metric)
     metric = metrics.get(name)
@@ -423,7 +423,9 @@ def load_tags(spec: TaskSpec, task: Task | None = None, data_home: Path | None =
 
     def read_example(values: Values) -> dict[str, Any]:
         words, tags = read(values)
-        tags = tags if scheme is None else to_iob2(tags, words, scheme)
+        if scheme is not None:
+            check_tags(tags, words, scheme)
+            tags = convert_tags(tags, "IOB2")
         return {"segments": ((" ".join(words), None),), "target": " ".join(tags)}
 
     labels = list_tags(readable, listed, scheme)

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from paretune.data.columns import DataColumn, cell_text
-from paretune.data.conll import are_entity_tags
 from paretune.data.instructions import find_form
 from paretune.data.label_sets import parse_list
+from paretune.data.tags import are_entity_tags
 from paretune.errors import DataError
 
 Columns = Mapping[str, DataColumn]
