@@ -100,5 +100,5 @@ def test_a_tag_of_test_alone_and_other_tags_of_equal_words_are_found(tmp_path: P
     test.write_text("Ana\tB-PER\nlives\tO\nin\tO\nCelje\tB-ORG\n\n")
     kinds = {finding.code: finding for finding in audit(load(tmp_path, test=str(test)))}
     assert kinds["missing-class"].severity == "error"
-    assert 'label "B-ORG" has no word in train, and words in 1 of 1' in kinds["missing-class"].what
+    assert 'label "B-ORG" has no row in train and 1 of 1 in test' in kinds["missing-class"].what
     assert kinds["contradiction"].where == "test.conll line 1"

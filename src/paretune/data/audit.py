@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from math import log
 from statistics import median
+from textwrap import shorten
 from typing import Any
 
 from paretune.data.example import (
@@ -132,15 +133,18 @@ def _note_small_test(dataset: Dataset, tested: Sequence[Example]) -> Iterator[Fi
 
 def _check_classes(dataset: Dataset, checks: Checks) -> list[Finding]:
     """Labels that a classifier never predicts, since no train row has them, or that are rare."""
-    counts = Counter(label for e in dataset.train for label in _labels_of(e))
+    labels_of = partial(_labels_of, dataset)
+    counts = Counter(label for e in dataset.train for label in labels_of(e))
     missing = [i for i in range(len(dataset.labels)) if not counts[i]]
-    lost = [e for e in dataset.test if not set(missing).isdisjoint(_labels_of(e))]
-    absent = [i for i in missing if all(i not in _labels_of(e) for e in lost)]
-    always = [i for i in counts if counts[i] == len(dataset.train)]
+    lost = [e for e in dataset.test if not set(missing).isdisjoint(labels_of(e))]
+    absent = [i for i in missing if all(i not in labels_of(e) for e in lost)]
     findings = []
-    if dataset.train and len(missing) + len(always) == len(dataset.labels):
-        names = ", ".join(f'"{dataset.labels[i]}"' for i in sorted(always)) or "none"
-        what = f"every train row has the same label or labels: {names}."
+    if (
+        len({answer for e in dataset.train for answer in (e.target or "").split() or [e.label]})
+        == 1
+    ):
+        name = ", ".join(dataset.labels[i] for i in labels_of(dataset.train[0])) or "none"
+        what = f'every train row has the same label or labels: "{name}".'
         remedy = "There is nothing to learn: name another column, or add rows."
         where = dataset.train[0].where.rsplit(" ", 2)[0]
         return [Finding("error", "one-class", where, what, remedy)]
@@ -162,7 +166,7 @@ def _check_classes(dataset: Dataset, checks: Checks) -> list[Finding]:
     rare = [
         (e, f'has the only row of label "{dataset.labels[label]}" in train.')
         for e in dataset.train
-        for label in _labels_of(e)
+        for label in labels_of(e)
         if counts[label] == 1
     ]
     remedy = "No model can learn it: add rows, merge it with another, or take it out of labels."
@@ -210,7 +214,7 @@ def _check_texts(dataset: Dataset, checks: Checks) -> list[Finding]:
             f'"{_label_name(dataset, twin)}".',
         )
         for e, twin in _find_twins(rows, rows, text_key)
-        if twin.label != e.label
+        if _answer(twin) != _answer(e)
     ]
     fix_text = "Give it a text, or remove the row."
     fix_label = "Decide which is right, and fix or remove the other."
@@ -220,35 +224,6 @@ def _check_texts(dataset: Dataset, checks: Checks) -> list[Finding]:
         *_warn_of_rows("contradiction", contradictions, fix_label, population),
         *_find_leaks(dataset, text_key, checks),
         *_note_shared_first_texts(dataset),
-    ]
-
-
-def _check_tags(dataset: Dataset, checks: Checks) -> list[Finding]:
-    """Tags that test rows alone have, and equal texts with other tags."""
-    rows = (*dataset.train, *dataset.test)
-    seen = {tag for e in dataset.train for tag in (e.target or "").split()}
-    lost = [e for e in dataset.test if not seen.issuperset((e.target or "").split())]
-    findings = []
-    if lost:
-        total = len(dataset.test)
-        missing = [i for i, name in enumerate(dataset.labels) if name not in seen]
-        severity, limit = _judge(len(lost), total, "max_unlearnable", checks.max_unlearnable)
-        what = (
-            f"{_name_labels(dataset, missing)} no word in train, and words in {len(lost)} of "
-            f"{total} test rows, which no model can answer correctly."
-        )
-        remedy = "Add rows, or merge the tag with another."
-        places = tuple(e.where for e in lost)
-        findings.append(Finding(severity, "missing-class", places[0], what, remedy + limit, places))
-    contradictions = [
-        (e, f"has other tags than {twin.where}, which has the same words.")
-        for e, twin in _find_twins(rows, rows, text_key)
-        if twin.target != e.target
-    ]
-    remedy = "Decide which are right, and fix or remove the other."
-    return [
-        *findings,
-        *_warn_of_rows("contradiction", contradictions, remedy, f"of {len(rows)} rows"),
     ]
 
 
@@ -417,14 +392,18 @@ def _answer(example: Example) -> object:
 def _label_name(dataset: Dataset, example: Example) -> str:
     if isinstance(example.label, float):
         return f"{example.label:g}"
-    return ", ".join(dataset.labels[label] for label in _labels_of(example))
+    if example.target is not None:
+        return shorten(example.target, 80, placeholder=" ...")
+    return ", ".join(dataset.labels[label] for label in _labels_of(dataset, example)) or "none"
 
 
-def _labels_of(example: Example) -> list[int]:
-    """Its label, or its several labels."""
+def _labels_of(dataset: Dataset, example: Example) -> list[int]:
+    """Its label, its several labels, or the tags of its words, each once."""
     if isinstance(example.label, str):
         return [place for place, has in enumerate(example.label) if has == "1"]
-    return [] if example.label is None else [int(example.label)]
+    if example.label is None:
+        return sorted(dataset.labels.index(tag) for tag in {*(example.target or "").split()})
+    return [int(example.label)]
 
 
 def _name_labels(dataset: Dataset, labels: Sequence[int]) -> str:
@@ -449,7 +428,6 @@ CHECKS: dict[str, Callable[[Dataset, Checks], list[Finding]]] = {
     "labels": _check_classes,
     "numbers": _check_numbers,
     "texts": _check_texts,
-    "tags": _check_tags,
     "parallel": _check_pairs,
     "instructions": partial(_check_targets, source="prompt", target="completion", min_words=1),
 }

@@ -49,7 +49,7 @@ def read_items(values: Values, column: str, separator: str | None) -> list[str]:
         items = [part for part in parts if cell_text(part) is not None]
     if isinstance(items, dict) or any(isinstance(item, list | dict) for item in items):
         what = f'holds objects in the place of texts in "{column}".'
-        raise InvalidValueError("not-label", what, "Write a list of texts.")
+        raise InvalidValueError("not-list", what, "Write a list of texts.")
     return [cell_text(item) or "" for item in items]
 
 

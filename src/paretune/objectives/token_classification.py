@@ -182,7 +182,6 @@ TOKEN_CLASSIFICATION = Objective(
         **dict.fromkeys(("text_pair", "choices"), _NO_SECOND_TEXT),
     },
     reader="tags",
-    checks=("texts", "tags"),
     describe=lambda labels, languages: f"tags {', '.join(labels)}",
     head="token_classification",
     problem_type=None,

@@ -306,10 +306,12 @@ def _build_labelled(
     spec: TaskSpec,
     rows: TaskRows,
     read_inputs: Callable[[Values], dict[str, Any]],
-    read_target: Callable[[Values], Answer],
+    read_target: Callable[[Values], Answer | None],
     labels: tuple[str, ...],
+    together: str = _STRATIFIED,
+    **about: Any,
 ) -> Dataset:
-    """The dataset of rows with a label each; where many faults have one cause, it is named."""
+    """The dataset of rows with answers; where many faults have one cause, it is named."""
     of_labels, features = _label_columns(spec), spec.features or ()
     columns = (*features, *(spec.choices or ()), spec.text_pair, spec.question, *of_labels)
     schema = Schema(
@@ -336,9 +338,10 @@ def _build_labelled(
         str(spec.kind),
         rows,
         build,
-        together=_STRATIFIED,
+        together=together,
         labels=labels,
         features=features,
+        **about,
     )
 
 
@@ -396,30 +399,36 @@ def load_tags(spec: TaskSpec, task: Task | None = None, data_home: Path | None =
         DataError: unreadable files, a hub dataset that was never fetched, missing columns, rows
             whose tags are not one for each word or contradict the scheme; all are named at once.
     """
-    language = spec.language
+    clustered = spec.group is not None
     if task is None:
-        rows, text, label = _read_labelled_rows(spec), str(spec.text), str(spec.label)
-        listed = spec.labels or rows.declared
+        rows = _read_labelled_rows(spec)
     else:
-        language = spec.language or task.languages[0]
-        rows = _read_task(task, spec, language, data_home)
-        (text,), label, listed = task.columns, task.label, task.labels or None
-    read = partial(read_tags, text=text, label=label, listed=listed)
+        language, clustered = spec.language or task.languages[0], task.clustered
+        rows = replace(_read_task(task, spec, language, data_home), declared=task.labels or None)
+        named = {"kind": task.kind, "text": task.columns[0], "label": task.label, "id": task.id}
+        metric_name = spec.metric or task.metric
+        update = {**named, "group": task.group, "language": language, "metric": metric_name}
+        spec = spec.model_copy(update=update)
+    label, listed = str(spec.label), spec.labels or rows.declared
+    read = partial(read_tags, text=str(spec.text), label=label, listed=listed)
     readable = []
     for row in (row for part in rows.parts().values() for row in part):
         with suppress(InvalidValueError):  # building the examples names them
             readable.append(read(row.values)[1])
     scheme = find_scheme(readable)
-    objective = objectives.get(task.kind if task else str(spec.kind))
-    name = spec.metric or (task.metric if task else objective.default_metric)
-    metric = metrics.get(name)
+    metric = metrics.get(spec.metric or objectives.get(str(spec.kind)).default_metric)
     if readable and scheme is None and metric.by_class is not None:
         raise StudyError(
-            f'metric {name} counts entities, and no tag in "{label}" marks one (B-, I-).',
+            f'metric {metric.name} counts entities, and no tag in "{label}" marks one (B-, I-).',
             where=f"task {spec.key}",
             remedy="Give the task metric: token_accuracy, or name the tags by labels: [O, B-X, "
             "I-X ...] where they are numbers.",
         )
+    if scheme not in (None, "IOB2"):
+        what = f'"{label}" marks entities by {scheme}; they are trained and answered as IOB2.'
+        remedy = "Nothing to do: the entities are the same."
+        note = Finding("note", "tag-scheme", rows.train[0].file, what, remedy)
+        rows = replace(rows, findings=[*rows.findings, note])
 
     def read_example(values: Values) -> dict[str, Any]:
         words, tags = read(values)
@@ -428,33 +437,14 @@ def load_tags(spec: TaskSpec, task: Task | None = None, data_home: Path | None =
             tags = convert_tags(tags, "IOB2")
         return {"segments": ((" ".join(words), None),), "target": " ".join(tags)}
 
-    labels = list_tags(readable, listed, scheme)
-    if scheme not in (None, "IOB2"):
-        what = f'"{label}" marks entities by {scheme}; they are trained and answered as IOB2.'
-        remedy = "Nothing to do: the entities are the same."
-        note = Finding("note", "tag-scheme", rows.train[0].file, what, remedy)
-        rows = replace(rows, findings=[*rows.findings, note])
-    schema = Schema(
-        columns=(text, label),
-        read=read_example,
-        id=task.id if task else spec.id,
-        group=task.group if task else spec.group,
-    )
-
-    def build(part_rows: Sequence[Row], part: str) -> Built:
-        examples, findings = build_examples(part_rows, schema, part)
-        return examples, collapse_label_faults(findings, part_rows, (label,))
-
-    return build_dataset(
+    return _build_labelled(
         spec,
-        objective.name,
         rows,
-        build,
+        read_example,
+        lambda values: None,
+        list_tags(readable, listed, scheme),
         together="sentences of train, groups and equal texts",
-        labels=labels,
-        language=language,
-        metric=name,
-        clustered=task.clustered if task else spec.group is not None,
+        clustered=clustered,
     )
 
 
