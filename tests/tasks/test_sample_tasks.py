@@ -36,6 +36,14 @@ def test_the_sample_translation_is_clean() -> None:
     assert back.test[0].target == data.test[0].segments[0][0]
 
 
+@pytest.mark.parametrize(("language", "train", "test"), [("en", 70, 30), ("sl", 36, 18)])
+def test_the_sample_of_names_is_clean(language: str, train: int, test: int) -> None:
+    data = tasks.load_dataset(TaskSpec(name="names", language=language))
+    assert (len(data.train), len(data.test), data.licence) == (train, test, "CC0-1.0")
+    assert {tag for e in data.train for tag in str(e.target).split()} == {*data.labels}
+    assert [str(f) for f in audit(data) if f.severity != "note"] == []
+
+
 def test_sample_tasks_are_listed_with_those_of_installed_packages() -> None:
     known = tasks.available()
     assert set(known) >= {"boolq", "cb", "copa", "rte", "routing", "paraphrase", "follows"}

@@ -49,9 +49,7 @@ def assign_folds(examples: Sequence[Example], seed: int, folds: int = NUM_FOLDS)
     strata = _compute_strata(examples)
     counts = np.array([strata[members].sum(axis=0) for members in groups], dtype=float)
     sizes = np.array([float(len(members)) for members in groups])
-    several = any(isinstance(e.label, str) for e in examples)
-    place = _place_label_sets if several else _place_groups
-    placed = place(counts, sizes, generator, folds)
+    placed = _place_groups(counts, sizes, generator, folds)
     _spread_labels(placed, counts, folds)
     result = [0] * len(examples)
     for row, members in enumerate(groups):
@@ -142,10 +140,16 @@ def _place_groups(
     generator: np.random.Generator,
     folds: int,
 ) -> NDArray[np.int64]:
-    """Part of each group; ``counts`` is (groups, labels)."""
+    """Part of each group; ``counts`` is (groups, labels).
+
+    Where examples have several labels, groups with a rare one come first among those of one size:
+    what is placed last finds the least room.
+    """
     shuffled = generator.permutation(len(counts))
-    order = shuffled[np.argsort(-sizes[shuffled], kind="stable")]
-    totals, n = counts.sum(axis=0), sizes.sum()
+    totals, n = np.maximum(counts.sum(axis=0), 1), sizes.sum()
+    several = bool((counts.sum(axis=1) != sizes).any())
+    rarity = (counts / totals).max(axis=1)[shuffled] * several
+    order = shuffled[np.lexsort((-rarity, -sizes[shuffled]))]
     label_counts, part_sizes = np.zeros((folds, counts.shape[1])), np.zeros(folds)
     placed = np.zeros(len(counts), dtype=np.int64)
     for row in order:
@@ -156,35 +160,6 @@ def _place_groups(
         placed[row] = part
         label_counts[part] += counts[row]
         part_sizes[part] += sizes[row]
-    return placed
-
-
-def _place_label_sets(
-    counts: NDArray[np.float64],
-    sizes: NDArray[np.float64],
-    generator: np.random.Generator,
-    folds: int,
-) -> NDArray[np.int64]:
-    """Part of each group by iterative stratification; ``counts`` is (groups, labels).
-
-    The label with the fewest examples left is placed first: each group that has it goes where most
-    of it is missing, then where most room is. Those without a label come last. Ties are drawn.
-    Source: Sechidis et al. 2011, ECML PKDD, algorithm 1; there every group is one example.
-    """
-    placed = np.full(len(counts), -1)
-    missing = np.tile(counts.sum(axis=0) / folds, (folds, 1))  # (folds, labels)
-    room = np.full(folds, sizes.sum() / folds)
-    order = generator.permutation(len(counts))
-    while (left := order[placed[order] < 0]).size:
-        remaining = counts[left].sum(axis=0)
-        label = int(np.where(remaining > 0, remaining, np.inf).argmin())
-        having = left[counts[left, label] > 0] if remaining.any() else left
-        for row in sorted(having, key=lambda row: -sizes[row]):
-            wish = missing[:, label] * (counts[row, label] > 0)
-            part = np.lexsort((generator.random(folds), room, wish))[-1]  # the last key first
-            placed[row] = part
-            missing[part] -= counts[row]
-            room[part] -= sizes[row]
     return placed
 
 

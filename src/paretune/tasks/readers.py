@@ -405,7 +405,7 @@ def load_tags(spec: TaskSpec, task: Task | None = None, data_home: Path | None =
     else:
         language, clustered = spec.language or task.languages[0], task.clustered
         rows = replace(_read_task(task, spec, language, data_home), declared=task.labels or None)
-        named = {"kind": task.kind, "text": task.columns[0], "label": task.label, "id": task.id}
+        named = {"kind": task.kind, "text": task.columns[0], "label": task.label}
         metric_name = spec.metric or task.metric
         update = {**named, "group": task.group, "language": language, "metric": metric_name}
         spec = spec.model_copy(update=update)
