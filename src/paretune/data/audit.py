@@ -139,10 +139,8 @@ def _check_classes(dataset: Dataset, checks: Checks) -> list[Finding]:
     lost = [e for e in dataset.test if not set(missing).isdisjoint(labels_of(e))]
     absent = [i for i in missing if all(i not in labels_of(e) for e in lost)]
     findings = []
-    if (
-        len({answer for e in dataset.train for answer in (e.target or "").split() or [e.label]})
-        == 1
-    ):
+    answers = {answer for e in dataset.train for answer in labels_of(e) or [-1]}
+    if len(answers) == 1 or len({e.label for e in dataset.train} - {None}) == 1:
         name = ", ".join(dataset.labels[i] for i in labels_of(dataset.train[0])) or "none"
         what = f'every train row has the same label or labels: "{name}".'
         remedy = "There is nothing to learn: name another column, or add rows."

@@ -12,6 +12,7 @@ from paretune.data.columns import Values, cell_text
 from paretune.data.finding import InvalidValueError
 from paretune.data.labels import Labels, fold_label, read_class
 from paretune.data.rows import Row
+from paretune.metrics.label_sets import write_label_set
 
 SEPARATORS = "|;,/"
 _INDICATORS = {"0": "0", "1": "1", "false": "0", "true": "1"}
@@ -87,7 +88,7 @@ def read_label_set(values: Values, column: str, labels: Labels, separator: str |
     """
     names = read_names(values, column, separator)
     places = {read_class({column: name}, column, labels) for name in names}
-    return "".join("01"[place in places] for place in range(len(labels)))
+    return write_label_set(place in places for place in range(len(labels)))
 
 
 def read_indicators(values: Values, columns: Sequence[str]) -> str:

@@ -32,6 +32,11 @@ def multi_hot(answers: Iterable[Any]) -> NDArray[np.bool_]:
     return np.array([[has == "1" for has in row] for row in rows])
 
 
+def write_label_set(has: Iterable[Any]) -> str:
+    """The answer that has some labels, from true or false for each."""
+    return "".join("01"[bool(present)] for present in has)
+
+
 def label_set_counts(references: Any, predictions: Any, questions: Questions = ()) -> Array:
     """Indicators of hit, prediction and reference for each label; (runs, examples, 3 x labels)."""
     true = multi_hot(references)

@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from paretune.metrics.label_sets import multi_hot
+
 if TYPE_CHECKING:
     from paretune.study import Answer
 
@@ -95,7 +97,11 @@ NO_SELECTION = NoLikelihood("no selection part apart from the test part, on whic
 def label_likelihood(
     selection: AnsweredPart | None, test: AnsweredPart
 ) -> ExampleLikelihood | NoLikelihood:
-    """Of labels and choices: softmax of the logits, with a temperature fitted on ``selection``."""
+    """Of labels and choices: softmax of the logits, with a temperature fitted on ``selection``.
+
+    Of several labels each is a question of two answers: their log-likelihoods are summed, the Brier
+    score is their mean.
+    """
     if selection is None or not len(selection.label):
         return NO_SELECTION
     from scipy.special import log_softmax
@@ -103,38 +109,14 @@ def label_likelihood(
     inverse = fit_inverse_temperature(*_logits(selection))
     scores, labels = _logits(test)
     log_probabilities = log_softmax(inverse * scores, axis=1)
-    rows = np.arange(len(labels))
+    rows, shape = np.arange(len(labels)), (len(test.label), -1)
     right = np.zeros_like(scores)
     right[rows, labels] = 1.0
+    squares = ((np.exp(log_probabilities) - right) ** 2).sum(axis=1)
     return ExampleLikelihood(
-        log_likelihood=log_probabilities[rows, labels],
-        weight=np.ones(len(labels)),
-        brier=((np.exp(log_probabilities) - right) ** 2).sum(axis=1),
-        temperature=1 / inverse if inverse > 0 else float("inf"),
-    )
-
-
-def label_set_likelihood(
-    selection: AnsweredPart | None, test: AnsweredPart
-) -> ExampleLikelihood | NoLikelihood:
-    """Of several labels: each a question of two answers; one temperature for all of them.
-
-    The log-likelihood is summed over the labels; the Brier score is their mean.
-    """
-    if selection is None or not len(selection.label):
-        return NO_SELECTION
-    from paretune.metrics.label_sets import multi_hot
-
-    (fitted, right), (scores, of_test) = (
-        (np.array(part.scores, dtype=float), multi_hot(part.label)) for part in (selection, test)
-    )
-    pairs = np.stack([np.zeros(fitted.size), fitted.ravel()], axis=1)
-    inverse = fit_inverse_temperature(pairs, right.ravel().astype(np.int64))
-    losses = np.logaddexp(0, inverse * np.where(of_test, -scores, scores))
-    return ExampleLikelihood(
-        log_likelihood=-losses.sum(axis=1),
-        weight=np.ones(len(scores)),
-        brier=2 * ((1 - np.exp(-losses)) ** 2).mean(axis=1),
+        log_likelihood=log_probabilities[rows, labels].reshape(shape).sum(axis=1),
+        weight=np.ones(len(test.label)),
+        brier=squares.reshape(shape).mean(axis=1),
         temperature=1 / inverse if inverse > 0 else float("inf"),
     )
 
@@ -195,7 +177,12 @@ def fit_inverse_temperature(logits: Array, labels: NDArray[np.int64]) -> float:
 
 
 def _logits(part: AnsweredPart) -> tuple[Array, NDArray[np.int64]]:
-    return np.array(part.scores, dtype=float), np.array(part.label, dtype=np.int64)
+    """Logits and the index of the right one, (questions, answers) and (questions,)."""
+    scores = np.array(part.scores, dtype=float)
+    if not isinstance(part.label[0], str):
+        return scores, np.array(part.label, dtype=np.int64)
+    pairs = np.stack([np.zeros(scores.size), scores.ravel()], axis=1)
+    return pairs, multi_hot(part.label).ravel().astype(np.int64)
 
 
 def _errors(part: AnsweredPart) -> Array:

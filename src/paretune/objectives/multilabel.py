@@ -11,15 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from paretune.metrics.label_sets import LABEL_SET, multi_hot
+from paretune.metrics.label_sets import LABEL_SET, multi_hot, write_label_set
 from paretune.objectives.classification import NO_QUESTION
 from paretune.objectives.encoding import Encoded
-from paretune.objectives.likelihood import label_set_likelihood
+from paretune.objectives.likelihood import label_likelihood
 from paretune.objectives.objective import (
     LossOptions,
     ModelPredictions,
@@ -69,9 +69,7 @@ def predict_label_sets(
     wide = scores.astype(np.float64)
     true = multi_hot(e.label for e in examples)
     loss = float(np.logaddexp(0, np.where(true, -wide, wide)).mean())
-    predictions = ModelPredictions([], wide.tolist(), loss)
-    answers = _predict_above(_probabilities(predictions), [USUAL_THRESHOLD] * wide.shape[1])
-    return replace(predictions, prediction=answers)
+    return ModelPredictions(_predict_above(wide, USUAL_THRESHOLD), wide.tolist(), loss)
 
 
 def decide(
@@ -81,7 +79,7 @@ def decide(
     if "selection" not in predictions:
         return predictions, ()
     thresholds = []
-    probabilities = _probabilities(predictions["selection"])
+    probabilities = _probabilities(predictions["selection"].scores)
     true = multi_hot(e.label for e in selection)
     for column, present in zip(probabilities.T, true.T, strict=True):
         order = np.argsort(-column, kind="stable")
@@ -89,26 +87,25 @@ def decide(
         following = np.append(falling[1:], 0.0)
         f1 = 2 * hits / (np.arange(1, len(order) + 1) + hits[-1])
         f1[falling == following] = 0.0  # no threshold parts equal probabilities
-        middle = (falling + following) / 2
-        best = max(range(len(f1)), key=lambda i: (f1[i], -abs(middle[i] - USUAL_THRESHOLD)))
-        rounded = (round(float(middle[best]), digits) for digits in (3, 6, 17))
-        parting = next(t for t in rounded if following[best] <= t < falling[best])
-        thresholds.append(parting if hits[-1] else USUAL_THRESHOLD)
+        middle = np.round((falling + following) / 2, 6)
+        parting = np.where((following <= middle) & (middle < falling), middle, following)
+        best = np.lexsort((-np.abs(parting - USUAL_THRESHOLD), f1))[-1]
+        thresholds.append(float(parting[best]) if hits[-1] else USUAL_THRESHOLD)
     decided = {
-        part: replace(answers, prediction=_predict_above(_probabilities(answers), thresholds))
+        part: replace(answers, prediction=_predict_above(answers.scores, thresholds))
         for part, answers in predictions.items()
     }
     return decided, thresholds
 
 
-def _predict_above(probabilities: NDArray[np.float64], thresholds: Sequence[float]) -> list[Answer]:
-    return ["".join("01"[int(has)] for has in row) for row in probabilities > thresholds]
+def _predict_above(scores: Any, thresholds: float | Sequence[float]) -> list[Answer]:
+    return [*map(write_label_set, _probabilities(scores) > thresholds)]
 
 
-def _probabilities(predictions: ModelPredictions) -> NDArray[np.float64]:
+def _probabilities(scores: Any) -> NDArray[np.float64]:
     from scipy.special import expit
 
-    return np.asarray(expit(np.asarray(predictions.scores, dtype=np.float64)))
+    return np.asarray(expit(np.asarray(scores, dtype=np.float64)))
 
 
 MULTILABEL = Objective(
@@ -127,8 +124,8 @@ MULTILABEL = Objective(
     decide=decide,
     loss=binary_cross_entropy,
     predict=predict_label_sets,
-    likelihood=label_set_likelihood,
-    parse_answer=lambda names, labels: "".join("01"[label in names] for label in labels),
+    likelihood=label_likelihood,
+    parse_answer=lambda names, labels: write_label_set(label in names for label in labels),
     answer_noun="labels",
     answer_code="""[
         [model.config.id2label[i] for i, p in enumerate(row) if p > thresholds[i]]
