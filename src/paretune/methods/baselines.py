@@ -237,44 +237,46 @@ def fit_majority_tag(
     train: Examples, num_labels: int, options: MethodOptions, seed: int
 ) -> PredictTexts:
     """Tags of each example's words, as a text."""
-    counts: dict[str, Counter[str]] = {}
-    every: Counter[str] = Counter()
-    for example in train:
-        tags = (example.target or "").split()
-        every.update(tags)
-        for word, tag in zip(example.segments[0][0].split(" "), tags, strict=True):
-            counts.setdefault(word, Counter())[tag] += 1
-    (default, _), *_ = every.most_common(1)
-    tag_of = {word: tags.most_common(1)[0][0] for word, tags in counts.items()}
-    return lambda examples: [
-        " ".join(tag_of.get(word, default) for word in e.segments[0][0].split(" "))
-        for e in examples
-    ]
+    rows = [(e.segments[0][0].split(" "), (e.target or "").split()) for e in train]
+    pairs = [((word,), tag) for row in rows for word, tag in zip(*row, strict=True)]
+    return _tag_spans(pairs, Counter(tag for _, tag in pairs).most_common(1)[0][0])
 
 
 def fit_gazetteer(
     train: Examples, num_labels: int, options: MethodOptions, seed: int
 ) -> PredictTexts:
     """Tags of each example's words in IOB2, as a text."""
-    types: dict[tuple[str, ...], Counter[str]] = {}
-    for example in train:
-        words = example.segments[0][0].split(" ")
-        for name, begin, end in find_entities(example.target or ""):
-            types.setdefault(tuple(words[begin:end]), Counter())[name] += 1
-    type_of = {words: names.most_common(1)[0][0] for words, names in types.items()}
-    longest = max(map(len, type_of), default=0)
+    pairs = [
+        (
+            tuple(e.segments[0][0].split(" ")[begin:end]),
+            f"B-{name}" + f" I-{name}" * (end - begin - 1),
+        )
+        for e in train
+        for name, begin, end in find_entities(e.target or "")
+    ]
+    return _tag_spans(pairs, OUTSIDE)
+
+
+def _tag_spans(pairs: Sequence[tuple[tuple[str, ...], str]], default: str) -> PredictTexts:
+    """Tags of words: of the longest span that ``pairs`` has the most frequent, of ties the first.
+
+    Args:
+        pairs: words that stand together, and their tags as a text.
+        default: the tag of every other word.
+    """
+    counts: dict[tuple[str, ...], Counter[str]] = {}
+    for words, tags in pairs:
+        counts.setdefault(words, Counter())[tags] += 1
+    tags_of = {words: tags.most_common(1)[0][0] for words, tags in counts.items()}
+    longest = max(map(len, tags_of), default=0)
 
     def tag(words: list[str]) -> Iterator[str]:
         place = 0
         while place < len(words):
-            lengths = range(min(longest, len(words) - place), 0, -1)
-            known_lengths = (n for n in lengths if tuple(words[place : place + n]) in type_of)
-            if length := next(known_lengths, 0):
-                name = type_of[tuple(words[place : place + length])]
-                yield from (f"B-{name}", *[f"I-{name}"] * (length - 1))
-            else:
-                yield OUTSIDE
-            place += max(1, length)
+            spans = (tuple(words[place : place + n]) for n in range(longest, 0, -1))
+            span = next((span for span in spans if span in tags_of), words[place : place + 1])
+            yield tags_of.get(tuple(span), default)
+            place += len(span)
 
     return lambda examples: [" ".join(tag(e.segments[0][0].split(" "))) for e in examples]
 

@@ -6,6 +6,7 @@ right where its type, its first and its last word are.
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import lru_cache
 
 import numpy as np
@@ -53,13 +54,16 @@ def count_entities(
     runs = [[{*find_entities(str(text), strict=strict)} for text in run] for run in predictions]
     true = [{*find_entities(str(text), strict=strict)} for text in references]
     types = sorted({kind for run in (true, *runs) for found in run for kind, _, _ in found})
-    table = np.zeros((len(runs), len(true), 3, len(types)), dtype=np.float32)
-    for counts, run in zip(table, runs, strict=True):
-        for row, answered, expected in zip(counts, run, true, strict=True):
-            for column, entities in enumerate((answered & expected, answered, expected)):
-                for kind, _, _ in entities:
-                    row[column, types.index(kind)] += 1
-    return types, table.reshape(*table.shape[:2], -1)
+
+    def count(entities: set[Entity]) -> list[int]:
+        kinds = Counter(kind for kind, _, _ in entities)
+        return [kinds[kind] for kind in types]
+
+    table = [
+        [[*count(a & b), *count(a), *count(b)] for a, b in zip(run, true, strict=True)]
+        for run in runs
+    ]
+    return types, np.array(table, dtype=np.float32)
 
 
 def count_words(references: Values, predictions: Runs, questions: Questions = ()) -> Array:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretune.errors import StudyError, suggest
+from paretune.metrics.label_sets import multi_hot
 
 if TYPE_CHECKING:
     from paretune.data.example import Example
@@ -24,10 +25,14 @@ ClassWeights = tuple[tuple[float, ...], ...]
 """(labels, 1), or (2, labels): without the label, and with it."""
 
 
-def count_labels(examples: Sequence[Example], num_labels: int) -> NDArray[np.float64]:
-    """How many of the examples have each label, (labels, 1)."""
-    labels = [int(e.label) for e in examples if e.label is not None]
-    return np.bincount(labels, minlength=num_labels).astype(float)[:, None]
+def count_classes(examples: Sequence[Example], labels: Sequence[str]) -> NDArray[np.float64]:
+    """How often each label or tag occurs, (labels, 1); of several labels see above."""
+    if any(isinstance(e.label, str) for e in examples):
+        present = multi_hot(e.label for e in examples).sum(axis=0).astype(float)
+        return np.stack([len(examples) - present, present])
+    found = [labels.index(tag) for e in examples for tag in (e.target or "").split()]
+    found += [int(e.label) for e in examples if e.label is not None]
+    return np.bincount(found, minlength=len(labels)).astype(float)[:, None]
 
 
 def weight_classes(
@@ -47,13 +52,13 @@ def weight_classes(
     if weights == "none":
         return None
     where = "training.class_weights"
-    if objective.count_classes is None:
+    if not objective.weights_classes:
         raise StudyError(
             f"the answers of {objective.name.replace('_', ' ')} are no classes to weight.",
             where=where,
             remedy="Remove class_weights, or the task; or choose another readout.",
         )
-    counts = objective.count_classes(train, len(labels))
+    counts = count_classes(train, labels)
     ratios = 1 / np.maximum(counts, 1.0)
     if not isinstance(weights, str):
         ratios = np.ones_like(counts)

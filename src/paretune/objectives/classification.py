@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from paretune.objectives.class_weights import count_labels
 from paretune.objectives.encoding import Encoded
 from paretune.objectives.likelihood import label_likelihood
 from paretune.objectives.objective import (
@@ -83,7 +82,7 @@ CLASSIFICATION = Objective(
     default_metric="accuracy",
     recorded_metrics=("accuracy", "macro_f1", "weighted_f1"),
     predicts_labels=True,
-    count_classes=count_labels,
+    weights_classes=True,
     loss=cross_entropy,
     predict=predict_labels,
     likelihood=label_likelihood,
@@ -119,7 +118,7 @@ MULTIPLE_CHOICE = replace(
     excluded={"features": NO_FEATURES},
     reader="choices",
     checks=("texts",),
-    count_classes=None,
+    weights_classes=False,
     head="multiple_choice",
     problem_type=None,
     num_logits=lambda labels: 1,

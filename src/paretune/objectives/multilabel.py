@@ -56,12 +56,6 @@ def binary_cross_entropy(
     return losses.mean(dim=-1).sum()
 
 
-def count_label_sets(examples: Sequence[Example], num_labels: int) -> NDArray[np.float64]:
-    """How many of the examples lack each label, and have it, (2, labels)."""
-    present = multi_hot(e.label for e in examples).sum(axis=0).astype(float)
-    return np.stack([len(examples) - present, present])
-
-
 def predict_label_sets(
     scores: Scores, examples: Sequence[Example], target_scale: TargetScale | None
 ) -> ModelPredictions:
@@ -120,7 +114,7 @@ MULTILABEL = Objective(
     target_types=(LABEL_SET,),
     default_metric="multilabel_macro_f1",
     recorded_metrics=("micro_f1", "multilabel_macro_f1", "ranking_average_precision"),
-    count_classes=count_label_sets,
+    weights_classes=True,
     decide=decide,
     loss=binary_cross_entropy,
     predict=predict_label_sets,

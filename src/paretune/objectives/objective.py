@@ -81,7 +81,7 @@ class TargetScale:
 class LossOptions:
     """What the loss of a run needs beside outputs and labels; chosen once for the run.
 
-    ``class_weights``: of each class, as :attr:`Objective.count_classes` counts them.
+    ``class_weights``: see :mod:`paretune.objectives.class_weights`.
     """
 
     target_scale: TargetScale | None = None
@@ -146,8 +146,8 @@ Scores = NDArray[np.float32] | NDArray[np.float64]
 
 
 def count_examples(data: Encoded, indices: Sequence[int]) -> int:
-    """Number of the examples."""
-    return len(indices)
+    """Number of the examples, or of their words."""
+    return len(data.class_labels(indices))
 
 
 def label_of(example: Example) -> Answer | None:
@@ -173,19 +173,31 @@ def no_target_scale(train: Sequence[Example]) -> TargetScale | None:
 
 
 class LogitsCollector:
-    """Gathers logits; the result is (examples, labels | choices), fp32."""
+    """Gathers logits; the result is (examples, labels | choices), fp32.
+
+    Of words it has (words, labels) for each example, its windows put together.
+    """
 
     def __init__(self, data: Encoded) -> None:
+        self._data = data
         self._rows: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(data.lengths)
 
     def add(self, indices: Sequence[int], outputs: Tensor) -> None:
-        """Take the logits of some examples, (examples, labels | choices)."""
-        for index, row in zip(indices, outputs.float().cpu().numpy(), strict=True):
+        """Take the logits of some examples, (examples, labels | choices) or (words, labels)."""
+        rows: Any = outputs.float().cpu().numpy()
+        if (places := self._data.word_places) is not None:
+            rows = np.split(rows, np.cumsum([len(places[i]) for i in indices])[:-1])
+        for index, row in zip(indices, rows, strict=True):
             self._rows[index] = row
 
-    def result(self) -> NDArray[np.float32]:
+    def result(self) -> Any:
         """Logits of all examples, in their order."""
-        return np.stack(self._rows)
+        if self._data.owners is None:
+            return np.stack(self._rows)
+        windows: dict[int, list[NDArray[np.float32]]] = {}
+        for owner, row in zip(self._data.owners, self._rows, strict=True):
+            windows.setdefault(owner, []).append(row)
+        return [np.concatenate(rows) for rows in windows.values()]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,9 +242,7 @@ class Objective:
         answer_scores: scores the text of each label, once, where generated texts are read as
             labels, so that labels have probabilities; None elsewhere.
         label_smoothing: where the study does not say.
-        count_classes: how often each class occurs in some examples with so many labels, (classes,
-            1), or (2, labels): without the label and with it. None: answers have no classes that
-            ``training.class_weights`` could weight.
+        weights_classes: the loss knows ``training.class_weights``.
         decide: the predictions of some parts, as what the selection part shows decides them, and
             how probable each label must be to be predicted: (labels,), 0 to 1; or ().
         cuts_texts: texts that are too long lose their end; otherwise they are read in windows.
@@ -284,7 +294,7 @@ class Objective:
     predicts_labels: bool = False
     answer_scores: Objective | None = None
     label_smoothing: float = 0.0
-    count_classes: Callable[[Sequence[Example], int], NDArray[np.float64]] | None = None
+    weights_classes: bool = False
     decide: Decide = leave_predictions
     cuts_texts: bool = True
     encode: Encode = encode_texts

@@ -28,8 +28,6 @@ from paretune.objectives.likelihood import text_likelihood
 from paretune.objectives.objective import ModelPredictions, Objective, TargetScale
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from paretune.data.example import Example
     from paretune.study import Answer
 
@@ -103,33 +101,6 @@ def _find_first_pieces(
             yield (row, place), min(place if row else inf, behind)
 
 
-def count_words(data: Encoded, indices: Sequence[int]) -> int:
-    """Words of the examples that are scored in these rows."""
-    return sum(len((data.word_places or [])[i]) for i in indices)
-
-
-class WordLogitsCollector:
-    """Gathers the logits of words; the result is (words, labels) for each example, fp32."""
-
-    def __init__(self, data: Encoded) -> None:
-        self._data = data
-        self._rows: list[Array] = [np.empty((0, 0), np.float32)] * len(data.ids)
-
-    def add(self, indices: Sequence[int], outputs: Tensor) -> None:
-        """Take the logits of the words of some rows, (words, labels)."""
-        ends = np.cumsum([count_words(self._data, [i]) for i in indices])
-        pieces = np.split(outputs.float().cpu().numpy(), ends[:-1])
-        for index, piece in zip(indices, pieces, strict=True):
-            self._rows[index] = piece
-
-    def result(self) -> list[Array]:
-        """Of all examples, in their order, their windows put together."""
-        windows: dict[int, list[Array]] = {}
-        for owner, row in zip(self._data.owners or (), self._rows, strict=True):
-            windows.setdefault(owner, []).append(row)
-        return [np.concatenate(rows) for rows in windows.values()]
-
-
 def predict_tags(
     outputs: Sequence[Array | str],
     examples: Sequence[Example],
@@ -192,9 +163,8 @@ TOKEN_CLASSIFICATION = Objective(
     recorded_metrics=("token_accuracy",),
     cuts_texts=False,
     encode=encode_words,
-    weight=count_words,
+    weights_classes=True,
     loss=cross_entropy,
-    collector=WordLogitsCollector,
     predict=predict_tags,
     for_labels=name_tags,
     reference=target_of,

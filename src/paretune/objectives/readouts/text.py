@@ -65,7 +65,7 @@ def read_text(objective: Objective, prompt: Prompt) -> Objective:
         num_logits=lambda labels: 0,
         generates=True,
         label_smoothing=0.0,
-        count_classes=None,
+        weights_classes=False,
         encode=EncodeText(prompt),
         collate=pad_batch,
         weight=count_target,
