@@ -10,12 +10,12 @@ from collections.abc import Iterable, Sequence
 
 from paretune.data.columns import Values, cell_text
 from paretune.data.finding import InvalidValueError
-from paretune.data.labels import Labels, fold_label, read_class
+from paretune.data.labels import Labels, fold_label, read_class, read_label
 from paretune.data.rows import Row
 from paretune.metrics.label_sets import write_label_set
 
 SEPARATORS = "|;,/"
-_INDICATORS = {"0": "0", "1": "1", "false": "0", "true": "1"}
+_INDICATORS = {"0": False, "1": True, "false": False, "true": True}
 
 
 def parse_list(value: object) -> object:
@@ -80,29 +80,24 @@ def list_labels(rows: Sequence[Row], column: str, separator: str | None) -> list
     return listed
 
 
-def read_label_set(values: Values, column: str, labels: Labels, separator: str | None) -> str:
-    """Which labels a row names.
+def read_label_set(
+    values: Values, column: str | None, labels: Labels, separator: str | None
+) -> str:
+    """Which labels a row has.
+
+    Args:
+        column: names them; None: each label has a column of 0 and 1.
 
     Raises:
-        InvalidValueError: it has no cell, or names what is no label.
+        InvalidValueError: a cell holds nothing, names what is no label, or is neither 0 nor 1.
     """
-    names = read_names(values, column, separator)
-    places = {read_class({column: name}, column, labels) for name in names}
-    return write_label_set(place in places for place in range(len(labels)))
-
-
-def read_indicators(values: Values, columns: Sequence[str]) -> str:
-    """Which labels a row has by a column of 0 and 1 for each.
-
-    Raises:
-        InvalidValueError: one of them holds something else, or nothing.
-    """
-    texts = [cell_text(values.get(column)) for column in columns]
-    for column, text in zip(columns, texts, strict=True):
-        if text is None:
-            remedy = "Write 0 or 1, or remove the row."
-            raise InvalidValueError("missing-label", f'has nothing in "{column}".', remedy)
+    if column is not None:
+        names = read_names(values, column, separator)
+        places = {read_class({column: name}, column, labels) for name in names}
+        return write_label_set(place in places for place in range(len(labels)))
+    texts = [read_label(values, label) for label in labels]
+    for label, text in zip(labels, texts, strict=True):
         if fold_label(text) not in _INDICATORS:
-            what = f'"{text}" in "{column}" is neither 0 nor 1.'
+            what = f'"{text}" in "{label}" is neither 0 nor 1.'
             raise InvalidValueError("not-indicator", what, "Fix it: 1 is a label that it has.")
-    return "".join(_INDICATORS[fold_label(str(text))] for text in texts)
+    return write_label_set(_INDICATORS[fold_label(text)] for text in texts)

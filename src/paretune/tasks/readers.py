@@ -40,13 +40,7 @@ from paretune.data.conll import read_table
 from paretune.data.example import Dataset, normalise_text
 from paretune.data.finding import Finding, InvalidValueError
 from paretune.data.instructions import describe_forms, find_form, named_form
-from paretune.data.label_sets import (
-    find_separator,
-    list_labels,
-    parse_list,
-    read_indicators,
-    read_label_set,
-)
+from paretune.data.label_sets import find_separator, list_labels, parse_list, read_label_set
 from paretune.data.labels import (
     collapse_label_faults,
     describe_unlabelled,
@@ -172,7 +166,7 @@ def load_label_sets(spec: TaskSpec) -> Dataset:
             "[COLUMN, COLUMN, ...] of 0 and 1.",
         )
     rows = convert_decimal_commas(_read_labelled_rows(spec), spec.features or ())
-    every = [*rows.train, *rows.test]
+    every, labels = [*rows.train, *rows.test], columns
     separator = find_separator(row.values.get(columns[0]) for row in every)
     if spec.label is not None:
         listed = list_labels(every, spec.label, separator)
@@ -184,9 +178,7 @@ def load_label_sets(spec: TaskSpec) -> Dataset:
             )
         labels, findings = determine_labels(listed or every, spec.label, spec.labels, rows.declared)
         rows = replace(rows, findings=[*rows.findings, *findings])
-        read_target = partial(read_label_set, column=spec.label, labels=labels, separator=separator)
-    else:
-        labels, read_target = columns, partial(read_indicators, columns=columns)
+    read_target = partial(read_label_set, column=spec.label, labels=labels, separator=separator)
     return _build_labelled(spec, rows, _make_text_reader(spec), read_target, labels)
 
 
