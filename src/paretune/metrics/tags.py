@@ -53,7 +53,7 @@ def count_entities(
     """Types, and right, predicted and true entities of each; (runs, examples, 3 x types)."""
     runs = [[{*find_entities(str(text), strict=strict)} for text in run] for run in predictions]
     true = [{*find_entities(str(text), strict=strict)} for text in references]
-    types = sorted({kind for run in (true, *runs) for found in run for kind, _, _ in found})
+    types = sorted({kind for run in (true, *runs) for entities in run for kind, _, _ in entities})
 
     def count(entities: set[Entity]) -> list[int]:
         kinds = Counter(kind for kind, _, _ in entities)

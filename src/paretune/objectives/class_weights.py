@@ -30,9 +30,9 @@ def count_classes(examples: Sequence[Example], labels: Sequence[str]) -> NDArray
     if any(isinstance(e.label, str) for e in examples):
         present = multi_hot(e.label for e in examples).sum(axis=0).astype(float)
         return np.stack([len(examples) - present, present])
-    found = [labels.index(tag) for e in examples for tag in (e.target or "").split()]
-    found += [int(e.label) for e in examples if e.label is not None]
-    return np.bincount(found, minlength=len(labels)).astype(float)[:, None]
+    indices = [labels.index(tag) for e in examples for tag in (e.target or "").split()]
+    indices += [int(e.label) for e in examples if e.label is not None]
+    return np.bincount(indices, minlength=len(labels)).astype(float)[:, None]
 
 
 def weight_classes(
