@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from support.pages import DOCS
+from support.tiny_study import as_file, command, small, train
 
 from paretune import objectives, plugins, tasks
 from paretune.data.example import Example
@@ -18,6 +20,7 @@ from paretune.testing import (
     ObjectiveContract,
     TaskContract,
 )
+from paretune.testing.tiny_tasks import tiny_task
 
 PAGE = (DOCS / "extend" / "index.md").read_text(encoding="utf-8")
 
@@ -83,6 +86,27 @@ def test_the_task_is_read() -> None:
     assert (len(data.train), len(data.test)) == (30, 10)
     assert data.train[1].segments == (("You charged me twice.", None),)
     assert objectives.get(data.kind).title
+
+
+@pytest.mark.wide
+def test_a_study_of_the_objective_goes_from_check_to_export(
+    tmp_path: Path, tiny_model: Any, capsys: Any
+) -> None:
+    """Nothing else in the package knows of its kind."""
+    store = ("--store", tmp_path / "store")
+    with plugins.registered(plugins.OBJECTIVES, code("An objective")["OBJECTIVE"]):
+        task = tiny_task(tmp_path / "data", "regression").model_copy(update={"kind": "count"})
+        study = small(tmp_path, tiny_model("bert"), tasks=[task.model_dump(exclude_none=True)])
+        file = as_file(study, tmp_path / "s.yaml")
+        assert "test (test.csv), a count" in command(capsys, "check", file)[1]
+        assert "linear probe" in command(capsys, "plan", file, *store)[1]
+        train(study, tmp_path / "store")
+        assert "Score: R²" in command(capsys, "report", file, *store)[1]
+        assert "tiny" in command(capsys, "recommend", file, *store)[1]
+        lora = ("--method", "lora", "--allow-collapsed", "--output", tmp_path / "out")
+        exit_code, out, err = command(capsys, "export", file, *store, *lora)
+    assert exit_code == 0, out + err
+    assert "logits[:, 0].exp().round()" in (tmp_path / "out" / "README.md").read_text("utf-8")
 
 
 def test_the_family_is_there(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ import torch
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from support.tiny_study import command, finish, small
 from test_peft_tuners import SMALL, peft_run
-from transformers import AutoModelForSequenceClassification
 
 import paretune
 from paretune import methods, objectives
@@ -21,28 +19,11 @@ from paretune.errors import MethodError
 from paretune.methods.core.method import parse_options
 from paretune.methods.core.run_axis import Fleet
 from paretune.methods.peft import tuner_methods
-from paretune.methods.peft.supported import REFUSED, SUPPORTED
+from paretune.methods.peft.supported import SUPPORTED
 from paretune.models.load import load_model
 from paretune.models.sources.resolve import resolve_source
 from paretune.study import ModelSpec
 from paretune.training.prepare import prepare
-
-TASK = {"task_type": "SEQ_CLS"}
-PROMPT = {**TASK, "num_virtual_tokens": 4}
-ASKED: dict[str, dict[str, Any]] = {
-    "adalora": {"target_modules": ["query"]},
-    "adaption_prompt": {"adapter_len": 4, "adapter_layers": 1},
-    "cartridge": PROMPT,
-    "cpt": TASK,
-    "multitask_prompt_tuning": PROMPT,
-    "p_tuning": PROMPT,
-    "poly": {**TASK, "target_modules": ["query"]},
-    "prefix_tuning": PROMPT,
-    "prompt_tuning": PROMPT,
-    "shadow": {},
-    "xlora": {**TASK, "hidden_size": 32, "adapters": {"first": "/nowhere"}},
-}
-"""What a user would write for each, by ``peft`` alone."""
 
 
 @pytest.fixture
@@ -53,63 +34,9 @@ def loaded(tiny_model: Any) -> Any:
     )
 
 
-MESSAGES = {
-    "adalora": "AdaLoRA does not work when `total_step` is None",
-    "adaption_prompt": "Unsupported model type for adaption prompt",
-    "cartridge": "Model does not support past key values",
-    "cpt": "only supports task_type = CAUSAL_LM",
-    "multitask_prompt_tuning": "task_ids cannot be None",
-    "poly": "task_ids should not be None",
-    "prefix_tuning": "Model does not support past key values",
-    "shadow": "Unable to automatically find a `nn.ModuleList` of decoder layers",
-    "xlora": "Can't find 'adapter_config.json'",
-}
-"""A part of ``peft``'s own error when a refused tuner is tried."""
-
-
 def parsed(tuner: str, **options: Any) -> tuple[Any, Any]:
     method = methods.get(f"peft:{tuner}")
     return method, parse_options(method.name, method.options, options)
-
-
-@pytest.mark.parametrize("tuner", sorted(REFUSED))
-def test_what_is_refused_fails_in_peft_too(tuner: str, tiny_model: Any) -> None:
-    """Where ``peft`` says something, it says it when tried; where not, it cannot wrap a model."""
-    kinds = {kind.value.lower(): config for kind, config in PEFT_TYPE_TO_CONFIG_MAPPING.items()}
-    if tuner == "lily":
-        return  # it does train: see below
-    if tuner not in kinds:
-        pytest.skip(f"peft {peft.__version__} has no {tuner}")
-    base = AutoModelForSequenceClassification.from_pretrained(tiny_model("bert"), num_labels=3)
-    base.config.use_cache = False  # X-LoRA wants that
-
-    def tried() -> None:
-        config = kinds[tuner](**ASKED[tuner])
-        if tuner not in MESSAGES:
-            peft.inject_adapter_in_model(config, base)
-        peft.get_peft_model(base, config)(input_ids=torch.arange(5, 11)[None])
-
-    message = re.escape(MESSAGES.get(tuner, "does not support prompt learning"))
-    with pytest.raises((AttributeError, ValueError, TypeError), match=message):
-        tried()
-
-
-def test_lily_answers_by_the_texts_beside(tiny_model: Any) -> None:
-    base = AutoModelForSequenceClassification.from_pretrained(tiny_model("bert"), num_labels=3)
-    theirs = peft.get_peft_model(base, peft.LilyConfig(r=4, target_modules=["query"])).eval()
-    for name, parameter in theirs.named_parameters():
-        if "lily_" in name:
-            torch.nn.init.normal_(parameter)
-    texts = torch.arange(5, 29).reshape(2, 12)
-    with torch.inference_mode():
-        alone, together = theirs(input_ids=texts[:1]).logits, theirs(input_ids=texts).logits[:1]
-    assert (alone - together).abs().max() > 1e-3
-
-
-def test_trainable_tokens_leave_no_head_in_peft() -> None:
-    assert SUPPORTED["trainable_tokens"].not_in_peft
-    with pytest.raises(TypeError, match="modules_to_save"):
-        peft.TrainableTokensConfig(token_indices=[1], modules_to_save=["classifier"])
 
 
 def test_another_peft_may_have_more_or_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
