@@ -18,7 +18,7 @@ from paretune.reporting import Report, charts
 from paretune.reporting.build import build_report
 from paretune.reporting.document import TaskReport
 from paretune.reporting.figure_files import write_card, write_figures
-from paretune.reporting.tables import build_front_table, group_by_size
+from paretune.reporting.tables import build_front_table, build_size_table
 from paretune.reporting.text.formatting import COST_WORDS
 from paretune.reporting.vega import draw_svg
 from paretune.terminal.sanitise import sanitise_line
@@ -137,10 +137,9 @@ def test_curves_of_a_translation_are_losses_on_one_axis() -> None:
 def test_model_sizes_are_those_of_the_table() -> None:
     (task,) = build_report(*fake.two_sizes(["full"], sized=())).tasks
     points = values(charts.chart_model_sizes(task))
-    cells = [cell for _, cells in group_by_size(task) for cell in cells]
-    sizes = {size.model: size.parameters for size in task.model_sizes}
-    assert [p["parameters"] for p in points] == [sizes[cell.model or ""] for cell in cells]
-    assert [p["score"] for p in points] == [cell.score and cell.score.estimate for cell in cells]
+    rows = build_size_table(task).rows
+    assert [p["parameters"] for p in points] == [row["model_parameters"].value for row in rows]
+    assert [p["score"] for p in points] == [row["score"].estimate for row in rows]
 
 
 def every_chart(task: TaskReport) -> Iterator[charts.Chart]:

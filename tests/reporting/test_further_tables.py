@@ -19,6 +19,7 @@ from paretune.reporting.search import build_search_table
 from paretune.reporting.tables import (
     build_memory_table,
     build_size_table,
+    format_rows,
 )
 from paretune.reporting.text.comparison import explain_memory_difference
 from paretune.store.record import Record
@@ -30,14 +31,15 @@ MIB = 2**20
 
 def test_without_full_they_are_counted_from_bytes_and_methods_are_taken_off() -> None:
     (task,) = build_report(*fake.two_sizes(methods=("lora",))).tasks
-    assert "small (50.0 M parameters) and large (150 M parameters)" in task.size_comparison
-    assert "counted from the bytes of weights and buffers" in task.size_comparison
+    table = build_size_table(task)
+    assert table is not None and "counted from the bytes of weights and buffers" in table.notes[1]
+    assert {line[1] for line in format_rows(table)} == {"50.0 M", "150 M"}
 
 
 @pytest.mark.parametrize("sized", [("small",), ()])
 def test_models_of_unknown_size_are_not_compared(sized) -> None:
     (task,) = build_report(*fake.two_sizes(methods=("lora",), sized=sized)).tasks
-    assert not task.size_comparison and build_size_table(task) is None
+    assert build_size_table(task) is None
 
 
 LORA = {"name": "lora", "rank": 8}

@@ -107,10 +107,10 @@ def test_a_report_is_a_table_with_a_row_for_each_method(monkeypatch: pytest.Monk
         assert (line["score"], line["low"], line["high"]) == (
             row.score.estimate, row.score.low, row.score.high,
         )  # fmt: skip
-        assert line["seeds"] >= 1 and line["examples"] == row.score.n_examples
-        assert line["peak_bytes"] == row.cost.memory.value
-    assert any(line["peak_bytes"] for line in table) and any(line["seconds"] for line in table)
-    assert all(list(line) == list(table[0]) for line in table)
+        assert line["seeds"] >= 1 and line["n"] == row.score.n_examples
+        assert line.get("peak_bytes") == row.cost.memory.value
+        assert line["train_seconds"] == row.run_seconds
+    assert any(line["peak_bytes"] for line in table if "peak_bytes" in line)
 
 
 def test_without_pandas_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,14 +121,16 @@ class Report(Part):
     def to_pandas(self) -> Any:
         """A pandas DataFrame with a row for each method and baseline, by task and model.
 
-        Its columns: ``task``, ``model``, ``method``, ``baseline``, ``metric``, ``score`` with
-        ``low`` and ``high`` (95 % interval), ``examples``, ``seeds``, ``standing`` (the verdict),
-        ``rate``; costs of one run: ``seconds`` (median), ``peak_bytes`` and ``step_seconds``
-        (measured alone), ``trained_parameters``, ``saved_bytes``. What is not known is missing.
+        Its columns are those of the files of scores and costs (``paretune report --tables``):
+        ``task``, ``model``, ``method``, ``score`` with ``low`` and ``high`` (95 % interval), ``n``
+        examples, ``seeds``, ``standing``, ``peak_bytes`` ... What is not known is missing.
 
         Raises:
             MissingDependencyError: pandas is not installed.
         """
+        from paretune.reporting.table_files import read_values
+        from paretune.reporting.tables import build_tables
+
         try:
             import pandas
         except ImportError:
@@ -136,31 +138,12 @@ class Report(Part):
                 "to_pandas needs pandas, which is not installed.",
                 remedy="Install it: pip install pandas",
             ) from None
-        return pandas.DataFrame(
-            [
-                {
-                    "task": task.key,
-                    "model": cell.model,
-                    "method": cell.method,
-                    "baseline": cell.baseline,
-                    "metric": task.metric,
-                    "score": cell.score and cell.score.estimate,
-                    "low": cell.score and cell.score.low,
-                    "high": cell.score and cell.score.high,
-                    "examples": cell.score and cell.score.n_examples,
-                    "seeds": cell.score and cell.score.n_seeds,
-                    "standing": cell.verdict and cell.verdict.standing,
-                    "rate": cell.rate,
-                    "seconds": cell.run_seconds,
-                    "peak_bytes": cell.cost.memory.value,
-                    "step_seconds": cell.cost.step.value,
-                    "trained_parameters": cell.cost.trained.value,
-                    "saved_bytes": cell.cost.saved.value,
-                }
-                for task in self.tasks
-                for cell in task.cells
-            ]
-        )
+        rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+        for table in build_tables(self):
+            for row in read_values(table) if table.name in ("scores", "costs") else ():
+                key = row["task"], row["model"], row["method"]
+                rows[key] = {**rows.get(key, {}), **row}
+        return pandas.DataFrame(list(rows.values()))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values of JSON."""

@@ -53,7 +53,6 @@ from paretune.reporting.text.formatting import (
     SELECTED_ON_TEST,
     format_examples,
     format_p_value,
-    format_parameters,
     format_runs,
     join_names,
 )
@@ -164,7 +163,6 @@ def _build_task(
         build_likelihood_table(rows),
         build_prediction_table(rows, backtests),
     )
-    sizes = _measure_models(rows)
     return TaskReport(
         key=sanitise_line(task.key),
         metric=metric.name,
@@ -192,8 +190,7 @@ def _build_task(
             for pair in comparisons.pairs(model)
         ),
         tables=tuple(table for table in tables if table is not None),
-        model_sizes=tuple(sizes.values()),
-        size_comparison=_compare_sizes(rows, sizes),
+        model_sizes=tuple(_measure_models(rows).values()),
         disagreement=find_disagreements(rows, most_texts),
     )
 
@@ -254,33 +251,6 @@ def _measure_models(rows: Sequence[CellRow]) -> dict[str, ModelSize]:
                 source = "counted from the bytes of weights and buffers"
                 add(row, weights_bytes / 4 - added[0], source)
     return sizes
-
-
-def _compare_sizes(rows: Sequence[CellRow], sizes: Mapping[str, ModelSize]) -> str:
-    """Which models are compared; empty unless a method has scores on two of known size."""
-    scored = [row.report for row in rows if row.report.model and row.report.score]
-    models: dict[str, set[str]] = {}
-    for cell in scored:
-        if cell.model and cell.model in sizes:
-            models.setdefault(cell.label, set()).add(cell.model)
-    if not any(len(of_method) > 1 for of_method in models.values()):
-        return ""
-    compared = sorted({m for of_method in models.values() for m in of_method})
-    compared.sort(key=lambda model: sizes[model].parameters)
-    named = [f"{m} ({format_parameters(sizes[m].parameters)} parameters)" for m in compared]
-    sentences = [
-        f"Compared: {join_names(named)}.",
-        "Whatever else differs between these models (family, data, tokenizer) is in it too.",
-    ]
-    for source in dict.fromkeys(sizes[model].source for model in compared):
-        names = [model for model in compared if sizes[model].source == source]
-        of_some = "" if len(names) == len(compared) else f" of {join_names(names)}"
-        sentences.append(f"Parameters{of_some}: {source}.")
-    if unknown := sorted({str(cell.model) for cell in scored} - set(sizes)):
-        sentences.append(
-            f"Not shown, since no record says how large they are: {join_names(unknown)}."
-        )
-    return " ".join(sentences)
 
 
 _WHOLE_SCALE = 100.0

@@ -17,8 +17,8 @@ from typing import Any
 from paretune.analysis.memory_breakdown import PART_TITLES
 from paretune.methods.baselines import CONSTANT
 from paretune.reporting.document import TaskReport
-from paretune.reporting.parts import CellReport, CostFront, FinalRun, FrontPoint
-from paretune.reporting.tables import build_memory_table, group_by_size
+from paretune.reporting.parts import Amount, CellReport, CostFront, FinalRun, FrontPoint, Score
+from paretune.reporting.tables import build_memory_table, build_size_table
 from paretune.reporting.text.formatting import (
     COST_WORDS,
     format_basis,
@@ -26,7 +26,6 @@ from paretune.reporting.text.formatting import (
     format_cost,
     format_estimate,
     format_interval,
-    format_parameters,
     format_share,
 )
 from paretune.reporting.vega import (
@@ -259,22 +258,23 @@ def chart_front(
 
 def chart_model_sizes(task: TaskReport) -> Chart | None:
     """Score and memory against model size, a panel for each method, the other methods faint."""
-    if not task.size_comparison:
+    table = build_size_table(task)
+    if table is None:
         return None
-    parameters = {size.model: size.parameters for size in task.model_sizes}
-    methods = group_by_size(task)
-    cells = [(place, cell) for place, (_, cells) in enumerate(methods) for cell in cells]
-    peaks = [cell.cost.memory.value or 0.0 for _, cell in cells]
-    unit, factor = COST_WORDS["memory"].choose_unit(peaks)
-    points, texts = [], []
-    for place, cell in cells:
-        score, memory = cell.score, cell.cost.memory
-        assert score and cell.model  # noqa: S101 - only scored models are compared
-        count = parameters[cell.model]
+    names = list(dict.fromkeys(str(row["label"]) for row in table.rows))
+    unit, factor = COST_WORDS["memory"].choose_unit(
+        [cell.cost.memory.value or 0.0 for cell in task.cells if cell.model]
+    )
+    points: list[dict[str, Any]] = []
+    texts = []
+    for row in table.rows:
+        score, memory, size = row["score"], row["peak_bytes"], row["model_parameters"]
+        assert isinstance(score, Score)  # noqa: S101 - only scored models are compared
+        assert isinstance(memory, Amount) and isinstance(size, Amount)  # noqa: S101
         points.append(
             {
-                "place": place,
-                "parameters": count,
+                "place": names.index(str(row["label"])),
+                "parameters": size.value,
                 "score": score.estimate,
                 "low": score.low,
                 "high": score.high,
@@ -282,7 +282,7 @@ def chart_model_sizes(task: TaskReport) -> Chart | None:
             }
         )
         texts.append(
-            f"{cell.title}, {format_parameters(count)} parameters: {format_interval(score)} "
+            f"{row['label']} on {row['model']}, {size.text} parameters: {format_interval(score)} "
             f"({format_basis(score)}), {memory.text}."
         )
     counts = sorted({point["parameters"] for point in points})
@@ -294,7 +294,6 @@ def chart_model_sizes(task: TaskReport) -> Chart | None:
     quantities = [("score", "low", "high", task.metric_title, False)]
     if any(point.get("memory") for point in points):
         quantities.append(("memory", "least", "most", f"peak memory, {unit}", True))
-    names = [name for name, _ in methods]
     charts = []
     for field, low, high, title, zero in quantities:
         ends = [p[key] for p in points for key in (field, low, high) if p.get(key) is not None]

@@ -62,9 +62,6 @@ class TaskReport(Part):
         "predictions, and those of plug-ins"
     )
     model_sizes: tuple[ModelSize, ...] = Field(description="of models whose size is known")
-    size_comparison: str = Field(
-        description="which models are compared; empty: no method has scores on two of known size"
-    )
     disagreement: Disagreement | None = Field(
         description="labels or generated texts, example by example; null: other answers"
     )

@@ -37,9 +37,6 @@ from paretune.reporting.parts import (
 from paretune.reporting.rows import CellRow
 from paretune.reporting.text.formatting import (
     format_bytes,
-    format_examples,
-    format_n_by_seeds,
-    format_runs,
     format_seconds,
     join_names,
 )
@@ -241,7 +238,7 @@ def build_text_table(task: TaskSpec, rows: Sequence[CellRow]) -> Table | None:
         for name in segment_metrics
         if any(name in seed.segment for row in scored for seed in row.cell.shown_answers)
     ]
-    explained = [describe_basis(scored)]
+    explained = ["Mean over seeds [95 %]."]
     if "ter" in names:
         explained.append("TER counts edits: less is better.")
     if {"exact_match", "token_f1"} & names.keys():
@@ -266,6 +263,7 @@ def build_text_table(task: TaskSpec, rows: Sequence[CellRow]) -> Table | None:
                     )
                     for name in optional
                 },
+                column("basis", "n x seeds", "basis"): row.report.score,
             }
             for row in scored
         ),
@@ -281,25 +279,6 @@ def segment_interval(row: CellRow, name: str) -> Interval | None:
         return None
     score = score_segments(answers, name)
     return confidence_interval(replace(score, design=row.cell.design))
-
-
-def describe_basis(rows: Sequence[CellRow]) -> str:
-    """On how many examples and seeds the scores of a table are based; exceptions are named."""
-    groups: dict[str, list[CellRow]] = {}
-    examples: dict[str, Interval] = {}
-    for row in rows:
-        if interval := row.cell.interval:
-            key = format_n_by_seeds(interval)
-            groups.setdefault(key, []).append(row)
-            examples[key] = interval
-    largest = max(groups, key=lambda key: len(groups[key]))
-    exceptions = [
-        f"; {join_names(_name_rows(group, rows))} on {key}"
-        for key, group in groups.items()
-        if key != largest
-    ]
-    basis = f"{format_examples(examples[largest], 'test ')} x {format_runs(examples[largest])}"
-    return f"Mean over seeds [95 %], on {basis}{''.join(exceptions)}."
 
 
 def _note_texts(
@@ -342,14 +321,6 @@ def _note_texts(
             yield f"BERTScore (F1) by {join_names(sorted(models))}."
         else:
             yield "BERTScore (F1): the records do not say by which model."
-
-
-def _name_rows(group: Sequence[CellRow], rows: Sequence[CellRow]) -> list[str]:
-    """By method where the group has all rows of the method, otherwise row by row."""
-    reports = [row.report for row in group]
-    titles = {report.title for report in reports}
-    partly = {row.report.label for row in rows if row.report.title not in titles}
-    return list(dict.fromkeys(r.title if r.label in partly else r.label for r in reports))
 
 
 def build_prediction_table(
@@ -416,17 +387,10 @@ def format_ratios(pairs: Sequence[tuple[float, float]]) -> str:
 
 
 def _note_predictions(backtests: Sequence[Backtest]) -> Iterable[str]:
-    for quantity, methods in (
-        ("Peak memory", [(backtest.peaks, backtest.model.residual_runs) for backtest in backtests]),
-        (
-            "Time to train",
-            [(backtest.seconds, backtest.model.speed_runs) for backtest in backtests],
-        ),
+    for quantity, by_method in (
+        ("Peak memory", [backtest.peaks for backtest in backtests]),
+        ("Time to train", [backtest.seconds for backtest in backtests]),
     ):
-        if pairs := [pair for of_method, _ in methods for pair in of_method]:
-            counts = sorted(runs for of_method, runs in methods if of_method)
-            span = " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
-            yield (
-                f"{quantity}, predicted to measured over all methods: {format_ratios(pairs)}; "
-                f"each predicted from {span} runs of others."
-            )
+        if pairs := [pair for of_method in by_method for pair in of_method]:
+            ratios = format_ratios(pairs)
+            yield f"{quantity}, predicted to measured over all methods: {ratios}."

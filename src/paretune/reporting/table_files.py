@@ -82,7 +82,7 @@ COLUMNS: Mapping[str, tuple[type, str]] = {
     "behind_high": (float, "upper end of its 95 % interval"),
     "told_apart": (bool, "proven worse than the best, by p_holm under 0.05; empty: no score"),
     "reserved_bytes": (int, "largest memory that the allocator reserved"),
-    "train_seconds": (float, "seconds of training"),
+    "train_seconds": (float, "seconds of training; of several runs the median"),
     "where": (str, "task / model / method, stage"),
     "outcome": (str, "diverged, out of memory or error; of peft's results their own status"),
     "runs": (int, "runs that ended so"),

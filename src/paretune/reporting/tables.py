@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from paretune.methods.core.titles import title_of
-from paretune.reporting.document import OverTasksLine, TaskReport
+from paretune.reporting.document import ModelSize, OverTasksLine, TaskReport
 from paretune.reporting.parts import (
     LABEL,
     Amount,
@@ -90,9 +90,9 @@ def build_score_table(task: TaskReport) -> Table:
 def _read_score_row(task: TaskReport, cell: CellReport) -> RowValues:
     score, verdict, failures = cell.score, cell.verdict, cell.failures
     points = cell.at_most_points_worse
-    shortfall = "–"
+    text = "–"
     if points is not None:
-        shortfall = f"≤ {points:.{1 if points < 10 else 0}f}" if points > 0 else "best"
+        text = f"≤ {points:.{1 if points < 10 else 0}f}" if points > 0 else "best"
     marks = {"undecided": cell.rate_undecided, "edge": bool(cell.rate_edge)}
     words = verdict.summary if verdict else "baseline" if cell.baseline else ""
     share = "" if score is None else "not known"
@@ -108,19 +108,21 @@ def _read_score_row(task: TaskReport, cell: CellReport) -> RowValues:
         column("words", "beside the baselines", "words"): "; ".join(
             filter(None, (words, *cell.flags))
         ),
-        column("shortfall", "points below best"): shortfall,
-        column("failures", "failed runs"): format_failed(failures),
-        column("seed_share", "from seeds"): share,
-        "verdict_standing": verdict.standing if verdict else "",
-        "from_seeds": score.share_seeds if score else None,
+        column("at_most_points_worse", "points below best"): Amount(value=points, text=text),
+        column("failed", "failed runs"): Amount(
+            value=failures.failed if failures else None, text=format_failed(failures)
+        ),
+        column("from_seeds", "from seeds"): Amount(
+            value=score.share_seeds if score else None, text=share
+        ),
+        "standing": verdict.standing if verdict else None,
         "learning_rate": cell.rate,
         "rate_marks": ", ".join(mark for mark, holds in marks.items() if holds),
         "verdict": verdict.summary if verdict else "",
         "flags": "; ".join(cell.flags),
-        "failed": failures.failed if failures else None,
         "failed_of": failures.runs if failures else None,
         "failed_high": failures.high if failures else None,
-        "at_most_points_worse": points,
+        "train_seconds": cell.run_seconds,
     }
 
 
@@ -319,17 +321,28 @@ def _note_memory(cells: Sequence[CellReport]) -> Iterable[str]:
 
 
 def build_size_table(task: TaskReport) -> Table | None:
-    """Score and memory against model size; None where no models are compared."""
-    if not task.size_comparison:
-        return None
-    sizes = {size.model: size for size in task.model_sizes}
+    """Score and memory against model size, by method, the smallest model first.
 
-    def read(cell: CellReport) -> RowValues:
-        size = sizes[cell.model or ""]
-        parameters = Amount(value=size.parameters, text=format_parameters(size.parameters))
-        return {
+    None unless a method has scores on two models of known size.
+    """
+    sizes = {size.model: size for size in task.model_sizes}
+    scored = [cell for cell in task.cells if cell.score and cell.model]
+    by_method: dict[str, list[tuple[ModelSize, CellReport]]] = {}
+    for cell in scored:
+        if size := sizes.get(cell.model or ""):
+            by_method.setdefault(cell.label, []).append((size, cell))
+    if max(map(len, by_method.values()), default=0) < 2:
+        return None
+    notes = ["Whatever else differs between models (family, data, tokenizer) is in it too."]
+    notes += dict.fromkeys(f"Parameters: {size.source}." for size in sizes.values())
+    if unknown := sorted({str(cell.model) for cell in scored} - set(sizes)):
+        notes.append(f"Not shown, since no record says how large they are: {join_names(unknown)}.")
+    rows: Iterable[RowValues] = (
+        {
             **cell.names,
-            column("model_parameters", "parameters"): parameters,
+            column("model_parameters", "parameters"): Amount(
+                value=size.parameters, text=format_parameters(size.parameters)
+            ),
             "counted_from": size.source,
             "metric": task.metric_title,
             _SCORE: cell.score,
@@ -337,23 +350,10 @@ def build_size_table(task: TaskReport) -> Table | None:
             "measurements": len(cell.costs),
             column("peak_bytes", "peak memory in training"): cell.cost.memory,
         }
-
-    cells = (cell for _, cells in group_by_size(task) for cell in cells)
-    notes = [f"{task.key}: {task.size_comparison}"]
-    return Table.collect("sizes", "Model size, score and memory", map(read, cells), notes=notes)
-
-
-def group_by_size(task: TaskReport) -> list[tuple[str, list[CellReport]]]:
-    """Scored cells of models of known size, by method, the smallest model first."""
-    parameters = {size.model: size.parameters for size in task.model_sizes}
-    by_method: dict[str, list[CellReport]] = {}
-    for cell in task.cells:
-        if cell.score and cell.model in parameters:
-            by_method.setdefault(cell.label, []).append(cell)
-    return [
-        (name, sorted(cells, key=lambda cell: parameters[cell.model or ""]))
-        for name, cells in by_method.items()
-    ]
+        for pairs in by_method.values()
+        for size, cell in sorted(pairs, key=lambda pair: pair[0].parameters)
+    )
+    return Table.collect("sizes", "Model size, score and memory", rows, notes=notes)
 
 
 def build_rate_table(task: TaskReport) -> Table:

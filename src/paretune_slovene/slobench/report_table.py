@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from paretune.reporting.measures import ReportTable, describe_basis, segment_interval
+from paretune.reporting.measures import ReportTable, segment_interval
 from paretune.reporting.parts import Score, Table, column
 from paretune.reporting.rows import CellRow
 from paretune.reporting.text.formatting import join_names
@@ -48,11 +48,12 @@ def build_slobench_table(task: TaskSpec, rows: Sequence[CellRow]) -> Table | Non
             {
                 **row.report.names,
                 **{c: Score.read(cell.intervals.get(name)) for c, name in read.items()},
+                column("basis", "n x seeds", "basis"): row.report.score,
             }
             for row, cell in zip(scored, cells, strict=True)
             if names
         ),
-        above=f"{describe_basis(scored)} From 0 to 1, as the paper's Table 1 has them: by the "
+        above="Mean over seeds [95 %], from 0 to 1, as the paper's Table 1 has them: by the "
         "definitions of NLTK 3.6.6, not sacreBLEU's.",
         notes=_list_notes(cells, names, language),
     )

@@ -290,7 +290,7 @@ def _print_table(table: Table, console: Console, *, several: bool = False) -> No
                 no_wrap=place not in sentences,
             )
         for number, (row, line) in enumerate(zip(table.rows, texts, strict=True)):
-            standing = str(row.get("verdict_standing"))
+            standing = str(row.get("standing"))
             style = "dim" if row.get("baseline") else _STYLES.get(standing, "")
             cells = [*models[number : number + 1], line[0], *(line[place] for place in places)]
             grid.add_row(*map(Text, cells), style=style)
