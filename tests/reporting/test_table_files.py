@@ -12,9 +12,8 @@ from paretune.reporting.parts import Table
 from paretune.reporting.table_files import (
     COLUMNS,
     render_csv,
-    render_latex,
-    render_markdown,
     render_parquet,
+    render_text,
     write_tables,
 )
 from paretune.reporting.tables import build_tables, format_rows
@@ -83,7 +82,7 @@ def test_what_is_not_there_is_empty_and_never_zero() -> None:
 
 
 def test_latex_takes_names_literally() -> None:
-    text = render_latex(hostile())
+    text = render_text(hostile(), "tex")
     body = [line for line in text.splitlines() if line.endswith(r" \\")]
     for line in body:
         assert len(re.findall(r"(?<!\\)&", line)) == 11
@@ -113,19 +112,19 @@ def test_no_character_steers_latex(evil: str) -> None:
 
 
 def test_wide_and_long_tables_stay_in_the_line() -> None:
-    text = render_latex(hostile())
+    text = render_text(hostile(), "tex")
     assert r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%" in text
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}}") == 1
     study = fake.study(
         methods=[{"name": "full", "label": "a name of more than thirty-two letters"}]
     )
-    scores = render_latex(named(build_report(study, fake.whole(study)))["scores"])
+    scores = render_text(named(build_report(study, fake.whole(study)))["scores"], "tex")
     assert r">{\raggedright\arraybackslash}p{4cm}" in scores
     assert r"\usepackage{array,booktabs,graphicx}" in scores
 
 
 def test_markdown_takes_names_literally() -> None:
-    lines = render_markdown(hostile()).splitlines()
+    lines = render_text(hostile(), "md").splitlines()
     body = [line for line in lines if line.startswith("|")]
     for line in body:
         assert len(re.findall(r"(?<!\\)\|", line)) == 13

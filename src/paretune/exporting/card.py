@@ -15,7 +15,6 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 from huggingface_hub.utils import yaml_dump  # type: ignore[attr-defined]
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from paretune import metrics, tasks
 from paretune.analysis.cell import NO_MODEL, Cell
@@ -32,7 +31,7 @@ from paretune.objectives.encoding import marks_pairs
 from paretune.objectives.readouts import for_readout
 from paretune.objectives.readouts.label_words import count_trailing_tokens
 from paretune.reporting.text import formatting
-from paretune.reporting.text.escape import escape_markdown, markdown_code
+from paretune.reporting.text.escape import escape_markdown, markdown_code, open_templates
 from paretune.store.record import Record
 from paretune.study import Generation, Run, Study, TaskSpec
 from paretune.terminal.plural import pluralise
@@ -334,13 +333,7 @@ def render_card(
 def render_template(template: str, package: str = "paretune.exporting", **values: Any) -> str:
     """The text of a package's template; names of users are escaped by its filters."""
     # No HTML: Markdown and Python have escapes of their own.
-    jinja = Environment(  # noqa: S701
-        loader=PackageLoader(package),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    jinja = open_templates(package)
     jinja.filters |= {
         "code": markdown_code,
         "line": sanitise_line,

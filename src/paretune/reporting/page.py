@@ -30,7 +30,7 @@ from paretune.reporting.document import (
     list_score_bases,
     write_file,
 )
-from paretune.reporting.text.escape import dump_script_json
+from paretune.reporting.text.escape import dump_script_json, open_templates
 from paretune.reporting.text.formatting import (
     format_interval,
     format_rank,
@@ -129,7 +129,6 @@ def render_page(
         load_vega: returns the charting library; called only where a task has a Pareto chart.
         image: address of the page's card, relative to the page.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
     rows = list_rows(report.tasks)
@@ -145,13 +144,7 @@ def render_page(
     )
     allowed = f"; script-src {hashes}" if page_scripts else ""
     policy = f"default-src 'none'; style-src 'unsafe-inline'{allowed}"
-    jinja = Environment(
-        loader=PackageLoader("paretune.reporting"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    jinja = open_templates("paretune.reporting", html=True)
     jinja.globals |= {function.__name__: function for function in _FORMATTERS}
     return jinja.get_template("report.html.j2").render(
         report=report,

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from paretune.methods.core.method import ALL, list_layers
 from paretune.reporting.parts import Amount, RowValues, Table, column
 from paretune.reporting.rows import CellRow
 from paretune.reporting.text.formatting import (
@@ -80,9 +79,9 @@ def build_search_table(rows: Sequence[CellRow], records: Sequence[Record]) -> Ta
         "What the search found",
         lines,
         above="A search tries combinations of methods in groups of layers on the selection part, "
-        "with one seed each; what it found was then trained anew, as every method. A layer in "
-        "which a method stands is ■, lowest first. Searches of one model share their trials: "
-        "counted are all in the space of a search, also those that another one asked for.",
+        "with one seed each; what it found was then trained anew, as every method. Searches of one "
+        "model share their trials: counted are all in the space of a search, also those that "
+        "another one asked for.",
         notes=notes,
     )
 
@@ -139,7 +138,6 @@ def _describe_front(
             price = COST_WORDS["memory" if by == "memory" else "parameters"].write(trial.price)
         yield {
             column("combination", kind="words"): describe_layers(combination),
-            column("layers", kind="words"): draw_layers(combination, record.layer_count or 1),
             column("rate"): Amount(value=rate, text=format_rate(rate)),
             column("cost"): Amount(value=trial.price, text=price),
             column("believed", "believed [95 %]"): Amount(value=trial.score, text=believed),
@@ -166,12 +164,9 @@ def _list_trials(row: CellRow, result: _SearchResult, records: Sequence[Record])
 
 def _describe(row: CellRow, result: _SearchResult, trials: Sequence[Record]) -> RowValues:
     selected = _score_on_selection(row, result, trials)
-    counts = {record.layer_count for record in trials} - {None}
-    strip = draw_layers(result.combination, counts.pop() or 1) if len(counts) == 1 else "–"
     seconds = sum(s for record in trials if (s := record.train_seconds) is not None)
     return {
         column("combination", kind="words"): describe_layers(result.combination),
-        column("layers", kind="words"): strip,
         column("selected", "selection said"): None if selected is None else _round_amount(selected),
         column("tested", "test says"): _round_amount(row.cell.interval.estimate)
         if row.cell.interval
@@ -201,25 +196,9 @@ def _score_on_selection(
     return median(scores) if scores else None
 
 
-def draw_layers(combination: Sequence[Mapping[str, Any]], count: int) -> str:
-    """``lora ···■■■, ia3 ■■■■■■``: in which layers each method stands."""
-    inside: dict[str, set[int]] = {}
-    for member in combination:
-        layers = list_layers(str(member.get("layers", ALL)), count)
-        inside.setdefault(str(member["name"]), set()).update(layers)
-    return ", ".join(
-        f"{name} {''.join('■' if n in layers else '·' for n in range(count))}"
-        for name, layers in inside.items()
-    )
-
-
 def _write_notes(
     row: CellRow, result: _SearchResult, rows: Sequence[CellRow], trials: Sequence[Record]
 ) -> Iterable[str]:
-    by_selection = _score_on_selection(row, result, trials)
-    if by_selection is not None and row.cell.interval is not None:
-        by_test = row.cell.interval.estimate
-        yield f"{row.report.title}: selection said {by_selection:.2f}, test says {by_test:.2f}."
     if len(trials) > 1:
         yield (
             f"Of {len(trials)} equal combinations the best score on the selection part is "

@@ -8,9 +8,10 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from paretune.reporting.document import write_file
 from paretune.reporting.parts import (
@@ -185,78 +186,32 @@ def render_parquet(table: Table) -> bytes:
     return out.getvalue()
 
 
-def render_latex(table: Table) -> str:
-    r"""A float with caption and notes, no wider than the line.
-
-    Needs ``array``, ``booktabs`` and ``graphicx``, and T1 fonts for other alphabets. Columns of
-    long texts are broken into lines; what is still too wide is set smaller (``\resizebox``).
-    """
-    headings, texts, numeric = _read_texts(table)
-    sides = [
-        r">{\raggedright\arraybackslash}p{4cm}"
-        if max(map(len, column)) > LONG
-        else "r" if right else "l"
-        for right, column in zip(numeric, zip(*texts, strict=True), strict=True)
-    ]  # fmt: skip
-
-    def line(cells: Sequence[str]) -> str:
-        return " & ".join(escape.escape_latex(text) for text in cells) + r" \\"
-
-    lines = [
-        r"% needs \usepackage{array,booktabs,graphicx} and \usepackage[T1]{fontenc}",
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{escape.escape_latex(table.title)}}}",
-        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-        rf"\begin{{tabular}}{{{''.join(sides)}}}",
-        r"\toprule",
-        line(headings),
-        r"\midrule",
-        *map(line, texts),
-        r"\bottomrule",
-        r"\end{tabular}}",
-        *(rf"\par\smallskip{{\footnotesize {escape.escape_latex(n)}\par}}" for n in table.notes),
-        r"\end{table}",
-    ]
-    return "\n".join([*lines, ""])
-
-
 LONG = 32
 """Letters of a cell beyond which LaTeX breaks its column's lines: cells that hold sentences."""
 
 
-def render_markdown(table: Table) -> str:
-    """A pipe table under its title, notes below."""
-    headings, texts, numeric = _read_texts(table)
+def render_text(table: Table, form: Literal["tex", "md"]) -> str:
+    """As readers see it, under its title, with the notes below.
 
-    def line(cells: Iterable[str]) -> str:
-        return f"| {' | '.join(cells)} |"
-
-    lines = [
-        f"### {escape.escape_markdown(table.title)}",
-        "",
-        line(map(escape.escape_markdown, headings)),
-        line("---:" if right else "---" for right in numeric),
-        *(line(map(escape.escape_markdown, cells)) for cells in texts),
-    ]
-    for note in table.notes:
-        lines += ["", escape.escape_markdown(note)]
-    return "\n".join([*lines, ""])
-
-
-def _read_texts(table: Table) -> tuple[list[str], list[list[str]], list[bool]]:
-    """Headings, texts by row, and which columns hold numbers: they are aligned to the right."""
+    LaTeX needs ``array``, ``booktabs`` and ``graphicx``, and T1 fonts for other alphabets.
+    """
     texts = format_rows(table)
-    starts = [
-        [text.removeprefix("<")[:1] for text in column] for column in zip(*texts, strict=True)
-    ]
-    numeric = [all(start.isdigit() or start in "-–" for start in column) for column in starts]
-    return [column.heading for column in table.columns], texts, numeric
+    sides = []
+    for column in zip(*texts, strict=True):
+        starts = [text.removeprefix("<")[:1] for text in column]
+        numeric = all(start.isdigit() or start in "-–" for start in starts)
+        is_long = form == "tex" and max(map(len, column)) > LONG
+        sides.append("text" if is_long else "r" if numeric else "l")
+    jinja = escape.open_templates("paretune.reporting")
+    jinja.filters |= {"latex": escape.escape_latex, "markdown": escape.escape_markdown}
+    headings = [column.heading for column in table.columns]
+    template = jinja.get_template(f"table.{form}.j2")
+    return template.render(table=table, headings=headings, texts=texts, sides=sides)
 
 
 FORMATS: Mapping[str, Callable[[Table], str | bytes]] = {
-    "tex": render_latex,
-    "md": render_markdown,
+    "tex": partial(render_text, form="tex"),
+    "md": partial(render_text, form="md"),
     "csv": render_csv,
     "parquet": render_parquet,
 }

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from paretune.errors import StudyError
+from paretune.reporting.text.escape import open_templates
 from paretune.reporting.text.formatting import join_names
 from paretune.study import Study
 from paretune.terminal.sanitise import sanitise_line
@@ -175,7 +176,6 @@ def draft_study(
         StudyError: a direction of translation for what is no parallel text, or rows without a
             label for what has none.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from ruamel.yaml import YAML
 
     from paretune import metrics, objectives
@@ -220,21 +220,19 @@ def draft_study(
     choices = [name for name in names if name != metric]
     besides = [metrics.get(n).title for n in objective.recorded_metrics if n not in names]
     recorded = f"; records have {' and '.join(besides)} too" if besides else ""
-    jinja = Environment(  # noqa: S701 - YAML, whose values are quoted
-        loader=PackageLoader("paretune.verbs"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    text = jinja.get_template("study.yaml.j2").render(
-        name=name,
-        kind=kind,
-        task_lines=lines,
-        metric=f"metric: {metric}   # or {', '.join(choices)}{recorded}",
-        model=suggested,
-        model_comment=comment,
-        test_file=sanitise_line(Path(str(task["test"])).name) if "test" in task else None,
+    # Its values are quoted for YAML.
+    text = (
+        open_templates("paretune.verbs")
+        .get_template("study.yaml.j2")
+        .render(
+            name=name,
+            kind=kind,
+            task_lines=lines,
+            metric=f"metric: {metric}   # or {', '.join(choices)}{recorded}",
+            model=suggested,
+            model_comment=comment,
+            test_file=sanitise_line(Path(str(task["test"])).name) if "test" in task else None,
+        )
     )
     study = Study.parse(YAML(typ="safe", pure=True).load(text), base=folder)
     remarks = tuple(map(sanitise_line, inferred.remarks))

@@ -12,6 +12,7 @@ from paretune.analysis.statistics.sample_size import SampleSize
 from paretune.reporting.document import write_file
 from paretune.reporting.text.comparison import approximate
 from paretune.reporting.text.conclusions import describe_protocol
+from paretune.reporting.text.escape import open_templates
 from paretune.reporting.text.formatting import (
     format_bytes,
     format_interval,
@@ -239,16 +240,8 @@ def render_replication_page(evidence: Sequence[Evidence]) -> str:
 
     Without the paper's own numbers it says how to get them in.
     """
-    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
-
-    packages = ("paretune_slovene.paper", "paretune.reporting")  # the latter for style.css
-    jinja = Environment(
-        loader=ChoiceLoader([PackageLoader(package) for package in packages]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    # Of the latter style.css.
+    jinja = open_templates("paretune_slovene.paper", "paretune.reporting", html=True)
     return jinja.get_template("replication.html.j2").render(
         evidence=evidence,
         claims=load_claims(),

@@ -41,6 +41,7 @@ from paretune.analysis.statistics.multiple_testing import ALPHA, all_pairs_corre
 from paretune.errors import DataError, StudyError
 from paretune.reporting.parts import Amount, Column, Score, Table, TableRow
 from paretune.reporting.tables import format_rows
+from paretune.reporting.text.escape import open_templates
 from paretune.reporting.text.formatting import (
     format_basis,
     format_bytes,
@@ -394,16 +395,7 @@ def _read_row(experiment: Experiment) -> TableRow:
 
 def render_page(models: Mapping[str, Sequence[Experiment]], table: Table) -> str:
     """The page as text; everything that comes from the files is escaped."""
-    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
-
-    packages = ("paretune.contrib.peft_comparison", "paretune.reporting")
-    jinja = Environment(
-        loader=ChoiceLoader([PackageLoader(package) for package in packages]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    jinja = open_templates("paretune.contrib.peft_comparison", "paretune.reporting", html=True)
     experiments = [experiment for group in models.values() for experiment in group]
     texts = iter(format_rows(table))
     return jinja.get_template("peft.html.j2").render(

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from paretune.terminal.sanitise import sanitise_line
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -44,6 +47,24 @@ _MARKDOWN = re.compile(
 _FORMULA = re.compile("(^|[;|])(\\s*[=+@\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS SIGN}"
                       "\N{FULLWIDTH HYPHEN-MINUS}\N{FULLWIDTH COMMERCIAL AT}-])")  # fmt: skip
 """The beginning of a formula, at the beginning of what may be a cell."""
+
+
+def open_templates(*packages: str, html: bool = False) -> Environment:
+    """The templates of some packages, of the first that has one; an unknown name is an error.
+
+    Args:
+        html: every text is escaped; elsewhere filters of the caller do so.
+    """
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+
+    return Environment(
+        loader=ChoiceLoader([PackageLoader(package) for package in packages]),
+        autoescape=html,  # noqa: S701 - Markdown, LaTeX and YAML have escapes of their own
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=not html,
+    )
 
 
 def escape_latex(text: str) -> str:
