@@ -18,7 +18,6 @@ from collections.abc import Sequence
 from paretune.data.columns import Values, cell_text
 from paretune.data.finding import InvalidValueError
 from paretune.data.label_sets import read_items
-from paretune.data.labels import sort_labels
 from paretune.metrics.tags import OUTSIDE, find_entities
 
 SCHEMES = {"BIOES": ("E", "S"), "BILOU": ("L", "U"), "IOB2": ("I", "B"), "IOB1": ("I", "B")}
@@ -113,7 +112,7 @@ def list_tags(
     """The tags of all sentences as they are trained: as listed, or ``O`` first and in order."""
     if listed is not None and scheme in (None, "IOB2"):
         return tuple(listed)
-    if scheme is None:
-        return sort_labels({tag for tags in sentences for tag in tags})
-    converted = {tag for tags in sentences for tag in convert_tags(tags, "IOB2")}
-    return tuple(sorted(converted, key=lambda tag: (tag != OUTSIDE, tag[1:], tag)))
+    tags = {
+        tag for of_row in sentences for tag in (convert_tags(of_row, "IOB2") if scheme else of_row)
+    }
+    return tuple(sorted(tags, key=lambda tag: (tag != OUTSIDE, tag.partition("-")[2], tag)))

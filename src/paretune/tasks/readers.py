@@ -85,30 +85,23 @@ def load_built_in(spec: TaskSpec, task: Task, data_home: Path | None) -> Dataset
         StudyError: no such language.
         DataError: the data is missing or cannot be read.
     """
-    language = spec.language or task.languages[0]
-    if language not in task.languages:
-        raise StudyError(
-            f'task {task.name} does not exist in the language "{language}".',
-            remedy=f"It exists in {', '.join(task.languages)}.",
-        )
+    language = _choose_language(spec, task)
     template = task.templates[spec.template]
 
-    def read(values: Values, *, labelled: bool) -> dict[str, Any]:
-        texts = {column: read_text(values, column) for column in task.columns}
-        return {
-            "segments": template(texts, language),
-            "label": read_class(values, task.label, task.labels, task.aliases)
-            if labelled
-            else None,
-            "question": str(values.get(task.question)) if task.question else None,
-        }
-
     def build(rows: Sequence[Row], part: str) -> Built:
-        labelled = part != "unlabelled"
-        columns = (*task.columns, task.label if labelled else None, task.question)
+        label = None if part == "unlabelled" else task.label
+
+        def read(values: Values) -> dict[str, Any]:
+            texts = {column: read_text(values, column) for column in task.columns}
+            return {
+                "segments": template(texts, language),
+                "label": label and read_class(values, label, task.labels, task.aliases),
+                "question": str(values.get(task.question)) if task.question else None,
+            }
+
         schema = Schema(
-            columns=[*filter(None, columns)],
-            read=partial(read, labelled=labelled),
+            columns=[*filter(None, (*task.columns, label, task.question))],
+            read=read,
             id=task.id,
             group=task.group,
             read_group=lambda value: normalise_text(str(value)),
@@ -395,7 +388,7 @@ def load_tags(spec: TaskSpec, task: Task | None = None, data_home: Path | None =
     if task is None:
         rows = _read_labelled_rows(spec)
     else:
-        language, clustered = spec.language or task.languages[0], task.clustered
+        language, clustered = _choose_language(spec, task), task.clustered
         rows = replace(_read_task(task, spec, language, data_home), declared=task.labels or None)
         named = {"kind": task.kind, "text": task.columns[0], "label": task.label}
         metric_name = spec.metric or task.metric
@@ -517,6 +510,17 @@ def _read_rows(
 ) -> TaskRows:
     """The rows of the user's data, from the hub or from files."""
     return hub.load_splits(spec) if spec.dataset is not None else read_parts(spec, read)
+
+
+def _choose_language(spec: TaskSpec, task: Task) -> str:
+    """The language of a built-in task; StudyError where it does not exist in it."""
+    language = spec.language or task.languages[0]
+    if language not in task.languages:
+        raise StudyError(
+            f'task {task.name} does not exist in the language "{language}".',
+            remedy=f"It exists in {', '.join(task.languages)}.",
+        )
+    return language
 
 
 def _read_task(task: Task, spec: TaskSpec, language: str, data_home: Path | None) -> TaskRows:
