@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from paretune.data.audit import audit
-from paretune.data.conll import parse_conll
 from paretune.data.example import Dataset
 from paretune.data.finding import InvalidValueError
-from paretune.data.tags import check_tags, convert_tags, find_scheme
+from paretune.data.tags import check_tags, convert_tags, find_scheme, parse_conll
 from paretune.errors import ParetuneError
 from paretune.study import TaskSpec
 from paretune.tasks import load_dataset

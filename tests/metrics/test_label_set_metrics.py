@@ -9,7 +9,7 @@ import pytest
 from sklearn import metrics as sk
 
 from paretune import metrics
-from paretune.metrics.label_sets import multi_hot
+from paretune.metrics.classification import multi_hot
 from paretune.testing import MetricContract
 
 ROWS, LABELS = 60, 5

@@ -13,7 +13,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from paretune import objectives
 from paretune.data.example import Example
 from paretune.errors import StudyError
-from paretune.metrics.label_sets import multi_hot
+from paretune.metrics.classification import multi_hot
 from paretune.objectives.encoding import Encoded
 from paretune.objectives.readouts.label_words import right_answer_loss
 from paretune.objectives.token_outputs import TokenLogits, TokenStates

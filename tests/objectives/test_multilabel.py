@@ -13,7 +13,7 @@ from sklearn.metrics import f1_score
 from paretune import objectives
 from paretune.data.example import Example
 from paretune.methods import configure
-from paretune.metrics.label_sets import multi_hot
+from paretune.metrics.classification import multi_hot
 from paretune.objectives import LossOptions
 from paretune.objectives.encoding import Encoded
 from paretune.objectives.likelihood import ExampleLikelihood

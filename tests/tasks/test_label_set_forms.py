@@ -13,7 +13,7 @@ from paretune.data.audit import audit
 from paretune.data.example import Example
 from paretune.data.split import assign_folds
 from paretune.errors import DataError, ParetuneError
-from paretune.metrics.label_sets import multi_hot
+from paretune.metrics.classification import multi_hot
 from paretune.study import TaskSpec
 from paretune.tasks import load_dataset
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from paretune.data.example import Dataset, Example, text_key
 from paretune.errors import DataError
-from paretune.metrics.label_sets import multi_hot
+from paretune.metrics.classification import multi_hot
 from paretune.study import AUTO_OUTER_FOLDS, NUM_FOLDS, OuterFold, Protocol, TaskSpec, derive_seed
 
 

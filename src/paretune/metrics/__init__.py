@@ -10,15 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from paretune import plugins
-from paretune.metrics import (
-    answer_sets,
-    answers,
-    classification,
-    label_sets,
-    regression,
-    tags,
-    translation,
-)
+from paretune.metrics import answer_sets, answers, classification, regression, tags, translation
 from paretune.metrics.bertscore import BERTSCORE
 from paretune.metrics.metric import Array, Metric, SegmentMetric, Value
 
@@ -36,7 +28,7 @@ __all__ = [
 ]
 
 # Answer sets come first: where records have theirs, it is no chance.
-_MODULES = (answer_sets, classification, label_sets, regression, translation, answers, tags)
+_MODULES = (answer_sets, classification, regression, translation, answers, tags)
 _REGISTRY = plugins.Registry(
     plugins.METRICS, "metric", Metric, (metric for m in _MODULES for metric in m.METRICS)
 )

@@ -3,10 +3,15 @@
 All are functions of three counts per label: hits, predictions, and references. F1 is averaged over
 the labels that occur as reference or prediction, as scikit-learn and SuperGLUE do: a label that
 occurs in neither has no F1; one that occurs in only one of them has F1 0 and counts in the mean.
+
+Where examples have several labels, an answer is a text of 0 and 1, a character for each label:
+``0110`` has the second and the third of four. Scores are those of scikit-learn's ``f1_score`` of
+multi-hot rows (``zero_division=nan``), and ``label_ranking_average_precision_score``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -14,20 +19,22 @@ from numpy.typing import NDArray
 
 from paretune.metrics.metric import Array, Metric, Questions, Runs, Values, divide
 
-LABEL = "label"
+LABEL, LABEL_SET = "label", "label_set"
 NO_LABEL = -1
 """The prediction that is none of the labels."""
 
 
 def label_counts(references: Values, predictions: Runs, questions: Questions = ()) -> Array:
     """Indicators of hit, prediction and reference for each label; (runs, examples, 3 x labels)."""
-    label = label_indices("references", references)
-    predicted = np.stack([label_indices("predictions", run, NO_LABEL) for run in predictions])
-    one_hot = np.eye(1 + max(int(label.max()), int(predicted.max())), dtype=np.float32)
-    true, positive = one_hot[label], one_hot[predicted] * (predicted != NO_LABEL)[..., None]
-    return np.concatenate(
-        [positive * true, positive, np.broadcast_to(true, positive.shape)], axis=-1
-    )
+    if isinstance(next(iter(references), None), str):
+        true, positive = multi_hot(references), np.stack([multi_hot(run) for run in predictions])
+    else:
+        label = label_indices("references", references)
+        predicted = np.stack([label_indices("predictions", run, NO_LABEL) for run in predictions])
+        one_hot = np.eye(1 + max(int(label.max()), int(predicted.max())), dtype=bool)
+        true, positive = one_hot[label], one_hot[predicted] & (predicted != NO_LABEL)[..., None]
+    counts = (positive & true, positive, np.broadcast_to(true, positive.shape))
+    return np.concatenate(counts, axis=-1).astype(np.float32)
 
 
 def label_indices(name: str, values: Values, lowest: int = 0) -> NDArray[np.int64]:
@@ -42,6 +49,40 @@ def label_indices(name: str, values: Values, lowest: int = 0) -> NDArray[np.int6
     if not np.issubdtype(array.dtype, np.integer) or array.min() < lowest:
         raise ValueError(f"{name}: expected label indices; got {array.dtype}, {array.min()} ...")
     return array.astype(np.int64)
+
+
+def multi_hot(answers: Iterable[Any]) -> NDArray[np.bool_]:
+    """Which labels each answer has, (answers, labels).
+
+    Raises:
+        ValueError: no answers, or some that are no texts of 0 and 1 of one length.
+    """
+    rows = [str(answer) for answer in answers]
+    if len({*map(len, rows)}) != 1 or not set("".join(rows)) <= {"0", "1"}:
+        raise ValueError(f"expected texts of 0 and 1 of one length; got {rows[:3]} ...")
+    return np.array([[has == "1" for has in row] for row in rows])
+
+
+def write_label_set(has: Iterable[Any]) -> str:
+    """The answer that has some labels, from true or false for each."""
+    return "".join("01"[bool(present)] for present in has)
+
+
+def rank_precision(references: Any, scores: Any, questions: Questions = ()) -> Array:
+    """Average precision of each example's ranking of the labels, and 1; (runs, examples, 2).
+
+    Of each label that the example has, the share of its labels among those scored as high; their
+    mean. 1 where an example has no label, or all of them.
+    """
+    true = multi_hot(references)
+    tables = []
+    for run in np.asarray(scores, dtype=np.float64):
+        not_above = run[:, None, :] >= run[:, :, None]  # (examples, label, those as high)
+        precision = (not_above & true[:, None, :]).sum(axis=-1) / not_above.sum(axis=-1)
+        count = true.sum(axis=-1)
+        mean = divide((precision * true).sum(axis=-1), count, otherwise=1.0)
+        tables.append(np.stack([mean, np.ones(len(true))], axis=-1))
+    return np.stack(tables)
 
 
 def _accuracy(sums: Array) -> Array:
@@ -108,4 +149,30 @@ ACCURACY_F1 = Metric(
     parts=("accuracy", "macro_f1"),
     **_OF_LABELS,
 )
-METRICS = (ACCURACY, MACRO_F1, WEIGHTED_F1, ACCURACY_F1)
+_OF_SETS: dict[str, Any] = {"target_type": LABEL_SET, "statistics": label_counts}
+METRICS = (
+    *(ACCURACY, MACRO_F1, WEIGHTED_F1, ACCURACY_F1),
+    Metric(
+        name="micro_f1",
+        title="micro F1",
+        description="F1 over all labels of all examples",
+        from_sums=micro_f1,
+        **_OF_SETS,
+    ),
+    Metric(
+        name="multilabel_macro_f1",
+        title="macro F1",
+        description="unweighted mean of the F1 of each label, where examples have several",
+        from_sums=macro_f1,
+        **_OF_SETS,
+    ),
+    Metric(
+        name="ranking_average_precision",
+        title="ranking average precision",
+        description="how far above the others an example's own labels are ranked",
+        target_type=LABEL_SET,
+        reads="scores",
+        statistics=rank_precision,
+        from_sums=lambda sums: sums[..., 0] / sums[..., 1],
+    ),
+)

@@ -12,12 +12,12 @@ from paretune import plugins
 from paretune.objectives.classification import (
     ANSWER_SET,
     CLASSIFICATION,
+    MULTILABEL,
     MULTIPLE_CHOICE,
     PAIR,
     SPAN_PAIR,
 )
 from paretune.objectives.language_modelling import INSTRUCTION, TRANSLATION
-from paretune.objectives.multilabel import MULTILABEL
 from paretune.objectives.objective import (
     HeadSpec,
     LossOptions,

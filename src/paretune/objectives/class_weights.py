@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretune.errors import StudyError, suggest
-from paretune.metrics.label_sets import multi_hot
+from paretune.metrics.classification import multi_hot
 
 if TYPE_CHECKING:
     from paretune.data.example import Example

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from paretune.metrics.label_sets import multi_hot
+from paretune.metrics.classification import multi_hot
 
 if TYPE_CHECKING:
     from paretune.study import Answer

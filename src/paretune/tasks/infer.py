@@ -16,18 +16,19 @@ from typing import Any
 
 from paretune import objectives
 from paretune.data.columns import cell_text, gather_columns
-from paretune.data.conll import read_table
 from paretune.data.finding import InvalidRowsError
 from paretune.data.instructions import find_form
-from paretune.data.label_sets import find_separator, list_labels
 from paretune.data.labels import (
     describe_unlabelled,
+    find_separator,
     find_similar_labels,
     lacks_label,
+    list_labels,
     sort_labels,
 )
 from paretune.data.language import CODES, language_code
 from paretune.data.rows import Row, read_declared_labels
+from paretune.data.tags import read_table
 from paretune.errors import DataError, StudyError
 from paretune.study import TaskSpec
 from paretune.tasks import load_dataset

@@ -36,24 +36,33 @@ from paretune.data.columns import (
     make_table_reader,
     read_text,
 )
-from paretune.data.conll import read_table
 from paretune.data.example import Dataset, normalise_text
 from paretune.data.finding import Finding, InvalidValueError
 from paretune.data.instructions import describe_forms, find_form, named_form
-from paretune.data.label_sets import find_separator, list_labels, parse_list, read_label_set
 from paretune.data.labels import (
     collapse_label_faults,
     describe_unlabelled,
     determine_labels,
+    find_separator,
     lacks_label,
+    list_labels,
+    parse_list,
     read_choice,
     read_class,
+    read_label_set,
     read_number,
 )
 from paretune.data.parallel import read_pairs
 from paretune.data.prompt import Prompt
 from paretune.data.rows import Row, read_declared_labels
-from paretune.data.tags import check_tags, convert_tags, find_scheme, list_tags, read_tags
+from paretune.data.tags import (
+    check_tags,
+    convert_tags,
+    find_scheme,
+    list_tags,
+    read_table,
+    read_tags,
+)
 from paretune.data.task import Task, TaskRows, read_parts
 from paretune.errors import DataError, StudyError
 from paretune.study import Answer, TaskSpec

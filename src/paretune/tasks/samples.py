@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from paretune.data.conll import read_table
 from paretune.data.example import Segments
 from paretune.data.prompt import Prompt
+from paretune.data.tags import read_table
 from paretune.data.task import Task, TaskRows
 from paretune.errors import StudyError
 from paretune.study import TaskSpec

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from paretune.data.columns import DataColumn, cell_text
 from paretune.data.instructions import find_form
-from paretune.data.label_sets import parse_list
+from paretune.data.labels import parse_list
 from paretune.data.tags import are_entity_tags
 from paretune.errors import DataError
 

@@ -46,7 +46,7 @@ def test_seeds_that_differ_widen_the_interval() -> None:
     assert interval.high - interval.low > 2 * (steady.high - steady.low)
 
 
-@pytest.mark.parametrize("metric", [*(metric.name for metric in METRICS), "f1a_em"])
+@pytest.mark.parametrize("metric", [*(metric.name for metric in METRICS[:4]), "f1a_em"])
 @pytest.mark.parametrize("n", [1, 2, 9])
 def test_few_examples_stay_in_bounds(metric: str, n: int) -> None:
     part = fake.predictions([0] * n, [0] * n)
