@@ -32,6 +32,12 @@ def study_folder(tmp_path_factory: pytest.TempPathFactory, finished: Path) -> Pa
     return Path(shutil.copytree(finished, tmp_path_factory.mktemp("json") / "study"))
 
 
+@pytest.fixture
+def in_study(study_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The study's folder is the present one."""
+    monkeypatch.chdir(study_folder)
+
+
 ASKED: dict[str, tuple[str, ...]] = {
     "new": ("new", "train.csv", "-o", "new.yaml"),
     "check": ("check", "s.yaml"),
@@ -53,11 +59,10 @@ ASKED: dict[str, tuple[str, ...]] = {
 
 @pytest.mark.parametrize("verb", ASKED)
 def test_a_verb_gives_one_object_with_the_documented_fields(
-    verb: str, study_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    verb: str, in_study: None, capsys: Any
 ) -> None:
     if verb == "track":
         pytest.importorskip("tensorboard")
-    monkeypatch.chdir(study_folder)
     code, out, err = command(capsys, *ASKED[verb], "--json")
     assert code == 0, err
     result = json.loads(out)
@@ -76,10 +81,7 @@ def test_a_verb_gives_one_object_with_the_documented_fields(
     assert code == 2 and "--output: needs --json. Add --json." in err
 
 
-def test_what_is_wrong_is_in_the_object_and_in_the_exit_code(
-    study_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
-    monkeypatch.chdir(study_folder)
+def test_what_is_wrong_is_in_the_object_and_in_the_exit_code(in_study: None, capsys: Any) -> None:
     raw = YAML(typ="safe", pure=True).load(Path("s.yaml"))
     raw["tasks"][0]["labels"] = ["no", "maybe"]
     YAML(typ="safe", pure=True).dump(raw, Path("bad.yaml"))
@@ -93,10 +95,7 @@ def test_what_is_wrong_is_in_the_object_and_in_the_exit_code(
     assert (code, out) == (2, "") and err.startswith("error: none.yaml")
 
 
-def test_report_gives_the_study_or_writes_it(
-    study_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
-    monkeypatch.chdir(study_folder)
+def test_report_gives_the_study_or_writes_it(in_study: None, capsys: Any) -> None:
     arguments = ("report", "s.yaml", "--store", "store")
     code, out, err = command(capsys, *arguments, "--json")
     assert (code, err) == (0, "") and json.loads(out)["study"]["name"] == "small"
@@ -111,9 +110,8 @@ def test_report_gives_the_study_or_writes_it(
 
 @pytest.mark.wide
 def test_run_tells_its_progress_on_stderr_and_gives_the_object_on_stdout(
-    study_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    in_study: None, capsys: Any
 ) -> None:
-    monkeypatch.chdir(study_folder)
     raw = YAML(typ="safe", pure=True).load(Path("s.yaml"))
     YAML(typ="safe", pure=True).dump({**raw, "methods": ["majority"]}, Path("m.yaml"))
     code, out, err = command(
@@ -126,9 +124,8 @@ def test_run_tells_its_progress_on_stderr_and_gives_the_object_on_stdout(
 
 
 def test_a_missing_package_of_a_tracker_is_no_fault_of_the_data(
-    study_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    in_study: None, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    monkeypatch.chdir(study_folder)
     monkeypatch.setattr("paretune.contrib.trackers.find_spec", lambda name: None)
     code, _, err = command(
         capsys, "track", "s.yaml", "--store", "store", "--to", "trackio", "-o", "mirror"

@@ -320,37 +320,6 @@ def test_a_fused_projection_makes_keys_and_values_where_it_says() -> None:
     assert FusedOutput(4, 1).keys_and_values == (4, 5)
 
 
-@pytest.mark.parametrize("family", ["phi3", "gpt2", "gpt_neox"])
-def test_keys_and_values_of_a_fused_projection_are_those_of_the_attention(
-    tiny_model: Any, family: str
-) -> None:
-    """What is 0 in the channels of keys and values is 0 in those that attention is given."""
-    model = AutoModelForCausalLM.from_pretrained(tiny_model(family), attn_implementation="eager")
-    to_linear_layers(model)
-    attention = read_anatomy(model).layers[0].self_attention
-    assert attention.fused_output is not None
-    channels = list(attention.fused_output.keys_and_values)
-
-    def erase(module: Any, args: Any, out: torch.Tensor) -> torch.Tensor:
-        return out.index_fill(-1, torch.tensor(channels), 0)
-
-    inputs: list[torch.Tensor] = []
-
-    def look(module: Any, query: Any, key: Any, value: Any, *args: Any, **kwargs: Any) -> Any:
-        inputs.extend((query, key, value))
-        return value.transpose(1, 2).repeat(1, 1, query.shape[1] // value.shape[1], 1), None
-
-    transformers.AttentionInterface.register("look", look)
-    transformers.AttentionMaskInterface.register("look", transformers.masking_utils.eager_mask)
-    model.set_attn_implementation("look")
-    model.get_submodule(attention.query).register_forward_hook(erase)
-    with torch.no_grad():
-        model(input_ids=torch.tensor([[5, 6, 7]]))
-    query, key, value = inputs[:3]
-    assert query.abs().min() > 0
-    assert key.abs().max() == 0 and value.abs().max() == 0
-
-
 def test_a_decoder_that_attends_to_a_source_is_refused() -> None:
     config = transformers.GPT2Config(
         vocab_size=50, n_embd=32, n_layer=2, n_head=4, n_positions=16, add_cross_attention=True

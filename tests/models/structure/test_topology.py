@@ -6,7 +6,6 @@ import pytest
 import transformers
 
 from paretune.errors import ModelError
-from paretune.models.structure.anatomy import read_anatomy
 from paretune.models.structure.heads import require_head, require_known
 from paretune.models.structure.topology import DECODER, ENCODER, ENCODER_DECODER, topology_of
 from paretune.objectives.objective import HeadSpec
@@ -30,11 +29,6 @@ def test_the_config_tells(config, topology):
     assert topology_of(config) == topology
 
 
-def test_an_encoder_that_its_config_makes_a_decoder_is_refused():
-    with pytest.raises(ModelError, match="is_decoder: true, with which no token sees"):
-        require_known(transformers.BertConfig(is_decoder=True), "here")
-
-
 def test_a_decoder_that_reads_pictures_too_is_refused():
     with pytest.raises(ModelError, match='"gemma3", which reads more than text') as refusal:
         require_known(transformers.Gemma3Config(), "here")
@@ -54,15 +48,6 @@ def test_a_decoder_that_reads_pictures_too_is_refused():
 def test_a_head_that_a_model_cannot_have_is_refused(config, kind, message):
     with pytest.raises(ModelError, match=message):
         require_head(config, HeadSpec(kind, "toy", logits=2), "here")
-
-
-def test_an_encoder_is_read_whole(tiny_model):
-    model = transformers.AutoModelForSequenceClassification.from_pretrained(tiny_model("bert"))
-    anatomy = read_anatomy(model)
-    assert anatomy.topology == ENCODER
-    assert (anatomy.text_reader, anatomy.source_readers) == ("", ())
-    assert anatomy.stacks == (anatomy.layers,)
-    assert ENCODER.scored_vocabulary(model) == 0
 
 
 def test_an_encoder_reads_one_token_and_generates_nothing(tiny_model):

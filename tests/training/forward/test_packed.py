@@ -49,7 +49,10 @@ PLACES = (
     *(("opt", method, "pair") for method in ("prefix", "ia3", "prompt", "full")),
     *((family, "prefix", "completion") for family in ("gemma2", "mistral", "phi3", "gpt_neox")),
     ("llama", "lora", "multiple_choice"),
+    ("bert", "kept prompt", "classification"),
+    ("roberta", "kept prompt", "classification"),
 )
+"""Behind a kept prompt the text keeps its positions."""
 
 
 def with_completions(data: Encoded) -> Encoded:
@@ -93,9 +96,11 @@ def test_a_packed_batch_gives_the_same_logits_and_gradients(
     comes.
     """
     task_kind = "pair" if kind == "completion" else kind
-    run = tiny_run(
-        tiny_task(tmp_path, task_kind), tiny_model(family), method, training={"dropout": 0.0}
-    )
+    task, changes = tiny_task(tmp_path, task_kind), dict[str, Any](training={"dropout": 0.0})
+    if method == "kept prompt":
+        method = "prompt"
+        changes["options"] = {"num_virtual_tokens": 4, "text_positions": "kept"}
+    run = tiny_run(task, tiny_model(family), method, **changes)
     bench = ProcessCache()
     if kind == "completion":
         loaded = load_model(bench.source(run.model), HeadSpec("causal_lm", "causal lm", 0))
@@ -153,27 +158,6 @@ def test_what_cannot_be_packed_is_padded(tmp_path: Path, tiny_model: Any) -> Non
         bench = ProcessCache()
         prepared = prepare(run, bench.model(run.model, bench.dataset(run.task)))
         assert not enable_packing(prepared) and prepared.fleet.packing is None
-
-
-@pytest.mark.parametrize("family", ["bert", "roberta"])
-def test_a_prompt_leaves_the_text_where_it_was(
-    family: str, tmp_path: Path, tiny_model: Any
-) -> None:
-    """Where the study asks for it, packed as padded: (a translation asks for it by itself)."""
-    options = {"num_virtual_tokens": 4, "text_positions": "kept"}
-    run = tiny_run(tiny_task(tmp_path), tiny_model(family), "prompt", options=options)
-    bench = ProcessCache()
-    prepared = prepare(run, bench.model(run.model, bench.dataset(run.task)))
-    prepared.loaded.model.double().eval()
-    data = bench.encode(bench.parts(run).train, prepared.loaded, bench.source(run.model), 64)
-
-    def logits() -> Tensor:
-        forward = forward_for(prepared.loaded, prepared.fleet, Compute())
-        return forward([MicroBatch(data, ROWS)])[0]  # type: ignore[no-any-return]
-
-    padded = logits()
-    assert enable_packing(prepared)
-    torch.testing.assert_close(logits(), padded, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("method", ["lora", "loha", "prompt", "prefix", "houlsby"])
