@@ -8,9 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).parent / "support" / "seeded_values.py"
 
 
+@pytest.mark.thorough
 def test_all_is_the_same_under_another_hash_seed(tmp_path: Path) -> None:
     """The digests of every value, from two processes side by side."""
     processes = [

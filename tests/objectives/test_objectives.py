@@ -7,7 +7,6 @@ import sys
 from importlib.resources import files
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -15,7 +14,7 @@ from paretune import metrics, objectives
 from paretune.data.audit import CHECKS
 from paretune.data.example import Example
 from paretune.errors import StudyError
-from paretune.objectives import LossOptions, ModelPredictions, Objective, TargetScale
+from paretune.objectives import LossOptions, ModelPredictions, Objective
 from paretune.objectives.encoding import Encoded, encode_texts
 from paretune.tasks import READERS
 from paretune.testing import MetricContract, ObjectiveContract
@@ -76,20 +75,6 @@ def test_the_loss_of_labels_is_cross_entropy(name: str) -> None:
     predicted = objective.predict(logits.detach().numpy(), examples(labels), None)
     assert predicted.prediction == [0, 0, 1, 0]
     assert predicted.loss == pytest.approx(float(loss.detach()) / 4)
-
-
-def test_numbers_are_learnt_in_standard_deviations_and_predicted_in_their_unit() -> None:
-    objective = objectives.get("regression")
-    numbers = [10.0, 20.0, 60.0]
-    scale = objective.fit_target(examples(numbers))
-    assert scale == TargetScale(30.0, pytest.approx(np.std(numbers)))
-    exact = np.array([scale.standardise(examples(numbers))], dtype=np.float64).T
-    options = objective.loss_options(examples(numbers))
-    loss = objective.loss(torch.tensor(exact), encoded(numbers), [0, 1, 2], options)
-    assert float(loss) == pytest.approx(0.0, abs=1e-12)
-    predicted = objective.predict(exact, examples(numbers), scale)
-    assert predicted.prediction == pytest.approx(numbers)
-    assert objectives.get("classification").fit_target(examples([0, 1])) is None
 
 
 def test_scores_have_the_primary_metric_its_parts_and_what_is_always_recorded() -> None:

@@ -11,6 +11,8 @@ import json
 import sys
 from pathlib import Path
 
+from safetensors.torch import load as safetensors
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from paretune.analysis.cells import group_into_cells
@@ -26,6 +28,9 @@ from paretune.reporting.build import build_report
 from paretune.reporting.figure_files import write_figures
 from paretune.reporting.page import write_page
 from paretune.study import derive_seed
+from paretune.testing.tiny_models import tiny_model
+from paretune.testing.tiny_tasks import tiny_run, tiny_task
+from paretune.training.trainer import train_run
 from support import fake_records as fake
 
 
@@ -47,7 +52,13 @@ def main(folder: Path) -> None:
         folder / "figures",
         formats=("png", "svg"),
     )
+    run = tiny_run(tiny_task(folder / "data"), tiny_model("bert", folder / "bert"))
+    outcome = train_run(run, checkpoint=folder / "state")
+    weights = safetensors(outcome.blobs["weights"])
     values = {
+        "result": dict(outcome.result),
+        "predictions": bytes(outcome.blobs["predictions"]).hex(),
+        "weights": {name: weights[name].tolist() for name in sorted(weights)},
         "run ids": [record.run_id for record in fake.whole(study)],
         "seed": derive_seed(1, "order", 2),
         "order": shuffle_order(50, 1, 0),

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from support import other_process
 from support.chosen import chosen
 
 from paretune.study import Run
@@ -50,13 +49,6 @@ def test_whatever_ran_before(method: str, tmp_path: Path, tiny_model: Any) -> No
     again = train_run(run, checkpoint=tmp_path / "d", report=silent, caches=shared)
     assert left(first) == left(alone)
     assert left(again) == left(alone)
-
-
-@pytest.mark.wide
-def test_in_another_process_with_another_hash_seed(tmp_path: Path, tiny_model: Any) -> None:
-    run = run_of("lora", tmp_path, tiny_model)
-    outcome = train_run(run, checkpoint=tmp_path / "here", report=silent)
-    assert other_process.digests(outcome) == other_process.train_elsewhere(run, tmp_path / "there")
 
 
 @pytest.mark.parametrize(
