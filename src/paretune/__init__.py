@@ -24,7 +24,7 @@ left, in a terminal or a notebook::
     for advice in paretune.recommend(study, max_memory="4GiB"):
         print(advice.reasons, advice.command)
     paretune.export(study).folder                # the best method's run, as a PEFT adapter
-    paretune.deploy(study, tasks=10).costs       # bytes and seconds of many tasks on one base
+    paretune.deploy(study, tasks=10).table       # bytes and seconds of many tasks on one base
     model, tokenizer = paretune.load(folder)     # what was exported in paretune's own form
 
 The package has a folder for each concern; docs/extend/architecture.md says what each is for. Only

@@ -21,7 +21,9 @@ Exit codes (documented in docs/your-study/index.md):
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 INTERRUPTED = 130
 
@@ -93,6 +95,26 @@ class DataError(ParetuneError):
 
 class MissingDependencyError(DataError):
     """An optional package, or data that it needs, is not installed; nothing is fetched silently."""
+
+
+@contextmanager
+def explain_missing(requirement: str, purpose: str) -> Iterator[None]:
+    """Import an optional package inside.
+
+    Args:
+        requirement: as pip takes it.
+        purpose: what needs it.
+
+    Raises:
+        MissingDependencyError: it is not installed.
+    """
+    try:
+        yield
+    except ImportError:
+        raise MissingDependencyError(
+            f"{purpose} needs the package {requirement}, which is not installed.",
+            remedy=f"Install it: pip install {shlex.quote(requirement)}.",
+        ) from None
 
 
 class ModelError(ParetuneError):

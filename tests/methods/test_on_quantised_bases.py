@@ -78,9 +78,9 @@ class TestQuantised(OwnMethodContract):
         if walk.value.trains is methods.Trains.ADAPTER and walk.value.merge is None:
             pytest.skip("it cannot be merged")
         ours = walk.restored()
-        formats.write_merged_model(walk.run, ours, tmp_path)
-        assert not is_quantised(ours.loaded.model)
         source = walk.bench.source(walk.run.model)
+        formats.write_merged_model(walk.run, walk.task, source, ours, tmp_path)
+        assert not is_quantised(ours.loaded.model)
         opened = formats.open_export("merged", walk.task, source, tmp_path)
         batch = walk.batch(ours.loaded)
         logits = select_logits(formats.compute_logits(opened, batch), batch)

@@ -63,14 +63,16 @@ def test_loss_and_gradient_are_those_of_sentence_transformers(dtype: torch.dtype
 @pytest.mark.parametrize("present", [(0, 1, 2, 3), (1, 3), (0, 2, 3)])
 def test_the_head_is_the_logistic_regression(present: tuple[int, ...]) -> None:
     """Of scikit-learn, as in the package; a label that train lacks is never answered."""
-    model = torch.nn.ModuleDict({"head": torch.nn.Linear(6, 4)})
+    model: Any = torch.nn.ModuleDict({"head": torch.nn.Linear(6, 4)})
+    model.config = SimpleNamespace(num_labels=4)
     anatomy: Any = SimpleNamespace(width=6, head_modules=("head",), topology=ENCODER)
     labels = [present[i % len(present)] for i in range(40)]
     vectors = np.random.default_rng(0).normal(size=(40, 6)) + np.eye(4, 6)[labels]
     inputs = torch.from_numpy(vectors).float()
     weights = {0: 1.0, 1: 9.0, 2: 0.2, 3: 2.0}
     options = LossOptions(class_weights=tuple((weight,) for weight in weights.values()))
-    setfit.fit_head(model, anatomy, labels, options, lambda: model["head"](inputs).numpy())
+    loaded: Any = SimpleNamespace(model=model, anatomy=anatomy)
+    setfit.fit_head(loaded, labels, options, lambda: model["head"](inputs).numpy())
     expected = np.zeros((40, 4))
     expected[:, present] = (
         LogisticRegression(class_weight=weights).fit(inputs.numpy(), labels).predict_proba(inputs)
@@ -113,7 +115,7 @@ def test_sentence_transformers_makes_the_same_vectors(
     texts = ["The cat sat on the mat.", "Water turns into ice.", "No"]
     inputs = loaded.tokenizer(texts, padding=True, return_tensors="pt")
     folder = tmp_path / "export"
-    setfit.to_sentence_transformers(loaded.model, loaded.anatomy, loaded.tokenizer, 64, folder)
+    setfit.to_sentence_transformers(loaded, 64, folder)
     with torch.inference_mode():
         logits = loaded.model.eval()(**inputs).logits
     encoder = library.SentenceTransformer(str(folder), device="cpu")
@@ -126,8 +128,12 @@ def test_sentence_transformers_makes_the_same_vectors(
     ("modules", "pooling", "what"),
     [
         ([TRANSFORMER, POOLING], {"pooling_mode": "lasttoken"}, "it has lasttoken"),
-        ([TRANSFORMER, POOLING], {**OLD, "pooling_mode_mean_tokens": True}, "it has mean . cls"),
-        ([TRANSFORMER, POOLING, DENSE], {"pooling_mode": "mean"}, "it has Dense"),
+        (
+            [TRANSFORMER, POOLING],
+            {**OLD, "pooling_mode_mean_tokens": True},
+            "it has mean_tokens, cls_token",
+        ),
+        ([TRANSFORMER, POOLING, DENSE], {"pooling_mode": "mean"}, "it has mean, Dense"),
         (7, None, "not subscriptable"),
     ],
 )

@@ -12,6 +12,7 @@ from support.method_contract import ZERO, OwnMethodContract
 from paretune import methods
 from paretune.errors import MethodError
 from paretune.exporting import formats
+from paretune.exporting.export_selection import select_form
 from paretune.search.space import describe_layers, make_space
 from paretune.study import MethodSpec
 from paretune.testing.clauses import EXCUSED, clause
@@ -67,7 +68,7 @@ class TestSampledStacks(OwnMethodContract):
         members = [methods.get(m["name"]) for m in walk.run.method.options["methods"]]
         assert any(isinstance(m, methods.Method) and m.merge is None for m in members)
         with pytest.raises(MethodError, match=reason):
-            formats.write_merged_model(walk.run, walk.restored(), tmp_path)
+            select_form("merged", formats.explain_forms(walk.run, walk.task), walk.run)
         record_property(EXCUSED, reason)
 
     def neutral_tensors(self, walk: Walk) -> tuple[str, ...] | None:

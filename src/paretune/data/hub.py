@@ -22,7 +22,7 @@ from urllib.parse import quote
 from paretune.data.finding import Finding
 from paretune.data.rows import parse_parquet, read_declared_labels
 from paretune.data.task import TaskRows
-from paretune.errors import DataError, NetworkError, ParetuneError, first_line
+from paretune.errors import DataError, NetworkError, ParetuneError, explain_missing, first_line
 from paretune.files import data_home, replace_file, write_atomically
 from paretune.study import TaskSpec
 
@@ -93,14 +93,9 @@ def fetch_splits(spec: TaskSpec) -> None:
     if cached is not None and all(file.is_file() for file in cached.files().values()):
         return
     name = str(spec.dataset)
-    try:
+    with explain_missing("datasets>=4", f"dataset {name}"):
         import datasets
         import huggingface_hub
-    except ImportError:
-        raise DataError(
-            f"dataset {name} needs the package datasets, which is not installed.",
-            remedy='Install it: pip install "datasets>=4".',
-        ) from None
     with _translate_errors(name):
         commit = cached.commit if cached else None
         if commit is None:

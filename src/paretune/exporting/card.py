@@ -140,12 +140,9 @@ def render_predict(
             "do_sample": False,
             "pad_token_id": prepared.loaded.pad_id,
         }
-    by_vector = form == "sentence_transformers"
     code = render_template(
         f"predict_{usage}.py.j2",
-        logits='model(dict(inputs))["sentence_embedding"]'
-        if by_vector
-        else "model(**inputs).logits",
+        form=form,
         run=run,
         dataset=dataset,
         prompt=prompt,
@@ -356,28 +353,19 @@ def render_template(template: str, package: str = "paretune.exporting", **values
 
 def render_loading_lines(form: str, task: TaskSignature, folder: Path) -> tuple[str, ...]:
     """The import and the line that loads an export by the class of its library for any base."""
-    place, objective = repr(str(folder)), task.objective
-    peft_class = _PEFT_CLASSES.get(objective.peft_task_type or "")
-    if form == "peft" and peft_class is not None:
-        labels = f", num_labels={len(task.labels)}" if objective.names_labels else ""
-        return (
-            f"from peft import {peft_class}",
-            f"model = {peft_class}.from_pretrained({place}{labels})",
-        )
-    if form == "merged":
-        auto_class = AUTO_CLASSES[objective.head]
-        return (
-            f"from transformers import {auto_class}",
-            f"model = {auto_class}.from_pretrained({place})",
-        )
+    place, objective, labels = repr(str(folder)), task.objective, ""
     if form == "paretune":
         return "import paretune", f"model, tokenizer = paretune.load({place})"
-    if form == "sentence_transformers":
-        return (
-            "from sentence_transformers import SentenceTransformer",
-            f"model = SentenceTransformer({place})",
-        )
-    return (f"# the program in {folder / 'README.md'} loads it",)
+    library, name, load = {
+        "peft": ("peft", _PEFT_CLASSES.get(objective.peft_task_type or ""), ".from_pretrained"),
+        "merged": ("transformers", AUTO_CLASSES[objective.head], ".from_pretrained"),
+        "sentence_transformers": ("sentence_transformers", "SentenceTransformer", ""),
+    }.get(form, ("", None, ""))
+    if name is None:
+        return (f"# the program in {folder / 'README.md'} loads it",)
+    if form == "peft" and objective.names_labels:
+        labels = f", num_labels={len(task.labels)}"
+    return f"from {library} import {name}", f"model = {name}{load}({place}{labels})"
 
 
 def warn_before_publishing(

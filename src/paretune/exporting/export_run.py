@@ -13,13 +13,11 @@ from paretune.data.example import Example
 from paretune.errors import StoreError
 from paretune.exporting import card, formats
 from paretune.exporting.card import ExportedRun
-from paretune.exporting.restore import is_same_answer, restore_run, write_native_folder
+from paretune.exporting.restore import is_same_answer, restore_run
 from paretune.models.structure.heads import load_config, quiet_transformers
 from paretune.models.structure.topology import topology_of
-from paretune.objectives.encoding import pad_batch
 from paretune.objectives.readouts import for_readout
 from paretune.terminal.plural import pluralise
-from paretune.training.caches import ProcessCache
 from paretune.training.prepare import PreparedModel
 
 NUM_EXAMPLES = 8
@@ -49,7 +47,7 @@ class AnswerCheck:
 
 
 def write_export(
-    export: ExportedRun, weights: bytes, caches: ProcessCache, folder: Path
+    export: ExportedRun, weights: bytes, folder: Path
 ) -> tuple[str, float, AnswerCheck]:
     """Write the model and its card, and open it again.
 
@@ -64,22 +62,16 @@ def write_export(
     run, task, source, form = export.run, export.task, export.source, export.form
     with quiet_transformers():
         prepared = restore_run(run, task, source, weights)
-        batch = _make_batch(export, caches, prepared)
+        # Logits of a whole vocabulary for each token are large.
+        count = NUM_TEXTS if task.objective.head == "causal_lm" else NUM_EXAMPLES
+        examples = (export.dataset.test or export.dataset.train)[:count]
+        batch = formats.make_batch(run, export.dataset, examples, prepared)
         before = formats.compute_logits(prepared.loaded.model, batch)
         # Rendered first, since merging uses the model up.
         predict, example = card.render_predict(run, export.dataset, prepared, form)
         max_length, pad_id = prepared.max_length, _missing_pad_id(export, prepared)
         tokenizer = prepared.loaded.tokenizer
-        if form == "peft":
-            formats.write_peft_adapter(run, task, source, prepared, folder)
-        elif form == "lora":
-            formats.write_lora_conversion(run, task, source, prepared, folder)
-        elif form == "merged":
-            formats.write_merged_model(run, prepared, folder)
-        elif form == "sentence_transformers":
-            formats.write_sentence_encoder(run, prepared, folder)
-        else:
-            write_native_folder(run, task, source, prepared, folder)
+        formats.WRITERS[form](run, task, source, prepared, folder)
         opened = formats.open_export(form, task, source, folder)
         after = formats.compute_logits(opened, batch)
         if form in card.ADAPTERS and source.quantisation is not None:
@@ -163,22 +155,3 @@ def _missing_pad_id(export: ExportedRun, prepared: PreparedModel) -> int | None:
     config = load_config(export.source)
     named = getattr(config, "pad_token_id", None) is not None
     return None if named or topology_of(config).pooled_token != -1 else prepared.loaded.pad_id
-
-
-def _make_batch(
-    export: ExportedRun, caches: ProcessCache, prepared: PreparedModel
-) -> formats.Batch:
-    """A few examples of the task, as inputs of the model."""
-    from paretune.training.forward.passes import to_tensors
-
-    dataset, run = export.dataset, export.run
-    objective = for_readout(dataset.objective, run.readout, dataset.prompt)
-    words = objective.head == "causal_lm"  # logits of a whole vocabulary for each token
-    examples = list(dataset.test or dataset.train)[: NUM_TEXTS if words else NUM_EXAMPLES]
-    encoded = caches.encode(
-        examples, prepared.loaded, export.source, prepared.max_length, objective.encode
-    )
-    batch = to_tensors(pad_batch(encoded, range(len(examples)), prepared.loaded.pad_id), "cpu")
-    if words:
-        batch.pop("labels")
-    return batch

@@ -71,7 +71,7 @@ def select_cell(
     named = [c for c in on_model if c.method == method]
     trained = [c for c in named if any(map(_has_scores, c.final))]
     if not trained:
-        raise _no_ended_run(study, named, f"{method} with {model} on {task}")
+        raise no_ended_run(study, named, f"{method} with {model} on {task}")
     return trained[0], task_cells
 
 
@@ -86,15 +86,15 @@ def _find_recommended(study: Study, cells: Sequence[Cell], budget: Budget) -> Ce
     if choice.chosen is None:
         on_models = [c for c in cells if c.model != NO_MODEL]
         if not any(_has_scores(r) for c in on_models for r in c.final):
-            raise _no_ended_run(study, on_models, f"any method on {cells[0].task}")
+            raise no_ended_run(study, on_models, f"any method on {cells[0].task}")
         raise StudyError(
             "no method is recommended.",
             where=where,
             remedy="`paretune recommend` says why; --method NAME exports one all the same.",
         )
-    if _has_weights(choice.chosen.cell):
+    if has_weights(choice.chosen.cell):
         return choice.chosen.cell
-    trained = [c for c in choice.candidates if _has_weights(c.cell) and c.cell.interval]
+    trained = [c for c in choice.candidates if has_weights(c.cell) and c.cell.interval]
     best = max(trained, key=lambda c: c.expected.estimate, default=None)
     remedy = "`paretune report` shows what else there is."
     if best is not None:
@@ -112,7 +112,7 @@ def _describe(candidate: Candidate) -> str:
     return f"{candidate.cell.method}, {format_interval(candidate.interval)}"
 
 
-def _has_weights(cell: Cell) -> bool:
+def has_weights(cell: Cell) -> bool:
     """Whether its runs trained something; untuned models and baselines without one did not."""
     return any(_has_scores(r) and r.run.learning_rate is not None for r in cell.final)
 
@@ -168,10 +168,7 @@ def select_form(form: str, reasons: dict[str, str], run: Run) -> str:
         MethodError: the run cannot take it.
     """
     possible = [name for name in FORMS if not reasons[name]]
-    if form not in ("auto", *FORMS):
-        raise StudyError(
-            f'there is no form "{form}".', remedy=f"There is auto, {', '.join(FORMS)}."
-        )
+    require_name("form", form, ("auto", *FORMS), "--form")
     if methods.configure_method(run.method).shots:
         raise MethodError(
             "its answers need the solved examples of its prompt, which no export holds.",
@@ -189,19 +186,14 @@ def select_form(form: str, reasons: dict[str, str], run: Run) -> str:
     return form
 
 
-def _no_ended_run(study: Study, cells: Sequence[Cell], what: str) -> StudyError:
+def no_ended_run(study: Study, cells: Sequence[Cell], what: str) -> StudyError:
+    """The error that no run of these cells has left a model; ``what`` they are."""
     ended: Counter[str] = sum((Counter(cell.outcomes) for cell in cells), Counter())
-    if ended:
-        how = ", ".join(f"{count} {outcome}" for outcome, count in ended.items())
-        return StudyError(
-            f"no final run of {what} left a model with scores ({how}).",
-            where=f"study {study.study}",
-            remedy="`paretune report` says why; lower rates or more memory may help.",
-        )
+    how = ", ".join(f"{count} {outcome}" for outcome, count in ended.items())
     return StudyError(
-        f"has no ended final run of {what}.",
+        f"no final run of {what} left a model with scores ({how or 'none has ended'}).",
         where=f"study {study.study}",
-        remedy="`paretune run` trains it; `paretune report` shows what there is.",
+        remedy="`paretune report` says why; `paretune run` trains what is missing.",
     )
 
 

@@ -5,6 +5,7 @@ opened.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,15 @@ import torch
 import torch.nn.functional as F
 
 from paretune import methods
+from paretune.data.example import Dataset, Example
 from paretune.errors import MethodError, first_line
-from paretune.exporting.restore import TaskSignature, load_base, open_native_folder
-from paretune.methods import Method, Trains
+from paretune.exporting.restore import (
+    TaskSignature,
+    load_base,
+    open_native_folder,
+    write_native_folder,
+)
+from paretune.methods import Trains
 from paretune.methods.core.injection import suppress_checkpointing_warning
 from paretune.models.dropout import restore_dropout
 from paretune.models.load import to_conv1d_layers
@@ -22,7 +29,10 @@ from paretune.models.quantised import dequantise
 from paretune.models.sources.resolve import ModelSource
 from paretune.models.structure.heads import choose_auto_class, load_config
 from paretune.models.structure.topology import topology_of
+from paretune.objectives.encoding import pad_batch
+from paretune.objectives.readouts import for_readout
 from paretune.study import Run
+from paretune.training.forward.passes import to_tensors
 from paretune.training.prepare import PreparedModel
 
 TOLERANCE = 1e-4
@@ -57,12 +67,15 @@ def explain_forms(
             "transformers' classifier of a decoder has no bias, in which the mean of the labels is"
         )
     reasons = {"peft": reason, "merged": reason, "paretune": "", "lora": reason}
-    reasons["sentence_transformers"] = ""
-    if method.to_sentence_transformers is None:
-        reasons["sentence_transformers"] = f"{method.title} trains no sentence encoder"
+    encodes = method.to_sentence_transformers is not None
+    reasons["sentence_transformers"] = (
+        "" if encodes else f"{method.title} trains no sentence encoder"
+    )
     if reason:
         return reasons
-    reasons["merged"] = _explain_merged(method, options)
+    reasons["merged"] = method.cannot_merge(options)
+    if method.trains is Trains.ADAPTER and method.merge is None:
+        reasons["merged"] = f"{method.title} cannot become a part of the weights"
     if method.trains is not Trains.ADAPTER:
         reasons["peft"] = f"{method.title} is no adapter: it leaves a whole model"
         reasons["lora"] = reasons["peft"]
@@ -85,13 +98,6 @@ def explain_forms(
     if conv1d and not reasons["peft"]:
         reasons["peft"] = f"PEFT has no {method.title} for what is Conv1D in the checkpoint"
     return reasons
-
-
-def _explain_merged(method: Method, options: Any) -> str:
-    """Why a run leaves no plain checkpoint, or ""."""
-    if method.trains is Trains.ADAPTER and method.merge is None:
-        return f"{method.title} cannot become a part of the weights"
-    return method.cannot_merge(options)
 
 
 def _build_peft_model(
@@ -192,20 +198,11 @@ def _finish_adapter(folder: Path, source: ModelSource, tokenizer: Any) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def write_merged_model(run: Run, prepared: PreparedModel, folder: Path) -> None:
-    """Write a plain ``transformers`` checkpoint; ``prepared`` is used up.
-
-    Raises:
-        MethodError: the method does not merge.
-    """
-    configured, loaded = methods.configure_method(run.method), prepared.loaded
-    method = configured.method
-    if reason := _explain_merged(method, configured.options):
-        raise MethodError(
-            f"{reason}.",
-            where=f"method {run.method.key}",
-            remedy="Export it as paretune's own folder.",
-        )
+def write_merged_model(
+    run: Run, task: TaskSignature, source: ModelSource, prepared: PreparedModel, folder: Path
+) -> None:
+    """Write a plain ``transformers`` checkpoint; ``prepared`` is used up."""
+    method, loaded = prepared.method.method, prepared.loaded
     # A quantised base is written as it was trained on, rounded: with the checkpoint's own weights
     # the same adapter would give other logits.
     dequantise(loaded.model)
@@ -221,12 +218,23 @@ def write_merged_model(run: Run, prepared: PreparedModel, folder: Path) -> None:
     loaded.tokenizer.save_pretrained(folder)
 
 
-def write_sentence_encoder(run: Run, prepared: PreparedModel, folder: Path) -> None:
+def write_sentence_encoder(
+    run: Run, task: TaskSignature, source: ModelSource, prepared: PreparedModel, folder: Path
+) -> None:
     """Write a folder of sentence-transformers, whose vectors are the logits."""
-    write = methods.configure_method(run.method).method.to_sentence_transformers
+    write = prepared.method.method.to_sentence_transformers
     assert write is not None  # noqa: S101  (explain_forms was asked)
-    loaded = prepared.loaded
-    write(loaded.model, loaded.anatomy, loaded.tokenizer, prepared.max_length, folder)
+    write(prepared.loaded, prepared.max_length, folder)
+
+
+WRITERS = {
+    "paretune": write_native_folder,
+    "peft": write_peft_adapter,
+    "lora": write_lora_conversion,
+    "sentence_transformers": write_sentence_encoder,
+    "merged": write_merged_model,
+}
+"""What writes each form; ``merged`` uses the model up."""
 
 
 def open_export(form: str, task: TaskSignature, source: ModelSource, folder: Path) -> Any:
@@ -247,6 +255,19 @@ def open_export(form: str, task: TaskSignature, source: ModelSource, folder: Pat
     topology = topology_of(load_config(source))
     auto_class = getattr(transformers, choose_auto_class(topology, task.objective.head))
     return auto_class.from_pretrained(folder, local_files_only=True)
+
+
+def make_batch(
+    run: Run, dataset: Dataset, examples: Sequence[Example], prepared: PreparedModel
+) -> Batch:
+    """Examples of the task, as inputs of the model; of a causal model without targets."""
+    objective = for_readout(dataset.objective, run.readout, dataset.prompt)
+    loaded, length = prepared.loaded, prepared.max_length
+    encoded = objective.encode(examples, loaded.tokenizer, length, loaded.direction.prefix)
+    batch = to_tensors(pad_batch(encoded, range(len(examples)), loaded.pad_id), "cpu")
+    if objective.head == "causal_lm":
+        batch.pop("labels")
+    return batch
 
 
 def compute_logits(model: Any, batch: Batch) -> torch.Tensor:

@@ -205,7 +205,8 @@ def estimate_compute_cost(
         scored: tokens of an example whose words are scored; None: those of one of the stacks.
     """
     method, batch = methods.configure_method(run.method), min(run.training.batch_size, len(lengths))
-    choices *= method.texts_per_row
+    body = method.method.body_training
+    choices *= 1 if body is None else body.texts_per_row
     longest = sorted(lengths)[-batch:]
     mean = statistics.mean(longest if run.stage == "cost" else lengths)
     # Each token goes through one of the stacks.

@@ -17,7 +17,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,26 +26,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from paretune.errors import MethodError, MissingDependencyError
+from paretune.errors import MethodError, explain_missing
 from paretune.methods import full
-from paretune.methods.core.injection import Injection, get_linear
-from paretune.methods.core.method import (
-    BodyTraining,
-    Head,
-    Method,
-    MethodOptions,
-    Trains,
-    always,
-)
+from paretune.methods.core.injection import Injection
+from paretune.methods.core.method import BodyTraining, Head, MethodOptions
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.changes import ModelChanges
+from paretune.models.load import LoadedModel, find_classifier
 from paretune.models.structure.anatomy import Anatomy
 from paretune.models.structure.layers import is_within
 from paretune.objectives import LossOptions
 from paretune.objectives.encoding import Encoded
 
-POOLINGS = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
-"""Those that are understood, by their names before version 6 of sentence-transformers."""
+POOLINGS = {"mean": "mean", "mean_tokens": "mean", "cls": "cls", "cls_token": "cls"}
+"""Those that are understood, by their names; two are from before version 6."""
 UNSEEN = -1e3
 """The logit of a label that no row of train has."""
 
@@ -54,39 +47,47 @@ UNSEEN = -1e3
 def inject(
     model: Any, anatomy: Anatomy, options: MethodOptions, fleet: Fleet, seeds: list[int]
 ) -> Injection:
-    """Let the model classify vectors. ``undo`` cannot bring the old weights back: reload."""
-    trained, head = list_trained(model, anatomy), find_classifier(model, anatomy)
-    forward = partial(read_sentences, model, get_linear(model, head), *read_pooling(model))
+    """Let the model classify vectors. ``undo`` cannot bring the old weights back: reload.
+
+    Of several texts in a row, (rows, texts, tokens), it gives the vectors: (rows, texts, width).
+    """
+    classify, (pooling, normalises) = get_classifier(model, anatomy), read_pooling(model)
+
+    def forward(**inputs: Tensor) -> SequenceClassifierOutput:
+        shape = inputs["input_ids"].shape[:-1]
+        inputs = {name: values.flatten(0, -2) for name, values in inputs.items()}
+        mask, hidden = inputs["attention_mask"][..., None], model.base_model(**inputs)[0]
+        hidden = hidden.to(torch.promote_types(hidden.dtype, torch.float32))
+        vectors = hidden[:, 0] if pooling == "cls" else (hidden * mask).sum(1) / mask.sum(1)
+        if normalises:
+            vectors = F.normalize(vectors, dim=-1)
+        outputs = vectors.unflatten(0, shape) if len(shape) > 1 else classify(vectors)
+        return SequenceClassifierOutput(logits=outputs)
+
     changes = ModelChanges()
     changes.set(model, "forward", forward)
-    names = tuple(name for name in trained if is_within(name, head))
-    return Injection(trained, changes, supports_packing=False, head=names)
+    return Injection(list_trained(model, anatomy), changes, supports_packing=False)
 
 
 def list_trained(model: nn.Module, anatomy: Anatomy) -> dict[str, nn.Parameter]:
     """The parameters of the body and of the classifier, by name."""
+    classifier = {*get_classifier(model, anatomy).parameters()}
     unread = [*anatomy.untrainable, *anatomy.head_modules]
-    head = find_classifier(model, anatomy)
     named = model.named_parameters()
-    return {n: p for n, p in named if is_within(n, head) or not is_within(n, *unread)}
+    return {n: p for n, p in named if p in classifier or not is_within(n, *unread)}
 
 
-def find_classifier(model: Any, anatomy: Anatomy) -> str:
-    """Name of the head's last layer, from a vector to the labels; MethodError without one."""
-    names = [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear)
-        and module.in_features == anatomy.width
-        and is_within(name, *anatomy.head_modules)
-    ]
-    if anatomy.topology.pooled_token != 0 or not names:
-        raise MethodError(
-            f"{type(model).__name__} is no encoder with a linear classifier.",
-            where="method setfit",
-            remedy="Take another method for this model.",
-        )
-    return str(names[-1])
+def get_classifier(model: Any, anatomy: Anatomy) -> nn.Linear:
+    """The last layer, from a vector to the labels; MethodError without one."""
+    if anatomy.topology.pooled_token == 0:
+        _, layer = find_classifier(model, anatomy, model.config.num_labels, "method setfit")
+        if layer.in_features == anatomy.width and layer.bias is not None:
+            return layer
+    raise MethodError(
+        f"{type(model).__name__} is no encoder with a linear classifier.",
+        where="method setfit",
+        remedy="Take another method for this model.",
+    )
 
 
 def read_pooling(model: Any) -> tuple[str, bool]:
@@ -95,54 +96,28 @@ def read_pooling(model: Any) -> tuple[str, bool]:
     Raises:
         MethodError: its modules for sentence-transformers cannot be read, or are others.
     """
-    path, pooling, normalises = Path(model.name_or_path, "modules.json"), "mean", False
+    path = Path(model.name_or_path, "modules.json")
     if not path.is_file():
-        return pooling, normalises
+        return "mean", False
     try:
-        for module in json.loads(path.read_text(encoding="utf-8"))[1:]:
-            kind = str(module["type"]).rpartition(".")[2]
-            if kind == "Pooling":
-                config_path = path.parent / module["path"] / "config.json"
-                config = json.loads(config_path.read_text(encoding="utf-8"))
-                modes = [
-                    POOLINGS.get(k, k) for k, v in config.items() if "pooling_mode_" in k and v
-                ]
-                kind = pooling = config.get("pooling_mode", " + ".join(modes))
-            if kind not in ("mean", "cls", "Normalize"):
-                raise ValueError(f"it has {kind}, not mean, cls or Normalize")
-            normalises = normalises or kind == "Normalize"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        modules = json.loads(path.read_bytes())
+        config = json.loads(Path(path.parent, modules[1]["path"], "config.json").read_bytes())
+        modes = [
+            str(value) if name == "pooling_mode" else name.removeprefix("pooling_mode_")
+            for name, value in config.items()
+            if name.startswith("pooling_mode") and value
+        ]
+        after = [str(module["type"]).rpartition(".")[2] for module in modules[2:]]
+        pooling, *rest = modes + after
+        if pooling not in POOLINGS or rest not in ([], ["Normalize"]):
+            raise ValueError(f"it has {', '.join([pooling, *rest])}")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise MethodError(
             f"SetFit cannot make the vectors of this checkpoint ({error}).",
             where=str(path),
             remedy="Take another sentence encoder.",
         ) from None
-    return pooling, normalises
-
-
-def read_sentences(
-    model: Any,
-    classify: nn.Module,
-    pooling: str,
-    normalises: bool,
-    input_ids: Tensor,
-    attention_mask: Tensor,
-    **inputs: Tensor,
-) -> SequenceClassifierOutput:
-    """Logits of texts: (texts, labels) from (texts, tokens).
-
-    Of several texts in a row, (rows, texts, tokens), their vectors: (rows, texts, width).
-    """
-    shape = input_ids.shape[:-1]
-    named = {"input_ids": input_ids, "attention_mask": attention_mask, **inputs}
-    hidden = model.base_model(**{n: v.flatten(0, -2) for n, v in named.items()})[0]
-    hidden = hidden.to(torch.promote_types(hidden.dtype, torch.float32))
-    mask = attention_mask.flatten(0, -2)[..., None]
-    vectors = hidden[:, 0] if pooling == "cls" else (hidden * mask).sum(1) / mask.sum(1)
-    if normalises:
-        vectors = F.normalize(vectors, dim=-1)
-    outputs = vectors.unflatten(0, shape) if len(shape) > 1 else classify(vectors)
-    return SequenceClassifierOutput(logits=outputs)
+    return POOLINGS[pooling], bool(rest)
 
 
 def draw_pairs(data: Encoded, indices: Sequence[int], seed: int) -> Encoded:
@@ -150,7 +125,7 @@ def draw_pairs(data: Encoded, indices: Sequence[int], seed: int) -> Encoded:
 
     A row that is alone with its label is compared with itself.
     """
-    labels, generator = np.array(data.labels), np.random.Generator(np.random.PCG64(seed))
+    labels, generator = np.array(data.labels), np.random.default_rng(seed)
     rows: list[list[int]] = []
     for i in indices:
         same = labels == labels[i]
@@ -186,55 +161,38 @@ def cosine_loss(
 
 @torch.no_grad()
 def fit_head(
-    model: nn.Module,
-    anatomy: Anatomy,
-    labels: Sequence[Any],
-    options: LossOptions,
-    embed: Callable[[], Any],
+    loaded: LoadedModel, labels: Sequence[Any], options: LossOptions, embed: Callable[[], Any]
 ) -> None:
     """Set the classifier to the logistic regression of the training part's vectors."""
     from sklearn.linear_model import LogisticRegression
 
-    head = get_linear(model, find_classifier(model, anatomy))
+    head, of_classes = get_classifier(loaded.model, loaded.anatomy), options.class_weights
     with ModelChanges() as changes:
         changes.set(head, "forward", lambda vectors: vectors)
         vectors = embed().astype(np.float64)
     if not np.isfinite(vectors).all():
         return  # the selection loss is no number either: the run has diverged
-    fitted = LogisticRegression(max_iter=1000, fit_intercept=head.bias is not None)
-    of_classes = options.class_weights
     weights = None if of_classes is None else [of_classes[label][0] for label in labels]
-    present = fitted.fit(vectors, labels, weights).classes_
+    fitted = LogisticRegression(max_iter=1000).fit(vectors, labels, weights)
     # Of two labels there are the log-odds of the second alone.
-    scored = present[1:] if len(present) == 2 else present
+    scored = fitted.classes_[-len(fitted.coef_) :]
     head.weight.zero_()
     head.weight[scored] = torch.from_numpy(fitted.coef_).to(head.weight)
-    if head.bias is not None:
-        head.bias.fill_(UNSEEN)
-        head.bias[present] = 0.0
-        head.bias[scored] = torch.from_numpy(fitted.intercept_).to(head.bias)
+    head.bias.fill_(UNSEEN)
+    head.bias[fitted.classes_] = 0.0
+    head.bias[scored] = torch.from_numpy(fitted.intercept_).to(head.bias)
 
 
-def to_sentence_transformers(
-    model: Any, anatomy: Anatomy, tokenizer: Any, max_length: int, folder: Path
-) -> None:
+def to_sentence_transformers(loaded: LoadedModel, max_length: int, folder: Path) -> None:
     """Write the body, how it makes vectors, and the classifier as a dense layer."""
-    try:
+    with explain_missing("sentence-transformers>=6", "--form sentence_transformers"):
         from sentence_transformers import SentenceTransformer
         from sentence_transformers.sentence_transformer import modules
-    except ImportError:
-        raise MissingDependencyError(
-            "needs sentence-transformers.",
-            where="export --form sentence_transformers",
-            remedy="pip install sentence-transformers, or export it with --form paretune.",
-        ) from None
-    model.base_model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    pooling, normalises = read_pooling(model)
-    head = get_linear(model, find_classifier(model, anatomy))
-    classify = modules.Dense(
-        head.in_features, head.out_features, head.bias is not None, nn.Identity()
-    )
+    loaded.model.base_model.save_pretrained(folder)
+    loaded.tokenizer.save_pretrained(folder)
+    pooling, normalises = read_pooling(loaded.model)
+    head = get_classifier(loaded.model, loaded.anatomy)
+    classify = modules.Dense(head.in_features, head.out_features, activation_function=nn.Identity())
     classify.linear.load_state_dict(head.state_dict())
     stages = [
         modules.Transformer(str(folder), max_seq_length=max_length),
@@ -246,23 +204,20 @@ def to_sentence_transformers(
     encoder.save_pretrained(str(folder), create_model_card=False)
 
 
-METHOD = Method(
+METHOD = replace(
+    full.METHOD,
     name="setfit",
     title="SetFit",
-    options=MethodOptions,
     learning_rates=(1e-5, 3e-5, 1e-4),
+    decoder_learning_rates=None,
     starts_as_base=False,
     inject=inject,
     count_parameters=lambda model, anatomy, options: sum(
         p.numel() for p in list_trained(model, anatomy).values()
     ),
-    trains=Trains.EVERYTHING,
     head=Head.LABELS,
     readouts=("head",),
     body_training=BodyTraining(3, draw_pairs, cosine_loss, fit_head),
-    reads_base_weights=always,
-    cannot_train_quantised=full.METHOD.cannot_train_quantised,
     cannot_merge=lambda options: "transformers has no classifier of sentence vectors",
     to_sentence_transformers=to_sentence_transformers,
-    not_in_stack="it trains everything already",
 )

@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from paretune.errors import MissingDependencyError
+from paretune.errors import explain_missing
 from paretune.metrics.metric import Array, Metric, Questions, Runs, Values
 
 ANSWER = "answer"
@@ -124,13 +124,8 @@ def rouge(kind: Kind, prediction: str, reference: str) -> float:
 
 @cache
 def _rouge_scorer(kind: Kind) -> Any:
-    try:
+    with explain_missing("rouge-score", "ROUGE"):
         from rouge_score.rouge_scorer import RougeScorer
-    except ImportError:
-        raise MissingDependencyError(
-            "ROUGE needs the package rouge-score, which is not installed.",
-            remedy="Install it: pip install rouge-score; or choose another metric.",
-        ) from None
     words = SimpleNamespace(tokenize=lambda text: _TOKEN.findall(text.lower()))
     return RougeScorer([kind], tokenizer=words)
 

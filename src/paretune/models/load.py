@@ -186,7 +186,7 @@ def _split_drawn(
     if not head.logits:  # the checkpoint's own head: nothing may be missing
         _require_none(sorted(drawn), shapes, where)
         return ()
-    classifier = _find_classifier(model, anatomy, head.logits, where)
+    classifier, _ = find_classifier(model, anatomy, head.logits, where)
     parameters, lost = [], []
     for name, _ in model.named_parameters():
         in_head = is_within(name, *anatomy.head_modules)
@@ -326,9 +326,7 @@ def rescale_regression_head(loaded: LoadedModel, mean: float, deviation: float) 
 
     A decoder's classifier has no bias, and gets one.
     """
-    outer = loaded.model.get_submodule(_find_classifier(loaded.model, loaded.anatomy, 1, "rescale"))
-    linears = [m for m in outer.modules() if isinstance(m, nn.Linear) and m.out_features == 1]
-    last: Any = linears[-1]
+    last: Any = find_classifier(loaded.model, loaded.anatomy, 1, "rescale")[1]
     with torch.no_grad():
         last.weight.mul_(deviation)
         if last.bias is None:
@@ -336,10 +334,19 @@ def rescale_regression_head(loaded: LoadedModel, mean: float, deviation: float) 
         last.bias.mul_(deviation).add_(mean)
 
 
-def _find_classifier(model: nn.Module, parts: Anatomy, logits: int, where: str) -> str:
-    """The head module with the last linear layer that has as many outputs as there are logits."""
+def find_classifier(
+    model: nn.Module, parts: Anatomy, logits: int, where: str
+) -> tuple[str, nn.Linear]:
+    """The last linear layer of the head with as many outputs as there are logits.
+
+    Returns:
+        The name of the head module that it is, or is in; and the layer.
+
+    Raises:
+        ModelError: there is none.
+    """
     matching = [
-        outer
+        (outer, module)
         for outer in parts.head_modules
         for module in model.get_submodule(outer).modules()
         if isinstance(module, nn.Linear) and module.out_features == logits

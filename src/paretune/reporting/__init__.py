@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import typer
 from pydantic import Field, PrivateAttr, ValidationError
 
-from paretune.errors import MissingDependencyError, StoreError, StudyError
+from paretune.errors import StoreError, StudyError, explain_missing
 from paretune.reporting.document import (
     DataFinding,
     Failure,
@@ -131,13 +131,8 @@ class Report(Part):
         from paretune.reporting.table_files import read_values
         from paretune.reporting.tables import build_tables
 
-        try:
+        with explain_missing("pandas", "to_pandas"):
             import pandas
-        except ImportError:
-            raise MissingDependencyError(
-                "to_pandas needs pandas, which is not installed.",
-                remedy="Install it: pip install pandas",
-            ) from None
         rows: dict[tuple[Any, ...], dict[str, Any]] = {}
         for table in build_tables(self):
             for row in read_values(table) if table.name in ("scores", "costs") else ():

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paretune.errors import MissingDependencyError
+from paretune.errors import explain_missing
 from paretune.methods.core.trials import RATE_FACTORS
 from paretune.search.space import Configuration, Space
 
@@ -30,14 +30,8 @@ def require_optuna() -> None:
     Raises:
         MissingDependencyError: it is not.
     """
-    try:
+    with explain_missing("optuna", f"a search with sampler {' or '.join(SAMPLERS)}"):
         import optuna  # noqa: F401
-    except ImportError:
-        raise MissingDependencyError(
-            f"the samplers {' and '.join(SAMPLERS)} of a search are Optuna's, which is not "
-            "installed.",
-            remedy="Install it: pip install optuna; or leave sampler out.",
-        ) from None
 
 
 def ask_optuna(

@@ -27,6 +27,7 @@ from torch import Tensor
 from paretune import plugins
 from paretune.errors import MethodError
 from paretune.exporting import formats
+from paretune.exporting.export_selection import select_form
 from paretune.methods import Method, Trains
 from paretune.methods.core.injection import Injection
 from paretune.models.dropout import read_dropout_rates
@@ -231,35 +232,31 @@ class MethodContract:
     @clause("M")
     def test_merged_equals_unmerged(self, walk: Walk, tmp_path: Path, record_property: Any) -> None:
         """On disk: a checkpoint that transformers opens without us."""
-        source = walk.bench.source(walk.run.model)
-        restored, of_method = walk.restored(), formats.explain_forms(walk.run, walk.task)["merged"]
-        is_adapter = walk.value.trains is Trains.ADAPTER
-        cannot = is_adapter and walk.value.merge is None
-        assert bool(of_method) == (cannot or walk.value.to_sentence_transformers is not None)
+        source, restored, value = walk.bench.source(walk.run.model), walk.restored(), walk.value
+        reasons, whole = formats.explain_forms(walk.run, walk.task), "merged"
+        of_method = reasons["merged"]
+        cannot = value.trains is Trains.ADAPTER and value.merge is None
+        assert bool(of_method) == (cannot or value.to_sentence_transformers is not None)
         if of_method:
             with pytest.raises(MethodError, match=of_method):
-                formats.write_merged_model(walk.run, restored, tmp_path)
-            if walk.value.to_sentence_transformers is not None:
-                form, batch = "sentence_transformers", walk.batch(restored.loaded)
-                formats.write_sentence_encoder(walk.run, restored, tmp_path)
-                opened = formats.open_export(form, walk.task, source, tmp_path)
-                logits = formats.compute_logits(opened, batch)
-                torch.testing.assert_close(logits, walk.again, rtol=0, atol=1e-5)
-            record_property(EXCUSED, of_method)
+                select_form("merged", reasons, walk.run)
+            whole = "sentence_transformers"
+        if reason := formats.explain_forms(walk.run, walk.task, source)[whole]:
+            record_property(EXCUSED, of_method or reason)
             return
-        if of_head := formats.explain_forms(walk.run, walk.task, source)["merged"]:
-            record_property(EXCUSED, of_head)
-            return
-        formats.write_merged_model(walk.run, restored, tmp_path)
-        names = dict(restored.loaded.model.named_parameters())
-        assert list(names) == [name for name, _ in walk.copied().model.named_parameters()]
-        opened = formats.open_export("merged", walk.task, source, tmp_path)
-        assert read_dropout_rates(opened) == walk.copied().dropout_rates
+        formats.WRITERS[whole](walk.run, walk.task, source, restored, tmp_path)
+        opened = formats.open_export(whole, walk.task, source, tmp_path)
         batch = walk.batch(restored.loaded)
         logits = select_logits(formats.compute_logits(opened, batch), batch)
         torch.testing.assert_close(logits, walk.again, rtol=0, atol=1e-5)
+        assert _as_base(walk, logits) == (value.trains is Trains.NOTHING)
+        if of_method:
+            record_property(EXCUSED, of_method)
+            return
+        names = dict(restored.loaded.model.named_parameters())
+        assert list(names) == [name for name, _ in walk.copied().model.named_parameters()]
+        assert read_dropout_rates(opened) == walk.copied().dropout_rates
         assert walk.beams(restored.loaded, opened, batch) == walk.texts["again"]
-        assert _as_base(walk, logits) == (walk.value.trains is Trains.NOTHING)
 
     @clause("U")
     def test_undo_restores_the_base(self, walk: Walk, record_property: Any) -> None:
@@ -342,7 +339,7 @@ class MethodContract:
         if walk.value.trains is Trains.EVERYTHING:
             whole = walk.copied()
             fixed = {*whole.anatomy.untrainable}  # what the architecture computes and nobody trains
-            if walk.prepared(whole).injection.head is not None:  # the rest of the head is not read
+            if walk.value.body_training is not None:  # the rest of the head is not read
                 parts = whole.anatomy.head_modules
                 fixed |= {n for n, _ in whole.model.named_parameters() if is_within(n, *parts)}
                 fixed -= {*walk.head}

@@ -38,8 +38,8 @@ class PreparedModel:
     @property
     def head(self) -> dict[str, nn.Parameter]:
         """The trained parameters of the head, by name; of several runs those of the first."""
-        names = self.loaded.head_parameters if self.injection.head is None else self.injection.head
-        return {name: self.trained[name] for name in names}
+        trained = self.trained
+        return {name: trained[name] for name in self.loaded.head_parameters if name in trained}
 
     def num_classes(self, objective: Objective, labels: int) -> int:
         """Number of possible answers of a new head, the labels; or words of the vocabulary."""
@@ -80,8 +80,9 @@ def prepare(run: Run, loaded: LoadedModel, device: str = "cpu") -> PreparedModel
     except MethodError:
         injection.undo()
         raise
-    head = loaded.head_parameters if injection.head is None else injection.head
-    trained = injection.parameters | {name: parameters[name] for name in head}
+    trained = injection.parameters
+    if method.trains is not Trains.EVERYTHING:  # which names those of the head that it trains
+        trained = trained | {name: parameters[name] for name in loaded.head_parameters}
     for parameter in trained.values():
         parameter.requires_grad_(True)
     return PreparedModel(loaded, method, injection, fleet, trained, length)

@@ -170,7 +170,7 @@ def export(
     with Store.open(results.folder) as opened:
         weights = load_or_retrain(record, opened, train_again=train_again, tell=tell)
     with atomic_folder(target) as folder:
-        text, difference, answers = write_export(exported, weights, caches, folder)
+        text, difference, answers = write_export(exported, weights, folder)
         notes = [f"Warning: {sentence}" for sentence in exported.warnings]
         notes += [results.missing_runs] if results.missing_runs else []
         notes += card.warn_before_publishing(form, folder, target, source)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,8 @@ class StudyResults:
     records: list[Record]
     states: list[RunStatus]
     findings: list[Finding]
+    deployments: Mapping[str, str] = field(default_factory=dict)
+    """By task, the table of ``deploy``."""
 
     @property
     def missing_runs(self) -> str:
@@ -71,7 +74,9 @@ def report(
     from paretune.reporting.build import build_report
 
     results = load_results(study, store)
-    document = build_report(results.study, results.records, results.states, results.findings)
+    document = build_report(
+        results.study, results.records, results.states, results.findings, results.deployments
+    )
     document.write(page, card=card, figures=figures, tables=tables, json=json)
     document._typed = study_input.spell_study(results.study, results.folder)
     document._folder = results.folder
@@ -103,7 +108,8 @@ def load_results(study: StudyLike, store: Path | str | None = None) -> StudyResu
         for finding in doubts:
             warnings.warn(str(finding), StoredResultsWarning, stacklevel=1)
         findings = [*doubts, *load_findings(opened, study.study_hash)]
-        return StudyResults(study, folder, records, states, findings)
+        deployments = opened.get_settings(f"deployment/{study.study_hash}/")
+        return StudyResults(study, folder, records, states, findings, deployments)
 
 
 def load_states(opened: Store, study: Study) -> list[RunStatus]:

@@ -16,10 +16,6 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from paretune.reporting.parts import Table
-    from paretune.terminal.rich_console import Terminal
-
-WIDE = 120
-"""Columns of a terminal that has room for costs beside the verdicts."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -44,29 +40,13 @@ class PeftComparison(Result):
             "rows": format_rows(self.table),
         }
 
-    def describe(self, *, wide: bool = True) -> Iterable[RenderableType]:
-        """The table and sentences; ``wide``: with costs beside the verdicts."""
-        from rich import box, table
-        from rich.text import Text
+    def describe(self) -> Iterable[RenderableType]:
+        """The table with its notes, and the files."""
+        from paretune.reporting.text.terminal import TableLayout
 
-        content = self.to_json()
-        printed = table.Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-        columns = slice(None if wide else 3)
-        for title in content["titles"][columns]:
-            printed.add_column(title, overflow="fold", no_wrap=title.startswith("accuracy"))
-        for texts in content["rows"]:
-            printed.add_row(*map(Text, texts[columns]))
-        yield printed
-        if not wide:
-            yield f"Memory, time and size: on {WIDE} columns or more, or with --page or --tables."
-        yield from map(Text, content["sentences"])
-
-    def show(self, out: Terminal) -> None:
-        """Print it, with costs where there is room."""
-        for part in self.describe(wide=out.width >= WIDE):
-            out.print(part)
+        yield TableLayout(self.table)
         for name, path in self.files:
-            out.print(f"{name}: {path}", soft_wrap=True)
+            yield f"{name}: {path}"
 
 
 def peft_results(

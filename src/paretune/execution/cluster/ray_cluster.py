@@ -13,22 +13,16 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from paretune.errors import MissingDependencyError, ParetuneError, StudyError
+from paretune.errors import ParetuneError, StudyError, explain_missing
 from paretune.execution.cluster.executor import Assignment, Event, RunEvent, TaskEnded
 from paretune.execution.cluster.node import execute_assignment
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.terminal.rich_console import drop_output_of
 
-try:
+with explain_missing("ray>=2.40,<3", "--executor ray"):  # the version that the cluster has
     import ray
     from ray import exceptions
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-except ModuleNotFoundError as error:
-    raise MissingDependencyError(
-        "ray is not installed.",
-        where="--executor ray",
-        remedy='pip install "ray>=2.40,<3", the same version as on the cluster.',
-    ) from error
 
 CONNECT_SECONDS = 10.0
 

@@ -29,8 +29,6 @@ class Injection:
         adapters: the modules that stand beside modules of the model, by those modules' names.
         modules_to_save: names of the base's modules that are trained in full beside the method.
         base_weights: by name, the base's own weights of these, which ``undo`` puts back.
-        head: names of the head's parameters among ``parameters``, where the method leaves others of
-            the model's head unused; None: all are trained.
     """
 
     parameters: dict[str, nn.Parameter]
@@ -44,7 +42,6 @@ class Injection:
     modules_to_save: tuple[str, ...] = ()
     base_weights: dict[str, torch.Tensor] = field(default_factory=dict)
     members: tuple[tuple[Method, Injection], ...] = ()
-    head: tuple[str, ...] | None = None
 
     @property
     def positions_before_text(self) -> int:

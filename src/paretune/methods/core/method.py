@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from paretune.methods.core.injection import Injection
     from paretune.methods.core.registry import ConfiguredMethod
     from paretune.methods.core.run_axis import Fleet
+    from paretune.models.load import LoadedModel
     from paretune.models.structure.anatomy import Anatomy
     from paretune.objectives.encoding import Encoded
     from paretune.objectives.objective import Loss
@@ -213,14 +214,14 @@ class BodyTraining:
         draw: from the training part, the rows of a step and a seed to the texts of the step, as
             choices: (rows, ``texts_per_row``, tokens). MethodError where there are none.
         loss: of the model's outputs for these texts, in place of the objective's.
-        fit_head: sets the head, (model, anatomy, labels, options, embed); ``embed()`` gives the
+        fit_head: sets the head, (loaded model, labels, options, embed); ``embed()`` gives the
             model's outputs for the training part in evaluation mode, (rows, outputs).
     """
 
     texts_per_row: int
     draw: Callable[[Encoded, Sequence[int], int], Encoded]
     loss: Loss
-    fit_head: Callable[[nn.Module, Anatomy, Sequence[Any], LossOptions, Callable[[], Any]], None]
+    fit_head: Callable[[LoadedModel, Sequence[Any], LossOptions, Callable[[], Any]], None]
 
 
 @dataclass(frozen=True)
@@ -262,7 +263,7 @@ class Method:
         cannot_export_to_peft: with these options, for this objective, on this model (None: not
             opened, so not asked), why not; or "".
         to_sentence_transformers: writes the trained model as a folder of sentence-transformers
-            whose vectors are the logits, (model, anatomy, tokenizer, most tokens, folder).
+            whose vectors are the logits, (loaded model, most tokens, folder).
         not_in_stack: why it cannot be a member of a stack; or "".
         first_in_stack: why it must be the first member of a stack; or "".
         prepends_tokens: puts virtual tokens before the text, which one member of a stack may do.
@@ -304,7 +305,7 @@ class Method:
     cannot_export_to_peft: Callable[[Any, Objective, nn.Module | None], str] = (
         lambda options, objective, model: ""
     )
-    to_sentence_transformers: Callable[[nn.Module, Anatomy, Any, int, Path], None] | None = None
+    to_sentence_transformers: Callable[[LoadedModel, int, Path], None] | None = None
     not_in_stack: str = ""
     first_in_stack: str = ""
     prepends_tokens: bool = False

@@ -123,12 +123,6 @@ class ConfiguredMethod:
         return self.method.shots(self.options)
 
     @property
-    def texts_per_row(self) -> int:
-        """How many texts a training pass reads for each row of a batch."""
-        body = self.method.body_training
-        return 1 if body is None else body.texts_per_row
-
-    @property
     def trains_alone(self) -> bool:
         """Whether a run cannot share the backbone with other runs."""
         return (

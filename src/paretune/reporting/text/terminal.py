@@ -6,7 +6,8 @@ Tables that are wider than the terminal are split into several.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ from paretune.reporting.tables import (
 from paretune.reporting.text.formatting import format_rank, join_names
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, ConsoleOptions, RenderableType
 
     from paretune.reporting import Report
 
@@ -110,7 +111,7 @@ def print_tables(report: Report, console: Console) -> None:
     for table in (build_over_tasks_table(report.over_tasks), build_failure_table(report)):
         if table.rows:
             _print(console)
-            _print_table(table, console)
+            console.print(TableLayout(table))
     findings = [f"{f.severity}: {f.where}: {f.what} {f.remedy}".rstrip() for f in report.findings]
     for title, lines in (
         ("Not finished", report.unfinished),
@@ -246,57 +247,71 @@ def _print_task(task: TaskReport, console: Console) -> None:
         for text in (*task.advice.warnings, *task.advice.reasons):
             _print(console, text)
     if front := build_front_table(task):
-        _print_table(front, console, several=several)
+        console.print(TableLayout(front, several))
     for sentence in task.sentences:
         _print(console, sentence)
     for table in (build_score_table(task), build_cost_table(task)):
         if table.rows:
-            _print_table(table, console, several=several)
+            console.print(TableLayout(table, several))
     for further in task.tables:
         if further.name != "predictions":
-            _print_table(further, console, several=several)
+            console.print(TableLayout(further, several))
     if memory := build_memory_table(task):
-        _print_table(memory, console, several=several)
+        console.print(TableLayout(memory, several))
 
 
-def _print_table(table: Table, console: Console, *, several: bool = False) -> None:
-    """Print a table; a single model is not named."""
-    from rich import box
-    from rich.table import Table as Grid
-    from rich.text import Text
+@dataclass(frozen=True)
+class TableLayout:
+    """A table as Rich prints it, in several parts where there is little room.
 
-    _print(console, f"{table.title}. {table.above}".rstrip(), "bold")
-    texts, sentences = format_rows(table), find_word_columns(table)
-    models = [str(row.get("model") or "-") for row in table.rows] if several else []
-    widths = [
-        max(map(cell_len, (column.heading, *(line[place] for line in texts))))
-        for place, column in enumerate(table.columns)
-    ]
-    room = console.width - _EDGES - sum(widths[:1])
-    if several:
-        room -= _COLUMN_GAP + max(map(cell_len, ("model", *models)))
-    further = [_COLUMN_GAP + min(width, WORDS) for width in widths[1:]]
-    for part in _split_columns(further, room) if texts else []:
-        grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-        # Names give way, numbers never.
-        for heading in (*(["model"] if several else []), table.columns[0].heading):
-            grid.add_column(heading, overflow="fold")
-        places = [1 + place for place in part]
-        for place in places:
-            words = place in sentences or table.columns[place].kind == "words"
-            grid.add_column(
-                table.columns[place].heading,
-                justify="left" if words else "right",
-                no_wrap=place not in sentences,
-            )
-        for number, (row, line) in enumerate(zip(table.rows, texts, strict=True)):
-            standing = str(row.get("standing"))
-            style = "dim" if row.get("baseline") else _STYLES.get(standing, "")
-            cells = [*models[number : number + 1], line[0], *(line[place] for place in places)]
-            grid.add_row(*map(Text, cells), style=style)
-        console.print(grid)
-    for note in table.notes:
-        _print(console, note, "dim")
+    Attributes:
+        several: whether there are several models; a single one is not named.
+    """
+
+    table: Table
+    several: bool = False
+
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> Iterator[RenderableType]:
+        """Title, grids and notes."""
+        from rich import box
+        from rich.table import Table as Grid
+        from rich.text import Text
+
+        table, several = self.table, self.several
+        yield Text(f"{table.title}. {table.above}".rstrip(), style="bold")
+        texts, sentences = format_rows(table), find_word_columns(table)
+        models = [str(row.get("model") or "-") for row in table.rows] if several else []
+        widths = [
+            max(map(cell_len, (column.heading, *(line[place] for line in texts))))
+            for place, column in enumerate(table.columns)
+        ]
+        room = options.max_width - _EDGES - sum(widths[:1])
+        if several:
+            room -= _COLUMN_GAP + max(map(cell_len, ("model", *models)))
+        further = [_COLUMN_GAP + min(width, WORDS) for width in widths[1:]]
+        for part in _split_columns(further, room) if texts else []:
+            grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+            # Names give way, numbers never.
+            for heading in (*(["model"] if several else []), table.columns[0].heading):
+                grid.add_column(heading, overflow="fold")
+            places = [1 + place for place in part]
+            for place in places:
+                words = place in sentences or table.columns[place].kind == "words"
+                grid.add_column(
+                    table.columns[place].heading,
+                    justify="left" if words else "right",
+                    no_wrap=place not in sentences,
+                )
+            for number, (row, line) in enumerate(zip(table.rows, texts, strict=True)):
+                standing = str(row.get("standing"))
+                style = "dim" if row.get("baseline") else _STYLES.get(standing, "")
+                cells = [*models[number : number + 1], line[0], *(line[place] for place in places)]
+                grid.add_row(*map(Text, cells), style=style)
+            yield grid
+        for note in table.notes:
+            yield Text(note, style="dim")
 
 
 def _explain_tables(report: Report) -> str:

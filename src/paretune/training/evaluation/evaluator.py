@@ -139,9 +139,8 @@ class Evaluator(ABC):
 
     def fit_head(self, body: BodyTraining, options: LossOptions) -> None:
         """Set the head by the training part."""
-        loaded, labels = self.model.loaded, self.encoded["train"].labels
-        embed = partial(self.compute, "train")
-        body.fit_head(loaded.model, loaded.anatomy, labels, options, embed)
+        labels, embed = self.encoded["train"].labels, partial(self.compute, "train")
+        body.fit_head(self.model.loaded, labels, options, embed)
 
     def compute(self, part: str) -> Any:
         """Logits of a part, (examples, labels), or the :class:`TokenLosses` of its references."""
