@@ -152,7 +152,7 @@ def test_wrong_names_are_answered_with_those_there_are(trained: Any, tmp_path: P
         ({"method": "tfidf"}, r"tfidf is a baseline without a model: it trains nothing that could"),
         ({"method": "majority"}, r"What can be exported: adapterdrop, bitfit, "),
         ({"seed": 9, "method": "lora"}, r"Seeds that have: 1"),
-        ({"form": "onnx", "method": "lora"}, r"There is auto, peft, merged, "),
+        ({"form": "onnx", "method": "lora"}, r"It has auto, peft, merged, "),
     ):
         with pytest.raises((StudyError, StoreError), match=message):
             export(study, store=store, output=tmp_path / "x", **options)
