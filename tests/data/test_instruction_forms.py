@@ -39,7 +39,8 @@ def test_every_form_is_read(
     values: dict[str, Any], prompt: str, completion: str, messages: tuple[tuple[str, str], ...]
 ) -> None:
     form = find_form(values)
-    assert form is not None and form.read(values) == (prompt, completion, messages)
+    fields = {"segments": ((prompt, None),), "target": completion, "messages": messages}
+    assert form is not None and form.read(values) == fields
 
 
 @pytest.mark.parametrize(
@@ -62,8 +63,3 @@ def test_a_row_without_a_completion_is_refused(values: dict[str, Any], what: str
     assert form is not None
     with pytest.raises(InvalidValueError, match=re.escape(what)):
         form.read(values)
-
-
-def test_other_columns_are_no_form() -> None:
-    assert find_form({"question", "answer"}) is None
-    assert find_form({"prompt", "text"}) is None

@@ -75,13 +75,6 @@ def test_conversations_keep_their_messages_and_change_what_the_data_are(tmp_path
     assert other.content_hash != bare
 
 
-def test_all_rows_that_cannot_be_read_are_named_at_once(tmp_path: Path) -> None:
-    rows = [*plain_rows(3), {"prompt": "a", "completion": ""}, {"prompt": None, "completion": "b"}]
-    with pytest.raises(DataError, match="2 faults") as error:
-        load_dataset(task(write(tmp_path / "train.jsonl", rows)))
-    assert "line 4" in str(error.value) and "line 5" in str(error.value)
-
-
 def test_the_audit_finds_duplicates_leaks_and_repeated_prompts(tmp_path: Path) -> None:
     rows = plain_rows(30)
     rows += [rows[0], {"prompt": rows[1]["prompt"], "completion": "I do not know."}]

@@ -46,12 +46,9 @@ def say(text: str) -> Any:
     return text.format
 
 
+RATED = rows_of(prompt=say(SENTENCE), completion=say(PASSAGE), label=lambda i: i % 3 == 0)
 TOPICS = (["news"], ["sport"], ["news", "sport"], ["sport", "travel"], ["travel", "news"])
 UNSUPPORTED: dict[str, tuple[str, Rows]] = {
-    "preferences": (
-        "DPO",
-        rows_of(prompt=say(SENTENCE), chosen=say(PASSAGE), rejected=say("No, not {}.")),
-    ),
     "triplets": (
         "triplets",
         rows_of(anchor=say(SENTENCE), positive=say(PASSAGE), negative=say("It rained {} times.")),
@@ -61,10 +58,6 @@ UNSUPPORTED: dict[str, tuple[str, Rows]] = {
         rows_of(
             query=say(SENTENCE), pos=lambda i: [PASSAGE.format(i)], neg=lambda i: ["No.", "Never."]
         ),
-    ),
-    "rated": (
-        "KTO",
-        rows_of(prompt=say(SENTENCE), completion=say(PASSAGE), label=lambda i: i % 3 == 0),
     ),
     "tagged words": (
         "entities",
@@ -131,7 +124,7 @@ TOKENS = rows_of(
 
 
 def test_a_label_that_the_user_names_is_taken(tmp_path: Path) -> None:
-    rated = write(tmp_path / "rated.jsonl", UNSUPPORTED["rated"][1])
+    rated = write(tmp_path / "rated.jsonl", RATED)
     task = infer_task(rated, NamedColumns("label", "prompt", "completion")).task
     assert (task["kind"], task["label"], task["text_pair"]) == ("pair", "label", "completion")
     indicators = write(tmp_path / "indicators.csv", USUAL["indicators"][2])
@@ -278,10 +271,9 @@ def warnings(rows: Rows, path: Path, **task: Any) -> list[str]:
 
 
 def test_a_study_that_names_such_data_by_hand_is_warned(tmp_path: Path) -> None:
-    rated = UNSUPPORTED["rated"][1]
     path = tmp_path / "rated.jsonl"
-    assert warnings(rated, path, kind="instruction") == ["rated-completions"]
-    good = [row for row in rated if row["label"]]
+    assert warnings(RATED, path, kind="instruction") == ["rated-completions"]
+    good = [row for row in RATED if row["label"]]
     assert not warnings(good, path, kind="instruction")
     named = {"kind": "classification", "text": "text", "label": "label"}
     assert warnings(USUAL["commas"][2], tmp_path / "a.csv", **named) == ["label-sets"]
@@ -292,5 +284,3 @@ def test_a_study_by_hand_on_such_data_is_told_what_it_is(tmp_path: Path) -> None
     labelled = {"kind": "classification", "text": "tokens", "label": "ner_tags"}
     with pytest.raises(DataError, match="hold words and their tags"):
         warnings(TOKENS, tmp_path / "a.parquet", **labelled)
-    with pytest.raises(DataError, match="DPO"):
-        warnings(UNSUPPORTED["preferences"][1], tmp_path / "b.jsonl", kind="instruction")

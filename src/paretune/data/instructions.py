@@ -5,15 +5,21 @@ and ``messages`` of TRL, ``conversations`` of ShareGPT, ``instruction``, ``input
 Alpaca (Taori et al. 2023). A row of Alpaca's is read as LLaMA-Factory reads it: instruction and
 input, a line each, are what the user says, with the pairs of ``history`` before and ``system``
 first. The completion is the last assistant message; what is before it is the prompt.
+
+Preferences are as in TRL: ``prompt``, ``chosen`` and ``rejected``, or ``prompt``, ``completion``
+and ``label``; texts or lists of messages. Without a prompt, or where it is a text beside
+conversations, it is what chosen and rejected begin with.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from paretune.data.columns import Values
-from paretune.data.example import Message
+from paretune.data.columns import Values, cell_text
+from paretune.data.example import Message, normalise_text
 from paretune.data.finding import InvalidValueError
 
 _ROLES = {
@@ -23,8 +29,11 @@ _ROLES = {
 }
 """Roles of TRL and ShareGPT, as chat templates know them."""
 
-Instruction = tuple[str, str, tuple[Message, ...]]
-"""A prompt as text, the completion, and the prompt as messages if it is a conversation."""
+_RATINGS = {"true": 1, "1": 1, "false": 0, "0": 0}
+
+Instruction = dict[str, Any]
+"""Fields of an example: a prompt as text, the completion, and the prompt as messages if it is a
+conversation."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +62,55 @@ def describe_forms() -> str:
     return "; ".join(f"{' and '.join(form.columns)} ({form.title})" for form in FORMS)
 
 
-def _read_pair(prompt: object, completion: object) -> Instruction:
+def _read_pair(prompt: object, completion: object, column: str = "completion") -> Instruction:
     if isinstance(prompt, list) and isinstance(completion, list):
         return _split_conversation([*_read_turns(prompt), *_read_turns(completion)])
-    return _require_text(prompt, "prompt"), _require_text(completion, "completion"), ()
+    return _describe(_require_text(prompt, "prompt"), _require_text(completion, column))
+
+
+def _describe(prompt: str, completion: str, messages: Sequence[Message] = ()) -> Instruction:
+    return {"segments": ((prompt, None),), "target": completion, "messages": tuple(messages)}
+
+
+def _read_preference(values: Values) -> Instruction:
+    """Both answers to a prompt, the chosen one last; its label is its place."""
+    prompt, answers = values.get("prompt"), {n: values.get(n) for n in ("rejected", "chosen")}
+    if not isinstance(prompt, list) and all(isinstance(a, list) for a in answers.values()):
+        rows = [_split_conversation(_read_turns(answer)) for answer in answers.values()]
+    else:
+        if "prompt" not in values:
+            texts = [_require_text(answer, name) for name, answer in answers.items()]
+            # A blank before the answers belongs to them, as in TRL.
+            prompt = os.path.commonprefix(texts).removesuffix(" ")  # noqa: RUF071 (of any texts)
+            if len({*texts}) > 1:
+                answers = {n: t.removeprefix(prompt) for n, t in zip(answers, texts, strict=True)}
+        rows = [_read_pair(prompt, answer, name) for name, answer in answers.items()]
+    rejected, chosen = rows
+    if normalise_text(chosen["target"]) == normalise_text(rejected["target"]):
+        raise _fault(
+            "has the same text as chosen and as rejected.",
+            "Write two different answers, the better one as chosen, or remove the row.",
+        )
+    if chosen["messages"] != rejected["messages"]:
+        raise _fault(
+            "has chosen and rejected answers to different conversations.",
+            "Let both differ in their last message alone, or remove the row.",
+        )
+    return _join_answers(rows, 1)
+
+
+def _read_rated(values: Values) -> Instruction:
+    """An answer to a prompt; its label is 1 where it is good."""
+    rating = str(cell_text(values.get("label"))).casefold()
+    if rating not in _RATINGS:
+        raise _fault(f'has "{rating}" as label.', "Write true or false, or remove the row.")
+    row = _read_pair(values.get("prompt"), values.get("completion"))
+    return _join_answers([row], _RATINGS[rating])
+
+
+def _join_answers(rows: Sequence[Instruction], label: int) -> Instruction:
+    segments = tuple((row["segments"][0][0], row["target"]) for row in rows)
+    return {"segments": segments, "label": label, "messages": rows[0]["messages"]}
 
 
 def _read_sharegpt(values: Values) -> Instruction:
@@ -94,7 +148,7 @@ def _split_conversation(messages: Sequence[Message]) -> Instruction:
     prompt = "\n".join(f"{role}: {content}" for role, content in before)
     if [role for role, _ in before] == ["user"]:
         prompt = before[0][1]
-    return prompt, completion, tuple(before)
+    return _describe(prompt, completion, before)
 
 
 def _read_system(values: Values) -> list[Message]:
@@ -143,3 +197,8 @@ FORMS = (
     Form("ShareGPT", ("conversations",), _read_sharegpt),
     Form("Alpaca", ("instruction", "output"), _read_alpaca),
 )
+PREFERENCE_FORMS = {
+    "preference": Form("TRL, for DPO", ("chosen", "rejected"), _read_preference),
+    "unpaired_preference": Form("TRL, for KTO", ("prompt", "completion", "label"), _read_rated),
+}
+"""By the kind of task, which is also its reader; they give each answer beside its prompt."""

@@ -320,6 +320,7 @@ UNTUNED = replace(
     code_epoch=1,
     trains=Trains.NOTHING,
     head=Head.PRETRAINED,
+    readouts=("head", "label_words", "text", "likelihood"),  # its reward would be 0
     not_in_stack="it trains nothing",
 )
 FEW_SHOT = replace(

@@ -3,6 +3,9 @@
 
 What is constant has no correlation with anything: Pearson and Spearman are 0 then, and where all
 references are the same, R² is 0 unless the predictions are exact.
+
+Rewards shall be high where the reference is 1 and low where it is 0. Where none shall be low, each
+is the difference of a pair and is compared with 0.
 """
 
 from __future__ import annotations
@@ -98,6 +101,43 @@ def _rmse_from_sums(sums: Array) -> Array:
     return np.asarray(np.sqrt(np.maximum(yy - 2 * ya + aa, 0.0) / n))
 
 
+def count_wins(references: Values, rewards: Runs, questions: Questions = ()) -> Array:
+    """Share of the other kind that each stands above, or below; ties count half."""
+    good = np.asarray(references) == 1
+    signed = np.where(good, 1, -1) * np.array(rewards, dtype=float)
+    wins = np.empty(signed.shape)
+    for row, won in zip(signed, wins, strict=True):
+        for kind in (good, ~good):
+            rivals = np.sort(-row[~kind]) if (~kind).any() else np.zeros(1)
+            low, high = (np.searchsorted(rivals, row[kind], end) for end in ("left", "right"))
+            won[kind] = (low + high) / (2 * len(rivals))
+    return wins
+
+
+def _split_kinds(references: Values, values: Array, score: Array | float) -> Array:
+    """Of good and of bad rewards 1 and the value, and the score; (runs, examples, 5)."""
+    good = np.asarray(references) == 1
+    columns = np.broadcast_arrays(good, good * values, ~good, ~good * values, score)
+    return np.stack([column.astype(float) for column in columns], axis=-1)
+
+
+def _reward_accuracies(references: Values, rewards: Runs, questions: Questions) -> Array:
+    wins = count_wins(references, rewards)
+    return _split_kinds(references, wins, wins.mean(axis=1, keepdims=True))
+
+
+def _reward_margins(references: Values, rewards: Runs, questions: Questions) -> Array:
+    signs = np.where(np.asarray(references) == 1, 1, -1)
+    return _split_kinds(references, signs * np.array(rewards, dtype=float), 0.0)
+
+
+def _rewards_from_sums(sums: Array) -> Array:
+    # With both kinds drawn anew it moves by the mean of each (DeLong et al. 1988).
+    good, high, bad, low, score = np.moveaxis(sums, -1, 0)
+    score = divide(score, good + bad)
+    return divide(high, good, otherwise=score) + divide(low, bad, otherwise=score) - score
+
+
 R2 = Metric(
     name="r2",
     title="R²",
@@ -152,4 +192,24 @@ MAE = Metric(
     from_sums=lambda sums: sums[..., 1] / sums[..., 0],
     **_ERROR,
 )
-METRICS = (R2, PEARSON, SPEARMAN, RMSE, MAE)
+REWARD_ACCURACY = Metric(
+    name="reward_accuracy",
+    title="reward accuracy",
+    description="share of pairs whose better answer has the higher reward; ties count half",
+    target_type="reward",
+    statistics=_reward_accuracies,
+    from_sums=_rewards_from_sums,
+    credit=count_wins,
+)
+REWARD_MARGIN = Metric(
+    name="reward_margin",
+    title="reward margin",
+    description="mean reward of better answers minus that of worse ones",
+    target_type="reward",
+    statistics=_reward_margins,
+    from_sums=_rewards_from_sums,
+    lowest=-math.inf,
+    highest=math.inf,
+    selectable=False,
+)
+METRICS = (R2, PEARSON, SPEARMAN, RMSE, MAE, REWARD_ACCURACY, REWARD_MARGIN)

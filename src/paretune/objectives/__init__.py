@@ -17,7 +17,7 @@ from paretune.objectives.classification import (
     PAIR,
     SPAN_PAIR,
 )
-from paretune.objectives.language_modelling import INSTRUCTION, TRANSLATION
+from paretune.objectives.language_modelling import INSTRUCTION, PREFERENCES, TRANSLATION
 from paretune.objectives.objective import (
     HeadSpec,
     LossOptions,
@@ -46,7 +46,7 @@ _REGISTRY = plugins.Registry(
     Objective,
     (
         *(CLASSIFICATION, PAIR, MULTIPLE_CHOICE, REGRESSION, TRANSLATION, SPAN_PAIR, ANSWER_SET),
-        *(INSTRUCTION, MULTILABEL, TOKEN_CLASSIFICATION),
+        *(INSTRUCTION, MULTILABEL, TOKEN_CLASSIFICATION, *PREFERENCES),
     ),
 )
 names = _REGISTRY.names

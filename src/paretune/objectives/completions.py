@@ -40,17 +40,19 @@ def encode_completions(
     tokenizer: Any,
     max_length: int,
     masks: Sequence[Sequence[bool]] | None = None,
+    choices: int = 1,
 ) -> Encoded:
     """Encode the text of each example; :attr:`Encoded.completion_starts` says what is scored.
 
     What is longer than ``max_length`` loses the beginning of its prompt, behind a first special
     token, down to half of ``max_length``; then the completion loses its end.
 
-    Shapes: ``texts``, ``labels`` (examples,).
+    Shapes: ``texts`` (examples * choices,), ``labels`` (examples,).
 
     Args:
         masks: which tokens of whole texts are scored, (examples, tokens), in place of all that
             follow the prompt; empty for an example without.
+        choices: texts of an example, one after another.
     """
     pieces, unscored = [], []
     for row, (whole, prompt) in enumerate(_tokenise(texts, tokenizer)):
@@ -61,13 +63,14 @@ def encode_completions(
         places = (place + shift for place in range(first, len(mask)) if not mask[place])
         pieces.append((ids, start, cut))
         unscored.append([[place for place in places if place < len(ids)]])
+    groups = [pieces[first : first + choices] for first in range(0, len(pieces), choices)]
     return Encoded(
-        ids=[[ids] for ids, _, _ in pieces],
+        ids=[[ids for ids, _, _ in group] for group in groups],
         type_ids=None,
-        lengths=[len(ids) for ids, _, _ in pieces],
+        lengths=[max(len(ids) for ids, _, _ in group) for group in groups],
         labels=list(labels),
-        truncated=[cut for _, _, cut in pieces],
-        completion_starts=[[start] for _, start, _ in pieces],
+        truncated=[any(cut for _, _, cut in group) for group in groups],
+        completion_starts=[[start for _, start, _ in group] for group in groups],
         unscored=None if masks is None else unscored,
     )
 

@@ -35,6 +35,9 @@ class Encoded:
     ``word_places`` (examples, words): where each word is scored, ``word_labels`` (examples, words)
     the index of its tag, or -100. ``owners``: the example of which each row is a window, ascending;
     rows stand in the place of examples then.
+
+    ``reference`` (examples, choices): log-likelihoods of the completions before training, in nats.
+    ``mismatched``: each prompt with the completion of another one.
     """
 
     ids: list[list[list[int]]]
@@ -50,6 +53,8 @@ class Encoded:
     word_places: list[list[int]] | None = None
     word_labels: list[list[int]] | None = None
     owners: list[int] | None = None
+    reference: list[list[float]] | None = None
+    mismatched: Encoded | None = None
 
     @property
     def source_lengths(self) -> list[int]:

@@ -1,4 +1,5 @@
-"""Language modelling: a text in another language, or one that completes an instruction.
+"""Language modelling: a text in another language, or one that completes an instruction, or which
+of two answers is better (``preference``), or whether an answer is good (``unpaired_preference``).
 
 Loss: cross-entropy of the target's tokens given the source, or of the completion's given the prompt
 and those before (the prompt is read and not learnt: TRL's ``completion_only_loss``), summed over
@@ -7,7 +8,8 @@ at the end.
 
 A completion is closed by an end-of-text token; a conversation is written by the tokenizer's chat
 template, and its last answer is the completion. There is no head to train, so models answer by text
-alone: :mod:`paretune.objectives.readouts.text` has encoding, loss and what else that asks for.
+alone: :mod:`paretune.objectives.readouts.text` has encoding, loss and what else that asks for;
+:mod:`paretune.objectives.readouts.rewards` has what preferences ask for.
 """
 
 from __future__ import annotations
@@ -21,8 +23,15 @@ from numpy.typing import NDArray
 
 from paretune.objectives.classification import NO_QUESTION
 from paretune.objectives.encoding import Encoded
-from paretune.objectives.likelihood import text_likelihood
-from paretune.objectives.objective import LossOptions, ModelPredictions, Objective, TargetScale
+from paretune.objectives.likelihood import label_likelihood, text_likelihood
+from paretune.objectives.objective import (
+    LossOptions,
+    ModelPredictions,
+    Objective,
+    Scores,
+    TargetScale,
+    label_of,
+)
 from paretune.objectives.token_outputs import TokenOutputs
 
 if TYPE_CHECKING:
@@ -90,6 +99,22 @@ def predict_texts(
     return ModelPredictions([*outputs], [[] for _ in outputs], None)
 
 
+def predict_preferences(
+    scores: Scores, examples: Sequence[Example], target_scale: TargetScale | None
+) -> ModelPredictions:
+    """How much the last answer counts above the first, or above 0; from (examples, answers).
+
+    The loss is the cross-entropy of labels with these logits (Bradley and Terry 1952).
+    """
+    logits = scores.astype(np.float64)
+    if logits.shape[1] == 1:
+        logits = np.hstack([np.zeros_like(logits), logits])
+    rewards = logits[:, 1] - logits[:, 0]
+    signs = np.where([example.label == 1 for example in examples], 1, -1)
+    loss = float(np.logaddexp(0, -signs * rewards).mean())
+    return ModelPredictions(rewards.tolist(), logits.tolist(), loss)
+
+
 def target_of(example: Example) -> Answer | None:
     """The reference of an example; None where it has none."""
     return example.target
@@ -147,4 +172,33 @@ INSTRUCTION = replace(
     recorded_metrics=("exact_match", "token_f1", "chrf"),
     label_smoothing=0.0,
     peft_task_type="CAUSAL_LM",
+)
+_TRL_COLUMNS = "its columns are those of TRL: prompt, chosen and rejected, or completion and label"
+PREFERENCE = replace(
+    INSTRUCTION,
+    name="preference",
+    title="which of two answers is better",
+    excluded=dict.fromkeys((*INSTRUCTION.excluded, "text", "label"), _TRL_COLUMNS),
+    reader="preference",
+    checks=("texts",),
+    describe=lambda labels, languages: "which answers are better",
+    readouts=("reward", "likelihood"),
+    baselines=("tfidf",),
+    target_types=("reward",),
+    default_metric="reward_accuracy",
+    recorded_metrics=("reward_accuracy", "reward_margin"),
+    generates=False,
+    predict=predict_preferences,
+    reference=label_of,
+    likelihood=label_likelihood,
+)
+PREFERENCES = (
+    PREFERENCE,
+    replace(
+        PREFERENCE,
+        name="unpaired_preference",
+        title="whether an answer is good",
+        reader="unpaired_preference",
+        weights_classes=True,
+    ),
 )

@@ -81,12 +81,14 @@ class TargetScale:
 class LossOptions:
     """What the loss of a run needs beside outputs and labels; chosen once for the run.
 
-    ``class_weights``: see :mod:`paretune.objectives.class_weights`.
+    ``class_weights``: see :mod:`paretune.objectives.class_weights`. ``mismatched`` is of each
+    batch: the mean reward of its mismatched texts.
     """
 
     target_scale: TargetScale | None = None
     label_smoothing: float = 0.0
     class_weights: ClassWeights | None = None
+    mismatched: float = 0.0
 
 
 @dataclass(frozen=True)

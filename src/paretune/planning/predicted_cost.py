@@ -255,7 +255,7 @@ class CostPredictor:
     def _count_choices(self, run: Run) -> int:
         """Texts of an example: whoever reads an answer's text is trained on the right one alone."""
         segments = self.caches.dataset(run.task).train[0].segments
-        return len(segments) if run.readout == "head" else 1
+        return len(segments) if run.readout in ("head", "reward") else 1
 
     def open_outline(self, run: Run) -> OutlinedModel:
         """The model of a run, without its weights."""

@@ -143,9 +143,11 @@ class Training(FrozenModel):
     """How every run of the study trains. Lengths in tokens, schedule in optimiser steps.
 
     ``label_smoothing`` None is the objective's default. ``class_weights``: ``balanced``, or a
-    weight by label (:mod:`paretune.objectives.class_weights`). ``backend`` ``plain`` runs padded
-    batches through ``transformers`` as it comes: slower, easy to read, the same results but for
-    rounding and the random numbers of dropout.
+    weight by label (:mod:`paretune.objectives.class_weights`). ``preference_beta``: how strongly
+    preferences hold an answer's likelihood to that of the model before training
+    (:mod:`paretune.objectives.readouts.rewards`); TRL has the same. ``backend`` ``plain`` runs
+    padded batches through ``transformers`` as it comes: slower, easy to read, the same results but
+    for rounding and the random numbers of dropout.
     """
 
     batch_size: int = Field(default=16, ge=1, le=2**20)
@@ -164,6 +166,7 @@ class Training(FrozenModel):
     activation_checkpointing: bool = False
     label_smoothing: float | None = Field(default=None, ge=0, lt=1)
     class_weights: Literal["none", "balanced"] | ClassRatios = "none"
+    preference_beta: float = Field(default=0.1, gt=0)
     backend: Literal["fast", "plain"] = "fast"
 
     @model_validator(mode="after")

@@ -29,6 +29,7 @@ OMITTED_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "activation_checkpointing": False,
         "label_smoothing": None,
         "class_weights": "none",
+        "preference_beta": 0.1,
         "backend": "fast",
     },
     "task": {

@@ -17,7 +17,7 @@ from typing import Any
 from paretune import objectives
 from paretune.data.columns import cell_text, gather_columns
 from paretune.data.finding import InvalidRowsError
-from paretune.data.instructions import find_form
+from paretune.data.instructions import PREFERENCE_FORMS, find_form
 from paretune.data.labels import (
     describe_unlabelled,
     find_separator,
@@ -40,6 +40,7 @@ from paretune.tasks.shapes import (
     Columns,
     find_label_sets,
     find_tags,
+    find_verdict,
     marks_entities,
     match_texts,
     match_unlabelled_texts,
@@ -221,8 +222,16 @@ def _draft_translation(file: Path, languages: Sequence[str], reason: str) -> Inf
 
 
 def _draft_instructions(file: Path, columns: Columns) -> InferredTask | None:
-    """A text for each text (summaries, open questions), or a form whose columns need no names."""
+    """A text for each text (summaries, open questions), or a form whose columns need no names.
+
+    Preferences are such forms.
+    """
     rows = pluralise(len(next(iter(columns.values())).values), "row")
+    for kind, of_answers in PREFERENCE_FORMS.items():
+        unrated = "label" in of_answers.columns and find_verdict(columns) != "label"
+        if set(of_answers.columns) <= set(columns) and not unrated:
+            reason = f"columns {' and '.join(of_answers.columns)}, as {of_answers.title} has them"
+            return _start_draft(file, kind, reason, rows)
     pair = match_unlabelled_texts(
         columns, "document|article|dialogue|text|body|besedilo", "summary|highlights|povzetek"
     )

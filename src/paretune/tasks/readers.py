@@ -11,7 +11,7 @@ are trained, answered and scored in IOB2, whatever scheme the files have.
 
 **Instructions** are prompts or conversations with their completion. The form of the rows is told by
 their columns (:mod:`paretune.data.instructions`), unless ``text`` and ``label`` name the columns of
-prompt and completion.
+prompt and completion. **Preferences** have two answers, or one that is rated.
 
 Without a test file some rows of train, groups and equal texts together, become the test part: a
 stratified fifth, and of rows with a text to write at most so many as are soon written.
@@ -38,7 +38,7 @@ from paretune.data.columns import (
 )
 from paretune.data.example import Dataset, normalise_text
 from paretune.data.finding import Finding, InvalidValueError
-from paretune.data.instructions import describe_forms, find_form, named_form
+from paretune.data.instructions import PREFERENCE_FORMS, Form, describe_forms, find_form, named_form
 from paretune.data.labels import (
     collapse_label_faults,
     describe_unlabelled,
@@ -442,8 +442,14 @@ def load_tags(spec: TaskSpec, task: Task | None = None, data_home: Path | None =
     )
 
 
-def load_instructions(spec: TaskSpec) -> Dataset:
-    """Read the user's instructions and build their examples.
+def load_instructions(
+    spec: TaskSpec, preferences: Form | None = None, labels: Sequence[str] = ()
+) -> Dataset:
+    """Read the user's instructions, or preferences, and build their examples.
+
+    Args:
+        preferences: their form. Answers to one prompt stay together, also in intervals.
+        labels: of rated answers.
 
     Raises:
         StudyError: the study names one of text and label without the other.
@@ -459,9 +465,11 @@ def load_instructions(spec: TaskSpec) -> Dataset:
         spec,
         str(spec.kind),
         _read_rows(spec),
-        partial(_build_instructions, spec),
+        partial(_build_instructions, spec, preferences),
         together="rows of train, equal prompts",
-        max_held_out=MAX_HELD_OUT_PROMPTS,
+        max_held_out=None if preferences else MAX_HELD_OUT_PROMPTS,
+        labels=labels,
+        clustered=preferences is not None or spec.group is not None,
         # As both are written, unless the study writes what stands around the prompt.
         prompt=Prompt(
             delimiter="" if spec.prompt is None else Prompt.delimiter,
@@ -470,9 +478,13 @@ def load_instructions(spec: TaskSpec) -> Dataset:
     )
 
 
-def _build_instructions(spec: TaskSpec, rows: Sequence[Row], part: str) -> Built:
+def _build_instructions(
+    spec: TaskSpec, preferences: Form | None, rows: Sequence[Row], part: str
+) -> Built:
     columns = gather_columns(rows)
-    form = named_form(spec.text, spec.label) if spec.text and spec.label else find_form(columns)
+    form = preferences or find_form(columns)
+    if spec.text and spec.label:
+        form = named_form(spec.text, spec.label)
     if form is None:
         refuse_unsupported_shape(columns, rows[0].file)
         raise DataError(
@@ -483,24 +495,26 @@ def _build_instructions(spec: TaskSpec, rows: Sequence[Row], part: str) -> Built
         )
 
     def read(values: Values) -> dict[str, Any]:
-        prompt, completion, messages = form.read(values)
-        if spec.prompt is not None and len(messages) > 1:
+        fields = form.read(values)
+        if spec.prompt is not None and len(fields["messages"]) > 1:
             raise InvalidValueError(
                 "long-conversation",
                 "is a conversation of several messages, which the task's prompt cannot be written "
                 "around.",
                 "Remove prompt, so that the model's chat template writes it, or remove the row.",
             )
-        messages = messages if spec.prompt is None else ()
-        return {"segments": ((prompt, None),), "target": completion, "messages": messages}
+        return fields if spec.prompt is None else {**fields, "messages": ()}
 
     schema = Schema(columns=form.columns, read=read, id=spec.id, group=spec.group)
     examples, findings = build_examples(rows, schema, part)
+    if preferences:
+        prompts = [normalise_text(example.segments[0][0]) for example in examples]
+        pairs = zip(examples, prompts, strict=True)
+        return [replace(e, group=e.group or prompt) for e, prompt in pairs], findings
     if rating := find_verdict(columns):
         what = f'"{rating}" rates each completion, and the rejected are learnt like the others.'
         remedy = (
-            "paretune does not train on rated completions (KTO): keep the rows that are good, "
-            "without the rating."
+            "kind: unpaired_preference learns from both; or keep the good rows, without the rating."
         )
         findings.append(Finding("warning", "rated-completions", rows[0].where, what, remedy))
     several = [e for e in examples if any(role == "assistant" for role, _ in e.messages)]
@@ -546,6 +560,12 @@ READERS: dict[str, Callable[[TaskSpec], Dataset]] = {
     "numbers": load_numbers,
     "parallel": load_pairs,
     "instructions": load_instructions,
+    "preference": partial(load_instructions, preferences=PREFERENCE_FORMS["preference"]),
+    "unpaired_preference": partial(
+        load_instructions,
+        preferences=PREFERENCE_FORMS["unpaired_preference"],
+        labels=("undesirable", "desirable"),
+    ),
 }
 """By :attr:`Objective.reader`, for the user's data."""
 TASK_READERS: dict[str, Callable[[TaskSpec, Task, Path | None], Dataset]] = {

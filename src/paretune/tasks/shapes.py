@@ -140,11 +140,6 @@ def match_unlabelled_texts(columns: Columns, *patterns: str) -> tuple[str, ...]:
     return () if labelled else texts
 
 
-def _find_rated_completions(columns: Columns) -> tuple[str, ...]:
-    form, verdict = find_form(columns), find_verdict(columns)
-    return (*form.columns, verdict) if form is not None and verdict else ()
-
-
 def find_tags(columns: Columns) -> tuple[str, ...]:
     """The column of words, and those of their tags: lists, or texts, of as many words each.
 
@@ -230,12 +225,6 @@ SPANS = Shape(
 )
 SHAPES = (
     Shape(
-        "preference pairs (DPO)",
-        "Closest is an instruction task on the preferred answers: call chosen completion (or "
-        "messages, where it is a conversation) and leave rejected out.",
-        lambda columns: match_texts(columns, "chosen(_response)?", "rejected(_response)?"),
-    ),
-    Shape(
         "triplets for an embedding model",
         "Closest is a pair task: two rows of each triplet, with a column label that says whether "
         "the second text is the positive.",
@@ -245,12 +234,6 @@ SHAPES = (
             r"positives?(_?\d+)?|pos",
             r"negatives?(_?\d+)?|neg",
         ),
-    ),
-    Shape(
-        "rated completions (KTO)",
-        "Keep the rows whose completion is good, without the rating: they are an instruction task. "
-        "Or predict the rating from the texts: --label, --text and --pair name the columns.",
-        _find_rated_completions,
     ),
     SPANS,
     Shape(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
@@ -261,6 +261,28 @@ class SharedModel:
         examples = [data.get(run) for run in self._runs]
         outputs = evaluate(self.forward, examples, collector or self.objective.collector)
         return {run: output for run, output in zip(self._runs, outputs, strict=True) if run in data}
+
+    def add_reference(self, parts: Sequence[Encoded]) -> list[Encoded]:
+        """The parts with what rewards are counted from, by the model without the runs.
+
+        They are out of it meanwhile: no second one is held.
+        """
+        runs, beta = self._runs, self._runs[0].run.training.preference_beta
+        self.remove_all()
+        base = RunParameters(runs[0].run.model_copy(update={"method": MethodSpec(name="untuned")}))
+        model = SharedModel(base.run, self.loaded, self.compute.device, self.objective, alone=True)
+        model.place([base])
+
+        def score(data: Encoded) -> Encoded:
+            rows = model.evaluate({base: data})[base].tolist()
+            divisors = [[1 / beta] * len(row) for row in rows]
+            mismatched = data.mismatched and score(data.mismatched)
+            return replace(data, reference=rows, divisors=divisors, mismatched=mismatched)
+
+        scored = [*map(score, parts)]
+        model.remove_all()
+        self.place(runs)
+        return scored
 
     def precompute(self, data: Mapping[RunParameters, Encoded], part: str) -> None:
         """Evaluate a part of several runs in the same passes, before their evaluators need it."""

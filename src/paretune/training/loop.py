@@ -10,11 +10,13 @@ share the passes through one backbone; each has its own loss, gradients and opti
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from paretune.study import derive_seed
+from paretune.training.evaluation.predict import evaluate
 from paretune.training.fleet import SharedModel
 from paretune.training.forward.passes import Forward, MicroBatch, StepBatch
 from paretune.training.interruption import defer_interrupts
@@ -39,6 +41,7 @@ def accumulate_gradients(batches: Sequence[StepBatch], forward: Forward) -> list
         What each pass adds to the mean loss of each run, in nats, (passes,); on the device, since
         to read it would wait for the pass.
     """
+    batches = _score_mismatched(batches, forward)
     losses: list[list[Tensor]] = [[] for _ in batches]
     forward.fleet.step_seed = derive_seed(batches[0].seed, "method", batches[0].step)
     for micro_batches in forward.splitter.split_training(batches):
@@ -68,3 +71,19 @@ def compute_losses(
             if micro.indices
         }
     return {run: loss / batches[run].weight for run, loss in losses.items()}
+
+
+def _score_mismatched(batches: Sequence[StepBatch], forward: Forward) -> Sequence[StepBatch]:
+    """The batches with the mean reward of their mismatched texts, where they have such."""
+    texts = [batch.data.mismatched for batch in batches]
+    if not any(texts):
+        return batches
+    read = [replace(batch, data=batch.data.mismatched or batch.data) for batch in batches]
+    passes = forward.splitter.split_training(read)
+    rewards = evaluate(forward, texts, batches[0].objective.collector, passes)
+    scored = []
+    for batch, of_run in zip(batches, rewards, strict=True):
+        mean = float(of_run[[*batch.indices]].sum()) / max(1, len(batch.indices))
+        options = replace(batch.loss_options, mismatched=mean)
+        scored.append(replace(batch, loss_options=options))
+    return scored

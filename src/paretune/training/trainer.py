@@ -24,6 +24,7 @@ from paretune.measuring.memory import HeapTrimmer
 from paretune.methods import ConfiguredBaseline, Trains, configure_method
 from paretune.methods.core.trials import describe_trial
 from paretune.objectives import ModelPredictions
+from paretune.objectives.encoding import Encoded
 from paretune.store.record import Claim, Report
 from paretune.study import Generation, Run
 from paretune.training import FleetOutOfMemoryError, Outcome, TrainerOptions
@@ -168,6 +169,8 @@ class Session:
             for name, examples in vars(parts).items()
             if examples
         }
+        if run.readout == "reward":
+            encoded = self._add_reference(run, encoded)
         if objective.answer_scores is not None:
             encoded |= {
                 answers_of(name): self._caches.encode(
@@ -203,11 +206,26 @@ class Session:
             self._options.device,
         )
 
+    def _add_reference(self, run: Run, parts: Mapping[str, Encoded]) -> dict[str, Encoded]:
+        """The parts with what the model makes of their texts before training.
+
+        Computed once for all runs on them; full fine-tuning, which changes the weights, has it too.
+        """
+        source, cache = self._caches.source(run.model), self._caches.encoded
+        loaded, beta = self._caches.loaded, run.training.preference_beta
+        about = source.weights_hash, *loaded, self._model.compute, beta
+        keys = {name: (*about, data) for name, data in parts.items()}
+        if missing := {keys[n]: data for n, data in parts.items() if keys[n] not in cache}:
+            scored = self._model.add_reference([*missing.values()])
+            cache.update(zip(missing, scored, strict=True))
+        return {name: cache[key] for name, key in keys.items()}
+
     def _enable_activation_cache(self) -> list[str]:
         """Let all runs skip the layers below everything that is trained."""
         run = self._states[0].claim.run
         weights_key = self._caches.source(run.model).weights_key
         once = {data: name for state in self._states for name, data in state.encoded.items()}
+        once |= {data.mismatched: name for data, name in once.items() if data.mismatched}
         parts = [(name, data) for data, name in once.items()]
         cache = self._caches.activations
         return enable_activation_cache(

@@ -215,11 +215,12 @@ def draft_study(
     if "test" not in task:
         lines.append("# test: FILE   # without one, a seeded fifth of train is the test")
     languages = (str(task["source_lang"]), str(task["target_lang"])) if translates else None
-    suggested, comment = _suggest_model(kind, languages, model)
+    suggested, comment = _suggest_model(objective.head, languages, model)
     names = objective.selectable_metrics
     choices = [name for name in names if name != metric]
     besides = [metrics.get(n).title for n in objective.recorded_metrics if n not in names]
-    recorded = f"; records have {' and '.join(besides)} too" if besides else ""
+    notes = [f"or {', '.join(choices)}"] if choices else []
+    notes += [f"records have {' and '.join(besides)} too"] if besides else []
     # Its values are quoted for YAML.
     text = (
         open_templates("paretune.verbs")
@@ -228,7 +229,7 @@ def draft_study(
             name=name,
             kind=kind,
             task_lines=lines,
-            metric=f"metric: {metric}   # or {', '.join(choices)}{recorded}",
+            metric=f"metric: {metric}   # {'; '.join(notes)}",
             model=suggested,
             model_comment=comment,
             test_file=sanitise_line(Path(str(task["test"])).name) if "test" in task else None,
@@ -268,10 +269,10 @@ def _quote_yaml(value: object) -> str:
 
 
 def _suggest_model(
-    kind: str, languages: tuple[str, str] | None, model: str | None
+    head: str, languages: tuple[str, str] | None, model: str | None
 ) -> tuple[str, str]:
     """The named model, or one to start with, as YAML; and the comment on it."""
-    if model is not None or (languages is None and kind != "instruction"):
+    if model is not None or (languages is None and head != "causal_lm"):
         comment = "a hub name (with revision: COMMIT), a folder, or package:NAME"
         return _quote_yaml(model or DEFAULT_MODEL), comment
     comment = "a suggestion: fetched with --online"

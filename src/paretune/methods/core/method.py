@@ -290,7 +290,7 @@ class Method:
     code_epoch: int = 1
     trains: Trains = Trains.ADAPTER
     head: Head = Head.ANY
-    readouts: tuple[Readout, ...] = ("head", "label_words", "text")
+    readouts: tuple[Readout, ...] = ("head", "label_words", "text", "reward", "likelihood")
     body_training: BodyTraining | None = None
     shots: Callable[[Any], int] = lambda options: 0
     reads_base_weights: Callable[[Any], bool] = lambda options: False

@@ -3,6 +3,8 @@
 ``head``: logits of a head that is trained with every method; the objective as it is.
 ``label_words``: the log-likelihood of each answer's text behind a prompt; trained on the right one.
 ``text``: what the model writes behind the prompt.
+``reward``: of preferences, how much likelier training made each answer; ``likelihood``: how likely
+it is (:mod:`~paretune.objectives.readouts.rewards`).
 
 A readout makes of an objective another one that trains and predicts differently; metrics, scores
 and likelihoods stay those of the kind of task.
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from paretune.errors import StudyError
 from paretune.objectives.objective import Objective
-from paretune.objectives.readouts import label_words, text
+from paretune.objectives.readouts import label_words, rewards, text
 
 if TYPE_CHECKING:
     from paretune.data.prompt import Prompt
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 _MAKE: dict[Readout, Callable[[Objective, Prompt], Objective]] = {
     "label_words": label_words.read_label_words,
     "text": text.read_text,
+    "reward": rewards.read_rewards,
+    "likelihood": rewards.read_likelihoods,
 }
 
 

@@ -78,7 +78,7 @@ def right_answer_loss(
 
 
 class LabelWordsCollector:
-    """Gathers log-likelihoods; the result is (examples, answers), fp32, in nats or a share."""
+    """Gathers log-likelihoods less any reference: (examples, answers), fp32, in nats or a share."""
 
     def __init__(self, data: Encoded) -> None:
         self._data = data
@@ -102,10 +102,11 @@ class LabelWordsCollector:
 
     def result(self) -> NDArray[np.float32]:
         """Scores of the answers of all examples, in their order."""
+        sums = np.subtract(self._sums, self._data.reference or 0.0, dtype=np.float32)
         if self._data.divisors is None:
-            return self._sums
+            return sums
         divisors: NDArray[np.float32] = np.array(self._data.divisors, np.float32)
-        return np.divide(self._sums, divisors, dtype=np.float32)
+        return np.divide(sums, divisors, dtype=np.float32)
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ class EncodeText:
 
         def write(place: int, shots: int) -> PromptedText:
             prompt = self.prompt.last_shots(shots)
-            return _write_example(examples[place], prompt, tokenizer, prefix)
+            return write_example(examples[place], prompt, tokenizer, prefix)
 
         def measure(places: Sequence[int], shots: Sequence[int]) -> list[int]:
             return completion_lengths([*map(write, places, shots)], tokenizer)
@@ -160,7 +160,8 @@ def _fold(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def _write_example(example: Example, prompt: Prompt, tokenizer: Any, prefix: str) -> PromptedText:
+def write_example(example: Example, prompt: Prompt, tokenizer: Any, prefix: str) -> PromptedText:
+    """The prompt of an example with its right answer, by the chat template for a conversation."""
     if example.messages:
         if prompt.shots:
             raise StudyError(

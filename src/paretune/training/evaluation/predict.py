@@ -22,7 +22,7 @@ from paretune.models.load import LoadedModel
 from paretune.objectives.encoding import Batch, Encoded, pad_batch
 from paretune.objectives.objective import Collector, LogitsCollector
 from paretune.study import Generation
-from paretune.training.forward.passes import Compute, Forward, to_tensors
+from paretune.training.forward.passes import Compute, Forward, MicroBatch, to_tensors
 from paretune.training.forward.select import device_kind, packing_disabled
 
 
@@ -30,14 +30,16 @@ def evaluate(
     forward: Forward,
     data: Sequence[Encoded | None],
     make_collector: Callable[[Encoded], Collector],
+    passes: Sequence[Sequence[MicroBatch]] | None = None,
 ) -> list[Any]:
     """Outputs of each run for its examples, all runs in the same passes; None: it is not evaluated.
 
     Logits, (examples, labels), or the losses of target tokens, as the run's collector has them.
+    ``passes`` over some of the examples; None: over all.
     """
     collectors = [None if part is None else make_collector(part) for part in data]
     with evaluation_mode(forward.model), torch.inference_mode(), forward.compute.autocast():
-        for micro_batches in forward.splitter.split_evaluation(data):
+        for micro_batches in passes or forward.splitter.split_evaluation(data):
             outputs = forward(micro_batches)
             for collector, batch, output in zip(collectors, micro_batches, outputs, strict=True):
                 if collector is not None and batch.indices:
