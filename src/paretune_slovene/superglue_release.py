@@ -44,26 +44,15 @@ Reshape = Callable[[Sequence[Row], str], tuple[list[Row], list[Finding]]]
 example, and what was found on the way; findings that are errors stop the task."""
 
 
-def superglue_task(name: str, folder: str, reshape: Reshape | None = None, **facts: Any) -> Task:
+def superglue_task(
+    name: str, folder: str, reshape: Reshape = lambda rows, part: ([*rows], []), **facts: Any
+) -> Task:
     """A task of SuperGLUE, in Slovene and English.
 
     Args:
         folder: what its files are called: ``BoolQ``.
         facts: further fields of :class:`~paretune.data.task.Task`.
     """
-    usual = {"kind": "pair", "metric": "accuracy", "id": "idx", "languages": ("sl", "en")}
-    return Task(
-        name=name,
-        licence=LICENCE,
-        source=SOURCE,
-        read_rows=_make_reader(folder, reshape),
-        **usual | facts,
-    )
-
-
-def _make_reader(
-    folder: str, reshape: Reshape | None
-) -> Callable[[TaskSpec, str, Path | None], TaskRows]:
 
     def read(spec: TaskSpec, language: str, data_home: Path | None) -> TaskRows:
         base = _release_folder(spec, language, data_home)
@@ -77,16 +66,15 @@ def _make_reader(
             )
         train, test, unlabelled = places
         rest = read_rows(unlabelled) if unlabelled else []
-        published = {"train": read_rows(train), "test": read_rows(test), "unlabelled": rest}
-        rows = published
+        rows = {"train": read_rows(train), "test": read_rows(test), "unlabelled": rest}
         findings: list[Finding] = []
-        if reshape is not None:
-            reshaped = {part: reshape(part_rows, part) for part, part_rows in published.items()}
-            rows = {part: part_rows_made for part, (part_rows_made, _) in reshaped.items()}
-            findings = [one for _, notes in reshaped.values() for one in notes]
+        for part in rows:
+            rows[part], notes = reshape(rows[part], part)
+            findings += notes
         return TaskRows(rows["train"], rows["test"], rows["unlabelled"], tuple(findings))
 
-    return read
+    usual = {"kind": "pair", "metric": "accuracy", "id": "idx", "languages": ("sl", "en")}
+    return Task(name=name, licence=LICENCE, source=SOURCE, read_rows=read, **usual | facts)
 
 
 def _release_folder(spec: TaskSpec, language: str, data_home: Path | None) -> Path:

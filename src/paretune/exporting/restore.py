@@ -251,8 +251,10 @@ def predict(
         else:
             forward = forward_for(loaded, fleet, compute)
             answers = evaluate_alone(forward, encoded, objective.collector)
-    if dataset.labels:
+    if objective.predicts_labels:
         answers = map(int, answers.argmax(1))
+    elif dataset.labels:
+        answers = objective.predict(answers, examples, None).prediction
     return tuple(answers), truncated
 
 

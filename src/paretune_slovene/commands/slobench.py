@@ -23,9 +23,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from paretune.analysis.statistics.intervals import Interval
-    from paretune_slovene.slobench.submission import Submission
-
-Kind = Literal["superglue", "translation"]
+    from paretune_slovene.slobench.kinds import Kind
 
 
 @dataclass(frozen=True, repr=False)
@@ -33,8 +31,8 @@ class CheckedSubmission(Result):
     """What is wrong with a submission.
 
     Attributes:
-        kind: ``superglue`` or ``translation``.
-        answers: number of answers or lines by file.
+        kind: ``superglue``, ``translation``, ``ner`` or ``pos``.
+        answers: number of answers by file, or of lines or of words with a tag.
         findings: all faults; SloBench accepts a submission with warnings.
     """
 
@@ -73,7 +71,7 @@ class ScoredSubmission(Result):
     A submission is one set of answers, so the variance over seeds is in no interval.
 
     Attributes:
-        kind: ``superglue`` or ``translation``.
+        kind: as of :class:`CheckedSubmission`.
         intervals: official scores by SloBench's names, in 0..1, with 95 % over the examples.
         missing: the reason for each score that could not be computed.
         data: what scores were computed from, as phrases.
@@ -104,9 +102,7 @@ class ScoredSubmission(Result):
         """Each score with its interval, or why it cannot be computed."""
         from paretune.reporting.text.formatting import format_examples, format_interval
 
-        yield (
-            "As SloBench computes it (0 to 1), with 95 % over the examples of this one submission:"
-        )
+        yield "As SloBench computes it (0 to 1), with 95 % over this one submission's examples:"
         for name, interval in self.intervals.items():
             text = f"{format_interval(interval, 4)}  {format_examples(interval)}"
             yield f"  {name.ljust(18)}{text}"
@@ -133,23 +129,18 @@ def check(
 
     Args:
         submission: A zip as SloBench takes it.
-        release: What it answers: qa_test.zip or a folder with it, or the file of a translation
-            task. [default: the SuperGLUE that data fetch fetched]
+        release: What it answers: qa_test.zip or a folder with it, or what SloBench wants translated
+            or tagged. [default: the SuperGLUE that data fetch fetched]
 
     Raises:
         DataError: a file is missing or cannot be read; faults inside are findings.
     """
-    from paretune_slovene.slobench import superglue_zip, translation_submission
-    from paretune_slovene.slobench.submission import check_packaging, open_submission
+    from paretune_slovene.slobench.kinds import read_submission
+    from paretune_slovene.slobench.submission import open_submission
+    from paretune_slovene.slobench.superglue_zip import open_release
 
-    opened, rows = open_submission(submission), superglue_zip.open_release(release)
-    if _kind_of(rows) == "superglue":
-        answers, faults = superglue_zip.read_answers(opened, rows)
-        counts = {task: len(answers[task]) for task in answers}
-        return CheckedSubmission("superglue", counts, (*check_packaging(opened), *faults))
-    lines, faults = translation_submission.read_translations(opened, rows)
-    counts = {"lines": len(lines)}
-    return CheckedSubmission("translation", counts, (*check_packaging(opened), *faults))
+    reading = read_submission(open_submission(submission), open_release(release))
+    return CheckedSubmission(reading.kind, reading.counts, reading.findings)
 
 
 def score(
@@ -178,44 +169,43 @@ def score(
 
     Raises:
         DataError: a file is missing, or the submission has errors.
-        StudyError: what only translations are scored with, for SuperGLUE; or the commit or layer
-            of BERTScore's model without the model.
+        StudyError: what only translations are scored with, for others; or the commit or layer of
+            BERTScore's model without the model.
         ModelError: BERTScore's model is not available, or has no such layer.
     """
-    from paretune_slovene.slobench import superglue_zip
+    from paretune_slovene.slobench import superglue_zip, tag_submission
+    from paretune_slovene.slobench.kinds import find_kind, read_submission
     from paretune_slovene.slobench.official_scores import score_superglue
     from paretune_slovene.slobench.submission import open_submission, raise_for_errors
+    from paretune_slovene.slobench.translation_submission import read_segments
 
     if bert_model is None and (bert_revision, bert_layer) != (None, None):
         raise StudyError("names no model.", where="BERTScore", remedy="Add --bert-model MODEL.")
     opened, references = open_submission(submission), open_submission(reference)
-    if _kind_of(references) == "translation":
-        bert = ModelSpec(name=bert_model, revision=bert_revision) if bert_model else None
-        translated = (opened, references, language or "sl", wordnet)
-        return _score_translation(*translated, bert, bert_layer, online=online)
-    if any(option is not None for option in (language, wordnet, bert_model)):
+    kind = find_kind(references)
+    if kind != "translation" and any((language, wordnet, bert_model)):
         raise StudyError(
-            "are SuperGLUE's answers, which have no language, METEOR or BERTScore.",
+            "is no translation, which alone has a language, METEOR and BERTScore.",
             where=str(reference),
             remedy="Leave out --language, --wordnet and --bert-model.",
         )
-    answers, faults = superglue_zip.read_answers(opened, references)
-    raise_for_errors(faults)
-    right = superglue_zip.read_references(references)
-    return ScoredSubmission("superglue", score_superglue(answers, right))
-
-
-def _kind_of(release: Submission) -> Kind:
-    """SuperGLUE if any of its six files is there."""
-    from paretune_slovene.slobench.superglue_zip import FILES
-
-    names = {file.name for file in release.files}
-    return "translation" if names.isdisjoint(FILES.values()) else "superglue"
+    reading = read_submission(opened, references)
+    raise_for_errors([finding for finding in reading.findings if finding.code != "not-a-zip"])
+    if kind == "superglue":
+        right = superglue_zip.read_references(references)
+        return ScoredSubmission(kind, score_superglue(reading.answers, right))
+    if kind != "translation":
+        tags, faults = tag_submission.read_tags(references, references)
+        raise_for_errors(faults)
+        return ScoredSubmission(kind, tag_submission.score_tags(reading.answers, tags))
+    bert = ModelSpec(name=bert_model, revision=bert_revision) if bert_model else None
+    translated = (reading.answers, read_segments(references), language or "sl", wordnet)
+    return _score_translation(*translated, bert, bert_layer, online=online)
 
 
 def _score_translation(
-    submission: Submission,
-    reference: Submission,
+    lines: list[str],
+    references: list[str],
     language: str,
     wordnet: Path | None,
     bert: ModelSpec | None,
@@ -229,13 +219,8 @@ def _score_translation(
     from paretune.analysis.statistics.scores import score_means, score_runs
     from paretune.metrics import signatures
     from paretune.metrics.translation import SACREBLEU_NAMES
-    from paretune_slovene.slobench import translation_submission
     from paretune_slovene.slobench.official_scores import make_text_predictions, score_translations
-    from paretune_slovene.slobench.submission import raise_for_errors
 
-    lines, faults = translation_submission.read_translations(submission, reference)
-    raise_for_errors(faults)
-    references = translation_submission.read_segments(reference)
     texts = [make_text_predictions(lines, references)]
     scores = score_translations(texts, language, wordnet=wordnet)
     intervals, missing, data = dict(scores.intervals), dict(scores.missing), scores.data

@@ -57,6 +57,7 @@ def load_tokeniser(language: str) -> Tokeniser:
             remedy=INSTALL_PUNKT,
         ) from None
 
+    @lru_cache(maxsize=1 << 17)
     def tokenise(text: str) -> list[str]:
         return [word for sentence in sentences.tokenize(text.strip()) for word in words(sentence)]
 

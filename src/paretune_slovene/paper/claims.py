@@ -70,7 +70,9 @@ class Claim:
 @cache
 def load_claims() -> tuple[Claim, ...]:
     """The paper's conclusions, in its order."""
-    return tuple(_claim(entry) for entry in _file()["claims"])
+    entries: list[dict[str, Any]] = _file()["claims"]
+    lists = [{k: tuple(v) for k, v in entry.items() if isinstance(v, list)} for entry in entries]
+    return tuple(Claim(**(entry | of)) for entry, of in zip(entries, lists, strict=True))
 
 
 def paper_title() -> str:
@@ -87,11 +89,6 @@ def find_flaw(task: str, model: str, method: str) -> str:
     """Why a run of the paper is not what the paper takes it for; mostly empty."""
     run = {"task": task, "model": model, "method": method}
     return "; ".join(e["what"] for e in _file()["flaws"] if run.items() <= e.items())
-
-
-def _claim(entry: Mapping[str, Any]) -> Claim:
-    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}
-    return Claim(**fields)
 
 
 @cache

@@ -78,10 +78,6 @@ def _compare(claim: Claim, a: Cell, b: Cell) -> ClaimComparison:
     if claim.kind == "parameters":
         counts = count_trained_parameters(a), count_trained_parameters(b)
         return compare_counts(comparison, counts, "not counted yet")
-    return _compare_memory(claim, comparison, a, b)
-
-
-def _compare_memory(claim: Claim, comparison: ClaimComparison, a: Cell, b: Cell) -> ClaimComparison:
     peaks = estimate_cost(a, "memory"), estimate_cost(b, "memory")
     if peaks[0] is None or peaks[1] is None:
         return replace(comparison, standing="absent", why="not measured yet")

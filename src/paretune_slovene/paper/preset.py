@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from functools import cache
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, partial
 from importlib.resources import files
 from typing import Any
 
@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from paretune.analysis.cell import NO_MODEL
 from paretune.analysis.cells import methods_with_probe, model_free_baselines
 from paretune.errors import StudyError
-from paretune.study import MethodSpec, ModelSpec, Run, Stage, Study, TaskSpec, Training
+from paretune.study import MethodSpec, ModelSpec, Run, Study, TaskSpec, Training
 from paretune.study.presets import Preset
 from paretune.tasks import objective_of
 
@@ -68,16 +68,17 @@ def _expand_tasks(study: Study) -> Iterator[Run]:
         }
         task = spec.model_copy(update=changes)
         objective = objective_of(task)
+        make = partial(
+            Run,
+            task=task,
+            seed=settings["seed"],
+            selection="test",
+            learning_rate=None,
+            training=Training(**settings["training"]),
+            generation=study.generation if objective.generates else None,
+        )
         for name in model_free_baselines(task, objective):
-            yield _make_run(
-                study,
-                "final",
-                task,
-                ModelSpec(name=NO_MODEL),
-                MethodSpec(name=name),
-                None,
-                settings["training"],
-            )
+            yield make(stage="final", model=ModelSpec(name=NO_MODEL), method=MethodSpec(name=name))
         for model in study.models:
             for method in methods_with_probe(study, objective):
                 if method.name not in settings["methods"]:
@@ -85,7 +86,7 @@ def _expand_tasks(study: Study) -> Iterator[Run]:
                         f"protocol paper has no method {method.name}.",
                         remedy=f"Its methods: {', '.join(settings['methods'])}.",
                     )
-                yield from _expand_cell(study, task, model, method)
+                yield from _expand_cell(make, study.protocol.as_run, task, model, method)
 
 
 def _refuse_own_settings(study: Study) -> None:
@@ -104,7 +105,7 @@ def _refuse_own_settings(study: Study) -> None:
 
 
 def _expand_cell(
-    study: Study, task: TaskSpec, model: ModelSpec, method: MethodSpec
+    make: Callable[..., Run], as_run: bool, task: TaskSpec, model: ModelSpec, method: MethodSpec
 ) -> Iterator[Run]:
     settings = read_settings()
     short_names = {hub: short for short, names in settings["models"].items() for hub in names}
@@ -116,35 +117,17 @@ def _expand_cell(
     rate = settings["learning_rate"]
     options = dict(settings["methods"][method.name])
     training = settings["training"] | settings["tasks"][task.name].get("training", {})
-    for entry in [*settings["exceptions"], *(settings["as_run"] if study.protocol.as_run else ())]:
+    for entry in [*settings["exceptions"], *(settings["as_run"] if as_run else ())]:
         if all(entry.get(key, value) == value for key, value in cell.items()):
             rate = entry.get("learning_rate", rate)
             options |= entry.get("options", {})
             training = training | entry.get("training", {})
     spec = MethodSpec(name=method.name, label=method.label, **options)
-    stages: tuple[Stage, ...] = ("final", "cost")
-    for stage in stages:
-        own_rate = None if method.name == "untuned" else rate
-        yield _make_run(study, stage, task, model, spec, own_rate, training)
-
-
-def _make_run(
-    study: Study,
-    stage: Stage,
-    task: TaskSpec,
-    model: ModelSpec,
-    method: MethodSpec,
-    rate: float | None,
-    training: Mapping[str, Any],
-) -> Run:
-    return Run(
-        stage=stage,
-        task=task,
-        model=model,
-        method=method,
-        learning_rate=rate,
-        seed=read_settings()["seed"],
-        selection="test",
-        training=Training(**training),
-        generation=study.generation if objective_of(task).generates else None,
-    )
+    for stage in ("final", "cost"):
+        yield make(
+            stage=stage,
+            model=model,
+            method=spec,
+            learning_rate=None if method.name == "untuned" else rate,
+            training=Training(**training),
+        )

@@ -125,7 +125,11 @@ def _compare(claim: Claim, a: PublishedRun, b: PublishedRun) -> ClaimComparison:
     if claim.kind == "parameters":
         return compare_counts(comparison, (a.trained, b.trained), "not published")
     comparison = replace(comparison, amounts=(a.gb * GIGA, b.gb * GIGA))
-    if reasons := _reasons_unlike(a, b):
+    # The length of training does not change a peak.
+    reasons = [f"{run.method}: {run.flaw}" for run in (a, b) if run.flaw]
+    if a.batch != b.batch:
+        reasons.append(f"batches of {a.batch} and {b.batch}")
+    if reasons:
         return replace(comparison, standing="unlike", why="; ".join(reasons))
     if claim.times is not None:
         enough = a.gb / b.gb >= claim.times - 0.5
@@ -133,14 +137,6 @@ def _compare(claim: Claim, a: PublishedRun, b: PublishedRun) -> ClaimComparison:
     if abs(a.gb - b.gb) < 1.5 * _GB_STEP:
         return replace(comparison, why="no further apart than the rounding")
     return replace(comparison, standing="for" if a.gb > b.gb else "against")
-
-
-def _reasons_unlike(a: PublishedRun, b: PublishedRun) -> list[str]:
-    """Why two memory peaks are not comparable; the length of training does not change them."""
-    reasons = [f"{run.method}: {run.flaw}" for run in (a, b) if run.flaw]
-    if a.batch != b.batch:
-        reasons.append(f"batches of {a.batch} and {b.batch}")
-    return reasons
 
 
 def _compare_scores(

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.statistics.sample_size import SampleSize
@@ -45,21 +46,6 @@ MARKS: dict[Verdict, str] = {
     "comes from constant answers": "▬",
     "not run": "–",
 }
-_COUNTED: dict[Verdict, tuple[str, str]] = {
-    "holds": ("holds", "hold"),
-    "does not hold": ("does not hold", "do not hold"),
-    "cannot be decided": ("cannot be decided", "cannot be decided"),
-    "comes from constant answers": ("comes from constant answers", "come from constant answers"),
-    "not run": ("was not run", "were not run"),
-}
-_CASES: dict[Standing, tuple[str, str]] = {
-    "for": ("speaks for it", "speak for it"),
-    "against": ("speaks against it", "speak against it"),
-    "constant": ("rests on a constant answer", "rest on a constant answer"),
-    "unlike": ("was not run alike", "were not run alike"),
-    "unclear": ("has no verdict", "have no verdict"),
-    "absent": ("is not there", "are not there"),
-}
 _STANDINGS: dict[Standing, str] = {
     "for": "for it",
     "against": "against it",
@@ -68,22 +54,6 @@ _STANDINGS: dict[Standing, str] = {
     "unclear": "no verdict",
     "absent": "not there",
 }
-
-
-@dataclass(frozen=True)
-class ComparisonRow:
-    """One comparison as texts; ``standing``: whether it supports the claim."""
-
-    task: str
-    model: str
-    higher: str
-    lower: str
-    values: tuple[str, str]
-    contrast: str
-    basis: str
-    p: str
-    outcome: str
-    standing: str
 
 
 @dataclass(frozen=True)
@@ -106,61 +76,49 @@ class Evidence:
 
     @property
     def summary(self) -> str:
-        """``2 hold, 3 do not hold ...``: the verdicts, counted."""
+        """``holds: 2, does not hold: 3 ...``: the verdicts, counted."""
         counts = Counter(judged.verdict for judged in self.judged)
-        return join_names(
-            [f"{counts[v]} {_COUNTED[v][counts[v] != 1]}" for v in VERDICTS if counts[v]]
-        )
+        return ", ".join(f"{verdict}: {counts[verdict]}" for verdict in VERDICTS if counts[verdict])
 
     def cases(self, judged: ClaimVerdict) -> str:
-        """``Of 6 cases 4 rest on a constant answer ...; to hold it needs 6 of 6``."""
+        """``Of 6 cases: a constant answer 4, for it 2; to hold it needs 6 of 6``."""
         if judged.verdict == "not run":
             return "Nothing of it was measured here."
         cases = judged.cases
-        counted = [
-            f"{cases[standing]} {forms[cases[standing] != 1]}"
-            for standing, forms in _CASES.items()
-            if cases[standing]
-        ]
+        counted = [f"{text} {cases[name]}" for name, text in _STANDINGS.items() if cases[name]]
         models = ""
         if judged.stand_in:
             models = f" The paper says it of {join_names(judged.claim.models)}."
         return (
-            f"Of {pluralise(sum(cases.values()), 'case')} {join_names(counted)}; "
+            f"Of {pluralise(sum(cases.values()), 'case')}: {', '.join(counted)}; "
             f"to hold it needs {judged.required} of {judged.total}.{models}"
         )
 
-    def rows(self, judged: ClaimVerdict) -> tuple[ComparisonRow, ...]:
-        """Every comparison of a claim."""
+    def rows(self, judged: ClaimVerdict) -> tuple[SimpleNamespace, ...]:
+        """Every comparison of a claim as texts, by column."""
         return tuple(self._row(judged.claim, comparison) for comparison in judged.compared)
 
-    def _row(self, claim: Claim, one: ClaimComparison) -> ComparisonRow:
+    def _row(self, claim: Claim, one: ClaimComparison) -> SimpleNamespace:
         values, contrast, basis = ("–", "–"), "–", "–"
         if one.scores is not None and one.difference is not None:
-            values = (
-                format_interval(one.scores[0]),
-                format_interval(one.scores[1]),
-            )
+            values = format_interval(one.scores[0]), format_interval(one.scores[1])
             contrast = format_interval(one.difference)
             basis = format_n_by_seeds(one.difference, "×")
         elif one.amounts is not None:
             values = self._amount(claim, one.amounts[0]), self._amount(claim, one.amounts[1])
             contrast = f"{one.amounts[0] / one.amounts[1]:.2f} times"
             basis = _readings(one.readings)
-        outcome = _STANDINGS[one.standing]
         details = [one.why, describe_sample_size(one.sample_size, one.examples)]
         detail = "; ".join(text for text in details if text)
-        return ComparisonRow(
-            sanitise_line(one.task),
-            sanitise_line(one.model),
-            sanitise_line(one.higher),
-            sanitise_line(one.lower),
-            values,
-            contrast,
-            basis,
-            "–" if one.p_holm is None else format_p_value(one.p_holm),
-            sanitise_line(f"{outcome}: {detail}" if detail else outcome),
-            one.standing,
+        outcome = _STANDINGS[one.standing] + (f": {detail}" if detail else "")
+        names = {name: getattr(one, name) for name in ("task", "model", "higher", "lower")}
+        return SimpleNamespace(
+            **{name: sanitise_line(text) for name, text in names.items()},
+            values=values,
+            contrast=contrast,
+            basis=basis,
+            p="–" if one.p_holm is None else format_p_value(one.p_holm),
+            outcome=sanitise_line(outcome),
         )
 
     def _amount(self, claim: Claim, value: float) -> str:

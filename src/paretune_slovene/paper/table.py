@@ -16,16 +16,8 @@ from paretune_slovene.paper.claims import find_flaw, load_claims
 from paretune_slovene.paper.published import STEP, PublishedRun, find_constant_label
 
 COLUMNS = (
-    "task",
-    "model",
-    "method",
-    "per_device_train_batch_size",
-    "max_steps",
-    "num_train_epochs",
-    "trainable",
-    "acc",
-    "f1",
-    "gpu_gb",
+    *("task", "model", "method", "per_device_train_batch_size", "max_steps", "num_train_epochs"),
+    *("trainable", "acc", "f1", "gpu_gb"),
 )
 TASKS = {"machine_translation_slo_en": "rsdo4"}
 """Names in the notebooks that differ from paretune's by more than letter case."""
@@ -51,20 +43,16 @@ def read_published_runs(path: Path, labels: Labels) -> tuple[PublishedRun, ...]:
     """
     label_counts: dict[str, Mapping[str, int]] = {}
     runs: dict[tuple[str, str, str], PublishedRun] = {}
+    tasks = TASKS | {task: task for claim in load_claims() for task in claim.tasks}
     for row in read_rows(path):
-        task = _parse_name(
-            row, "task", TASKS | {t: t for claim in load_claims() for t in claim.tasks}
-        )
+        task = _parse_name(row, "task", tasks)
         if _parse_number(row, "acc") is not None and task not in label_counts:
             label_counts[task] = labels(task)
         run = _parse_run(row, task, label_counts.get(task, {}))
         key = (run.task, run.model, run.method)
         if key in runs:
-            raise DataError(
-                f"is a second run of {' / '.join(key)}.",
-                where=row.where,
-                remedy="Keep one; the paper has one run of each.",
-            )
+            what = f"is a second run of {' / '.join(key)}."
+            raise DataError(what, where=row.where, remedy="Keep one; the paper has one of each.")
         runs[key] = run
     return tuple(runs.values())
 
@@ -74,11 +62,8 @@ def _parse_run(row: Row, task: str, labels: Mapping[str, int]) -> PublishedRun:
     f1, n = _parse_number(row, "f1"), sum(labels.values())
     right, trained = _count_correct(row, n), _parse_number(row, "trainable")
     if right is not None and f1 is None:
-        raise DataError(
-            "has an accuracy and no f1.",
-            where=row.where,
-            remedy="Give both, or leave both empty (translation).",
-        )
+        remedy = "Give both, or leave both empty (translation)."
+        raise DataError("has an accuracy and no f1.", where=row.where, remedy=remedy)
     return PublishedRun(
         task=task,
         model=model,
@@ -122,22 +107,16 @@ def _parse_name(row: Row, column: str, names: Mapping[str, str]) -> str:
     text = _cell_text(row, column)
     name = names.get(text.lower())
     if name is None:
-        raise DataError(
-            f'has the {column} "{text}".',
-            where=row.where,
-            remedy=f"Known are {', '.join(names)}, in capitals or not.",
-        )
+        remedy = f"Known are {', '.join(names)}, in capitals or not."
+        raise DataError(f'has the {column} "{text}".', where=row.where, remedy=remedy)
     return name
 
 
 def _require_number(row: Row, column: str) -> float:
     number = _parse_number(row, column)
     if number is None or number <= 0:
-        raise DataError(
-            f'has no number above 0 in "{column}".',
-            where=row.where,
-            remedy="Every run of the table has one; without it, leave the run out.",
-        )
+        remedy = "Every run of the table has one; without it, leave the run out."
+        raise DataError(f'has no number above 0 in "{column}".', where=row.where, remedy=remedy)
     return number
 
 
@@ -151,20 +130,14 @@ def _parse_number(row: Row, column: str) -> float | None:
     except ValueError:
         number = -1.0
     if not 0 <= number < float("inf"):
-        raise DataError(
-            f'has "{text}" in "{column}".',
-            where=row.where,
-            remedy="Give a number of at least 0, or leave it empty.",
-        )
+        remedy = "Give a number of at least 0, or leave it empty."
+        raise DataError(f'has "{text}" in "{column}".', where=row.where, remedy=remedy)
     return number
 
 
 def _cell_text(row: Row, column: str) -> str:
     if column not in row.values:
-        raise DataError(
-            f'has no column "{column}".',
-            where=row.where,
-            remedy=f"The table of published runs has {', '.join(COLUMNS)}.",
-        )
+        remedy = f"The table of published runs has {', '.join(COLUMNS)}."
+        raise DataError(f'has no column "{column}".', where=row.where, remedy=remedy)
     value = row.values[column]
     return "" if value is None else str(value).strip()

@@ -84,8 +84,9 @@ def export_slobench(
 
     Args:
         release: SuperGLUE's qa_test.zip or a folder with it. [default: where the tasks' data is]
-        source: Of a translation: what SloBench wants translated, one sentence a line.
-        task: The translation that it belongs to, of several.
+        source: What SloBench wants translated, one sentence a line; or tagged, a word a line:
+            names in files *.conll2002, parts of speech in one *.conllu.
+        task: The task of the study that it belongs to, of several.
         output: A new folder. [default: exports/STUDY/slobench]
 
     Raises:
@@ -103,33 +104,34 @@ def export_slobench(
     from paretune.tasks import pin_dataset
     from paretune.training.caches import ProcessCache
     from paretune.verbs.report import load_results
-    from paretune_slovene.slobench import (
-        superglue_submission,
-        superglue_zip,
-        translation_submission,
+    from paretune_slovene.slobench import superglue_submission, superglue_zip
+    from paretune_slovene.slobench.kinds import (
+        Questions,
+        ask_source,
+        ask_superglue,
+        read_submission,
     )
-    from paretune_slovene.slobench.submission import open_submission
-    from paretune_slovene.slobench.submission_card import render_submission_card
-    from paretune_slovene.slobench.superglue_submission import (
-        check_all_tasks,
-        common_source,
-        find_superglue_tasks,
+    from paretune_slovene.slobench.submission import open_submission, raise_for_errors, write_zip
+    from paretune_slovene.slobench.submission_card import (
+        SubmittedTask,
+        list_notes,
+        render_submission_card,
     )
 
-    superglue = find_superglue_tasks(study)
-    translations = _select_translation(study, source, task)
-    if superglue or not translations:
-        check_all_tasks(study, superglue)
+    superglue = superglue_submission.find_superglue_tasks(study)
+    sourced = _select_source_task(study, source, task)
+    if superglue or not sourced:
+        superglue_submission.check_all_tasks(study, superglue)
     elif release is not None:
         raise StudyError(
             "has no task of SuperGLUE, to which --release belongs.",
             where=f"study {study.study}",
-            remedy="Leave it out; --source is the file to translate.",
+            remedy="Leave it out; --source is the file to answer.",
         )
     target = Path(output) if output is not None else Path("exports", study.study, "slobench")
     check_target(target)
     results = load_results(study, store)
-    specs = {**superglue, **{spec.key: [spec] for spec in translations}}
+    specs = {**superglue, **{spec.key: [spec] for spec in sourced}}
     selected = _select_runs(specs, group_into_cells(study, results.records), study)
     if not train_again:
         with Store.open(results.folder) as opened:
@@ -141,19 +143,16 @@ def export_slobench(
         if not run.baseline:
             caches.source(run.record.run.model, offline=not online)
     # Everything that can be refused is refused before anything is computed.
-    releases = []
+    questions: dict[str, Questions] = {}
     if superglue:
-        releases.append(superglue_zip.open_release(release or common_source(superglue)))
-    rows = {
-        name: superglue_submission.match_rows(
-            name, caches.dataset(selected[name].record.run.task), releases[0]
-        )
-        for name in superglue
-    }
-    sources = []
-    if source is not None:
-        releases.append(open_submission(source))
-        sources = translation_submission.read_source(releases[-1])
+        common = release or superglue_submission.common_source(superglue)
+        opened_release = superglue_zip.open_release(common)
+    for name, run in selected.items():
+        dataset = caches.dataset(run.record.run.task)
+        if name in superglue:
+            questions[name] = ask_superglue(name, dataset, opened_release)
+        else:
+            questions[name] = ask_source(sourced[0], dataset, open_submission(source or Path()))
     for run in selected.values():
         if caches.identify(run.record.run) != run.record.run_id:
             raise StoreError(
@@ -164,59 +163,64 @@ def export_slobench(
             )
 
     parts: list[SubmittedTask] = []
-    answers, lines = {}, {}
+    files: dict[str, dict[str, str]] = {}
     with Store.open(results.folder) as opened:
         for name, run in selected.items():
-            count = len(rows.get(name, sources))
-            tell(f"{name}: {count:,} rows by {' x '.join(run.record.run.cell)}")
+            asked, record = questions[name], run.record
+            rows = len(asked.examples)
+            tell(f"{name}: {rows:,} rows by {' x '.join(record.run.cell)}")
             weights = None
             if not run.baseline:
                 weights = restore.load_or_retrain(
-                    run.record, opened, train_again=train_again, tell=tell
+                    record, opened, train_again=train_again, tell=tell
                 )
-            if name in rows:
-                answers[name], part = superglue_submission.answer_superglue(
-                    name, rows[name], run, caches, weights
-                )
-            else:
-                texts, part = translation_submission.answer_translation(
-                    name, sources, run, caches, weights
-                )
-                lines[part.file] = texts
-            parts.append(part)
+            dataset = caches.dataset(record.run.task)
+            answers, cut = restore.predict(record.run, dataset, asked.examples, caches, weights)
+            texts, notes = asked.render(answers)
+            files.setdefault(asked.file, {}).update(texts)
+            notes = (*list_notes(run, cut=cut, rows=rows), *notes)
+            parts.append(SubmittedTask(name, asked.file, rows, run, notes))
+    releases = {asked.file: asked.release for asked in questions.values()}
     warnings: list[Finding] = []
-    readme = render_submission_card(study, parts, releases)
+    readme = render_submission_card(study, parts, [*releases.values()])
     with atomic_folder(target) as folder:
-        if answers:
-            warnings += superglue_submission.write_superglue(folder, answers, releases[0])
-        for name, texts in lines.items():
-            warnings += translation_submission.write_translation(folder / name, texts, releases[-1])
+        for file, texts in files.items():
+            submission = open_submission(write_zip(folder / file, texts))
+            findings = read_submission(submission, releases[file]).findings
+            raise_for_errors(findings)
+            warnings += findings
         (folder / "README.md").write_text(readme, encoding="utf-8")
     return SubmissionResult(target, tuple(parts), tuple(warnings), readme)
 
 
-def _select_translation(study: Study, source: Path | None, task: str | None) -> list[TaskSpec]:
-    """The translation to answer, if the study has one: SloBench's source names none."""
+def _select_source_task(study: Study, source: Path | None, task: str | None) -> list[TaskSpec]:
+    """The task that answers ``source``, if the study has one: SloBench's source names none."""
     from paretune.tasks import objective_of
 
-    translations = [spec for spec in study.tasks if objective_of(spec).between_languages]
-    specs = [spec for spec in translations if task in (None, spec.key)]
+    objectives = {spec.key: objective_of(spec) for spec in study.tasks}
+    sourced = [
+        spec
+        for spec in study.tasks
+        if objectives[spec.key].between_languages or objectives[spec.key].reader == "tags"
+    ]
+    specs = [spec for spec in sourced if task in (None, spec.key)]
     where = f"study {study.study}"
-    names = ", ".join(spec.key for spec in translations)
+    names = ", ".join(spec.key for spec in sourced)
     if not specs and (task is not None or source is not None):
+        what = "translation and no task that tags words"
         raise StudyError(
-            f'has no translation "{task}".' if task else "has no translation.",
+            f'has no translation or tags "{task}".' if task else f"has no {what}.",
             where=where,
             remedy=f"It has {names}." if names else "--source and --task belong to one.",
         )
     if specs and source is None:
         raise StudyError(
-            f"is a translation ({names}), and what SloBench wants translated is not public.",
+            f"has {names}, and what SloBench wants answered is not public.",
             where=where,
-            remedy="Name the file that you have from it: --source FILE, a sentence a line.",
+            remedy="Name what you have from it: --source FILE.",
         )
     if len(specs) > 1:
-        raise StudyError("has several translations.", where=where, remedy=f"Say --task: {names}.")
+        raise StudyError("has several such tasks.", where=where, remedy=f"Say --task: {names}.")
     return specs
 
 

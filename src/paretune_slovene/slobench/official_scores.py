@@ -24,9 +24,9 @@ from paretune.analysis.statistics.multiple_testing import ALPHA
 from paretune.analysis.statistics.scores import RunScores, score_means, score_runs, score_sums
 from paretune.errors import MissingDependencyError
 from paretune.store.record import Predictions
-from paretune_slovene.metrics.meteor import meteor_score, porter_stemmer
+from paretune_slovene.metrics.meteor import Meteor, load_meteor
 from paretune_slovene.metrics.nltk_words import Tokeniser, load_tokeniser
-from paretune_slovene.metrics.wordnet import WordNet, find_wordnet
+from paretune_slovene.metrics.wordnet import find_wordnet
 from paretune_slovene.slobench.nltk_ngrams import chrf, count_ngrams, from_sums
 
 Key = int | tuple[int, int, int]
@@ -49,7 +49,6 @@ CORPUS_BLEU = "BLEU (corpus)"
 TRANSLATION_SCORES = ("BLEU (avg)", "METEOR (avg)", "CHRF (avg)", CORPUS_BLEU)
 """In SloBench's order. Its table also has BERTScore, which needs a model, before them, and
 "CHRF (corpus)", which equals "CHRF (avg)", after them."""
-_CACHED_PAIRS = 1 << 17
 
 
 def score_superglue(
@@ -136,119 +135,66 @@ class TranslationScores:
 def score_translations(
     predictions: Sequence[Predictions], language: str, *, wordnet: Path | None = None
 ) -> TranslationScores:
-    """Means over seeds; a score that one seed lacks is missing.
-
-    Args:
-        predictions: texts of each seed.
-        language, wordnet: as of :func:`score_segments`.
-    """
-    seeds = [
-        score_segments(
-            list(map(str, seed.prediction)), list(map(str, seed.label)), language, wordnet=wordnet
-        )
-        for seed in predictions
-    ]
-    missing = {name: reason for seed in seeds for name, reason in seed.missing.items()}
-    intervals = {}
-    for name in TRANSLATION_SCORES:
-        if name not in missing:
-            columns = [seed.columns[name] for seed in seeds]
-            intervals[name] = confidence_interval(
-                score_sums(predictions, columns, from_sums)
-                if name == CORPUS_BLEU
-                else score_means(predictions, columns)
-            )
-    return TranslationScores(intervals, missing, seeds[0].data)
-
-
-@dataclass(frozen=True)
-class SegmentScores:
-    """Scores of a translation, segment by segment: what a bootstrap over segments resamples.
-
-    Attributes:
-        columns: by SloBench's names. The official score is the mean of a column (segments,); of
-            :data:`CORPUS_BLEU` it is :func:`~paretune_slovene.slobench.nltk_ngrams.from_sums` of
-            the sum of the column (segments, counts).
-        missing: the reason for each score that could not be computed.
-    """
-
-    columns: dict[str, NDArray[Any]]
-    missing: dict[str, str]
-    data: tuple[str, ...]
-
-
-def score_segments(
-    hypotheses: Sequence[str],
-    references: Sequence[str],
-    language: str,
-    *,
-    wordnet: Path | None = None,
-) -> SegmentScores:
-    """BLEU, METEOR and chrF as SloBench computes them.
+    """BLEU, METEOR and chrF as SloBench computes them, as means over seeds.
 
     BLEU and METEOR count NLTK's words, so they need NLTK and its data. chrF does not, unless a line
     has straight quotes, which NLTK's tokeniser replaces.
 
     Args:
+        predictions: texts of each seed, and the references.
         language: of both, ``sl`` or ``en``.
         wordnet: folder of WordNet's files; by default the usual places are searched.
-
-    Raises:
-        ValueError: different numbers of lines, or none.
     """
-    if len(hypotheses) != len(references) or not references:
-        raise ValueError(f"{len(hypotheses)} hypotheses, {len(references)} references")
-    pairs = list(zip(hypotheses, references, strict=True))
+    seeds = [[*zip(map(str, p.prediction), map(str, p.label), strict=True)] for p in predictions]
     missing: dict[str, str] = {}
+    meteor: Meteor | None = None
     try:
         tokenise = load_tokeniser(language)
+        data = [f"words as NLTK 3.6.6 cuts them ({language}), by NLTK {version('nltk')}"]
+        try:
+            thesaurus = _open_wordnet(wordnet)
+            meteor = load_meteor(thesaurus.synonyms)
+            data.append(f"synonyms of {thesaurus.version or 'WordNet'} in {thesaurus.where}")
+        except MissingDependencyError as error:
+            missing["METEOR (avg)"] = str(error)
     except MissingDependencyError as error:
-        missing["BLEU (avg)"] = missing["METEOR (avg)"] = missing[CORPUS_BLEU] = str(error)
-        if any('"' in line for line in (*hypotheses, *references)):
-            reason = f'lines hold straight quotes ("), which words spell otherwise: {error}'
-            missing["CHRF (avg)"] = reason
-            return SegmentScores({}, missing, ())
-        return SegmentScores(
-            {"CHRF (avg)": np.array([chrf(*pair) for pair in pairs])},
-            missing,
-            ("characters alone: no line has quotes that words would spell otherwise",),
+        tokenise, data = str.split, []
+        missing = dict.fromkeys(TRANSLATION_SCORES, str(error))
+        reason = f'lines hold straight quotes ("), which words spell otherwise: {error}'
+        missing["CHRF (avg)"] = reason
+        if not any('"' in line for seed in seeds for pair in seed for line in pair):
+            del missing["CHRF (avg)"]
+            data = ["characters alone: no line has quotes that words would spell otherwise"]
+    tables: dict[str, list[NDArray[Any]]] = {name: [] for name in TRANSLATION_SCORES}
+    for seed in seeds:
+        scores = [_score_pair(tokenise, meteor, *pair) for pair in seed]
+        counts, meteors, chrfs = (np.array(c, dtype=float) for c in zip(*scores, strict=True))
+        for name, column in zip(tables, (from_sums(counts), meteors, chrfs, counts), strict=True):
+            tables[name].append(column)
+    intervals = {
+        name: confidence_interval(
+            score_sums(predictions, columns, from_sums)
+            if name == CORPUS_BLEU
+            else score_means(predictions, columns)
         )
-    data = [f"words as NLTK 3.6.6 cuts them ({language}), by NLTK {version('nltk')}"]
-    counts, chrf_scores = zip(*(_count_pair(tokenise, *pair) for pair in pairs), strict=True)
-    table = np.array(counts, dtype=float)
-    columns = {"BLEU (avg)": from_sums(table)}
-    try:
-        thesaurus = _default_wordnet() if wordnet is None else find_wordnet(wordnet)
-        stem = porter_stemmer()
-        words = [tuple(_tokenise(tokenise, text) for text in pair) for pair in pairs]
-        columns["METEOR (avg)"] = np.array(
-            [_meteor(*pair, stem, thesaurus.synonyms) for pair in words]
-        )
-        data.append(f"synonyms of {thesaurus.version or 'WordNet'} in {thesaurus.where}")
-    except MissingDependencyError as error:
-        missing["METEOR (avg)"] = str(error)
-    columns |= {"CHRF (avg)": np.array(chrf_scores), CORPUS_BLEU: table}
-    return SegmentScores(columns, missing, tuple(data))
+        for name, columns in tables.items()
+        if name not in missing
+    }
+    return TranslationScores(intervals, missing, tuple(data))
 
 
-@cache
-def _default_wordnet() -> WordNet:
-    """WordNet in its usual place, opened once: reading its index takes longer than METEOR."""
-    return find_wordnet(None)
+_open_wordnet = cache(find_wordnet)
+"""Opened once: reading its index takes longer than METEOR."""
 
 
-@lru_cache(maxsize=_CACHED_PAIRS)
-def _count_pair(
-    tokenise: Tokeniser, hypothesis: str, reference: str
-) -> tuple[tuple[int, ...], float]:
-    """Counts for BLEU, and chrF. Cached, since seeds of a method often agree on a segment."""
-    ours, theirs = _tokenise(tokenise, hypothesis), _tokenise(tokenise, reference)
-    return count_ngrams(ours, theirs), chrf(" ".join(ours), " ".join(theirs))
-
-
-@lru_cache(maxsize=_CACHED_PAIRS)
-def _tokenise(tokenise: Tokeniser, text: str) -> tuple[str, ...]:
-    return tuple(tokenise(text))
-
-
-_meteor = lru_cache(maxsize=_CACHED_PAIRS)(meteor_score)
+@lru_cache(maxsize=1 << 17)
+def _score_pair(
+    tokenise: Tokeniser, meteor: Meteor | None, hypothesis: str, reference: str
+) -> tuple[tuple[int, ...], float, float]:
+    """Counts for BLEU, METEOR and chrF. Cached, since seeds of a method often agree."""
+    pair = tokenise(hypothesis), tokenise(reference)
+    return (
+        count_ngrams(*map(tuple, pair)),
+        meteor(*pair) if meteor else 0.0,
+        chrf(*map(" ".join, pair)),
+    )

@@ -89,17 +89,15 @@ def _score_row(row: CellRow, language: str) -> TranslationScores:
     METEOR of the runs is SloBench's, so it stands in where METEOR cannot be computed here.
     """
     scores = score_translations(row.cell.shown_answers, language)
-    stored = {}
-    if _has_slobench_bertscore(row, language):
-        stored["BERTScore"] = segment_interval(row, "bertscore")
-    if "METEOR (avg)" in scores.missing:
-        stored["METEOR (avg)"] = segment_interval(row, "meteor")
-    available = {name: interval for name, interval in stored.items() if interval}
-    missing = {name: reason for name, reason in scores.missing.items() if name not in available}
-    return replace(scores, intervals={**scores.intervals, **available}, missing=missing)
+    metrics = {"METEOR (avg)": "meteor"} if "METEOR (avg)" in scores.missing else {}
+    if _has_slobench_model(row, language):
+        metrics["BERTScore"] = "bertscore"
+    stored = {name: i for name, key in metrics.items() if (i := segment_interval(row, key))}
+    missing = {name: reason for name, reason in scores.missing.items() if name not in stored}
+    return replace(scores, intervals={**scores.intervals, **stored}, missing=missing)
 
 
-def _has_slobench_bertscore(row: CellRow, language: str) -> bool:
+def _has_slobench_model(row: CellRow, language: str) -> bool:
     """Whether every run's BERTScore is computed by SloBench's model."""
     models = {
         record.run.generation.bertscore_model if record.run.generation else None

@@ -1,7 +1,7 @@
 """The files of a SloBench submission: read from a zip (or a folder), written as a zip.
 
-Every file in it is listed, also what macOS adds: in a translation a second file of any kind makes
-SloBench refuse the submission.
+Every file in it is listed, also what macOS adds: a file too many of any kind makes SloBench refuse
+a translation, and words with tags.
 """
 
 from __future__ import annotations
@@ -15,9 +15,6 @@ from pathlib import Path, PurePosixPath
 from paretune.data.finding import Finding, raise_for_findings
 from paretune.errors import DataError
 from paretune.files import expand_home, replace_file
-
-EARLIEST_ZIP_DATE = (1980, 1, 1, 0, 0, 0)
-"""The first date that a zip can hold: the same answers give the same bytes on every day."""
 
 MAX_UNPACKED_BYTES = 1 << 28
 """Bytes that a zip may unpack to in total: a submission has a few MiB."""
@@ -71,13 +68,10 @@ def open_submission(path: Path) -> Submission:
         return Submission(path, False, (File(path.name, path.name, path.read_bytes()),), ())
     try:
         return _read_zip(path)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+    # RuntimeError is zipfile's where it is encrypted, or packed by an unknown method.
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
         raise DataError(
-            f"is not a readable zip ({error}).", where=str(path), remedy="Make it again."
-        ) from None
-    except (RuntimeError, NotImplementedError) as error:  # zipfile's: encrypted, unknown method
-        raise DataError(
-            f"cannot be unpacked ({error}).",
+            f"is not a readable zip ({error}).",
             where=str(path),
             remedy="Make it again without a password, with ordinary compression.",
         ) from None
@@ -127,28 +121,21 @@ def check_packaging(submission: Submission) -> list[Finding]:
     return [_error("not-a-zip", str(submission.path), "is not a zip; SloBench takes one.", remedy)]
 
 
+def check_files(submission: Submission, count: int = 1) -> list[Finding]:
+    """An error unless it holds so many files, at its root, and nothing else."""
+    names = [*(file.name for file in submission.files), *submission.litter]
+    if len(names) == count and not any("/" in name for name in names):
+        return []
+    some = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
+    wanted = "one" if count == 1 else f"the release's {count} files"
+    what = f"holds {some or 'no file'}; SloBench takes exactly {wanted}, at the root."
+    remedy = "Zip the files of the answers and nothing else (zip -X on macOS)."
+    return [_error("one-file", submission.path.name, what, remedy)]
+
+
 def raise_for_errors(findings: Sequence[Finding]) -> None:
     """Raise DataError if SloBench would refuse the submission; warnings pass."""
     raise_for_findings([finding for finding in findings if finding.severity == "error"])
-
-
-def raise_unless_read_back(
-    submission: Submission, faults: Sequence[Finding], *, same: bool
-) -> list[Finding]:
-    """The warnings about a submission that was written and read back as SloBench does.
-
-    Args:
-        same: whether what was read is what was written.
-
-    Raises:
-        DataError: SloBench would refuse it.
-    """
-    findings = [*check_packaging(submission), *faults]
-    if not same and not findings:
-        what = "holds something else than was written."
-        findings.append(_error("read-back", submission.path.name, what, ""))
-    raise_for_errors(findings)
-    return findings
 
 
 def write_zip(path: Path, texts: Mapping[str, str]) -> Path:
@@ -163,7 +150,7 @@ def write_zip(path: Path, texts: Mapping[str, str]) -> Path:
     path = expand_home(path)
     with replace_file(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(texts):
-            info = zipfile.ZipInfo(name, EARLIEST_ZIP_DATE)
+            info = zipfile.ZipInfo(name)  # of 1980 on every day
             info.create_system = 3  # Unix; Windows would write another number
             info.external_attr = 0o100644 << 16
             archive.writestr(info, texts[name].encode("utf-8"))

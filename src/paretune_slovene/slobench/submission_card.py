@@ -17,9 +17,9 @@ from paretune.reporting.text.formatting import (
     format_runs,
 )
 from paretune.study import Study
-from paretune.tasks import objective_of
 from paretune.terminal.plural import pluralise
 from paretune_slovene.slobench.submission import Submission
+from paretune_slovene.slobench.superglue_submission import NAME
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,8 @@ class SubmittedTask:
         return f"{format_interval(score)} ({format_runs(score)})" if score else "–"
 
 
-def list_notes(by: SelectedRun, *, cut: int, rows: int, constant: str | None) -> tuple[str, ...]:
-    """What a reader of a task's answers should know, as sentences.
-
-    Args:
-        constant: the label that every row got, if it is one.
-    """
+def list_notes(by: SelectedRun, *, cut: int, rows: int) -> tuple[str, ...]:
+    """What a reader of a task's answers should know of its run, as sentences."""
     run, notes = by.record.run, []
     if by.baseline:
         notes.append(f"No model has ended a run, so a baseline answers ({run.method.key}).")
@@ -70,8 +66,6 @@ def list_notes(by: SelectedRun, *, cut: int, rows: int, constant: str | None) ->
     if cut:
         limit = run.training.max_length
         notes.append(f"{cut:,} of {rows:,} rows were cut to {limit} tokens at most.")
-    if constant is not None:
-        notes.append(f"Every row got the same answer, {constant}.")
     return tuple(notes)
 
 
@@ -87,7 +81,7 @@ def render_submission_card(
         parts=parts,
         releases=releases,
         paper=any(run.selection == "test" for run in runs),
-        translates=any(objective_of(run.task).between_languages for run in runs),
+        sourced=any(part.file != NAME for part in parts),
         version=version("paretune"),
         format_rate=format_rate,
         sha256=lambda data: hashlib.sha256(data).hexdigest(),

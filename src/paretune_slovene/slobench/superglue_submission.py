@@ -1,61 +1,19 @@
-"""SuperGLUE's test rows answered by a study's runs, and written as SloBench takes them."""
+"""SloBench's six tasks in a study, and their test rows in its data."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from paretune.analysis.run_selection import SelectedRun
 from paretune.data.example import Dataset
-from paretune.data.finding import Finding
 from paretune.errors import DataError, StudyError
-from paretune.exporting.restore import predict
 from paretune.study import Study, TaskSpec
-from paretune.training.caches import ProcessCache
 from paretune_slovene.slobench import superglue_zip
-from paretune_slovene.slobench.official_scores import LABELS, Answers, Key
-from paretune_slovene.slobench.submission import (
-    Submission,
-    open_submission,
-    raise_unless_read_back,
-)
-from paretune_slovene.slobench.submission_card import SubmittedTask, list_notes
+from paretune_slovene.slobench.official_scores import LABELS, Key
+from paretune_slovene.slobench.submission import Submission
 
 NAME = "superglue.zip"
-
-
-def answer_superglue(
-    name: str, rows: Sequence[Key], by: SelectedRun, caches: ProcessCache, weights: bytes | None
-) -> tuple[Answers, SubmittedTask]:
-    """The answers to the unlabelled examples of one task, and its entry in the card.
-
-    Args:
-        rows: of the release, in the order of the examples (:func:`match_rows`).
-    """
-    run = by.record.run
-    dataset = caches.dataset(run.task)
-    labels, cut = predict(run, dataset, dataset.unlabelled, caches, weights)
-    # The built-in tasks have their labels in SloBench's order.
-    answers = {key: LABELS[name][label] for key, label in zip(rows, labels, strict=True)}
-    distinct = set(answers.values())
-    constant = str(distinct.pop()) if len(distinct) == 1 else None
-    notes = list_notes(by, cut=cut, rows=len(answers), constant=constant)
-    return answers, SubmittedTask(name, NAME, len(answers), by, notes)
-
-
-def write_superglue(
-    folder: Path, answers: Mapping[str, Answers], release: Submission
-) -> list[Finding]:
-    """Write the zip, read it back as SloBench does, and return the warnings.
-
-    Raises:
-        DataError: SloBench would refuse it.
-    """
-    submission = open_submission(superglue_zip.write_answers(folder / NAME, answers))
-    read_back, faults = superglue_zip.read_answers(submission, release)
-    return raise_unless_read_back(submission, faults, same=read_back == answers)
-
-
 NAMES = {name.lower(): name for name in LABELS}
 """SloBench's six tasks by the names of the built-in ones."""
 LANGUAGE = "sl"
@@ -64,14 +22,9 @@ LANGUAGE = "sl"
 def find_superglue_tasks(study: Study) -> dict[str, list[TaskSpec]]:
     """The study's tasks that SloBench has, by SloBench's name and in its order."""
     tasks: dict[str, list[TaskSpec]] = {}
-    for name, slobench_name in NAMES.items():
-        specs = [
-            spec
-            for spec in study.tasks
-            if spec.name == name and not spec.has_own_data and spec.language in (None, LANGUAGE)
-        ]
-        if specs:
-            tasks[slobench_name] = specs
+    for spec in sorted(study.tasks, key=lambda spec: [*NAMES, spec.name].index(spec.name)):
+        if spec.name in NAMES and not spec.has_own_data and spec.language in (None, LANGUAGE):
+            tasks.setdefault(NAMES[spec.name], []).append(spec)
     return tasks
 
 
@@ -117,30 +70,20 @@ def match_rows(task: str, dataset: Dataset, release: Submission) -> list[Key]:
     """
     rows = set(superglue_zip.read_rows(release, task))
     numbers = [example.uid.partition(":")[2] for example in dataset.unlabelled]
-    keys = [_parse_key(task, number) for number in numbers]
-    num_missing = len(rows - set(keys))
-    unknown = [n for n, key in zip(numbers, keys, strict=True) if key not in rows]
-    if num_missing or unknown or len(keys) != len(rows):
-        faults = []
-        if num_missing:
-            faults.append(f"{num_missing} of {len(rows)} rows are not in the study's data")
-        if unknown:
-            faults.append(f"the study's data has {len(unknown)} others (idx {unknown[0]})")
+    keys = [_parse_key(number) for number in numbers]
+    if set(keys) != rows or len(keys) != len(rows):
+        others = len(keys) - len(rows.intersection(keys))
         raise DataError(
-            f"{', '.join(faults) or 'rows are repeated'}.",
+            f"{len(rows.difference(keys))} of {len(rows)} rows are not in the study's data, and "
+            f"{others} others are.",
             where=f"{task}.jsonl of the release, task {dataset.task}",
             remedy="Every row needs an answer: give the task the source of this release, "
             "or name the release that it was read from: --release PATH.",
         )
-    return [key for key in keys if key is not None]
+    return keys
 
 
-def _parse_key(task: str, number: str) -> Key | None:
-    """``7``, or ``0/3/11`` of MultiRC; None for what is no idx of a release (``7#12``)."""
-    parts = number.split("/")
-    if not all(part.isdecimal() for part in parts):
-        return None
-    if task == "MultiRC":
-        passage, question, answer = (int(part) for part in parts)
-        return passage, question, answer
-    return int(number)
+def _parse_key(number: str) -> Any:
+    """``7``, or ``0/3/11`` of MultiRC; text where it is no idx of a release (``7#12``)."""
+    parts = tuple(int(part) if part.isdecimal() else part for part in number.split("/"))
+    return parts if len(parts) > 1 else parts[0]

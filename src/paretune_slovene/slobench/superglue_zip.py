@@ -72,14 +72,14 @@ def read_answers(
     findings = list(_find_stray_files(submission))
     answers: dict[str, dict[Key, Label]] = {}
     for task, name in FILES.items():
-        release_rows = read_rows(release, task)
+        rows = read_rows(release, task)
         files = submission.files_named(name)
         if len(files) != 1:
             what = f"holds no {name} at its root." if not files else f"holds {name} twice."
             remedy = f"It has to hold each of {', '.join(FILES.values())} once."
             findings.append(Finding("error", "missing-file", submission.path.name, what, remedy))
             continue
-        answers[task], faults = _read_task(task, files[0], release_rows)
+        answers[task], faults = _read_task(task, files[0], rows)
         findings += summarise_by_code(faults)
     return answers, findings
 
@@ -97,20 +97,10 @@ def read_rows(release: Submission, task: str) -> dict[Key, object]:
             where=str(release.path),
             remedy="Name the release's qa_test.zip, a folder with it, or one with the six files.",
         )
-    lines, faults = read_lines(files[0])
+    cells, faults = _parse_lines(task, files[0])
     if faults:
         raise DataError(faults[0].what, where=faults[0].where, remedy=faults[0].remedy)
-    rows: dict[Key, object] = {}
-    for number, line in enumerate(lines, 1):
-        where = f"{files[0].where} line {number}"
-        try:
-            for _, row in parse_json_lines(line, files[0].where):
-                rows.update(_parse_row(task, row))
-        except DataError as error:
-            raise DataError(error.what, where=where, remedy=error.remedy) from None
-        except ValueError as error:
-            raise DataError(f"{error}.", where=where, remedy="Fetch it again.") from None
-    return rows
+    return {key: label for _, key, label in cells}
 
 
 def read_references(release: Submission) -> dict[str, dict[Key, Label]]:
@@ -149,10 +139,15 @@ def write_answers(path: Path, answers: Mapping[str, Answers]) -> Path:
     """
     if answers.keys() != LABELS.keys():
         raise ValueError(f"answers of {sorted(answers)}; a submission has {sorted(LABELS)}")
-    return write_zip(path, {FILES[task]: _render_answers(task, answers[task]) for task in LABELS})
+    return write_zip(path, {FILES[task]: render_answers(task, answers[task]) for task in LABELS})
 
 
-def _render_answers(task: str, answers: Answers) -> str:
+def render_answers(task: str, answers: Answers) -> str:
+    """The file of one task.
+
+    Raises:
+        ValueError: a key or label is not of the task.
+    """
     lines = []
     nested: dict[int, dict[int, list[dict[str, Label]]]] = {}
     for key in sorted(answers, key=lambda key: key if isinstance(key, tuple) else (key,)):
@@ -193,41 +188,27 @@ def _find_stray_files(submission: Submission) -> Iterator[Finding]:
 def _read_task(
     task: str, file: File, release_rows: Mapping[Key, object]
 ) -> tuple[dict[Key, Label], list[Finding]]:
-    lines, findings = read_lines(file)
+    cells, findings = _parse_lines(task, file)
     answers: dict[Key, Label] = {}
     first_lines: dict[Key, int] = {}
 
     def add_error(code: str, number: int, what: str, remedy: str) -> None:
         findings.append(Finding("error", code, f"{file.where} line {number}", what, remedy))
 
-    for number, line in enumerate(lines, 1):
-        try:
-            cells = [
-                cell
-                for _, row in parse_json_lines(line, file.where)
-                for cell in _parse_row(task, row)
-            ]
-        except DataError as error:
-            add_error("not-json", number, error.what, error.remedy)
-            continue
-        except ValueError as error:
-            remedy = f"A line is {_SHAPES[task == 'MultiRC']}."
-            add_error("wrong-shape", number, f"{error}.", remedy)
-            continue
-        for key, label in cells:
-            place = _describe_key(key)
-            if key in first_lines:
-                what = f"answers {place} again (first in line {first_lines[key]})."
-                add_error("repeated-id", number, what, "Keep one of them.")
-            elif key not in release_rows:
-                remedy = "Remove it; idx is that of the test file."
-                add_error("unknown-id", number, f"{place} is no row of the release.", remedy)
-            elif isinstance(label, str | int) and _is_label(task, label):
-                answers[key] = label
-            else:
-                what, remedy = _describe_wrong_label(task, label)
-                add_error("wrong-label", number, f"{place}: {what}", remedy)
-            first_lines.setdefault(key, number)
+    for number, key, label in cells:
+        place = _describe_key(key)
+        if key in first_lines:
+            what = f"answers {place} again (first in line {first_lines[key]})."
+            add_error("repeated-id", number, what, "Keep one of them.")
+        elif key not in release_rows:
+            remedy = "Remove it; idx is that of the test file."
+            add_error("unknown-id", number, f"{place} is no row of the release.", remedy)
+        elif isinstance(label, str | int) and _is_label(task, label):
+            answers[key] = label
+        else:
+            what, remedy = _describe_wrong_label(task, label)
+            add_error("wrong-label", number, f"{place}: {what}", remedy)
+        first_lines.setdefault(key, number)
     missing = [key for key in release_rows if key not in first_lines]
     if missing:
         some = "; ".join(map(_describe_key, missing[:5])) + (" ..." if len(missing) > 5 else "")
@@ -236,6 +217,23 @@ def _read_task(
         remedy = "SloBench refuses a task unless every row of its test file is answered."
         findings.append(Finding("error", "missing-rows", file.where, what, remedy))
     return answers, findings
+
+
+def _parse_lines(task: str, file: File) -> tuple[list[tuple[int, Key, object]], list[Finding]]:
+    """Line, key and label of everything that a file answers, and what cannot be read."""
+    lines, findings = read_lines(file)
+    cells: list[tuple[int, Key, object]] = []
+    for number, line in enumerate(lines, 1):
+        where = f"{file.where} line {number}"
+        try:
+            for _, row in parse_json_lines(line, file.where):
+                cells += [(number, key, label) for key, label in _parse_row(task, row)]
+        except DataError as error:
+            findings.append(Finding("error", "not-json", where, error.what, error.remedy))
+        except ValueError as error:
+            remedy = f"A line is {_SHAPES[task == 'MultiRC']}."
+            findings.append(Finding("error", "wrong-shape", where, f"{error}.", remedy))
+    return cells, findings
 
 
 def _describe_wrong_label(task: str, label: object) -> tuple[str, str]:

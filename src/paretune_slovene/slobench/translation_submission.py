@@ -5,23 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from paretune.analysis.run_selection import SelectedRun
-from paretune.data.example import Example
 from paretune.data.finding import Finding, summarise_by_code
 from paretune.errors import DataError
-from paretune.exporting.restore import predict
-from paretune.files import make_file_name
 from paretune.terminal.plural import pluralise
-from paretune.training.caches import ProcessCache
 from paretune_slovene.slobench.nltk_ngrams import crashes_slobench, make_readable
-from paretune_slovene.slobench.submission import (
-    Submission,
-    open_submission,
-    raise_unless_read_back,
-    read_lines,
-    write_zip,
-)
-from paretune_slovene.slobench.submission_card import SubmittedTask, list_notes
+from paretune_slovene.slobench.submission import Submission, check_files, read_lines, write_zip
 
 NAME = "translation.txt"
 
@@ -38,17 +26,8 @@ def read_translations(
         DataError: the release is not one file of text.
     """
     num_segments = len(read_segments(release))
-    names = [file.name for file in submission.files]
-    findings = [
-        Finding("error", "litter", f"{submission.path.name}::{name}", "was left by the system.",
-                "Leave it out (zip -X on macOS): SloBench refuses all but exactly one file.")
-        for name in submission.litter
-    ]  # fmt: skip
-    if len(names) != 1 or "/" in names[0]:
-        what = f"holds {', '.join(names) or 'no file'}; SloBench takes exactly one, at the root."
-        remedy = "Zip the one file of translations and nothing else."
-        findings.append(Finding("error", "one-file", submission.path.name, what, remedy))
-    if len(names) != 1:
+    findings = check_files(submission)
+    if len(submission.files) != 1:
         return [], findings
     lines, faults = read_lines(submission.files[0])
     where = submission.files[0].where
@@ -107,7 +86,12 @@ def write_translations(path: Path, translations: Sequence[str]) -> Path:
     for number, line in enumerate(translations, 1):
         if not line.strip() or "\n" in line or "\r" in line:
             raise ValueError(f"translation {number} is empty or has a line break: {line!r}")
-    return write_zip(path, {NAME: "".join(f"{line}\n" for line in translations)})
+    return write_zip(path, render_translations(translations))
+
+
+def render_translations(translations: Sequence[str]) -> dict[str, str]:
+    """The one file of a submission."""
+    return {NAME: "".join(f"{line}\n" for line in translations)}
 
 
 def read_source(source: Submission) -> list[str]:
@@ -128,29 +112,18 @@ def read_source(source: Submission) -> list[str]:
     return lines
 
 
-def answer_translation(
-    name: str,
-    sources: Sequence[str],
-    by: SelectedRun,
-    caches: ProcessCache,
-    weights: bytes | None,
-) -> tuple[list[str], SubmittedTask]:
-    """The translations, and their entry in the card.
+def mend_translations(
+    translations: Sequence[str], sources: Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """Translations as SloBench takes them, and sentences on what was changed.
 
     SloBench refuses a submission with an empty line or with a line that begins with the end of a
     sentence. So an empty translation is replaced by its source, and such a line is changed.
     """
-    run = by.record.run
-    dataset = caches.dataset(run.task)
-    examples = [
-        Example(f"line {i}", ((source, None),), None, f"line {i}")
-        for i, source in enumerate(sources, 1)
-    ]
-    translations, cut = predict(run, dataset, examples, caches, weights)
     texts = [" ".join(text.split()) for text in translations]
     empty = [number for number, text in enumerate(texts, 1) if not text]
     texts = [text or " ".join(sources[i].split()) for i, text in enumerate(texts)]
-    notes = list(list_notes(by, cut=cut, rows=len(texts), constant=None))
+    notes = []
     if empty:
         some = ", ".join(map(str, empty[:5])) + (" ..." if len(empty) > 5 else "")
         count = pluralise(len(empty), "translation")
@@ -162,16 +135,4 @@ def answer_translation(
         for number, (before, after) in enumerate(zip(texts, safe, strict=True), 1)
         if before != after
     ]
-    file = f"{make_file_name(name)}.zip"
-    return safe, SubmittedTask(name, file, len(safe), by, tuple(notes))
-
-
-def write_translation(path: Path, texts: Sequence[str], source: Submission) -> list[Finding]:
-    """Write the zip, read it back as SloBench does, and return the warnings.
-
-    Raises:
-        DataError: SloBench would refuse it.
-    """
-    submission = open_submission(write_translations(path, texts))
-    read_back, faults = read_translations(submission, source)
-    return raise_unless_read_back(submission, faults, same=read_back == list(texts))
+    return safe, notes

@@ -42,6 +42,11 @@ class _Conversion:
     stray: list[str] = field(default_factory=list)
     left_out: list[Finding] = field(default_factory=list)
 
+    def refuse(self, where: str, what: str) -> None:
+        """Add an error."""
+        remedy = "Fix the row, or remove it."
+        self.errors.append(Finding("error", "not-multirc", where, what, remedy))
+
     def make_unique(self, name: str, place: str, where: str) -> str:
         """The name of a passage or question, with its place appended where a file repeats it."""
         if name in self.names:
@@ -67,7 +72,7 @@ def expand_answers(rows: Sequence[Row], part: str) -> tuple[list[Row], list[Find
         )
         if not isinstance(text, str) or questions is None:
             lacks = "text" if questions is not None else "questions"
-            conversion.errors.append(_make_error(row.where, f"has no passage with {lacks}."))
+            conversion.refuse(row.where, f"has no passage with {lacks}.")
             continue
         number = _normalise_index(row.values.get("idx"), str(position))
         name = conversion.make_unique(number, str(position), row.where)
@@ -84,16 +89,14 @@ def _expand_question(
 ) -> None:
     options = _list_entries(question.get("answers")) if isinstance(question, Mapping) else None
     if options is None:
-        conversion.errors.append(_make_error(row.where, f"question {key} has no answers."))
+        conversion.refuse(row.where, f"question {key} has no answers.")
         return
     number = _normalise_index(question.get("idx"), key)
     name = conversion.make_unique(f"{passage['id']}/{number}", key, row.where)
     question_text = _find_text(conversion, row, question, "question", key)
     for place, answer in options:
         if not isinstance(answer, Mapping):
-            conversion.errors.append(
-                _make_error(row.where, f"question {key} has an answer without a text.")
-            )
+            conversion.refuse(row.where, f"question {key} has an answer without a text.")
             continue
         index = _normalise_index(answer.get("idx"), place)
         where = f"{row.where} answer {number}/{index}"
@@ -115,20 +118,16 @@ def _expand_question(
 
 
 def _find_text(
-    conversion: _Conversion,
-    row: Row,
-    holder: Mapping[str, Any],
-    name: str,
-    key: str,
-    place: str = "",
+    conversion: _Conversion, row: Row, holder: Mapping[str, Any], name: str, *places: str
 ) -> str | None:
     """The text of a question or an answer; that under a stray key is the corrected one."""
     for other_key, value in row.values.items():
         if other_key == "passage" or not isinstance(value, Mapping):
             continue
-        other: Any = dict(_list_entries(value.get("questions")) or ()).get(key)
-        if place and isinstance(other, Mapping):
-            other = dict(_list_entries(other.get("answers")) or ()).get(place)
+        other: Any = value
+        for entries, place in zip(("questions", "answers"), places, strict=False):
+            listed = _list_entries(other.get(entries)) if isinstance(other, Mapping) else None
+            other = dict(listed or ()).get(place)
         if isinstance(other, Mapping) and isinstance(other.get(name), str):
             conversion.stray.append(f'{row.where} "{other_key}"')
             return str(other[name])
@@ -154,10 +153,6 @@ def _report_findings(conversion: _Conversion, rows: Sequence[Row], part: str) ->
             yield Finding("error", "missing-text", one.where, f"{one.what}.", one.remedy)
 
 
-def _make_error(where: str, what: str) -> Finding:
-    return Finding("error", "not-multirc", where, what, "Fix the row, or remove it.")
-
-
 def _list_entries(value: Any) -> Iterable[tuple[str, Any]] | None:
     """Entries with their keys: of a list in their order, of an object in the order of numbers."""
     if isinstance(value, list):
@@ -174,11 +169,8 @@ def _normalise_index(value: Any, otherwise: str) -> str:
 
 def _normalise_label(value: Any) -> Any:
     """The published 0 and 1 as label names; other spellings stay, and are noted later."""
-    return (
-        _drop_decimals(value)
-        if type(value) is not int
-        else {0: "false", 1: "true"}.get(value, value)
-    )
+    names = {0: "false", 1: "true"}
+    return names.get(value, value) if type(value) is int else _drop_decimals(value)
 
 
 def _drop_decimals(value: Any) -> Any:

@@ -17,7 +17,6 @@ checked.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -44,44 +43,33 @@ def read_parts(spec: TaskSpec, language: str, data_home: Path | None) -> TaskRow
         loaded = hub.load_splits(at_hub)
         rows, findings = list(loaded.train), list(loaded.findings)
     if len(rows) != NUM_PAIRS:
-        findings.append(_unusual_size(rows))
+        what = f"holds {len(rows)} pairs; RSDO4 1.0 has {NUM_PAIRS}."
+        remedy = "Nothing to do if that is meant."
+        findings.append(Finding("note", "other-size", rows[-1].where, what, remedy))
     # The paper took the first rows as they come, incomplete pairs included.
     candidates = rows[:PAPER_ROWS] if spec.split == "paper" else rows
-    filled = [row for row in candidates if all(_stripped(row, column) for column in TASK.columns)]
+    filled = [row for row in candidates if _has_both_sides(row)]
     if not filled:
         raise DataError(
             "no row has a text in sl_seq and en_seq.",
             where=rows[0].where,
             remedy="Name RSDO4 itself as source.",
         )
-    if len(filled) < len(candidates):
-        findings.append(_missing_sides(candidates))
-    if spec.split == "paper":
-        train, test = _split_as_paper(filled)
-        return TaskRows(train, test, findings=findings)
-    return TaskRows(filled, [], findings=findings)
+    if empty := len(candidates) - len(filled):
+        first = next(row for row in candidates if not _has_both_sides(row))
+        what = f"has no text in one language; {empty} such pairs of {len(candidates)} are left out."
+        findings.append(Finding("note", "left-out", first.where, what, "Nothing to do."))
+    if spec.split != "paper":
+        return TaskRows(filled, [], findings=findings)
+    order = np.random.default_rng(0).permutation(len(filled))
+    cut = -(-len(filled) // 5)
+    train, test = [filled[i] for i in order[cut:]], [filled[i] for i in order[:cut]]
+    return TaskRows(train, test, findings=findings)
 
 
-def _split_as_paper(rows: list[Row]) -> tuple[list[Row], list[Row]]:
-    order = np.random.default_rng(0).permutation(len(rows))
-    cut = -(-len(rows) // 5)
-    return [rows[i] for i in order[cut:]], [rows[i] for i in order[:cut]]
-
-
-def _stripped(row: Row, column: str) -> str:
-    value = row.values.get(column)
-    return value.strip() if isinstance(value, str) else ""
-
-
-def _unusual_size(rows: Sequence[Row]) -> Finding:
-    what = f"holds {len(rows)} pairs; RSDO4 1.0 has {NUM_PAIRS}."
-    return Finding("note", "other-size", rows[-1].where, what, "Nothing to do if that is meant.")
-
-
-def _missing_sides(rows: Sequence[Row]) -> Finding:
-    empty = [row for row in rows if not all(_stripped(row, column) for column in TASK.columns)]
-    what = f"has no text in one language; {len(empty)} such pairs of {len(rows)} are left out."
-    return Finding("note", "left-out", empty[0].where, what, "Nothing to do.")
+def _has_both_sides(row: Row) -> bool:
+    texts = [row.values.get(column) for column in TASK.columns]
+    return all(isinstance(text, str) and text.strip() for text in texts)
 
 
 _SOURCE = "RSDO4 1.0 (Repar and Lebar Bajec, 2021): http://hdl.handle.net/11356/1457"

@@ -16,8 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from paretune.data.columns import cell_text
 from paretune.data.example import Segments
@@ -29,8 +28,7 @@ from paretune_slovene.superglue_release import superglue_task
 _WORD = re.compile(r"\S+")
 
 
-@dataclass(frozen=True)
-class Span:
+class Span(NamedTuple):
     """Characters ``start`` to ``end`` of a text.
 
     ``matched_by``: ``at`` its index, as the ``only`` occurrence of its words, or as the
@@ -81,11 +79,9 @@ def mark_spans(text: str, spans: Sequence[tuple[Span, str]]) -> str:
     # At one place the inner span ends first and begins last.
     cuts = [(s.end, 0, -s.start, f" {sign}") for s, sign in spans]
     cuts += [(s.start, 1, -s.end, f"{sign} ") for s, sign in spans]
-    pieces, done = [], 0
-    for place, _, _, sign in sorted(cuts):
-        pieces += [text[done:place], sign]
-        done = place
-    return "".join([*pieces, text[done:]])
+    for place, _, _, sign in sorted(cuts, reverse=True):
+        text = text[:place] + sign + text[place:]
+    return text
 
 
 def pair(row: Mapping[str, str], language: str) -> Segments:

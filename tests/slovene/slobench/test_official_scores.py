@@ -59,9 +59,7 @@ def test_bleu_meteor_and_chrf_are_nltks(row: dict[str, Any]) -> None:
     assert nltk_ngrams.chrf(" ".join(ours), " ".join(theirs)) == exactly(row["chrf"])
     pytest.importorskip("nltk", reason="stems are NLTK's: pip install nltk")
     synonyms = wordnet.find_wordnet(MINI).synonyms
-    assert meteor.meteor_score(ours, theirs, meteor.porter_stemmer(), synonyms) == exactly(
-        row["meteor"]
-    )
+    assert meteor.load_meteor(synonyms)(ours, theirs) == exactly(row["meteor"])
 
 
 def test_corpus_bleu_and_chrf_are_nltks() -> None:
@@ -116,22 +114,6 @@ def test_bleu_and_chrf_are_those_of_the_installed_nltk() -> None:
             [[reference] for reference in references], hypotheses, smoothing_function=smooth
         )
         assert slobench.bleu(hypotheses, references) == exactly(float(expected))
-
-
-def test_meteor_is_that_of_the_installed_nltk() -> None:
-    """Where no synonym is asked, the versions agree."""
-    single = pytest.importorskip("nltk.translate.meteor_score").single_meteor_score
-
-    class Nothing:
-        def synsets(self, word: str) -> list[Any]:
-            return []
-
-    draw, stem = np.random.default_rng(4), meteor.porter_stemmer()
-    for _ in range(200):
-        vocabulary = ["run", "Runs", "running", "dog", "dogs", "the", "The", "and"]
-        ours, theirs = (list(map(str, draw.choice(vocabulary, draw.integers(9)))) for _ in "ab")
-        got = meteor.meteor_score(ours, theirs, stem, lambda word: frozenset())
-        assert got == exactly(single(theirs, ours, wordnet=Nothing()))
 
 
 @pytest.mark.parametrize(("word", "known"), KNOWN["synonyms"].items())

@@ -13,12 +13,12 @@ from support.slobench import release, six
 from support.tiny_study import as_file, command, finish
 
 from paretune.errors import DataError, StudyError
+from paretune.exporting import restore
 from paretune.store import Store
 from paretune.study import Study
 from paretune.testing.translator_folders import sentences, tiny_marian, tiny_pairs
 from paretune.verbs import report as reports
 from paretune_slovene.commands.slobench import check
-from paretune_slovene.slobench import translation_submission
 from paretune_slovene.slobench.export_submission import export_slobench
 
 
@@ -85,7 +85,7 @@ def test_an_empty_translation_becomes_its_source_and_that_is_told(
         assert [example.segments[0][0] for example in inputs] == sources
         return ("", " \n", *(f" a\u2028b  {i}\n" for i in range(8))), 0
 
-    monkeypatch.setattr(translation_submission, "predict", translated)
+    monkeypatch.setattr(restore, "predict", translated)
     file = as_file(study, tmp_path / "mt.yaml")
     code, out, err = command(
         capsys, "export", "slobench", file, "--store", store, "--source", source, "--output",
@@ -122,9 +122,9 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
 ) -> None:
     study, store, source = done
     out = tmp_path / "out"
-    with pytest.raises(StudyError, match=r"is not public\. Name the file .*--source FILE"):
+    with pytest.raises(StudyError, match=r"is not public\. Name what .*--source FILE"):
         export_slobench(study, store=store, output=out)
-    with pytest.raises(StudyError, match=r'no translation "other"\. It has words-sl-en'):
+    with pytest.raises(StudyError, match=r'no translation or tags "other"\. It has words-sl-en'):
         export_slobench(study, store=store, output=out, source=source, task="other")
     with pytest.raises(StudyError, match="no task of SuperGLUE, to which --release belongs"):
         export_slobench(study, store=store, output=out, source=source, release=source)
@@ -138,8 +138,11 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
     two = study.model_copy(update={"tasks": (study.tasks[0], second)})
     others = six(tmp_path / "six", tiny_model("bert"), release(tmp_path / "six"))
     for refused_study, message in (
-        (two, r"several translations\. Say --task: words-sl-en, more-sl-en"),
-        (others, r"has no translation\. --source and --task belong to one"),
+        (two, r"several such tasks\. Say --task: words-sl-en, more-sl-en"),
+        (
+            others,
+            r"has no translation and no task that tags words\. --source and --task belong to one",
+        ),
     ):
         with pytest.raises(StudyError, match=message):
             export_slobench(refused_study, store=store, output=out, source=source)
@@ -152,7 +155,7 @@ def test_lines_that_stop_slobench_are_mended_and_each_is_told(
     study, store, source = done
     texts = tuple(english for _, english in sentences(7, 3))
     translations = ("! or NOT x", *texts, ".) x", "... x")
-    monkeypatch.setattr(translation_submission, "predict", lambda *_: (translations, 3))
+    monkeypatch.setattr(restore, "predict", lambda *_: (translations, 3))
     code, out, err = command(
         capsys, "export", "slobench", as_file(study, tmp_path / "mt.yaml"), "--store", store,
         "--source", source, "--output", tmp_path / "out",
