@@ -31,7 +31,7 @@ from paretune.data.conll import CONLLU_FIELDS
 from paretune.data.finding import Finding, summarise_by_code
 from paretune.errors import DataError
 from paretune.metrics.metric import divide
-from paretune.metrics.tags import OUTSIDE, count_entities, entity_f1_by_type
+from paretune.metrics.tags import OUTSIDE, count_entities
 from paretune.terminal.plural import pluralise
 from paretune_slovene.slobench.official_scores import make_text_predictions
 from paretune_slovene.slobench.submission import File, Submission, check_files, read_lines
@@ -46,7 +46,6 @@ UNIVERSAL_TAGS = (
 )
 """UPOS (universaldependencies.org/u/pos)."""
 _NAME, _FIRST = re.compile(r"(?:O|[BIES]-\S+)$"), re.compile(r"(?:O|[BS]-\S+)$")
-_IOB2 = str.maketrans("ES", "IB")
 _SCORES = {
     "Precision": ("P", lambda counts: divide(counts[..., 0], counts[..., 1])),
     "Recall": ("R", lambda counts: divide(counts[..., 0], counts[..., 2])),
@@ -163,9 +162,8 @@ def score_tags(answers: Tags, references: Tags) -> dict[str, Interval]:
             score = score_runs(runs, "token_accuracy")
             intervals[f"{name} F1 Score"] = confidence_interval(score)
             continue
-        counts = count_entities(right, [texts], strict=False)[0].astype(float)
-        by_type = counts.reshape(len(texts), 3, -1)
-        types = [*entity_f1_by_type(right, texts, strict=False)]
+        types, (counts,) = count_entities(right, [texts], strict=False)
+        by_type = counts.astype(float).reshape(len(texts), 3, -1)
         tables = [by_type.sum(axis=2), *np.moveaxis(by_type, 2, 0)]
         for table, kind in zip(tables, ["", *types], strict=True):
             for metric, (short, from_sums) in _SCORES.items():
@@ -217,8 +215,7 @@ def _parse(file: File, kind: str, *, answered: bool) -> tuple[list[_Token], list
                 remedy = "Write O, or B- or I- and a type; a sentence begins with no I-."
                 add_error("wrong-label", f'"{tags[0]}" is no tag of a name here.', remedy)
             else:
-                tag = tags[0] if answered else OUTSIDE
-                tokens.append(_Token(number, word, (tag[0].translate(_IOB2) + tag[1:],)))
+                tokens.append(_Token(number, word, (tags[0] if answered else OUTSIDE,)))
         elif not line.startswith("#") or (tokens and tokens[-1].key):
             fields = line.split("\t")
             if len(fields) != len(CONLLU_FIELDS):
