@@ -27,8 +27,8 @@ import numpy as np
 
 from paretune.analysis.statistics.intervals import Interval, confidence_interval
 from paretune.analysis.statistics.scores import score_runs, score_sums
-from paretune.data.conll import CONLLU_FIELDS
 from paretune.data.finding import Finding, summarise_by_code
+from paretune.data.tags import CONLLU_FIELDS
 from paretune.errors import DataError
 from paretune.metrics.metric import divide
 from paretune.metrics.tags import OUTSIDE, count_entities
