@@ -166,8 +166,8 @@ def export_slobench(
     files: dict[str, dict[str, str]] = {}
     with Store.open(results.folder) as opened:
         for name, run in selected.items():
-            asked, record = questions[name], run.record
-            rows = len(asked.examples)
+            question, record = questions[name], run.record
+            rows = len(question.examples)
             tell(f"{name}: {rows:,} rows by {' x '.join(record.run.cell)}")
             weights = None
             if not run.baseline:
@@ -175,12 +175,12 @@ def export_slobench(
                     record, opened, train_again=train_again, tell=tell
                 )
             dataset = caches.dataset(record.run.task)
-            answers, cut = restore.predict(record.run, dataset, asked.examples, caches, weights)
-            texts, notes = asked.render(answers)
-            files.setdefault(asked.file, {}).update(texts)
+            answers, cut = restore.predict(record.run, dataset, question.examples, caches, weights)
+            texts, notes = question.render(answers)
+            files.setdefault(question.file, {}).update(texts)
             notes = (*list_notes(run, cut=cut, rows=rows), *notes)
-            parts.append(SubmittedTask(name, asked.file, rows, run, notes))
-    releases = {asked.file: asked.release for asked in questions.values()}
+            parts.append(SubmittedTask(name, question.file, rows, run, notes))
+    releases = {question.file: question.release for question in questions.values()}
     warnings: list[Finding] = []
     readme = render_submission_card(study, parts, [*releases.values()])
     with atomic_folder(target) as folder:

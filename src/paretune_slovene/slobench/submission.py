@@ -127,8 +127,8 @@ def check_files(submission: Submission, count: int = 1) -> list[Finding]:
     if len(names) == count and not any("/" in name for name in names):
         return []
     some = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
-    wanted = "one" if count == 1 else f"the release's {count} files"
-    what = f"holds {some or 'no file'}; SloBench takes exactly {wanted}, at the root."
+    expected = "one" if count == 1 else f"the release's {count} files"
+    what = f"holds {some or 'no file'}; SloBench takes exactly {expected}, at the root."
     remedy = "Zip the files of the answers and nothing else (zip -X on macOS)."
     return [_error("one-file", submission.path.name, what, remedy)]
 

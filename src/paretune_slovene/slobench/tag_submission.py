@@ -102,8 +102,8 @@ def read_tags(submission: Submission, release: Submission) -> tuple[Tags, list[F
     tags: Tags = {name: [] for name in COLUMNS[kind]}
     if findings:
         return tags, findings
-    for file, asked in zip(submission.files, release.files, strict=True):
-        expected = _parse_release(asked)
+    for file, part in zip(submission.files, release.files, strict=True):
+        expected = _parse_release(part)
         tokens, faults = _parse(file, kind, answered=True)
         faults += [] if faults else _compare(file, tokens, expected, kind)
         findings += summarise_by_code(faults)

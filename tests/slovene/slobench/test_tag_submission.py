@@ -197,10 +197,10 @@ WHOLE = {"a.conll2002": conll(SENTENCES[:2], NAMES), "a.conllu": conllu(SENTENCE
 def test_what_slobench_refuses_is_told(
     tmp_path: Path, name: str, old: str, new: str, says: str, accepted: bool
 ) -> None:
-    asked = "a.conllu" if name in ("a.conllu", "b.txt") else "a.conll2002"
-    reference = zipped(tmp_path / "right.zip", {asked: WHOLE[asked]})
-    changed = WHOLE[asked].replace(old, new, 1) if old else WHOLE[asked][:-1]
-    files = {name: changed, **({asked: WHOLE[asked]} if name == "b.txt" else {})}
+    whole = "a.conllu" if name in ("a.conllu", "b.txt") else "a.conll2002"
+    reference = zipped(tmp_path / "right.zip", {whole: WHOLE[whole]})
+    changed = WHOLE[whole].replace(old, new, 1) if old else WHOLE[whole][:-1]
+    files = {name: changed, **({whole: WHOLE[whole]} if name == "b.txt" else {})}
     path = zipped(tmp_path / "s.zip", files)
     findings = check(path, release=reference).findings
     assert [says in str(finding) for finding in findings] == ([True] if says else [])
