@@ -1,9 +1,9 @@
-"""What TRL's SFTTrainer makes of a few rows, for a test to compare with.
+"""What TRL's SFTTrainer, DPOTrainer and KTOTrainer make of a few rows, for tests to compare with.
 
 TRL is installed in an environment of its own (bench/oracles/README.md). What it gave is kept in
 tests/oracle/trl.json: of each row the token ids and labels, by a small tokenizer that is kept with
-them, and the loss of the batch by a Llama whose weights follow from a formula, in fp32. This file
-imports nothing of paretune.
+them, and the loss of the batch by a Llama whose weights follow from a formula, in fp32; of
+preferences the loss and its gradients. This file imports nothing of paretune.
 
     python bench/oracles/trl_oracle.py            # writes tests/oracle/trl.json
     python bench/oracles/trl_oracle.py --check    # compares with what is written
@@ -22,7 +22,7 @@ import trl
 from datasets import Dataset
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-from trl import SFTConfig, SFTTrainer
+from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, SFTConfig, SFTTrainer
 
 FILE = Path(__file__).parents[2] / "tests" / "oracle" / "trl.json"
 CORPUS = [
@@ -66,6 +66,17 @@ CONVERSATIONS: list[dict[str, Any]] = [
         "completion": [{"role": "assistant", "content": "češnja"}],
     },
 ]
+PAIRS: list[dict[str, Any]] = [
+    {"prompt": row["prompt"], "chosen": row["completion"], "rejected": " Good grad."}
+    for row in PLAIN
+]
+WORSE = [{"role": "assistant", "content": "Good grad, one word."}]
+CHATS = [
+    {"chosen": row["prompt"] + row["completion"], "rejected": row["prompt"] + WORSE}
+    for row in CONVERSATIONS
+]
+RATED = [{**row, "label": bool(place % 2)} for place, row in enumerate(PLAIN)]
+REFERENCE_SCALE = 0.17
 MESSAGES = [{"messages": row["prompt"] + row["completion"]} for row in CONVERSATIONS]
 CONFIG = {
     "hidden_size": 32,
@@ -95,44 +106,65 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     return fast
 
 
-def make_model(vocabulary: int) -> LlamaForCausalLM:
+def make_model(vocabulary: int, scale: float = 0.2) -> LlamaForCausalLM:
     """A Llama whose weights are sines: no library's random numbers are in them."""
     model = LlamaForCausalLM(LlamaConfig(vocab_size=vocabulary, **CONFIG))
     with torch.no_grad():
         for number, parameter in enumerate(model.parameters()):
             places = torch.arange(parameter.numel(), dtype=torch.float64)
-            values = torch.sin(places * (number + 1)).mul(0.2).view_as(parameter)
+            values = torch.sin(places * (number + 1)).mul(scale).view_as(parameter)
             parameter.copy_(values + 1 if parameter.ndim == 1 else values)
     return model.eval()
 
 
-def record(
-    rows: list[dict[str, Any]], tokenizer: PreTrainedTokenizerFast, *, all_answers: bool = False
-) -> dict[str, Any]:
-    """Ids and labels of these rows, and the loss of all of them as one batch."""
+def compute_loss(
+    kinds: tuple[Any, Any], rows: list[dict[str, Any]], tokenizer: Any, **options: Any
+) -> tuple[Any, Any, list[Any]]:
+    """The loss of these rows as one batch, the model with its gradients, and the encoded rows."""
+    base = {"ref_model": make_model(len(tokenizer), REFERENCE_SCALE)}
     with tempfile.TemporaryDirectory() as folder:
-        settings = SFTConfig(
+        settings = kinds[0](
             output_dir=folder,
             report_to=[],
             bf16=False,
             use_cpu=True,
             max_length=256,
-            assistant_only_loss=all_answers,
             per_device_train_batch_size=len(rows),
             gradient_checkpointing=False,
+            **options,
         )
-        trainer = SFTTrainer(
+        trainer = kinds[1](
             model=make_model(len(tokenizer)),
             args=settings,
             train_dataset=Dataset.from_list(rows),
             processing_class=tokenizer,
+            **({} if kinds[1] is SFTTrainer else base),
         )
         items = [trainer.train_dataset[i] for i in range(len(rows))]
-        batch = trainer.data_collator(items)
-        with torch.no_grad():
-            loss = float(trainer.compute_loss(trainer.model.eval(), dict(batch)))
+        loss = trainer.compute_loss(trainer.model, dict(trainer.data_collator(items)))
+        loss.backward()
+    return float(loss.detach()), trainer.model, items
+
+
+def record(rows: list[dict[str, Any]], tokenizer: Any, *, all_answers: bool = False) -> Any:
+    """Ids and labels of these rows, and the loss of all of them."""
+    kinds = SFTConfig, SFTTrainer
+    loss, _, items = compute_loss(kinds, rows, tokenizer, assistant_only_loss=all_answers)
     encoded = [{"ids": list(item["input_ids"]), "labels": list(item["labels"])} for item in items]
     return {"rows": rows, "encoded": encoded, "loss": loss}
+
+
+def record_preferences(rows: list[dict[str, Any]], tokenizer: Any, **options: Any) -> Any:
+    """The loss of these rows, and what its gradients are along sines."""
+    kinds, order = (DPOConfig, DPOTrainer), {}
+    if "label" in rows[0]:
+        kinds, order = (KTOConfig, KTOTrainer), {"train_sampling_strategy": "sequential"}
+    loss, model, _ = compute_loss(kinds, rows, tokenizer, **options, **order)
+    slopes = {
+        name: float(p.grad.double().flatten() @ torch.arange(p.numel()).double().sin())
+        for name, p in model.named_parameters()
+    }
+    return {"rows": rows, "options": options, "loss": loss, "slopes": slopes}
 
 
 def main() -> None:
@@ -141,11 +173,15 @@ def main() -> None:
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
     tokenizer = make_tokenizer()
+    cases: list[Any] = [(PAIRS, {}), (CHATS, {"beta": 0.3}), (RATED, {"desirable_weight": 1.5})]
+    preferences = [record_preferences(rows, tokenizer, **options) for rows, options in cases]
     plain, conversational = (record(rows, tokenizer) for rows in (PLAIN, CONVERSATIONS))
     tokenizer.chat_template = MARKED
     values = {
         "trl": trl.__version__,
         "config": CONFIG,
+        "reference_scale": REFERENCE_SCALE,
+        "preferences": preferences,
         "template": TEMPLATE,
         "plain": plain,
         "conversational": conversational,
@@ -160,6 +196,8 @@ def main() -> None:
     for name in ("plain", "conversational", "all_answers"):
         assert recorded[name]["encoded"] == values[name]["encoded"], name
         assert abs(recorded[name]["loss"] - values[name]["loss"]) < 1e-5, name
+    for kept, value in zip(recorded["preferences"], preferences, strict=True):
+        assert abs(kept["loss"] - value["loss"]) < 1e-5, kept["options"]
     print(f"trl {trl.__version__} gives what {recorded['trl']} gave")
 
 

@@ -198,7 +198,7 @@ FORMS = (
     Form("Alpaca", ("instruction", "output"), _read_alpaca),
 )
 PREFERENCE_FORMS = {
-    "preference": Form("TRL, for DPO", ("chosen", "rejected"), _read_preference),
-    "unpaired_preference": Form("TRL, for KTO", ("prompt", "completion", "label"), _read_rated),
+    "preference": Form("TRL's DPO", ("chosen", "rejected"), _read_preference),
+    "unpaired_preference": Form("TRL's KTO", ("prompt", "completion", "label"), _read_rated),
 }
 """By the kind of task, which is also its reader; they give each answer beside its prompt."""

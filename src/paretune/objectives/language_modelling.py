@@ -199,6 +199,7 @@ PREFERENCES = (
         name="unpaired_preference",
         title="whether an answer is good",
         reader="unpaired_preference",
+        checks=("labels", "texts"),
         weights_classes=True,
     ),
 )

@@ -263,10 +263,7 @@ class SharedModel:
         return {run: output for run, output in zip(self._runs, outputs, strict=True) if run in data}
 
     def add_reference(self, parts: Sequence[Encoded]) -> list[Encoded]:
-        """The parts with what rewards are counted from, by the model without the runs.
-
-        They are out of it meanwhile: no second one is held.
-        """
+        """The parts with what rewards are counted from; the model is without its runs meanwhile."""
         runs, beta = self._runs, self._runs[0].run.training.preference_beta
         self.remove_all()
         base = RunParameters(runs[0].run.model_copy(update={"method": MethodSpec(name="untuned")}))

@@ -137,9 +137,8 @@ def reward_loss(
     scores.requires_grad_()
     rewards = (scores - scores.detach()).view(-1, count)
     if data.reference is not None and data.divisors is not None:
-        reference, divisors = (
-            place([table[i] for i in indices]) for table in (data.reference, data.divisors)
-        )
+        tables = data.reference, data.divisors
+        reference, divisors = (place([table[i] for i in indices]) for table in tables)
         rewards = (scores.view(-1, count) - reference) / divisors
     if count > 1:
         loss = -logsigmoid(rewards[:, 1] - rewards[:, 0]).sum()
@@ -157,6 +156,5 @@ def good_answer_loss(
     outputs: TokenOutputs, data: Encoded, indices: Sequence[int], options: LossOptions
 ) -> Tensor:
     """Cross-entropy summed over the tokens of good answers, in nats."""
-    return right_answer_loss(
-        outputs, data, indices, replace(options, class_weights=((0.0,), (1.0,)))
-    )
+    of_good = replace(options, class_weights=((0.0,), (1.0,)))
+    return right_answer_loss(outputs, data, indices, of_good)
