@@ -79,13 +79,16 @@ class MemoryBreakdown:
             return None
         return self.working - saved
 
-    @property
-    def stacked_parts(self) -> tuple[tuple[str, float], ...]:
-        """Parts that add up to the peak, from the bottom; empty if they do not."""
+    def stack(self, *, merged: bool = False) -> tuple[tuple[str, float], ...]:
+        """Parts that add up to the peak, from the bottom; empty if they do not.
+
+        Args:
+            merged: activations and the rest are one part, also where they can be separated.
+        """
         if self.working is None:
             return ()
         resident = [(name, self.counted[name]) for name in RESIDENT_PARTS]
-        if self.rest is None:
+        if merged or self.rest is None:
             return (*resident, ("working", self.working))
         return (*resident, ("activations", self.counted["activations"]), ("rest", self.rest))
 
@@ -153,17 +156,11 @@ def compare_breakdowns(a: MemoryBreakdown, b: MemoryBreakdown) -> tuple[PartDiff
     """
     if a.working is None or b.working is None:
         return ()
+    stacks = (side.stack(merged=a.rest is None or b.rest is None) for side in (a, b))
     differences = [
-        PartDifference(name, a.counted[name], b.counted[name]) for name in RESIDENT_PARTS
+        PartDifference(part, size, size_b)
+        for (part, size), (_, size_b) in zip(*stacks, strict=True)
     ]
-    if a.rest is None or b.rest is None:
-        differences.append(PartDifference("working", a.working, b.working))
-    else:
-        saved = (parts.counted["activations"] for parts in (a, b))
-        differences += [
-            PartDifference("activations", *saved),
-            PartDifference("rest", a.rest, b.rest),
-        ]
     return tuple(sorted(differences, key=lambda part: -abs(part.difference)))
 
 

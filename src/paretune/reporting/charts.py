@@ -417,7 +417,7 @@ def _memory_line(cell: CellReport, factor: float) -> dict[str, Any]:
     memory = cell.cost.memory
     if memory.value is None:
         return {"note": memory.text, "description": f"{cell.title}, {memory.text}"}
-    counted = cell.memory.stacked_parts if cell.memory else ()
+    counted = cell.memory.stack if cell.memory else ()
     sizes = [size / factor for _, size in counted] or [memory.value / factor]
     ends = list(accumulate(sizes))
     texts = [f"{PART_TITLES[kind]} {format_bytes(size)}" for kind, size in counted if size]

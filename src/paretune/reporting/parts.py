@@ -264,19 +264,14 @@ class MemoryParts(Part):
         description="working minus activations; null: they cannot be separated"
     )
     missing: dict[str, str] = Field(description="why a part was not counted")
+    stack: tuple[tuple[str, float], ...] = Field(
+        description="parts that add up to the peak, from the bottom; empty: they do not"
+    )
 
     @property
     def is_counted(self) -> bool:
         """Whether any part was counted."""
         return any(getattr(self, name) is not None for name in COUNTED_PARTS)
-
-    @property
-    def stacked_parts(self) -> tuple[tuple[str, float], ...]:
-        """Parts that add up to the peak, from the bottom; empty if they do not."""
-        if self.working is None:
-            return ()
-        names = ("working",) if self.rest is None else ("activations", "rest")
-        return tuple((name, getattr(self, name)) for name in (*COUNTED_PARTS[:-1], *names))
 
 
 class CellReport(Part):

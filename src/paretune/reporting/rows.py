@@ -146,6 +146,7 @@ def build_rows(
                 working=memory.working,
                 rest=memory.rest,
                 missing={name: sanitise_line(reason) for name, reason in memory.missing.items()},
+                stack=memory.stack(),
             ),
         )
         return CellRow(cell, report, likelihood)

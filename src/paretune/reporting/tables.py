@@ -280,7 +280,7 @@ def _read_memory_row(cell: CellReport) -> RowValues:
     assert memory is not None  # noqa: S101 - kept for it
     sizes: dict[str, float | None] = {name: dict(memory)[name] for name in _PARTS}
     texts = {name: format_part(size) for name, size in sizes.items()}
-    if "working" in dict(memory.stacked_parts):
+    if "working" in dict(memory.stack):
         texts |= {"activations": MERGED, "rest": format_bytes(memory.working or 0)}
     return {
         **cell.names,
@@ -300,14 +300,14 @@ def _note_memory(cells: Sequence[CellReport]) -> Iterable[str]:
         "what one forward pass saves for its backward pass; the rest is temporary results and "
         "fragmentation."
     )
-    merged = [(title, m.activations) for title, m in measured if m.stacked_parts and m.rest is None]
+    merged = [(title, m.activations) for title, m in measured if m.stack and m.rest is None]
     if sizes := [f"{format_bytes(size)} for {title}" for title, size in merged if size is not None]:
         yield (
             f"{MERGED}: the counted forward pass saves more ({join_names(sizes)}) than there was "
             "room for under the peak, for example where a step takes its batch in several passes; "
             "activations and temporary results cannot be separated then."
         )
-    if unequal := [title for title, m in measured if m.peak is not None and not m.stacked_parts]:
+    if unequal := [title for title, m in measured if m.peak is not None and not m.stack]:
         yield (
             f"The parts of {join_names(unequal)} do not add up to the peak: one was not counted, "
             "or pages that were never touched are counted and not resident."

@@ -98,10 +98,9 @@ def compare(
         StoreError: the store is missing or damaged, or never ran this study.
     """
     from paretune.analysis.cell import NO_MODEL
-    from paretune.analysis.cells import group_into_cells
 
     results = load_results(study, store)
-    cells = group_into_cells(results.study, results.records, results.states)
+    cells = results.cells
     names = list(dict.fromkeys(cell.method for cell in cells))
     where = f"study {results.study.study}"
     for name in (a, b):
@@ -206,16 +205,11 @@ def why(
         StoreError: the store is missing or damaged, or never ran this study.
     """
     from paretune.analysis.cell import NO_MODEL
-    from paretune.analysis.cells import group_into_cells
     from paretune.analysis.memory_breakdown import break_down_memory, compare_breakdowns
     from paretune.reporting.text.comparison import explain_memory_difference
 
     results = load_results(study, store)
-    cells = [
-        cell
-        for cell in group_into_cells(results.study, results.records, results.states)
-        if cell.model != NO_MODEL
-    ]
+    cells = [cell for cell in results.cells if cell.model != NO_MODEL]
     methods = [cell.method for cell in cells]
     # A method may have an @ in its name.
     (first, first_model), (second, second_model) = (

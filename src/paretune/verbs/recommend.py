@@ -106,7 +106,6 @@ def recommend(
     budget = race_budget(results.study.limits)
     limits = {**budget.limits, **limits}
     budget = replace(budget, limits=limits, within_points=points, cost_axis=axis, proven=proven)
-    from paretune.analysis.cells import group_into_cells
     from paretune.analysis.pareto.recommend import recommend as recommend_cell
     from paretune.reporting.build import describe_race
     from paretune.reporting.text.recommendation import write_advice
@@ -114,11 +113,10 @@ def recommend(
     tasks = [spec.key for spec in results.study.tasks]
     if task is not None:
         require_name("task", task, tasks, f"study {results.study.study}")
-    cells = group_into_cells(results.study, results.records, results.states)
     folder = None if store is None else str(store)
     advices = []
     for key in tasks if task is None else [task]:
-        of_task = [cell for cell in cells if cell.task == key]
+        of_task = [cell for cell in results.cells if cell.task == key]
         recommendation = recommend_cell(of_task, budget)
         race = describe_race(results.study, of_task, recommendation)
         advices.append(write_advice(recommendation, results.study.typed, folder, race))

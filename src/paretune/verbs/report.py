@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from paretune.verbs import study_input
 from paretune.verbs.options import File, Folder, StoreFolder, StudyLike
 
 if TYPE_CHECKING:
+    from paretune.analysis.cell import Cell
     from paretune.data.finding import Finding
     from paretune.store import Record, RunStatus, Store
 
@@ -30,6 +32,13 @@ class StudyResults:
     findings: list[Finding]
     deployments: Mapping[str, str] = field(default_factory=dict)
     """By task, the table of ``deploy``."""
+
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        """All runs, by task, model and method."""
+        from paretune.analysis.cells import group_into_cells
+
+        return tuple(group_into_cells(self.study, self.records, self.states))
 
     @property
     def missing_runs(self) -> str:
