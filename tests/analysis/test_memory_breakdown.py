@@ -42,21 +42,21 @@ def parts(*sizes: Any, **more: Any) -> MemoryBreakdown:
 def test_parts_add_up_to_the_peak() -> None:
     breakdown = parts(100, 40, 5, 10, 25)
     assert breakdown.rest == 20 * MIB
-    assert [name for name, _ in breakdown.stack()] == [*RESIDENT_PARTS, "activations", "rest"]
-    assert sum(size for _, size in breakdown.stack()) == breakdown.peak
+    assert [name for name, _ in breakdown.stack] == [*RESIDENT_PARTS, "activations", "rest"]
+    assert sum(size for _, size in breakdown.stack) == breakdown.peak
 
 
 def test_a_pass_that_saves_more_than_the_step_kept_is_not_separated() -> None:
     breakdown = parts(100, 40, 5, 10, 90)
     assert (breakdown.working, breakdown.rest) == (45 * MIB, None)
-    assert breakdown.stack()[-1] == ("working", 45 * MIB)
-    assert sum(size for _, size in breakdown.stack()) == breakdown.peak
+    assert breakdown.stack[-1] == ("working", 45 * MIB)
+    assert sum(size for _, size in breakdown.stack) == breakdown.peak
 
 
 def test_parts_beyond_the_peak_or_unknown_make_no_stack() -> None:
-    assert parts(50, 60, 1, 2, 3).stack() == ()
-    assert parts(50, 20, None, 2, 3).stack() == ()
-    assert parts(None, 20, 1, 2, 3).stack() == ()
+    assert parts(50, 60, 1, 2, 3).stack == ()
+    assert parts(50, 20, None, 2, 3).stack == ()
+    assert parts(None, 20, 1, 2, 3).stack == ()
     assert break_down_memory([]) is None
 
 

@@ -94,9 +94,7 @@ def test_a_program_finds_scores_costs_and_comparisons(tmp_path: Path) -> None:
     assert full["costs"][0]["phases"]["train"]["peak_bytes"] == 1890 * 2**20
     assert full["costs"][0]["not_measured"] == fake.NEVER
     parts = full["memory"]
-    assert parts["peak"] == sum(
-        parts[n] for n in ("weights", "gradients", "optimizer", "activations", "rest")
-    )
+    assert parts["peak"] == sum(parts["counted"].values()) + parts["rest"]
     assert len(full["runs"]) == 3 and len(full["runs"][0]["curve"]) == 8
     assert document["environment"]["torch"] == "2.13.0"
     assert {f["outcome"] for f in document["failures"]} == {"diverged", "error"}

@@ -79,7 +79,7 @@ class MemoryBreakdown:
             return None
         return self.working - saved
 
-    def stack(self, *, merged: bool = False) -> tuple[tuple[str, float], ...]:
+    def list_parts(self, *, merged: bool = False) -> tuple[tuple[str, float], ...]:
         """Parts that add up to the peak, from the bottom; empty if they do not.
 
         Args:
@@ -91,6 +91,11 @@ class MemoryBreakdown:
         if merged or self.rest is None:
             return (*resident, ("working", self.working))
         return (*resident, ("activations", self.counted["activations"]), ("rest", self.rest))
+
+    @property
+    def stack(self) -> tuple[tuple[str, float], ...]:
+        """Parts that add up to the peak, as many as can be told."""
+        return self.list_parts()
 
 
 @dataclass(frozen=True)
@@ -156,7 +161,7 @@ def compare_breakdowns(a: MemoryBreakdown, b: MemoryBreakdown) -> tuple[PartDiff
     """
     if a.working is None or b.working is None:
         return ()
-    stacks = (side.stack(merged=a.rest is None or b.rest is None) for side in (a, b))
+    stacks = (side.list_parts(merged=a.rest is None or b.rest is None) for side in (a, b))
     differences = [
         PartDifference(part, size, size_b)
         for (part, size), (_, size_b) in zip(*stacks, strict=True)

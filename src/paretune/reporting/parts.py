@@ -161,21 +161,6 @@ class BaselineVerdict(Part):
         return self.standing == "above" and not self.missing
 
 
-class LikelihoodOfRun(Part):
-    """How probable one run made the right answers."""
-
-    log_likelihood: Number = Field(description="mean over its test examples")
-    brier: float | None = Field(description="mean Brier score; null: answers are no labels")
-    temperature: Number | None = Field(
-        description="divides the run's logits, fitted on its selection part; null: nothing is "
-        "divided, or it is infinite"
-    )
-    deviation: float | None = Field(
-        description="standard deviation of a regression's errors; null: no regression"
-    )
-    examples: int = Field(description="number of test examples")
-
-
 class SelectionPoint(Part):
     """One point of a learning curve, of one seed, without an interval."""
 
@@ -214,7 +199,6 @@ class FinalRun(Part):
     scores: dict[str, Any] | None = Field(
         description="every score on the test part, of n examples, without intervals"
     )
-    likelihood: LikelihoodOfRun | None = Field(description="of its right answers; null: none")
     wall_seconds: Any = Field(description="seconds by phase")
     curve: tuple[SelectionPoint, ...] = Field(description="learning curve")
 
@@ -242,20 +226,14 @@ class CellCost(Part):
     counter: str = Field(description="what the peaks were read from")
 
 
-COUNTED_PARTS = ("weights", "gradients", "optimizer", "activations")
-"""Counted parts of peak memory; all but the last are allocated during the whole step."""
-
-
 class MemoryParts(Part):
     """Peak memory in training by part; means over the measurements."""
 
     measurements: int = Field(description="number of solo measurements")
     peak: float | None = Field(description="bytes at the peak in training")
-    weights: float | None = Field(description="bytes of parameters and buffers")
-    gradients: float | None = Field(description="bytes of gradients")
-    optimizer: float | None = Field(description="bytes of optimiser states")
-    activations: float | None = Field(
-        description="bytes that one forward pass saves for its backward pass"
+    counted: dict[str, float] = Field(
+        description="bytes of weights (parameters and buffers), gradients, optimizer (its states) "
+        "and activations (what one forward pass saves for its backward pass)"
     )
     working: float | None = Field(
         description="the peak minus weights, gradients and optimiser states"
@@ -267,11 +245,6 @@ class MemoryParts(Part):
     stack: tuple[tuple[str, float], ...] = Field(
         description="parts that add up to the peak, from the bottom; empty: they do not"
     )
-
-    @property
-    def is_counted(self) -> bool:
-        """Whether any part was counted."""
-        return any(getattr(self, name) is not None for name in COUNTED_PARTS)
 
 
 class CellReport(Part):

@@ -18,7 +18,6 @@ from paretune.analysis.statistics.intervals import score_interval
 from paretune.methods.baselines import CONSTANT
 from paretune.methods.core.titles import title_of
 from paretune.reporting.parts import (
-    COUNTED_PARTS,
     Advice,
     Amount,
     BaselineVerdict,
@@ -26,7 +25,6 @@ from paretune.reporting.parts import (
     CellReport,
     FailedRuns,
     FinalRun,
-    LikelihoodOfRun,
     MemoryParts,
     Ranks,
     Score,
@@ -87,8 +85,7 @@ def build_rows(
         verdict = comparisons.verdict(cell, sanitise_line)
         pairs = verdict.comparisons if verdict else ()
         shortfall = comparisons.shortfall(cell)
-        memory, failures = break_down_memory(cell.cost), cell.failures
-        likelihood = cell_likelihood(cell)
+        failures = cell.failures
         report = CellReport(
             model=None if cell.model == NO_MODEL else sanitise_line(cell.model),
             method=sanitise_line(cell.method),
@@ -126,7 +123,7 @@ def build_rows(
             ),
             outcomes=dict(cell.outcomes),
             run_seconds=cell.run_seconds,
-            runs=tuple(_write_run(record, cell, likelihood) for record in cell.final),
+            runs=tuple(_write_run(record, cell) for record in cell.final),
             cost=summarise_cost(cell),
             costs=tuple(
                 {
@@ -137,19 +134,9 @@ def build_rows(
                 }
                 for record in cell.cost
             ),
-            memory=None
-            if memory is None
-            else MemoryParts(
-                measurements=memory.measurements,
-                peak=memory.peak,
-                **{name: memory.counted.get(name) for name in COUNTED_PARTS},
-                working=memory.working,
-                rest=memory.rest,
-                missing={name: sanitise_line(reason) for name, reason in memory.missing.items()},
-                stack=memory.stack(),
-            ),
+            memory=MemoryParts.read(break_down_memory(cell.cost)),
         )
-        return CellRow(cell, report, likelihood)
+        return CellRow(cell, report, cell_likelihood(cell))
 
     return tuple(map(build, sorted(cells, key=lambda cell: cell.baseline)))
 
@@ -172,11 +159,10 @@ _OF_THE_MACHINE = ("environment", "wall_seconds")
 """What a solo measurement has beside its costs."""
 
 
-def _write_run(record: Record, cell: Cell, likelihood: CellLikelihood) -> FinalRun:
+def _write_run(record: Record, cell: Cell) -> FinalRun:
     result, outer = record.result, record.run.outer
     scores = result.get("scores") or {}
     examples = (scores.get("selection") or {}).get("n")
-    answers = likelihood.runs.get(record.run_id)
     curve = []
     for point in result.get("curve") or ():
         selection: Any = point.get("selection")
@@ -203,15 +189,6 @@ def _write_run(record: Record, cell: Cell, likelihood: CellLikelihood) -> FinalR
         score_shifted=(scores.get("test_shifted") or {}).get("primary"),
         selection=_score_run(record, cell, "selection"),
         scores=scores.get("test"),
-        likelihood=None
-        if answers is None
-        else LikelihoodOfRun(
-            log_likelihood=float(answers.log_likelihood.sum() / answers.weight.sum()),
-            brier=None if answers.brier is None else float(answers.brier.mean()),
-            temperature=answers.temperature,
-            deviation=answers.deviation,
-            examples=len(answers.log_likelihood),
-        ),
         wall_seconds=record.measured.get("wall_seconds"),
         curve=tuple(curve),
     )

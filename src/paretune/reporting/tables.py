@@ -38,6 +38,7 @@ from paretune.reporting.text.formatting import (
     format_share,
     join_names,
 )
+from paretune.terminal.sanitise import sanitise_line
 
 if TYPE_CHECKING:
     from paretune.reporting import Report
@@ -259,7 +260,7 @@ MERGED = "in the rest"
 
 def build_memory_table(task: TaskReport) -> Table | None:
     """Peak memory by part; None where no part of any cell was counted."""
-    cells = [cell for cell in task.cells if cell.memory and cell.memory.is_counted]
+    cells = [cell for cell in task.cells if cell.memory and cell.memory.counted]
     if not cells:
         return None
     most = max(cell.memory.measurements for cell in cells if cell.memory)
@@ -278,15 +279,15 @@ def build_memory_table(task: TaskReport) -> Table | None:
 def _read_memory_row(cell: CellReport) -> RowValues:
     memory = cell.memory
     assert memory is not None  # noqa: S101 - kept for it
-    sizes: dict[str, float | None] = {name: dict(memory)[name] for name in _PARTS}
-    texts = {name: format_part(size) for name, size in sizes.items()}
+    sizes = {**memory.counted, "rest": memory.rest, "peak": memory.peak}
+    texts = {name: format_part(sizes.get(name)) for name in _PARTS}
     if "working" in dict(memory.stack):
         texts |= {"activations": MERGED, "rest": format_bytes(memory.working or 0)}
     return {
         **cell.names,
         "measurements": memory.measurements,
         **{
-            column(f"{name}_bytes", heading): Amount(value=sizes[name], text=texts[name])
+            column(f"{name}_bytes", heading): Amount(value=sizes.get(name), text=texts[name])
             for name, heading in _PARTS.items()
         },
         "working_bytes": memory.working,
@@ -300,8 +301,11 @@ def _note_memory(cells: Sequence[CellReport]) -> Iterable[str]:
         "what one forward pass saves for its backward pass; the rest is temporary results and "
         "fragmentation."
     )
-    merged = [(title, m.activations) for title, m in measured if m.stack and m.rest is None]
-    if sizes := [f"{format_bytes(size)} for {title}" for title, size in merged if size is not None]:
+    if sizes := [
+        f"{format_bytes(memory.counted['activations'])} for {title}"
+        for title, memory in measured
+        if memory.stack and memory.rest is None and "activations" in memory.counted
+    ]:
         yield (
             f"{MERGED}: the counted forward pass saves more ({join_names(sizes)}) than there was "
             "room for under the peak, for example where a step takes its batch in several passes; "
@@ -315,7 +319,7 @@ def _note_memory(cells: Sequence[CellReport]) -> Iterable[str]:
     reasons: dict[str, list[str]] = {}
     for title, memory in measured:
         for name, reason in memory.missing.items():
-            reasons.setdefault(f"{_PARTS[name]}: {reason}", []).append(title)
+            reasons.setdefault(sanitise_line(f"{_PARTS[name]}: {reason}"), []).append(title)
     for text, titles in reasons.items():
         yield f"Not known for {join_names(titles)}: {text}."
 
