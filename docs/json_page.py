@@ -116,9 +116,10 @@ def describe_fields(result: type[Result]) -> dict[str, str]:
     """
     if result.to_json not in (Result.to_json, ResultList.to_json):
         return {}
-    names = result.json_fields or tuple(field.name for field in fields(result))
     if issubclass(result, ResultList):
-        names = (result.json_name,)
+        names: tuple[str, ...] = (result.json_name,)
+    else:
+        names = result.json_fields or tuple(field.name for field in fields(result))
     described = dict(_read_attributes(inspect.getdoc(result) or ""))
     for name in names:
         if isinstance(value := inspect.getattr_static(result, name, None), property):

@@ -82,11 +82,6 @@ class TaskReport(Part):
         return tuple(cell for cell in self.cells if cell.costs)
 
     @property
-    def has_scores(self) -> bool:
-        """Whether any cell has a score."""
-        return any(cell.score for cell in self.cells)
-
-    @property
     def conditions(self) -> str:
         """How costs were measured; where measurements differ, the cells of each."""
         titles: dict[str, list[str]] = {}
@@ -109,12 +104,6 @@ class TaskReport(Part):
             return "rows and training sets"
         seeds = {score.n_seeds for score in scores}
         return "examples (one seed)" if seeds == {1} else "seeds and examples"
-
-    @property
-    def memory_counters(self) -> tuple[str, ...]:
-        """What the memory peaks were read from."""
-        counters = (cell.cost.counter for cell in self.measured_cells)
-        return tuple(dict.fromkeys(counter for counter in counters if counter))
 
     def find_table(self, name: str) -> Table | None:
         """One of :attr:`tables`."""

@@ -33,6 +33,7 @@ from paretune.reporting.parts import (
     Score,
     Table,
     column,
+    round_amount,
 )
 from paretune.reporting.rows import CellRow
 from paretune.reporting.text.formatting import (
@@ -122,8 +123,8 @@ def build_forgetting_table(rows: Sequence[CellRow]) -> Table | None:
             {
                 **row.report.names,
                 column("change", "forgetting [95 %]", digits=_DIGITS): Score.read(lost.change),
-                column("before"): _round_amount(lost.before),
-                column("after"): _round_amount(lost.after),
+                column("before"): round_amount(lost.before),
+                column("after"): round_amount(lost.after),
                 column("change", "blocks x seeds", "basis"): Score.read(lost.change),
                 "tokens": lost.tokens,
             }
@@ -138,10 +139,6 @@ def build_forgetting_table(rows: Sequence[CellRow]) -> Table | None:
             "on one model, whose tokens are the same.",
         ),
     )
-
-
-def _round_amount(value: float) -> Amount:
-    return Amount(value=value, text=f"{value:.{_DIGITS}f}")
 
 
 def build_likelihood_table(rows: Sequence[CellRow]) -> Table | None:

@@ -65,10 +65,13 @@ def write_sentence(tasks: Sequence[TaskReport]) -> str:
     by_kind: dict[str, list[TaskReport]] = {}
     for task in tasks:
         if task.advice is not None:
-            by_kind.setdefault(task.advice.kind if task.has_scores else "", []).append(task)
+            kind = task.advice.kind if any(cell.score for cell in task.cells) else ""
+            by_kind.setdefault(kind, []).append(task)
     clauses = []
     if of_kind := by_kind.get("method"):
-        condition = ", of runs that trained" if any(map(_takes_of_trained, of_kind)) else ""
+        verdicts = [cell.verdict for task in of_kind for cell in task.cells if "*" in cell.signs]
+        failed = any(verdict and verdict.of_trained for verdict in verdicts)
+        condition = ", of runs that trained" if failed else ""
         clauses.append(
             f"take {_join_recommended(of_kind)}: proven better than every baseline{condition}"
         )
@@ -83,11 +86,6 @@ def write_sentence(tasks: Sequence[TaskReport]) -> str:
             clauses.append(f"{clause} {_join_tasks(of_kind)}")
     text = "; ".join(clauses)
     return f"{text[:1].upper()}{text[1:]}." if text else ""
-
-
-def _takes_of_trained(task: TaskReport) -> bool:
-    """Whether the verdict on what is taken is of the runs that trained."""
-    return any("*" in c.signs and c.verdict and c.verdict.of_trained for c in task.cells)
 
 
 def _join_recommended(tasks: Sequence[TaskReport]) -> str:

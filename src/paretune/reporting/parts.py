@@ -212,6 +212,11 @@ class Amount(Part):
     high: float | None = Field(default=None, description="highest of several")
 
 
+def round_amount(value: float, digits: int = 3) -> Amount:
+    """A number without a unit, written with so many decimals."""
+    return Amount(value=value, text=f"{value:.{digits}f}")
+
+
 class CellCost(Part):
     """What a cell costs."""
 

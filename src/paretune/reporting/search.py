@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from paretune.reporting.parts import Amount, RowValues, Table, column
+from paretune.reporting.parts import Amount, RowValues, Table, column, round_amount
 from paretune.reporting.rows import CellRow
 from paretune.reporting.text.formatting import (
     COST_WORDS,
@@ -141,7 +141,7 @@ def _describe_front(
             column("rate"): Amount(value=rate, text=format_rate(rate)),
             column("cost"): Amount(value=trial.price, text=price),
             column("believed", "believed [95 %]"): Amount(value=trial.score, text=believed),
-            column("scored"): _round_amount(trial.raw),
+            column("scored"): round_amount(trial.raw),
             column("tested_as", "tested as", "words"): ", ".join(names) or "–",
         }
 
@@ -167,8 +167,8 @@ def _describe(row: CellRow, result: _SearchResult, trials: Sequence[Record]) -> 
     seconds = sum(s for record in trials if (s := record.train_seconds) is not None)
     return {
         column("combination", kind="words"): describe_layers(result.combination),
-        column("selected", "selection said"): None if selected is None else _round_amount(selected),
-        column("tested", "test says"): _round_amount(row.cell.interval.estimate)
+        column("selected", "selection said"): None if selected is None else round_amount(selected),
+        column("tested", "test says"): round_amount(row.cell.interval.estimate)
         if row.cell.interval
         else None,
         column("trials"): len(trials),
@@ -176,10 +176,6 @@ def _describe(row: CellRow, result: _SearchResult, trials: Sequence[Record]) -> 
         if seconds
         else None,
     }
-
-
-def _round_amount(value: float) -> Amount:
-    return Amount(value=value, text=f"{value:.3f}")
 
 
 def _score_on_selection(

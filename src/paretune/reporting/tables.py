@@ -6,7 +6,7 @@ texts from :func:`format_value`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from paretune.methods.core.titles import title_of
@@ -223,7 +223,7 @@ def build_cost_table(task: TaskReport, only: Collection[str] = tuple(COSTS)) -> 
             heading = COSTS[key].heading
             absent.append(f"{heading[:1].upper()}{heading[1:]}: {reasons}.")
     conditions = f": {task.conditions}" if task.conditions else ""
-    counters = "".join(f" Memory: {counter}." for counter in task.memory_counters)
+    counters = dict.fromkeys(cell.cost.counter for cell, _ in costs if cell.cost.counter)
     return Table.collect(
         "costs",
         "Cost",
@@ -241,7 +241,7 @@ def build_cost_table(task: TaskReport, only: Collection[str] = tuple(COSTS)) -> 
             for cell, amounts in costs
         ),
         above="One solo measurement each, in a fresh process, unless a range is shown"
-        f"{conditions}.{counters}",
+        f"{conditions}.{''.join(f' Memory: {counter}.' for counter in counters)}",
         notes=absent,
     )
 
@@ -440,27 +440,21 @@ def build_failure_table(report: Report) -> Table:
 
 def build_tables(report: Report) -> list[Table]:
     """The tables of all tasks that have rows, as they are written to files."""
-    measures: dict[str, list[tuple[str, Table]]] = {}
+    by_name: dict[str, list[tuple[str, Table]]] = {}
     for task in report.tasks:
-        for table in task.tables:
-            measures.setdefault(table.name, []).append((task.key, _list_scores(table)))
-
-    def join(build: Callable[[TaskReport], Table | None], *notes: str) -> Table:
-        by_task = [(task.key, build(task)) for task in report.tasks]
-        return _join_tasks([(key, table) for key, table in by_task if table], *notes)
-
+        for table in (
+            build_score_table(task),
+            build_pair_table(task),
+            *map(_list_scores, task.tables),
+            build_cost_table(task),
+            build_memory_table(task),
+            build_size_table(task),
+            build_rate_table(task),
+        ):
+            if table and table.rows:
+                by_name.setdefault(table.name, []).append((task.key, table))
     tables = (
-        join(
-            build_score_table,
-            _INTERVALS,
-            "Beside the baselines: paired on the same examples, corrected over a model's methods.",
-        ),
-        join(build_pair_table, _INTERVALS),
-        *(_join_tasks(of_name, _INTERVALS) for of_name in measures.values()),
-        join(build_cost_table),
-        join(build_memory_table),
-        join(build_size_table, _INTERVALS),
-        join(build_rate_table),
+        *map(_join_tasks, by_name.values()),
         build_over_tasks_table(report.over_tasks),
         build_failure_table(report),
     )
@@ -486,19 +480,21 @@ def _list_scores(table: Table) -> Table:
     return Table.collect(table.name, table.title, rows, notes=(table.above, *table.notes))
 
 
-def _join_tasks(tables: Sequence[tuple[str, Table]], *notes: str) -> Table:
+def _join_tasks(tables: Sequence[tuple[str, Table]]) -> Table:
     """One table of all tasks, with task, model and metric in front."""
-    present = [(task, table) for task, table in tables if table.rows]
-    if not present:
-        return Table(name="", title="")
-    first = present[0][1]
+    first = tables[0][1]
     names = ["task", "model", *(["metric"] if first.name == "scores" else [])]
-    columns = dict.fromkeys(of_task for _, table in present for of_task in table.columns)
-    notes_of_tasks = (note for _, table in present for note in (table.above, *table.notes))
+    columns = dict.fromkeys(of_task for _, table in tables for of_task in table.columns)
+    notes = [_INTERVALS] if any(of_task.kind == "basis" for of_task in columns) else []
+    if first.name == "scores":
+        notes.append(
+            "Beside the baselines: paired on the same examples, corrected over a model's methods."
+        )
+    notes += [note for _, table in tables for note in (table.above, *table.notes) if note]
     return first.model_copy(
         update={
             "columns": (*map(column, names), *columns),
-            "rows": tuple({"task": task, **row} for task, table in present for row in table.rows),
-            "notes": tuple(dict.fromkeys(filter(None, (*notes, *notes_of_tasks)))),
+            "rows": tuple({"task": task, **row} for task, table in tables for row in table.rows),
+            "notes": tuple(dict.fromkeys(notes)),
         }
     )

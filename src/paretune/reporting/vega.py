@@ -12,31 +12,16 @@ import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from paretune.reporting.document import write_file
 
 Spec = dict[str, Any]
-COLOURS = {
-    "above": "#0072b2",
-    "unclear": "#8dbbd6",
-    "below": "#c4510a",
-    "baseline": "#8a9097",
-    "memory": "#3b8f77",
-    "weights": "#0072b2",
-    "gradients": "#e69f00",
-    "optimizer": "#cc79a7",
-    "activations": "#009e73",
-    "rest": "#8a9097",
-    "page": "#ffffff",
-    "text": "#1d2125",
-    "soft": "#59626b",
-    "rule": "#d9dcdf",
-    "faint": "#f1f2f2",
-    "ink": "#1d2125",
-}
-"""The light theme of the page; distinguishable for colour-blind readers."""
+_STYLE = (files("paretune.reporting") / "templates" / "style.css").read_text(encoding="utf-8")
+COLOURS = {**dict(re.findall(r"--([a-z-]+): (#\w+)", _STYLE.partition("}")[0])), "page": "#ffffff"}
+"""The light theme of the page, on white; distinguishable for colour-blind readers."""
 _SURPLUS = re.compile(
     r' (?:class|role|aria-[a-z]+|pointer-events|font-family)="[^"]*"| opacity="1"'
 )

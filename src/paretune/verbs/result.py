@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, overload
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from pydantic_core import to_jsonable_python
 
@@ -76,37 +76,25 @@ def tell_nothing(part: Any) -> None:
     """What a verb tells where nobody asks."""
 
 
-@dataclass(frozen=True, repr=False)
-class ResultList(Result, Sequence[Item], Generic[Item]):
+class ResultList(Result, tuple[Item, ...]):
     """Several values in order, such as one for each task.
 
     Attributes:
         json_name: of the list in the JSON object.
     """
 
-    items: tuple[Item, ...]
     json_name: ClassVar[str] = "items"
 
     def describe(self) -> Iterable[RenderableType]:
         """Each value, with a blank line between them."""
-        described: Any = self.items  # a subclass whose values are no results has its own method
+        described: Any = self  # a subclass whose values are no results has its own method
         for number, item in enumerate(described):
             yield from [""] if number else []
             yield from item.describe()
 
     def to_json(self) -> dict[str, Any]:
         """The list, under its name."""
-        return {self.json_name: to_json_value(self.items)}
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    @overload
-    def __getitem__(self, index: int) -> Item: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Item]: ...
-    def __getitem__(self, index: int | slice) -> Item | Sequence[Item]:
-        return self.items[index]
+        return {self.json_name: [to_json_value(item) for item in self]}
 
 
 def to_json_value(value: Any) -> Any:

@@ -492,9 +492,7 @@ def _name_costs(axes: Sequence[Axis]) -> str:
 def _format_excess(candidate: Candidate) -> str:
     """The costs that exceed the budget, or those that were not measured."""
     if not candidate.exceeded:
-        return (
-            f"{join_names([COST_WORDS[axis].title for axis in candidate.unmeasured])} not measured"
-        )
+        return f"{_name_costs(candidate.unmeasured)} not measured"
     return join_names([format_cost(axis, candidate.costs[axis]) for axis in candidate.exceeded])
 
 
