@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sqlite3
 import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.loaded_modules import list_loaded
 from support.stored_records import READING_VERBS
 from support.tiny_study import command
 
@@ -20,32 +19,6 @@ from paretune.store import Store, database
 from paretune.study import Study
 
 STATES = ("closed", "log", "log without index")
-
-ALL = """
-import json, os, sys
-from contextlib import redirect_stderr, redirect_stdout
-from io import StringIO
-from pathlib import Path
-from paretune.cli import main
-verbs, folder, out = json.loads(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
-out.mkdir()
-os.chdir(out)
-try:
-    (folder / "store" / "probe").touch()
-    sys.exit("the folder can be written")
-except OSError:
-    pass
-results = []
-for verb, arguments in verbs.items():
-    stdout, stderr = StringIO(), StringIO()
-    with redirect_stdout(stdout), redirect_stderr(stderr):
-        try:
-            main([verb, str(folder / "s.yaml"), *arguments, "--store", str(folder / "store")])
-        except SystemExit as end:
-            code = end.code
-    results.append([verb, code, stdout.getvalue(), stderr.getvalue()])
-print(json.dumps(results))
-"""
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -93,22 +66,20 @@ def test_every_reading_verb_reads_a_store_on_a_read_only_mount(
 ) -> None:
     folder = a_copy(finished, tmp_path / "archive", state)
     before = files(folder)
-    script = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && shift && exec "$@"'
+    script = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && ! touch "$1/x" && shift'
     # An export takes longest: only in the slow ones.
     left_out = {"export"} if state == "closed" else set()
     if find_spec("tensorboard") is None:
         left_out.add("track")
-    verbs = {verb: more for verb, more in READING_VERBS.items() if verb not in left_out}
-    argv = [sys.executable, "-c", ALL, json.dumps(verbs), str(folder), str(tmp_path / "out")]
-    ended = subprocess.run(
-        ["unshare", "-m", "bash", "-c", script, "bash", str(folder), *argv],
-        capture_output=True,
-        text=True,
-    )
-    assert ended.returncode == 0, ended.stderr
-    for verb, code, out, err in json.loads(ended.stdout.splitlines()[-1]):
-        assert code == 0, f"{verb}: {out}{err}"
-        assert out
+    verbs = {verb: words for verb, words in READING_VERBS.items() if verb not in left_out}
+    commands = [
+        [verb, folder / "s.yaml", *words, "--store", folder / "store"]
+        for verb, words in verbs.items()
+    ]
+    prefix = ("unshare", "-m", "bash", "-c", f'{script} && exec "$@"', "bash", str(folder))
+    (tmp_path / "out").mkdir()
+    codes, _ = list_loaded(*commands, folder=tmp_path / "out", prefix=prefix)
+    assert codes == [0] * len(verbs)
     assert (tmp_path / "out" / "exported" / "README.md").is_file() == (state != "closed")
     assert files(folder) == before
 

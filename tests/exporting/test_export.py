@@ -275,7 +275,7 @@ def places(folder: Path, text: str) -> list[str]:
 
 
 def test_only_the_adapters_config_names_a_path_and_this_is_said(
-    trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
 ) -> None:
     study, store = trained
     here = Path(study.models[0].name)
@@ -284,6 +284,7 @@ def test_only_the_adapters_config_names_a_path_and_this_is_said(
         form: export(study, store=store, method="lora", form=form, output=tmp_path / form)
         for form in ("peft", "merged", "paretune")
     }
+    assert capfd.readouterr() == ("", "")  # nothing of progress either
     assert here.is_absolute() and Path(study.tasks[0].train).is_absolute()
     for text in (str(here), str(Path(study.tasks[0].train).parent)):
         assert places(tmp_path / "merged", text) == places(tmp_path / "paretune", text) == []

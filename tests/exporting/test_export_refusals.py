@@ -6,8 +6,6 @@ import os
 import re
 import resource
 import shlex
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -203,21 +201,3 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_is_opened(
     with pytest.raises(StoreError, match="is not a folder that can be written to"):
         export(study, store=store, output=tmp_path / "deep" / "out")
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
-
-
-@pytest.mark.wide
-def test_python_says_nothing_of_progress_on_stderr(collapsed: Any, tmp_path: Path) -> None:
-    study, store = collapsed
-    file = as_file(study, tmp_path / "study.yaml")
-    code = (
-        "import sys, paretune\n"
-        "for form in ('peft', 'merged', 'paretune'):\n"
-        "    paretune.export(sys.argv[1], store=sys.argv[2], form=form, method='lora',\n"
-        "                    output=sys.argv[3] + form, allow_collapsed=True)\n"
-    )
-    source = Path(__file__).resolve().parents[2] / "src"
-    done = subprocess.run(
-        [sys.executable, "-c", code, file, store, tmp_path / "out-"],
-        capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(source)},
-    )  # fmt: skip
-    assert (done.stdout, done.stderr) == ("", "")

@@ -28,14 +28,16 @@ def list_loaded(
     *commands: Sequence[object],
     modules: Sequence[str] = MODEL_LIBRARIES,
     folder: Path | None = None,
+    prefix: Sequence[str] = (),
 ) -> tuple[list[int], list[str]]:
     """Exit codes of the commands, and which of the modules they have loaded.
 
     Args:
         commands: words behind ``paretune``, executed one after another.
+        prefix: the program that executes Python, with its arguments.
     """
     lines = [[str(word) for word in words] for words in commands]
-    argv = [sys.executable, "-c", COMMANDS, json.dumps(lines), json.dumps(modules)]
+    argv = [*prefix, sys.executable, "-c", COMMANDS, json.dumps(lines), json.dumps(modules)]
     ended = subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=True)
     codes, loaded = json.loads(ended.stdout)
     return codes, loaded
