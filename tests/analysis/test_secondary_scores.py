@@ -26,7 +26,7 @@ from paretune.reporting.build import build_report
 from paretune.reporting.page import render_page
 from paretune.reporting.tables import build_front_table, build_tables
 from paretune.store.record import Predictions, Record
-from paretune.study import OuterFold, Study
+from paretune.study import OuterFold, Run, Study
 
 SHARP, FLAT = 1.0, 0.05
 
@@ -203,18 +203,10 @@ def test_it_changes_no_verdict_and_stands_in_every_output() -> None:
 
 
 def with_shifted(records: list[Record], quality: float, n: int = 80) -> list[Record]:
-    return [
-        replace(
-            r,
-            predictions={
-                **r.predictions,
-                "test_shifted": fake.answers(quality, n=n, seed=r.run.seed, part="test_shifted"),
-            },
-        )
-        if "test" in r.predictions
-        else r
-        for r in records
-    ]
+    def shift(run: Run) -> dict[str, Predictions]:
+        return {"test_shifted": fake.answers(quality, n=n, seed=run.seed, part="test_shifted")}
+
+    return fake.add_parts(records, shift)
 
 
 def records() -> tuple[fake.Study, list[Record]]:

@@ -25,11 +25,9 @@ def _files(root, files):
         path.write_text(text)
 
 
-def test_version_two_limits_take_the_tightest_level(tmp_path):
-    cgroup = tmp_path / "cgroup"
-    cgroup.write_text("0::/jobs/one\n")
-    _files(
-        tmp_path / "fs",
+LIMITS = {
+    "the tightest level": (
+        "0::/jobs/one\n",
         {
             "jobs/one/cpu.max": "max 100000\n",
             "jobs/cpu.max": "250000 100000\n",
@@ -37,16 +35,10 @@ def test_version_two_limits_take_the_tightest_level(tmp_path):
             "jobs/memory.max": "3000000\n",
             "memory.max": "8000000\n",
         },
-    )
-    assert processor.read_cpu_quota(cgroup, tmp_path / "fs") == 2.5
-    assert processor.read_memory_limit(cgroup, tmp_path / "fs") == 3_000_000
-
-
-def test_version_one_limits(tmp_path):
-    cgroup = tmp_path / "cgroup"
-    cgroup.write_text("4:memory:/job\n2:cpu,cpuacct:/job\n0::/\n")
-    _files(
-        tmp_path / "fs",
+        (2.5, 3_000_000),
+    ),
+    "version one": (
+        "4:memory:/job\n2:cpu,cpuacct:/job\n0::/\n",
         {
             "cpu/job/cpu.cfs_quota_us": "150000\n",
             "cpu/job/cpu.cfs_period_us": "100000\n",
@@ -55,25 +47,27 @@ def test_version_one_limits(tmp_path):
             "memory/job/memory.limit_in_bytes": "5000\n",
             "memory/memory.limit_in_bytes": "9223372036854771712\n",
         },
-    )
-    assert processor.read_cpu_quota(cgroup, tmp_path / "fs") == 1.5
-    assert processor.read_memory_limit(cgroup, tmp_path / "fs") == 5000
+        (1.5, 5000),
+    ),
+    "none": ("0::/\n", {"cpu.max": "max 100000", "memory.max": "max"}, (None, None)),
+    "no cgroups": ("", {}, (None, None)),
+    "the top of a container's mount": (
+        "0::/host/path/that/is/not/mounted/here\n",
+        {"cpu.max": "400000 100000"},
+        (4.0, None),
+    ),
+}
 
 
-def test_no_limit_and_no_cgroups_at_all_are_none(tmp_path):
+@pytest.mark.parametrize("case", LIMITS)
+def test_limits_are_those_of_cgroups(tmp_path, case):
+    mounted, files, limits = LIMITS[case]
     cgroup = tmp_path / "cgroup"
-    cgroup.write_text("0::/\n")
-    _files(tmp_path / "fs", {"cpu.max": "max 100000", "memory.max": "max"})
-    for file in (cgroup, tmp_path / "none"):
-        assert processor.read_cpu_quota(file, tmp_path / "fs") is None
-        assert processor.read_memory_limit(file, tmp_path / "fs") is None
-
-
-def test_in_a_container_the_mounts_top_has_the_limit(tmp_path):
-    cgroup = tmp_path / "cgroup"
-    cgroup.write_text("0::/host/path/that/is/not/mounted/here\n")
-    _files(tmp_path / "fs", {"cpu.max": "400000 100000"})
-    assert processor.read_cpu_quota(cgroup, tmp_path / "fs") == 4.0
+    if mounted:
+        cgroup.write_text(mounted)
+    _files(tmp_path / "fs", files)
+    assert processor.read_cpu_quota(cgroup, tmp_path / "fs") == limits[0]
+    assert processor.read_memory_limit(cgroup, tmp_path / "fs") == limits[1]
 
 
 def test_a_quota_below_affinity_bounds_the_usable_cores(monkeypatch):

@@ -43,14 +43,10 @@ def with_every_measure(records: list[Any]) -> list[Any]:
     """Final runs with answers to all parts, and with forgetting."""
     further = {part: fake.answers(0.6, part=part) for part in ("selection", "test_shifted")}
     return [
-        replace(
-            r,
-            predictions={**r.predictions, **further},
-            result={**r.result, "forgetting": fake.forgetting(r.run.seed)},
-        )
-        if "test" in r.predictions
+        replace(r, result={**r.result, "forgetting": fake.forgetting(r.run.seed)})
+        if r.predictions
         else r
-        for r in records
+        for r in fake.add_parts(records, lambda run: further)
     ]
 
 

@@ -20,21 +20,11 @@ from paretune.reporting.tables import build_tables
 from paretune.store.record import Record
 
 
-def with_selection(records: list[Record]) -> list[Record]:
-    """Final runs with answers to a selection part, as runs leave them."""
-    part = fake.answers(0.6, n=40, part="selection")
-    return [
-        replace(r, predictions={**r.predictions, "selection": part})
-        if "test" in r.predictions
-        else r
-        for r in records
-    ]
-
-
 @pytest.fixture(scope="module")
 def report() -> Report:
     study = fake.study(tasks=[fake.own_task("topics")])
-    return build_report(study, with_selection(fake.whole(study)))
+    part = {"selection": fake.answers(0.6, n=40, part="selection")}  # as runs leave it
+    return build_report(study, fake.add_parts(fake.whole(study), lambda run: part))
 
 
 def test_json_has_cells_and_runs(report: Report) -> None:

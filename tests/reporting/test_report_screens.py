@@ -97,25 +97,13 @@ def details() -> World:
 @world
 def every_table() -> World:
     """Predicted costs, likelihoods of a selection part, and models of two sizes."""
-    study = fake.study(
-        tasks=[fake.own_task("t")], models=["small", "large"], methods=["full", "lora"]
-    )
+    study, records = fake.two_sizes()
     work = asdict(ComputeCost(40.0, 300 * MIB, 400 * MIB))
-    selection = fake.answers(0.6, n=40, part="selection")
-    records = []
-    for record in fake.whole(study):
-        times = 3 if record.run.model.name == "large" else 1
-        result, measured = dict(record.result), {**record.measured, "work": work}
-        measured["environment"] = fake.ENVIRONMENT
-        if result.get("trained_parameters"):
-            result["trained_parameters"] *= times
-        if record.run.stage == "cost":
-            parts = {"weights_bytes": 200_000_000 * times}
-            measured |= {"precision": "fp32", "components": {**measured["components"], **parts}}
-        parts = dict(record.predictions)
-        if "test" in parts:
-            parts["selection"] = selection
-        records.append(replace(record, result=result, measured=measured, predictions=parts))
+    part = {"selection": fake.answers(0.6, n=40, part="selection")}
+    records = [
+        replace(r, measured={"environment": fake.ENVIRONMENT, **r.measured, "work": work})
+        for r in fake.add_parts(records, lambda run: part)
+    ]
     return World(study, records, tables=140)
 
 

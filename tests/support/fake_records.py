@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -179,6 +179,16 @@ ENVIRONMENT = {
     "device": "cpu",
     "packages": {"torch": "2.13.0", "paretune": "0.1.0"},
 }
+
+
+def add_parts(
+    records: Sequence[Record], make: Callable[[Run], Mapping[str, Predictions]]
+) -> list[Record]:
+    """The records; those with answers to the test part have further parts."""
+    return [
+        replace(r, predictions={**r.predictions, **make(r.run)}) if "test" in r.predictions else r
+        for r in records
+    ]
 
 
 def make_run(study: Study, stage: str, method: str, seed: int, **changes: Any) -> Run:
