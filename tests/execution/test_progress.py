@@ -99,28 +99,25 @@ def test_a_claim_goes_on_where_the_last_attempt_was(tmp_path):
     assert store.load_statuses(STUDY)[0].progress["resumed_at"] == 5
 
 
-def test_what_a_cost_run_took_says_nothing_of_training():
-    states = [done(9, 4.0, stage="cost"), state(1)]
-    assert take_snapshot(states, 1, 0).time_left == ""
-    assert take_snapshot(states[:1], 1, 8).time_left == ""
-
-
 def test_runs_under_way_tell_how_long_their_like_will_take():
     running = state(0, "running", seconds=30.0, progress={"step": 3, "steps": 4})
     assert take_snapshot([running, state(1)], 1, 0).seconds_left == pytest.approx(10 + 40)
-    begun = state(0, "running", seconds=3.0, progress={"step": 1, "steps": 40})
-    assert take_snapshot([begun, state(1)], 1, 0).seconds_left is None
 
 
-def test_baselines_that_train_nothing_tell_nothing():
-    nothing = state(0, "done", seconds=1.0, outcome="ok", score=0.3, method="majority", rate=None)
-    assert take_snapshot([nothing, state(1)], 1, 0).seconds_left is None
-
-
-def test_nothing_is_known_before_the_first_run_ended():
-    snapshot = take_snapshot([state(0)], 1, 0)
-    assert snapshot.seconds_left is None
-    assert snapshot.time_left == ""
+@pytest.mark.parametrize(
+    ("states", "planned_runs"),
+    [
+        ([state(0)], 0),
+        ([done(9, 4.0, stage="cost"), state(1)], 0),
+        ([done(9, 4.0, stage="cost")], 8),
+        ([state(0, "running", seconds=3.0, progress={"step": 1, "steps": 40}), state(1)], 0),
+        ([done(0, 1.0, method="majority", rate=None), state(1)], 0),
+    ],
+    ids=["none ended", "a cost", "a cost, more planned", "one step", "a baseline"],
+)
+def test_what_tells_nothing_of_the_time_left(states, planned_runs):
+    snapshot = take_snapshot(states, 1, planned_runs)
+    assert snapshot.time_left == "" and snapshot.seconds_left is None
 
 
 def test_a_plain_line_for_every_end_and_seldom_one_between(monkeypatch):

@@ -38,13 +38,8 @@ def test_evil_labels_and_texts_go_through_every_output(
             {"text": f"{EVIL[i % 5]} cat {part} {i}", "label": EVIL[i % 5]} for i in range(count)
         ]
         written(tmp_path / f"{part}.jsonl", "\n".join(json.dumps(row) for row in rows))
-    task = {
-        "name": "evil",
-        "kind": "classification",
-        "train": str(tmp_path / "train.jsonl"),
-        "test": str(tmp_path / "test.jsonl"),
-        "text": "text",
-        "label": "label",
+    task = small(tmp_path / "x", tmp_path).tasks[0].model_dump(exclude={"labels"}) | {
+        part: str(tmp_path / f"{part}.jsonl") for part in ("train", "test")
     }
     study = small(tmp_path / "x", tiny_model("bert"), tasks=[task])
     file = as_file(study, tmp_path / "evil.yaml")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from support.report_texts import find_table
-from support.tiny_study import WORDS, finish, small, two_files
+from support.tiny_study import WORDS, finish, small
 
 from paretune.data.audit import audit
 from paretune.errors import DataError, StudyError
@@ -19,22 +19,12 @@ from paretune.study import Study, TaskSpec
 from paretune.tasks import load_dataset
 
 
-def task(folder: Path, **changes: Any) -> dict[str, Any]:
-    """The task of :func:`two_files` with a shifted part of 12 rows."""
-    train = two_files(folder)
+def task(folder: Path) -> dict[str, Any]:
+    """A task of two files with a shifted part of 12 rows."""
+    fields = small(folder, folder / "model").tasks[0].model_dump(exclude_none=True)
     rows = [f"A {WORDS[i % 8]} afar {i},{'yes' if i % 3 else 'no'}" for i in range(12)]
     (folder / "far.csv").write_text("\n".join(["text,label", *rows]), encoding="utf-8")
-    fields = {
-        "name": "words",
-        "kind": "classification",
-        "train": str(train),
-        "test": str(folder / "test.csv"),
-        "test_shifted": str(folder / "far.csv"),
-        "text": "text",
-        "label": "label",
-        "labels": ["no", "yes"],
-    }
-    return {**fields, **changes}
+    return {**fields, "test_shifted": str(folder / "far.csv")}
 
 
 def test_the_part_is_read_and_is_of_the_datas_identity(tmp_path: Path) -> None:
