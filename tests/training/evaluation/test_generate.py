@@ -14,13 +14,14 @@ from support.plain_loss import SEQ2SEQ, plain_loss
 from transformers.trainer_pt_utils import LabelSmoother
 
 from paretune import objectives
-from paretune.errors import MissingDependencyError, ModelError, StudyError
+from paretune.errors import MissingDependencyError, StudyError
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.load import LoadedModel, load_model
 from paretune.models.sources.resolve import resolve_source
 from paretune.objectives.encoding import encode_texts, pad_batch
-from paretune.study import Generation, MethodSpec, ModelSpec, Run, Study, TaskSpec, Training
+from paretune.study import Generation, ModelSpec, Run, Study, TaskSpec
 from paretune.tasks import load_dataset as load_task
+from paretune.testing.tiny_tasks import tiny_run
 from paretune.testing.translator_folders import tiny_marian, tiny_pairs
 from paretune.training import Outcome, caches
 from paretune.training.evaluation.predict import evaluate_alone, generate
@@ -45,20 +46,13 @@ def loaded(marian: Path) -> LoadedModel:
     return load_model(source, objectives.get("translation").head_spec((), ("sl", "en")))
 
 
-def a_run(task: TaskSpec, model: Path, **changes: Any) -> Run:
-    return Run(
-        **{
-            "stage": "final",
-            "task": task,
-            "model": ModelSpec(name=str(model)),
-            "method": MethodSpec(name="lora", rank=2),
-            "learning_rate": 1e-3,
-            "seed": 1,
-            "training": Training(batch_size=8, max_steps=4, eval_every=2, precision="fp32"),
-            "generation": Generation(max_new_tokens=12),
-            **changes,
-        }
-    )
+def a_run(task: TaskSpec, model: Path, method: str = "lora", **changes: Any) -> Run:
+    defaults = {
+        "learning_rate": 1e-3,
+        "training": {"max_steps": 4, "eval_every": 2},
+        "generation": Generation(max_new_tokens=12),
+    }
+    return tiny_run(task, model, method, **{**defaults, **changes})
 
 
 def finished(run: Run, folder: Path) -> Outcome:
@@ -177,9 +171,9 @@ def test_a_language_is_learnt(words: TaskSpec, marian: Path, tmp_path: Path) -> 
     run = a_run(
         task,
         marian,
-        method=MethodSpec(name="full"),
+        "full",
         learning_rate=4e-3,
-        training=Training(batch_size=16, epochs=30, precision="fp32", patience=None),
+        training={"batch_size": 16, "epochs": 30, "max_steps": None, "patience": None},
     )
     outcome = finished(run, tmp_path)
     # The model knows nothing at first: an untrained one scores under 1.
@@ -236,12 +230,3 @@ def test_bertscore_and_its_model_go_together() -> None:
     }
     with pytest.raises(StudyError, match="bertscore_model"):
         Study.parse(raw)
-
-
-def test_an_encoder_does_not_translate(tiny_model: Any, marian: Path) -> None:
-    bert = resolve_source(ModelSpec(name=str(tiny_model("bert"))), offline=True)
-    with pytest.raises(ModelError, match="an encoder, and cannot serve a translation task"):
-        load_model(bert, objectives.get("translation").head_spec((), ("sl", "en")))
-    translator = resolve_source(ModelSpec(name=str(marian)), offline=True)
-    with pytest.raises(ModelError, match="translation model"):
-        load_model(translator, objectives.get("pair").head_spec(("a", "b")))

