@@ -87,7 +87,9 @@ def read_words(release: Submission) -> list[str]:
         for sentence in _split_sentences(_parse_release(file))
     ]
     if not sentences:
-        raise DataError("holds no words.", where=str(release.path), remedy="Name the whole file.")
+        raise DataError(
+            "holds no words.", where=str(release.path), remedy="Name what SloBench wants tagged."
+        )
     return sentences
 
 
@@ -106,13 +108,13 @@ def read_tags(submission: Submission, release: Submission) -> tuple[Tags, list[F
         expected = _parse_release(part)
         tokens, faults = _parse(file, kind, answered=True)
         faults += [] if faults else _compare(file, tokens, expected, kind)
-        findings += summarise_by_code(faults)
+        findings += faults
         answers = iter([token.tags for token in tokens if token.tags])
         for sentence in [] if faults else _split_sentences(expected):
             of_words = [next(answers) for _ in sentence]
             for name, column in zip(tags, zip(*of_words, strict=True), strict=True):
                 tags[name].append(" ".join(column))
-    return tags, findings
+    return tags, [*summarise_by_code(findings)]
 
 
 def render_tags(
@@ -210,7 +212,9 @@ def _parse(file: File, kind: str, *, answered: bool) -> tuple[list[_Token], list
         elif kind == "ner":
             word, *tags = line.strip(" \t").split(" ") if answered else re.split("[ \t]+", line)
             if answered and (len(tags) != 1 or "\t" in line):
-                add_error("wrong-shape", "is not a word, one blank and its tag.", "Write so.")
+                add_error(
+                    "wrong-shape", "is not a word, one blank and its tag.", "Write: Ana B-PER"
+                )
             elif answered and not (_NAME if tokens and tokens[-1].key else _FIRST).match(tags[0]):
                 remedy = "Write O, or B- or I- and a type; a sentence begins with no I-."
                 add_error("wrong-label", f'"{tags[0]}" is no tag of a name here.', remedy)
