@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from paretune.study import Study
+from paretune.data.example import Dataset
+from paretune.store import Record
+from paretune.study import Study, TaskSpec
+from paretune.tasks import load_dataset
+from paretune.verbs import report as reports
 from paretune_slovene.paper import preset
 from paretune_slovene.slobench.nltk_ngrams import count_ngrams, from_sums
 from paretune_slovene.slobench.superglue_submission import NAMES
@@ -40,6 +45,23 @@ def unlabelled(row: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
+def write_rows(
+    folder: Path, task: str, train: Sequence[Any], val: Sequence[Any], test: Sequence[Any] = ()
+) -> Path:
+    """A task's files as CLARIN publishes them; the folder."""
+    for part, rows in (("train", train), ("val", val), ("test", test)):
+        path = folder / task / f"{part}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if rows:
+            path.write_text("\n".join(json.dumps(r, ensure_ascii=False) for r in rows), "utf-8")
+    return folder
+
+
+def load(name: str, source: Path, language: str = "sl", **options: Any) -> Dataset:
+    """The dataset of a task that is read from a folder."""
+    return load_dataset(TaskSpec(name=name, language=language, source=str(source), **options))
+
+
 def six(folder: Path, model: Path, source: Path, **changes: Any) -> Study:
     """All six tasks, one seed, two steps a run."""
     names = changes.pop("names", NAMES)
@@ -49,6 +71,17 @@ def six(folder: Path, model: Path, source: Path, **changes: Any) -> Study:
         "training": {"max_steps": 2, "eval_every": 2, "max_length": 48, "precision": "fp32"},
     }
     return small(folder, model, **{**defaults, **changes})
+
+
+def keep_records(keep: Callable[[Record], bool]) -> Callable[..., Any]:
+    """A ``load_results`` that leaves some records out."""
+
+    def gather(*arguments: Any) -> Any:
+        results = real(*arguments)
+        return replace(results, records=[*filter(keep, results.records)])
+
+    real = reports.load_results
+    return gather
 
 
 def make_paper_quick(patch: pytest.MonkeyPatch, max_length: int) -> None:

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -12,19 +13,9 @@ CLAIMS = {claim.id: claim for claim in load_claims()}
 
 def run(method: str, right: int | None, task: str = "copa", **values: object) -> PublishedRun:
     """A made-up run: 20 rows, the F1 as high as the share of right answers, 2 GB."""
+    f1 = None if right is None else right / 20
     default = PublishedRun(
-        task=task,
-        model="sloberta",
-        method=method,
-        n=20,
-        right=right,
-        f1=None if right is None else right / 20,
-        gb=2.0,
-        batch=8,
-        length="400 steps",
-        trained=None,
-        constant=None,
-        flaw="",
+        task, "sloberta", method, 20, right, f1, 2.0, 8, "400 steps", None, None, ""
     )
     return replace(default, **values)  # type: ignore[arg-type]
 
@@ -34,10 +25,8 @@ def verdict(name: str, *runs: PublishedRun) -> str:
 
 
 def three(full: int, others: int, task: str = "cb", **values: object) -> list[PublishedRun]:
-    return [
-        run("full", full, task, **values),
-        *(run(name, others, task) for name in ("prompt", "lora", "loha")),
-    ]
+    rest = [run(name, others, task) for name in ("prompt", "lora", "loha")]
+    return [run("full", full, task, **values), *rest]
 
 
 def test_a_constant_answer_is_known_by_its_accuracy_and_its_f1() -> None:
@@ -46,9 +35,8 @@ def test_a_constant_answer_is_known_by_its_accuracy_and_its_f1() -> None:
     for i, (name, (right, f1)) in enumerate(published.score_constant_labels(labels).items()):
         assert right == labels[name]
         assert f1 == WEIGHTED_F1.compute(rows, [i] * 10)
-        assert (
-            published.find_constant_label(right, int(f1 * 1e4) / 1e4, labels) == name
-        )  # cut, as printed
+        cut = int(f1 * 1e4) / 1e4  # as printed
+        assert published.find_constant_label(right, cut, labels) == name
         assert published.find_constant_label(right, f1 + 0.001, labels) is None
         assert published.find_constant_label(None, f1, labels) is None
     # By hand: of 10 "a" answers 5 are right, so F1 of "a" is 2/3, weighted by a half.
@@ -70,9 +58,8 @@ def test_scores(full: int, others: int, expected: str) -> None:
 
 def test_a_constant_side_says_nothing_of_a_method() -> None:
     assert verdict("cb-worse", *three(19, 6, constant="a")) == "comes from constant answers"
-    (one,) = published.judge_published(
-        CLAIMS["copa-lora"], [run("lora", 12, constant="a"), run("loha", 9)]
-    ).compared
+    runs = [run("lora", 12, constant="a"), run("loha", 9)]
+    (one,) = published.judge_published(CLAIMS["copa-lora"], runs).compared
     assert (one.standing, one.why) == ("constant", "lora scores as always “a”")
 
 
@@ -124,33 +111,19 @@ def test_what_would_decide_two_shares() -> None:
     assert published.estimate_examples(0.5, 0.6) == 388
     assert published.estimate_examples(0.6, 0.5) == 388
     assert published.estimate_examples(0.5, 0.5) is None
-    (one,) = published.judge_published(
-        CLAIMS["copa-lora"], [run("lora", 11), run("loha", 9)]
-    ).compared
+    runs = [run("lora", 11), run("loha", 9)]
+    (one,) = published.judge_published(CLAIMS["copa-lora"], runs).compared
     assert one.examples == published.estimate_examples(11 / 20, 9 / 20) is not None
 
 
 def cases(share: str, standings: str, together: bool = False) -> ClaimVerdict:
     """Each letter a case: for, against, constant, unclear, absent."""
     names = {"f": "for", "a": "against", "c": "constant", "u": "unclear", "-": "absent"}
-    claim = Claim(
-        "x",
-        "",
-        "",
-        "score",
-        ("t",),
-        ("a",),
-        ("b",),
-        share,
-        together=together,  # type: ignore[arg-type]
-    )
-    return judge(
-        claim,
-        [
-            ClaimComparison("t", "m" if together else str(i), "a", "b", names[s])  # type: ignore[arg-type]
-            for i, s in enumerate(standings)
-        ],
-    )
+    methods: Any = (("a",), ("b",), share)
+    claim = Claim("x", "", "", "score", ("t",), *methods, together=together)
+    compared: list[Any] = [("t", "m" if together else str(i), "a", "b", names[s])
+                           for i, s in enumerate(standings)]  # fmt: skip
+    return judge(claim, [ClaimComparison(*of_case) for of_case in compared])
 
 
 @pytest.mark.parametrize(

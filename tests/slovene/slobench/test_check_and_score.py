@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.slobench import unlabelled
 
 from paretune.errors import DataError
 from paretune_slovene.commands.slobench import ScoredSubmission, check, score
@@ -47,18 +48,9 @@ def release(tmp_path: Path) -> Path:
     folder.mkdir()
     with zipfile.ZipFile(whole) as archive:
         for name in archive.namelist():
-            lines = archive.read(name).decode().splitlines()
-            (folder / name).write_text("\n".join(map(unlabelled, lines)) + "\n", "utf-8")
+            rows = map(unlabelled, map(json.loads, archive.read(name).splitlines()))
+            (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
     return tmp_path
-
-
-def unlabelled(line: str) -> str:
-    row = json.loads(line)
-    row.pop("label", None)
-    for question in row.get("passage", {}).get("questions", []):
-        for answer in question["answers"]:
-            del answer["label"]
-    return json.dumps(row)
 
 
 def changed(path: Path, name: str, change: Any, into: str = "changed.zip") -> Path:

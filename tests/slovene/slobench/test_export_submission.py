@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.slobench import UNLABELLED, release, six
+from support.slobench import UNLABELLED, keep_records, release, six
 from support.tiny_study import as_file, command, finish
 
 from paretune import metrics
@@ -52,17 +52,6 @@ def nothing_half(tmp_path: Path) -> Iterator[None]:
     before = sorted(tmp_path.iterdir())
     yield
     assert sorted(tmp_path.iterdir()) == before
-
-
-def without(records: Any, **gone: Any) -> Any:
-    """A ``gather`` whose records are changed; None leaves one out."""
-
-    def gather(*arguments: Any) -> Any:
-        results = real(*arguments)
-        return replace(results, records=[r for r in map(records, results.records) if r is not None])
-
-    real = reports.load_results
-    return gather
 
 
 @pytest.mark.wide
@@ -157,7 +146,7 @@ def test_a_task_without_an_ended_run_is_named(
     done: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study, store, _ = done
-    gather = without(lambda r: None if r.run.task.name in ("cb", "wsc") else r)
+    gather = keep_records(lambda r: r.run.task.name not in ("cb", "wsc"))
     monkeypatch.setattr(reports, "load_results", gather)
     with pytest.raises(StoreError, match=r"no final run has ended .* on cb-sl, wsc-sl"):
         export_slobench(study, store=store, output=tmp_path / "out")
@@ -167,9 +156,8 @@ def test_baselines_answer_where_no_model_has_and_it_is_told(
     done: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study, store, source = done
-    monkeypatch.setattr(
-        reports, "load_results", without(lambda r: r if r.run.model.name == "-" else None)
-    )
+    gather = keep_records(lambda record: record.run.model.name == "-")
+    monkeypatch.setattr(reports, "load_results", gather)
     submission = export_slobench(study, store=store, output=tmp_path / "out")
     assert {part.by.record.run.method.name for part in submission.parts} <= {"majority", "tfidf"}
     assert submission.readme.count("No model has ended a run, so a baseline answers") == 6

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import csv
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.slobench import release, six
+from support.slobench import keep_records, release, six
 from support.tiny_study import as_file, command, finish
 
 from paretune.errors import DataError, StudyError
@@ -104,12 +103,7 @@ def test_where_no_model_has_ended_the_source_is_copied(
     done: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study, store, source = done
-    real = reports.load_results
-
-    def gather(*arguments: Any) -> Any:
-        results = real(*arguments)
-        return replace(results, records=[r for r in results.records if r.run.model.name == "-"])
-
+    gather = keep_records(lambda record: record.run.model.name == "-")
     monkeypatch.setattr(reports, "load_results", gather)
     submission = export_slobench(study, store=store, source=source, output=tmp_path / "out")
     assert "a baseline answers (copy_source)" in submission.readme

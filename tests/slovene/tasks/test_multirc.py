@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.slobench import load, unlabelled, write_rows
 
 from paretune.data.audit import audit
 from paretune.data.example import Dataset
@@ -58,24 +59,11 @@ def as_objects(published: dict[str, Any]) -> dict[str, Any]:
     return {"version": 1.1, "passage": passage, "idx": published["idx"]}
 
 
-def write(folder: Path, train: list[Any], val: list[Any], test: list[Any] | None = None) -> Path:
-    (folder / "MultiRC").mkdir(parents=True, exist_ok=True)
-    for part, rows in (("train", train), ("val", val), ("test", test)):
-        if rows is not None:
-            lines = "\n".join(json.dumps(one, ensure_ascii=False) for one in rows)
-            (folder / "MultiRC" / f"{part}.jsonl").write_text(lines, encoding="utf-8")
-    return folder
+def write(folder: Path, *parts: list[Any]) -> Path:
+    return write_rows(folder, "MultiRC", *parts)
 
 
-def multirc(source: Path, language: str = "en", **options: Any) -> Dataset:
-    return load_dataset(TaskSpec(name="multirc", language=language, source=str(source), **options))
-
-
-def unlabelled(published: dict[str, Any]) -> dict[str, Any]:
-    for question in published["passage"]["questions"]:
-        for answer in question["answers"]:
-            del answer["label"]
-    return published
+multirc = partial(load, "multirc", language="en")
 
 
 def test_every_answer_is_an_example(tmp_path: Path) -> None:
@@ -206,7 +194,8 @@ def test_few_groups_are_told_and_other_metrics_refused(tmp_path: Path) -> None:
 
 def test_every_layout_gives_the_published_answers(shared: Path) -> None:
     zips, folder = (
-        multirc(shared / "data" / name, "sl") for name in ("slobench-release", "superglue-sl")
+        multirc(shared / "data" / name, language="sl")
+        for name in ("slobench-release", "superglue-sl")
     )
     assert [len(p) for p in (zips.train, zips.test, zips.unlabelled)] == [946, 145, 1672]
     assert [len({e.group for e in p}) for p in (zips.train, zips.test, zips.unlabelled)] == [
@@ -219,8 +208,8 @@ def test_every_layout_gives_the_published_answers(shared: Path) -> None:
 
 def test_clarins_answers_are_those_of_slobench_but_for_five(shared: Path) -> None:
     """Four texts are nowhere in its files, and one date is another; the rest is the same."""
-    clarin = multirc(shared / "data" / "superglue-sl-clarin", "sl")
-    official = multirc(shared / "data" / "slobench-release", "sl")
+    clarin = multirc(shared / "data" / "superglue-sl-clarin", language="sl")
+    official = multirc(shared / "data" / "slobench-release", language="sl")
     assert [len(p) for p in (clarin.train, clarin.test, clarin.unlabelled)] == [942, 145, 1672]
 
     def index_by_uid(data: Dataset) -> dict[str, Any]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import zipfile
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
+from support.slobench import load, write_rows
 
 from paretune.data.audit import audit
-from paretune.data.example import Dataset, Example
+from paretune.data.example import Example
 from paretune.errors import DataError, StudyError
 from paretune.study import TaskSpec
 from paretune.tasks import load_dataset
@@ -25,22 +24,18 @@ COUNTS = {
 }
 
 
-def slovene(name: str, source: Path, **options: Any) -> Dataset:
-    return load_dataset(TaskSpec(name=name, language="sl", source=str(source), **options))
-
-
 def count_rows(examples: tuple[Example, ...]) -> Counter[object]:
     return Counter((e.segments, e.label) for e in examples)
 
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_every_layout_gives_the_published_rows(name: str, shared: Path, tmp_path: Path) -> None:
-    zips = slovene(name, shared / "data" / "slobench-release")
+    zips = load(name, shared / "data" / "slobench-release")
     for part in ("qa_train", "qa_validation", "qa_test"):
         with zipfile.ZipFile(shared / "data" / "slobench-release" / f"{part}.zip") as archive:
             archive.extractall(tmp_path / part)
-    unpacked = slovene(name, tmp_path)
-    folder = slovene(name, shared / "data" / "superglue-sl")
+    unpacked = load(name, tmp_path)
+    folder = load(name, shared / "data" / "superglue-sl")
     for data in (zips, unpacked, folder):
         assert (len(data.train), len(data.test), len(data.unlabelled)) == COUNTS[name]
         assert {e.label for e in data.unlabelled} == {None}
@@ -50,14 +45,14 @@ def test_every_layout_gives_the_published_rows(name: str, shared: Path, tmp_path
 
 @pytest.mark.parametrize("name", ["boolq", "cb", "rte"])
 def test_clarins_rows_are_the_same(name: str, shared: Path) -> None:
-    clarin = slovene(name, shared / "data" / "superglue-sl-clarin")
-    assert clarin.content_hash == slovene(name, shared / "data" / "slobench-release").content_hash
+    clarin = load(name, shared / "data" / "superglue-sl-clarin")
+    assert clarin.content_hash == load(name, shared / "data" / "slobench-release").content_hash
 
 
 def test_clarins_copa_is_told_apart(shared: Path) -> None:
     """CLARIN repeats three ids of train, and has a train row in place of one of val."""
-    clarin = slovene("copa", shared / "data" / "superglue-sl-clarin")
-    official = slovene("copa", shared / "data" / "slobench-release")
+    clarin = load("copa", shared / "data" / "superglue-sl-clarin")
+    official = load("copa", shared / "data" / "slobench-release")
     assert tuple(map(len, (clarin.train, clarin.test, clarin.unlabelled))) == COUNTS["copa"]
     assert count_rows(clarin.train) == count_rows(official.train)
     assert len({e.uid for e in clarin.train}) == 400
@@ -73,52 +68,42 @@ def test_clarins_copa_is_told_apart(shared: Path) -> None:
     [("boolq", (9427, 3270)), ("cb", (250, 56)), ("copa", (400, 100)), ("rte", (2490, 277))],
 )
 def test_english_in_the_same_files(name: str, counts: tuple[int, int], shared: Path) -> None:
-    source = str(shared / "data" / "superglue-en")
-    data = load_dataset(TaskSpec(name=name, language="en", source=source))
+    data = load(name, shared / "data" / "superglue-en", "en")
     assert (len(data.train), len(data.test)) == counts
     assert data.language == "en"
 
 
 def test_labels_templates_and_metrics_are_the_fields(shared: Path) -> None:
     source = shared / "data" / "superglue-sl"
-    cb = slovene("cb", source)
+    cb = load("cb", source)
     assert cb.metric == "accuracy_f1"
-    assert Counter(cb.labels[e.label or 0] for e in cb.train) == {
-        "entailment": 115,
-        "contradiction": 119,
-        "neutral": 16,
-    }
-    boolq = slovene("boolq", source)
+    counts = {"entailment": 115, "contradiction": 119, "neutral": 16}
+    assert Counter(cb.labels[e.label or 0] for e in cb.train) == counts
+    boolq = load("boolq", source)
     assert sum(boolq.labels[e.label or 0] == "true" for e in boolq.test) == 14
     question, passage = boolq.train[0].segments[0]
     assert question == "Ali v Iranu in Afganistanu govorijo isti jezik?"
     assert str(passage).startswith("Perzijski jezik")
-    paper = slovene("boolq", source, template="paper")
+    paper = load("boolq", source, template="paper")
     assert paper.train[0].segments == ((f"passage : {passage} question : {question} ", None),)
     assert paper.content_hash != boolq.content_hash
 
 
 def test_copa_asks_in_its_own_language(shared: Path) -> None:
-    copa = slovene("copa", shared / "data" / "superglue-sl")
+    copa = load("copa", shared / "data" / "superglue-sl")
     assert copa.train[0].segments == (
         ("Moje telo je metalo senco na travo. Kaj je bil vzrok za to?", "Sonce je vzhajalo."),
         ("Moje telo je metalo senco na travo. Kaj je bil vzrok za to?", "Trava je bila pokošena."),
     )
-    paper = slovene("copa", shared / "data" / "superglue-sl", template="paper")
+    paper = load("copa", shared / "data" / "superglue-sl", template="paper")
     first = ("Moje telo je metalo senco na travo.", "cause Sonce je vzhajalo.")
     assert paper.train[0].segments[0] == first
 
 
 def test_limit_takes_the_first_rows(shared: Path) -> None:
-    whole = slovene("cb", shared / "data" / "superglue-sl")
-    cut = slovene("cb", shared / "data" / "superglue-sl", limit={"train": 110, "test": 22})
+    whole = load("cb", shared / "data" / "superglue-sl")
+    cut = load("cb", shared / "data" / "superglue-sl", limit={"train": 110, "test": 22})
     assert cut.train == whole.train[:110] and cut.test == whole.test[:22]
-
-
-def write(folder: Path, part: str, rows: list[dict[str, object]]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
-    (folder / f"{part}.jsonl").write_text("\n".join(lines), encoding="utf-8")
 
 
 def test_mixed_label_types_and_stray_keys_are_read(tmp_path: Path) -> None:
@@ -127,9 +112,7 @@ def test_mixed_label_types_and_stray_keys_are_read(tmp_path: Path) -> None:
         {"idx": i % 9, "passage": f"P{i}.", "question": "Q?", "label": v, "stray": {"a": 1}}
         for i, v in enumerate(spellings)
     ]
-    write(tmp_path / "BoolQ", "train", rows)
-    write(tmp_path / "BoolQ", "val", rows[:2])
-    data = slovene("boolq", tmp_path)
+    data = load("boolq", write_rows(tmp_path, "BoolQ", rows, rows[:2]))
     assert [e.label for e in data.train] == [1] * 7 + [0] * 4
     assert [e.uid for e in data.train][8:] == ["train:8", "train:0#9", "train:1#10"]
     assert data.unlabelled == ()
@@ -138,10 +121,9 @@ def test_mixed_label_types_and_stray_keys_are_read(tmp_path: Path) -> None:
 def test_every_broken_row_is_named_at_once(tmp_path: Path) -> None:
     good = {"idx": 0, "premise": "P.", "hypothesis": "H.", "label": "neutral"}
     rows = [good, {**good, "label": "maybe"}, {**good, "premise": None}, {**good, "label": ""}]
-    write(tmp_path / "CB", "train", rows)
-    write(tmp_path / "CB", "val", [good, {**good, "hypothesis": ["H."]}])
+    write_rows(tmp_path, "CB", rows, [good, {**good, "hypothesis": ["H."]}])
     with pytest.raises(DataError) as caught:
-        slovene("cb", tmp_path)
+        load("cb", tmp_path)
     lines = str(caught.value).splitlines()
     assert lines[0] == "4 faults in the data:"
     assert lines[1].strip() == (
@@ -165,9 +147,9 @@ def test_missing_sources_and_unknown_names_say_what_to_do(tmp_path: Path) -> Non
     with pytest.raises(DataError, match="Give the task source: FOLDER"):
         load_dataset(TaskSpec(name="rte", language="en"), tmp_path)
     with pytest.raises(DataError, match="no such folder"):
-        slovene("rte", tmp_path / "nowhere")
+        load("rte", tmp_path / "nowhere")
     with pytest.raises(DataError, match=r"Looked for qa_train\.zip"):
-        slovene("rte", tmp_path)
+        load("rte", tmp_path)
     with pytest.raises(StudyError, match="exists in sl, en"):
         load_dataset(TaskSpec(name="rte", language="de"))
     with pytest.raises(StudyError, match="Did you mean boolq"):

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.slobench import load, write_rows
 
-from paretune.data.example import Dataset
 from paretune.data.split import assign_folds
 from paretune.errors import DataError
-from paretune.study import TaskSpec
-from paretune.tasks import load_dataset
 
 TEXT = "Ana je Maji, ki je zbolela, prinesla juho, ker jo ima rada."
 
@@ -23,16 +21,11 @@ def row(idx: int = 0, label: Any = True, text: str = TEXT, **target: Any) -> dic
     return {"idx": idx, "text": text, "target": {**spans, **target}, "label": label}
 
 
-def write(folder: Path, train: list[Any], val: list[Any]) -> Path:
-    (folder / "WSC").mkdir(parents=True, exist_ok=True)
-    for part, rows in (("train", train), ("val", val)):
-        lines = "\n".join(json.dumps(one, ensure_ascii=False) for one in rows)
-        (folder / "WSC" / f"{part}.jsonl").write_text(lines, encoding="utf-8")
-    return folder
+def write(folder: Path, *parts: list[Any]) -> Path:
+    return write_rows(folder, "WSC", *parts)
 
 
-def wsc(source: Path, language: str = "sl", **options: Any) -> Dataset:
-    return load_dataset(TaskSpec(name="wsc", language=language, source=str(source), **options))
+wsc = partial(load, "wsc")
 
 
 def test_both_spans_are_marked_and_named(tmp_path: Path) -> None:
@@ -55,11 +48,8 @@ def test_rows_of_one_text_stay_together(tmp_path: Path) -> None:
 
 
 def test_a_span_that_is_elsewhere_is_found_and_told(tmp_path: Path) -> None:
-    rows = [
-        row(span2_index=12),
-        row(span1_text="je", span1_index=5),
-        row(span1_text="maji,", span1_index="2"),
-    ]
+    rows = [row(span2_index=12), row(span1_text="je", span1_index=5)]
+    rows.append(row(span1_text="maji,", span1_index="2"))
     data = wsc(write(tmp_path, rows, [row()]))
     moved, unsure = data.findings[:2]
     assert (moved.severity, moved.code) == ("note", "span-moved")
@@ -86,12 +76,7 @@ def test_every_row_without_its_spans_is_named_at_once(tmp_path: Path) -> None:
 
 
 def test_english_rows_as_superglue_publishes_them(tmp_path: Path) -> None:
-    spans = {
-        "span1_text": "Mark",
-        "span1_index": 0,
-        "span2_text": "He",
-        "span2_index": 13,
-    }
+    spans = {"span1_text": "Mark", "span1_index": 0, "span2_text": "He", "span2_index": 13}
     text = "Mark told Pete many lies about himself, which Pete included in his book. He lied."
     rows = [{"text": text, "target": spans, "idx": i, "label": bool(i % 2)} for i in range(2)]
     data = wsc(write(tmp_path, rows, rows), "en")
