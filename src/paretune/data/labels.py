@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 
 from paretune.data.columns import Values, cell_text, parse_number
 from paretune.data.finding import MAX_EXAMPLES, MAX_SHOWN, Finding, InvalidValueError
@@ -192,11 +193,9 @@ def list_labels(rows: Sequence[Row], column: str, separator: str | None) -> list
     """A row for each label that a row has; none for rows that cannot be read."""
     listed = []
     for row in rows:
-        try:
+        with suppress(InvalidValueError):  # building the examples says which rows
             names = read_names(row.values, column, separator)
-        except InvalidValueError:
-            continue  # building the examples says which rows
-        listed += [Row({column: name}, row.where) for name in names]
+            listed += [Row({column: name}, row.where) for name in names]
     return listed
 
 

@@ -99,8 +99,7 @@ def macro_f1(sums: Array) -> Array:
 def micro_f1(sums: Array) -> Array:
     """F1 over all labels, from the same sums."""
     parts = np.split(np.asarray(sums, dtype=np.float64), 3, axis=-1)
-    hits, positive, true = (part.sum(axis=-1) for part in parts)
-    return divide(2 * hits, positive + true)
+    return label_f1(np.stack([part.sum(axis=-1) for part in parts], axis=-1))[0][..., 0]
 
 
 def _weighted_f1(sums: Array) -> Array:

@@ -129,6 +129,8 @@ def _list_texts(batch: MicroBatch, packing: Packing) -> list[PackedSequence]:
         if data.completion_starts is not None:
             scored = [virtual + place - 1 for place in data.scored_places(text)]
             tail = max(1, data.completion_length(text))
+        if data.word_places is not None:
+            scored = [virtual + place for place in data.word_places[text[0]]]
         if data.type_ids is not None:
             types = [0] * virtual + data.type_ids[text[0]][text[1]]
         tokens = [packing.placeholder_id] * virtual + read_tokens(data, text)
@@ -253,15 +255,17 @@ class PackedForward(Forward):
         micro_batches: Sequence[MicroBatch],
         sequences: Sequence[Sequence[PackedSequence]],
     ) -> list[Any]:
-        """Logits of each run's examples: (examples, labels), or (examples, choices)."""
+        """Logits of each run: (examples, labels), (examples, choices) or (words, labels)."""
         packed: Tensor = self.model(**inputs).logits
-        logits = []
-        pieces = torch.split(packed, [len(of_run) for of_run in sequences])
-        for batch, of_run, piece in zip(micro_batches, sequences, pieces, strict=True):
-            choices = len(batch.data.ids[0])
-            rows = {text: row for row, text in enumerate(_list_scored(of_run))}
-            places = [rows[i, c] for i in batch.indices for c in range(choices)]
-            ordered = piece[to_device(places, piece.device)]
+        of_words, begin, logits = packed.ndim == 3, 0, []
+        for batch, of_run in zip(micro_batches, sequences, strict=True):
+            choices, rows = len(batch.data.ids[0]), dict[Text, list[int]]()
+            for sequence in of_run:  # each has one text
+                for text, scored in sequence.scored.items():
+                    rows[text] = [begin + row for row in scored] if of_words else [begin]
+                begin += len(sequence.tokens) if of_words else 1
+            places = [row for i in batch.indices for c in range(choices) for row in rows[i, c]]
+            ordered = packed.flatten(0, -2).index_select(0, to_device(places, packed.device))
             logits.append(ordered if choices == 1 else ordered.view(len(batch.indices), choices))
         return logits
 
@@ -280,29 +284,6 @@ class PackedForward(Forward):
 
     def _no_tokens(self) -> Tensor:
         return torch.empty(0, dtype=torch.long, device=self.compute.device)
-
-
-class PackedWordForward(PackedForward):
-    """Runs packed batches of one or several runs through a model that scores every token."""
-
-    def _read(
-        self,
-        inputs: dict[str, Tensor],
-        micro_batches: Sequence[MicroBatch],
-        sequences: Sequence[Sequence[PackedSequence]],
-    ) -> list[Any]:
-        """Logits of the words of each run, (words, labels)."""
-        packed: Tensor = self.model(**inputs).logits[:, 0]
-        virtual, end, logits = packing_of(self.fleet).virtual_tokens, 0, []
-        for batch, of_run in zip(micro_batches, sequences, strict=True):
-            begins: dict[int, int] = {}
-            for sequence in of_run:
-                begins |= {example: end + virtual for example, _ in sequence.scored}
-                end += len(sequence.tokens)
-            places = batch.data.word_places or []
-            rows = [begins[i] + place for i in batch.indices for place in places[i]]
-            logits.append(packed.index_select(0, to_device(rows, packed.device)))
-        return logits
 
 
 class PackedSeq2SeqForward(PackedForward):

@@ -34,14 +34,12 @@ from paretune.models.packing.apply import (
     count_offsets_by_layer,
 )
 from paretune.models.packing.layout import Packing
-from paretune.models.structure.heads import scores_tokens
 from paretune.objectives.encoding import Encoded, pad_batch
 from paretune.objectives.objective import Collate
 from paretune.training.forward.packed import (
     PackedCompletionForward,
     PackedForward,
     PackedSeq2SeqForward,
-    PackedWordForward,
     find_prefixes,
 )
 from paretune.training.forward.passes import (
@@ -221,8 +219,6 @@ def forward_for(
     common = (loaded.model, fleet, compute, loaded.pad_id, splitter)
     if fleet.packing is None:
         return PlainForward(*common, collate)
-    if scores_tokens(loaded.model):
-        return PackedWordForward(*common)
     if not loaded.anatomy.topology.scored_vocabulary(loaded.model):
         return PackedForward(*common)
     if loaded.anatomy.source_readers:
