@@ -11,7 +11,7 @@ import pytest
 from paretune.data.audit import audit
 from paretune.data.example import Dataset
 from paretune.data.finding import InvalidValueError
-from paretune.data.tags import check_tags, convert_tags, find_scheme, parse_conll
+from paretune.data.tags import find_scheme, parse_conll, to_iob2
 from paretune.errors import ParetuneError
 from paretune.study import TaskSpec
 from paretune.tasks import load_dataset
@@ -58,11 +58,11 @@ def test_conllu_has_words_fields_names_and_documents() -> None:
 def test_a_scheme_is_told_and_converted_or_contradicted(tags: str, scheme: Any, iob2: str) -> None:
     assert find_scheme([tags.split()]) == scheme
     try:
-        check_tags(tags.split(), tags.split(), scheme)
+        converted = to_iob2(tags.split(), tags.split(), scheme)
     except InvalidValueError as error:
         assert iob2 in str(error) and error.remedy
     else:
-        assert convert_tags(tags.split(), "IOB2") == iob2.split()
+        assert converted == iob2.split()
 
 
 ROW = {"tokens": ["Ana", "lives", "in", "Celje"], "tags": ["B-PER", "O", "O", "B-LOC"]}

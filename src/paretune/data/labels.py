@@ -149,13 +149,6 @@ def parse_list(value: object) -> object:
     return value
 
 
-def find_separator(cells: Iterable[object]) -> str | None:
-    """What parts the labels in the texts of a column: that of ``|;,/`` which most of them have."""
-    texts = [cell for cell in cells if isinstance(cell, str) and parse_list(cell) is cell]
-    count, mark = max((sum(mark in text for text in texts), mark) for mark in SEPARATORS)
-    return mark if count else None
-
-
 def read_items(values: Values, column: str, separator: str | None) -> list[str]:
     """The items of a list, or the parts of a text; "" for an empty item.
 
@@ -189,14 +182,20 @@ def read_names(values: Values, column: str, separator: str | None) -> list[str]:
     return names
 
 
-def list_labels(rows: Sequence[Row], column: str, separator: str | None) -> list[Row]:
-    """A row for each label that a row has; none for rows that cannot be read."""
-    listed = []
+def list_labels(rows: Sequence[Row], column: str) -> tuple[list[Row], str | None]:
+    """A row for each label of each row that can be read; and what parts the labels of texts.
+
+    That is the one of ``|;,/`` which most texts have.
+    """
+    cells = [row.values.get(column) for row in rows]
+    texts = [cell for cell in cells if isinstance(cell, str) and parse_list(cell) is cell]
+    count, mark = max((sum(mark in text for text in texts), mark) for mark in SEPARATORS)
+    listed, separator = [], mark if count else None
     for row in rows:
         with suppress(InvalidValueError):  # building the examples says which rows
             names = read_names(row.values, column, separator)
             listed += [Row({column: name}, row.where) for name in names]
-    return listed
+    return listed, separator
 
 
 def read_label_set(

@@ -81,12 +81,14 @@ def find_scheme(sentences: Sequence[Sequence[str]]) -> str | None:
     return min(SCHEMES, key=count_wrong)
 
 
-def check_tags(tags: Sequence[str], words: Sequence[str], scheme: str) -> None:
-    """Refuse tags that contradict the scheme.
+def to_iob2(tags: Sequence[str], words: Sequence[str], scheme: str | None) -> Sequence[str]:
+    """The same entities in IOB2; tags without a scheme as they are.
 
     Raises:
-        InvalidValueError: says which, of which word.
+        InvalidValueError: a tag contradicts the scheme; says which, of which word.
     """
+    if scheme is None:
+        return tags
     for place, (tag, right) in enumerate(zip(tags, convert_tags(tags, scheme), strict=True)):
         if tag != right:
             before, behind = ((OUTSIDE, *tags)[place], (*tags, OUTSIDE)[place + 1])
@@ -95,6 +97,7 @@ def check_tags(tags: Sequence[str], words: Sequence[str], scheme: str) -> None:
                 f'"{before}" and "{behind}", where "{right}" is right.'
             )
             raise InvalidValueError("tag-scheme", what, "Fix this tag, or those beside it.")
+    return convert_tags(tags, "IOB2")
 
 
 def read_tags(

@@ -157,13 +157,6 @@ def label_of(example: Example) -> Answer | None:
     return example.label
 
 
-def leave_predictions(
-    predictions: PartPredictions, selection: Sequence[Example]
-) -> tuple[PartPredictions, Sequence[float]]:
-    """Predictions that need no thresholds."""
-    return predictions, ()
-
-
 def find_label(answer: Any, labels: Sequence[str]) -> Answer:
     """The index of a label's name; anything else as it is."""
     return labels.index(answer) if isinstance(answer, str) else answer
@@ -297,7 +290,7 @@ class Objective:
     answer_scores: Objective | None = None
     label_smoothing: float = 0.0
     weights_classes: bool = False
-    decide: Decide = leave_predictions
+    decide: Decide = lambda predictions, selection: (predictions, ())
     cuts_texts: bool = True
     encode: Encode = encode_texts
     encode_training: Encode | None = None

@@ -20,7 +20,6 @@ from paretune.data.finding import InvalidRowsError
 from paretune.data.instructions import PREFERENCE_FORMS, find_form
 from paretune.data.labels import (
     describe_unlabelled,
-    find_separator,
     find_similar_labels,
     lacks_label,
     list_labels,
@@ -269,8 +268,7 @@ def _draft_tags(
     reason = f"{words} and {chosen} hold as many values in each row"
     draft = _start_draft(file, "token_classification", reason, rows)
     draft.add("text", words, "the words")
-    unused = [name for name in tags if name != chosen]
-    reason = f"their tags; not used: {', '.join(unused)}" if unused else "their tags"
+    reason = f"their tags; not used: {', '.join(tags[1:])}" if tags[1:] else "their tags"
     draft.add("label", chosen, "as you said" if label else reason)
     if not marks_entities(columns[chosen]):
         draft.add("metric", "token_accuracy", "no tag marks an entity (B-, I-)", uncertain=True)
@@ -322,10 +320,8 @@ def _draft_labelled(
         pair = pair or second
 
     if sets:
-        kind = "multilabel"
-        kind_reason = (
-            "a column of 0 and 1 for each label" if sets[1:] else "several labels in a row"
-        )
+        in_columns = "a column of 0 and 1 for each label"
+        kind, kind_reason = "multilabel", in_columns if sets[1:] else "several labels in a row"
     elif choices:
         kind, kind_reason = "multiple_choice", choices_reason
     elif answers.is_measured:
@@ -352,10 +348,8 @@ def _draft_labelled(
     else:
         draft.add("label", label, label_reason, uncertain=is_vague_label)
     if kind in ("classification", "pair") or len(sets) == 1:
-        cells = answers.values
-        if sets:
-            named_labels = list_labels(rows, label, find_separator(cells))
-            cells = [row.values[label] for row in named_labels]
+        named_rows = list_labels(rows, label)[0] if sets else rows
+        cells = [row.values.get(label) for row in named_rows]
         labels, reason = read_declared_labels(file, label), "declared in the file"
         if not labels:
             labels = sort_labels({t for v in cells if (t := cell_text(v)) is not None})

@@ -43,7 +43,6 @@ from paretune.data.labels import (
     collapse_label_faults,
     describe_unlabelled,
     determine_labels,
-    find_separator,
     lacks_label,
     list_labels,
     parse_list,
@@ -55,14 +54,7 @@ from paretune.data.labels import (
 from paretune.data.parallel import read_pairs
 from paretune.data.prompt import Prompt
 from paretune.data.rows import Row, read_declared_labels
-from paretune.data.tags import (
-    check_tags,
-    convert_tags,
-    find_scheme,
-    list_tags,
-    read_table,
-    read_tags,
-)
+from paretune.data.tags import find_scheme, list_tags, read_table, read_tags, to_iob2
 from paretune.data.task import Task, TaskRows, read_parts
 from paretune.errors import DataError, StudyError
 from paretune.study import Answer, TaskSpec
@@ -169,9 +161,8 @@ def load_label_sets(spec: TaskSpec) -> Dataset:
         )
     rows = convert_decimal_commas(_read_labelled_rows(spec), spec.features or ())
     every, labels = [*rows.train, *rows.test], columns
-    separator = find_separator(row.values.get(columns[0]) for row in every)
+    listed, separator = list_labels(every, columns[0])
     if spec.label is not None:
-        listed = list_labels(every, spec.label, separator)
         if all(parse_list(row.values.get(spec.label)) == [] for row in every):
             raise DataError(
                 f'every list in "{spec.label}" is empty.',
@@ -426,10 +417,8 @@ def load_tags(spec: TaskSpec, task: Task | None = None, data_home: Path | None =
 
     def read_example(values: Values) -> dict[str, Any]:
         words, tags = read(values)
-        if scheme is not None:
-            check_tags(tags, words, scheme)
-            tags = convert_tags(tags, "IOB2")
-        return {"segments": ((" ".join(words), None),), "target": " ".join(tags)}
+        target = " ".join(to_iob2(tags, words, scheme))
+        return {"segments": ((" ".join(words), None),), "target": target}
 
     return _build_labelled(
         spec,

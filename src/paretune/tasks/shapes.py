@@ -191,19 +191,14 @@ def find_label_sets(columns: Columns, label: str | None = None) -> tuple[str, ..
     Args:
         label: the column that the user named.
     """
-    if label is not None:
-        return (label,) if holds_label_sets(columns[label]) else ()
-    return _find_sets_column(columns) or _find_indicators(columns)
-
-
-def _find_sets_column(columns: Columns) -> tuple[str, ...]:
-    named = [name for name in columns if LABEL.fullmatch(name)]
+    named = [label] if label is not None else [name for name in columns if LABEL.fullmatch(name)]
     if not named:
         named = [name for name in columns if _SETS.fullmatch(name)]
         if any(column.repeats for name, column in columns.items() if name not in named):
-            return ()
-    sets = [name for name in named if holds_label_sets(columns[name])]
-    return tuple(sets[:1]) if len(sets) == len(named) else ()
+            named = []
+    if named and all(holds_label_sets(columns[name]) for name in named):
+        return (named[0],)
+    return _find_indicators(columns) if label is None else ()
 
 
 def _find_indicators(columns: Columns) -> tuple[str, ...]:
@@ -217,12 +212,6 @@ def _find_indicators(columns: Columns) -> tuple[str, ...]:
     return tuple(binary) if has_text and len(binary) > max(2, repeating) else ()
 
 
-SPANS = Shape(
-    "entities as spans of a text, or one word a row",
-    "Write each text as a list of its words and a list of their tags (tokens, tags), or a word and "
-    "its tag in each line (CoNLL).",
-    _find_spans,
-)
 SHAPES = (
     Shape(
         "triplets for an embedding model",
@@ -235,7 +224,12 @@ SHAPES = (
             r"negatives?(_?\d+)?|neg",
         ),
     ),
-    SPANS,
+    Shape(
+        "entities as spans of a text, or one word a row",
+        "Write each text as a list of its words and a list of their tags (tokens, tags), or a word "
+        "and its tag in each line (CoNLL).",
+        _find_spans,
+    ),
     Shape(
         "extractive question answering (SQuAD)",
         "Closest is an instruction task: context and question together as prompt, the answer as "

@@ -135,10 +135,8 @@ class Walk:
         return to_tensors(pad_batch(encoded, chosen, loaded.pad_id), self.device)
 
     def encoded(self, loaded: LoadedModel, part: str = "test") -> Any:
-        examples, source = (
-            getattr(self.bench.parts(self.run), part),
-            self.bench.source(self.run.model),
-        )
+        examples = getattr(self.bench.parts(self.run), part)
+        source = self.bench.source(self.run.model)
         encode = self.bench.dataset(self.run.task).objective.encode
         data = self.bench.encode(examples, loaded, source, 64, encode)
         if data.word_places is None:
