@@ -112,4 +112,4 @@ def test_a_sample_is_copied_and_nothing_is_written_over(
     code, _, err = command(capsys, "data", "sample", "routing-sl")
     assert code == 2 and "routing-sl/test.csv: cannot be written (File exists)" in err
     code, _, err = command(capsys, "data", "sample", "weather")
-    assert code == 2 and "There is complaints-en, follows-en, follows-sl, manual-en" in err
+    assert code == 2 and "It has complaints-en, follows-en, follows-sl, manual-en" in err

@@ -67,10 +67,9 @@ def explain_forms(
             "transformers' classifier of a decoder has no bias, in which the mean of the labels is"
         )
     reasons = {"peft": reason, "merged": reason, "paretune": "", "lora": reason}
-    encodes = method.to_sentence_transformers is not None
-    reasons["sentence_transformers"] = (
-        "" if encodes else f"{method.title} trains no sentence encoder"
-    )
+    reasons["sentence_transformers"] = f"{method.title} trains no sentence encoder"
+    if method.to_sentence_transformers is not None:
+        reasons["sentence_transformers"] = ""
     if reason:
         return reasons
     reasons["merged"] = method.cannot_merge(options)

@@ -113,12 +113,14 @@ class InferredTask:
         reasons: why, by the same keys.
         uncertain: keys whose guess the user should check.
         remarks: sentences on what the user may not expect: of labels, and of files beside this one.
+        rows_per_label: mean, where each row has one of several labels; else 0.
     """
 
     task: dict[str, Any] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     uncertain: list[str] = field(default_factory=list)
     remarks: tuple[str, ...] = ()
+    rows_per_label: float = 0.0
 
     def add(self, key: str, value: object, reason: str, *, uncertain: bool = False) -> None:
         """State one key; a value that is empty or None only has its reason."""
@@ -355,6 +357,7 @@ def _draft_labelled(
             labels = sort_labels({t for v in cells if (t := cell_text(v)) is not None})
             reason = f"{pluralise(len(labels), 'value')} of {label}, in order"
         draft.add("labels", list(labels), reason)
+        draft.rows_per_label = len(cells) / len(labels) if labels[1:] and not sets else 0.0
         alike = find_similar_labels(cells, labels, file.name)
         draft.remarks += tuple(f"{finding.what} {finding.remedy}" for finding in alike)
     unlabelled = [row for row in rows if lacks_label(row, of_labels)]

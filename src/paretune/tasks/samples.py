@@ -11,7 +11,7 @@ from paretune.data.example import Segments
 from paretune.data.prompt import Prompt
 from paretune.data.tags import read_table
 from paretune.data.task import Task, TaskRows
-from paretune.errors import StudyError
+from paretune.errors import StudyError, require_name
 from paretune.study import TaskSpec
 
 SAMPLES_FOLDER = Path(__file__).parents[1] / "samples"
@@ -49,10 +49,7 @@ def copy_sample(name: str, folder: Path) -> list[Path]:
         StudyError: no such sample, or a file cannot be written.
     """
     full = name if name in sample_names() else f"{name}-en"
-    if full not in sample_names():
-        raise StudyError(
-            f'there is no sample "{name}".', remedy=f"There is {', '.join(sample_names())}."
-        )
+    require_name("sample", full, sample_names(), "paretune")
     task, _, language = full.rpartition("-")
     copies = []
     for file in sorted((SAMPLES_FOLDER / language / task).glob("t[re]*")):

@@ -38,8 +38,7 @@ class PreparedModel:
     @property
     def head(self) -> dict[str, nn.Parameter]:
         """The trained parameters of the head, by name; of several runs those of the first."""
-        trained = self.trained
-        return {name: trained[name] for name in self.loaded.head_parameters if name in trained}
+        return {n: p for n, p in self.trained.items() if n in self.loaded.head_parameters}
 
     def num_classes(self, objective: Objective, labels: int) -> int:
         """Number of possible answers of a new head, the labels; or words of the vocabulary."""

@@ -232,6 +232,7 @@ def draft_study(
             metric=f"metric: {metric}   # {'; '.join(notes)}",
             model=suggested,
             model_comment=comment,
+            few_rows=8 <= inferred.rows_per_label <= 64,
             test_file=sanitise_line(Path(str(task["test"])).name) if "test" in task else None,
         )
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from paretune.errors import StudyError, require_name
+from paretune.errors import require_name
 from paretune.study.quantities import DURATION, POINTS, SIZE
 from paretune.verbs.options import Flag, MaxMemory, Name, Quiet, Size, StoreFolder, StudyLike, Time
 from paretune.verbs.report import load_results
@@ -87,11 +87,8 @@ def recommend(
     from paretune.analysis.pareto.recommend import WITHIN_POINTS
 
     # A mistake is told before the store is opened.
-    axis = next((axis for axis in AXES if axis == by), None)
-    if axis is None:
-        raise StudyError(
-            f'there is no cost "{by}".', where="--by", remedy=f"There is {', '.join(AXES)}."
-        )
+    require_name("cost", by, AXES, "--by")
+    axis = next(axis for axis in AXES if axis == by)
     limits: dict[Axis, float] = {}
     if max_memory is not None:
         limits["memory"] = SIZE.parse(max_memory, "--max-memory")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from paretune.errors import StudyError, TrackerError
+from paretune.errors import StudyError, TrackerError, require_name
 from paretune.verbs.options import Flag, Folder, Seconds, StoreFolder, StudyLike
 from paretune.verbs.report import load_results
 from paretune.verbs.result import Result, Tell, tell_nothing
@@ -42,12 +42,7 @@ def open_tracker(name: str, output: str, study: str) -> Tracker:
     """
     from paretune.contrib.trackers.libraries import TRACKERS
 
-    if name not in TRACKERS:
-        raise StudyError(
-            f'there is no tracker "{name}".',
-            where="--to",
-            remedy=f"There is {', '.join(TRACKERS)}.",
-        )
+    require_name("tracker", name, TRACKERS, "--to")
     spec = find_spec(name)
     if spec is None or spec.origin is None:  # a folder of that name is no package
         raise TrackerError(

@@ -6,7 +6,7 @@ Tables that are wider than the terminal are split into several.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
@@ -29,7 +29,7 @@ from paretune.reporting.tables import (
 from paretune.reporting.text.formatting import format_rank, join_names
 
 if TYPE_CHECKING:
-    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.console import Console, ConsoleOptions, RenderResult
 
     from paretune.reporting import Report
 
@@ -271,9 +271,7 @@ class TableLayout:
     table: Table
     several: bool = False
 
-    def __rich_console__(
-        self, console: Console, options: ConsoleOptions
-    ) -> Iterator[RenderableType]:
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Title, grids and notes."""
         from rich import box
         from rich.table import Table as Grid
