@@ -91,7 +91,7 @@ def fake_results(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
         (["--max-memory", "4,500MB"], "decimal comma or thousands?"),
         (["--max-time", "-3min"], 'invalid time "-3min"'),
         (["--within", "1%"], "expected e.g. 1pt"),
-        (["--by", "joules"], "There is memory, time, step"),
+        (["--by", "joules"], "It has memory, time, step"),
         (["--task", "weather"], "It has topics, entailment."),
     ],
 )
