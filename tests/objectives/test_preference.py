@@ -197,19 +197,30 @@ def write_task(folder: Path, kind: str) -> TaskSpec:
     return TaskSpec(name="x", kind=kind, train=write(folder, rows))
 
 
-@pytest.mark.parametrize("method", ["lora", "full", "prompt"])
+METHODS = {
+    "lora": {},
+    "lora top": {"rank": 2, "layers_to_transform": [1]},
+    "full": {},
+    "prompt": {},
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("kind", ["preference", "unpaired_preference"])
 def test_packed_runs_are_those_of_the_plain_path(
     kind: str, method: str, tmp_path: Path, tiny_model: Any
 ) -> None:
-    """The first loss is that of no change; answers are learnt; no path or split changes them."""
+    """Answers are learnt; no path, split or cache of frozen layers changes them."""
     task, losses = write_task(tmp_path, kind), []
+    options = {"options": METHODS[method]} if METHODS[method] else {}
     for place, settings in enumerate(
         ({}, {"backend": "plain", "micro_batch": 3}, {"precision": "bf16"})
     ):
         training = {"dropout": 0.0, "max_steps": 6, **settings}
-        run = tiny_run(task, tiny_model("llama"), method, readout="reward", training=training)
+        about = {"readout": "reward", "training": training, **options}
+        run = tiny_run(task, tiny_model("llama"), method.split()[0], **about)
         outcome = train_run(run, checkpoint=tmp_path / f"{place}", report=silent)
+        assert outcome.measured["kept_activations"] == ("top" in method and place != 1)
         losses.append(outcome.result["curve"][-1]["loss"])
         scores = outcome.result["scores"]["test"]
         assert scores["reward_accuracy"] > 0.6 and scores["reward_margin"] > 0
