@@ -72,7 +72,7 @@ def test_a_bertscore_whose_model_no_record_names_has_no_gap_in_its_note() -> Non
         for r in fake_translations.whole(study, segment=("meteor", "bertscore"))
     ]
     scores, _ = tables_of(build_report(study, records))
-    assert "BERTScore (F1): the records do not say by which model." in scores.notes
+    assert "BERTScore (F1) by a model that no record names." in scores.notes
 
 
 def test_slobenchs_table_is_its_own_scorers_numbers(monkeypatch: pytest.MonkeyPatch) -> None:

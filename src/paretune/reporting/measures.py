@@ -314,10 +314,8 @@ def _note_texts(
             for record in records
             if record.run.generation and record.run.generation.bertscore_model
         }
-        if models:
-            yield f"BERTScore (F1) by {join_names(sorted(models))}."
-        else:
-            yield "BERTScore (F1): the records do not say by which model."
+        names = join_names(sorted(models)) or "a model that no record names"
+        yield f"BERTScore (F1) by {names}."
 
 
 def build_prediction_table(

@@ -10,8 +10,11 @@ import io
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+from ruamel.yaml import YAML
 
 from paretune.reporting.document import write_file
 from paretune.reporting.parts import (
@@ -25,69 +28,12 @@ from paretune.reporting.text import escape
 if TYPE_CHECKING:
     from paretune.reporting import Report
 
+_TYPES = {kind.__name__: kind for kind in (str, float, int, bool)}
 COLUMNS: Mapping[str, tuple[type, str]] = {
-    "task": (str, "the task"),
-    "model": (str, "the model; empty: the baseline needs none"),
-    "method": (str, "the method, as the study calls it"),
-    "baseline": (bool, "stands beside the methods and is not under comparison"),
-    "against": (str, "the method or baseline that a difference is against"),
-    "metric": (str, "what the score is, in words"),
-    "score": (float, "mean over seeds on the test part"),
-    "difference": (float, "score less that of the other, paired on the same examples"),
-    "points": (float, "method less reference in points, over all tasks"),
-    "low": (float, "lower end of the 95 % interval"),
-    "high": (float, "upper end of the 95 % interval"),
-    "n": (int, "test examples; of rates on trial selection examples"),
-    "n_groups": (int, "independent groups that the examples are in; empty: each on its own"),
-    "n_questions": (int, "questions that the examples answer; empty: no answer set"),
-    "seeds": (int, "seeds"),
-    "from_seeds": (float, "share of the variance that comes from seeds; empty: not known"),
-    "p": (float, "two-sided p-value against no difference"),
-    "p_holm": (float, "the same, corrected over its family of comparisons"),
-    "mcnemar_p": (float, "McNemar's exact p-value; empty: not two single runs"),
-    "standing": (str, "above, unclear or below"),
-    "learning_rate": (float, "learning rate of the final runs, or the one on trial"),
-    "rate_marks": (str, "undecided, edge"),
-    "chosen": (bool, "whether this rate was chosen"),
-    "selection_score": (float, "mean on the selection parts; it chooses and is no result"),
-    "folds": (int, "selection parts"),
-    "lost": (int, "how many of them diverged or did not fit"),
-    "verdict": (str, "what may be said beside the baselines"),
-    "by_task": (str, "each task with its difference"),
-    "further": (str, "how effects differ between tasks, and what failed"),
-    "flags": (str, "what else must be known"),
-    "failed": (int, "runs that diverged, ran out of memory or answer a constant"),
-    "failed_of": (int, "runs that did or did not"),
-    "failed_high": (float, "one-sided upper 95 % limit of their rate"),
-    "at_most_points_worse": (float, "points that it may be below the best, 95 %; empty: unknown"),
-    "measurements": (int, "solo measurements that the numbers are means of; one: no interval"),
-    "peak_bytes": (float, "peak in training"),
-    "evaluation_peak_bytes": (float, "peak in evaluation"),
-    "step_seconds": (float, "median seconds of a step"),
-    "inference_seconds": (float, "seconds an example"),
-    "trained_parameters": (int, "trained parameters, head included"),
-    "model_parameters": (float, "parameters of the whole model, head included"),
-    "counted_from": (str, "from what they were counted"),
-    "saved_bytes": (float, "size of the trained tensors on disk"),
-    "step_joules": (float, "energy of a step"),
-    "conditions": (str, "how it was measured: device, threads, batch, length"),
-    "counter": (str, "what the peaks were read from"),
-    "weights_bytes": (float, "parameters and buffers"),
-    "gradients_bytes": (float, "gradients"),
-    "optimizer_bytes": (float, "optimiser states"),
-    "activations_bytes": (float, "what one forward pass saves for its backward pass"),
-    "working_bytes": (float, "the peak less weights, gradients and optimiser states"),
-    "rest_bytes": (float, "working less activations; empty: they cannot be separated"),
-    "behind": (float, "score of the best experiment less this one's, unpaired"),
-    "behind_low": (float, "lower end of its 95 % interval"),
-    "behind_high": (float, "upper end of its 95 % interval"),
-    "told_apart": (bool, "proven worse than the best, by p_holm under 0.05; empty: no score"),
-    "reserved_bytes": (int, "largest memory that the allocator reserved"),
-    "train_seconds": (float, "seconds of training; of several runs the median"),
-    "where": (str, "task / model / method, stage"),
-    "outcome": (str, "diverged, out of memory or error; of peft's results their own status"),
-    "runs": (int, "runs that ended so"),
-    "said": (str, "what they said"),
+    name: (_TYPES[kind], meaning)
+    for name, (kind, meaning) in YAML(typ="safe", pure=True)
+    .load((files("paretune.reporting") / "columns.yaml").read_text(encoding="utf-8"))
+    .items()
 }
 """Columns of CSV and Parquet files: types and meanings."""
 _OF_A_SCORE = ("low", "high", "n", "n_groups", "n_questions", "seeds")
