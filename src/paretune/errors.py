@@ -21,7 +21,6 @@ Exit codes (documented in docs/your-study/index.md):
 from __future__ import annotations
 
 import difflib
-import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -113,7 +112,7 @@ def explain_missing(requirement: str, purpose: str) -> Iterator[None]:
     except ImportError:
         raise MissingDependencyError(
             f"{purpose} needs the package {requirement}, which is not installed.",
-            remedy=f"Install it: pip install {shlex.quote(requirement)}.",
+            remedy=f'Install it: pip install "{requirement}".',
         ) from None
 
 

@@ -53,7 +53,7 @@ def test_rouge_does_not_cut_words_at_carons() -> None:
 def test_rouge_without_its_package_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rouge_score.rouge_scorer", None)
     answers._rouge_scorer.cache_clear()
-    with pytest.raises(MissingDependencyError, match=r"pip install rouge-score"):
+    with pytest.raises(MissingDependencyError, match=r"pip install \"rouge-score\""):
         answers.METRICS[-1].compute(["a"], ["a"])
     answers._rouge_scorer.cache_clear()
 

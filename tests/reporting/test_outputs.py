@@ -117,5 +117,5 @@ def test_without_pandas_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch)
     study = fake.study()
     report = build_report(study, fake.whole(study), [], [])
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(MissingDependencyError, match="pip install pandas"):
+    with pytest.raises(MissingDependencyError, match='pip install "pandas"'):
         report.to_pandas()
