@@ -17,11 +17,8 @@ CLAIMS = {claim.id: claim for claim in load_claims()}
 
 
 def make_study(**changes: Any) -> Study:
-    settings = {
-        "tasks": [fake.own_task("cb-own") | {"name": "cb"}],
-        "methods": ["full", "lora", "loha", "prompt"],
-    }
-    return fake.study(**{**settings, **changes})
+    tasks, methods = [fake.own_task("cb-own") | {"name": "cb"}], ["full", "lora", "loha", "prompt"]
+    return fake.study(**{"tasks": tasks, "methods": methods, **changes})
 
 
 def verdict(name: str, study: Study, records: list[Record]) -> ClaimVerdict:
@@ -83,9 +80,8 @@ def test_sides_that_were_not_run_alike_say_nothing_of_memory() -> None:
         for r in fake.whole(study, level())
     ]
     judgement = verdict("resources", study, records)
-    assert [one.why for one in judgement.compared if one.lower == "prompt"] == [
-        "batches of 16 and 1"
-    ]
+    (why,) = (one.why for one in judgement.compared if one.lower == "prompt")
+    assert why == "batches of 16 and 1"
 
 
 def test_a_conclusion_on_one_model_is_asked_of_that_model_where_it_is_there() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import fake_records as fake
@@ -39,9 +40,8 @@ def evidence(folder: Path | None, **changes: object) -> list[replication_page.Ev
 
 def test_the_first_page_has_every_conclusion_with_its_verdicts(tmp_path: Path) -> None:
     sources = evidence(tmp_path)
-    text = replication_page.write_replication_page(sources, tmp_path / "a" / "p.html").read_text(
-        "utf-8"
-    )
+    page = replication_page.write_replication_page(sources, tmp_path / "a" / "p.html")
+    text = page.read_text("utf-8")
     first = text[: text.index('id="evidence"')]
     for claim in replication_page.load_claims():
         assert claim.says in first and claim.place in text
@@ -64,22 +64,23 @@ def test_without_the_papers_own_numbers_it_says_how_to_get_them_in() -> None:
 
 
 def test_what_would_decide_a_pair_is_no_absurd_number() -> None:
-    def describe(
-        seeds: int | None, examples: int | None, both: tuple[int, int] | None = None
-    ) -> str:
-        return replication_page.describe_sample_size(
-            SampleSize(2, 60, seeds, examples, both, varies=True, blind=False), None
-        )
+    def describe(*sizes: Any) -> str:
+        size = SampleSize(2, 60, *sizes, varies=True, blind=False)
+        return replication_page.describe_sample_size(size, None)
 
-    assert describe(14, None) == "about 14 seeds would decide it"
-    assert describe(452_608, 990) == "more than 1,000 seeds or about 990 examples would decide it"
+    assert describe(14, None, None) == "about 14 seeds would decide it"
+    assert (
+        describe(452_608, 990, None)
+        == "more than 1,000 seeds or about 990 examples would decide it"
+    )
     assert describe(None, None, (452_608, 9_052_160)) == (
         "more than 1,000 seeds with more than 100,000 examples would decide it"
     )
-    assert describe(None, None) == "" and replication_page.describe_sample_size(None, None) == ""
-    assert replication_page.describe_sample_size(None, 2_000_000).startswith(
-        "more than 100,000 examples would"
+    assert (
+        describe(None, None, None) == "" and replication_page.describe_sample_size(None, None) == ""
     )
+    size = replication_page.describe_sample_size(None, 2_000_000)
+    assert size.startswith("more than 100,000 examples would")
 
 
 def test_every_number_stands_on_something(tmp_path: Path) -> None:

@@ -95,13 +95,8 @@ def test_bleu_and_chrf_are_those_of_the_installed_nltk() -> None:
     smooth = bleu_score.SmoothingFunction().method1
     draw, corpus = np.random.default_rng(3), []
     for _ in range(200):
-        ours, theirs = (
-            [
-                str(word)
-                for word in draw.choice(["a", "bé", "c d", "dd", "…"], draw.integers(low, 9))
-            ]
-            for low in (0, 1)
-        )
+        words = ["a", "bé", "c d", "dd", "…"]
+        ours, theirs = (draw.choice(words, draw.integers(low, 9)).tolist() for low in (0, 1))
         theirs = theirs[:4] + ours[1:] if draw.random() < 0.5 else theirs
         expected = bleu_score.sentence_bleu([theirs], ours, smoothing_function=smooth)
         assert slobench.bleu([ours], [theirs]) == exactly(float(expected))
@@ -110,9 +105,8 @@ def test_bleu_and_chrf_are_those_of_the_installed_nltk() -> None:
         corpus.append((ours, theirs))
     for chosen in (draw.integers(200, size=size) for size in (1, 2, 5, 30) for _ in range(50)):
         hypotheses, references = zip(*(corpus[i] for i in chosen), strict=True)
-        expected = bleu_score.corpus_bleu(
-            [[reference] for reference in references], hypotheses, smoothing_function=smooth
-        )
+        listed = [[reference] for reference in references]
+        expected = bleu_score.corpus_bleu(listed, hypotheses, smoothing_function=smooth)
         assert slobench.bleu(hypotheses, references) == exactly(float(expected))
 
 
@@ -253,13 +247,11 @@ def test_multirc_f1_is_over_answers_and_em_over_questions() -> None:
     for _ in range(50):
         shape = [draw.integers(1, 4) for _ in range(draw.integers(1, 5))]
         right, answers = ([draw.integers(2, size=n).tolist() for n in shape] for _ in "ab")
-        got = official_scores.score_superglue(
-            six(MultiRC=multirc(answers)), six(MultiRC=multirc(right))
-        )
+        pair = six(MultiRC=multirc(answers)), six(MultiRC=multirc(right))
+        got = official_scores.score_superglue(*pair)
         flat = [[label for row in rows for label in row] for rows in (right, answers)]
         f1, exact = got["MultiRC F1a Score"].estimate, got["MultiRC EM"].estimate
         assert f1 == exactly(f1_score(*flat, zero_division=0.0))
-        assert exact == exactly(
-            sum(a == b for a, b in zip(right, answers, strict=True)) / len(shape)
-        )
+        hits = sum(a == b for a, b in zip(right, answers, strict=True))
+        assert exact == exactly(hits / len(shape))
         assert got["MultiRC Average"].estimate == exactly((f1 + exact) / 2)

@@ -7,6 +7,7 @@ import pytest
 from support import fake_translations, slobench
 
 from paretune.analysis.statistics.differences import row_variance
+from paretune.analysis.statistics.intervals import Interval
 from paretune.analysis.statistics.scores import score_sums
 from paretune.store.record import Predictions
 from paretune_slovene.slobench import nltk_ngrams, official_scores
@@ -89,15 +90,12 @@ def test_every_number_of_superglue_has_its_own_interval() -> None:
 @pytest.mark.wide
 def test_the_averages_interval_holds_the_truth() -> None:
     """Other examples of the same kind, 200 times: expected are 95 %."""
-    truth = np.mean(
-        [
-            official_scores.score_superglue(*make_answers(seed))["Average"].estimate
-            for seed in range(1000, 1400)
-        ]
-    )
-    intervals = [
-        official_scores.score_superglue(*make_answers(seed))["Average"] for seed in range(200)
-    ]
+
+    def average(seed: int) -> Interval:
+        return official_scores.score_superglue(*make_answers(seed))["Average"]
+
+    truth = np.mean([average(seed).estimate for seed in range(1000, 1400)])
+    intervals = [average(seed) for seed in range(200)]
     coverage = np.mean([one.low <= truth <= one.high for one in intervals])
     assert coverage >= 0.93
 

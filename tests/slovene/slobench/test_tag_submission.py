@@ -14,18 +14,16 @@ from paretune.store import Store
 from paretune_slovene.commands.slobench import check, score
 from paretune_slovene.slobench.export_submission import export_slobench
 
-SENTENCES = [f"{name} ima hišo v {town} \\x ." for name in ("Ana", "Jan") for town in ("Tar", "Ig")]
+SENTENCES = [f"{name} ima hišo v {town} » ." for name in ("Ana", "Jan") for town in ("Tar", "Ig")]
 NAMES = "B-PER O O O B-LOC O O"
 PARTS = "PROPN VERB NOUN ADP PROPN SYM PUNCT"
 
 
 def conll(sentences: list[str], tags: str | None) -> str:
     """CoNLL-2002; without tags as a release."""
-    columns = [(text.split(), tags.split() if tags else [""] * 9) for text in sentences]
-    return "\n".join(
-        "".join(f"{word} {tag}".strip() + "\n" for word, tag in zip(words, of_words, strict=False))
-        for words, of_words in columns
-    )
+    column = [f" {tag}" for tag in tags.split()] if tags else [""] * 9
+    blocks = [zip(text.split(), column, strict=False) for text in sentences]
+    return "\n".join("".join(f"{word}{tag}\n" for word, tag in block) for block in blocks)
 
 
 def conllu(sentences: list[str], tags: str | None) -> str:
@@ -50,10 +48,10 @@ def zipped(path: Path, texts: dict[str, str]) -> Path:
 def read_names_as_slobench(path: Path) -> list[list[str]]:
     """The tags of each file in order: the second field of every line that has one."""
     with zipfile.ZipFile(path) as archive:
-        assert not any("/" in name for name in archive.namelist()), "a folder is no file"
-        texts = [archive.read(name).decode("latin-1") for name in sorted(archive.namelist())]
-    fields = [[line.strip().split(" ") for line in text.split("\n")] for text in texts]
-    tags = [[line[1] for line in lines if len(line) > 1] for lines in fields]
+        assert "/" not in "".join(archive.namelist()), "a folder is no file"
+        texts = [archive.read(name).decode("unicode_escape") for name in sorted(archive.namelist())]
+    lines = [[line.strip().split(" ") for line in text.split("\n")] for text in texts]
+    tags = [[fields[1] for fields in of_file if len(fields) > 1] for of_file in lines]
     assert all(tag == "O" or "-" in tag for of_file in tags for tag in of_file), "no prefix"
     return tags
 

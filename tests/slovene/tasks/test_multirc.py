@@ -12,7 +12,6 @@ import pytest
 from support.slobench import load, unlabelled, write_rows
 
 from paretune.data.audit import audit
-from paretune.data.example import Dataset
 from paretune.data.split import assign_folds
 from paretune.errors import DataError, StudyError
 from paretune.study import TaskSpec
@@ -95,10 +94,9 @@ def test_more_than_ten_entries_of_an_object_keep_their_order(tmp_path: Path) -> 
     del many["passage"]["questions"][0]["idx"]
     for answer in many["passage"]["questions"][0]["answers"]:
         del answer["idx"]
-    answers = dict(enumerate(many["passage"]["questions"][0]["answers"]))
-    many["passage"]["questions"][0]["answers"] = {
-        str(k): answers[k] for k in sorted(answers, key=str)
-    }
+    (question,) = many["passage"]["questions"]
+    answers = {str(k): answer for k, answer in enumerate(question["answers"])}
+    question["answers"] = {k: answers[k] for k in sorted(answers)}
     data = multirc(write(tmp_path, [many, row(1)], [row(0)]))
     assert [e.uid for e in data.train[:12]] == [f"train:0/0/{a}" for a in range(12)]
     assert [e.label for e in data.train[:12]] == [0, 1] * 6
@@ -122,10 +120,8 @@ def test_texts_beside_the_passage_are_taken_and_missing_ones_told(tmp_path: Path
         "train.jsonl line 1 answer 1/2: has no text: left out. "
         "Take SloBench's release, which has it, or add it."
     )
-    assert (
-        '2 texts were taken from a key beside the passage (train.jsonl line 1 "Passage"'
-        in (messages["stray-key"])
-    )
+    message = '2 texts were taken from a key beside the passage (train.jsonl line 1 "Passage"'
+    assert message in messages["stray-key"]
     with pytest.raises(DataError, match=r"val.jsonl line 1 answer 1/2: has no text"):
         multirc(write(tmp_path / "val", [row(0), row(1)], [first]))
 
@@ -198,9 +194,8 @@ def test_every_layout_gives_the_published_answers(shared: Path) -> None:
         for name in ("slobench-release", "superglue-sl")
     )
     assert [len(p) for p in (zips.train, zips.test, zips.unlabelled)] == [946, 145, 1672]
-    assert [len({e.group for e in p}) for p in (zips.train, zips.test, zips.unlabelled)] == [
-        *(15, 3, 31),
-    ]
+    groups = [len({e.group for e in p}) for p in (zips.train, zips.test, zips.unlabelled)]
+    assert groups == [15, 3, 31]
     assert [len({e.question for e in p}) for p in (zips.train, zips.test)] == [169, 33]
     assert zips.content_hash == folder.content_hash
     assert [f for f in audit(zips) if f.severity == "error"] == []
@@ -212,17 +207,12 @@ def test_clarins_answers_are_those_of_slobench_but_for_five(shared: Path) -> Non
     official = multirc(shared / "data" / "slobench-release", language="sl")
     assert [len(p) for p in (clarin.train, clarin.test, clarin.unlabelled)] == [942, 145, 1672]
 
-    def index_by_uid(data: Dataset) -> dict[str, Any]:
-        # Blanks differ in some passages.
-        return {
-            e.uid: ("".join(str(e.segments).split()), e.label) for e in (*data.train, *data.test)
-        }
-
-    theirs, ours = index_by_uid(clarin), index_by_uid(official)
+    theirs, ours = (  # blanks differ in some passages
+        {e.uid: ("".join(str(e.segments).split()), e.label) for e in (*data.train, *data.test)}
+        for data in (clarin, official)
+    )
     differing = {uid for uid in ours if ours[uid] != theirs.get(uid)}
-    assert differing == {f"train:{n}" for n in ("0/19/131", "0/19/132", "0/19/133")} | {
-        "train:7/82/504",
-        "train:7/82/508",
-    }
+    numbers = ("0/19/131", "0/19/132", "0/19/133", "7/82/504", "7/82/508")
+    assert differing == {f"train:{number}" for number in numbers}
     codes = [f.code for f in clarin.findings]
     assert codes.count("left-out") == 4 and "stray-key" in codes

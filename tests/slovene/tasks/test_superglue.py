@@ -16,12 +16,8 @@ from paretune.errors import DataError, StudyError
 from paretune.study import TaskSpec
 from paretune.tasks import load_dataset
 
-COUNTS = {
-    "boolq": (92, 18, 30),
-    "cb": (250, 56, 250),
-    "copa": (400, 100, 500),
-    "rte": (232, 29, 29),
-}
+COUNTS = {"boolq": (92, 18, 30), "cb": (250, 56, 250), "copa": (400, 100, 500)}
+COUNTS |= {"rte": (232, 29, 29)}
 
 
 def count_rows(examples: tuple[Example, ...]) -> Counter[object]:
