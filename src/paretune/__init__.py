@@ -23,6 +23,7 @@ left, in a terminal or a notebook::
     paretune.merge(["studies/a", "studies/b"], "studies/both")   # runs of two machines in one store
     for advice in paretune.recommend(study, max_memory="4GiB"):
         print(advice.reasons, advice.command)
+    paretune.find_next_steps(study)[0].sentence  # labels to look at, more rows, longer training
     paretune.export(study).folder                # the best method's run, as a PEFT adapter
     paretune.deploy(study, tasks=10).table       # bytes and seconds of many tasks on one base
     model, tokenizer = paretune.load(folder)     # what was exported in paretune's own form
@@ -41,7 +42,7 @@ from paretune.verbs.compare import ComparisonResult, MemoryExplanation, compare,
 from paretune.verbs.deploy import Deployment, deploy
 from paretune.verbs.export import ExportResult, export, load
 from paretune.verbs.plan import Plan, plan
-from paretune.verbs.recommend import recommend
+from paretune.verbs.recommend import find_next_steps, recommend
 from paretune.verbs.report import report
 from paretune.verbs.run import RunResult, run
 from paretune.verbs.stores import MergeResult, VerifyResult, merge, verify
@@ -67,6 +68,7 @@ __all__ = [
     "compare",
     "deploy",
     "export",
+    "find_next_steps",
     "load",
     "merge",
     "plan",

@@ -54,7 +54,7 @@ def test_folds_are_merged_to_all_rows_in_natural_order() -> None:
     assert cell.design == TestDesign(5, 1)
     assert cell.interval is not None and cell.interval.n_examples == 60
     assert cell.interval.estimate == pytest.approx(np.equal(whole.label, whole.prediction).mean())
-    assert (cell.finished, cell.expected_runs, cell.unscored_runs) == (True, 5, 0)
+    assert (cell.finished, cell.expected_runs, len(cell.trained)) == (True, 5, 5)
 
 
 def test_repeats_answer_all_rows_again() -> None:
@@ -72,7 +72,7 @@ def test_rows_of_a_failed_fold_are_absent() -> None:
     cell = lora(study, records)
     (answers,) = cell.test_answers
     assert len(answers.uid) == 48
-    assert (cell.finished, cell.unscored_runs, cell.outcomes["diverged"]) == (True, 1, 1)
+    assert (cell.finished, len(cell.trained), cell.outcomes["diverged"]) == (True, 4, 1)
 
 
 def test_a_failed_fold_costs_its_own_answers_only() -> None:

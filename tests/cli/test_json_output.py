@@ -45,6 +45,7 @@ ASKED: dict[str, tuple[str, ...]] = {
     "watch": ("watch", "s.yaml", "--store", "store"),
     "why": ("why", "s.yaml", "lora", "head_only", "--store", "store"),
     "recommend": ("recommend", "s.yaml", "--store", "store"),
+    "next": ("next", "s.yaml", "--store", "store"),
     "compare": ("compare", "s.yaml", "head_only", "majority", "--store", "store"),
     "export": (
         "export", "s.yaml", "--method", "head_only", "--store", "store", "-o", "exported",

@@ -29,6 +29,7 @@ COMMANDS = {
     "recommend": ("recommend", "s.yaml", *STORE),
     "recommend-within": ("recommend", "s.yaml", "--within", "5pt", "--max-memory", "4GiB", *STORE),
     "recommend-quiet": ("recommend", "s.yaml", "--quiet", *STORE),
+    "next": ("next", "s.yaml", *STORE),
     "why": ("why", "s.yaml", "full", "lora", *STORE),
     "watch": ("watch", "s.yaml", *STORE),
     "verify": ("verify", "s.yaml", *STORE),

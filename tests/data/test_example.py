@@ -16,7 +16,7 @@ from paretune.data.batch import (
     split_packed,
 )
 from paretune.data.example import PACKED_ENDING, Example, pack_dataset, read_packed_dataset
-from paretune.data.split import assign_folds
+from paretune.data.split import assign_folds, take_share
 from paretune.errors import DataError
 from paretune.study import TaskSpec
 from paretune.tasks import load_dataset
@@ -122,6 +122,16 @@ def test_a_label_with_two_groups_is_in_every_complement() -> None:
         for label, pairs in by_label.items():
             if len({group for group, _ in pairs}) > 1:
                 assert len({part for _, part in pairs}) > 1, (trial, label)
+
+
+def test_shares_lie_inside_one_another_with_every_label_and_whole_groups() -> None:
+    groups = [f"g{i // 3}" if i < 30 else None for i in range(100)]
+    rows = examples([int(i < 90) for i in range(100)], groups)
+    chosen = [{e.uid for e in take_share(rows, share, 7)} for share in (0.05, 0.25, 0.5, 1.0)]
+    assert chosen[0] < chosen[1] < chosen[2] < chosen[3] == {e.uid for e in rows}
+    for uids in chosen[:3]:
+        part = [e for e in rows if e.uid in uids]
+        assert {e.label for e in part} == {0, 1} and sum(e.group is not None for e in part) % 3 == 0
 
 
 def test_too_few_examples_are_refused() -> None:

@@ -141,7 +141,7 @@ def test_each_run_has_its_own_score_with_interval_and_says_of_how_many(tmp_path:
 def test_no_nan_and_no_infinity_are_written(tmp_path: Path) -> None:
     study = fake.study()
     bad = [
-        {"step": 1, "epoch": 0, "loss": math.nan, "selection": math.inf},
+        {"step": 1, "epoch": 0, "loss": math.nan, "selection": {"primary": math.inf}},
         {"step": 2, "epoch": 0, "loss": -math.inf, "selection": {"primary": 0.5, "loss": math.nan}},
     ]
     run = fake.make_run(study, "final", "lora", 1)

@@ -49,7 +49,7 @@ class Cell:
         final: records of final runs, of one setting.
         tuning: records of trials, of one setting.
         cost: records of solo measurements.
-        design: how test answers come about.
+        folds: of the outer cross-validation that the test answers come from; 0 of a split.
         choice: the selected learning rate; in cross-validation over the trials of all folds, while
             each fold has its own (``fold_choices``).
         fold_choices: the selected learning rate of each outer fold.
@@ -59,6 +59,7 @@ class Cell:
         other_settings: records left out because an older version of the study made them.
         raced: the study trains only what may change its answer (:mod:`paretune.analysis.racing`).
         first_runs: in a race, its final runs at the positions that every method is given.
+        fewer_rows: final runs on a share of train (``protocol.rows``).
         stop: why a race trains no more of its runs; None while it may, and where it needs none.
     """
 
@@ -71,7 +72,7 @@ class Cell:
     final: tuple[Record, ...] = ()
     tuning: tuple[Record, ...] = ()
     cost: tuple[Record, ...] = ()
-    design: TestDesign = SPLIT
+    folds: int = 0
     choice: RateSelection = field(default_factory=RateSelection)
     fold_choices: Mapping[OuterFold, RateSelection] = field(default_factory=dict)
     pending: Mapping[tuple[str, str], int] = field(default_factory=dict)
@@ -80,6 +81,7 @@ class Cell:
     other_settings: int = 0
     raced: bool = False
     first_runs: tuple[Record, ...] = ()
+    fewer_rows: tuple[Record, ...] = ()
     stop: Stop | None = None
 
     @property
@@ -190,7 +192,7 @@ class Cell:
             StoreError: two folds of a repeat have answered the same row.
         """
         answered = [record for record in records if has_test_answers(record)]
-        if not self.design.is_cross_validation:
+        if not self.folds:
             return {record.run.seed: TestAnswers.of_run(record) for record in answered}
         repeats: dict[int, list[Record]] = {}
         for outer, runs in group_by_outer(answered).items():
@@ -210,6 +212,11 @@ class Cell:
         return tuple(answers.predictions for answers in self.answers_by_seed.values())
 
     @cached_property
+    def design(self) -> TestDesign:
+        """How test answers come about."""
+        return TestDesign(self.folds, len(self.test_answers) or 1) if self.folds else SPLIT
+
+    @cached_property
     def shown_answers(self) -> tuple[Predictions, ...]:
         """:attr:`test_answers`; where every run failed, those of all that answered."""
         return self.test_answers or tuple(
@@ -226,8 +233,7 @@ class Cell:
     @cached_property
     def first_scores(self) -> RunScores | None:
         """:attr:`run_scores` of :attr:`first_runs` alone: the same whatever a race has stopped."""
-        design = replace(self.design, repeats=1) if self.design.folds else self.design
-        return replace(self, final=self.first_runs, design=design).run_scores
+        return replace(self, final=self.first_runs).run_scores
 
     @cached_property
     def fold_of_rows(self) -> Array | None:
@@ -263,11 +269,6 @@ class Cell:
             return 0.0
         answers = [answer for seed in self.test_answers for answer in seed.prediction]
         return answers.count(NO_LABEL) / len(answers) if answers else 0.0
-
-    @property
-    def unscored_runs(self) -> int:
-        """Final runs that ended without answers on the test part."""
-        return sum(not has_test_answers(record) for record in self.final)
 
     @property
     def run_seconds(self) -> float | None:

@@ -23,7 +23,6 @@ from paretune.analysis.learning_rates import (
     find_primary_metric,
     select_learning_rate,
 )
-from paretune.analysis.statistics.scores import TestDesign
 from paretune.methods import baselines
 from paretune.objectives import Objective
 from paretune.store.record import Record, RunStatus
@@ -158,7 +157,8 @@ def _folds_of(run: Run) -> int:
 def _build_cell(study: Study, empty: Cell, records: Sequence[Record], folds: int) -> Cell:
     """``empty`` with its records and what follows from them."""
     of_stage: dict[str, list[Record]] = {"tune": [], "final": [], "cost": []}
-    for record in records:
+    whole = [record for record in records if record.run.rows == 1]
+    for record in whole:
         if record.run.stage == "cost" or _folds_of(record.run) == folds:
             of_stage[record.run.stage].append(record)
     raced = study.protocol.race != "off"
@@ -179,9 +179,11 @@ def _build_cell(study: Study, empty: Cell, records: Sequence[Record], folds: int
     # By repeat and fold, then by seed.
     final.sort(key=lambda r: (0 if r.run.outer is None else r.run.outer.position, r.run.seed))
     positions = ((record, position_of(record, study.protocol.seeds)) for record in final)
-    cell = replace(
+    forms = [record.run.on_rows(1).canonical_form() for record in final]
+    fewer = [r for r in records if r.run.rows < 1 and r.run.on_rows(1).canonical_form() in forms]
+    return replace(
         empty,
-        design=TestDesign(folds),
+        folds=folds,
         final=tuple(final),
         tuning=tuple(tuning),
         cost=tuple(_keep_one_setting(of_stage["cost"], study)),
@@ -193,11 +195,11 @@ def _build_cell(study: Study, empty: Cell, records: Sequence[Record], folds: int
             for outer, choice in fold_choices.items()
             if len(choice.table) == study.protocol.trials and choice.rate is None
         ),
-        other_settings=sum(record.run.stage == "final" for record in records) - len(final),
+        other_settings=sum(record.run.stage == "final" for record in whole) - len(final),
         raced=raced,
         first_runs=tuple(r for r, at in positions if raced and at is not None and at < FIRST_RUNS),
+        fewer_rows=tuple(fewer),
     )
-    return replace(cell, design=TestDesign(folds, len(cell.test_answers) or 1)) if folds else cell
 
 
 def _count_expected_runs(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from paretune import metrics
-from paretune.analysis.cell import Cell
+from paretune.analysis.cell import Cell, has_test_answers
 from paretune.analysis.learning_rates import RateEdge
 from paretune.methods import baselines
 
@@ -48,7 +48,7 @@ class TrivialScore:
 
 def is_mostly_collapsed(cell: Cell) -> bool:
     """Whether at least half of the seeds with answers are constant; not for trivial baselines."""
-    half_collapsed = 2 * _count_collapsed(cell) >= max(_count_scored(cell), 1)
+    half_collapsed = 2 * cell.outcomes["collapsed"] >= max(_count_scored(cell), 1)
     return half_collapsed and cell.name not in baselines.TRIVIAL
 
 
@@ -62,12 +62,12 @@ def find_collapsed_cells(cells: Iterable[Cell]) -> CollapsedCells | None:
     collapsed = [c for c in methods if is_mostly_collapsed(c)]
     if not collapsed:
         return None
-    if 2 * sum(map(_count_collapsed, methods)) >= sum(map(_count_scored, methods)):
+    if 2 * sum(c.outcomes["collapsed"] for c in methods) >= sum(map(_count_scored, methods)):
         collapsed = methods
     steps = sorted(steps for c in collapsed for r in c.final if (steps := r.steps))
     return CollapsedCells(
         cells=tuple(collapsed),
-        constant=sum(map(_count_collapsed, collapsed)),
+        constant=sum(c.outcomes["collapsed"] for c in collapsed),
         seeds=sum(map(_count_scored, collapsed)),
         steps=(steps[0], steps[-1]) if steps else None,
         edges=frozenset(c.edge for c in collapsed if c.edge),
@@ -104,9 +104,5 @@ def _best_label_score(cell: Cell) -> float | None:
     return max(metric.compute(labels, answer, score.question) for answer in answers)
 
 
-def _count_collapsed(cell: Cell) -> int:
-    return cell.outcomes["collapsed"]
-
-
 def _count_scored(cell: Cell) -> int:
-    return len(cell.final) - cell.unscored_runs
+    return sum(map(has_test_answers, cell.final))

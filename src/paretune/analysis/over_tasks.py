@@ -165,7 +165,10 @@ def _compare(
     if len(effects) < 2:
         return None
     points, half, p = combine_effects(effects)
-    failed_a, failed_b = (_count_failed(side) for side in zip(*sides, strict=True))
+    rates = [[c.failures for c in side if c.failures] for side in zip(*sides, strict=True)]
+    failed_a, failed_b = (
+        (sum(rate.failed for rate in side), sum(rate.runs for rate in side)) for side in rates
+    )
     withheld = ""
     if any(cell.lacks_runs for pair in sides for cell in pair):
         p, withheld = 1.0, "a race stopped one of them, as it could not change an answer"
@@ -201,11 +204,6 @@ def _expected_points(task: PairwiseComparisons, cell: Cell) -> float:
     if score is None:
         score = cell.run_scores.estimate if cell.run_scores else 0.0
     return 100 * score / metrics.get(cell.metric).highest
-
-
-def _count_failed(cells: Iterable[Cell]) -> tuple[int, int]:
-    rates = [cell.failures for cell in cells if cell.failures is not None]
-    return sum(rate.failed for rate in rates), sum(rate.runs for rate in rates)
 
 
 def combine_effects(effects: Sequence[TaskEffect]) -> tuple[float, float, float]:

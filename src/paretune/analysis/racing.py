@@ -214,17 +214,10 @@ def _foresee_round(
 
 def allowed_positions(cell: Cell, protocol: Protocol, count: int) -> Cell:
     """The cell with the final runs of its first ``count`` positions alone."""
-    records = []
-    for record in cell.final:
-        at = position_of(record, protocol.seeds)
-        if at is not None and at < count:
-            records.append(record)
-    repeats = len({r.run.outer.repeat for r in records if r.run.outer is not None})
-    design = cell.design
-    if design.is_cross_validation:
-        design = replace(design, repeats=max(repeats, 1))
+    positions = ((record, position_of(record, protocol.seeds)) for record in cell.final)
+    records = tuple(record for record, at in positions if at is not None and at < count)
     failed = frozenset(outer for outer in cell.failed_folds if outer.position < count)
-    return replace(cell, final=tuple(records), design=design, failed_folds=failed, pending={})
+    return replace(cell, final=records, failed_folds=failed, pending={})
 
 
 def foresee_choice(

@@ -30,7 +30,7 @@ from paretune.verbs.doctor import doctor
 from paretune.verbs.export import export
 from paretune.verbs.new import new
 from paretune.verbs.plan import plan
-from paretune.verbs.recommend import recommend
+from paretune.verbs.recommend import find_next_steps, recommend
 from paretune.verbs.report import report
 from paretune.verbs.run import run
 from paretune.verbs.shipped import demo, ls, sample
@@ -51,6 +51,7 @@ VERBS: Mapping[str, Callable[..., Any]] = {
     "why": why,
     "peft-results": peft_results,
     "recommend": recommend,
+    "next": find_next_steps,
     "compare": compare,
     "export": export,
     "deploy": deploy,
@@ -64,7 +65,7 @@ GROUPS = ("data",)
 SECTIONS: Mapping[str, Sequence[str]] = {
     "Start here": ("demo", "tune"),
     "Step by step": ("new", "check", "plan", "run", "watch"),
-    "Answers": ("report", "recommend", "compare", "export", "deploy", "why"),
+    "Answers": ("report", "recommend", "next", "compare", "export", "deploy", "why"),
 }
 """Of the help: verbs by what they are for; all others come after them."""
 DATA_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".txt", ".gz", ".xlsx")

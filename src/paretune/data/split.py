@@ -5,6 +5,7 @@ The numbers of a regression are stratified by their fifths.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -67,6 +68,21 @@ def take_whole_groups(
     }
     chosen = [e for i, e in enumerate(examples) if i in indices]
     return chosen, [e for i, e in enumerate(examples) if i not in indices]
+
+
+def take_share(examples: Sequence[Example], share: float, seed: int) -> list[Example]:
+    """A share of the examples of each label, by whole groups, in the order of the data.
+
+    A smaller share lies inside a larger one; of each label there is a group at least.
+    """
+    strata, groups, chosen = _compute_strata(examples), _groups(examples), set[int]()
+    by_stratum: dict[bytes, list[list[int]]] = defaultdict(list)
+    generator = np.random.Generator(np.random.PCG64(derive_seed(seed, "rows")))
+    for row in generator.permutation(len(groups)):
+        by_stratum[strata[groups[row][0]].tobytes()].append(groups[row])
+    for members in by_stratum.values():
+        chosen.update(i for group in members[: math.ceil(share * len(members))] for i in group)
+    return [e for i, e in enumerate(examples) if i in chosen]
 
 
 def sample_held_out(examples: Sequence[Example], count: int, seed: int) -> set[int]:

@@ -37,7 +37,8 @@ def describe_run(run: Run) -> str:
     if (outer := run.outer) is not None:
         repeat = f", repeat {outer.repeat + 1}" if outer.repeat else ""
         fold = f", outer fold {outer.index + 1} of {outer.folds}{repeat}"
-    return f"{' x '.join(run.cell)}{rate}, seed {run.seed}{fold} ({run.stage})"
+    rows = "" if run.rows == 1 else f", {run.rows:.0%} of the rows"
+    return f"{' x '.join(run.cell)}{rate}, seed {run.seed}{fold}{rows} ({run.stage})"
 
 
 def describe_end(status: RunStatus) -> str:

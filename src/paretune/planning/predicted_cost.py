@@ -315,7 +315,7 @@ class CostPredictor:
         return epochs * selection + (test if run.stage == "final" else 0)
 
     def _count_epoch_steps(self, run: Run) -> int:
-        return -(-self._count_rows(run)[1] // run.training.batch_size)
+        return -int(-self._count_rows(run)[1] * run.rows // run.training.batch_size)
 
     def _count_rows(self, run: Run) -> tuple[int, int]:
         """Rows of train, or those outside a fold; and how many of them train."""

@@ -38,6 +38,7 @@ from paretune.reporting.measures import (
     build_shifted_table,
     build_text_table,
 )
+from paretune.reporting.next_steps import write_next_steps
 from paretune.reporting.parts import CostFront, FrontPoint, PairDifference, Score, Table
 from paretune.reporting.rows import CellRow, build_rows
 from paretune.reporting.search import build_search_front_table, build_search_table
@@ -196,6 +197,7 @@ def _build_task(
         ),
         tables=tuple(table for table in tables if table is not None),
         model_sizes=tuple(_measure_models(rows).values()),
+        next_steps=write_next_steps(recommendation),
         disagreement=find_disagreements(rows, most_texts),
     )
 

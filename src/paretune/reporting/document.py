@@ -18,6 +18,7 @@ from paretune.reporting.parts import (
     CostFront,
     Disagreement,
     Limit,
+    NextSteps,
     Number,
     PairDifference,
     Part,
@@ -62,6 +63,7 @@ class TaskReport(Part):
         "predictions, and those of plug-ins"
     )
     model_sizes: tuple[ModelSize, ...] = Field(description="of models whose size is known")
+    next_steps: NextSteps | None = Field(description="what to do next; null: no method has a score")
     disagreement: Disagreement | None = Field(
         description="labels or generated texts, example by example; null: other answers"
     )

@@ -22,6 +22,8 @@ Limit = Annotated[float, BeforeValidator(lambda value: math.inf if value is None
 """A highest value: null in JSON where there is none."""
 Count = Annotated[int | None, BeforeValidator(lambda value: value or None)]
 """A count that is null where it is 0."""
+MOST_LABELS = 20
+"""Labels to look at that are printed of a task."""
 
 
 _NAMES = {
@@ -387,6 +389,50 @@ class Advice(Part):
     def _repr_html_(self) -> str:
         command = html_code([self.command]) if self.command else ""
         return html_block(self.lines) + html_lines(self.changes) + command
+
+
+class DoubtfulLabel(Part):
+    """A row whose label may be wrong."""
+
+    uid: str = Field(description="identifier of the row")
+    where: str = Field(description="file and line; its identifier where the data are not here")
+    label: str = Field(description="its label")
+    answer: str = Field(description="what most runs answer that have not trained on it")
+    probability: float = Field(description="mean probability of this answer")
+    agreeing: int = Field(description="runs that answer so")
+    runs: int = Field(description="runs that have answered")
+
+
+class NextStep(Part):
+    """One thing to do, and what an hour of it may bring."""
+
+    action: str = Field(description="what to do")
+    points: float | None = Field(description="points that the next hour may bring; null: not known")
+    interval: tuple[float, float] | None = Field(default=None, description="95 %, of the points")
+    guess: bool = Field(default=False, description="true: no measurement says so")
+    text: str = Field(description="what is known of it, as a sentence")
+
+
+class NextSteps(Part):
+    """What to do next on one task, from what has run."""
+
+    task: str = Field(description="the task")
+    rows: int = Field(description="rows whose labels were looked at; 0: answers are no labels")
+    labels: tuple[DoubtfulLabel, ...] = Field(description="labels to look at, the clearest first")
+    steps: tuple[NextStep, ...] = Field(description="the most points first")
+    sentence: str = Field(description="the order for the next hour, and what is a guess")
+
+    def describe(self) -> Iterable[str]:
+        """The order, what each step may bring, and the clearest of the labels to look at."""
+        yield f"On {self.task}: {self.sentence}"
+        yield from (f"- {step.text}" for step in self.steps)
+        for label in self.labels[:MOST_LABELS]:
+            yield (
+                f"  {label.where}: is {label.label}; {label.agreeing} of {label.runs} runs answer "
+                f"{label.answer}, at {label.probability:.2f}"
+            )
+        if left := len(self.labels[MOST_LABELS:]):
+            yield f"  and {left} more: --json has all"
 
 
 class FrontPoint(Part):

@@ -10,13 +10,15 @@ The same input gives the same runs, so the same command always continues.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
 from paretune import methods
-from paretune.analysis.cells import model_free_baselines
+from paretune.analysis.cells import group_into_cells, model_free_baselines
 from paretune.analysis.learning_rates import find_rates_in_play, select_learning_rate
+from paretune.analysis.pareto.recommend import choose
+from paretune.analysis.racing import race_budget
 from paretune.errors import MethodError, StudyError
 from paretune.planning.prepare import PlannedRun, PreparedCell, PreparedStudy
 from paretune.search.auto import AutoSearch, find_warm_start
@@ -39,9 +41,9 @@ def expand_study(prepared: PreparedStudy, records: Sequence[Record]) -> list[Pla
         ParetuneError: data, a model or a method cannot be used.
     """
     planned = _check_distinct(_plan_runs(prepared, {r.run_id: r for r in records}))
-    if prepared.study.protocol.cost_seconds:
-        return planned
-    return [p for p in planned if p.run.stage != "cost"]
+    if not prepared.study.protocol.cost_seconds:
+        planned = [p for p in planned if p.run.stage != "cost"]
+    return [*planned, *_plan_fewer_rows(prepared, planned, records)]
 
 
 def plan_pending_runs(
@@ -73,6 +75,11 @@ def plan_pending_runs(
             )
             for seed in (protocol.seeds if outer is None else (protocol.seeds[outer.position],))
         ]
+    if any(p.run_id not in ended for p in ready) and not any(p.run.rows < 1 for p in ready):
+        on_shares = _plan_on_shares(prepared, [*(p.run for p in ready), *waiting])
+        # As if the first method were recommended.
+        firsts = {p.run.task.key: p.cell for p in reversed(on_shares)}
+        waiting += [p.run for p in on_shares if p.cell == firsts[p.run.task.key]]
     return ready, waiting
 
 
@@ -135,6 +142,8 @@ def _plan_runs(
                 planned += _plan_cell(prepared, cell, ended if rates_chosen else None)
     if shard is not None:
         planned = [p for p in planned if p.run.stage != "cost"]
+    if not rates_chosen:  # whichever method is recommended
+        planned += _plan_on_shares(prepared, [p.run for p in planned])
     order = {"tune": 1, "final": 2, "cost": 3}
     # Baselines without a model take a second: they come first.
     planned.sort(key=lambda p: 0 if p.run.model == NO_MODEL else order[p.run.stage])
@@ -183,6 +192,36 @@ def _plan_cell(
         trials += tuning
         finals += [make("final", rate, s, outer=outer) for rate in chosen for s in seeds]
     return [*trials, *finals, make("cost", rates[len(rates) // 2], protocol.seeds[0])]
+
+
+def _plan_fewer_rows(
+    prepared: PreparedStudy, planned: Sequence[PlannedRun], records: Sequence[Record]
+) -> list[PlannedRun]:
+    """The final runs of each task's recommended method on shares of train (``protocol.rows``).
+
+    They follow once all other runs have ended, or a race has spared them.
+    """
+    study, ended = prepared.study, {record.run_id for record in records}
+    if not study.protocol.rows:
+        return []
+    cells, runs = group_into_cells(study, records), list[Run]()
+    spared = {(c.task, c.model, c.method) for c in cells if c.stop is not None}
+    left = [p for p in planned if p.run_id not in ended]
+    if any(p.run.stage == "cost" or p.cell not in spared for p in left):
+        return []
+    for task in study.tasks:
+        of_task = [cell for cell in cells if cell.task == task.key]
+        if (chosen := choose(of_task, race_budget(study.limits)).chosen) is not None:
+            runs += [record.run for record in chosen.cell.trained]
+    return _plan_on_shares(prepared, runs)
+
+
+def _plan_on_shares(prepared: PreparedStudy, runs: Iterable[Run]) -> list[PlannedRun]:
+    """These runs on each share of train that the study asks for; of what trains."""
+    shares = () if prepared.shard is not None else prepared.study.protocol.rows
+    trained = [run for run in runs if run.stage == "final" and run.learning_rate is not None]
+    on_shares = [run.on_rows(share) for run in trained for share in shares]
+    return [PlannedRun(prepared.caches.identify(run), run) for run in on_shares]
 
 
 def _plan_search(

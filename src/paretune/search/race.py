@@ -86,6 +86,7 @@ def plan_runs(prepared: PreparedStudy, records: Sequence[Record]) -> RunPlan:
     ids = {p.run_id for p in planned}
     with_final = {(p.run.cell, p.run.outer) for p in planned if p.run.stage == "final"}
     tuned = _find_tuned(planned, records)
+    on_shares = any(p.run.rows < 1 for p in planned)
     later = [
         *((p.run_id, p.run, p.cell, False) for p in planned if p.run_id not in counted),
         *(  # a dropped rate
@@ -96,7 +97,7 @@ def plan_runs(prepared: PreparedStudy, records: Sequence[Record]) -> RunPlan:
         *(
             (prepared.caches.identify(run), run, run.cell, False)
             for run in waiting
-            if (run.cell, run.outer) not in with_final
+            if (not on_shares if run.rows < 1 else (run.cell, run.outer) not in with_final)
         ),
     ]
     # Several searches may ask for the same trial, and it counts once: undecided while one may.

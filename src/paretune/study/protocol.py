@@ -61,6 +61,8 @@ class Protocol(FrozenModel):
     it changes no result, so it is no part of the study's hash. ``race``: ``recommendation``
     runs only what can still change what is recommended after all seeds.
     ``budget`` (``30min``; a bare number is seconds): when to stop; the next call continues.
+    ``rows`` (``[0.25, 0.5]``): shares of train on which the recommended method is trained too, each
+    inside the next, to say what more rows would bring.
     """
 
     preset: Literal["fair", "paper"] = "fair"
@@ -75,6 +77,7 @@ class Protocol(FrozenModel):
     keep_weights: Annotated[int, SIZE.to_setting(), Field(ge=0)] = 4 * 2**30
     race: Race = "off"
     budget: Annotated[int, DURATION.to_setting(), Field(gt=0)] | None = None
+    rows: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(default=(), max_length=10)
 
     @model_validator(mode="after")
     def _check_seeds(self) -> Protocol:
@@ -92,6 +95,8 @@ class Protocol(FrozenModel):
                 f"race: {self.race} is for preset: fair; preset: {self.preset} runs what its "
                 "source ran"
             )
+        if self.rows and self.preset != "fair":
+            raise ValueError(f"rows: is for preset: fair; preset: {self.preset} trains on all rows")
         if self.race != "off" and not self.cost_seconds:
             raise ValueError(
                 f"race: {self.race} decides by costs, and cost_seconds: 0 measures none; allow "

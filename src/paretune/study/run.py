@@ -52,7 +52,7 @@ OMITTED_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "model": {"source_prefix": None, "quantisation": None},
     "generation": {"stop": []},
     "method": {"readout": None},
-    "protocol": {"outer": "auto", "race": "off"},
+    "protocol": {"outer": "auto", "race": "off", "rows": []},
     "limits": dict.fromkeys(
         ("max_memory", "max_time", "max_bytes", "max_parameters", "max_latency")
     ),
@@ -145,6 +145,7 @@ class Run(FrozenModel):
     is how the model answers, as planning has decided it. ``generation`` is None but for
     translations.
     ``forgetting`` is measured by final runs of language models, where the study asks for it.
+    ``rows``: the share of its training rows that it trains on (``protocol.rows``).
     ``selection: test`` is the paper's way, and the report says so.
     """
 
@@ -162,6 +163,7 @@ class Run(FrozenModel):
     training: Training = Training()
     generation: Generation | None = None
     forgetting: ForgettingText | None = None
+    rows: float = Field(default=1.0, gt=0, le=1)
 
     def canonical_form(self) -> dict[str, Any]:
         """Plain values that identify the run; names for display and paths are left out."""
@@ -180,10 +182,16 @@ class Run(FrozenModel):
             form.pop("outer")
         if self.readout == "head":  # as had every run before there were others
             form.pop("readout")
+        if self.rows == 1:
+            form.pop("rows")
         form.pop("forgetting")
         if self.forgetting is not None:
             form["forgetting"] = self.forgetting.canonical_form()
         return omit_defaults(form)
+
+    def on_rows(self, share: float) -> Run:
+        """The same on a share of its training rows."""
+        return self.model_copy(update={"rows": share, "forgetting": None})
 
     @property
     def cell(self) -> tuple[str, str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 from paretune import methods
 from paretune.data.example import Dataset, Example
 from paretune.data.prompt import draw_shots
-from paretune.data.split import assign_folds, split_by_fold, take_whole_groups
+from paretune.data.split import assign_folds, split_by_fold, take_share, take_whole_groups
 from paretune.models.load import LoadedModel, load_model
 from paretune.models.sources.resolve import ModelSource, resolve_source
 from paretune.objectives import HeadSpec, Objective
@@ -179,7 +179,7 @@ class ProcessCache:
             rows, test = split_by_fold(dataset, run.outer, run.split_seed)
         reported, shifted = (test, list(dataset.shifted)) if run.stage == "final" else ([], [])
         if run.selection == "test":
-            return Parts(rows, test, reported, shifted)
+            return Parts(rows, test, reported, shifted)  # a preset's, which trains on all rows
         folds = assign_folds(rows, run.split_seed)
         selection = [e for e, f in zip(rows, folds, strict=True) if f == run.fold]
         train = [e for e, f in zip(rows, folds, strict=True) if f != run.fold]
@@ -187,6 +187,8 @@ class ProcessCache:
         if limit is not None:
             selection, rest = take_whole_groups(selection, limit)
             train += rest
+        if run.rows < 1:
+            train = take_share(train, run.rows, run.split_seed)
         return Parts(train, selection, reported, shifted)
 
     def encode(

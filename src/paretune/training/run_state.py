@@ -356,7 +356,7 @@ class RunState:
             origin["thresholds"] = thresholds
         result["trained_bytes"] = size = count_tensor_bytes(self.trained)
         fits = keep_bytes is None or size <= keep_bytes  # others can be trained again
-        if self.run.stage == "final" and fits:
+        if self.run.stage == "final" and self.run.rows == 1 and fits:
             tensors = {name: p.detach().cpu().contiguous() for name, p in self.trained.items()}
             # One key only: safetensors writes several in no fixed order, and blobs are hashed.
             header = {"paretune": json.dumps(origin, sort_keys=True)}

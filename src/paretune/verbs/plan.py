@@ -341,7 +341,8 @@ def plan(
     settings = fit_workers(settings, run_bytes)
 
     def predict(run: Run, *, done: bool = False, undecided: bool = False) -> PredictedRun:
-        weight_bytes = predictor.predict_weight_bytes(run) if run.stage == "final" else 0
+        is_kept = run.stage == "final" and run.rows == 1
+        weight_bytes = predictor.predict_weight_bytes(run) if is_kept else 0
         return PredictedRun(run, done, predictor.predict(run), weight_bytes, undecided)
 
     raced = study.protocol.race != "off"

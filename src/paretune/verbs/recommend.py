@@ -1,23 +1,26 @@
-"""``recommend``: what to take, within a budget. Needs no torch."""
+"""``recommend`` and ``next``: what to take, and what to do next. They need no torch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from paretune.errors import require_name
+from paretune.errors import DataError, require_name
 from paretune.study.quantities import DURATION, POINTS, SIZE
+from paretune.tasks import load_dataset
 from paretune.verbs.options import Flag, MaxMemory, Name, Quiet, Size, StoreFolder, StudyLike, Time
-from paretune.verbs.report import load_results
+from paretune.verbs.report import StudyResults, load_results
 from paretune.verbs.result import ResultList
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from paretune.reporting.parts import Advice  # noqa: F401 - of the base class
+    from paretune.analysis.cell import Cell
+    from paretune.reporting.parts import Advice, NextSteps  # noqa: F401 - of the base classes
     from paretune.study import Axis
     from paretune.terminal.rich_console import Terminal
 
@@ -98,23 +101,70 @@ def recommend(
         limits["saved"] = SIZE.parse(max_bytes, "--max-bytes")
     points = WITHIN_POINTS if within is None else POINTS.parse(within, "--within")
     results = load_results(study, store)
+    from paretune.analysis.pareto.recommend import recommend as recommend_cell
     from paretune.analysis.racing import race_budget
+    from paretune.reporting.build import describe_race
+    from paretune.reporting.text.recommendation import write_advice
 
     budget = race_budget(results.study.limits)
     limits = {**budget.limits, **limits}
     budget = replace(budget, limits=limits, within_points=points, cost_axis=axis, proven=proven)
-    from paretune.analysis.pareto.recommend import recommend as recommend_cell
-    from paretune.reporting.build import describe_race
-    from paretune.reporting.text.recommendation import write_advice
-
-    tasks = [spec.key for spec in results.study.tasks]
-    if task is not None:
-        require_name("task", task, tasks, f"study {results.study.study}")
     folder = None if store is None else str(store)
     advices = []
-    for key in tasks if task is None else [task]:
-        of_task = [cell for cell in results.cells if cell.task == key]
+    for of_task in _group_by_task(results, task).values():
         recommendation = recommend_cell(of_task, budget)
         race = describe_race(results.study, of_task, recommendation)
         advices.append(write_advice(recommendation, results.study.typed, folder, race))
     return Advices(tuple(advices))
+
+
+def _group_by_task(results: StudyResults, task: str | None) -> dict[str, list[Cell]]:
+    """The cells of each task, or of this one."""
+    tasks = [spec.key for spec in results.study.tasks]
+    if task is not None:
+        require_name("task", task, tasks, f"study {results.study.study}")
+    keys = tasks if task is None else [task]
+    return {key: [cell for cell in results.cells if cell.task == key] for key in keys}
+
+
+class AllNextSteps(ResultList["NextSteps"]):
+    """What to do next, for each task.
+
+    Attributes:
+        tasks: each with task, sentence, steps and labels.
+    """
+
+    json_name: ClassVar[str] = "tasks"
+
+
+def find_next_steps(
+    study: StudyLike, *, store: StoreFolder = None, task: Name | None = None
+) -> AllNextSteps:
+    """Say what may raise the score most: checked labels, more rows, other training.
+
+    From what has run; nothing is trained. What more rows would bring is known with
+    protocol.rows: [0.25, 0.5].
+
+    Args:
+        task: This task only.
+
+    Raises:
+        StudyError: no such study or task.
+        StoreError: the store is missing or damaged, or never ran this study.
+    """
+    from paretune.analysis.pareto.recommend import choose
+    from paretune.analysis.racing import race_budget
+    from paretune.reporting.next_steps import write_next_steps
+
+    results = load_results(study, store)
+    by_task, budget, all_steps = (
+        _group_by_task(results, task),
+        race_budget(results.study.limits),
+        [],
+    )
+    for spec in (spec for spec in results.study.tasks if spec.key in by_task):
+        dataset = None
+        with suppress(DataError):  # data may be elsewhere: rows keep their identifiers
+            dataset = load_dataset(spec)
+        all_steps.append(write_next_steps(choose(by_task[spec.key], budget), dataset))
+    return AllNextSteps(tuple(steps for steps in all_steps if steps is not None))

@@ -65,7 +65,10 @@ def estimate_cost(cell: Cell, axis: Axis) -> CostEstimate | None:
     if axis == "time":
         return _training_time(cell)
     if axis == "forgetting":
-        return _forgetting(cell)
+        if (forgetting := measure_forgetting(cell)) is None:
+            return None
+        rise = max(forgetting.change.estimate, 0.0)
+        return CostEstimate(rise, forgetting.standard_error, 0, forgetting.change.n_seeds)
     read = _MEASURED[axis]
     values = [float(value) for record in cell.cost if (value := read(record)) is not None]
     if not values:
@@ -149,11 +152,3 @@ def _training_time(cell: Cell) -> CostEstimate | None:
     seed_error = float(np.std(steps, ddof=1)) / math.sqrt(len(steps)) if len(steps) > 1 else 0.0
     error = math.hypot(step.standard_error * mean, step.value * seed_error)
     return CostEstimate(step.value * mean, error, step.measurements, len(steps))
-
-
-def _forgetting(cell: Cell) -> CostEstimate | None:
-    measured = measure_forgetting(cell)
-    if measured is None:
-        return None
-    change = measured.change
-    return CostEstimate(max(change.estimate, 0.0), measured.standard_error, 0, change.n_seeds)

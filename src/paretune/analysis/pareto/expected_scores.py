@@ -80,12 +80,16 @@ def expected_scores(cells: Sequence[Cell]) -> dict[CellKey, ExpectedScore]:
         return {}
     rng = np.random.default_rng([_SEED, len(scores)])
     configurations = [by_key[key] for key in scores]
-    draws = _draw_means(
-        list(scores.values()),
-        np.array([not c.deterministic for c in configurations]),
+    first = next(iter(scores.values()))
+    draws = draw_true_means(
+        np.array([score.estimate for score in scores.values()]),
+        estimate_noise(list(scores.values()), [not c.deterministic for c in configurations]),
         np.array([2 if c.name in baselines.TRIVIAL else int(c.baseline) for c in configurations]),
+        first.highest / 100,
+        DRAWS,
         rng,
     )
+    draws = np.clip(draws, first.lowest, first.highest)
     constant = score_of_constant(cells)
     counts = {
         key: (rate.failed, rate.runs - rate.failed)
@@ -128,19 +132,14 @@ def _keep_rows_of_race(
     }
 
 
-def _draw_means(
-    scores: Sequence[RunScores], seeded: Array, groups: Array, rng: np.random.Generator
-) -> Array:
-    """Draws of the true means of configurations, (configurations, DRAWS).
+def estimate_noise(scores: Sequence[RunScores], seeded: Sequence[bool]) -> Array:
+    """The covariance of scores on the same rows around their true means, (k, k).
 
     Args:
-        scores: on the same rows.
-        seeded: (configurations,): whose runs scatter.
-        groups: (configurations,), of :func:`draw_true_means`.
-        rng: of the draws.
+        scores: k of them.
+        seeded: (k,): whose runs scatter.
     """
-    first, point = scores[0], scores[0].highest / 100
-    estimates = np.array([score.estimate for score in scores])
+    first = scores[0]
     factor = ROW_FACTOR if first.design.is_cross_validation else 1.0
     rows = np.stack([score.values.mean(axis=0) for score in scores])
     covariance = np.zeros((len(scores), len(scores)))
@@ -153,8 +152,7 @@ def _draw_means(
         noise = 0.0 if first.design.is_cross_validation else scores[i].noise_variance
         of_mean = run / max(scores[i].runs, 1)
         covariance[i, i] += max(of_mean - noise, of_mean / 4)
-    draws = draw_true_means(estimates, covariance, groups, point, DRAWS, rng)
-    return np.asarray(np.clip(draws, first.lowest, first.highest))
+    return covariance
 
 
 def draw_true_means(

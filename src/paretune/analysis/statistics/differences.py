@@ -35,7 +35,7 @@ and Coull 1998), half a pair won and half a pair lost of a difference (Agresti a
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -133,7 +133,11 @@ def pool_runs(
     if len(crossed) < MIN_LENDING:
         return None
     pairs = [fold_scatter(a - b) for a, b in combinations(crossed, 2) if a.shape == b.shape]
-    return _mean_scatter(pairs, len(crossed) - 1)
+    seen = [pair for pair in pairs if pair.degrees > 0]
+    if not seen:
+        return None
+    degrees = (len(crossed) - 1) * float(np.mean([pair.degrees for pair in seen]))
+    return RunScatter(float(np.mean([pair.variance for pair in seen])), degrees)
 
 
 def fold_scatter(folds: Array) -> RunScatter:
@@ -144,14 +148,6 @@ def fold_scatter(folds: Array) -> RunScatter:
         return RunScatter(0.0, 0)
     squares = np.nansum((scored - np.nanmean(scored, axis=1, keepdims=True)) ** 2)
     return RunScatter(float(squares) / degrees, degrees)
-
-
-def _mean_scatter(pairs: Iterable[RunScatter], methods: int) -> RunScatter | None:
-    seen = [pair for pair in pairs if pair.degrees > 0]
-    if not seen:
-        return None
-    variance = float(np.mean([pair.variance for pair in seen]))
-    return RunScatter(variance, methods * float(np.mean([pair.degrees for pair in seen])))
 
 
 def estimate_variances(

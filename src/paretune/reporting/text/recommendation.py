@@ -328,12 +328,6 @@ class _Writer:
                 titles = self.title(alternative.candidate.cell), self.title(self._chosen.cell)
                 (blind if size.blind else sized).append(describe_sample_size(size, *titles))
         yield from sized
-        if recommendation.kind in ("baseline", "none") and any(
-            c.within_budget for c in self._methods
-        ):
-            steps = [r.steps or 0 for c in self._methods for r in c.cell.final]
-            now = f" (now {max(steps):,})" if any(steps) else ""
-            yield [f"More steps{now}, other rates, methods, models or data could change this"]
         yield from by_cost
         yield from blind
         if recommendation.unmeasured_candidates:

@@ -54,7 +54,7 @@ def print_screen(report: Report, console: Console, study: str) -> None:
     _print_overview(report, console)
     for task in () if one_task else report.tasks:
         _print(console)
-        _print_advice(task, console)
+        _print_advice(task, console, details=False)
     if report.over_tasks:
         _print(console, "\nOver all tasks", "bold")
         for line in report.over_tasks:
@@ -139,11 +139,13 @@ def _print_heading(report: Report, console: Console) -> None:
     _print(console, f"{report.study.name}: {facts}", "bold")
 
 
-def _print_advice(task: TaskReport, console: Console) -> None:
-    """What to take, the chances and what is proven; then what went wrong or is missing."""
+def _print_advice(task: TaskReport, console: Console, *, details: bool = True) -> None:
+    """What to take, the chances and what is proven; what went wrong; with details what is next."""
     lines = (*task.advice.lines, *task.advice.warnings) if task.advice else ()
     for place, text in enumerate(lines):
         _print(console, text.strip(), "" if place else "bold", "  " if place else "")
+    for step in task.next_steps.steps[:3] if task.next_steps and details else ():
+        _print(console, step.text, "dim", "  ")
 
 
 def _print_overview(report: Report, console: Console) -> None:

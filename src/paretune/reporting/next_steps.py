@@ -1,0 +1,180 @@
+"""What to do next on a task: labels to look at, more rows, training otherwise.
+
+Each step has the points that an hour of it may bring. A person checks a label, or writes a row, in
+half a minute; what trains longer than an hour brings its share.
+
+**Labels to look at** are those of confident learning (Northcutt, Jiang and Chuang 2021, Journal of
+Artificial Intelligence Research 70, arXiv:1911.00068). ``p[i, j]`` is the mean probability of label
+j for row i, over runs that have not trained on it; the threshold of a label is the mean of
+``p[i, j]`` over the rows that have it. A row counts as the likeliest of the labels whose thresholds
+it reaches. It is listed where that is not its label, has clearly more probability than its label,
+and is what most runs answer. Methods that score little above chance, or far below the best, have no
+vote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from math import log2
+from statistics import fmean
+
+import numpy as np
+from scipy.special import softmax
+
+from paretune.analysis.cell import Cell
+from paretune.analysis.learning_curve import predict_gain
+from paretune.analysis.pareto.recommend import Candidate, Choice
+from paretune.data.example import Dataset
+from paretune.methods.core.titles import title_of
+from paretune.metrics import Array
+from paretune.reporting.disagreement import name_labels
+from paretune.reporting.parts import DoubtfulLabel, NextStep, NextSteps
+from paretune.reporting.text.formatting import format_share
+from paretune.store.record import ComputeCost, Predictions
+from paretune.terminal.plural import pluralise
+from paretune.terminal.sanitise import sanitise_line
+
+LEAST_MARGIN = 0.3
+"""By how much a doubtful label is less probable than the answer: weak methods contradict much."""
+MOST_POINTS_BELOW = 10.0
+"""Methods that score this much less than the best have no vote."""
+HOUR_ROWS = 120
+"""Labels that a person checks, or rows that a person writes, in an hour."""
+PRECISION = 0.4
+"""Share of the listed labels that are wrong: bench/flipped_labels.py, dev/log.md."""
+LEAST_POINTS = 0.05
+
+
+def write_next_steps(choice: Choice, dataset: Dataset | None = None) -> NextSteps | None:
+    """What to do next on a task; None before a method has a score.
+
+    Args:
+        choice: what is recommended for the task, and from what.
+        dataset: of the task, for lines of files and names of labels; None where it is not here.
+    """
+    methods = [c for c in choice.candidates if not c.cell.baseline]
+    if not methods:
+        return None
+    subject = choice.chosen
+    if subject is None or subject.cell.baseline:
+        subject = max(methods, key=lambda c: c.expected.estimate)
+    trivial = choice.trivial_score.value if choice.trivial_score else -np.inf
+    least = max(c.interval.estimate for c in methods)
+    least -= MOST_POINTS_BELOW * subject.interval.highest / 100
+    voters = [c.cell for c in methods if c.interval.estimate > max(least, trivial)]
+    labels, rows = _find_doubtful_labels(voters, dataset)
+    steps = [_write_rows(subject.cell)]
+    if rows:
+        tested, count = set(subject.expected.score.uid), subject.interval.n_examples
+        wrong = PRECISION * min(sum(label.uid in tested for label in labels), HOUR_ROWS)
+        listed = " (`paretune next`)" if labels and dataset is None else ""
+        text = f"Labels that runs on other rows contradict: {len(labels)} of {rows:,}{listed}."
+        steps.append(
+            NextStep(action="check the labels", points=100 * wrong / count, guess=True, text=text)
+        )
+    steps += _write_training(subject, methods)
+    steps.sort(key=lambda step: -(step.points or 0.0))
+    worth = [
+        f"{step.action} ({_format_gain(step.points)}{', a guess' if step.guess else ''})"
+        for step in steps
+        if step.points is not None and step.points >= LEAST_POINTS
+    ]
+    return NextSteps(
+        task=sanitise_line(subject.cell.task),
+        rows=rows,
+        labels=tuple(labels),
+        steps=tuple(steps),
+        sentence=f"In the next hour, first {', then '.join(worth)}."
+        if worth
+        else "Nothing is known to bring more in the next hour.",
+    )
+
+
+def _find_doubtful_labels(
+    cells: Sequence[Cell], dataset: Dataset | None
+) -> tuple[list[DoubtfulLabel], int]:
+    """Labels that the runs of these cells contradict, the clearest first; of how many rows."""
+    votes: dict[tuple[str, int], list[Array]] = {}
+    for held_out in (predictions for cell in cells for predictions in _list_held_out(cell)):
+        probabilities = softmax(np.array(held_out.scores), axis=1)
+        for uid, given, vote in zip(held_out.uid, held_out.label, probabilities, strict=True):
+            votes.setdefault((uid, int(given)), []).append(vote)
+    if not votes:
+        return [], 0
+    p = np.array([np.mean(of_row, axis=0) for of_row in votes.values()])
+    having = np.array([label for _, label in votes])[:, None] == np.arange(p.shape[1])
+    with np.errstate(invalid="ignore"):  # a label that no row has is never reached
+        reached = np.where(p >= (p * having).sum(axis=0) / having.sum(axis=0), p, -1.0)
+    margins = reached.max(axis=1) - p[having]
+    names = dataset.labels if dataset else name_labels(cells[0], p.shape[1] - 1)
+    places = {e.uid: e.where for e in (*dataset.train, *dataset.test)} if dataset else {}
+    doubtful = []
+    for i, ((uid, label), of_row) in enumerate(votes.items()):
+        answer = int(reached[i].argmax())
+        agreeing = sum(int(vote.argmax()) == answer for vote in of_row)
+        if margins[i] > LEAST_MARGIN and 2 * agreeing > len(of_row):
+            fields = {"uid": uid, "where": sanitise_line(places.get(uid, uid))}
+            fields |= {"label": names[label], "answer": names[answer]}
+            counts = {"probability": p[i, answer], "agreeing": agreeing, "runs": len(of_row)}
+            doubtful.append((margins[i], DoubtfulLabel.model_validate(fields | counts)))
+    doubtful.sort(key=lambda pair: -pair[0])
+    return [label for _, label in doubtful], len(votes)
+
+
+def _list_held_out(cell: Cell) -> Iterator[Predictions]:
+    """Answers with probabilities that final runs, and trials of their rates, gave to other rows."""
+    rates = {(r.run.outer, r.run.learning_rate) for r in cell.trained}
+    trials = [r for r in cell.tuning if (r.run.outer, r.run.learning_rate) in rates]
+    for record in (*cell.trained, *trials) if cell.objective.predicts_labels else ():
+        for part in ("test", "selection"):
+            predictions = record.predictions.get(part)
+            if predictions and {len(row) > 1 for row in predictions.scores} == {True}:
+                yield predictions
+
+
+def _write_rows(cell: Cell) -> NextStep:
+    action, gain = "label more rows", predict_gain(cell)
+    if isinstance(gain, str):
+        return NextStep(action=action, points=None, text=f"Twice the rows: not known ({gain}).")
+    points, low, high = gain
+    text = f"Twice the rows: {_format_gain(points)} [{low:+z.1f}, {high:+z.1f}]."
+    ends = [(r.result["curve"][-1], r.run.training) for r in cell.trained if r.result.get("curve")]
+    rows = [end["step"] * training.batch_size / end["epoch"] for end, training in ends]
+    hour = log2(1 + HOUR_ROWS / fmean(rows)) if rows else 0.0  # in doublings
+    interval = hour * low, hour * high
+    return NextStep(action=action, points=hour * points, interval=interval, text=text)
+
+
+def _write_training(subject: Candidate, methods: Sequence[Candidate]) -> Iterable[NextStep]:
+    """Twice as long, the best larger model, and the next method."""
+    cell, highest = subject.cell, subject.interval.highest
+    curves = [[p["selection"]["primary"] for p in r.result.get("curve", ())] for r in cell.trained]
+    rising = sum(r.result.get("best_step") == r.steps for r in cell.trained)
+    if any(curves) and 2 * rising > len(cell.trained):
+        points, estimate = None, "not known"
+        if not cell.objective.generates:  # of texts, selection compares the loss
+            points = 50 * fmean(max(c) - max(c[: (len(c) + 1) // 2]) for c in curves if c) / highest
+            estimate = f"{_format_gain(points)}, a guess"
+            points /= max((cell.run_seconds or 0.0) * len(cell.final) / 3600, 1.0)
+        runs = f"{rising} of {pluralise(len(cell.trained), 'run')}"
+        text = f"Twice the epochs: {estimate} ({runs} were still improving)."
+        yield NextStep(action="train longer", points=points, guess=True, text=text)
+    work = [(c.cell.model, ComputeCost.from_record(r)) for c in methods for r in c.cell.final]
+    counted = sorted((cost.operations, model) for model, cost in work if cost is not None)
+    size = {model: operations for operations, model in counted}  # of a step, the most
+    ranked = sorted(methods, key=lambda c: -float(c.expected.draws.mean()))
+    larger = [c for c in ranked if size.get(c.cell.model, 0) > size.get(cell.model, 0)]
+    similar = [c for c in ranked if c.cell.model == cell.model and c is not subject]
+    rivals = [*(("take the larger model", c, f" on {c.cell.model}") for c in larger[:1])]
+    rivals += [("take the next method", c, "") for c in similar[:1]]
+    for action, rival, on_model in rivals:
+        draws = 100 * (rival.expected.draws - subject.expected.draws) / highest
+        gain, interval = float(draws.mean()), np.quantile(draws, [0.025, 0.975]).tolist()
+        name, title = f"{title_of(rival.cell.method)}{on_model}", title_of(cell.method)
+        likely = format_share(float((draws > 0).mean()))
+        text = f"{name}: {_format_gain(gain)} beside {title}, {likely} likely better."
+        yield NextStep(action=action, points=gain, interval=interval, text=sanitise_line(text))
+
+
+def _format_gain(points: float) -> str:
+    return f"{points:+z.1f} points"
