@@ -114,7 +114,10 @@ def race_study(
         ended = _stop(whole, raced, state)
         whole = [_mark_left_out(cell, state) for cell in whole]
         _tally_choice(tally, full, ended, study, truths)
-        _tally_seconds(tally, full, ended)
+        for name, cells in (("full", full), ("race", ended)):
+            trained = [cell for cell in cells if not cell.baseline]
+            tally.count(f"seconds of {name}", sum(map(_seconds, trained)))
+            tally.count(f"runs of {name}", sum(len(cell.final) for cell in trained))
         _tally_claims(tally, (full, whole, ended), truths)
         if state.forecast is not None and state.over:
             tally.count("predicted agreement", state.forecast.agreement)
@@ -155,13 +158,6 @@ def _tally_choice(
             method = chosen.cell.method if chosen else "tfidf"
             tally.count(f"{name}: points lost", 100 * (best - truths[method].expected))
     tally.count("same choice", choices[0] == choices[1])
-
-
-def _tally_seconds(tally: Tally, full: Sequence[Cell], ended: Sequence[Cell]) -> None:
-    for name, cells in (("full", full), ("race", ended)):
-        seconds = sum(_seconds(cell) for cell in cells if not cell.baseline)
-        tally.count(f"seconds of {name}", seconds)
-        tally.count(f"runs of {name}", sum(len(c.final) for c in cells if not c.baseline))
 
 
 def _seconds(cell: Cell) -> float:

@@ -97,8 +97,8 @@ def _find_doubtful_labels(
     votes: dict[tuple[str, int], list[Array]] = {}
     for held_out in (predictions for cell in cells for predictions in _list_held_out(cell)):
         probabilities = softmax(np.array(held_out.scores), axis=1)
-        for uid, given, vote in zip(held_out.uid, held_out.label, probabilities, strict=True):
-            votes.setdefault((uid, int(given)), []).append(vote)
+        for uid, row_label, vote in zip(held_out.uid, held_out.label, probabilities, strict=True):
+            votes.setdefault((uid, int(row_label)), []).append(vote)
     if not votes:
         return [], 0
     p = np.array([np.mean(of_row, axis=0) for of_row in votes.values()])
