@@ -49,7 +49,6 @@ from paretune.analysis.cell import Cell
 from paretune.analysis.cells import build_cells
 from paretune.analysis.pareto.recommend import choose
 from paretune.analysis.racing import (
-    RaceState,
     allowed_positions,
     decide_rounds,
     race_budget,
@@ -112,7 +111,9 @@ def race_study(
         whole = [cell for cell in build_cells(raced, own) if cell.task == task.key]
         state = decide_rounds(whole, raced)
         ended = _stop(whole, raced, state)
-        whole = [_mark_left_out(cell, state) for cell in whole]
+        # What costs leave out, they leave out of the full study's claims too.
+        limited = {key for key, reason in state.stopped.items() if reason == "limit"}
+        whole = [replace(c, stop="limit") if c.key in limited else c for c in whole]
         _tally_choice(tally, full, ended, study, truths)
         for name, cells in (("full", full), ("race", ended)):
             trained = [cell for cell in cells if not cell.baseline]
@@ -133,12 +134,6 @@ def _stop(cells: Sequence[Cell], study: Study, state: Any) -> list[Cell]:
             cell = replace(own, stop=state.stopped.get(key))
         stopped.append(cell)
     return stopped
-
-
-def _mark_left_out(cell: Cell, state: RaceState) -> Cell:
-    """What costs leave out, they leave out of the full study's claims too."""
-    reason = state.stopped.get((cell.model, cell.method))
-    return replace(cell, stop=reason) if reason == "limit" else cell
 
 
 def _tally_choice(

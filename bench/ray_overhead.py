@@ -75,13 +75,6 @@ def make_store(folder: Path, runs: int) -> Store:
     return store
 
 
-def seconds_a_run(store: Store, executor: Executor, workers: int) -> float:
-    """Of one worker, from the first end to the last."""
-    executor.execute(store, STUDY, StudyCallbacks(Observer(), add_runs=lambda: 0))
-    ends = sorted(status.ended_at or 0.0 for status in store.load_statuses(STUDY))
-    return workers * (ends[-1] - ends[0]) / (len(ends) - 1)
-
-
 def measure_overhead(runs: int, workers: int, rounds: int) -> None:
     """Print the seconds of a run that does next to nothing, local and on Ray in turn."""
     seconds: dict[str, list[float]] = {"local": [], "ray": []}
@@ -93,7 +86,10 @@ def measure_overhead(runs: int, workers: int, rounds: int) -> None:
         for turn in range(rounds):
             for side, executor in sides.items():
                 store, begun = make_store(Path(place) / f"{side}{turn}", runs), time.monotonic()
-                seconds[side].append(seconds_a_run(store, executor, workers))
+                executor.execute(store, STUDY, StudyCallbacks(Observer(), add_runs=lambda: 0))
+                ends = sorted(status.ended_at or 0.0 for status in store.load_statuses(STUDY))
+                # Of one worker, from the first end to the last.
+                seconds[side].append(workers * (ends[-1] - ends[0]) / (len(ends) - 1))
                 whole = time.monotonic() - begun
                 print(f"{side}: {seconds[side][-1]:.2f} s a run, {whole:.0f} s in all", flush=True)
     local, on_ray = seconds["local"], seconds["ray"]

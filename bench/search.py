@@ -117,13 +117,6 @@ def sum_seconds(results: StudyResults, store: Store, task: str) -> dict[str, flo
     return seconds
 
 
-def describe_seconds(task: str, seconds: Sequence[Mapping[str, float]]) -> Iterator[str]:
-    """One line for each search: its mean over the repetitions."""
-    for name in seconds[0]:
-        mean = float(np.mean([of_search[name] for of_search in seconds]))
-        yield f"{task} {name}: {mean:.0f} s of trials"
-
-
 def report(options: argparse.Namespace, store: Store) -> None:
     """Print fronts and seconds."""
     by_task: dict[str, list[dict[str, Array]]] = {}
@@ -141,7 +134,9 @@ def report(options: argparse.Namespace, store: Store) -> None:
             seconds_by_task.setdefault(task.key, []).append(sum_seconds(results, store, task.key))
     for task_key, areas in by_task.items():
         print(*describe_task(task_key, areas, options.against), sep="\n")
-        print(*describe_seconds(task_key, seconds_by_task[task_key]), sep="\n")
+        for name in (repetitions := seconds_by_task[task_key])[0]:
+            mean = float(np.mean([of_search[name] for of_search in repetitions]))
+            print(f"{task_key} {name}: {mean:.0f} s of trials")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -80,12 +80,6 @@ def fit_factors(rows: list[dict[str, Any]]) -> list[float]:
     return [float(factor) for factor in factors]
 
 
-def _format_row(row: dict[str, Any]) -> str:
-    names = ", ".join(row[name] for name in ("model", "task", "method", "precision"))
-    seconds, predicted = row["seconds"], row["predicted"]
-    return f"{names}: {1e3 * seconds:.0f} ms, {1e3 * predicted:.0f} (x {predicted / seconds:.2f})"
-
-
 def main() -> None:
     """Time, print, save."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
@@ -106,7 +100,9 @@ def main() -> None:
                     for variant in options.variants.split(","):
                         row = time_steps(work, method, variant, speed)
                         rows.append(row)
-                        print(_format_row(row))
+                        where = (row[key] for key in ("model", "task", "method", "precision"))
+                        times = f"{1e3 * row['seconds']:.0f} ms, {1e3 * row['predicted']:.0f}"
+                        print(f"{', '.join(where)}: {times}")
     ratios = [row["predicted"] / row["seconds"] for row in rows]
     print(
         f"predicted / measured: median {statistics.median(ratios):.2f}, "

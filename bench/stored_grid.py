@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -250,10 +251,11 @@ def pack_records(study: Study, records: Sequence[Record], store: Path, file: Pat
                 {f"precision/{key}": v for key, v in source.get_settings("precision/").items()}
             )
             _copy_records(study, records, source, target)
+        nobody = partial(tarfile.TarInfo.replace, uid=0, gid=0, uname="", gname="")
         with tarfile.open(file, "w:xz", preset=9) as archive:
             for path in sorted(packed.rglob("*")):
                 if path.is_file() and (path.name == "study.db" or "blobs" in path.parts):
-                    archive.add(path, path.relative_to(packed), filter=_without_owner)
+                    archive.add(path, path.relative_to(packed), filter=nobody)
 
 
 def _copy_records(study: Study, records: Sequence[Record], source: Store, target: Store) -> None:
@@ -266,12 +268,6 @@ def _copy_records(study: Study, records: Sequence[Record], source: Store, target
         result = {k: v for k, v in record.result.items() if k not in BLOBS}
         blobs = {name: source.read_blob(sha256) for name, sha256 in hashes.items()}
         target.finish(claim, result, record.measured, blobs)
-
-
-def _without_owner(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    member.uid = member.gid = 0
-    member.uname = member.gname = ""
-    return member
 
 
 @contextmanager
