@@ -95,16 +95,16 @@ def test_a_run_by_the_fast_path_is_that_by_the_plain_path(
 def test_all_objectives_are_compared() -> None:
     """The two kinds without own data are those of classification to a model.
 
-    Instructions go to decoders, whose paths are compared in ``test_packed.py``.
+    Instructions go to decoders, whose paths are compared in ``test_packed.py``, and preferences in
+    ``test_preference.py``.
     """
     classification = objectives.get("classification")
     for kind in ("span_pair", "answer_set"):
         other = objectives.get(kind)
         for name in ("encode", "collate", "loss", "collector", "weight", "head"):
             assert getattr(other, name) == getattr(classification, name), name
-    assert {*KINDS, "translation", "instruction", "span_pair", "answer_set"} == set(
-        objectives.names()
-    )
+    compared = {*KINDS, "translation", "instruction", "preference", "unpaired_preference"}
+    assert {*compared, "span_pair", "answer_set"} == set(objectives.names())
 
 
 def test_the_plain_path_leaves_the_model_as_it_comes(
