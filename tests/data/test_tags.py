@@ -40,6 +40,17 @@ def test_conllu_has_words_fields_names_and_documents() -> None:
     assert second.values["document"] == "d2" and "feats" not in second.values
 
 
+def test_conll_has_columns_and_documents() -> None:
+    text = "-DOCSTART- -X- O O\r\n\r\nEU NNP B-NP B-ORG\r\n# IN O O\r\n\r\n# remark\nHe PRP B-NP O"
+    first, second = parse_conll(text, "x.txt")
+    values = {"tokens": ["EU", "#"], "column_2": ["NNP", "IN"], "column_3": ["B-NP", "O"]}
+    assert first.values == {**values, "tags": ["B-ORG", "O"], "document": "1"}
+    assert (second.where, second.values["tokens"]) == ("x.txt line 7", ["He"])
+    for wrong, line in (("a b\nc", 2), ("1" + "\ta" * 9 + "\n3" + "\ta" * 9, 2)):
+        with pytest.raises(ParetuneError, match=f"x line {line}"):
+            parse_conll(wrong, "x")
+
+
 @pytest.mark.parametrize(
     ("tags", "scheme", "iob2"),
     [

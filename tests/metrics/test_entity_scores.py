@@ -33,6 +33,14 @@ class TestEntityF1(MetricContract):
         return draw()[1]
 
 
+class TestConllF1(TestEntityF1):
+    metric = metrics.get("conll_f1")
+
+
+class TestTokenAccuracy(TestEntityF1):
+    metric = metrics.get("token_accuracy")
+
+
 # seqeval 1.2.2: f1_score(..., mode="strict", scheme=IOB2), and f1_score(...)
 SEQEVAL = {
     "entity_f1": [0.5238095238095238, 0.6741573033707865, 0.6987951807228915],

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from support.tiny_study import small, train
 from transformers import AutoTokenizer, pipeline
 
@@ -16,6 +17,7 @@ from paretune import objectives
 from paretune.data.example import Example
 from paretune.objectives.encoding import Encoded
 from paretune.objectives.token_classification import find_words
+from paretune.study import Training
 from paretune.testing import ObjectiveContract
 from paretune.testing.tiny_models import tiny_model as write_tiny_model
 from paretune.testing.tiny_tasks import tiny_task
@@ -64,6 +66,50 @@ class TestTokenClassification(ObjectiveContract):
 def encode(examples: list[Example], family: str, folder: Path, length: int) -> Encoded:
     tokenizer = AutoTokenizer.from_pretrained(write_tiny_model(family, folder))
     return OBJECTIVE.encode(examples, tokenizer, length, "")
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "llama"])
+def test_a_word_is_scored_once_at_its_first_piece_in_the_middle_of_a_window(
+    family: str, tmp_path: Path
+) -> None:
+    examples = [*tagged([1, 40]), *tagged([5], ["the", "\u200b", "unbelievable"])]
+    whole, cut = (encode(examples, family, tmp_path / "m", length) for length in (500, 12))
+    assert whole.owners == [0, 1, 2] and cut.owners is not None and cut.owners.count(1) > 3
+    assert whole.word_places and cut.word_places and whole.word_labels and cut.word_labels
+    assert [*map(len, whole.word_places)] == [1, 40, 5]
+    begun = [[whole.ids[1][0][place] for place in whole.word_places[1]], list[int]()]
+    for row, places in enumerate(cut.word_places):
+        if cut.owners[row] == 1:
+            begun[1] += [cut.ids[row][0][place] for place in places]
+    assert begun[0] == begun[1]  # no word is lost, none is scored twice
+    labels = [
+        label for row, o in zip(cut.word_labels, cut.owners, strict=True) for label in row if o
+    ]
+    assert labels == [*whole.word_labels[1], *whole.word_labels[2]]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("weights", ["none", "balanced"])
+def test_the_loss_is_torchs_over_the_words(
+    dtype: torch.dtype, weights: Any, tmp_path: Path
+) -> None:
+    examples = tagged([30, 3])
+    data = encode(examples, "bert", tmp_path, 16)
+    options = OBJECTIVE.loss_options(examples, Training(class_weights=weights), TAGS)
+    logits = torch.randn(33, 3, generator=torch.Generator().manual_seed(2)).to(dtype)
+    logits.requires_grad_(True)
+    rows = range(len(data.ids))
+    loss = OBJECTIVE.loss(logits, data, rows, options)
+    tags = [TAGS.index(tag) for e in examples for tag in str(e.target).split()]
+    assert OBJECTIVE.weight(data, rows) == len(tags) == 33
+    weight = None if weights == "none" else 11 / torch.bincount(torch.tensor(tags))
+    again = logits.detach().float().requires_grad_(True)
+    expected = F.cross_entropy(again, torch.tensor(tags), weight, reduction="sum")
+    torch.testing.assert_close(loss, expected)
+    loss.backward()  # type: ignore[no-untyped-call]
+    expected.backward()  # type: ignore[no-untyped-call]
+    assert logits.grad is not None and again.grad is not None
+    torch.testing.assert_close(logits.grad.float(), again.grad, rtol=1e-2, atol=1e-3)
 
 
 @pytest.mark.thorough

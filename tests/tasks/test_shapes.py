@@ -116,6 +116,14 @@ def test_a_file_of_tokens_with_their_tags_is_guessed(tmp_path: Path, name: str) 
     assert task["group"] == "document" and "metric" not in task
 
 
+def test_parts_of_speech_are_guessed_with_their_metric(tmp_path: Path) -> None:
+    path = tmp_path / "train.conllu"
+    rows = (f"{i}\tw{i}\t_\t{'NOUN' if i % 2 else 'VERB'}" + "\t_" * 6 for i in range(1, 5))
+    path.write_text("\n".join((*rows, "", "")) * 4)
+    task = infer_task(path).task
+    assert (task["text"], task["label"], task["metric"]) == ("form", "upos", "token_accuracy")
+
+
 TOKENS = rows_of(
     id=str,
     tokens=lambda i: ["Janez", "came", *["again"] * (i % 3)],

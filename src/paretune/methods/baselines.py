@@ -340,7 +340,7 @@ METHODS: Mapping[str, Method | Baseline] = {
         Baseline("copy_source", "copied source", fit_copy_source, is_useful=False),
         Baseline("frequent_text", "most frequent text", fit_frequent_text, is_useful=False),
         Baseline("nearest_text", "nearest prompt", fit_nearest_text, complexity=1),
-        Baseline("majority_tag", "most frequent tag", fit_majority_tag, is_useful=False),
+        Baseline("majority_tag", "most frequent tag", fit_majority_tag, complexity=1),
         Baseline("gazetteer", "gazetteer of train", fit_gazetteer, complexity=1),
         *(HEAD_ONLY, UNTUNED, FEW_SHOT),
     )
