@@ -20,7 +20,7 @@ from types import SimpleNamespace
 from paretune.errors import MissingDependencyError
 from paretune.metrics.metric import ScoreSegments, ScoringModel, SegmentMetric
 from paretune_slovene.metrics.nltk_words import LANGUAGES, load_tokeniser
-from paretune_slovene.metrics.wordnet import find_wordnet
+from paretune_slovene.metrics.wordnet import open_wordnet
 
 Synonyms = Callable[[str], frozenset[str]]
 Meteor = Callable[[Sequence[str], Sequence[str]], float]
@@ -74,7 +74,7 @@ def _prepare(language: str, encoder: ScoringModel | None) -> ScoreSegments:
             where="generation.metrics",
             remedy="Leave meteor out.",
         )
-    tokenise, meteor = load_tokeniser(language), load_meteor(find_wordnet(None).synonyms)
+    tokenise, meteor = load_tokeniser(language), load_meteor(open_wordnet(None).synonyms)
 
     def score(hypotheses: Sequence[str], references: Sequence[str]) -> list[float]:
         pairs = zip(hypotheses, references, strict=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from paretune.errors import DataError, MissingDependencyError
@@ -146,6 +146,10 @@ def find_wordnet(folder: Path | None = None) -> WordNet:
     raise MissingDependencyError(
         f"METEOR needs WordNet's files, which are not{where or ' here'}.", remedy=INSTALL_WORDNET
     )
+
+
+open_wordnet = cache(find_wordnet)
+"""The same, read once: its index takes longer than METEOR."""
 
 
 def _nltk_folders() -> Iterator[Path]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from paretune.errors import MissingDependencyError
 from paretune.store.record import Predictions
 from paretune_slovene.metrics.meteor import Meteor, load_meteor
 from paretune_slovene.metrics.nltk_words import Tokeniser, load_tokeniser
-from paretune_slovene.metrics.wordnet import find_wordnet
+from paretune_slovene.metrics.wordnet import open_wordnet
 from paretune_slovene.slobench.nltk_ngrams import chrf, count_ngrams, from_sums
 
 Key = int | tuple[int, int, int]
@@ -152,7 +152,7 @@ def score_translations(
         tokenise = load_tokeniser(language)
         data = [f"words as NLTK 3.6.6 cuts them ({language}), by NLTK {version('nltk')}"]
         try:
-            thesaurus = _open_wordnet(wordnet)
+            thesaurus = open_wordnet(wordnet)
             meteor = load_meteor(thesaurus.synonyms)
             data.append(f"synonyms of {thesaurus.version or 'WordNet'} in {thesaurus.where}")
         except MissingDependencyError as error:
@@ -181,10 +181,6 @@ def score_translations(
         if name not in missing
     }
     return TranslationScores(intervals, missing, tuple(data))
-
-
-_open_wordnet = cache(find_wordnet)
-"""Opened once: reading its index takes longer than METEOR."""
 
 
 @lru_cache(maxsize=1 << 17)

@@ -206,7 +206,7 @@ def test_metrics_beside_bleu_are_asked_for_or_refused(
     with pytest.raises(MissingDependencyError, match="NLTK"):
         finished(run, tmp_path)
     monkeypatch.setattr(meteor, "load_tokeniser", lambda language: str.split)
-    monkeypatch.setattr(meteor, "find_wordnet", lambda folder: Synonyms())
+    monkeypatch.setattr(meteor, "open_wordnet", lambda folder: Synonyms())
     outcome = finished(run, tmp_path)
     segments = json.loads(outcome.blobs["predictions"])["test"]["segment"]["meteor"]
     assert len(segments) == 10 and all(0 <= one <= 1 for one in segments)
