@@ -94,7 +94,7 @@ def to_iob2(tags: Sequence[str], words: Sequence[str], scheme: str | None) -> Se
             before, behind = ((OUTSIDE, *tags)[place], (*tags, OUTSIDE)[place + 1])
             what = (
                 f'tag "{tag}" of word {place + 1}, "{words[place]}", contradicts {scheme} between '
-                f'"{before}" and "{behind}", where "{right}" is right.'
+                f'"{before}" and "{behind}", where "{right}" would fit.'
             )
             raise InvalidValueError("tag-scheme", what, "Fix this tag, or those beside it.")
     return convert_tags(tags, "IOB2")
