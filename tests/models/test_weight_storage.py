@@ -5,45 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
-
-from paretune import objectives
-from paretune.models.load import LoadedModel, load_model
-from paretune.models.sources.resolve import resolve_source
-from paretune.study import ModelSpec
-from paretune.testing.translator_folders import tiny_marian
-
-
-def opened(folder: Path, *, bf16: bool = False) -> LoadedModel:
-    head = objectives.get("classification").head_spec(("a", "b"))
-    return load_model(resolve_source(ModelSpec(name=str(folder))), head, bf16=bf16)
-
-
-def test_what_stays_in_fp32_has_the_same_bits(tiny_model):
-    plain, in_bf16 = opened(tiny_model("bert")), opened(tiny_model("bert"), bf16=True)
-    cast = {f"{name}.weight" for name in in_bf16.anatomy.linear_layers}
-    assert cast
-    for (name, expected), result in zip(
-        plain.model.named_parameters(), in_bf16.model.parameters(), strict=True
-    ):
-        if name in cast:
-            assert torch.equal(result, expected.to(torch.bfloat16)), name
-        elif name not in in_bf16.head_parameters:
-            assert result.dtype == torch.float32, name
-            assert torch.equal(result, expected), name
-
-
-def test_tied_tables_stay_tied(tmp_path):
-    source = resolve_source(ModelSpec(name=str(tiny_marian(tmp_path / "marian"))))
-    head = objectives.get("translation").head_spec((), ("sl", "en"))
-    loaded = load_model(source, head, bf16=True)
-    words = loaded.model.get_input_embeddings().weight
-    assert loaded.model.get_output_embeddings().weight is words
-    assert words.dtype == torch.float32
-
 
 MEASURE = """
 import gc, json, sys

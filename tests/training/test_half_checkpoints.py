@@ -59,7 +59,7 @@ def as_if_from_fp32(folder: Path, task: Any) -> dict[str, torch.Tensor]:
     }
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
 @pytest.mark.parametrize("family", ["bert", "roberta", "modernbert", "deberta-v2", "electra"])
 def test_the_same_bits_without_passing_through_fp32(
     family: str, dtype: torch.dtype, tmp_path: Path, tiny_model: Any, opened_in: list[torch.dtype]
@@ -103,6 +103,8 @@ def test_sines_that_a_model_computes_are_those_of_fp32(
     assert checkpoint_dtype(bench.source(ModelSpec(name=str(folder)))) == torch.bfloat16
     for name, tensor in in_bf16.model.named_parameters():
         assert torch.equal(tensor, expected[name]), name
+    words = in_bf16.model.get_input_embeddings().weight
+    assert in_bf16.model.get_output_embeddings().weight is words and words.dtype == torch.float32
 
 
 @pytest.mark.parametrize("family", ["bert", "marian"])
