@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["support.guarantees"]
+pytest_plugins = ["support.guarantees", "support.packages"]
 
 # Tiny tensors: a second thread only waits. Read once, when torch is first imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

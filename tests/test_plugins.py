@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from support.packages import Install
 
 from paretune import plugins
 from paretune.errors import PluginError
@@ -15,32 +14,13 @@ from paretune.errors import PluginError
 GROUP = "paretune.test_values"
 
 
-@pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """``install("ours", {"one": "ours:VALUE"}, "VALUE = 1")``: a package, its entry points."""
-    plugins._find_entries.cache_clear()
-    plugins._load_entry.cache_clear()
-    monkeypatch.syspath_prepend(tmp_path)
-
-    def write(package: str, entries: dict[str, str], source: str) -> None:
-        (tmp_path / f"{package}.py").write_text(source)
-        metadata = tmp_path / f"{package}-0.3.dist-info"
-        metadata.mkdir()
-        (metadata / "METADATA").write_text(f"Name: {package}\nVersion: 0.3\n")
-        lines = [f"[{GROUP}]", *(f"{name} = {value}" for name, value in entries.items())]
-        (metadata / "entry_points.txt").write_text("\n".join(lines))
-        monkeypatch.delitem(sys.modules, package, raising=False)
-
-    return write
-
-
 VALUE = "from types import SimpleNamespace\nONE = SimpleNamespace(name='one')\n"
 
 
 def test_a_value_is_loaded_when_it_is_asked_for_and_once(
-    install: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    install: Install, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    install("pt_ours", {"one": "pt_ours:ONE"}, VALUE)
+    install("pt_ours", {GROUP: {"one": "pt_ours:ONE"}}, VALUE)
     assert plugins.names(GROUP) == ("one",)
     assert "pt_ours" not in sys.modules
     one = plugins.load(GROUP, "one", SimpleNamespace)
@@ -63,10 +43,11 @@ def test_a_value_is_loaded_when_it_is_asked_for_and_once(
     ],
 )
 def test_a_broken_one_is_named_with_what_to_do_and_disturbs_no_other(
-    install: Callable[..., None], entry: str, source: str, fault: str
+    install: Install, entry: str, source: str, fault: str
 ) -> None:
-    install("pt_ours", {"two": "pt_ours:TWO"}, VALUE.replace("ONE", "TWO").replace("one", "two"))
-    install("pt_broken", {"one": entry}, source)
+    two = VALUE.replace("ONE", "TWO").replace("one", "two")
+    install("pt_ours", {GROUP: {"two": "pt_ours:TWO"}}, two)
+    install("pt_broken", {GROUP: {"one": entry}}, source)
     with pytest.raises(PluginError) as caught:
         plugins.load(GROUP, "one", SimpleNamespace)
     message = str(caught.value)
@@ -79,9 +60,9 @@ def test_a_broken_one_is_named_with_what_to_do_and_disturbs_no_other(
     assert list(errors) == ["one"]
 
 
-def test_two_packages_with_one_name(install: Callable[..., None]) -> None:
-    install("pt_ours", {"one": "pt_ours:ONE"}, VALUE)
-    install("pt_theirs", {"one": "pt_theirs:ONE"}, VALUE)
+def test_two_packages_with_one_name(install: Install) -> None:
+    install("pt_ours", {GROUP: {"one": "pt_ours:ONE"}}, VALUE)
+    install("pt_theirs", {GROUP: {"one": "pt_theirs:ONE"}}, VALUE)
     with pytest.raises(PluginError, match=r"pt_\w+ 0\.3 and pt_\w+ 0\.3 offer the same name"):
         plugins.load(GROUP, "one", SimpleNamespace)
 

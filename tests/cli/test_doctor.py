@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
+from support.packages import Install
 
 from paretune import plugins
 from paretune.verbs.doctor import check_plugins
 
-ENTRY_POINTS = """\
-[paretune.tasks]
-chess = pt_chess:TASK
-[paretune.metrics]
-elo = pt_chess:ELO
-accuracy = pt_chess:ACCURACY
-"""
+ENTRIES = {
+    plugins.TASKS: {"chess": "pt_chess:TASK"},
+    plugins.METRICS: {"elo": "pt_chess:ELO", "accuracy": "pt_chess:ACCURACY"},
+}
 SOURCE = """\
 from dataclasses import replace
 from paretune import metrics, tasks
@@ -25,25 +19,13 @@ ACCURACY = replace(metrics.get("accuracy"), title="another")
 """
 
 
-@pytest.fixture(autouse=True)
-def _chess_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    metadata = tmp_path / "pt_chess-1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Name: pt-chess\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text(ENTRY_POINTS)
-    (tmp_path / "pt_chess.py").write_text(SOURCE)
-    monkeypatch.syspath_prepend(tmp_path)
-    plugins._find_entries.cache_clear()
-    yield
-    plugins._find_entries.cache_clear()
-
-
-def test_each_plug_in_is_listed_with_its_fault() -> None:
+def test_each_plug_in_is_listed_with_its_fault(install: Install) -> None:
+    install("pt_chess", ENTRIES, SOURCE)
     faults = {(row["group"], row["name"]): row["fault"] for row in check_plugins()}
     assert faults[plugins.TASKS, "chess"] is None
     broken = faults[plugins.METRICS, "elo"]
     assert broken is not None
-    assert "has no attribute 'ELO'" in broken and "pip uninstall pt-chess" in broken
+    assert "has no attribute 'ELO'" in broken and "pip uninstall pt_chess" in broken
     hidden = faults[plugins.METRICS, "accuracy"]
     assert hidden == "paretune has one of this name and uses that"
     assert faults["paretune.protocols", "paper"] is None
