@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from support.tiny_study import say_numbers
 from transformers import BertForSequenceClassification
 
 from paretune.execution.cost_probe import measure_cost
 from paretune.measuring.training_step import MAX_STEPS, MIN_STEPS
 from paretune.store import Claim
-from paretune.study import Generation, TaskSpec
+from paretune.study import Generation
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
 
 MIB = 2**20
@@ -72,13 +72,19 @@ def test_a_probe_measures_phases_steps_and_answers(
 
 @pytest.mark.parametrize(
     ("readout", "method"),
-    [("head", "lora"), ("label_words", "lora"), ("text", "lora"), ("text", "untuned")],
+    [
+        *((readout, "lora") for readout in ("head", "label_words", "text", "instruction")),
+        ("text", "untuned"),
+    ],
 )
 def test_a_decoder_is_probed_however_it_answers(
     readout: str, method: str, tmp_path: Path, tiny_model: Any
 ) -> None:
+    task = tiny_task(tmp_path / "data")
+    if readout == "instruction":
+        task, readout = say_numbers(tmp_path), "text"
     run = tiny_run(
-        tiny_task(tmp_path / "data"),
+        task,
         tiny_model("llama"),
         method,
         stage="cost",
@@ -90,22 +96,6 @@ def test_a_decoder_is_probed_however_it_answers(
     assert outcome.result["outcome"] == "ok", outcome.result
     assert outcome.measured["inference"]["unmerged_seconds_per_example"] > 0
     assert (outcome.measured.get("step_seconds") is None) == (method == "untuned")
-
-
-def test_instructions_are_probed(tmp_path: Path, tiny_model: Any) -> None:
-    rows = [{"prompt": f"Say {i}:", "completion": f" {i}"} for i in range(40)]
-    file = tmp_path / "train.jsonl"
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    task = TaskSpec(name="say", kind="instruction", train=str(file))
-    run = tiny_run(
-        task,
-        tiny_model("llama"),
-        stage="cost",
-        readout="text",
-        generation=Generation(max_new_tokens=4),
-    )
-    outcome = measure_cost(Claim(run, tmp_path / "none"), limit_seconds=0.0)
-    assert outcome.measured["inference"]["unmerged_seconds_per_example"] > 0
 
 
 def test_an_attempt_that_did_not_fit_is_no_cost_of_the_run(

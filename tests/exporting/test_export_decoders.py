@@ -12,7 +12,7 @@ import peft
 import pytest
 import torch
 from support.cards import run_program
-from support.tiny_study import small, train
+from support.tiny_study import say_numbers, small, train
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 import paretune
@@ -169,13 +169,10 @@ def test_the_program_on_the_card_runs(
 def test_a_model_of_instructions_is_exported_and_its_card_writes(
     stop: tuple[str, ...], tmp_path: Path, tiny_model: Any
 ) -> None:
-    rows = [{"prompt": f"Say {i}:", "completion": f" {i}"} for i in range(40)]
-    file = tmp_path / "train.jsonl"
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     study = small(
         tmp_path,
         tiny_model("llama"),
-        tasks=[{"name": "say", "kind": "instruction", "train": str(file)}],
+        tasks=[say_numbers(tmp_path).model_dump(exclude_none=True)],
         methods=[{"name": "lora", "rank": 2}],
         protocol={"trials": 1, "folds": 1, "seeds": [1], "outer": "split"},
         generation={"max_new_tokens": 4, "stop": list(stop)},

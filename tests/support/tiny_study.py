@@ -17,7 +17,7 @@ from paretune.execution.worker_settings import WorkerSettings
 from paretune.planning.prepare import PlannedRun, prepare_study
 from paretune.planning.shard import Shard
 from paretune.store import Record, Store
-from paretune.study import Study, digest
+from paretune.study import Study, TaskSpec, digest
 from paretune.testing.tiny_tasks import tiny_task
 
 WORDS = ("cat", "dog", "ice", "door", "room", "water", "window", "prices")
@@ -34,6 +34,14 @@ def two_files(folder: Path, train: int = 40, test: int = 20) -> Path:
         ]
         (folder / f"{name}.csv").write_text("\n".join(["text,label", *rows]), encoding="utf-8")
     return folder / "train.csv"
+
+
+def say_numbers(folder: Path) -> TaskSpec:
+    """A task of instructions: forty numbers that are to be said."""
+    rows = [{"prompt": f"Say {i}:", "completion": f" {i}"} for i in range(40)]
+    file = folder / "say.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return TaskSpec(name="say", kind="instruction", train=str(file))
 
 
 def small(folder: Path, model: Path, **changes: Any) -> Study:
