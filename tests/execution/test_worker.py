@@ -30,12 +30,6 @@ def test_a_worker_does_all_runs_and_deletes_their_checkpoints(tmp_path):
     assert store.verify() == []
 
 
-def test_stages_and_limit(tmp_path):
-    store = a_store(tmp_path, [*runs(3), *runs(3, "final", "final")])
-    assert start(tmp_path, WorkerSettings(stages=("final", "cost"), limit=2)).wait() == 0
-    assert [s.run_id for s in store.load_statuses(STUDY) if s.ended] == ["final000", "final001"]
-
-
 def test_a_failing_run_is_recorded_and_the_worker_goes_on(tmp_path):
     store = a_store(
         tmp_path,

@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 import torch
 from support.cards import run_program
-from support.tiny_study import load_finals, train
+from support.tiny_study import load_finals, small, train
 
 from paretune.errors import MethodError
-from paretune.study import Study
 from paretune.tasks import load_dataset as load_task
 from paretune.testing.translator_folders import tiny_pairs, translator_folder
 from paretune.verbs.export import export
@@ -30,16 +29,15 @@ PREFIX = "from Slovene: "
 
 def finished(folder: Path, models: list[Any], methods: list[Any]) -> Any:
     """A study of the tiny language, run once, and its store."""
-    study = Study.parse(
-        {
-            "study": "mt",
-            "tasks": [tiny_pairs(folder / "data").model_dump(exclude_none=True)],
-            "models": models,
-            "methods": methods,
-            "protocol": {"trials": 1, "folds": 1, "seeds": [1]},
-            "training": {"max_steps": 6, "eval_every": 6, "precision": "fp32"},
-            "generation": {"max_new_tokens": 9, "num_beams": 3, "length_penalty": 0.6},
-        }
+    study = small(
+        folder,
+        folder,
+        tasks=[tiny_pairs(folder / "data").model_dump(exclude_none=True)],
+        models=models,
+        methods=methods,
+        protocol={"trials": 1, "folds": 1, "seeds": [1]},
+        training={"max_steps": 6, "eval_every": 6, "precision": "fp32"},
+        generation={"max_new_tokens": 9, "num_beams": 3, "length_penalty": 0.6},
     )
     return train(study, folder / "store")
 

@@ -15,8 +15,8 @@ from paretune.planning.checks import run_dry_steps
 from paretune.planning.prepare import prepare_study
 from paretune.search.expand import expand_study
 from paretune.store import Store
-from paretune.study import MethodSpec, Run, Study
-from paretune.testing.tiny_tasks import tiny_task
+from paretune.study import Run, Study
+from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
 
 LANGUAGE = ["untuned", "few_shot"]
@@ -146,16 +146,7 @@ def test_solved_examples_come_from_the_training_part_by_seed_the_labels_in_turn(
     caches = ProcessCache()
     drawn = []
     for seed in (1, 2):
-        run = Run(
-            stage="final",
-            task=task,
-            model=model,
-            method=MethodSpec(name="few_shot"),
-            learning_rate=None,
-            readout="label_words",
-            seed=seed,
-        )
-        parts = caches.parts(run)
+        parts = caches.parts(tiny_run(task, Path(model.name), "few_shot", seed=seed))
         shots = draw_shots(parts.train, 6, seed)
         assert sorted(str(e.label) for e in shots[:3]) == ["0", "1", "2"]
         assert shots == draw_shots(parts.train, 6, seed)

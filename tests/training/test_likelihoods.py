@@ -6,9 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load as tensors_of
+from support.tiny_study import small
 
 from paretune.planning.checks import DirectionLosses, compare_directions
-from paretune.study import MethodSpec, ModelSpec, Run, Study, Training
+from paretune.study import ModelSpec
+from paretune.testing.tiny_tasks import tiny_run
 from paretune.testing.translator_folders import tiny_marian, tiny_pairs
 from paretune.training.caches import ProcessCache
 from paretune.training.prepare import prepare
@@ -29,14 +32,9 @@ def taught(tmp_path: Path) -> Path:
     """A model that has learnt Slovene to English, and whose tokenizer says nothing of it."""
     folder, task = tiny_marian(tmp_path / "m"), tiny_pairs(tmp_path / "pairs", train=400, test=20)
     bench = ProcessCache()
-    run = Run(
-        stage="final", task=task, model=ModelSpec(name=str(folder)), learning_rate=4e-3, seed=1,
-        method=MethodSpec(name="full"),
-        training=Training(batch_size=16, epochs=12, patience=None, precision="fp32"),
-    )  # fmt: skip
-    outcome = train_run(run, checkpoint=tmp_path / "state", report=lambda _: None, caches=bench)
-    from safetensors.torch import load as tensors_of
-
+    training = {"batch_size": 16, "epochs": 12, "max_steps": None, "patience": None}
+    run = tiny_run(task, folder, "full", learning_rate=4e-3, training=training)
+    outcome = train_run(run, checkpoint=tmp_path / "state", caches=bench)
     prepared = prepare(run, bench.model(run.model, bench.dataset(task)))
     for name, kept in tensors_of(outcome.blobs["weights"]).items():
         prepared.trained[name].data.copy_(kept)
@@ -56,15 +54,7 @@ def test_check_warns_of_a_model_that_translates_backwards(taught: Path, tmp_path
     wrong = compare_directions(turned, model, ProcessCache())
     assert not right.looks_reversed and wrong.looks_reversed
     assert wrong.requested == pytest.approx(right.reversed, rel=1e-5)
-    study = Study.parse(
-        {
-            "study": "turned",
-            "tasks": [turned.model_dump(exclude_none=True)],
-            "models": [{"name": str(taught)}],
-            "methods": ["lora"],
-            "training": {"precision": "fp32"},
-        }
-    )
+    study = small(tmp_path, taught, tasks=[turned.model_dump(exclude_none=True)])
     findings = [finding for item in check(study).items for finding in item.findings]
     warnings = [finding.what for finding in findings if finding.code == "direction"]
     assert len(warnings) == 1 and "the other way" in warnings[0]
