@@ -11,12 +11,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from support.tiny_runs import STUDY, a_store, runs
 from support.tiny_study import digests, finish, small
+from support.worker_process import until
 
 import paretune
 from paretune.errors import StudyError
@@ -86,18 +86,6 @@ def read_weights(store) -> dict[str, bytes]:
     blobs = store.folder / "blobs"
     records = store.load_records(STUDY)
     return {r.run_id: blob_path(blobs, r.result["weights"]).read_bytes() for r in records}
-
-
-def wait_for_steps(store, steps: int, count: int = 1):
-    """Statuses once so many runs have reported that step and have not ended."""
-    patience = time.monotonic() + 300
-    while True:
-        statuses = store.load_statuses(STUDY)
-        running = [s for s in statuses if s.state == "running"]
-        if sum(s.progress.get("step", 0) >= steps for s in running) >= count:
-            return statuses
-        assert time.monotonic() < patience, statuses
-        time.sleep(0.05)
 
 
 def start_owner(folder: Path, address: str) -> subprocess.Popen[bytes]:
@@ -172,7 +160,12 @@ def test_the_owner_is_killed_or_stopped_and_loses_nothing(two_nodes, tmp_path, n
     all_runs = runs(4, steps=STEPS, sleep=0.3)
     store = a_store(tmp_path, all_runs)
     owner = start_owner(tmp_path, two_nodes.address)
-    wait_for_steps(store, 3, count=2)
+
+    def two_are_at_work(states) -> bool:
+        steps = [s.progress.get("step", 0) for s in states if s.state == "running"]
+        return sum(n >= 3 for n in steps) >= 2
+
+    until(store, two_are_at_work, 300)
     owner.send_signal(number)
     owner.wait()
     statuses = store.load_statuses(STUDY)
