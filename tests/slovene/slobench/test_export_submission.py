@@ -19,13 +19,14 @@ from paretune.errors import DataError, StoreError, StudyError
 from paretune.exporting.restore import predict
 from paretune.reporting.text.formatting import format_examples, format_interval
 from paretune.store import Store
-from paretune.tasks import available
+from paretune.tasks import available, load_dataset
 from paretune.terminal.plural import pluralise
 from paretune.training.caches import ProcessCache
 from paretune.verbs import report as reports
 from paretune_slovene.commands.slobench import check
 from paretune_slovene.slobench import superglue_submission, superglue_zip
 from paretune_slovene.slobench.export_submission import export_slobench
+from paretune_slovene.slobench.kinds import ask_superglue
 from paretune_slovene.slobench.official_scores import LABELS
 from paretune_slovene.slobench.submission_card import list_notes
 from paretune_slovene.slobench.superglue_submission import NAMES
@@ -250,7 +251,10 @@ def test_a_release_may_be_a_folder_for_each_task(done: Any, tmp_path: Path) -> N
 
 
 def test_what_a_reader_would_not_expect_is_noted(done: Any, tmp_path: Path) -> None:
-    study, store, _ = done
+    study, store, source = done
+    rte = ask_superglue("RTE", load_dataset(study.tasks[4]), superglue_zip.open_release(source))
+    assert rte.render([0] * UNLABELLED)[1] == ["Every row got the same answer, entailment."]
+    assert rte.render([0, 1] * 3 + [0])[1] == []
     by = export_slobench(study, store=store, output=tmp_path / "out").parts[0].by
     calm = replace(by, failed_seeds=0)
     assert list_notes(calm, cut=0, rows=9) == ()
