@@ -231,10 +231,10 @@ class _Writer:
             return
         highest = max(within, key=lambda c: c.expected.estimate)
         points = _points_between(highest, self._chosen)
-        side = "above" if points > 0 else "below"
+        side = "higher" if points > 0 else "lower"
         yield (
-            f"The best fine-tuned method, {self.title(highest.cell)}, is expected "
-            f"{_format_points(abs(points))} {side} {self.title(self._chosen.cell)}"
+            f"The best fine-tuned method is {self.title(highest.cell)}, expected "
+            f"{_format_points(abs(points))} {side}"
         )
         if points > 0 and not highest.proven:
             yield "which is not proven"
