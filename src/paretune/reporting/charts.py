@@ -507,7 +507,5 @@ def _in_unit(factor: float, **sizes: float | None) -> dict[str, float]:
 def _read_curve(cell: CellReport, run: FinalRun, loss: bool) -> list[tuple[int, float]]:
     if cell.readout == "text" and not loss:
         return []  # its loss has selected: no texts are generated before the end
-    values = [
-        (point.step, point.selection_loss if loss else point.selection) for point in run.curve
-    ]
-    return [(step, value) for step, value in values if step is not None and math.isfinite(value)]
+    values = [(p["step"], p["selection"].get("loss" if loss else "primary")) for p in run.curve]
+    return [(step, value) for step, value in values if value is not None and math.isfinite(value)]

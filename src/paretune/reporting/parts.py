@@ -163,17 +163,6 @@ class BaselineVerdict(Part):
         return self.standing == "above" and not self.missing
 
 
-class SelectionPoint(Part):
-    """One point of a learning curve, of one seed, without an interval."""
-
-    step: int | None = Field(description="training step")
-    epoch: float | None = Field(description="epoch")
-    loss: Number = Field(description="training loss")
-    examples: int | None = Field(description="examples of the selection part; null: not stored")
-    selection: Number = Field(description="primary score on the selection part")
-    selection_loss: Number = Field(description="loss on the selection part")
-
-
 class FinalRun(Part):
     """One final run."""
 
@@ -202,7 +191,10 @@ class FinalRun(Part):
         description="every score on the test part, of n examples, without intervals"
     )
     wall_seconds: Any = Field(description="seconds by phase")
-    curve: tuple[SelectionPoint, ...] = Field(description="learning curve")
+    curve: tuple[dict[str, Any], ...] = Field(
+        description="learning curve: step, epoch, loss (mean training loss since the point before) "
+        "and selection, the scores on the selection part, without intervals"
+    )
 
 
 class Amount(Part):

@@ -28,7 +28,6 @@ from paretune.reporting.parts import (
     MemoryParts,
     Ranks,
     Score,
-    SelectionPoint,
     TriedRate,
 )
 from paretune.reporting.text.formatting import (
@@ -162,19 +161,6 @@ _OF_THE_MACHINE = ("environment", "wall_seconds")
 def _write_run(record: Record, cell: Cell) -> FinalRun:
     result, outer = record.result, record.run.outer
     scores = result.get("scores") or {}
-    examples = (scores.get("selection") or {}).get("n")
-    curve = []
-    for point in result.get("curve") or ():
-        selection: Any = point.get("selection")
-        if not isinstance(selection, Mapping):
-            selection = {"primary": selection}
-        values = {
-            **{key: point.get(key) for key in ("step", "epoch", "loss")},
-            "examples": examples,
-            "selection": selection.get("primary"),
-            "selection_loss": selection.get("loss"),
-        }
-        curve.append(SelectionPoint.model_validate(values))
     return FinalRun(
         run=record.run_id,
         seed=record.run.seed,
@@ -190,7 +176,7 @@ def _write_run(record: Record, cell: Cell) -> FinalRun:
         selection=_score_run(record, cell, "selection"),
         scores=scores.get("test"),
         wall_seconds=record.measured.get("wall_seconds"),
-        curve=tuple(curve),
+        curve=tuple(dict(point) for point in result.get("curve") or ()),
     )
 
 

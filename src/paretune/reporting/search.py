@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from paretune.reporting.parts import Amount, RowValues, Table, column, round_amount
 from paretune.reporting.rows import CellRow
@@ -26,26 +25,17 @@ from paretune.terminal.plural import pluralise
 _NORMAL = 1.96
 
 
-@dataclass(frozen=True)
-class _SearchResult:
+class _SearchResult(NamedTuple):
     """What a search has completed, by the first final run.
 
-    ``combination``: its members. ``options``: what the study says of the search.
+    ``combination``: its members. ``options``: what the study says of the search. ``is_control``:
+    it stands beside a search, to show what that is worth.
     """
 
     combination: Sequence[Mapping[str, Any]]
     options: Mapping[str, Any]
     rate: float | None
-
-    @property
-    def is_control(self) -> bool:
-        """Whether it stands beside a search, to show what that is worth."""
-        return self.options.get("sampler") == "random" or self.options.get("members") == ["lora"]
-
-    @property
-    def is_picked(self) -> bool:
-        """Whether the search goes on with it; others are further ones of its front."""
-        return bool(self.options.get("finalist", 1) == 1)
+    is_control: bool
 
 
 def _find(row: CellRow) -> _SearchResult | None:
@@ -53,7 +43,8 @@ def _find(row: CellRow) -> _SearchResult | None:
     for record in row.cell.final:
         if option := record.run.method.found_by_search:
             options = record.run.method.options
-            return _SearchResult(options[option], options, record.run.learning_rate)
+            control = options.get("sampler") == "random" or options.get("members") == ["lora"]
+            return _SearchResult(options[option], options, record.run.learning_rate, control)
     return None
 
 
@@ -70,7 +61,8 @@ def build_search_table(rows: Sequence[CellRow], records: Sequence[Record]) -> Ta
             continue
         trials = _list_trials(row, result, records)
         lines.append({**row.report.names, **_describe(row, result, trials)})
-        if not result.is_control and result.is_picked:
+        # With a further one of its front the search does not go on.
+        if not result.is_control and result.options.get("finalist", 1) == 1:
             notes |= dict.fromkeys(_write_notes(row, result, rows, trials))
     if not lines:
         return None
