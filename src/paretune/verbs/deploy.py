@@ -57,7 +57,7 @@ def deploy(
     """Measure what many tasks on one base take.
 
     Bytes on disk and in memory, seconds to load, to swap and to answer: of every trained method, in
-    each form of export. The report has the table, too.
+    each form of export. The report has the table, too, if the store can be written to.
 
     Args:
         tasks: How many are in memory at once.
@@ -114,5 +114,6 @@ def deploy(
         notes=[f"{device}, {pluralise(threads, 'thread')}, {' and '.join(precisions)}."],
     )
     with Store.open(results.folder) as opened:
-        opened.set_setting(f"deployment/{study.study_hash}/{task}", table.model_dump_json())
+        if opened.is_writable:
+            opened.set_setting(f"deployment/{study.study_hash}/{task}", table.model_dump_json())
     return Deployment(task, tasks, table)

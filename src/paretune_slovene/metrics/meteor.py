@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
 from types import SimpleNamespace
 
-from paretune.errors import MissingDependencyError
+from paretune.errors import MissingDependencyError, explain_missing
 from paretune.metrics.metric import ScoreSegments, ScoringModel, SegmentMetric
 from paretune_slovene.metrics.nltk_words import LANGUAGES, load_tokeniser
 from paretune_slovene.metrics.wordnet import open_wordnet
@@ -36,13 +36,9 @@ def load_meteor(synonyms: Synonyms) -> Meteor:
     Raises:
         MissingDependencyError: NLTK is not installed.
     """
-    try:
+    with explain_missing("nltk>=3.9.1,<4", "METEOR"):
         from nltk.stem.porter import PorterStemmer
         from nltk.translate.meteor_score import single_meteor_score
-    except ImportError:
-        raise MissingDependencyError(
-            "METEOR needs NLTK, which is not installed.", remedy='pip install "nltk>=3.9.1,<4"'
-        ) from None
     stemmer = SimpleNamespace(stem=lru_cache(maxsize=1 << 16)(PorterStemmer().stem))
 
     @lru_cache(maxsize=1 << 16)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
-from paretune.errors import MissingDependencyError
+from paretune.errors import MissingDependencyError, explain_missing
 
 Tokeniser = Callable[[str], list[str]]
 
@@ -72,13 +72,8 @@ def make_word_tokeniser() -> Tokeniser:
     Raises:
         MissingDependencyError: NLTK is not installed, or is its version cuts in yet another way.
     """
-    try:
+    with explain_missing("nltk>=3.9.1,<4", "the splitter of words"):
         from nltk.tokenize.destructive import NLTKWordTokenizer
-    except ImportError:
-        raise MissingDependencyError(
-            "words are cut by NLTK (3.9 or newer), which is not installed.",
-            remedy='pip install "nltk>=3.9.1,<4"',
-        ) from None
 
     cutter = NLTKWordTokenizer()
     cutter.STARTING_QUOTES = [*cutter.STARTING_QUOTES[:-1], (_APOSTROPHE, r"\1 \2")]
