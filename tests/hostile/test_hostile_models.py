@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.opened import opened
 from support.tiny_study import as_file, command, small
 
-from paretune import objectives
 from paretune.errors import ModelError
 from paretune.models import load
-from paretune.models.load import load_model
 from paretune.models.sources.resolve import resolve_source
 from paretune.study import ModelSpec
 from paretune.testing.translator_folders import tiny_marian
@@ -74,10 +73,7 @@ def change_config(folder: Path, changes: dict[str, Any]) -> None:
 def opens_or_says_why(folder: Path) -> str:
     """Whatever else is raised is a defect."""
     try:
-        load_model(
-            resolve_source(ModelSpec(name=str(folder))),
-            objectives.get("classification").head_spec(("a", "b")),
-        )
+        opened(folder)
     except ModelError as error:
         return str(error)
     return "it opens"

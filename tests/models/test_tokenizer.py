@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import sentencepiece
 from support.hub import copied, hub_layout, sentencepiece_model, texts
+from support.opened import opened
 from support.tiny_study import finish, small
 from tokenizers import Tokenizer, models
 from tokenizers.models import BPE
@@ -17,16 +18,12 @@ from tokenizers.normalizers import Replace, Sequence
 from transformers import AutoConfig, AutoTokenizer
 
 import paretune
-from paretune import objectives
 from paretune.errors import ModelError
-from paretune.models.load import load_model
-from paretune.models.sources.resolve import resolve_source
 from paretune.models.tokenizer import (
     repeats_repetition,
     require_bounded_patterns,
     require_same_tokenization,
 )
-from paretune.study import ModelSpec
 from paretune.verbs.export import export
 
 LINES = texts(1000, seed=7)
@@ -41,13 +38,6 @@ def published(tmp_path_factory):
 @pytest.fixture
 def folder(published, tmp_path):
     return copied(published, tmp_path / "sloberta")
-
-
-def opened(folder):
-    return load_model(
-        resolve_source(ModelSpec(name=str(folder))),
-        objectives.get("classification").head_spec(("a", "b")),
-    )
 
 
 def expected(folder):
@@ -218,6 +208,5 @@ def test_a_model_with_such_a_tokenizer_is_refused(
         "type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": False
     }  # fmt: skip
     (folder / "tokenizer.json").write_text(json.dumps(content), "utf-8")
-    head = objectives.get("classification").head_spec(("a", "b"))
     with pytest.raises(ModelError, match=r"repeats a repetition|tokenizer cannot be opened"):
-        load_model(resolve_source(ModelSpec(name=str(folder))), head, weights=False)
+        opened(folder, weights=False)

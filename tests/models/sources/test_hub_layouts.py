@@ -12,11 +12,10 @@ import pytest
 import torch
 from support.hub import LAYOUTS, hub_layout
 from support.method_contract import serves
+from support.opened import opened
 from support.tiny_study import as_file, command, finish, small, two_files
 
-from paretune import objectives
 from paretune.errors import ModelError
-from paretune.models.load import load_model
 from paretune.models.sources.resolve import resolve_source
 from paretune.study import ModelSpec, Study
 from paretune.testing.tiny_tasks import small as small_options
@@ -70,8 +69,7 @@ def test_old_names_of_tensors_load_bit_equal(tmp_path: Any, monkeypatch: Any) ->
     folder = hub_layout("EMBEDDIA/crosloengual-bert", tmp_path)
     state = torch.load(folder / "pytorch_model.bin", weights_only=True)
     assert sum(name.endswith(".gamma") for name in state) == 6
-    source = resolve_source(ModelSpec(name=str(folder)))
-    model = load_model(source, objectives.get("classification").head_spec(("a", "b"))).model
+    model = opened(folder).model
     for name, resolved in model.bert.named_parameters(prefix="bert"):
         old = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace(
             "LayerNorm.bias", "LayerNorm.beta"
