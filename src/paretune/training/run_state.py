@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -274,8 +275,12 @@ class RunState:
         is divergence, too.
         """
         with self._catching_divergence():
-            if self.batch.body is not None:
-                self.evaluator.fit_head(self.batch.body, self.batch.loss_options)
+            if (body := self.batch.body) is not None:
+                loaded, embed = (
+                    self.evaluator.model.loaded,
+                    partial(self.evaluator.compute, "train"),
+                )
+                body.fit_head(loaded, self.batch.data.labels, self.batch.loss_options, embed)
             scores = self.evaluator.score_selection()
             if not math.isfinite(scores["loss"]):
                 why = f"the selection loss is {scores['loss']}"

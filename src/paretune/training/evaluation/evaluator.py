@@ -11,18 +11,16 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 from paretune import metrics
 from paretune.analysis.outcomes import answers_are_constant
 from paretune.data.example import Dataset, Example, dependence_groups
 from paretune.measuring.devices import read_free_bytes
-from paretune.methods.core.method import BodyTraining
 from paretune.metrics import segment_metrics
 from paretune.models.load import load_headless_encoder
 from paretune.models.sources.resolve import ModelSource
-from paretune.objectives import LossOptions, ModelPredictions, Objective, TargetScale
+from paretune.objectives import ModelPredictions, Objective, TargetScale
 from paretune.objectives.encoding import Encoded
 from paretune.objectives.language_modelling import TokenLosses
 from paretune.study import Generation, ModelSpec, Run
@@ -136,11 +134,6 @@ class Evaluator(ABC):
     def predict_selection(self, progress: RunProgress) -> ModelPredictions:
         """Predictions for the selection part by the best weights, which the model holds again."""
         return self.predict("selection")
-
-    def fit_head(self, body: BodyTraining, options: LossOptions) -> None:
-        """Set the head by the training part."""
-        labels, embed = self.encoded["train"].labels, partial(self.compute, "train")
-        body.fit_head(self.model.loaded, labels, options, embed)
 
     def compute(self, part: str) -> Any:
         """Logits of a part, (examples, labels), or the :class:`TokenLosses` of its references."""
