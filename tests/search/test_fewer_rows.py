@@ -12,6 +12,7 @@ from paretune.planning.prepare import prepare_study
 from paretune.search.expand import find_possible_run_ids
 from paretune.search.race import plan_runs, plan_wanted_runs
 from paretune.store.record import Record
+from paretune.study import Protocol
 
 
 def run_all(prepared: Any) -> tuple[list[Record], list[set[float]]]:
@@ -53,3 +54,16 @@ def test_shares_of_the_recommended_method_come_last(
     assert {r.run_id for r in plain} == {r.run_id for r in records if r.run.rows == 1}
     (cell,) = [c for c in group_into_cells(prepared.study, records) if c.method == "full"]
     assert len(cell.fewer_rows) == 2 * len(cell.final) == 2 * len(whole)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "reason"),
+    [
+        ({"rows": [0.5, 0.5]}, "a share twice"),
+        ({"rows": [1.0]}, "less than 1"),
+        ({"preset": "paper", "rows": [0.5]}, "trains on all rows"),
+    ],
+)
+def test_shares_that_say_nothing_are_refused(protocol: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        Protocol(**protocol)

@@ -85,6 +85,8 @@ class Protocol(FrozenModel):
             raise ValueError("seeds: at least one is needed (five for a claim)")
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds: {list(self.seeds)} names a seed twice")
+        if len(set(self.rows)) != len(self.rows):
+            raise ValueError(f"rows: {list(self.rows)} names a share twice")
         if self.preset == "fair" and self.tuning_seed in self.seeds:
             raise ValueError(
                 f"tuning_seed {self.tuning_seed} is also among seeds; "
