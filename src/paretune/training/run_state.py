@@ -276,11 +276,9 @@ class RunState:
         """
         with self._catching_divergence():
             if (body := self.batch.body) is not None:
-                loaded, embed = (
-                    self.evaluator.model.loaded,
-                    partial(self.evaluator.compute, "train"),
-                )
-                body.fit_head(loaded, self.batch.data.labels, self.batch.loss_options, embed)
+                loaded, labels = self.evaluator.model.loaded, self.batch.data.labels
+                embed = partial(self.evaluator.compute, "train")
+                body.fit_head(loaded, labels, self.batch.loss_options, embed)
             scores = self.evaluator.score_selection()
             if not math.isfinite(scores["loss"]):
                 why = f"the selection loss is {scores['loss']}"
