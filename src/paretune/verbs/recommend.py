@@ -157,14 +157,10 @@ def find_next_steps(
     from paretune.reporting.next_steps import write_next_steps
 
     results = load_results(study, store)
-    by_task, budget, all_steps = (
-        _group_by_task(results, task),
-        race_budget(results.study.limits),
-        [],
-    )
-    for spec in (spec for spec in results.study.tasks if spec.key in by_task):
-        dataset = None
+    specs, all_steps = {spec.key: spec for spec in results.study.tasks}, []
+    for key, of_task in _group_by_task(results, task).items():
+        dataset, choice = None, choose(of_task, race_budget(results.study.limits))
         with suppress(DataError):  # data may be elsewhere: rows keep their identifiers
-            dataset = load_dataset(spec)
-        all_steps.append(write_next_steps(choose(by_task[spec.key], budget), dataset))
+            dataset = load_dataset(specs[key])
+        all_steps.append(write_next_steps(choice, dataset))
     return AllNextSteps(tuple(steps for steps in all_steps if steps is not None))

@@ -182,7 +182,10 @@ def estimate_variances(
         return Estimate(value, variance, ((rows, a.units - 1.0), *runs), share)
     inflated = ROW_FACTOR * rows
     row_part = (inflated, a.units - 1.0)
-    scatter = (pooled or _scatter_between(scattering)) if scattering else None
+    tables = [side.fold_scores for side in scattering if side.fold_scores is not None]
+    if len(tables) == 2 and tables[0].shape == tables[1].shape:
+        tables = [tables[0] - tables[1]]
+    scatter = (pooled or fold_scatter(tables[0])) if scattering else None
     if scatter is None or scatter.degrees <= 0:
         return Estimate(value, inflated, (row_part,))
     passes = min(len(side.tables) for side in scattering)
@@ -197,14 +200,6 @@ def estimate_variances(
     variance = inflated + excess
     parts = row_part, (interaction, scatter.degrees)
     return Estimate(value, variance, parts, excess / variance)
-
-
-def _scatter_between(sides: list[RunScores]) -> RunScatter:
-    """Of these cells alone: the variance between folds of the difference, or of the score."""
-    tables = [side.fold_scores for side in sides if side.fold_scores is not None]
-    if len(tables) == 2 and tables[0].shape == tables[1].shape:
-        return fold_scatter(tables[0] - tables[1])
-    return fold_scatter(tables[0])
 
 
 def row_variance(a: RunScores, b: RunScores | None = None) -> float:
