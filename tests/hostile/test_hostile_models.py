@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.opened import opened
+from support.open_models import open_model
 from support.tiny_study import as_file, command, small
 
 from paretune.errors import ModelError
@@ -73,7 +73,7 @@ def change_config(folder: Path, changes: dict[str, Any]) -> None:
 def opens_or_says_why(folder: Path) -> str:
     """Whatever else is raised is a defect."""
     try:
-        opened(folder)
+        open_model(folder)
     except ModelError as error:
         return str(error)
     return "it opens"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import sentencepiece
 from support.hub import copied, hub_layout, sentencepiece_model, texts
-from support.opened import opened
+from support.open_models import open_model
 from support.tiny_study import finish, small
 from tokenizers import Tokenizer, models
 from tokenizers.models import BPE
@@ -51,7 +51,7 @@ def ids(tokenizer):
 
 
 def test_a_camembert_with_bpe_opens_and_cuts_as_its_model_does(folder):
-    tokenizer = opened(folder).tokenizer
+    tokenizer = open_model(folder).tokenizer
     assert ids(tokenizer) == expected(folder)
     one, two = (tokenizer(t, add_special_tokens=False)["input_ids"] for t in ("Žaba.", "In pes?"))
     assert tokenizer("Žaba.", "In pes?")["input_ids"] == [5, *one, 6, 6, *two, 6]
@@ -61,10 +61,10 @@ def test_a_camembert_with_bpe_opens_and_cuts_as_its_model_does(folder):
 
 @pytest.mark.parametrize("also", [(), ("special_tokens_map.json", "tokenizer_config.json")])
 def test_without_tokenizer_json_it_is_built_from_the_model(folder, also):
-    whole = opened(folder).tokenizer
+    whole = open_model(folder).tokenizer
     for name in ("tokenizer.json", *also):
         (folder / name).unlink()
-    tokenizer = opened(folder).tokenizer
+    tokenizer = open_model(folder).tokenizer
     assert ids(tokenizer) == expected(folder)
     assert tokenizer("Žaba.", "In pes?")["input_ids"] == whole("Žaba.", "In pes?")["input_ids"]
     assert tokenizer.special_tokens_map == whole.special_tokens_map
@@ -74,12 +74,12 @@ def test_without_tokenizer_json_it_is_built_from_the_model(folder, also):
 def test_without_the_model_tokenizer_json_is_enough(folder):
     reference = expected(folder)
     (folder / "sentencepiece.bpe.model").unlink()
-    assert ids(opened(folder).tokenizer) == reference
+    assert ids(open_model(folder).tokenizer) == reference
 
 
 def refused(folder):
     with pytest.raises(ModelError) as error:
-        opened(folder)
+        open_model(folder)
     return str(error.value)
 
 
@@ -148,7 +148,9 @@ def test_exports_open_with_the_same_tokenizer(folder, tmp_path):
         assert ids(AutoTokenizer.from_pretrained(tmp_path / form)) == reference
     assert ids(paretune.load(tmp_path / "paretune")[1]) == reference
     shutil.copy(folder / "sentencepiece.bpe.model", tmp_path / "merged")
-    assert ids(opened(tmp_path / "merged").tokenizer) == reference  # and is a base of ours again
+    assert (
+        ids(open_model(tmp_path / "merged").tokenizer) == reference
+    )  # and is a base of ours again
 
 
 _UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
@@ -209,4 +211,4 @@ def test_a_model_with_such_a_tokenizer_is_refused(
     }  # fmt: skip
     (folder / "tokenizer.json").write_text(json.dumps(content), "utf-8")
     with pytest.raises(ModelError, match=r"repeats a repetition|tokenizer cannot be opened"):
-        opened(folder, weights=False)
+        open_model(folder, weights=False)

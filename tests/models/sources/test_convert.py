@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 from safetensors.torch import load_file
-from support.opened import opened
+from support.open_models import open_model
 
 from paretune import objectives
 from paretune.errors import ModelError, StoreError
@@ -45,9 +45,9 @@ def test_the_converted_model_is_the_same(pickled, tiny_model, own_home):
     source = resolve_folder(pickled)
     assert source.folder.is_relative_to(own_home)
     assert "only as .bin" in source.notes[0]
-    loaded = opened(source)
+    loaded = open_model(source)
     assert loaded.notes == source.notes
-    plain = opened(tiny_model("bert"))
+    plain = open_model(tiny_model("bert"))
     assert loaded.backbone_digest() == plain.backbone_digest()
     assert loaded.tokenizer("Žaba skače") == plain.tokenizer("Žaba skače")
 
@@ -139,8 +139,8 @@ def test_tables_that_the_config_does_not_tie_are_all_written(tmp_path):
 def test_the_format_before_zip_archives(pickled, tiny_model):
     state = torch.load(pickled / "pytorch_model.bin", weights_only=True)
     torch.save(state, pickled / "pytorch_model.bin", _use_new_zipfile_serialization=False)
-    loaded = opened(pickled)
-    plain = opened(tiny_model("bert"))
+    loaded = open_model(pickled)
+    plain = open_model(tiny_model("bert"))
     assert loaded.backbone_digest() == plain.backbone_digest()
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from support.opened import opened
+from support.open_models import open_model
 
 from paretune.data.example import Dataset
 from paretune.errors import ModelError
@@ -91,7 +91,7 @@ def test_weights_that_are_no_numbers(tmp_path: Path, tiny_model: Any) -> None:
     with pytest.raises(ModelError, match=r"no finite numbers \(.*query.weight\)"):
         require_finite_weights(source)
     with pytest.raises(ModelError, match="no finite numbers"):
-        opened(source)
+        open_model(source)
 
 
 @pytest.mark.parametrize(

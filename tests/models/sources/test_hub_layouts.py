@@ -12,7 +12,7 @@ import pytest
 import torch
 from support.hub import LAYOUTS, hub_layout
 from support.method_contract import serves
-from support.opened import opened
+from support.open_models import open_model
 from support.tiny_study import as_file, command, finish, small, two_files
 
 from paretune.errors import ModelError
@@ -69,7 +69,7 @@ def test_old_names_of_tensors_load_bit_equal(tmp_path: Any, monkeypatch: Any) ->
     folder = hub_layout("EMBEDDIA/crosloengual-bert", tmp_path)
     state = torch.load(folder / "pytorch_model.bin", weights_only=True)
     assert sum(name.endswith(".gamma") for name in state) == 6
-    model = opened(folder).model
+    model = open_model(folder).model
     for name, resolved in model.bert.named_parameters(prefix="bert"):
         old = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace(
             "LayerNorm.bias", "LayerNorm.beta"

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from support.loopback import Response, loopback_server
-from support.opened import opened
+from support.open_models import open_model
 
 from paretune.errors import ModelError, NetworkError
 from paretune.models.sources.resolve import resolve_source
@@ -113,7 +113,7 @@ def test_a_model_is_fetched_once_and_pinned(hub, tiny_model, tmp_path):
     assert "model.safetensors" in hub.fetched
     assert not hub.fetched & {"README.md", "pytorch_model.bin"}
     assert source.weights_hash == resolve_source(ModelSpec(name=str(folder))).weights_hash
-    opened(source)
+    open_model(source)
     hub.requests.clear()
     assert resolve_hub(offline=True) == source
     assert (
@@ -171,7 +171,7 @@ def test_a_half_fetched_model_is_not_taken_for_whole(hub, tiny_model):
     with pytest.raises(ModelError, match="--online"):
         resolve_hub(offline=True)
     hub.broken = False
-    opened(resolve_hub(offline=False))
+    open_model(resolve_hub(offline=False))
 
 
 def test_a_hub_that_does_not_answer(monkeypatch, tmp_path):

