@@ -36,21 +36,47 @@ def test_the_sample_translation_is_clean() -> None:
     assert back.test[0].target == data.test[0].segments[0][0]
 
 
-@pytest.mark.parametrize(("language", "train", "test"), [("en", 70, 30), ("sl", 36, 18)])
-def test_the_sample_of_names_is_clean(language: str, train: int, test: int) -> None:
-    data = tasks.load_dataset(TaskSpec(name="names", language=language))
+@pytest.mark.parametrize(
+    ("name", "language", "train", "test"),
+    [
+        ("names", "en", 70, 30),
+        ("names", "sl", 36, 18),
+        ("tickets", "en", 120, 60),
+        ("replies", "en", 60, 30),
+    ],
+)
+def test_samples_of_other_kinds_are_clean(name: str, language: str, train: int, test: int) -> None:
+    data = tasks.load_dataset(TaskSpec(name=name, language=language))
     assert (len(data.train), len(data.test), data.licence) == (train, test, "CC0-1.0")
-    assert {tag for e in data.train for tag in str(e.target).split()} == {*data.labels}
     assert [str(f) for f in audit(data) if f.severity != "note"] == []
+    if name == "names":
+        assert {tag for e in data.train for tag in str(e.target).split()} == {*data.labels}
+
+
+def test_tickets_have_none_to_three_labels_and_each_is_learnable() -> None:
+    data = tasks.load_dataset(TaskSpec(name="tickets"))
+    for part in (data.train, data.test):
+        sets = [str(e.label) for e in part]
+        assert {s.count("1") for s in sets} == {0, 1, 2, 3}
+        assert all(sum(s[i] == "1" for s in sets) >= len(sets) / 6 for i in range(5))
+
+
+def test_replies_have_answers_of_equal_length() -> None:
+    data = tasks.load_dataset(TaskSpec(name="replies"))
+    for example in (*data.train, *data.test):
+        (prompt, rejected), (again, chosen) = example.segments
+        assert prompt == again and example.label == 1
+        assert 0.5 < len(str(chosen)) / len(str(rejected)) < 2
 
 
 def test_sample_tasks_are_listed_with_those_of_installed_packages() -> None:
     known = tasks.available()
     assert set(known) >= {"boolq", "cb", "copa", "rte", "routing", "paraphrase", "follows"}
     assert "custom" not in known
+    as_they_are = ("translation", "token_classification", "multilabel", "preference")
     for name, task in known.items():
         assert task.name == name and task.title
-        assert "pair" in task.templates or task.kind in ("translation", "token_classification")
+        assert "pair" in task.templates or task.kind in as_they_are
         assert set(task.languages) == set(task.licence) == set(task.source)
 
 

@@ -122,6 +122,17 @@ def load_built_in(spec: TaskSpec, task: Task, data_home: Path | None) -> Dataset
     )
 
 
+def load_by_kind(spec: TaskSpec, task: Task, data_home: Path | None) -> Dataset:
+    """The dataset of a built-in task, read as the user's data of its kind; see load_built_in."""
+    language = _choose_language(spec, task)
+    rows = replace(_read_task(task, spec, language, data_home), declared=task.labels or None)
+    columns = {"text": task.columns[0], "label": task.label, "group": task.group}
+    about = {"kind": task.kind, "language": language, "metric": spec.metric or task.metric}
+    load = READERS[objectives.get(task.kind).reader]
+    dataset = load(spec.model_copy(update=columns | about), rows)
+    return replace(dataset, clustered=task.clustered)
+
+
 def load_labels(spec: TaskSpec) -> Dataset:
     """Read the user's texts or tables with one of several labels in each row.
 
@@ -145,11 +156,14 @@ def load_labels(spec: TaskSpec) -> Dataset:
     return _build_labelled(spec, rows, _make_text_reader(spec), read_target, labels)
 
 
-def load_label_sets(spec: TaskSpec) -> Dataset:
+def load_label_sets(spec: TaskSpec, rows: TaskRows | None = None) -> Dataset:
     """Read the user's texts or tables with any of several labels in each row.
 
     They stand in the column ``label``, as lists or as texts with a separator; without it
     ``labels`` names a column of 0 and 1 for each. See :func:`load_labels`.
+
+    Args:
+        rows: of a built-in task; the user's are read where None.
     """
     columns = _label_columns(spec)
     if not columns:
@@ -159,7 +173,7 @@ def load_label_sets(spec: TaskSpec) -> Dataset:
             remedy="Give it label: COLUMN of lists or of texts with a separator, or labels: "
             "[COLUMN, COLUMN, ...] of 0 and 1.",
         )
-    rows = convert_decimal_commas(_read_labelled_rows(spec), spec.features or ())
+    rows = convert_decimal_commas(rows or _read_labelled_rows(spec), spec.features or ())
     every, labels = [*rows.train, *rows.test], columns
     listed, separator = list_labels(every, columns[0])
     if spec.label is not None:
@@ -376,24 +390,18 @@ def load_pairs(spec: TaskSpec, task: Task | None = None, data_home: Path | None 
     )
 
 
-def load_tags(spec: TaskSpec, task: Task | None = None, data_home: Path | None = None) -> Dataset:
-    """Read words and their tags, of a built-in task or the user's, and build their examples.
+def load_tags(spec: TaskSpec, rows: TaskRows | None = None) -> Dataset:
+    """Read words and their tags, and build their examples.
+
+    Args:
+        rows: of a built-in task; the user's are read where None.
 
     Raises:
         StudyError: the metric counts entities, and no tag marks any.
         DataError: unreadable files, a hub dataset that was never fetched, missing columns, rows
             whose tags are not one for each word or contradict the scheme; all are named at once.
     """
-    clustered = spec.group is not None
-    if task is None:
-        rows = _read_labelled_rows(spec)
-    else:
-        language, clustered = _choose_language(spec, task), task.clustered
-        rows = replace(_read_task(task, spec, language, data_home), declared=task.labels or None)
-        named = {"kind": task.kind, "text": task.columns[0], "label": task.label}
-        metric_name = spec.metric or task.metric
-        update = {**named, "group": task.group, "language": language, "metric": metric_name}
-        spec = spec.model_copy(update=update)
+    rows = rows or _read_labelled_rows(spec)
     label, listed = str(spec.label), spec.labels or rows.declared
     read = partial(read_tags, text=str(spec.text), label=label, listed=listed)
     readable = []
@@ -427,16 +435,19 @@ def load_tags(spec: TaskSpec, task: Task | None = None, data_home: Path | None =
         lambda values: None,
         list_tags(readable, listed, scheme),
         together="sentences of train, groups and equal texts",
-        clustered=clustered,
     )
 
 
 def load_instructions(
-    spec: TaskSpec, preferences: Form | None = None, labels: Sequence[str] = ()
+    spec: TaskSpec,
+    rows: TaskRows | None = None,
+    preferences: Form | None = None,
+    labels: Sequence[str] = (),
 ) -> Dataset:
     """Read the user's instructions, or preferences, and build their examples.
 
     Args:
+        rows: of a built-in task; the user's are read where None.
         preferences: their form. Answers to one prompt stay together, also in intervals.
         labels: of rated answers.
 
@@ -453,7 +464,7 @@ def load_instructions(
     return build_dataset(
         spec,
         str(spec.kind),
-        _read_rows(spec),
+        rows or _read_rows(spec),
         partial(_build_instructions, spec, preferences),
         together="rows of train, equal prompts",
         max_held_out=None if preferences else MAX_HELD_OUT_PROMPTS,
@@ -471,9 +482,8 @@ def _build_instructions(
     spec: TaskSpec, preferences: Form | None, rows: Sequence[Row], part: str
 ) -> Built:
     columns = gather_columns(rows)
-    form = preferences or find_form(columns)
-    if spec.text and spec.label:
-        form = named_form(spec.text, spec.label)
+    named = named_form(spec.text, spec.label) if spec.text and spec.label else None
+    form = preferences or named or find_form(columns)
     if form is None:
         refuse_unsupported_shape(columns, rows[0].file)
         raise DataError(
@@ -541,7 +551,7 @@ def _read_task(task: Task, spec: TaskSpec, language: str, data_home: Path | None
     return replace(rows, source=task.source[language], licence=task.licence[language])
 
 
-READERS: dict[str, Callable[[TaskSpec], Dataset]] = {
+READERS: dict[str, Callable[..., Dataset]] = {
     "tags": load_tags,
     "labels": load_labels,
     "choices": load_choices,
@@ -559,6 +569,6 @@ READERS: dict[str, Callable[[TaskSpec], Dataset]] = {
 """By :attr:`Objective.reader`, for the user's data."""
 TASK_READERS: dict[str, Callable[[TaskSpec, Task, Path | None], Dataset]] = {
     "parallel": load_pairs,
-    "tags": load_tags,
+    **dict.fromkeys(("tags", "label_sets", "preference"), load_by_kind),
 }
 """The same for built-in tasks; all others are read by :func:`load_built_in`."""

@@ -163,6 +163,15 @@ TASKS = (
         },
     ),
     _sample(
+        "replies",
+        "en/replies.jsonl",
+        ("en",),
+        "reward_accuracy",
+        title="sample: which of two replies to a customer is better?",
+        kind="preference",
+        columns=("prompt", "chosen", "rejected"),
+    ),
+    _sample(
         "routing",
         "{language}/routing.csv",
         title="sample: customer messages for four departments",
@@ -188,5 +197,16 @@ TASKS = (
         columns=("text",),
         templates={"pair": single_text},
         prompts={"en": Prompt(template="Message: {text}\nIs it spam?", label_texts=("no", "yes"))},
+    ),
+    _sample(
+        "tickets",
+        "en/tickets.jsonl",
+        ("en",),
+        "multilabel_macro_f1",
+        title="sample: what a message to a bicycle shop is about, any of five",
+        kind="multilabel",
+        labels=("advice", "complaint", "order", "payment", "repair"),
+        columns=("text",),
+        label="labels",
     ),
 )

@@ -150,7 +150,8 @@ def sample(
     They were written for paretune (CC0). Nothing is downloaded or overwritten.
 
     Args:
-        name: routing, follows, paraphrase, complaints, spam, manual; or routing-sl ...
+        name: routing, follows, paraphrase, complaints, spam, manual, names, tickets, replies; or
+            routing-sl ...
         output: Where to. [default: ./NAME]
 
     Raises:
