@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+from sklearn.metrics import f1_score
 from support import fake_records as fake
 from support.report_texts import texts_by_method
 
@@ -14,6 +17,7 @@ from paretune import why as ask
 from paretune.analysis.cell import Cell
 from paretune.analysis.cells import group_into_cells
 from paretune.errors import StudyError
+from paretune.reporting import measures
 from paretune.reporting.build import build_report
 from paretune.reporting.search import build_search_table
 from paretune.reporting.tables import (
@@ -22,7 +26,7 @@ from paretune.reporting.tables import (
     format_rows,
 )
 from paretune.reporting.text.comparison import explain_memory_difference
-from paretune.store.record import Record
+from paretune.store.record import Predictions, Record
 from paretune.study import MethodSpec, Study
 from paretune.verbs import report as gathering
 
@@ -40,6 +44,45 @@ def test_without_full_they_are_counted_from_bytes_and_methods_are_taken_off() ->
 def test_models_of_unknown_size_are_not_compared(sized) -> None:
     (task,) = build_report(*fake.two_sizes(methods=("lora",), sized=sized)).tasks
     assert build_size_table(task) is None
+
+
+def test_each_class_has_its_score_interval_and_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Means over seeds of scikit-learn's F1 of each label; the most frequent ones."""
+    study = fake.study(methods=["lora"])
+    records = fake.whole(study)
+    runs = [r for r in records if r.run.stage == "final" and r.run.method.name == "lora"]
+    tests = [r.predictions["test"] for r in runs if r.run.task.key == study.tasks[0].key]
+    expected = np.mean([f1_score(t.label, t.prediction, average=None) for t in tests], axis=0)
+    table = build_report(study, records).tasks[0].find_table("classes")
+    assert table is not None and table.notes == ()
+    counts = np.bincount(tests[0].label)
+    assert [c.heading for c in table.columns[1:4]] == [f"{i} ({n})" for i, n in enumerate(counts)]
+    (line,) = (line for line in table.rows if line["method"] == "lora")
+    scores: list[Any] = [line[column.name] for column in table.columns[1:4]]
+    assert [score.estimate for score in scores] == pytest.approx(expected)
+    assert all(s.low < s.estimate < s.high and s.n_examples == 60 for s in scores)
+    monkeypatch.setattr(measures, "MOST_CLASSES", 2)
+    cut = build_report(study, records).tasks[0].find_table("classes")
+    assert cut is not None and cut.notes == ("The 2 most frequent of 3.",)
+    assert len(cut.columns) == len(table.columns) - 1
+
+
+def test_types_of_entities_and_further_metrics_have_columns() -> None:
+    """A type that only an answer has is no class of the test."""
+    task = {**fake.own_task("names", metric="entity_f1"), "kind": "token_classification"}
+    study = fake.study(tasks=[task])
+    true, answer = ("B-PER I-PER O", "B-ORG O O"), ("B-PER I-PER O", "B-LOC O O")
+    part = Predictions(("a", "b"), true, answer, ((), ()))
+    record = fake.record(fake.make_run(study, "final", "lora", 1))
+    records = [replace(record, predictions={"test": part})]
+    tables = build_report(study, records).tasks[0].tables
+    texts = {}
+    for table in (table for table in tables if table.name in ("metrics", "classes")):
+        (line,) = format_rows(table)
+        texts |= dict(zip([column.heading for column in table.columns], line, strict=True))
+    assert {name: text.split()[0] for name, text in texts.items() if " [" in text} == {
+        "token accuracy": "0.83", "entity F1": "0.50", "PER (1)": "1.00", "ORG (1)": "0.00"
+    }  # fmt: skip
 
 
 LORA = {"name": "lora", "rank": 8}

@@ -40,6 +40,7 @@ def test_every_table_in_every_format(tmp_path: Path) -> None:
     bad = fake.record(fake.make_run(study, "final", "lora", 1), outcome="error", message=EVIL)
     written = write_tables(build_report(study, [*fake.whole(study), bad]), tmp_path / "t")
     names = {"scores", "pairs", "costs", "bytes", "sizes", "rates", "over-tasks", "failures"}
+    names |= {"metrics", "classes"}
     assert {path.name for path in written} == {
         f"{name}.{form}" for name in names for form in ("tex", "md", "csv", "parquet")
     }

@@ -226,9 +226,14 @@ class Cell:
     @cached_property
     def run_scores(self) -> RunScores | None:
         """Scores of the runs that trained on the test rows; None while there is none."""
-        if not self.test_answers:
+        return self.score_by(self.metric) if self.test_answers else None
+
+    def score_by(self, metric: str) -> RunScores | None:
+        """The scores of :attr:`shown_answers` by a metric; None where there are none."""
+        if not self.shown_answers:
             return None
-        return score_runs(self.test_answers, self.metric, self.design, self.fold_of_rows)
+        folds = self.fold_of_rows if self.test_answers else None
+        return score_runs(self.shown_answers, metric, self.design, folds)
 
     @cached_property
     def first_scores(self) -> RunScores | None:
@@ -256,11 +261,8 @@ class Cell:
 
         Where every run failed, of :attr:`shown_answers`: to be seen, not to be compared.
         """
-        if self.run_scores is not None:
-            return confidence_interval(self.run_scores)
-        if not self.shown_answers:
-            return None
-        return confidence_interval(score_runs(self.shown_answers, self.metric, self.design))
+        scores = self.run_scores or self.score_by(self.metric)
+        return None if scores is None else confidence_interval(scores)
 
     @property
     def unread_share(self) -> float:

@@ -131,6 +131,7 @@ MACRO_F1 = Metric(
     title="macro F1",
     description="unweighted mean of the F1 of each label",
     from_sums=macro_f1,
+    by_class=lambda references, predictions, labels: labels,
     **_OF_LABELS,
 )
 WEIGHTED_F1 = Metric(
@@ -163,6 +164,7 @@ METRICS = (
         title="macro F1",
         description="unweighted mean of the F1 of each label, where examples have several",
         from_sums=macro_f1,
+        by_class=MACRO_F1.by_class,
         **_OF_SETS,
     ),
     Metric(

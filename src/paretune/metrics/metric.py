@@ -52,8 +52,10 @@ class Metric:
             checkpoints and learning rates are selected.
         parts: names of the recorded scores whose mean it is; by default its own name.
         signature: how exactly it was computed, versions included; recorded where there is one.
-        by_class: the same score of each class (a type of entities) by its name, recorded beside it;
-            None: it is of all classes together.
+        by_class: names of the classes, from references, predictions and the task's labels: types of
+            entities, whose scores are also recorded, or the labels. ``statistics`` are then hits,
+            predictions and references, a column for each class; the score of a class is that of
+            its three columns. None: no class has a score.
         require: raises MissingDependencyError where a package that it needs is not installed;
             called before anything trains. None: it needs none.
     """
@@ -73,7 +75,7 @@ class Metric:
     selectable: bool = True
     parts: tuple[str, ...] = ()
     signature: Callable[[], str] | None = None
-    by_class: Callable[[Values, Values], dict[str, float]] | None = None
+    by_class: Callable[[Values, Runs, Sequence[str]], Sequence[str]] | None = None
     require: Callable[[], None] | None = None
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from paretune.metrics.classification import label_f1, micro_f1
+from paretune.metrics.classification import micro_f1
 from paretune.metrics.metric import Array, Metric, Questions, Runs, Values, divide
 
 TAGS = "tags"
@@ -85,10 +85,6 @@ def _entity_metric(name: str, title: str, description: str, *, strict: bool) -> 
     def count(references: Values, predictions: Runs, questions: Questions = ()) -> Array:
         return count_entities(references, predictions, strict=strict)[1]
 
-    def score_types(references: Values, predictions: Values) -> dict[str, float]:
-        types, table = count_entities(references, [predictions], strict=strict)
-        return dict(zip(types, map(float, label_f1(table[0].sum(axis=0))[0]), strict=True))
-
     return Metric(
         name=name,
         title=title,
@@ -96,7 +92,9 @@ def _entity_metric(name: str, title: str, description: str, *, strict: bool) -> 
         target_type=TAGS,
         statistics=count,
         from_sums=micro_f1,
-        by_class=score_types,
+        by_class=lambda references, predictions, _: count_entities(
+            references, predictions, strict=strict
+        )[0],
     )
 
 

@@ -402,9 +402,11 @@ class Objective:
         for name in dict.fromkeys((*self.recorded_metrics, *metric.recorded_as)):
             recorded = metrics.get(name)
             scores[name] = compute(recorded)
-            if recorded.by_class is not None:
-                by_class = recorded.by_class(references, predictions.prediction)
-                scores |= {f"{name} {label}": value for label, value in by_class.items()}
+            answers = references, [predictions.prediction]
+            if recorded.by_class and (classes := recorded.by_class(*answers, ())):
+                sums = recorded.statistics(*answers, questions)[0].sum(axis=0).reshape(3, -1)
+                by_class = zip(classes, recorded.from_sums(sums.T).tolist(), strict=True)
+                scores |= {f"{name} {label}": value for label, value in by_class}
         primary = scores.get(metric.name)
         scores["primary"] = compute(metric) if primary is None else primary
         scores["n"] = len(references)

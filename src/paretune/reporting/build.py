@@ -31,12 +31,13 @@ from paretune.reporting.document import (
     TaskReport,
 )
 from paretune.reporting.measures import (
+    build_class_table,
     build_forgetting_table,
     build_likelihood_table,
+    build_metric_table,
     build_plugin_tables,
     build_prediction_table,
     build_shifted_table,
-    build_text_table,
 )
 from paretune.reporting.next_steps import write_next_steps
 from paretune.reporting.parts import CostFront, FrontPoint, PairDifference, Score, Table
@@ -159,7 +160,8 @@ def _build_task(
     rows = build_rows(cells, comparisons, advice)
     search = build_search_table(rows, records)
     tables = (
-        build_text_table(task, rows),
+        build_metric_table(task, rows),
+        build_class_table(task, rows),
         *build_plugin_tables(task, rows),
         search,
         search and build_search_front_table(rows, records),

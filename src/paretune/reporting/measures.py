@@ -7,11 +7,12 @@ Other packages add theirs: a :class:`ReportTable`, offered by an entry point in 
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from paretune import metrics, plugins
-from paretune.analysis.cell import CellKey
+from paretune.analysis.cell import Cell, CellKey
 from paretune.analysis.forecast import Backtest
 from paretune.analysis.secondary_scores import (
     CellLikelihood,
@@ -21,12 +22,12 @@ from paretune.analysis.secondary_scores import (
 from paretune.analysis.statistics.intervals import Interval, confidence_interval
 from paretune.analysis.statistics.scores import (
     RunScores,
-    score_runs,
     score_segments,
 )
 from paretune.metrics import Metric
 from paretune.metrics.translation import SACREBLEU_NAMES
 from paretune.objectives.likelihood import ExampleLikelihood
+from paretune.reporting.disagreement import name_labels
 from paretune.reporting.parts import (
     Amount,
     RowValues,
@@ -49,6 +50,8 @@ from paretune.terminal.sanitise import sanitise_line
 REPORT_TABLES = "paretune.report_tables"
 """Group of entry points."""
 _DIGITS = 3
+MOST_CLASSES = 20
+"""Classes whose scores are shown of a task, the most frequent ones."""
 
 
 @dataclass(frozen=True)
@@ -168,15 +171,12 @@ def build_likelihood_table(rows: Sequence[CellRow]) -> Table | None:
 
 
 def _write_likelihood(row: CellRow) -> RowValues:
-    def score(of: RunScores | None) -> Score | None:
-        return None if of is None else Score.read(confidence_interval(of))
-
     likelihood = row.likelihood
-    first = score(likelihood.log_likelihood)
+    first = _read_score(likelihood.log_likelihood)
     return {
         **row.report.names,
         column("log_likelihood", "log-likelihood [95 %]", digits=_DIGITS): first,
-        column("brier", "Brier score [95 %]", digits=_DIGITS): score(likelihood.brier),
+        column("brier", "Brier score [95 %]", digits=_DIGITS): _read_score(likelihood.brier),
         column("log_likelihood", "n x seeds", "basis"): first,
         column("fitted"): _format_fitted(likelihood.runs.values()),
         column("missing", kind="words"): likelihood.reason,
@@ -220,15 +220,13 @@ def _note_likelihoods(likelihoods: Sequence[CellLikelihood], generates: bool) ->
         )
 
 
-def build_text_table(task: TaskSpec, rows: Sequence[CellRow]) -> Table | None:
-    """All scores of the cells of a task whose targets are texts; None of other tasks."""
+def build_metric_table(task: TaskSpec, rows: Sequence[CellRow]) -> Table | None:
+    """All scores of the cells of a task; None where it has the primary one alone."""
     scored = [row for row in rows if row.cell.shown_answers]
-    objective = objective_of(task)
-    if not objective.generates or not scored:
+    objective, scored_by = objective_of(task), _list_metrics(task, rows)
+    if not scored or len(scored_by) < 2:
         return None
-    primary = metrics.get(scored[0].cell.metric)
-    names = dict.fromkeys((*objective.recorded_metrics, *primary.recorded_as))
-    scored_by = [metrics.get(name) for name in names]
+    names = [metric.name for metric in scored_by]
     segment_metrics = metrics.segment_metrics()
     optional = [
         name
@@ -236,22 +234,20 @@ def build_text_table(task: TaskSpec, rows: Sequence[CellRow]) -> Table | None:
         if any(name in seed.segment for row in scored for seed in row.cell.shown_answers)
     ]
     explained = ["Mean over seeds [95 %]."]
-    if "ter" in names:
-        explained.append("TER counts edits: less is better.")
-    if {"exact_match", "token_f1"} & names.keys():
+    if less := [metric.title for metric in scored_by if not metric.greater_is_better]:
+        explained.append(f"Of {join_names(less)} less is better.")
+    if {"exact_match", "token_f1"} & {*names}:
         explained.append("Exact match and token F1 compare words after SQuAD's normalisation.")
     return Table.collect(
-        "translations",
-        f"Every score of the {'translations' if objective.between_languages else 'texts'}",
+        "translations" if objective.generates else "metrics",
+        f"Every score of the {'translations' if objective.between_languages else 'texts'}"
+        if objective.generates
+        else "Every score",
         (
             {
                 **row.report.names,
                 **{
-                    column(metric.name, metric.title): Score.read(
-                        confidence_interval(
-                            score_runs(row.cell.shown_answers, metric.name, row.cell.design)
-                        )
-                    )
+                    column(metric.name, metric.title): _read_score(row.cell.score_by(metric.name))
                     for metric in scored_by
                 },
                 **{
@@ -265,8 +261,68 @@ def build_text_table(task: TaskSpec, rows: Sequence[CellRow]) -> Table | None:
             for row in scored
         ),
         above=" ".join(explained),
-        notes=_note_texts(scored, scored_by, optional),
+        notes=_note_texts(scored, scored_by, optional) if objective.generates else (),
     )
+
+
+def _list_metrics(task: TaskSpec, rows: Sequence[CellRow]) -> list[Metric]:
+    """What every record has, and the primary metric."""
+    primary = metrics.get(rows[0].cell.metric)
+    names = dict.fromkeys((*objective_of(task).recorded_metrics, *primary.recorded_as))
+    return [metrics.get(name) for name in names]
+
+
+def _read_score(scores: RunScores | None) -> Score | None:
+    return None if scores is None else Score.read(confidence_interval(scores))
+
+
+def build_class_table(task: TaskSpec, rows: Sequence[CellRow]) -> Table | None:
+    """The score of each class that the test answers have; None where no metric is of classes."""
+    metric = next((m for m in reversed(_list_metrics(task, rows)) if m.by_class), None)
+    scored = [(row, _score_classes(row.cell, metric)) for row in rows] if metric else []
+    counts: Counter[str] = Counter()
+    for _, scores in scored:  # a fold that failed leaves rows out
+        counts |= Counter({n: int(score.tables[0, :, 2].sum()) for n, score in scores.items()})
+    shown = dict(counts.most_common(MOST_CLASSES))
+    if metric is None or not shown:
+        return None
+    return Table.collect(
+        "classes",
+        "Scores by class",
+        (
+            {
+                **row.report.names,
+                **{
+                    column(f"class {name}", f"{name} ({shown[name]:,})"): _read_score(
+                        scores.get(name)
+                    )
+                    for name in counts
+                    if name in shown
+                },
+                column("basis", "n x seeds", "basis"): row.report.score,
+            }
+            for row, scores in scored
+            if scores
+        ),
+        above=f"F1 of each as in {metric.title}, mean over seeds [95 %]; in brackets how many the "
+        "test has.",
+        notes=[f"The {len(shown)} most frequent of {len(counts)}."] if shown != counts else (),
+    )
+
+
+def _score_classes(cell: Cell, metric: Metric) -> dict[str, RunScores]:
+    """The scores of the classes that the test answers have, by name."""
+    scores = cell.score_by(metric.name)
+    if scores is None or metric.by_class is None:
+        return {}
+    count = scores.tables.shape[-1] // 3
+    answers = [run.prediction for run in cell.shown_answers]
+    names = metric.by_class(scores.label, answers, name_labels(cell, count - 1))
+    return {
+        sanitise_line(name): replace(scores, tables=scores.tables[..., place::count])
+        for place, name in enumerate(names[:count])
+        if scores.tables[..., 2 * count + place].any()
+    }
 
 
 def segment_interval(row: CellRow, name: str) -> Interval | None:
