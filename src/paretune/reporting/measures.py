@@ -247,7 +247,11 @@ def build_metric_table(task: TaskSpec, rows: Sequence[CellRow]) -> Table | None:
             {
                 **row.report.names,
                 **{
-                    column(metric.name, metric.title): _read_score(row.cell.score_by(metric.name))
+                    column(
+                        metric.name,
+                        metric.title,
+                        digits=None if objective.generates or metric.highest <= 1 else _DIGITS,
+                    ): _read_score(row.cell.score_by(metric.name))
                     for metric in scored_by
                 },
                 **{
