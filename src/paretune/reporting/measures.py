@@ -287,8 +287,8 @@ def build_class_table(task: TaskSpec, rows: Sequence[CellRow]) -> Table | None:
     counts: Counter[str] = Counter()
     for _, scores in scored:  # a fold that failed leaves rows out
         counts |= Counter({n: int(score.tables[0, :, 2].sum()) for n, score in scores.items()})
-    shown = dict(counts.most_common(MOST_CLASSES))
-    if metric is None or not shown:
+    frequent = dict(counts.most_common(MOST_CLASSES))
+    if metric is None or not frequent:
         return None
     return Table.collect(
         "classes",
@@ -297,11 +297,11 @@ def build_class_table(task: TaskSpec, rows: Sequence[CellRow]) -> Table | None:
             {
                 **row.report.names,
                 **{
-                    column(f"class {name}", f"{name} ({shown[name]:,})"): _read_score(
+                    column(f"class {name}", f"{name} ({frequent[name]:,})"): _read_score(
                         scores.get(name)
                     )
                     for name in counts
-                    if name in shown
+                    if name in frequent
                 },
                 column("basis", "n x seeds", "basis"): row.report.score,
             }
@@ -310,7 +310,9 @@ def build_class_table(task: TaskSpec, rows: Sequence[CellRow]) -> Table | None:
         ),
         above=f"F1 of each as in {metric.title}, mean over seeds [95 %]; in brackets how many the "
         "test has.",
-        notes=[f"The {len(shown)} most frequent of {len(counts)}."] if shown != counts else (),
+        notes=[f"The {len(frequent)} most frequent of {len(counts)}."]
+        if frequent != counts
+        else (),
     )
 
 
