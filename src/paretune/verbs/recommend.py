@@ -11,7 +11,6 @@ import typer
 
 from paretune.errors import DataError, require_name
 from paretune.study.quantities import DURATION, POINTS, SIZE
-from paretune.tasks import load_dataset
 from paretune.verbs.options import Flag, MaxMemory, Name, Quiet, Size, StoreFolder, StudyLike, Time
 from paretune.verbs.report import StudyResults, load_results
 from paretune.verbs.result import ResultList
@@ -140,10 +139,10 @@ class AllNextSteps(ResultList["NextSteps"]):
 def find_next_steps(
     study: StudyLike, *, store: StoreFolder = None, task: Name | None = None
 ) -> AllNextSteps:
-    """Say what may raise the score most: checked labels, more rows, other training.
+    """Say what may raise the score most, from what has run.
 
-    From what has run; nothing is trained. What more rows would bring is known with
-    protocol.rows: [0.25, 0.5].
+    Labels to check, more rows, other training; nothing is trained. What more rows would bring is
+    known with protocol.rows: [0.25, 0.5].
 
     Args:
         task: This task only.
@@ -155,6 +154,7 @@ def find_next_steps(
     from paretune.analysis.pareto.recommend import choose
     from paretune.analysis.racing import race_budget
     from paretune.reporting.next_steps import write_next_steps
+    from paretune.tasks import load_dataset
 
     results = load_results(study, store)
     specs, all_steps = {spec.key: spec for spec in results.study.tasks}, []
