@@ -39,4 +39,4 @@ def test_a_plug_in_is_a_method_like_any_other() -> None:
 def test_baselines_are_methods() -> None:
     assert set(methods.available()) >= baselines.NAMES >= baselines.WITH_MODEL
     assert {"untuned"} == baselines.DRAWS_NOTHING
-    assert {"majority", "majority_tag", "copy_source", "frequent_text"} == baselines.TRIVIAL
+    assert {"majority", "copy_source", "frequent_text"} == baselines.TRIVIAL
