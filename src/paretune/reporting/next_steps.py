@@ -157,7 +157,7 @@ def _write_training(subject: Candidate, methods: Sequence[Candidate]) -> Iterabl
             estimate = f"{_format_gain(points)}, a guess"
             points /= max((cell.run_seconds or 0.0) * len(cell.final) / 3600, 1.0)
         runs = f"{rising} of {pluralise(len(cell.trained), 'run')}"
-        text = f"Twice the epochs: {estimate} ({runs} were still improving)."
+        text = f"Twice the epochs: {estimate} (still improving in {runs})."
         yield NextStep(action="train longer", points=points, guess=True, text=text)
     work = [(c.cell.model, ComputeCost.from_record(r)) for c in methods for r in c.cell.final]
     counted = sorted((cost.operations, model) for model, cost in work if cost is not None)
@@ -172,7 +172,8 @@ def _write_training(subject: Candidate, methods: Sequence[Candidate]) -> Iterabl
         gain, interval = float(draws.mean()), np.quantile(draws, [0.025, 0.975]).tolist()
         name, title = f"{title_of(rival.cell.method)}{on_model}", title_of(cell.method)
         likely = format_share(float((draws > 0).mean()))
-        text = f"{name}: {_format_gain(gain)} beside {title}, {likely} likely better."
+        what = action.removeprefix("take the ").capitalize()
+        text = f"{what}, {name}: {_format_gain(gain)} beside {title}, {likely} likely better."
         yield NextStep(action=action, points=gain, interval=interval, text=sanitise_line(text))
 
 

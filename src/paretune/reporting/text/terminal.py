@@ -140,12 +140,13 @@ def _print_heading(report: Report, console: Console) -> None:
 
 
 def _print_advice(task: TaskReport, console: Console, *, details: bool = True) -> None:
-    """What to take, the chances and what is proven; what went wrong; with details what is next."""
+    """What to take, the chances and what is proven; what went wrong; with details what may help."""
     lines = (*task.advice.lines, *task.advice.warnings) if task.advice else ()
     for place, text in enumerate(lines):
         _print(console, text.strip(), "" if place else "bold", "  " if place else "")
     for step in task.next_steps.steps[:3] if task.next_steps and details else ():
-        _print(console, step.text, "dim", "  ")
+        if step.points is not None and step.points > 0:
+            _print(console, step.text, "dim", "  ")
 
 
 def _print_overview(report: Report, console: Console) -> None:
