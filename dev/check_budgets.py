@@ -3,7 +3,7 @@
     python dev/check_budgets.py
 
 ``BUDGETS`` has what is counted, what is allowed today, and where it shall go. Whoever brings a
-count down lowers its budget in the same commit. The core has room for 2,600 lines of new features.
+count down lowers its budget in the same commit.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ ROLE = re.compile(r":(?:class|func|meth|mod|data|attr):`~?([\w.]+)`")
 
 BUDGETS = {
     # name: (allowed, target)
-    "core lines": (61_051, 48_000),
-    "core files": (300, 320),
-    "core functions": (3_110, 2_700),
+    "core lines": (60_844, 48_000),
+    "core files": (297, 297),
+    "core functions": (3_051, 2_700),
     "import circles": (0, 0),
     "pronouns as names": (0, 0),
     "class names twice": (0, 0),
     "names in docstrings that do not exist": (0, 0),
-    "paretune_slovene lines": (4_500, 4_500),
-    "tests lines": (45_759, 38_000),
-    "bench and dev lines": (7_538, 8_000),
+    "paretune_slovene lines": (4_481, 4_481),
+    "tests lines": (45_306, 38_000),
+    "bench and dev lines": (7_534, 7_534),
     "docs words": (26_000, 26_000),
     "log words": (3_825, 3_825),
 }
