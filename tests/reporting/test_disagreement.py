@@ -96,8 +96,8 @@ def test_labels_are_named_where_the_study_names_them() -> None:
     assert found_in(answers, [0, 1]).texts == ("0", "1")
     unread = {"full": [[0, -1]], "lora": [[1, 1]]}
     assert found_in(unread, [0, 1], tasks=[task]).texts == ("no", "no label", "yes")
-    other = {"full": [[0, 2]], "lora": [[1, 1]]}  # three labels, two names
-    assert set(found_in(other, [0, 1], tasks=[task]).texts) == {"0", "1", "2"}
+    unnamed = {"full": [[0, 2]], "lora": [[1, 1]]}  # three labels, two names
+    assert set(found_in(unnamed, [0, 1], tasks=[task]).texts) == {"0", "1", "2"}
 
 
 def test_the_two_highest_methods_stand_there_first() -> None:

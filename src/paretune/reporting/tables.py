@@ -431,7 +431,7 @@ def build_failure_table(report: Report) -> Table:
             column("where", "runs of", "words"): failure.where,
             column("outcome", kind="words"): failure.outcome,
             column("runs"): failure.runs,
-            column("said", "what they said", "words"): failure.message,
+            column("message", kind="words"): failure.message,
         }
         for failure in report.failures
     )

@@ -72,10 +72,10 @@ def match_rows(task: str, dataset: Dataset, release: Submission) -> list[Key]:
     numbers = [example.uid.partition(":")[2] for example in dataset.unlabelled]
     keys = [_parse_key(number) for number in numbers]
     if set(keys) != rows or len(keys) != len(rows):
-        others = len(keys) - len(rows.intersection(keys))
+        extra = len(keys) - len(rows.intersection(keys))
         raise DataError(
             f"{len(rows.difference(keys))} of {len(rows)} rows are not in the study's data, and "
-            f"{others} others are.",
+            f"{extra} of the data are not in the release.",
             where=f"{task}.jsonl of the release, task {dataset.task}",
             remedy="Every row needs an answer: give the task the source of this release, "
             "or name the release that it was read from: --release PATH.",

@@ -121,20 +121,20 @@ def _find_text(
     conversion: _Conversion, row: Row, holder: Mapping[str, Any], name: str, *places: str
 ) -> str | None:
     """The text of a question or an answer; that under a stray key is the corrected one."""
-    for other_key, value in row.values.items():
-        if other_key == "passage" or not isinstance(value, Mapping):
+    for key, value in row.values.items():
+        if key == "passage" or not isinstance(value, Mapping):
             continue
-        other: Any = value
+        entry: Any = value
         for entries, place in zip(("questions", "answers"), places, strict=False):
-            listed = _list_entries(other.get(entries)) if isinstance(other, Mapping) else None
-            other = dict(listed or ()).get(place)
-        if isinstance(other, Mapping) and isinstance(other.get(name), str):
-            conversion.stray.append(f'{row.where} "{other_key}"')
-            return str(other[name])
-    own = holder.get(name)
-    if isinstance(own, int | float) and not isinstance(own, bool) and own == own:
-        return cell_text(own)
-    return own if isinstance(own, str) and own.strip() else None
+            listed = _list_entries(entry.get(entries)) if isinstance(entry, Mapping) else None
+            entry = dict(listed or ()).get(place)
+        if isinstance(entry, Mapping) and isinstance(entry.get(name), str):
+            conversion.stray.append(f'{row.where} "{key}"')
+            return str(entry[name])
+    text = holder.get(name)
+    if isinstance(text, int | float) and not isinstance(text, bool) and text == text:
+        return cell_text(text)
+    return text if isinstance(text, str) and text.strip() else None
 
 
 def _report_findings(conversion: _Conversion, rows: Sequence[Row], part: str) -> Iterator[Finding]:
