@@ -116,7 +116,7 @@ def read_scopes() -> dict[str, Scope]:
 
 
 def page(findings: Mapping[tuple[str, Place], Finding], scope: Scope) -> str:
-    """The whole page, dated for its readers: counts, failures, the table, reasons of each method."""
+    """The page, dated for its readers: counts, failures, the table, reasons of each method."""
     places = [(m, f, k) for m in scope.methods for f, kinds in scope.kinds.items() for k in kinds]
     hole = Finding("hole")
     stated = {(c, place): findings.get((c, place), hole) for c in CLAUSES for place in places}
