@@ -26,15 +26,15 @@ ROLE = re.compile(r":(?:class|func|meth|mod|data|attr):`~?([\w.]+)`")
 
 BUDGETS = {
     # name: (allowed, target)
-    "core lines": (60_844, 48_000),
+    "core lines": (60_841, 48_000),
     "core files": (297, 297),
-    "core functions": (3_051, 2_700),
+    "core functions": (3_049, 2_700),
     "import circles": (0, 0),
     "pronouns as names": (0, 0),
     "class names twice": (0, 0),
     "names in docstrings that do not exist": (0, 0),
-    "paretune_slovene lines": (4_481, 4_481),
-    "tests lines": (45_306, 38_000),
+    "paretune_slovene lines": (4_479, 4_479),
+    "tests lines": (45_304, 38_000),
     "bench and dev lines": (7_534, 7_534),
     "docs words": (26_000, 26_000),
     "log words": (3_825, 3_825),

@@ -1,12 +1,13 @@
-"""Reads the paper again: its grid under both protocols, a verdict on each of its conclusions.
+"""Reads the paper again: a verdict on each of its conclusions, by each study that is given.
 
 python examples/paper_reread.py --online                              the paper's three encoders
 python examples/paper_reread.py --model ./FOLDER --source ./FOLDER    a model and the data from here
+python examples/paper_reread.py --no-run A.yaml B.yaml                what is there of these studies
 
-Both studies (paper.yaml and paper-fair.yaml beside this file, or those that are given) are run, or
-gone on with, in STORE/paper and STORE/fair. Then the page is written, and beside it the report of
-each study. --published FILE adds what the paper's own numbers say: its authors' table of runs, in
-the form that docs/gallery/paper.md has.
+Each study (without any: paper.yaml and paper-fair.yaml beside this file, the paper's grid under its
+protocol and under a fair one) is run, or gone on with, in STORE/NAME. Then the page is written, and
+beside it the report of each study. --published FILE adds what the paper's own numbers say: its
+authors' table of runs, in the form that docs/gallery/paper.md has.
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from paretune.errors import ParetuneError, RunsFailedError, StudyError
+from paretune.errors import ParetuneError, RunsFailedError
+from paretune.reporting.document import write_file
 from paretune.study import Study, TaskSpec
 from paretune_slovene.paper import replication_page
 from paretune_slovene.paper.table import read_published_runs
 
 HERE = Path(__file__).parent
-PROTOCOLS = ("paper", "fair")
+STUDIES = HERE / "paper.yaml", HERE / "paper-fair.yaml"
 
 
 def main(given: Sequence[str] | None = None) -> int:
@@ -49,12 +51,10 @@ def options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("studies", nargs="*", type=Path, default=STUDIES, metavar="STUDY")
     parser.add_argument("--model", action="append", help="in place of the studies' models; repeat")
     parser.add_argument("--source", help="folder of Slovene SuperGLUE, if it is not fetched")
-    parser.add_argument("--paper", type=Path, default=HERE / "paper.yaml", metavar="STUDY")
-    parser.add_argument("--fair", type=Path, default=HERE / "paper-fair.yaml", metavar="STUDY")
-    parser.add_argument("--protocol", default="paper,fair", help="paper, fair, or both (default)")
-    parser.add_argument("--store", type=Path, default=Path("studies/paper-reread"))
+    parser.add_argument("--store", type=Path, default=Path("studies"))
     parser.add_argument("--page", type=Path, help="STORE/paper-reread.html by default")
     parser.add_argument("--published", type=Path, metavar="FILE", help="the paper's own runs")
     parser.add_argument("--workers", type=int)
@@ -79,44 +79,25 @@ def read_again(asked: argparse.Namespace) -> Path:
     if asked.published is not None:
         runs = read_published_runs(asked.published, lambda task: scored_labels(task, asked.source))
         evidence.append(replication_page.published_evidence(runs))
-    for name in protocols(asked.protocol):
-        study = adapted(getattr(asked, name), asked.model, asked.source)
-        if (study.protocol.preset == "paper") != (name == "paper"):
-            raise StudyError(
-                f"follows protocol {study.protocol.preset}.",
-                where=str(getattr(asked, name)),
-                remedy=f"Give it to --{study.protocol.preset}.",
-            )
+    for study in [adapted(path, asked.model, asked.source) for path in asked.studies]:
+        store = asked.store / study.study
         if not asked.no_run:
-            failed += run(study, asked, asked.store / name)
-        results = load_results(study, asked.store / name)
-        beside = page.with_name(f"{page.stem}-{name}.html")
-        report(study, store=asked.store / name, page=beside)
+            failed += run(study, asked, store)
+        results = load_results(study, store)
+        beside = page.with_name(f"{page.stem}-{study.study}.html")
+        report(study, store=store, page=beside)
         evidence.append(
             replication_page.study_evidence(study, results.records, results.states, beside.name)
         )
-    for one in evidence:
-        sys.stdout.write(f"{one.title}: {one.summary}.\n")
-    replication_page.write_replication_page(evidence, page)
+    for source in evidence:
+        sys.stdout.write(f"{source.title}: {source.summary}.\n")
+    write_file(page, replication_page.render_replication_page(evidence), "the page")
     if failed:
         raise RunsFailedError(
             f"{failed} runs stopped with an error; {page} has the others.",
             remedy="`paretune run STUDY --retry` tries them again.",
         )
     return page
-
-
-def protocols(text: str) -> list[str]:
-    """``paper,fair`` as a list.
-
-    Raises:
-        StudyError: something else is named.
-    """
-    names = [name.strip() for name in text.split(",")]
-    for name in names:
-        if name not in PROTOCOLS:
-            raise StudyError(f'there is no protocol "{name}".', remedy="There are paper and fair.")
-    return names
 
 
 def scored_labels(task: str, source: str | None) -> Counter[str]:

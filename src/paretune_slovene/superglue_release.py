@@ -45,12 +45,18 @@ example, and what was found on the way; findings that are errors stop the task."
 
 
 def superglue_task(
-    name: str, folder: str, reshape: Reshape = lambda rows, part: ([*rows], []), **facts: Any
+    name: str,
+    folder: str,
+    reshape: Reshape = lambda rows, part: ([*rows], []),
+    paper: str = "",
+    **facts: Any,
 ) -> Task:
     """A task of SuperGLUE, in Slovene and English.
 
     Args:
         folder: what its files are called: ``BoolQ``.
+        paper: the text that the paper's notebooks built of a row; by default a model gets the two
+            columns as a pair.
         facts: further fields of :class:`~paretune.data.task.Task`.
     """
 
@@ -73,8 +79,13 @@ def superglue_task(
             findings += notes
         return TaskRows(rows["train"], rows["test"], rows["unlabelled"], tuple(findings))
 
+    templates = {
+        "pair": lambda row, language: (tuple(row[column] for column in facts["columns"]),),
+        "paper": lambda row, language: ((paper.format(**row), None),),
+    }
     usual = {"kind": "pair", "metric": "accuracy", "id": "idx", "languages": ("sl", "en")}
-    return Task(name=name, licence=LICENCE, source=SOURCE, read_rows=read, **usual | facts)
+    facts = {"templates": templates, **usual, **facts}
+    return Task(name=name, licence=LICENCE, source=SOURCE, read_rows=read, **facts)
 
 
 def _release_folder(spec: TaskSpec, language: str, data_home: Path | None) -> Path:

@@ -100,7 +100,10 @@ def measure_run(
     compute = Compute.of(run, device)
 
     def measure(folder: Path) -> dict[str, float]:
-        base_bytes, task_bytes = map(sum_weights, (source.folder, folder))
+        base_bytes, task_bytes = (
+            sum(weights.stat().st_size for weights in place.glob("*.safetensors"))
+            for place in (source.folder, folder)
+        )
         loaded = min(tasks, max(2, LOADED_BYTES // task_bytes))
         hosted = host_tasks(compute, TaskSignature.of(run, dataset), source, folder)
         load, counter, swaps, resident = StepClock(device, 1), choose_counter(device), [], []
@@ -135,8 +138,3 @@ def measure_run(
         inputs = {name: tensor.to(device) for name, tensor in inputs.items()}
         for form in forms:
             yield form, measure(Path(name, form))
-
-
-def sum_weights(folder: Path) -> int:
-    """Bytes of a folder's weights."""
-    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))

@@ -154,6 +154,12 @@ def cosine_loss(
 
     ``vectors``: (rows, 3, width), of the texts of :func:`draw_pairs`.
     """
+    if options.label_smoothing:
+        raise MethodError(
+            "SetFit has no label_smoothing.",
+            where="method setfit",
+            remedy="Remove training.label_smoothing, or the method.",
+        )
     wide = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
     cosines = F.cosine_similarity(wide[:, :1], wide[:, 1:], dim=-1)
     return (cosines - cosines.new_tensor([1.0, 0.0])).square().mean(-1).sum()

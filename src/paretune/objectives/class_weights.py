@@ -19,7 +19,6 @@ from paretune.metrics.classification import multi_hot
 
 if TYPE_CHECKING:
     from paretune.data.example import Example
-    from paretune.objectives.objective import Objective
 
 ClassWeights = tuple[tuple[float, ...], ...]
 """(labels, 1), or (2, labels): without the label, and with it."""
@@ -36,10 +35,7 @@ def count_classes(examples: Sequence[Example], labels: Sequence[str]) -> NDArray
 
 
 def weight_classes(
-    objective: Objective,
-    train: Sequence[Example],
-    weights: str | Mapping[str, float],
-    labels: Sequence[str],
+    train: Sequence[Example], weights: str | Mapping[str, float], labels: Sequence[str]
 ) -> ClassWeights | None:
     """The weights of the classes; None for ``none``.
 
@@ -47,17 +43,11 @@ def weight_classes(
         weights: ``none``, ``balanced``, or ratios by label; a label without one has 1.
 
     Raises:
-        StudyError: the objective has no classes, or a name is no label.
+        StudyError: a name is no label.
     """
     if weights == "none":
         return None
     where = "training.class_weights"
-    if not objective.weights_classes:
-        raise StudyError(
-            f"the answers of {objective.name.replace('_', ' ')} are no classes to weight.",
-            where=where,
-            remedy="Remove class_weights, or the task; or choose another readout.",
-        )
     counts = count_classes(train, labels)
     ratios = 1 / np.maximum(counts, 1.0)
     if not isinstance(weights, str):

@@ -143,6 +143,7 @@ TRANSLATION = Objective(
     recorded_metrics=("bleu", "chrf", "ter"),
     generates=True,
     label_smoothing=LABEL_SMOOTHING,
+    loss_settings=("label_smoothing",),
     weight=count_target,
     loss=token_loss,
     collector=TokenLossCollector,
@@ -188,6 +189,7 @@ PREFERENCE = replace(
     default_metric="reward_accuracy",
     recorded_metrics=("reward_accuracy", "reward_margin"),
     generates=False,
+    loss_settings=(),
     predict=predict_preferences,
     reference=label_of,
     likelihood=label_likelihood,
@@ -200,6 +202,6 @@ PREFERENCES = (
         title="whether an answer is good",
         reader="unpaired_preference",
         checks=("labels", "texts"),
-        weights_classes=True,
+        loss_settings=("class_weights",),
     ),
 )

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretune import metrics
+from paretune.errors import StudyError
 from paretune.metrics import Metric
 from paretune.metrics.classification import NO_LABEL
 from paretune.objectives.class_weights import ClassWeights, weight_classes
@@ -237,7 +238,7 @@ class Objective:
         answer_scores: scores the text of each label, once, where generated texts are read as
             labels, so that labels have probabilities; None elsewhere.
         label_smoothing: where the study does not say.
-        weights_classes: the loss knows ``training.class_weights``.
+        loss_settings: what of ``training`` the loss knows: label_smoothing, class_weights.
         decide: the predictions of some parts, as what the selection part shows decides them, and
             how probable each label must be to be predicted: (labels,), 0 to 1; or ().
         cuts_texts: texts that are too long lose their end; otherwise they are read in windows.
@@ -289,7 +290,7 @@ class Objective:
     predicts_labels: bool = False
     answer_scores: Objective | None = None
     label_smoothing: float = 0.0
-    weights_classes: bool = False
+    loss_settings: tuple[str, ...] = ()
     decide: Decide = lambda predictions, selection: (predictions, ())
     cuts_texts: bool = True
     encode: Encode = encode_texts
@@ -322,21 +323,25 @@ class Objective:
         )
 
     def loss_options(
-        self,
-        train: Sequence[Example],
-        training: Training | None = None,
-        labels: Sequence[str] = (),
+        self, train: Sequence[Example], training: Training, labels: Sequence[str] = ()
     ) -> LossOptions:
         """What the loss of a run needs, from its training part, its settings and the labels.
 
         Raises:
-            StudyError: the settings weight what the task does not have.
+            StudyError: the settings name what the loss does not know.
         """
-        smoothing = training.label_smoothing if training else None
+        smoothing, ratios = training.label_smoothing, training.class_weights
+        for name, given in ("label_smoothing", smoothing), ("class_weights", ratios != "none"):
+            if given and name not in self.loss_settings:
+                raise StudyError(
+                    f"the loss of {self.name.replace('_', ' ')} has no {name}.",
+                    where=f"training.{name}",
+                    remedy=f"Remove {name}, or the task; or choose another readout.",
+                )
         return LossOptions(
             self.fit_target(train),
             self.label_smoothing if smoothing is None else smoothing,
-            weight_classes(self, train, training.class_weights, labels) if training else None,
+            weight_classes(train, ratios, labels),
         )
 
     def encoder(self, part: str) -> Encode:

@@ -17,7 +17,7 @@ from typing import Any
 from paretune.analysis.memory_breakdown import PART_TITLES
 from paretune.methods.baselines import CONSTANT
 from paretune.reporting.document import TaskReport
-from paretune.reporting.parts import Amount, CellReport, CostFront, FinalRun, FrontPoint, Score
+from paretune.reporting.parts import Amount, CellReport, CostFront, FinalRun, Score
 from paretune.reporting.tables import build_memory_table, build_size_table
 from paretune.reporting.text.formatting import (
     COST_WORDS,
@@ -43,7 +43,6 @@ from paretune.reporting.vega import (
     text_style,
     widen,
 )
-from paretune.study import Axis
 
 STANDINGS = {
     "above": "▲ better than every baseline",
@@ -173,7 +172,9 @@ def chart_front(
             "name": point.title,
             "row": titles.index(point.title),
             "lines": lines,
-            "description": _describe_point(front.axis, point),
+            "description": f"{point.title}, on front: {format_share(point.probability)} of draws; "
+            f"{format_interval(point.score)}, {format_basis(point.score)}; "
+            f"{format_cost(front.axis, point)}",
             "score_text": f"{format_interval(point.score)} ({format_basis(point.score)})",
             "cost": round_number(cost),
             "score": point.score.estimate,
@@ -490,14 +491,6 @@ def _whisker_layer(x: Spec) -> Spec:
 
 def _describe(lines: Sequence[Mapping[str, Any]]) -> str:
     return ". ".join(line["description"] for line in lines if "description" in line) + "."
-
-
-def _describe_point(axis: Axis, point: FrontPoint) -> str:
-    return (
-        f"{point.title}, on front: {format_share(point.probability)} of draws; "
-        f"{format_interval(point.score)}, {format_basis(point.score)}; "
-        f"{format_cost(axis, point)}"
-    )
 
 
 def _in_unit(factor: float, **sizes: float | None) -> dict[str, float]:

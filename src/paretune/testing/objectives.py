@@ -16,6 +16,7 @@ from paretune.objectives import LossOptions, Objective
 from paretune.objectives.encoding import Encoded
 from paretune.objectives.likelihood import ExampleLikelihood
 from paretune.store.record import Predictions
+from paretune.study import Training
 from paretune.testing.tiny_models import tiny_model
 
 MAX_LENGTH = 16
@@ -66,7 +67,7 @@ class ObjectiveContract:
     @pytest.fixture
     def options(self) -> LossOptions:
         """Those of a run on the examples."""
-        return self.objective.loss_options(self.examples())
+        return self.objective.loss_options(self.examples(), Training())
 
     def test_what_it_names_exists(self) -> None:
         objective = self.objective

@@ -64,12 +64,7 @@ class FetchResult(Result):
             yield f"Studies find it with {home}, or {source}."
 
 
-def fetch(
-    name: Word,
-    *,
-    output: Folder | None = None,
-    tell: Tell = tell_nothing,
-) -> FetchResult:
+def fetch(name: Word, *, output: Folder | None = None, tell: Tell = tell_nothing) -> FetchResult:
     """Download a pinned public data set, and verify it.
 
     Every file is compared with its SHA-256. Complete files stay.

@@ -104,8 +104,7 @@ class ScoredSubmission(Result):
 
         yield "As SloBench computes it (0 to 1), with 95 % over this one submission's examples:"
         for name, interval in self.intervals.items():
-            text = f"{format_interval(interval, 4)}  {format_examples(interval)}"
-            yield f"  {name.ljust(18)}{text}"
+            yield f"  {name.ljust(18)}{format_interval(interval, 4)}  {format_examples(interval)}"
         for name, why in self.missing.items():
             yield f"  {name.ljust(18)}not computed: {sanitise_line(why)}"
         yield from (f"  with {sanitise_line(line)}" for line in self.data)

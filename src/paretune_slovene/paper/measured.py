@@ -20,9 +20,15 @@ from paretune.analysis.statistics.intervals import Interval, confidence_interval
 from paretune.analysis.statistics.multiple_testing import ALPHA
 from paretune.analysis.statistics.sample_size import SampleSize, estimate_sample_size
 from paretune.analysis.statistics.scores import RunScores, score_runs
+from paretune.reporting.text.formatting import (
+    format_bytes,
+    format_interval,
+    format_n_by_seeds,
+)
 from paretune.study import Study
 from paretune_slovene.paper.claims import (
     MARGIN,
+    Bar,
     Claim,
     ClaimComparison,
     ClaimVerdict,
@@ -115,6 +121,23 @@ def _compare_scores(comparison: ClaimComparison, a: Cell, b: Cell) -> ClaimCompa
     if not constant:
         return comparison
     return replace(comparison, standing="constant", why="; ".join(constant))
+
+
+def list_bars(study: Study, cells: Sequence[Cell]) -> tuple[Bar, ...]:
+    """The bars of the paper's figures, from a study's cells; a baseline stands on every model."""
+    names, bars = {task.key: task.name for task in study.tasks}, []
+    for cell in cells:
+        scores, peak = _score(cell), estimate_cost(cell, "memory")
+        text = "–"
+        if scores is not None:
+            score = confidence_interval(scores)
+            text = f"{format_interval(score)} ({format_n_by_seeds(score, '×')})"
+        if is_mostly_collapsed(cell):
+            text += ", constant"
+        memory = "–" if peak is None else format_bytes(peak.value)
+        models = [m.key for m in study.models] if cell.model == NO_MODEL else [cell.model]
+        bars += [Bar(names[cell.task], model, cell.method, text, memory) for model in models]
+    return tuple(bars)
 
 
 def _score(cell: Cell) -> RunScores | None:

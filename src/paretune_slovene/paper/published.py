@@ -15,8 +15,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from scipy import special
-
 from paretune.analysis.statistics.intervals import (
     Interval,
     newcombe_difference,
@@ -25,8 +23,10 @@ from paretune.analysis.statistics.intervals import (
 from paretune.analysis.statistics.multiple_testing import ALPHA
 from paretune.analysis.statistics.sample_size import POWER
 from paretune.metrics.classification import WEIGHTED_F1
+from paretune.reporting.text.formatting import format_interval
 from paretune_slovene.paper.claims import (
     MARGIN,
+    Bar,
     Claim,
     ClaimComparison,
     ClaimVerdict,
@@ -105,6 +105,19 @@ def judge_published(claim: Claim, runs: Sequence[PublishedRun]) -> ClaimVerdict:
     return judge(claim, correct_p_values(list(_compare_runs(claim, runs)), decide))
 
 
+def list_bars(runs: Sequence[PublishedRun]) -> tuple[Bar, ...]:
+    """The paper's bars: weighted F1, and accuracy, of which an interval follows."""
+    bars = []
+    for run in runs:
+        text = "–"
+        if run.right is not None and run.f1 is not None:
+            accuracy = format_interval(wilson_interval(run.right, run.n))
+            constant = f", constant “{run.constant}”" if run.constant else ""
+            text = f"{run.f1:.2f}{constant} (accuracy {accuracy}, {run.n} × 1)"
+        bars.append(Bar(run.task, run.model, run.method, text, f"{run.gb:.1f} GB"))
+    return tuple(bars)
+
+
 def _compare_runs(claim: Claim, runs: Sequence[PublishedRun]) -> Iterable[ClaimComparison]:
     by_cell = {(run.task, run.model, run.method): run for run in runs}
     models = dict.fromkeys(run.model for run in runs)
@@ -168,10 +181,7 @@ def estimate_examples(a: float, b: float) -> int | None:
     Two-sided at 0.05, with power 0.8, unpaired (Fleiss, Levin and Paik 2003, section 4.2, without
     continuity correction); None for equal accuracies.
     """
-    if a == b:
-        return None
-    mean, gap = (a + b) / 2, abs(a - b)
-    level, power = float(special.ndtri(1 - ALPHA / 2)), float(special.ndtri(POWER))
-    spread = level * math.sqrt(2 * mean * (1 - mean))
-    spread += power * math.sqrt(a * (1 - a) + b * (1 - b))
-    return math.ceil((spread / gap) ** 2)
+    from statsmodels.stats.proportion import samplesize_proportions_2indep_onetail
+
+    size = None if a == b else samplesize_proportions_2indep_onetail(a - b, b, POWER, alpha=ALPHA)
+    return None if size is None else math.ceil(size)

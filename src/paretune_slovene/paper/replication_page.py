@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import SimpleNamespace
 
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.statistics.sample_size import SampleSize
-from paretune.reporting.document import write_file
 from paretune.reporting.text.comparison import approximate
 from paretune.reporting.text.conclusions import describe_protocol
 from paretune.reporting.text.escape import open_templates
@@ -30,6 +28,7 @@ from paretune_slovene.paper import measured, published
 from paretune_slovene.paper.claims import (
     MARGIN,
     VERDICTS,
+    Bar,
     Claim,
     ClaimComparison,
     ClaimVerdict,
@@ -62,6 +61,7 @@ class Evidence:
 
     Attributes:
         basis: what it is based on, in a sentence.
+        bars: what the paper's figures show, of this source.
         of_paper: whether it is the paper's own numbers.
         page: file of its report, if it has one.
         unfinished: number of unfinished cells.
@@ -70,6 +70,7 @@ class Evidence:
     title: str
     basis: str
     judged: tuple[ClaimVerdict, ...]
+    bars: tuple[Bar, ...]
     of_paper: bool = False
     page: str = ""
     unfinished: int = 0
@@ -98,26 +99,29 @@ class Evidence:
         """Every comparison of a claim as texts, by column."""
         return tuple(self._row(judged.claim, comparison) for comparison in judged.compared)
 
-    def _row(self, claim: Claim, one: ClaimComparison) -> SimpleNamespace:
+    def _row(self, claim: Claim, compared: ClaimComparison) -> SimpleNamespace:
         values, contrast, basis = ("–", "–"), "–", "–"
-        if one.scores is not None and one.difference is not None:
-            values = format_interval(one.scores[0]), format_interval(one.scores[1])
-            contrast = format_interval(one.difference)
-            basis = format_n_by_seeds(one.difference, "×")
-        elif one.amounts is not None:
-            values = self._amount(claim, one.amounts[0]), self._amount(claim, one.amounts[1])
-            contrast = f"{one.amounts[0] / one.amounts[1]:.2f} times"
-            basis = _readings(one.readings)
-        details = [one.why, describe_sample_size(one.sample_size, one.examples)]
+        if compared.scores is not None and compared.difference is not None:
+            values = format_interval(compared.scores[0]), format_interval(compared.scores[1])
+            contrast = format_interval(compared.difference)
+            basis = format_n_by_seeds(compared.difference, "×")
+        elif compared.amounts is not None:
+            values = (
+                self._amount(claim, compared.amounts[0]),
+                self._amount(claim, compared.amounts[1]),
+            )
+            contrast = f"{compared.amounts[0] / compared.amounts[1]:.2f} times"
+            basis = _readings(compared.readings)
+        details = [compared.why, describe_sample_size(compared.sample_size, compared.examples)]
         detail = "; ".join(text for text in details if text)
-        outcome = _STANDINGS[one.standing] + (f": {detail}" if detail else "")
-        names = {name: getattr(one, name) for name in ("task", "model", "higher", "lower")}
+        outcome = _STANDINGS[compared.standing] + (f": {detail}" if detail else "")
+        names = {name: getattr(compared, name) for name in ("task", "model", "higher", "lower")}
         return SimpleNamespace(
             **{name: sanitise_line(text) for name, text in names.items()},
             values=values,
             contrast=contrast,
             basis=basis,
-            p="–" if one.p_holm is None else format_p_value(one.p_holm),
+            p="–" if compared.p_holm is None else format_p_value(compared.p_holm),
             outcome=sanitise_line(outcome),
         )
 
@@ -164,6 +168,7 @@ def published_evidence(runs: Sequence[published.PublishedRun]) -> Evidence:
         "answers of n are compared unpaired (Newcombe), since the answers themselves were not "
         "published; memory was read once.",
         judged=tuple(published.judge_published(claim, runs) for claim in load_claims()),
+        bars=published.list_bars(runs),
         of_paper=True,
     )
 
@@ -179,18 +184,22 @@ def study_evidence(
         title=f"{'The paper’s' if by_paper else 'The fair'} protocol on {models}",
         basis=describe_protocol(study),
         judged=tuple(measured.judge_study(claim, study, cells) for claim in load_claims()),
+        bars=measured.list_bars(study, cells),
         page=page,
         unfinished=sum(not c.finished for c in cells),
     )
 
 
-def write_replication_page(evidence: Sequence[Evidence], path: Path) -> Path:
-    """Write the page to ``path``, whole or not at all.
-
-    Raises:
-        StoreError: the page cannot be written there.
-    """
-    return write_file(path, render_replication_page(evidence), "the page")
+def tabulate_bars(evidence: Sequence[Evidence]) -> Iterator[SimpleNamespace]:
+    """A table for each task: its methods, and beside each other every model of every source."""
+    bars = [(source.title, bar) for source in evidence for bar in source.bars]
+    for task in dict.fromkeys(bar.task for _, bar in bars):
+        cells = {(b.method, (title, b.model)): b for title, b in bars if b.task == task}
+        columns = tuple(dict.fromkeys(column for _, column in cells))
+        methods = dict.fromkeys(method for method, _ in cells)
+        rows = {sanitise_line(m): [cells.get((m, column)) for column in columns] for m in methods}
+        heads = [f"{title}: {sanitise_line(model)}" for title, model in columns]
+        yield SimpleNamespace(task=task, heads=heads, rows=rows)
 
 
 def render_replication_page(evidence: Sequence[Evidence]) -> str:
@@ -203,8 +212,9 @@ def render_replication_page(evidence: Sequence[Evidence]) -> str:
     return jinja.get_template("replication.html.j2").render(
         evidence=evidence,
         claims=load_claims(),
+        figures=tuple(tabulate_bars(evidence)),
         title=paper_title(),
-        with_paper=any(one.of_paper for one in evidence),
+        with_paper=any(source.of_paper for source in evidence),
         marks=MARKS,
         margin=f"{MARGIN:.2f}",
         close=f"{measured.CLOSE:.0%}",

@@ -1,38 +1,19 @@
 """BoolQ (Clark et al., 2019, arXiv 1905.10044): does the passage answer the question with yes?
 
 Slovene: the human translation of 92/18/30 rows. The default gives (question, passage), so that a
-cut, which takes from the longer text, shortens the passage and never the question.
+cut, which takes from the longer text, shortens the passage and never the question;
+as the paper wrote it, a cut may lose it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from paretune.data.example import Segments
 from paretune.data.prompt import Prompt
 from paretune_slovene.superglue_release import superglue_task
 
-
-def pair(row: Mapping[str, str], language: str) -> Segments:
-    """The question, then the passage."""
-    return ((row["question"], row["passage"]),)
-
-
-def paper(row: Mapping[str, str], language: str) -> Segments:
-    """One text, as the paper's notebooks built it; a cut may lose the question."""
-    return ((f"passage : {row['passage']} question : {row['question']} ", None),)
-
-
 PROMPTS = {
-    "en": Prompt(
-        template="{text_pair}\nQuestion: {text}?\nAnswer:",
-        label_texts=("no", "yes"),
-    ),
+    "en": Prompt(template="{text_pair}\nQuestion: {text}?\nAnswer:", label_texts=("no", "yes")),
     # The questions of the Slovene release have their question mark.
-    "sl": Prompt(
-        template="{text_pair}\nVprašanje: {text}\nOdgovor:",
-        label_texts=("Ne", "Da"),
-    ),
+    "sl": Prompt(template="{text_pair}\nVprašanje: {text}\nOdgovor:", label_texts=("Ne", "Da")),
 }
 """English: lm-evaluation-harness, ``super_glue/boolq``. Slovene: ``sl_boolq`` of its Slovene
 version (github.com/SloLama/slovenian-llm-eval)."""
@@ -43,7 +24,7 @@ TASK = superglue_task(
     title="BoolQ: yes or no, by the passage",
     labels=("false", "true"),
     columns=("question", "passage"),
-    templates={"pair": pair, "paper": paper},
+    paper="passage : {passage} question : {question} ",
     prompts=PROMPTS,
     group="passage",
     aliases={"0": "false", "1": "true", "no": "false", "yes": "true"},

@@ -6,22 +6,8 @@ of accuracy and macro F1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from paretune.data.example import Segments
 from paretune.data.prompt import Prompt
 from paretune_slovene.superglue_release import superglue_task
-
-
-def pair(row: Mapping[str, str], language: str) -> Segments:
-    """The premise, then the hypothesis."""
-    return ((row["premise"], row["hypothesis"]),)
-
-
-def paper(row: Mapping[str, str], language: str) -> Segments:
-    """One text, as the paper's notebooks built it."""
-    return ((f"{row['premise']} {row['hypothesis']}", None),)
-
 
 PROMPTS = {
     "en": Prompt(
@@ -44,7 +30,7 @@ TASK = superglue_task(
     labels=("entailment", "contradiction", "neutral"),
     columns=("premise", "hypothesis"),
     metric="accuracy_f1",
-    templates={"pair": pair, "paper": paper},
+    paper="{premise} {hypothesis}",
     prompts=PROMPTS,
     group="premise",
 )

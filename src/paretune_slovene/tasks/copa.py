@@ -26,15 +26,6 @@ def pair(row: Mapping[str, str], language: str) -> Segments:
     return (first, row["choice1"]), (first, row["choice2"])
 
 
-def paper(row: Mapping[str, str], language: str) -> Segments:
-    """The premise, then the bare word ``cause`` or ``effect`` with one choice."""
-    question = row["question"]
-    return (
-        (row["premise"], f"{question} {row['choice1']}"),
-        (row["premise"], f"{question} {row['choice2']}"),
-    )
-
-
 PROMPTS = {
     "en": Prompt(
         connectives=(
@@ -56,7 +47,14 @@ TASK = superglue_task(
     kind="multiple_choice",
     labels=("0", "1"),
     columns=("premise", "choice1", "choice2", "question"),
-    templates={"pair": pair, "paper": paper},
+    templates={
+        "pair": pair,
+        # The bare word cause or effect before each choice.
+        "paper": lambda row, language: tuple(
+            (row["premise"], f"{row['question']} {row[choice]}")
+            for choice in ("choice1", "choice2")
+        ),
+    },
     prompts=PROMPTS,
     group="premise",
 )

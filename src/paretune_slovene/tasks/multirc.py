@@ -19,16 +19,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from paretune.data.columns import cell_text
-from paretune.data.example import Segments, normalise_text
+from paretune.data.example import normalise_text
 from paretune.data.finding import Finding
 from paretune.data.prompt import Prompt
 from paretune.data.rows import Row
 from paretune_slovene.superglue_release import superglue_task
-
-
-def pair(row: Mapping[str, str], language: str) -> Segments:
-    """The passage, then question and answer; a cut takes from the passage, the longer text."""
-    return ((row["passage"], f"{row['question']} {row['answer']}"),)
 
 
 @dataclass
@@ -65,11 +60,9 @@ def expand_answers(rows: Sequence[Row], part: str) -> tuple[list[Row], list[Find
     conversion = _Conversion()
     groups: dict[str, str] = {}
     for position, row in enumerate(rows):
-        passage = row.values.get("passage")
-        text = passage.get("text") if isinstance(passage, Mapping) else None
-        questions = (
-            _list_entries(passage.get("questions")) if isinstance(passage, Mapping) else None
-        )
+        found = row.values.get("passage")
+        passage = found if isinstance(found, Mapping) else {}
+        text, questions = passage.get("text"), _list_entries(passage.get("questions"))
         if not isinstance(text, str) or questions is None:
             lacks = "text" if questions is not None else "questions"
             conversion.refuse(row.where, f"has no passage with {lacks}.")
@@ -146,11 +139,12 @@ def _report_findings(conversion: _Conversion, rows: Sequence[Row], part: str) ->
         what = f"an idx of a passage or question is repeated ({len(conversion.repeated)} in all)."
         remedy = "Nothing to do: its position was added to the uids."
         yield Finding("note", "repeated-id", conversion.repeated[0], what, remedy)
-    for one in conversion.left_out:
+    for found in conversion.left_out:
+        where, remedy = found.where, found.remedy
         if part == "train":
-            yield Finding("warning", one.code, one.where, f"{one.what}: left out.", one.remedy)
+            yield Finding("warning", found.code, where, f"{found.what}: left out.", remedy)
         else:
-            yield Finding("error", "missing-text", one.where, f"{one.what}.", one.remedy)
+            yield Finding("error", "missing-text", where, f"{found.what}.", remedy)
 
 
 def _list_entries(value: Any) -> Iterable[tuple[str, Any]] | None:
@@ -181,8 +175,7 @@ def _drop_decimals(value: Any) -> Any:
 
 PROMPTS = {
     "en": Prompt(
-        template="{text}\nQuestion: {text_pair}\nIs the answer correct?",
-        label_texts=("no", "yes"),
+        template="{text}\nQuestion: {text_pair}\nIs the answer correct?", label_texts=("no", "yes")
     ),
     "sl": Prompt(
         template="{text}\nVprašanje: {text_pair}\nAli je odgovor pravilen?",
@@ -203,7 +196,10 @@ TASK = superglue_task(
     labels=("false", "true"),
     columns=("passage", "question", "answer"),
     metric="f1a_em",
-    templates={"pair": pair},
+    # A cut takes from the passage, the longer text.
+    templates={
+        "pair": lambda row, language: ((row["passage"], f"{row['question']} {row['answer']}"),)
+    },
     prompts=PROMPTS,
     group="group",
     clustered=True,

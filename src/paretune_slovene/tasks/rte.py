@@ -5,22 +5,8 @@ Slovene: the human translation of 232/29/29 rows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from paretune.data.example import Segments
 from paretune.data.prompt import Prompt
 from paretune_slovene.superglue_release import superglue_task
-
-
-def pair(row: Mapping[str, str], language: str) -> Segments:
-    """The premise, then the hypothesis."""
-    return ((row["premise"], row["hypothesis"]),)
-
-
-def paper(row: Mapping[str, str], language: str) -> Segments:
-    """One text, as the paper's notebooks built it."""
-    return ((f"premise : {row['premise']} hypothesis : {row['hypothesis']} ", None),)
-
 
 PROMPTS = {
     "en": Prompt(
@@ -42,7 +28,7 @@ TASK = superglue_task(
     title="RTE: entailment or not",
     labels=("entailment", "not_entailment"),
     columns=("premise", "hypothesis"),
-    templates={"pair": pair, "paper": paper},
+    paper="premise : {premise} hypothesis : {hypothesis} ",
     prompts=PROMPTS,
     group="premise",
 )

@@ -20,21 +20,21 @@ LOOKING += [("cross", None)]
 """Roles and windows."""
 KEY_HEADS_AND_CAPS = [(None, None), (1, None), (2, 1.5)]
 SHAPES = [
-    (*looking, *shape, front, together)
-    for looking, shape, front, together in product(
+    ((*looking, front, *heads), together)
+    for looking, heads, front, together in product(
         LOOKING, KEY_HEADS_AND_CAPS, (False, True), (False, True)
     )
 ]
-"""Role, window, key heads, cap, whether there are prefixes, and padding between texts."""
+"""Role, window, whether there are prefixes, key heads and cap; and padding between texts."""
 
 
 def attention(
     role: AttentionRole,
     window: int | None,
-    dropout: float,
     front: bool,
     key_heads: int | None = None,
     softcap: float | None = None,
+    dropout: float = 0.0,
 ) -> tuple[Callable[..., Tensor], list[Tensor]]:
     """Packed attention of five texts (or pairs) of two runs, as a function of its tensors.
 
@@ -73,18 +73,9 @@ def attention(
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
-@pytest.mark.parametrize(
-    ("role", "window", "key_heads", "softcap", "front", "together"), chosen(SHAPES, 14)
-)
+@pytest.mark.parametrize(("shape", "together"), chosen(SHAPES, 14))
 def test_attention_has_the_gradients_that_it_says(
-    role: AttentionRole,
-    window: int | None,
-    key_heads: int | None,
-    softcap: float | None,
-    front: bool,
-    together: bool,
-    dropout: float,
-    monkeypatch: pytest.MonkeyPatch,
+    shape: Any, together: bool, dropout: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """gradcheck in float64, texts each alone, and with padding between them.
 
@@ -93,41 +84,33 @@ def test_attention_has_the_gradients_that_it_says(
     monkeypatch.setattr(
         "paretune.models.packing.layout.GROUP_OVERHEAD_SCORES", 10**6 if together else 0
     )
-    attend, tensors = attention(role, window, dropout, front, key_heads, softcap)
-    assert torch.autograd.gradcheck(attend, tensors, fast_mode=not (dropout and front))
+    attend, tensors = attention(*shape, dropout=dropout)
+    assert torch.autograd.gradcheck(attend, tensors, fast_mode=not (dropout and shape[2]))
 
 
-@pytest.mark.parametrize(
-    ("role", "window", "key_heads", "softcap", "front", "together"), chosen(SHAPES, 7)
-)
+@pytest.mark.parametrize(("shape", "together"), chosen(SHAPES, 7))
 def test_attention_in_bf16_is_that_of_float64_rounded(
-    role: AttentionRole,
-    window: int | None,
-    key_heads: int | None,
-    softcap: float | None,
-    front: bool,
-    together: bool,
-    monkeypatch: pytest.MonkeyPatch,
+    shape: Any, together: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There keys are rounded up to whole vectors, which nobody sees."""
     monkeypatch.setattr(
         "paretune.models.packing.layout.GROUP_OVERHEAD_SCORES", 10**6 if together else 0
     )
-    attend, tensors = attention(role, window, 0.0, front, key_heads, softcap)
+    attend, tensors = attention(*shape)
     exact = attend(*tensors)
     expected = torch.autograd.grad(exact.square().sum(), tensors)
     rounded = [x.detach().bfloat16().requires_grad_() for x in tensors]
     near = attend(*rounded)
     torch.testing.assert_close(near.double(), exact, rtol=0, atol=0.03)
     gradients = torch.autograd.grad(near.double().square().sum(), rounded)
-    for one, other in zip(gradients, expected, strict=True):
-        torch.testing.assert_close(one.double(), other, rtol=0.05, atol=0.15)
+    for gradient, right in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(gradient.double(), right, rtol=0.05, atol=0.15)
 
 
 @pytest.mark.parametrize("mixed", range(5))
 def test_attention_computes_in_one_dtype_under_autocast(mixed: int) -> None:
     """Whatever a method left in fp32; and its gradient is in fp32 again."""
-    attend, inputs = attention("self", None, 0.0, front=True)
+    attend, inputs = attention("self", None, front=True)
     dtypes = [torch.float32 if i == mixed else torch.bfloat16 for i in range(len(inputs))]
     tensors = [
         x.detach().to(dtype).requires_grad_() for x, dtype in zip(inputs, dtypes, strict=True)

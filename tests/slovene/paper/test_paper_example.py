@@ -49,14 +49,17 @@ def test_both_protocols_end_in_one_page(
     )
     store, page = tmp_path / "store", tmp_path / "out" / "page.html"
     arguments = ["--model", str(tiny_model("bert")), "--source", str(source), "--store", str(store)]
-    arguments += ["--paper", str(by_paper), "--fair", str(fair), "--page", str(page)]
+    arguments += ["--page", str(page)]
     main = SCRIPT["main"]
     # The paper's protocol in worker processes, as a user runs it; the other's runs in this one.
-    ran = ended(
-        main([*arguments, "--protocol", "paper", "--workers", "1", "--device", "cpu"]), capsys
-    )
+    ran = ended(main([str(by_paper), *arguments, "--workers", "1", "--device", "cpu"]), capsys)
+    arguments += [str(by_paper), str(fair)]
     assert ran[0] == 0 and "6/6" in ran[1] and f"Page: {page}" in ran[1], ran
-    finish(SCRIPT["adapted"](fair, [str(tiny_model("bert"))], str(source)), store / "fair", costs=0)
+    finish(
+        SCRIPT["adapted"](fair, [str(tiny_model("bert"))], str(source)),
+        store / "paper-fair",
+        costs=0,
+    )
     code, out, _ = ended(main([*arguments, "--no-run"]), capsys)
     assert code == 0 and "own numbers" not in out
     assert "--published FILE" in page.read_text(encoding="utf-8")
@@ -72,7 +75,7 @@ def test_both_protocols_end_in_one_page(
         f"The fair protocol on {tiny_model('bert').name}",
     ]
     text = page.read_text(encoding="utf-8")
-    for name in ("paper", "fair"):
+    for name in ("paper", "paper-fair"):
         assert f'href="page-{name}.html"' in text
         assert "<h1>" in page.with_name(f"page-{name}.html").read_text(encoding="utf-8")
 
@@ -89,9 +92,7 @@ def test_without_model_and_source_the_studies_are_as_their_files_have_them() -> 
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--protocol", "both"], 2, 'there is no protocol "both". There are paper and fair.'),
-        (["--paper", "nowhere.yaml"], 2, "nowhere.yaml: no such study file."),
-        (["--paper", str(EXAMPLES / "paper-fair.yaml")], 2, "Give it to --fair."),
+        (["nowhere.yaml"], 2, "nowhere.yaml: no such study file."),
         (["--no-run", "--store", "nowhere"], 6, "nowhere"),
         (["--no-run", "--published", "nowhere.csv"], 3, "nowhere.csv"),
     ],

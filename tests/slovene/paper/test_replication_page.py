@@ -40,12 +40,12 @@ def evidence(folder: Path | None, **changes: object) -> list[replication_page.Ev
 
 def test_the_first_page_has_every_conclusion_with_its_verdicts(tmp_path: Path) -> None:
     sources = evidence(tmp_path)
-    page = replication_page.write_replication_page(sources, tmp_path / "a" / "p.html")
-    text = page.read_text("utf-8")
+    text = replication_page.render_replication_page(sources)
     first = text[: text.index('id="evidence"')]
     for claim in replication_page.load_claims():
         assert claim.says in first and claim.place in text
     assert f"The paper’s own numbers:</b> {sources[0].summary}." in first
+    assert "(accuracy 0.50 [0.25, 0.75], 12 × 1)" in text and "(60 × 3), constant" in text
     assert "--published" not in text
     assert first.count('role="cell"') == 2 * len(replication_page.load_claims())
     assert 'href="page-fair.html"' in first

@@ -117,7 +117,7 @@ def test_a_packed_batch_gives_the_same_logits_and_gradients(
     model = loaded.model.to(torch.float64 if exact else torch.float32).train()
     data = bench.encode(bench.parts(run).train, loaded, bench.source(run.model), 64)
     objective = objectives.get(task_kind)
-    options = objective.loss_options(bench.parts(run).train)
+    options = objective.loss_options(bench.parts(run).train, run.training)
     if kind == "completion":
         data = with_completions(data)
 

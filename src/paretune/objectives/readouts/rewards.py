@@ -61,6 +61,7 @@ def read_likelihoods(objective: Objective, prompt: Prompt) -> Objective:
         objective,
         encode=EncodeAnswers(prompt),
         encode_training=EncodeAnswers(prompt, last_only=True),
+        loss_settings=("label_smoothing",),
         weight=count_target,
         loss=good_answer_loss,
         collector=LabelWordsCollector,

@@ -65,7 +65,7 @@ def read_text(objective: Objective, prompt: Prompt) -> Objective:
         num_logits=lambda labels: 0,
         generates=True,
         label_smoothing=0.0,
-        weights_classes=False,
+        loss_settings=("label_smoothing",),
         encode=EncodeText(prompt),
         collate=pad_batch,
         weight=count_target,
