@@ -63,7 +63,7 @@ def test_each_class_has_its_score_interval_and_count(monkeypatch: pytest.MonkeyP
     assert all(s.low < s.estimate < s.high and s.n_examples == 60 for s in scores)
     monkeypatch.setattr(measures, "MOST_CLASSES", 2)
     cut = build_report(study, records).tasks[0].find_table("classes")
-    assert cut is not None and cut.notes == ("The 2 most frequent of 3.",)
+    assert cut is not None and cut.notes == ("2 of 3, the most frequent.",)
     assert len(cut.columns) == len(table.columns) - 1
 
 
@@ -73,8 +73,8 @@ def test_types_of_entities_and_further_metrics_have_columns() -> None:
     study = fake.study(tasks=[task])
     true, answer = ("B-PER I-PER O", "B-ORG O O"), ("B-PER I-PER O", "B-LOC O O")
     part = Predictions(("a", "b"), true, answer, ((), ()))
-    record = fake.record(fake.make_run(study, "final", "lora", 1))
-    records = [replace(record, predictions={"test": part})]
+    run = fake.make_run(study, "final", "lora", 1)
+    records = [replace(fake.record(run), predictions={"test": part})]
     tables = build_report(study, records).tasks[0].tables
     texts = {}
     for table in (table for table in tables if table.name in ("metrics", "classes")):
@@ -83,6 +83,7 @@ def test_types_of_entities_and_further_metrics_have_columns() -> None:
     assert {name: text.split()[0] for name, text in texts.items() if " [" in text} == {
         "token accuracy": "0.83", "entity F1": "0.50", "PER (1)": "1.00", "ORG (1)": "0.00"
     }  # fmt: skip
+    assert "0.00 [0.00, 0.00]" not in texts.values()
 
 
 LORA = {"name": "lora", "rank": 8}

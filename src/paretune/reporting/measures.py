@@ -290,19 +290,14 @@ def build_class_table(task: TaskSpec, rows: Sequence[CellRow]) -> Table | None:
     frequent = dict(counts.most_common(MOST_CLASSES))
     if metric is None or not frequent:
         return None
+    heads = {n: column(f"class {n}", f"{n} ({k:,})") for n, k in counts.items() if n in frequent}
     return Table.collect(
         "classes",
         "Scores by class",
         (
             {
                 **row.report.names,
-                **{
-                    column(f"class {name}", f"{name} ({frequent[name]:,})"): _read_score(
-                        scores.get(name)
-                    )
-                    for name in counts
-                    if name in frequent
-                },
+                **{head: _read_score(scores.get(name)) for name, head in heads.items()},
                 column("basis", "n x seeds", "basis"): row.report.score,
             }
             for row, scores in scored
@@ -310,25 +305,29 @@ def build_class_table(task: TaskSpec, rows: Sequence[CellRow]) -> Table | None:
         ),
         above=f"F1 of each as in {metric.title}, mean over seeds [95 %]; in brackets how many the "
         "test has.",
-        notes=[f"The {len(frequent)} most frequent of {len(counts)}."]
-        if frequent != counts
-        else (),
+        notes=[f"{len(frequent)} of {len(counts)}, the most frequent."] * (frequent != counts),
     )
 
 
 def _score_classes(cell: Cell, metric: Metric) -> dict[str, RunScores]:
-    """The scores of the classes that the test answers have, by name."""
+    """The scores of the classes that the test answers have, by name.
+
+    A class that is always right, or never, is as uncertain as its rows are few.
+    """
     scores = cell.score_by(metric.name)
     if scores is None or metric.by_class is None:
         return {}
     count = scores.tables.shape[-1] // 3
     answers = [run.prediction for run in cell.shown_answers]
     names = metric.by_class(scores.label, answers, name_labels(cell, count - 1))
-    return {
-        sanitise_line(name): replace(scores, tables=scores.tables[..., place::count])
-        for place, name in enumerate(names[:count])
-        if scores.tables[..., 2 * count + place].any()
-    }
+    of_classes: dict[str, RunScores] = {}
+    for place, name in enumerate(names[:count]):
+        tables = scores.tables[..., place::count]
+        having = tables[:, tables[0, :, 2] > 0]
+        if having.size:
+            credit = (having[..., 0] / having[..., 2]).mean(axis=0)
+            of_classes[sanitise_line(name)] = replace(scores, tables=tables, credit=credit)
+    return of_classes
 
 
 def segment_interval(row: CellRow, name: str) -> Interval | None:

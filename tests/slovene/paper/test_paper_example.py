@@ -30,8 +30,7 @@ def shorter(name: str, path: Path, **changes: Any) -> Path:
 
 
 def ended(code: int, capsys: Any) -> tuple[int, str, str]:
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
+    return code, *capsys.readouterr()
 
 
 @pytest.mark.slow
