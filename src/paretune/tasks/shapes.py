@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import eq
 
 from paretune.data.columns import DataColumn, cell_text
 from paretune.data.instructions import find_form
@@ -56,11 +57,6 @@ class Shape:
     closest: str
     find: Callable[[Columns], tuple[str, ...]]
 
-    def refuse(self, evidence: str, where: str) -> DataError:
-        """The error that names it."""
-        what = f"looks like {self.title}, by {evidence}: paretune does not train on such data."
-        return DataError(what, where=where, remedy=self.closest)
-
 
 def refuse_unsupported_shape(columns: Columns, where: str) -> None:
     """Stop where the data of a file is of a kind that paretune does not train.
@@ -70,8 +66,9 @@ def refuse_unsupported_shape(columns: Columns, where: str) -> None:
     """
     for shape in SHAPES:
         if names := shape.find(columns):
-            word = "columns" if len(names) > 1 else "column"
-            raise shape.refuse(f"its {word} {', '.join(names)}", where)
+            evidence = f"its {'columns' if len(names) > 1 else 'column'} {', '.join(names)}"
+            what = f"looks like {shape.title}, by {evidence}: paretune does not train on such data."
+            raise DataError(what, where=where, remedy=shape.closest)
 
 
 def find_verdict(columns: Columns) -> str | None:
@@ -143,13 +140,15 @@ def match_unlabelled_texts(columns: Columns, *patterns: str) -> tuple[str, ...]:
 def find_tags(columns: Columns) -> tuple[str, ...]:
     """The column of words, and those of their tags: lists, or texts, of as many words each.
 
-    The likeliest column of tags comes first: one that marks entities, or is called like tags.
+    The likeliest column of tags comes first: one that marks entities, or is called like tags. A few
+    rows may differ, which the task's reader names.
     """
     words = match_names(columns, "tokens|words|form|besede|pojavnice")
     lengths = _count_words(columns[words[0]]) if words else []
     if max(lengths, default=0) < 2:
         return ()
-    tags = [n for n, c in columns.items() if n not in words and _count_words(c) == lengths]
+    counts = {n: _count_words(c) for n, c in columns.items() if n not in words}
+    tags = [n for n in counts if sum(map(eq, counts[n], lengths)) > 0.9 * len(lengths)]
     tags.sort(key=lambda n: (not marks_entities(columns[n]), not _TAGS.fullmatch(n)))
     return (*words, *tags) if tags else ()
 
