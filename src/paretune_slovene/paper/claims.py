@@ -112,8 +112,8 @@ _WORST: tuple[Standing, ...] = ("absent", "constant", "against", "unlike", "uncl
 class Bar:
     """What a figure shows of a method on a task and a model, as texts."""
 
-    task: str
     model: str
+    task: str
     method: str
     score: str
     memory: str

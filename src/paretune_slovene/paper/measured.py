@@ -26,6 +26,7 @@ from paretune.reporting.text.formatting import (
     format_n_by_seeds,
 )
 from paretune.study import Study
+from paretune.terminal.sanitise import sanitise_line
 from paretune_slovene.paper.claims import (
     MARGIN,
     Bar,
@@ -136,7 +137,8 @@ def list_bars(study: Study, cells: Sequence[Cell]) -> tuple[Bar, ...]:
             text += ", constant"
         memory = "–" if peak is None else format_bytes(peak.value)
         models = [m.key for m in study.models] if cell.model == NO_MODEL else [cell.model]
-        bars += [Bar(names[cell.task], model, cell.method, text, memory) for model in models]
+        about = names[cell.task], sanitise_line(cell.method), text, memory
+        bars += [Bar(sanitise_line(model), *about) for model in models]
     return tuple(bars)
 
 

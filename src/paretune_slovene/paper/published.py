@@ -114,7 +114,7 @@ def list_bars(runs: Sequence[PublishedRun]) -> tuple[Bar, ...]:
             accuracy = format_interval(wilson_interval(run.right, run.n))
             constant = f", constant “{run.constant}”" if run.constant else ""
             text = f"{run.f1:.2f}{constant} (accuracy {accuracy}, {run.n} × 1)"
-        bars.append(Bar(run.task, run.model, run.method, text, f"{run.gb:.1f} GB"))
+        bars.append(Bar(run.model, run.task, run.method, text, f"{run.gb:.1f} GB"))
     return tuple(bars)
 
 

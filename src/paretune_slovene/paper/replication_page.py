@@ -132,12 +132,8 @@ class Evidence:
 
 
 def _readings(counts: tuple[int, int]) -> str:
-    """Number of measurements of two amounts: ``1 reading each``; ``counted`` for parameters."""
-    if not any(counts):
-        return "counted"
-    if counts[0] == counts[1]:
-        return f"{pluralise(counts[0], 'reading')} each"
-    return f"{counts[0]} and {pluralise(counts[1], 'reading')}"
+    """Number of measurements of each side: ``1 and 1``; ``counted`` for parameters."""
+    return f"{counts[0]} and {counts[1]}" if any(counts) else "counted"
 
 
 def describe_sample_size(size: SampleSize | None, examples: int | None) -> str:
@@ -196,9 +192,9 @@ def tabulate_bars(evidence: Sequence[Evidence]) -> Iterator[SimpleNamespace]:
     for task in dict.fromkeys(bar.task for _, bar in bars):
         cells = {(b.method, (title, b.model)): b for title, b in bars if b.task == task}
         columns = tuple(dict.fromkeys(column for _, column in cells))
-        methods = dict.fromkeys(method for method, _ in cells)
-        rows = {sanitise_line(m): [cells.get((m, column)) for column in columns] for m in methods}
-        heads = [f"{title}: {sanitise_line(model)}" for title, model in columns]
+        methods = dict.fromkeys(b.method for s in evidence[::-1] for b in s.bars if b.task == task)
+        rows = {m: [cells.get((m, column)) for column in columns] for m in methods}
+        heads = [title if title.endswith(name) else f"{title}: {name}" for title, name in columns]
         yield SimpleNamespace(task=task, heads=heads, rows=rows)
 
 
