@@ -62,12 +62,12 @@ def test_cost_runs_are_counted_before_the_first_of_them():
     trained = done(0, 120.0)
     snapshot = take_snapshot([trained, state(1), *costs], 1, 0)
     assert snapshot.seconds_left == pytest.approx(120 + 5 * (5 + 30))
-    assert snapshot.time_left == "about 5 min left"
+    assert snapshot.time_left == "about 5 min left of this round"
     quick = take_snapshot([done(0, 1.5), costs[0]], 1, 0)
     assert quick.seconds_left == pytest.approx(5 + 1.5)
     assert take_snapshot([done(0, 120.0)], 1, 0).time_left == ""  # at the end, not "about 0 s left"
     # The first that ended says what the others will take; so does one that is well under way.
-    snapshot = take_snapshot([trained, done(9, 30.0, stage="cost"), *costs], 1, 0)
+    snapshot = take_snapshot([trained, done(9, 30.0, stage="cost"), *costs], 1, 7)
     assert (snapshot.time_left, snapshot.seconds_left) == ("about 2 min left", pytest.approx(150))
 
 
@@ -124,7 +124,7 @@ def test_a_plain_line_for_every_end_and_seldom_one_between(monkeypatch):
     stream, now = io.StringIO(), [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     running = state(2, "running", progress={"step": 3, "steps": 8, "loss": 0.5123})
-    snapshot = take_snapshot([done(0, 40.0), state(1), running], 1, 0)
+    snapshot = take_snapshot([done(0, 40.0), state(1), running], 1, 3)
     with open_observer(stream) as lines:
         assert isinstance(lines, LineObserver)
         for second in (1, 10, 29, 30, 31, 45, 61):

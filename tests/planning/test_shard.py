@@ -122,7 +122,7 @@ def test_shares_run_merge_and_report_by_commands(
         code, out, err = command(capsys, "run", file, "--shard", share, "--workers", "1")
         assert code == 0, err
         assert f"Share {share}: studies/small-shard-{share[0]}-of-2." in out
-        assert "No race and no budget" in out
+        assert "by no race and no budget" in out
     parts = [f"studies/small-shard-{index}-of-2" for index in (1, 2)]
     assert command(capsys, "merge", *parts, "--output", "studies/small")[0] == 0
     code, out, err = command(capsys, "run", file, "--workers", "1")

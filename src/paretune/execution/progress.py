@@ -86,17 +86,20 @@ class Snapshot:
 
     Attributes:
         seconds_left: estimated from runs that ended or are well under way; None before them.
+        in_rounds: the runs are those of this round of a race or a budget; more may follow.
     """
 
     ended: int
     total: int
     running: tuple[RunStatus, ...]
     seconds_left: float | None
+    in_rounds: bool = False
 
     @property
     def time_left(self) -> str:
         """``about 12 min left``, or nothing where that is not known."""
-        return f"about {format_duration(self.seconds_left)} left" if self.seconds_left else ""
+        left = "left of this round" if self.in_rounds else "left"
+        return f"about {format_duration(self.seconds_left)} {left}" if self.seconds_left else ""
 
 
 def take_snapshot(statuses: Sequence[RunStatus], workers: int, planned: int) -> Snapshot:
@@ -112,6 +115,7 @@ def take_snapshot(statuses: Sequence[RunStatus], workers: int, planned: int) -> 
         total=total,
         running=tuple(s for s in statuses if s.state == "running" and not s.is_claimable),
         seconds_left=_estimate_seconds_left(statuses, workers, total - len(statuses)),
+        in_rounds=not planned,
     )
 
 
@@ -158,8 +162,7 @@ def _estimate_run_seconds(status: RunStatus) -> float | None:
 
     ``seconds`` are those of its last attempt, which may have resumed from a checkpoint.
     """
-    trains = status.run.learning_rate is not None
-    if not trains or status.seconds is None or status.state == "failed":
+    if status.run.learning_rate is None or status.seconds is None or status.state == "failed":
         return None
     resumed_at, step = (int(status.progress.get(name, 0)) for name in ("resumed_at", "step"))
     if status.state == "done":
@@ -212,8 +215,8 @@ class LineObserver(Observer):
         echo(text, to=self._stream)
 
     def _write(self, snapshot: Snapshot, text: str) -> None:
-        left = f"; {snapshot.time_left}" if snapshot.time_left else ""
-        self.note(f"[{snapshot.ended}/{snapshot.total}] {text}{left}")
+        text = "; ".join(filter(None, [text, snapshot.time_left]))
+        self.note(f"[{snapshot.ended}/{snapshot.total}] {text}")
         self._last = time.monotonic()
 
 

@@ -138,10 +138,9 @@ def match_unlabelled_texts(columns: Columns, *patterns: str) -> tuple[str, ...]:
 
 
 def find_tags(columns: Columns) -> tuple[str, ...]:
-    """The column of words, and those of their tags: lists, or texts, of as many words each.
+    """The column of words, and those of their tags: lists, or texts, of as many in most rows.
 
-    The likeliest column of tags comes first: one that marks entities, or is called like tags. A few
-    rows may differ, which the task's reader names.
+    The likeliest column of tags comes first: one that marks entities, or is called like tags.
     """
     words = match_names(columns, "tokens|words|form|besede|pojavnice")
     lengths = _count_words(columns[words[0]]) if words else []

@@ -234,19 +234,18 @@ def run(
         fitted = fit_workers(settings, run_bytes)
         if executor == "local":  # what fits here says nothing of a cluster
             settings = fitted
+        raced = study.protocol.race != "off" and share is None
         observer.note(
-            f"{count} runs, {describe_workers(settings, executor, address)} in "
+            f"{'At most ' if raced else ''}{count} runs, "
+            f"{describe_workers(settings, executor, address)} in "
             f"{prepared.describe_precisions()}; results in {opened.folder}"
         )
         for sentence in (*sentences, *explain_memory(settings, run_bytes)):
             observer.note(sentence)
-        raced = study.protocol.race != "off"
         if share is not None:
-            whole = " No race and no budget: every run of its cells is trained."
             observer.note(
-                f"Share {share.index} of {share.count}: whole cells of the study; costs are "
-                "measured once, after the merge."
-                + (whole if raced or study.protocol.budget is not None else "")
+                f"Share {share.index} of {share.count}: whole cells of the study, every run, by no "
+                "race and no budget; costs are measured once, after the merge."
             )
         expand, deadline, cost_seconds = race.plan_wanted_runs, None, study.protocol.cost_seconds
         if seconds is not None:
@@ -264,8 +263,7 @@ def run(
             add_runs=lambda: add_missing_runs(prepared, opened, predictor, expand),
             # Which runs of a share are best is known after the merge.
             after_final_runs=lambda: share or drop_excess_weights(study, opened),
-            # How many a race or a budget will train is not known beforehand.
-            planned_runs=count if deadline is None and not (raced and share is None) else 0,
+            planned_runs=count if deadline is None and not raced else 0,
             deadline=deadline,
         )
         before = {s.run_id for s in opened.load_statuses(study.study_hash) if s.ended}
