@@ -13,10 +13,11 @@ The published test files have no labels: `val` is the test part, and `test` is u
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from paretune.data.example import Segments
 from paretune.data.finding import Finding
 from paretune.data.rows import Row, read_rows
 from paretune.data.task import Task, TaskRows
@@ -55,8 +56,7 @@ def superglue_task(
 
     Args:
         folder: what its files are called: ``BoolQ``.
-        paper: the text that the paper's notebooks built of a row; by default a model gets the two
-            columns as a pair.
+        paper: the text that the paper's notebooks built; by default the columns are a pair.
         facts: further fields of :class:`~paretune.data.task.Task`.
     """
 
@@ -79,12 +79,17 @@ def superglue_task(
             findings += notes
         return TaskRows(rows["train"], rows["test"], rows["unlabelled"], tuple(findings))
 
-    templates = {
-        "pair": lambda row, language: (tuple(row[column] for column in facts["columns"]),),
-        "paper": lambda row, language: ((paper.format(**row), None),),
-    }
+    def pair(row: Mapping[str, str], language: str) -> Segments:
+        return ((row[first], row[second]),)
+
+    def as_in_paper(row: Mapping[str, str], language: str) -> Segments:
+        """One text, as the paper's notebooks built it; a cut may lose its end."""
+        return ((paper.format(**row), None),)
+
+    first, second, *_ = facts["columns"]
+    pair.__doc__ = f"The {first}, then the {second}."  # exports show it
     usual = {"kind": "pair", "metric": "accuracy", "id": "idx", "languages": ("sl", "en")}
-    facts = {"templates": templates, **usual, **facts}
+    facts = {"templates": {"pair": pair, "paper": as_in_paper}, **usual, **facts}
     return Task(name=name, licence=LICENCE, source=SOURCE, read_rows=read, **facts)
 
 

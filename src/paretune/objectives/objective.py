@@ -331,8 +331,8 @@ class Objective:
             StudyError: the settings name what the loss does not know.
         """
         smoothing, ratios = training.label_smoothing, training.class_weights
-        for name, given in ("label_smoothing", smoothing), ("class_weights", ratios != "none"):
-            if given and name not in self.loss_settings:
+        for name, is_set in ("label_smoothing", smoothing), ("class_weights", ratios != "none"):
+            if is_set and name not in self.loss_settings:
                 raise StudyError(
                     f"the loss of {self.name.replace('_', ' ')} has no {name}.",
                     where=f"training.{name}",

@@ -22,7 +22,6 @@ TIMEOUT_SECONDS = 30.0
 MAX_FILE_BYTES = 1 << 22
 """No pinned file is as large: a login page, or a server that would fill the disk."""
 MAX_FILE_SECONDS = 300.0
-"""A slower server is given up."""
 COLLECTIONS = {
     "superglue-sl": (
         "https://raw.githubusercontent.com/clarinsi/slobench-eval-docker/"

@@ -109,17 +109,6 @@ _WORST: tuple[Standing, ...] = ("absent", "constant", "against", "unlike", "uncl
 
 
 @dataclass(frozen=True)
-class Bar:
-    """What a figure shows of a method on a task and a model, as texts."""
-
-    model: str
-    task: str
-    method: str
-    score: str
-    memory: str
-
-
-@dataclass(frozen=True)
 class ClaimComparison:
     """Two methods compared on one task and model, and whether that supports the claim.
 

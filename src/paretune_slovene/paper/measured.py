@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 from paretune.analysis.cell import NO_MODEL, Cell
@@ -29,7 +30,6 @@ from paretune.study import Study
 from paretune.terminal.sanitise import sanitise_line
 from paretune_slovene.paper.claims import (
     MARGIN,
-    Bar,
     Claim,
     ClaimComparison,
     ClaimVerdict,
@@ -124,7 +124,7 @@ def _compare_scores(comparison: ClaimComparison, a: Cell, b: Cell) -> ClaimCompa
     return replace(comparison, standing="constant", why="; ".join(constant))
 
 
-def list_bars(study: Study, cells: Sequence[Cell]) -> tuple[Bar, ...]:
+def list_bars(study: Study, cells: Sequence[Cell]) -> tuple[SimpleNamespace, ...]:
     """The bars of the paper's figures, from a study's cells; a baseline stands on every model."""
     names, bars = {task.key: task.name for task in study.tasks}, []
     for cell in cells:
@@ -135,10 +135,10 @@ def list_bars(study: Study, cells: Sequence[Cell]) -> tuple[Bar, ...]:
             text = f"{format_interval(score)} ({format_n_by_seeds(score, '×')})"
         if is_mostly_collapsed(cell):
             text += ", constant"
-        memory = "–" if peak is None else format_bytes(peak.value)
         models = [m.key for m in study.models] if cell.model == NO_MODEL else [cell.model]
-        about = names[cell.task], sanitise_line(cell.method), text, memory
-        bars += [Bar(sanitise_line(model), *about) for model in models]
+        about = {"task": names[cell.task], "method": sanitise_line(cell.method), "score": text}
+        about["memory"] = "–" if peak is None else format_bytes(peak.value)
+        bars += [SimpleNamespace(model=sanitise_line(model), **about) for model in models]
     return tuple(bars)
 
 

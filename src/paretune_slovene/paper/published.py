@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 from paretune.analysis.statistics.intervals import (
@@ -26,7 +27,6 @@ from paretune.metrics.classification import WEIGHTED_F1
 from paretune.reporting.text.formatting import format_interval
 from paretune_slovene.paper.claims import (
     MARGIN,
-    Bar,
     Claim,
     ClaimComparison,
     ClaimVerdict,
@@ -105,7 +105,7 @@ def judge_published(claim: Claim, runs: Sequence[PublishedRun]) -> ClaimVerdict:
     return judge(claim, correct_p_values(list(_compare_runs(claim, runs)), decide))
 
 
-def list_bars(runs: Sequence[PublishedRun]) -> tuple[Bar, ...]:
+def list_bars(runs: Sequence[PublishedRun]) -> tuple[SimpleNamespace, ...]:
     """The paper's bars: weighted F1, and accuracy, of which an interval follows."""
     bars = []
     for run in runs:
@@ -114,7 +114,8 @@ def list_bars(runs: Sequence[PublishedRun]) -> tuple[Bar, ...]:
             accuracy = format_interval(wilson_interval(run.right, run.n))
             constant = f", constant “{run.constant}”" if run.constant else ""
             text = f"{run.f1:.2f}{constant} (accuracy {accuracy}, {run.n} × 1)"
-        bars.append(Bar(run.model, run.task, run.method, text, f"{run.gb:.1f} GB"))
+        about = {"model": run.model, "task": run.task, "method": run.method, "score": text}
+        bars.append(SimpleNamespace(memory=f"{run.gb:.1f} GB", **about))
     return tuple(bars)
 
 

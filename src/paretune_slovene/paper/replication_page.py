@@ -28,7 +28,6 @@ from paretune_slovene.paper import measured, published
 from paretune_slovene.paper.claims import (
     MARGIN,
     VERDICTS,
-    Bar,
     Claim,
     ClaimComparison,
     ClaimVerdict,
@@ -70,7 +69,7 @@ class Evidence:
     title: str
     basis: str
     judged: tuple[ClaimVerdict, ...]
-    bars: tuple[Bar, ...]
+    bars: tuple[SimpleNamespace, ...]
     of_paper: bool = False
     page: str = ""
     unfinished: int = 0

@@ -47,8 +47,7 @@ LABELS: Mapping[str, tuple[Label, ...]] = {
 CORPUS_BLEU = "BLEU (corpus)"
 """The one score of a translation that is not the mean of its segments' scores."""
 TRANSLATION_SCORES = ("BLEU (avg)", "METEOR (avg)", "CHRF (avg)", CORPUS_BLEU)
-"""In SloBench's order. Its table also has BERTScore, which needs a model, before them, and
-"CHRF (corpus)", which equals "CHRF (avg)", after them."""
+"""In SloBench's order, between BERTScore and "CHRF (corpus)", which equals "CHRF (avg)"."""
 
 
 def score_superglue(

@@ -128,7 +128,7 @@ def write_answers(path: Path, answers: Mapping[str, Answers]) -> Path:
     """Write a submission; the same answers always give the same bytes.
 
     Args:
-        path: of the zip; an existing one is replaced.
+        path: of the zip, which is replaced.
         answers: for each of the six tasks the label of every row, spelled as in
             :data:`paretune_slovene.slobench.official_scores.LABELS`; keys of MultiRC are
             ``(passage, question, answer)``.

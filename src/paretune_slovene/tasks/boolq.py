@@ -1,8 +1,7 @@
 """BoolQ (Clark et al., 2019, arXiv 1905.10044): does the passage answer the question with yes?
 
 Slovene: the human translation of 92/18/30 rows. The default gives (question, passage), so that a
-cut, which takes from the longer text, shortens the passage and never the question;
-as the paper wrote it, a cut may lose it.
+cut, which takes from the longer text, shortens the passage and never the question.
 """
 
 from __future__ import annotations

@@ -26,6 +26,12 @@ def pair(row: Mapping[str, str], language: str) -> Segments:
     return (first, row["choice1"]), (first, row["choice2"])
 
 
+def paper(row: Mapping[str, str], language: str) -> Segments:
+    """The premise, then the bare word ``cause`` or ``effect`` with one choice."""
+    choices = row["choice1"], row["choice2"]
+    return tuple((row["premise"], f"{row['question']} {choice}") for choice in choices)
+
+
 PROMPTS = {
     "en": Prompt(
         connectives=(
@@ -47,14 +53,7 @@ TASK = superglue_task(
     kind="multiple_choice",
     labels=("0", "1"),
     columns=("premise", "choice1", "choice2", "question"),
-    templates={
-        "pair": pair,
-        # The bare word cause or effect before each choice.
-        "paper": lambda row, language: tuple(
-            (row["premise"], f"{row['question']} {row[choice]}")
-            for choice in ("choice1", "choice2")
-        ),
-    },
+    templates={"pair": pair, "paper": paper},
     prompts=PROMPTS,
     group="premise",
 )

@@ -19,11 +19,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from paretune.data.columns import cell_text
-from paretune.data.example import normalise_text
+from paretune.data.example import Segments, normalise_text
 from paretune.data.finding import Finding
 from paretune.data.prompt import Prompt
 from paretune.data.rows import Row
 from paretune_slovene.superglue_release import superglue_task
+
+
+def pair(row: Mapping[str, str], language: str) -> Segments:
+    """The passage, then question and answer; a cut takes from the passage, the longer text."""
+    return ((row["passage"], f"{row['question']} {row['answer']}"),)
 
 
 @dataclass
@@ -60,8 +65,8 @@ def expand_answers(rows: Sequence[Row], part: str) -> tuple[list[Row], list[Find
     conversion = _Conversion()
     groups: dict[str, str] = {}
     for position, row in enumerate(rows):
-        found = row.values.get("passage")
-        passage = found if isinstance(found, Mapping) else {}
+        value = row.values.get("passage")
+        passage = value if isinstance(value, Mapping) else {}
         text, questions = passage.get("text"), _list_entries(passage.get("questions"))
         if not isinstance(text, str) or questions is None:
             lacks = "text" if questions is not None else "questions"
@@ -139,12 +144,12 @@ def _report_findings(conversion: _Conversion, rows: Sequence[Row], part: str) ->
         what = f"an idx of a passage or question is repeated ({len(conversion.repeated)} in all)."
         remedy = "Nothing to do: its position was added to the uids."
         yield Finding("note", "repeated-id", conversion.repeated[0], what, remedy)
-    for found in conversion.left_out:
-        where, remedy = found.where, found.remedy
+    for finding in conversion.left_out:
+        where, what, remedy = finding.where, finding.what, finding.remedy
         if part == "train":
-            yield Finding("warning", found.code, where, f"{found.what}: left out.", remedy)
+            yield Finding("warning", finding.code, where, f"{what}: left out.", remedy)
         else:
-            yield Finding("error", "missing-text", where, f"{found.what}.", remedy)
+            yield Finding("error", "missing-text", where, f"{what}.", remedy)
 
 
 def _list_entries(value: Any) -> Iterable[tuple[str, Any]] | None:
@@ -196,10 +201,7 @@ TASK = superglue_task(
     labels=("false", "true"),
     columns=("passage", "question", "answer"),
     metric="f1a_em",
-    # A cut takes from the passage, the longer text.
-    templates={
-        "pair": lambda row, language: ((row["passage"], f"{row['question']} {row['answer']}"),)
-    },
+    templates={"pair": pair},
     prompts=PROMPTS,
     group="group",
     clustered=True,

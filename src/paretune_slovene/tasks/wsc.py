@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from paretune.data.columns import cell_text
+from paretune.data.example import Segments
 from paretune.data.finding import Finding, summarise_by_code
 from paretune.data.prompt import Prompt
 from paretune.data.rows import Row
@@ -81,6 +82,16 @@ def mark_spans(text: str, spans: Sequence[tuple[Span, str]]) -> str:
     for place, _, _, sign in sorted(cuts, reverse=True):
         text = text[:place] + sign + text[place:]
     return text
+
+
+def pair(row: Mapping[str, str], language: str) -> Segments:
+    """The text with both spans marked, as in ``* Ana * je rekla, da # je #``, then both again."""
+    return ((row["marked"], f"{row['span2']} = {row['span1']}"),)
+
+
+def marked_text(row: Mapping[str, str], language: str) -> Segments:
+    """The text with both spans marked, as in ``* Ana * je rekla, da # je #``."""
+    return ((row["marked"], None),)
 
 
 def mark_rows(rows: Sequence[Row], part: str) -> tuple[list[Row], list[Finding]]:
@@ -156,10 +167,7 @@ TASK = superglue_task(
     kind="span_pair",
     labels=("false", "true"),
     columns=("marked", "span1", "span2"),
-    templates={
-        "pair": lambda row, language: ((row["marked"], f"{row['span2']} = {row['span1']}"),),
-        "marked": lambda row, language: ((row["marked"], None),),
-    },
+    templates={"pair": pair, "marked": marked_text},
     prompts=PROMPTS,
     group="text",
     clustered=True,
