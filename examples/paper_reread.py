@@ -84,10 +84,12 @@ def read_again(asked: argparse.Namespace) -> Path:
         if not asked.no_run:
             failed += run(study, asked, store)
         results = load_results(study, store)
-        beside = page.with_name(f"{page.stem}-{study.study}.html")
-        report(study, store=store, page=beside)
+        report_page = page.with_name(f"{page.stem}-{study.study}.html")
+        report(study, store=store, page=report_page)
         evidence.append(
-            replication_page.study_evidence(study, results.records, results.states, beside.name)
+            replication_page.study_evidence(
+                study, results.records, results.states, report_page.name
+            )
         )
     for source in evidence:
         sys.stdout.write(f"{source.title}: {source.summary}.\n")
