@@ -187,13 +187,13 @@ def study_evidence(
 
 def tabulate_bars(evidence: Sequence[Evidence]) -> Iterator[SimpleNamespace]:
     """A table for each task: its methods, and beside each other every model of every source."""
-    bars = [(source.title, bar) for source in evidence for bar in source.bars]
+    bars = [((source.title, source.page), bar) for source in evidence for bar in source.bars]
     for task in dict.fromkeys(bar.task for _, bar in bars):
-        cells = {(b.method, (title, b.model)): b for title, b in bars if b.task == task}
+        cells = {(b.method, (*source, b.model)): b for source, b in bars if b.task == task}
         columns = tuple(dict.fromkeys(column for _, column in cells))
         methods = dict.fromkeys(b.method for s in evidence[::-1] for b in s.bars if b.task == task)
         rows = {m: [cells.get((m, column)) for column in columns] for m in methods}
-        heads = [title if title.endswith(name) else f"{title}: {name}" for title, name in columns]
+        heads = [t if t.endswith(model) else f"{t}: {model}" for t, _, model in columns]
         yield SimpleNamespace(task=task, heads=heads, rows=rows)
 
 
