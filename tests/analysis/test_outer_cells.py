@@ -320,7 +320,7 @@ def test_the_page_says_which_rows_are_tested() -> None:
     assert "folds of train" not in crossed.study.protocol
     assert crossed.tasks[0].basis == "all 60 examples tested, 5 folds"
     assert "60, 5 folds" in format_n_by_seeds(crossed.tasks[0].methods[1].score)
-    records = fake_cells.crossed_cell(study, "lora", 0.8, 5)
+    records = fake_cells.crossed_cell(study, "tfidf", 0.8, 5)
     full = fake_cells.without_fold(fake_cells.crossed_cell(study, "full", 0.8, 5), 2)
     one_failed = build_report(study, [*records, *full])
     basis = "all 60 examples tested, 5 folds, 48 where runs failed"

@@ -153,8 +153,7 @@ def _build_task(
 ) -> TaskReport:
     metric = metrics.get(cells[0].metric)
     selected_on_test = any(cell.selected_on_test for cell in cells)
-    drawn = [cell.interval for cell in cells if cell.interval and not cell.deterministic]
-    basis = _describe_basis(drawn)
+    basis = _describe_basis(cells)
     recommendation = recommend(cells, race_budget(study.limits), comparisons)
     advice = write_advice(recommendation, race=describe_race(study, cells, recommendation))
     rows = build_rows(cells, comparisons, advice)
@@ -337,8 +336,9 @@ def _note_unknown_metrics(study: Study, cells: Sequence[Cell]) -> Iterable[str]:
             )
 
 
-def _describe_basis(intervals: Sequence[Interval]) -> list[str]:
-    """``56 test examples``, ``2 to 3 seeds``: what the task's scores are computed on."""
+def _describe_basis(cells: Sequence[Cell]) -> list[str]:
+    """``56 test examples``, ``2 to 3 seeds``; with folds, what draws nothing answers all rows."""
+    intervals = [cell.interval for cell in cells if cell.interval and not cell.deterministic]
     if not intervals:
         return []
     fewest, most = (pick(intervals, key=lambda i: i.n_seeds) for pick in (min, max))
@@ -346,7 +346,7 @@ def _describe_basis(intervals: Sequence[Interval]) -> list[str]:
     if fewest.n_seeds != most.n_seeds:
         runs = f"{fewest.n_seeds} to {runs}"
     if most.design.is_cross_validation:
-        largest = max(intervals, key=lambda i: i.n_examples)
+        largest = max((c.interval for c in cells if c.interval), key=lambda i: i.n_examples)
         basis = [f"all {format_examples(largest)} tested", format_runs(most)]
         # A score is of the runs that trained, and each fold's run has rows of its own.
         least = min(i.n_examples for i in intervals)
