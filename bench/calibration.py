@@ -155,7 +155,8 @@ def _rules(results: Results, scenarios: Iterable[Scenario], rules: Iterable[str]
         means = results[scenario.name]["means"]
         if f"{rules[-1]}false claim" not in means:
             continue
-        names, title = ("false claim",), "false claims"
+        names: tuple[str, ...] = ("false claim",)
+        title = "false claims"
         if scenario.kind == "steps":
             names, title = ("single power 5", "family power 5"), "5 points found, alone / family"
         cells = (" / ".join(_percent(means[f"{rule}{name}"]) for name in names) for rule in rules)

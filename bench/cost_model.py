@@ -41,6 +41,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     from paretune.execution.cost_probe import measure_cost
     from paretune.measuring import training_step
     from paretune.planning.predicted_cost import CostPredictor
+    from paretune.store.record import Claim
     from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec, Training
     from paretune.training.caches import ProcessCache
 
@@ -58,13 +59,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     )
     predicted = CostPredictor(ProcessCache()).predict_work(run)
     with tempfile.TemporaryDirectory() as folder:
-        job = SimpleNamespace(
-            run=run,
-            checkpoint=Path(folder) / "checkpoint",
-            report=lambda progress: None,
-            halvings=0,
-        )
-        measured: dict[str, Any] = measure_cost(job, limit_seconds=options.seconds).measured
+        claim = Claim(run, Path(folder) / "checkpoint")
+        measured: dict[str, Any] = measure_cost(claim, limit_seconds=options.seconds).measured
     # Planning has the texts of all training rows, the probe those outside the selection part.
     assert abs(measured["work"]["operations"] / predicted.operations - 1) < 0.1
     return {

@@ -109,7 +109,7 @@ def paretune_step(method: str, options: argparse.Namespace) -> tuple[Step, int]:
     warm_libraries()
     rows = Path(options.scratch) / "rows.jsonl"
     rows.write_text("".join(f'{{"prompt": "q {i}", "completion": "a {i}"}}\n' for i in range(9)))
-    quantisation = {"quantisation": "nf4"} if method == "qlora" else {}
+    quantisation: Any = {"quantisation": "nf4"} if method == "qlora" else {}
     name = "full" if method == "full" else "lora"
     targets = options.targets.split(",")
     lora = {"rank": RANK, "alpha": ALPHA, "target_modules": targets, "dropout": 0.0}

@@ -49,9 +49,9 @@ def gate(
             trained in fp32 by paretune.
         precisions: in which paretune is to be timed; bf16 is only looked at where it is one.
     """
-    rates = methods.get(method).learning_rates
-    rate = float(rates[len(rates) // 2])
-    theirs, plain, ours = [], [], []
+    value: Any = methods.get(method)
+    rate = float(value.learning_rates[len(value.learning_rates) // 2])
+    theirs, plain, ours = list[Any](), list[Any](), list[Any]()
     work = replace(work, batch=batch)
     halves = "bf16" in precisions
     for seed in range(1, (starts if halves else 1) + 1):

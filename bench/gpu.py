@@ -76,7 +76,7 @@ def run_tests(options: argparse.Namespace, clock: Clock) -> dict[str, Any]:
         if not report.is_file():
             stopped = (done.stdout + done.stderr)[-2000:]
     except subprocess.TimeoutExpired as error:
-        output = error.stdout or b""
+        output: Any = error.stdout or b""
         text = output if isinstance(output, str) else output.decode(errors="replace")
         stopped = f"stopped after {limit:.0f} s\n{text[-2000:]}"
     cases = list(ET.parse(report).iter("testcase")) if report.is_file() else []  # noqa: S314
@@ -160,8 +160,8 @@ def measure_steps(options: argparse.Namespace) -> dict[str, Any]:
     steps = {name: make_side(name, options, work) for name in names}
     runs = {name: int(name[6:]) if name.startswith("fleet-") else 1 for name in names}
 
-    def several(step: Callable[[int], None]) -> Callable[[], None]:
-        return lambda: [step(number) for number in range(options.steps)] and None
+    def several(step: Callable[[int], None]) -> Callable[[], object]:
+        return lambda: list(map(step, range(options.steps)))
 
     seconds = in_turn({name: several(step) for name, step in steps.items()}, options.rounds)
     each = {n: [s / options.steps / runs[n] for s in own] for n, own in seconds.items()}
@@ -307,8 +307,8 @@ def run_all(options: argparse.Namespace) -> int:
             if case["precision"] == "bf16" or not side.startswith("fleet")
         ]
         with ThreadPoolExecutor(options.at_once) as pool:
-            measured = pool.map(lambda one: in_process("memory", one, options, clock), sides)
-            results["memory"] = list(measured)
+            memory = pool.map(lambda one: in_process("memory", one, options, clock), sides)
+            results["memory"] = list(memory)
         keep()
     results["seconds"] = round(60 * options.minutes - clock.left())
     keep()

@@ -40,8 +40,8 @@ def measure(folder: str, form: str) -> dict[str, int]:
     outline: LoadedModel | None = None
 
     def open_model(name: str) -> torch.nn.Module:
-        quantisation = form if form in ("nf4", "int8") else None
-        spec = ModelSpec(name=name, quantisation=quantisation)
+        settings = {"quantisation": form} if form in ("nf4", "int8") else {}
+        spec = ModelSpec.model_validate({"name": name, **settings})
         if form != "transformers":
             source = resolve_source(spec)
             return load_model(

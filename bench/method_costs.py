@@ -84,7 +84,7 @@ def measure_alone(settings: argparse.Namespace) -> dict[str, Any]:
             reset_head(loaded, 1)
             for parameter in model.parameters():
                 parameter.requires_grad_(False)
-            value = methods.get(method)
+            value: Any = methods.get(method)
             options = parse_options(method, value.options, OPTIONS[method])
             injection = value.inject(model, loaded.anatomy, options, Fleet(), [1])
             names = dict(model.named_parameters())
@@ -115,11 +115,13 @@ def measure_alone(settings: argparse.Namespace) -> dict[str, Any]:
         for _ in range(settings.steps + 2):
             with answers.step():
                 model(input_ids=rows, attention_mask=mask)
+    timed, answered = steps.summary(), answers.summary()
+    assert timed and answered
     return {
         "trained": sum(p.numel() for p in trained),
         "peak_bytes": meter.result()["phases"]["train"]["peak_bytes"],
-        "step_seconds": steps.summary()["median"],
-        "answer_seconds": answers.summary()["median"],
+        "step_seconds": timed["median"],
+        "answer_seconds": answered["median"],
     }
 
 

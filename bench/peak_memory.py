@@ -59,7 +59,7 @@ def summary(kept: dict[str, list[dict[str, int]]]) -> dict[str, Any]:
     """Medians of each side, and ratios."""
     from sides import PAIRS
 
-    sides = {
+    sides: dict[str, dict[str, Any]] = {
         name: {key: statistics.median(turn[key] for turn in turns) for key in turns[0]}
         | {"over_imports": [turn["peak"] - turn["imports"] for turn in turns]}
         for name, turns in kept.items()

@@ -240,7 +240,7 @@ def main(arguments: list[str] | None = None) -> None:
     storing = verbs.add_parser("grid")
     packing = verbs.add_parser("pack")
     for verb in (storing, packing):
-        optional = {"nargs": "?", "default": PACKED} if verb is storing else {}
+        optional: dict[str, Any] = {"nargs": "?", "default": PACKED} if verb is storing else {}
         verb.add_argument("store", type=Path, **optional)
         if verb is packing:
             verb.add_argument("file", type=Path)

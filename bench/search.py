@@ -70,9 +70,9 @@ def measure_areas(cells: Sequence[Cell]) -> dict[str, Array]:
     draws = min(map(len, scores.values()))
 
     def area(own: Sequence[Cell], draw: int) -> float:
-        points = [(prices[c.method], float(scores[c.method][draw])) for c in own]
-        front = find_front(*np.array(points).T, worst, highest)
-        return front.hypervolume
+        costs = np.array([prices[c.method] for c in own])
+        drawn = np.array([scores[c.method][draw] for c in own])
+        return find_front(costs, drawn, worst, highest).hypervolume
 
     whole = np.array([max(area(every, draw), 1e-12) for draw in range(draws)])
     return {

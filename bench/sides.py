@@ -102,7 +102,7 @@ def usual() -> tuple[str, ...]:
 
 def no_counterpart(method: str, kind: str) -> str:
     """Why the field's libraries cannot do a method on a kind of task, or ""."""
-    value = methods.get(method)
+    value: Any = methods.get(method)
     if method in PLAIN:
         return ""
     if method == "prefix":
@@ -182,7 +182,7 @@ def field_model(work: Work, method: str, variant: Variant, seed: int) -> Any:
     model.set_attn_implementation(variant.attention)
     set_dropout(model, variant.dropout)
     reset_head(loaded, seed)
-    value = methods.get(method)
+    value: Any = methods.get(method)
     if method in PLAIN:
         behind = tuple(f"{module}." for module in loaded.anatomy.head_modules)
         for name, parameter in model.named_parameters():

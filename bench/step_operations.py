@@ -55,7 +55,7 @@ def name_place(event: Any) -> str:
     return REST
 
 
-def measure(work: Work, method: str, variant: str) -> tuple[float, Counter[str]]:
+def measure(work: Work, method: str, variant: str) -> tuple[float, Counter[Any]]:
     """Milliseconds of a step, and of its parts under the profiler."""
     trained = side(work, method, VARIANTS[variant])
     batches = grouped_by_length(work.encoded.lengths, work.shape.batch, 8)
@@ -70,7 +70,7 @@ def measure(work: Work, method: str, variant: str) -> tuple[float, Counter[str]]
     fastest = min(step_through() for _ in range(3))
     with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as profiled:
         whole = step_through()
-    parts: Counter[str] = Counter()
+    parts: Any = Counter()
     for event in profiled.events():
         parts[name_place(event)] += event.self_cpu_time_total / 1e3 / len(batches)
     parts[REST] += max(0.0, whole - parts.total())

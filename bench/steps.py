@@ -116,12 +116,12 @@ def ratios(seconds: dict[str, list[float]]) -> Iterator[tuple[str, dict[str, Any
         own: min(
             (name for name in seconds if VARIANTS[name].ours == own),
             key=lambda name: statistics.median(seconds[name]),
-            default=None,
+            default="",
         )
         for own in (False, True)
     }
     theirs, ours = best[False], best[True]
-    if theirs is not None and ours is not None:
+    if theirs and ours:
         entry = {"ratio": ratio(seconds[theirs], seconds[ours]), "theirs": theirs, "ours": ours}
         yield "fastest / fastest", entry
 

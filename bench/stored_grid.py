@@ -144,7 +144,7 @@ def race_grid(grid: Grid, draws: int, seed: int = 19) -> list[dict[str, Any]]:
     Raises:
         MissingRunsError: the full study is not in the store.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     for study in draw_studies(grid.study, draws, np.random.default_rng(seed)):
         task = study.tasks[0].key
         plain = set_race(study, "off")
@@ -161,7 +161,7 @@ def race_grid(grid: Grid, draws: int, seed: int = 19) -> list[dict[str, Any]]:
         choices = [choose(own, budget).chosen for own in (whole, cells)]
         names = [chosen and chosen.cell.method for chosen in choices]
         claims = [list_claims(own) for own in (_finish(raced, full, cells), cells)]
-        row = {
+        row: dict[str, Any] = {
             "task": task,
             "methods": [method.key for method in study.methods],
             "seeds": list(study.protocol.seeds),

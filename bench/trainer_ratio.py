@@ -95,7 +95,7 @@ def shared(run: Run, bench: ProcessCache, where: Path) -> Setting:
     ours = load_model(source, objectives.get(dataset.kind).head_spec(dataset.labels))
     head = sorted({name.rpartition(".")[0] for name in ours.head_parameters})
     wrapped = find_target_modules(ours.anatomy, ("query", "value"))
-    return Setting(run, bench, where, tuple(wrapped), tuple(head), ours.anatomy.pad_id)
+    return Setting(run, bench, where, tuple(wrapped), tuple(head), ours.anatomy.pad_id or 0)
 
 
 class Rows(torch.utils.data.Dataset[dict[str, Any]]):

@@ -138,7 +138,7 @@ def peak_rates(widths: Sequence[int] = (384, 768), seconds: float = 0.3) -> dict
 @torch.inference_mode()
 def _fastest(work: Callable[[], object], seconds: float) -> float:
     work()
-    took = []
+    took: list[float] = []
     ends = time.perf_counter() + seconds
     while len(took) < 5 or time.perf_counter() < ends:
         begun = time.perf_counter()

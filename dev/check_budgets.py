@@ -35,7 +35,7 @@ BUDGETS = {
     "names in docstrings that do not exist": (0, 0),
     "paretune_slovene lines": (4_477, 4_477),
     "tests lines": (45_304, 38_000),
-    "bench and dev lines": (7_534, 7_534),
+    "bench and dev lines": (7_533, 7_533),
     "docs words": (26_000, 26_000),
     "log words": (3_825, 3_825),
 }

@@ -166,7 +166,7 @@ def is_trained(store: Path) -> bool:
             ).fetchone()
         except sqlite3.OperationalError:  # the tables are not there yet
             return False
-    return counts[0] > 0 and counts[0] == counts[1]
+    return bool(0 < counts[0] == counts[1])
 
 
 def main() -> None:

@@ -110,7 +110,7 @@ def result_types() -> dict[str, type[Result]]:
     return {name: _returns(verb) for name, verb in verbs.items()}
 
 
-def describe_fields(result: type[Result]) -> dict[str, str]:
+def describe_fields(result: Any) -> dict[str, str]:
     """Fields of the JSON object of a result, each with what its docstring says; none where the
     class makes the object itself.
     """

@@ -33,7 +33,7 @@ _BOUNDS = {"Ge": "ge", "Gt": "gt", "Le": "le", "Lt": "lt"}
 
 def commands() -> Iterator[tuple[str, Any, Any]]:
     """Words, command and context of every verb, those of groups included."""
-    root = typer.main.get_command(app)
+    root: Any = typer.main.get_command(app)
     context = root.make_context("paretune", ["ls"])
     for verb in root.list_commands(context):
         command = root.get_command(context, verb)
@@ -179,7 +179,7 @@ def _default(field: FieldInfo) -> str:
         return "{}"
     if isinstance(value, tuple):
         return str(list(value))
-    return {None: "null", True: "true", False: "false"}.get(value, str(value))  # type: ignore[call-overload]
+    return {None: "null", True: "true", False: "false"}.get(value, str(value))
 
 
 def _describe_value(field: FieldInfo) -> str:

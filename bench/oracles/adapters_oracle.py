@@ -217,7 +217,7 @@ def trained(model: Any) -> list[nn.Parameter]:
     return [p for p in model.parameters() if p.requires_grad]
 
 
-def named(model: Any, read: Callable[[nn.Parameter], Tensor]) -> Iterator[tuple[str, Tensor]]:
+def named(model: Any, read: Callable[[Any], Tensor]) -> Iterator[tuple[str, Tensor]]:
     """Each trained tensor under the symbol of its paper: `layer/place/symbol`.
 
     Bottleneck D, U; LoRA A, B; IA3 l; gates w, c; prefixes K, V, or Z, W1, W2 where a network makes
@@ -272,7 +272,7 @@ def named(model: Any, read: Callable[[nn.Parameter], Tensor]) -> Iterator[tuple[
 
 
 def of_gate(
-    place: str, gate: nn.Linear, read: Callable[[nn.Parameter], Tensor]
+    place: str, gate: nn.Linear, read: Callable[[Any], Tensor]
 ) -> Iterator[tuple[str, Tensor]]:
     """A gate's two tensors, as `named` gives them."""
     yield f"{place}/w", read(gate.weight).flatten()

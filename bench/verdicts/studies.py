@@ -45,7 +45,7 @@ def build_study(drawn: Drawn, metric: str) -> tuple[Study, list[Record]]:
     records = list(_costs(shape))
     for name, answers in (*drawn.answers.items(), ("majority", _majority(drawn, metric))):
         if drawn.folds is None:
-            parts = [(None, rows.take(row)) for row in answers]
+            parts: list[Any] = [(None, rows.take(row)) for row in answers]
         else:
             # What draws nothing answers alike in every repeat.
             by_repeat = np.broadcast_to(answers, drawn.folds.shape)
