@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 from support import fake_records as fake
 
 from paretune.analysis.cells import group_into_cells
@@ -26,10 +27,8 @@ from paretune.study import Study
 
 def compare_tasks(study: Study, records: Sequence[Record]) -> tuple[OverTasks, ...]:
     cells = group_into_cells(study, records)
-    return compare_over_tasks(
-        PairwiseComparisons([cell for cell in cells if cell.task == task.key])
-        for task in study.tasks
-    )
+    by_task = [[cell for cell in cells if cell.task == task.key] for task in study.tasks]
+    return compare_over_tasks(map(PairwiseComparisons, by_task), study.protocol.reference)
 
 
 def of(records=None, names="abc", **changes) -> dict[tuple[str, str], OverTasks]:
@@ -53,10 +52,12 @@ def test_every_method_stands_beside_full_and_the_useful_baselines() -> None:
     assert one.points == pytest.approx(np.mean([effect.points for effect in one.effects]))
     assert one.low < one.points < one.high and one.failed == ((0, 9), (0, 9))
     assert comparisons["full", "tfidf"].standing == "above"
+    chosen = of(protocol={"seeds": [1, 2, 3], "folds": 1, "reference": "lora"})
+    assert chosen["full", "lora"].points == -one.points and ("lora", "full") not in chosen
 
 
 def test_p_values_are_corrected_over_the_whole_table() -> None:
-    """Holm's, written as its definition, over every model and reference."""
+    """statsmodels' Holm, over every model and reference."""
     models = [{"name": "./a", "label": "a"}, {"name": "./b", "label": "b"}]
     study = fake.study(
         tasks=[fake.own_task(name) for name in "abc"], methods=["lora", "full"], models=models
@@ -64,11 +65,8 @@ def test_p_values_are_corrected_over_the_whole_table() -> None:
     records = fake.whole(study, {"full": 0.72, "lora": 0.7})
     rows = compare_tasks(study, records)
     assert {row.model for row in rows} == {"a", "b"} and len(rows) == 2 * 5
-    smallest, expected = 0.0, {}
-    for place, index in enumerate(sorted(range(len(rows)), key=lambda i: rows[i].p)):
-        smallest = max(smallest, min(1.0, (len(rows) - place) * rows[index].p))
-        expected[index] = smallest
-    assert [row.p_holm for row in rows] == pytest.approx([expected[i] for i in range(len(rows))])
+    expected = multipletests([row.p for row in rows], method="holm")[1]
+    assert [row.p_holm for row in rows] == pytest.approx(expected)
     assert any(0 < row.p < 1 and row.p_holm > row.p for row in rows)
 
 

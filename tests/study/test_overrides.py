@@ -90,6 +90,8 @@ def test_entries_go_by_their_names_in_the_tables(entry: str) -> None:
 def test_twice_is_once_too_often(file: Path) -> None:
     with pytest.raises(StudyError, match=r"training\.epochs is set twice"):
         Study.load(file, ["training.epochs=1", "training.epochs=2"])
+    with pytest.raises(StudyError, match="reference: pissa is none of lora"):
+        Study.load(file, ["protocol.reference=pissa"])
 
 
 @pytest.mark.thorough

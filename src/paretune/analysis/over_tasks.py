@@ -99,12 +99,14 @@ class OverTasks:
         return self.p_heterogeneity < _HETEROGENEITY_LEVEL
 
 
-def compare_over_tasks(tasks: Iterable[PairwiseComparisons]) -> tuple[OverTasks, ...]:
+def compare_over_tasks(
+    tasks: Iterable[PairwiseComparisons], chosen: str | None = None
+) -> tuple[OverTasks, ...]:
     """Each method of a model beside each reference, of all pairs that share several tasks.
 
-    References are the method that trains the most parameters (full fine-tuning, if it is there),
-    the probe or untuned model, and the baselines without a model that may be taken. Tasks whose
-    metric has no lowest value are left out: their points are on no common scale.
+    References are the chosen method, or else the one that trains the most parameters, the probe or
+    untuned model, and the baselines without a model that may be taken. Tasks whose metric has no
+    lowest value are left out: their points are on no common scale.
     """
     bounded = [
         task
@@ -116,7 +118,7 @@ def compare_over_tasks(tasks: Iterable[PairwiseComparisons]) -> tuple[OverTasks,
     for model in dict.fromkeys(c.model for c in cells if c.model != NO_MODEL):
         on_model = [c for c in cells if c.model in (model, NO_MODEL)]
         methods = dict.fromkeys(c.method for c in on_model if not c.baseline)
-        for reference in _references(on_model):
+        for reference in _references(on_model, chosen):
             comparisons += [
                 row
                 for method in methods
@@ -127,17 +129,12 @@ def compare_over_tasks(tasks: Iterable[PairwiseComparisons]) -> tuple[OverTasks,
     return tuple(replace(row, p_holm=p) for row, p in zip(comparisons, corrected, strict=True))
 
 
-def _references(cells: Iterable[Cell]) -> list[str]:
-    trained: dict[str, float] = {}
-    useful: list[str] = []
-    for cell in cells:
-        if not cell.baseline:
-            count = count_trained_parameters(cell) or 0.0
-            trained[cell.method] = max(trained.get(cell.method, 0.0), count)
-        elif cell.name not in baselines.TRIVIAL:
-            useful.append(cell.method)
-    most = [max(trained, key=trained.__getitem__)] if trained else []
-    return list(dict.fromkeys([*most, *useful]))
+def _references(cells: Sequence[Cell], chosen: str | None) -> list[str]:
+    trained = [cell for cell in cells if not cell.baseline]
+    largest = max(trained, key=lambda c: count_trained_parameters(c) or 0.0, default=None)
+    useful = (c.method for c in cells if c.baseline and c.name not in baselines.TRIVIAL)
+    first = chosen or (largest and largest.method)
+    return list(dict.fromkeys([first, *useful] if first else useful))
 
 
 def _compare(

@@ -114,11 +114,6 @@ def _count_dropped(layers: int, options: AdapterDropOptions) -> tuple[int, int |
     return drop, up_to if options.robust else None
 
 
-def _count_layers_below(options: AdapterDropOptions, anatomy: Anatomy) -> int:
-    """0 where each step drops layers of its own."""
-    return 0 if options.robust else _count_dropped(len(anatomy.stacks[0]), options)[0]
-
-
 METHOD = Method(
     name=NAME,
     title="AdapterDrop",
@@ -133,5 +128,7 @@ METHOD = Method(
     # With ``robust`` a step leaves out the same layers for all rows of a pass.
     trains_alone=lambda options: options.robust,
     saved_widths=2.6,
-    layers_below=_count_layers_below,
+    layers_below=lambda o, anatomy: (
+        0 if o.robust else _count_dropped(len(anatomy.stacks[0]), o)[0]  # 0: each step drops others
+    ),
 )

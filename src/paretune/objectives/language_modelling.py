@@ -92,13 +92,6 @@ class TokenLossCollector:
         return TokenLosses(self._total / count, self._tokens)
 
 
-def predict_texts(
-    outputs: Sequence[str], examples: Sequence[Example], target_scale: TargetScale | None
-) -> ModelPredictions:
-    """The generated texts, (examples,), as they are."""
-    return ModelPredictions([*outputs], [[] for _ in outputs], None)
-
-
 def predict_preferences(
     scores: Scores, examples: Sequence[Example], target_scale: TargetScale | None
 ) -> ModelPredictions:
@@ -147,7 +140,7 @@ TRANSLATION = Objective(
     weight=count_target,
     loss=token_loss,
     collector=TokenLossCollector,
-    predict=predict_texts,
+    predict=lambda texts, examples, scale: ModelPredictions([*texts], [[] for _ in texts], None),
     reference=target_of,
     likelihood=text_likelihood,
     peft_task_type="SEQ_2_SEQ_LM",

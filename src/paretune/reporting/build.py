@@ -17,7 +17,6 @@ from paretune.analysis.pareto.expected_scores import expected_scores
 from paretune.analysis.pareto.front import pareto_front
 from paretune.analysis.pareto.recommend import Recommendation, recommend
 from paretune.analysis.racing import foresee_choice, race_budget
-from paretune.analysis.statistics.intervals import Interval
 from paretune.data.finding import Finding
 from paretune.methods import full
 from paretune.methods.core.titles import title_of
@@ -128,7 +127,9 @@ def build_report(
         facts=tuple(overview.list_facts(summary, tasks, environment)),
         signs=overview.explain_signs(tasks),
         tasks=tasks,
-        over_tasks=write_over_tasks(compare_over_tasks(comparisons.values())),
+        over_tasks=write_over_tasks(
+            compare_over_tasks(comparisons.values(), study.protocol.reference)
+        ),
         failures=tuple(overview.collect_failures(cells)),
         unfinished=tuple(describe_unfinished(c) for c in cells if not c.finished),
         findings=audit,

@@ -63,6 +63,8 @@ class Protocol(FrozenModel):
     ``budget`` (``30min``; a bare number is seconds): when to stop; the next call continues.
     ``rows`` (``[0.25, 0.5]``): shares of train on which the recommended method is trained too, each
     inside the next, to say what more rows would bring.
+    ``reference`` (``lora``): which method the report compares with all others over all tasks, said
+    before the scores are seen; by default that with the most trained parameters.
     """
 
     preset: Literal["fair", "paper"] = "fair"
@@ -78,6 +80,7 @@ class Protocol(FrozenModel):
     race: Race = "off"
     budget: Annotated[int, DURATION.to_setting(), Field(gt=0)] | None = None
     rows: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(default=(), max_length=10)
+    reference: str | None = None
 
     @model_validator(mode="after")
     def _check_seeds(self) -> Protocol:

@@ -140,8 +140,11 @@ class Study(FrozenModel):
                 raise ValueError(f"{section}: {key} is named twice; give one another name")
         for key in _find_repeated(method.key for method in self.methods):
             raise ValueError(f"methods: {key} is named twice; give each a label of its own")
-        cells = len(self.tasks) * len(self.models) * len(self.all_methods)
         protocol = self.protocol
+        names = [method.key for method in self.all_methods]
+        if protocol.reference not in (None, *names):
+            raise ValueError(f"reference: {protocol.reference} is none of {', '.join(names)}")
+        cells = len(self.tasks) * len(self.models) * len(names)
         seeds = len(protocol.seeds)
         parts = seeds if isinstance(protocol.outer, int) else protocol.folds
         runs = cells * (protocol.trials * parts + seeds + 1)
@@ -301,8 +304,11 @@ class Study(FrozenModel):
 
         Paths stand in it as they were written, relative to the study file.
         """
-        # What the audit tolerates, what is kept and how long a measurement may take change no run.
-        ignored: Any = {"checks": True, "protocol": {"keep_weights", "cost_seconds", "budget"}}
+        # What is tolerated, kept or compared, and how long a measurement may take, change no run.
+        ignored: Any = {
+            "checks": True,
+            "protocol": {"keep_weights", "cost_seconds", "budget", "reference"},
+        }
         form = omit_defaults(self.model_dump(mode="json", exclude=ignored))
         written = self._written_paths
         for task in form["tasks"]:
