@@ -16,28 +16,24 @@ from support.tiny_study import as_file, command, finish, superglue
 from paretune.planning.prepare import prepare_study
 from paretune.search.expand import expand_study
 from paretune.study import Study
+from paretune.study.study_file import as_entries
 from paretune.testing.translator_folders import sentences, tiny_marian
 from paretune.verbs.report import report
 from paretune.verbs.study_input import shipped_studies
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-LAYOUTS = {
-    "slovene-superglue": "zips",
-    "slovene-cb": "zips",
-    "slovene-llm": "zips",
-    "paper": "folders",
-    "paper-fair": "zips",
-}
-TRANSLATIONS = ("manual-translation", "slovene-translation")
+SUPERGLUE = ("boolq", "cb", "copa", "multirc", "rte", "wsc")
+FOLDERS = ("paper", "paper-question-english", "beyond-lora")
+TRANSLATIONS = ("manual-translation", "slovene-translation", "software-help")
 TRAINED = ("sample", "own-data", "table", "slovene-superglue", "slobench", "paper", "paper-fair")
-TRAINED += ("complaints", "spam", "slovene-cb", *TRANSLATIONS)
+TRAINED += ("complaints", "spam", "paper-question", "paper-question-english", "beyond-lora")
+TRAINED += ("slovene-cb", *TRANSLATIONS)
 
 
 def read_example(name: str) -> dict[str, Any]:
     """The file's settings, which as they stand are a study."""
-    raw: dict[str, Any] = YAML(typ="safe", pure=True).load(
-        (EXAMPLES / f"{name}.yaml").read_text(encoding="utf-8")
-    )
+    text = (EXAMPLES / f"{name}.yaml").read_text(encoding="utf-8")
+    raw: dict[str, Any] = YAML(typ="safe", pure=True).load(text)
     Study.parse(raw, base=EXAMPLES)
     return raw
 
@@ -54,10 +50,18 @@ def small_example(name: str, folder: Path, model: Path) -> Study:
     if name in TRANSLATIONS:
         raw["generation"] = {"max_new_tokens": 8}
     for task in raw["tasks"]:
-        if name in LAYOUTS:
-            task["source"] = str(superglue(folder / task["name"], LAYOUTS[name]))
-        elif name == "slobench":
+        if name == "slobench":
             task["source"] = str(folder)
+        elif task["name"] in SUPERGLUE:
+            layout = "folders" if name in FOLDERS else "zips"
+            task["source"] = str(superglue(folder / task["name"], layout))
+        elif task["name"] in ("sib200", "software-help"):
+            for part in {"train", "test"} & {*task}:
+                rows = [("sl", "en"), *sentences(40, len(part))]
+                if task["name"] == "sib200":
+                    rows = [("category", "text"), *(("ab"[len(en) % 2], en) for _, en in rows[1:])]
+                task[part] = str(folder / f"{part}.tsv")
+                Path(task[part]).write_text("\n".join(map("\t".join, rows)), encoding="utf-8")
         elif name == "table":
             task |= {part: str(folder / task[part]) for part in ("train", "test")}
         elif name == "slovene-translation":
@@ -66,11 +70,11 @@ def small_example(name: str, folder: Path, model: Path) -> Study:
             Path(task["source"]).write_text("\n".join(lines), encoding="utf-8")
         task["limit"] = {"train": 20, "test": 10}
     if raw["protocol"].get("preset") != "paper":
-        few = {"seeds": raw["protocol"]["seeds"][:1], "folds": 1, "cost_seconds": 1}
-        raw["protocol"] |= few
+        small = {"trials": 1, "folds": 1, "seeds": [1], "cost_seconds": 1, "outer": "split"}
+        raw["protocol"] |= small
+        for entry in as_entries(raw["methods"]):
+            entry.pop("learning_rates", None)
         raw["training"] = {"max_steps": 2, "eval_every": 2, "max_length": 64, "precision": "fp32"}
-    if name in ("slovene-superglue", "slobench", "paper-fair", "slovene-translation"):
-        raw["protocol"]["trials"] = 1
     return Study.parse(raw, base=EXAMPLES)
 
 
@@ -95,11 +99,10 @@ def test_every_example_runs(
         assert [s.message for s in states if s.state == "failed"] == []
         assert {s.stage for s in states if not s.ended} <= {"cost"}
         cells = {s.run.cell for s in states if s.stage == "final"}
-    tasks = {task.key for task in study.tasks}
     baselines = {"untuned", "copy_source"} if translates else {"majority", "tfidf", "head_only"}
     methods = {m.key for m in study.methods} | baselines
     methods |= {"gradient_boosting"} if name == "table" else set()
-    assert {cell[0] for cell in cells} == tasks and {cell[2] for cell in cells} == methods
+    assert {cell[2] for cell in cells} == methods
     study_report = report(study, store=tmp_path / "store")
     assert [task.key for task in study_report.tasks] == [task.key for task in study.tasks]
     assert all(row.score for task in study_report.tasks for row in task.cells)
@@ -126,13 +129,10 @@ def test_runs_of_a_study_of_decoders_are_planned(
     raw = read_example(name)
     raw["models"] = [{"name": str(tiny_model("llama")), "label": "tiny"}]
     for task in raw["tasks"]:
-        if name in LAYOUTS:
-            task["source"] = str(superglue(tmp_path / task["name"], LAYOUTS[name]))
+        if name == "slovene-llm":
+            task["source"] = str(superglue(tmp_path / task["name"], "zips"))
         if name == "metamath":
-            rows = [
-                {"prompt": f"Question: {i}?\nAnswer:", "completion": f" It is {i}."}
-                for i in range(20)
-            ]
+            rows = [{"prompt": f"{i}?", "completion": f" It is {i}."} for i in range(20)]
             file = tmp_path / "rows.jsonl"
             file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
             task |= {"train": str(file), "test": str(file)}
