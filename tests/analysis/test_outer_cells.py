@@ -51,7 +51,7 @@ def test_folds_are_merged_to_all_rows_in_natural_order() -> None:
     (answers,) = cell.test_answers
     whole = fake.answers(0.8, seed=800)
     assert answers == whole  # test-2 before test-10
-    assert cell.design == TestDesign(5, 1)
+    assert cell.design == TestDesign(5, 1, 5)
     assert cell.interval is not None and cell.interval.n_examples == 60
     assert cell.interval.estimate == pytest.approx(np.equal(whole.label, whole.prediction).mean())
     assert (cell.finished, cell.expected_runs, len(cell.trained)) == (True, 5, 5)
@@ -60,7 +60,7 @@ def test_folds_are_merged_to_all_rows_in_natural_order() -> None:
 def test_repeats_answer_all_rows_again() -> None:
     study = make_study(6)
     cell = lora(study, fake_cells.crossed_cell(study, "lora", 0.8, 3))
-    assert cell.design == TestDesign(3, 2)
+    assert cell.design == TestDesign(3, 2, 3)
     assert list(cell.answers_by_seed) == [0, 1]
     one, other = cell.test_answers
     assert one.uid == other.uid and one.prediction != other.prediction
@@ -81,7 +81,7 @@ def test_a_failed_fold_costs_its_own_answers_only() -> None:
     whole = lora(study, fake_cells.crossed_cell(study, "lora", 0.8, 5))
     records = fake_cells.crossed_cell(study, "lora", 0.8, 5)
     cell = lora(study, fake_cells.without_fold(fake_cells.without_fold(records, 2), 14))
-    assert cell.design == TestDesign(5, 3) and cell.fold_of_rows is not None
+    assert cell.design == TestDesign(5, 3, 5) and cell.fold_of_rows is not None
     inside = [cell.fold_of_rows[r] == -1 for r in range(3)]
     assert [int(rows.sum()) for rows in inside] == [12, 0, 12]
     for repeat, (mine, full) in enumerate(zip(cell.test_answers, whole.test_answers, strict=True)):
@@ -100,7 +100,7 @@ def test_a_row_that_no_repeat_answered_is_absent_and_a_repeat_without_any_too() 
     for place in range(5, 10):
         records = fake_cells.without_fold(records, place)
     cell = lora(study, fake_cells.without_fold(records, 0))
-    assert cell.design == TestDesign(5, 1) and len(cell.test_answers[0].uid) == 48
+    assert cell.design == TestDesign(5, 1, 4) and len(cell.test_answers[0].uid) == 48
 
 
 def test_a_method_that_fails_in_most_folds_takes_no_rows_from_the_others() -> None:
@@ -263,8 +263,8 @@ def test_the_design_is_what_the_study_asks_for_or_what_its_runs_are() -> None:
     crossed = fake_cells.crossed_cell(auto, "lora", 0.8, 3)
     both = [*crossed, *fake.cell(auto, "lora", 0.5)]
     assert lora(split, both).design == SPLIT
-    assert lora(make_study(3, outer=3), both).design == TestDesign(3, 1)
-    assert lora(auto, crossed).design == TestDesign(3, 1)
+    assert lora(make_study(3, outer=3), both).design == TestDesign(3, 1, 3)
+    assert lora(auto, crossed).design == TestDesign(3, 1, 3)
     assert lora(auto, fake.cell(auto, "lora", 0.5)).design == SPLIT
     waiting = tuple(fake.state(record.run) for record in crossed)
     assert lora(auto, [], waiting).design == TestDesign(3, 1)
@@ -323,8 +323,8 @@ def test_the_page_says_which_rows_are_tested() -> None:
     records = fake_cells.crossed_cell(study, "tfidf", 0.8, 5)
     full = fake_cells.without_fold(fake_cells.crossed_cell(study, "full", 0.8, 5), 2)
     one_failed = build_report(study, [*records, *full])
-    basis = "all 60 examples tested, 5 folds, 48 where runs failed"
-    assert one_failed.tasks[0].basis == basis
+    assert one_failed.tasks[0].basis == "all 60 examples tested, 5 folds, 48 where runs failed"
+    assert format_n_by_seeds(one_failed.tasks[0].methods[0].score) == "48, 4 of 5 folds"
     split = build_report(study, fake.cell(study, "lora", 0.8))
     assert "with a tuning seed on one selection part of train; scores" in split.study.protocol
     assert "On topics all runs train on the same training set" in split.study.protocol

@@ -214,7 +214,9 @@ class Cell:
     @cached_property
     def design(self) -> TestDesign:
         """How test answers come about."""
-        return TestDesign(self.folds, len(self.test_answers) or 1) if self.folds else SPLIT
+        outer = group_by_outer(self.trained or filter(has_test_answers, self.final))
+        folds = len({fold.index for fold in outer})
+        return TestDesign(self.folds, len(self.test_answers) or 1, folds) if self.folds else SPLIT
 
     @cached_property
     def shown_answers(self) -> tuple[Predictions, ...]:

@@ -339,20 +339,16 @@ def _note_unknown_metrics(study: Study, cells: Sequence[Cell]) -> Iterable[str]:
 
 def _describe_basis(cells: Sequence[Cell]) -> list[str]:
     """``56 test examples``, ``2 to 3 seeds``; with folds, what draws nothing answers all rows."""
-    intervals = [cell.interval for cell in cells if cell.interval and not cell.deterministic]
-    if not intervals:
-        return []
-    fewest, most = (pick(intervals, key=lambda i: i.n_seeds) for pick in (min, max))
-    runs = format_runs(most)
-    if fewest.n_seeds != most.n_seeds:
-        runs = f"{fewest.n_seeds} to {runs}"
-    if most.design.is_cross_validation:
+    drawn = [cell.interval for cell in cells if cell.interval and not cell.deterministic]
+    if drawn and drawn[0].design.is_cross_validation:
         largest = max((c.interval for c in cells if c.interval), key=lambda i: i.n_examples)
-        basis = [f"all {format_examples(largest)} tested", format_runs(most)]
+        basis = [f"all {format_examples(largest)} tested", format_runs(largest)]
         # A score is of the runs that trained, and each fold's run has rows of its own.
-        least = min(i.n_examples for i in intervals)
+        least = min(i.n_examples for i in drawn)
         return [*basis, f"{least} where runs failed"] if least < largest.n_examples else basis
-    return [format_examples(intervals[0], "test "), runs]
+    counts = sorted(drawn, key=lambda i: i.n_seeds)
+    fewer = f"{counts[0].n_seeds} to " if drawn and counts[0].n_seeds < counts[-1].n_seeds else ""
+    return [format_examples(drawn[0], "test "), fewer + format_runs(counts[-1])] if drawn else []
 
 
 SEEDS, EXAMPLES = 10, 100

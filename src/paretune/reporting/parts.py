@@ -60,6 +60,7 @@ class Design(Part):
 
     folds: int = Field(description="outer folds, each answered by a run of its own; 0: one part")
     repeats: int = Field(description="times that all rows were divided into folds")
+    answered: int = Field(description="folds whose answers are in the score")
 
     @property
     def is_cross_validation(self) -> bool:

@@ -123,7 +123,7 @@ def build_interval(
         n_clusters=len(set(shared.cluster)),
         n_questions=len(set(shared.question)),
         highest=shared.highest,
-        design=shared.design,
+        design=min((score.design for score in scores), key=lambda design: design.answered),
     )
 
 

@@ -40,22 +40,19 @@ class TestDesign:
         folds: outer folds, each answered by a run that was trained on the others; 0: every seed
             answers one test part.
         repeats: times that all rows were divided into folds anew.
+        answered: folds whose answers are in the score.
     """
 
     __test__ = False  # not a test class for pytest
 
     folds: int = 0
     repeats: int = 1
+    answered: int = 0
 
     @property
     def is_cross_validation(self) -> bool:
         """Whether rows were answered by runs trained on the other folds."""
         return self.folds > 0
-
-    @property
-    def runs(self) -> int:
-        """Runs that answer all rows ``repeats`` times; 1 of a split, whatever its seeds."""
-        return max(self.folds, 1) * self.repeats
 
 
 SPLIT = TestDesign()

@@ -177,7 +177,7 @@ def describe_designs(study: Study, cells: Sequence[Cell]) -> Iterable[str]:
     rows: dict[TestDesign, dict[str, int]] = {}
     for cell in cells:
         if cell.interval is not None:
-            by_task = rows.setdefault(replace(cell.design, repeats=1), {})
+            by_task = rows.setdefault(replace(cell.design, repeats=1, answered=cell.folds), {})
             by_task[cell.task] = max(cell.interval.n_examples, by_task.get(cell.task, 0))
     for design, by_task in rows.items():
         names = join_names([sanitise_line(task) for task in by_task])

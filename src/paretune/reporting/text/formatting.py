@@ -67,11 +67,13 @@ def format_basis(score: Interval | Score) -> str:
 
 
 def format_runs(score: Interval | Score) -> str:
-    """``3 seeds``; in cross-validation ``5 folds``, with further repeats ``5 folds, 2 repeats``."""
-    if not score.design.is_cross_validation:
+    """``3 seeds``; in cross-validation ``5 folds``, ``4 of 5 folds``, ``5 folds, 2 repeats``."""
+    design = score.design
+    if not design.is_cross_validation:
         return pluralise(score.n_seeds, "seed")
     repeats = f", {score.n_seeds} repeats" if score.n_seeds > 1 else ""
-    return f"{score.design.folds} folds{repeats}"
+    some = f"{design.answered} of " if design.answered < design.folds else ""
+    return f"{some}{design.folds} folds{repeats}"
 
 
 def format_n_by_seeds(score: Interval | Score, times: str = "x") -> str:
