@@ -1,6 +1,7 @@
 """Writes a report page of the gallery: ``python docs/gallery_page.py STUDY NAME [--store FOLDER]``.
 
 The page is the report's own, complete without scripts; these are left out, nine tenths of its size.
+``--no-texts`` leaves out the texts of translations, where they are somebody else's.
 """
 
 from __future__ import annotations
@@ -16,13 +17,17 @@ FOLDER = Path(__file__).with_name("gallery")
 _SCRIPT = re.compile(r"<script\b.*?</script>\s*", re.DOTALL)
 
 
-def render_without_scripts(study: str, store: str | None) -> str:
+def render_without_scripts(study: str, store: str | None, *, texts: bool = True) -> str:
     """The page of a study's results.
 
     Raises:
         StudyError, StoreError: no such study, or no results of it.
     """
-    return _SCRIPT.sub("", render_page(report(study, store=store), lambda: ""))
+    document = report(study, store=store)
+    if not texts:
+        tasks = [task.model_copy(update={"disagreement": None}) for task in document.tasks]
+        document = document.model_copy(update={"tasks": tuple(tasks)})
+    return _SCRIPT.sub("", render_page(document, lambda: ""))
 
 
 if __name__ == "__main__":
@@ -30,8 +35,10 @@ if __name__ == "__main__":
     parser.add_argument("study")
     parser.add_argument("name")
     parser.add_argument("--store")
+    parser.add_argument("--no-texts", action="store_true")
     options = parser.parse_args()
     FOLDER.mkdir(exist_ok=True)
     page = FOLDER / f"{options.name}.html"
-    page.write_text(render_without_scripts(options.study, options.store), encoding="utf-8")
+    html = render_without_scripts(options.study, options.store, texts=not options.no_texts)
+    page.write_text(html, encoding="utf-8")
     print(page, "written")  # noqa: T201
