@@ -33,7 +33,7 @@ BUDGETS = {
     "pronouns as names": (0, 0),
     "class names twice": (0, 0),
     "names in docstrings that do not exist": (0, 0),
-    "paretune_slovene lines": (4_477, 4_477),
+    "paretune_slovene lines": (4_474, 4_474),
     "tests lines": (45_304, 38_000),
     "bench and dev lines": (7_533, 7_533),
     "docs words": (26_000, 26_000),

@@ -20,7 +20,7 @@ from paretune.analysis.pareto.costs import count_trained_parameters, estimate_co
 from paretune.analysis.statistics.intervals import Interval, confidence_interval, score_difference
 from paretune.analysis.statistics.multiple_testing import ALPHA
 from paretune.analysis.statistics.sample_size import SampleSize, estimate_sample_size
-from paretune.analysis.statistics.scores import RunScores, score_runs
+from paretune.analysis.statistics.scores import RunScores
 from paretune.reporting.text.formatting import (
     format_bytes,
     format_interval,
@@ -144,10 +144,7 @@ def list_bars(study: Study, cells: Sequence[Cell]) -> tuple[SimpleNamespace, ...
 
 def _score(cell: Cell) -> RunScores | None:
     """Weighted F1 of the runs that trained, if any did; of a translation its own metric."""
-    if not cell.shown_answers:
-        return None
-    metric = "weighted_f1" if cell.objective.predicts_labels else cell.metric
-    return score_runs(cell.shown_answers, metric, cell.design)
+    return cell.score_by("weighted_f1" if cell.objective.predicts_labels else cell.metric)
 
 
 def _estimate_sample_size(a: Cell, b: Cell) -> SampleSize | None:
