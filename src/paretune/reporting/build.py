@@ -343,9 +343,9 @@ def _describe_basis(cells: Sequence[Cell]) -> list[str]:
     if drawn and drawn[0].design.is_cross_validation:
         largest = max((c.interval for c in cells if c.interval), key=lambda i: i.n_examples)
         basis = [f"all {format_examples(largest)} tested", format_runs(largest)]
-        # A score is of the runs that trained, and each fold's run has rows of its own.
-        least = min(i.n_examples for i in drawn)
-        return [*basis, f"{least} where runs failed"] if least < largest.n_examples else basis
+        if (least := min(i.n_examples for i in drawn)) < largest.n_examples:
+            basis.append(f"{least} where runs failed or are missing")
+        return basis
     counts = sorted(drawn, key=lambda i: i.n_seeds)
     fewer = f"{counts[0].n_seeds} to " if drawn and counts[0].n_seeds < counts[-1].n_seeds else ""
     return [format_examples(drawn[0], "test "), fewer + format_runs(counts[-1])] if drawn else []

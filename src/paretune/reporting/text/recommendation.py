@@ -29,6 +29,7 @@ from paretune.reporting.text.formatting import (
     format_cost,
     format_cost_share,
     format_estimate,
+    format_examples,
     format_interval,
     format_point_difference,
     format_rate,
@@ -145,18 +146,17 @@ class _Writer:
     def write_headline(self) -> Clauses:
         """``take LoRA: 0.94 accuracy``, ``a third of full fine-tuning's memory``.
 
-        Where runs of it failed, the score is the expected one of a further run.
+        Where runs failed, the score is expected of a further run; in a race it is of fewer rows.
         """
-        chosen = self._chosen
-        verb = {"guess": "the best guess is", "baseline": "take the baseline"}.get(
-            self.recommendation.kind, "take"
-        )
+        verbs = {"guess": "the best guess is", "baseline": "take the baseline"}
+        verb, chosen = verbs.get(self.recommendation.kind, "take"), self._chosen
         score, metric = chosen.interval, metrics.get(chosen.cell.metric).title
+        if chosen.cell.interval and score.n_examples < chosen.cell.interval.n_examples:
+            metric = f"on {format_examples(score)}"
         if chosen.failed_seeds:
             score = replace(score, estimate=self.recommendation.prospects[chosen.cell.key].score)
             metric = f"{metric} expected"
-        share = self._describe_cost_share()
-        costs = [share] if share else self._describe_costs()
+        costs = list(filter(None, [self._describe_cost_share()])) or self._describe_costs()
         return [f"{verb} {self.title(chosen.cell)}: {format_estimate(score)} {metric}", *costs]
 
     def _describe_cost_share(self) -> str:
