@@ -302,11 +302,11 @@ def with_a_lost_run(records: Sequence[Record]) -> list[Record]:
 def raced(seeds: int, outer: str | int = "split", **changed: float) -> World:
     """A race that has stopped after so many of its five seeds."""
     study = fake_cells.raced(protocol={"outer": outer})
-    free = {"majority": 0.5, "tfidf": 0.55, "head_only": 0.6}
-    levels = free | {"full": 0.95, "lora": 0.75, "prompt": 0.7, "ia3": 0.65} | changed
+    baselines = {"majority": 0.5, "tfidf": 0.55, "head_only": 0.6}
+    levels = baselines | {"full": 0.95, "lora": 0.75, "prompt": 0.7, "ia3": 0.65} | changed
     records = fake_cells.draw_records(study, levels, np.random.default_rng(0), rows=300)
-    kept = [r for r in records if r.run.seed <= seeds or r.run.method.name in free]
-    return World(study, kept, tables=160)
+    ended = [r for r in records if r.run.seed <= seeds or r.run.method.name in baselines]
+    return World(study, ended, tables=160)
 
 
 def printed(width: int, show: Callable[..., None], *arguments: Any) -> str:

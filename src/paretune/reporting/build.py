@@ -338,7 +338,7 @@ def _note_unknown_metrics(study: Study, cells: Sequence[Cell]) -> Iterable[str]:
 
 
 def _describe_basis(cells: Sequence[Cell]) -> list[str]:
-    """``56 test examples``, ``2 to 3 seeds``; with folds, what draws nothing answers all rows."""
+    """``56 test examples``, ``2 to 3 seeds``; with folds a baseline may answer more."""
     drawn = [cell.interval for cell in cells if cell.interval and not cell.deterministic]
     if drawn and drawn[0].design.is_cross_validation:
         largest = max((c.interval for c in cells if c.interval), key=lambda i: i.n_examples)

@@ -89,7 +89,7 @@ def test_sides_that_were_not_run_alike_say_nothing_of_memory() -> None:
         for r in fake.whole(study, level())
     ]
     judgement = verdict("resources", study, records)
-    assert "batches of 16 and 1" in {one.why for one in judgement.compared if one.lower == "prompt"}
+    assert {c.why for c in judgement.compared if c.lower == "prompt"} == {"batches of 16 and 1"}
 
 
 def test_a_conclusion_on_one_model_is_asked_of_that_model_where_it_is_there() -> None:

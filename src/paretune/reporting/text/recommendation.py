@@ -151,11 +151,11 @@ class _Writer:
         verbs = {"guess": "the best guess is", "baseline": "take the baseline"}
         verb, chosen = verbs.get(self.recommendation.kind, "take"), self._chosen
         score, metric = chosen.interval, metrics.get(chosen.cell.metric).title
-        if chosen.cell.interval and score.n_examples < chosen.cell.interval.n_examples:
-            metric = f"on {format_examples(score)}"
         if chosen.failed_seeds:
             score = replace(score, estimate=self.recommendation.prospects[chosen.cell.key].score)
             metric = f"{metric} expected"
+        if chosen.cell.interval and score.n_examples < chosen.cell.interval.n_examples:
+            metric = f"{'expected ' if chosen.failed_seeds else ''}on {format_examples(score)}"
         costs = list(filter(None, [self._describe_cost_share()])) or self._describe_costs()
         return [f"{verb} {self.title(chosen.cell)}: {format_estimate(score)} {metric}", *costs]
 
