@@ -209,9 +209,10 @@ def make_run(study: Study, stage: str, method: str, seed: int, **changes: Any) -
     return Run(**{**base, **changes})
 
 
-def cost(run: Run, megabytes: float | None) -> Record:
+def cost(run: Run, megabytes: float | None, evaluation: float | None = None) -> Record:
     """A solo cost probe; without megabytes, one whose counter failed."""
-    phases = {} if megabytes is None else {"train": {"peak_bytes": int(megabytes * 2**20)}}
+    peaks = {"train": megabytes, "evaluation": evaluation}
+    phases = {name: {"peak_bytes": int(mb * 2**20)} for name, mb in peaks.items() if mb is not None}
     trained = PARAMETERS.get(run.method.name, 300_000)
     reason = {} if megabytes else {"phases.train.peak_bytes": "the counter of this system is shut"}
     measured = {

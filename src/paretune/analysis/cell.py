@@ -153,7 +153,7 @@ class Cell:
     @property
     def trains_nothing(self) -> bool:
         """Whether there is no training that could fail."""
-        return self.model == NO_MODEL or self.name in baselines.TRAINS_NOTHING
+        return self.model == NO_MODEL or self.name in baselines.WITHOUT_TRAINING
 
     @cached_property
     def failures(self) -> FailureRate | None:

@@ -38,7 +38,7 @@ class CostModel:
     residual_runs: int
 
     def predict_seconds(self, work: ComputeCost, steps: int) -> float | None:
-        """Seconds of training, with as much evaluation as the fitted runs had."""
+        """Seconds of training and evaluation, of which the fitted runs had as much."""
         if self.operations_per_second is None:
             return None
         return steps * work.operations / self.operations_per_second
@@ -76,10 +76,10 @@ def fit_cost_model(runs: Iterable[tuple[Record, ComputeCost]]) -> CostModel:
 
 
 def seconds_of(record: Record) -> tuple[float, int] | None:
-    """Seconds of training, and steps; None for a cost run or if unknown."""
+    """Seconds of training and the evaluation after it, and steps; None if unknown or a cost run."""
     if record.run.stage == "cost" or not record.train_seconds or not record.steps:
         return None
-    return record.train_seconds, record.steps
+    return record.train_seconds + record.measured["wall_seconds"].get("evaluation", 0), record.steps
 
 
 def peak_of(record: Record) -> float | None:

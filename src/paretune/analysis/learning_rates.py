@@ -149,18 +149,16 @@ def select_learning_rate(tuning: Sequence[Record], *, raced: bool = False) -> Ra
     return RateSelection(best.rate, undecided, edge, table)
 
 
-def find_rates_in_play(
-    tuning: Sequence[Record], errors: float = RATE_GAP_ERRORS
-) -> frozenset[float]:
+def find_rates_in_play(tuning: Sequence[Record]) -> frozenset[float]:
     """The rates that are not clearly behind the best of them on the folds so far.
 
-    A rate is dropped if its mean score is lower than the best's by more than ``errors`` standard
-    errors of their paired difference::
+    A rate is dropped if its mean score is lower than the best's by more than ``RATE_GAP_ERRORS``
+    standard errors of their paired difference::
 
         se^2 = sum of v_f / F^2 + 2 sigma^2 / F
 
     with ``v_f`` the paired variance over the rows of fold f and sigma = ``SEED_POINTS`` for what
-    single runs differ by. Real trials at several ``errors``: docs/how-it-works/racing.md.
+    single runs differ by. Real trials at several limits: docs/how-it-works/racing.md.
 
     Args:
         tuning: ended trials of one cell: the same folds for each rate.
@@ -179,7 +177,7 @@ def find_rates_in_play(
         rows = sum(e**2 for e in _paired_errors(best, trial, metric.name))
         between_runs = 2 * (SEED_POINTS * metric.highest / 100) ** 2
         error = math.sqrt(rows / folds**2 + between_runs / folds)
-        if best.score - trial.score > errors * error:
+        if best.score - trial.score > RATE_GAP_ERRORS * error:
             behind.add(trial.rate)
     return tried - behind
 

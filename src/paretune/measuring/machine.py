@@ -196,25 +196,22 @@ class MachineSpeed:
         return products + work.moved_bytes / (1e9 * self.gigabytes_per_second)
 
 
-def measure_bf16_speedup(
-    device: str = "cpu", *, width: int = 384, tokens: int = 512, rounds: int = 9
-) -> float | None:
+def measure_bf16_speedup(device: str = "cpu") -> float | None:
     """How many times as fast a layer is in bf16 as in fp32; None without native bf16.
 
-    Times a frozen linear layer of (``tokens``, ``width``) to 4 ``width`` as training meets it:
-    fp32 weights and inputs, under autocast or not, its casts included. The two precisions take
-    turns, so that a slow moment of the machine affects both; medians are compared. For information
-    only: nothing is decided by it (:mod:`paretune.measuring.devices`).
+    Times a frozen linear layer of (512, 384) to 4 times the width as training meets it: fp32
+    weights and inputs, under autocast or not, its casts included. The two take turns, so that a
+    slow moment of the machine affects both; medians are compared. Nothing is decided by it.
     """
     import torch
 
     if not has_native_bf16(device)[0]:
         return None
     generator = torch.Generator().manual_seed(0)
-    tokens_in = torch.randn(tokens, width, generator=generator).to(device)
-    weight = torch.randn(4 * width, width, generator=generator).to(device)
+    tokens_in = torch.randn(512, 384, generator=generator).to(device)
+    weight = torch.randn(4 * 384, 384, generator=generator).to(device)
     seconds: dict[bool, list[float]] = {False: [], True: []}
-    for round_ in range(rounds + 2):
+    for round_ in range(11):
         for cast, timings in seconds.items():
             with torch.autocast(device.split(":")[0], dtype=torch.bfloat16, enabled=cast):
                 elapsed = _time_once(partial(torch.nn.functional.linear, tokens_in, weight), device)

@@ -349,9 +349,7 @@ NAMES = frozenset(METHODS)
 WITH_MODEL = frozenset(name for name, method in METHODS.items() if isinstance(method, Method))
 """Those that use a model, and so stand beside the methods once for each model."""
 WITHOUT_TRAINING = ("untuned", "few_shot")
-"""What stands beside the methods where a model can answer without training."""
-TRAINS_NOTHING = frozenset(WITHOUT_TRAINING)
-"""Those with a model as it comes, whose training cannot fail."""
+"""What stands beside the methods where a model can answer without training, which cannot fail."""
 DRAWS_NOTHING = frozenset({"untuned"})
 """Those of which every run is the same, whatever its seed."""
 TRIVIAL = frozenset(

@@ -233,7 +233,7 @@ def write_file(path: Path, content: str | bytes, what: str) -> Path:
 
 @dataclass(frozen=True)
 class OverviewRow:
-    """One method on all tasks; ``memory`` is its highest peak in training, of all tasks."""
+    """One method on all tasks; ``memory``: its highest peak in training, or in evaluation."""
 
     model: str
     method: str
@@ -254,9 +254,10 @@ def list_rows(tasks: Sequence[TaskReport]) -> tuple[OverviewRow, ...]:
     rows = []
     for (model, _), by_task in sorted(by_configuration.items(), key=lambda i: order[i[0][0]]):
         first = next(iter(by_task.values()))
-        cells = [by_task.get(task.key) for task in tasks]
-        ended = tuple(cell if cell and cell.has_ended else None for cell in cells)
-        peaks = [p for c in by_task.values() if (p := c.cost.memory.value) is not None]
+        ended = tuple(c if (c := by_task.get(t.key)) and c.has_ended else None for t in tasks)
+        costs = (cell.cost for cell in by_task.values())
+        needs = (c.evaluation if c.trained.value == 0 else c.memory for c in costs)
+        peaks = [need.value for need in needs if need.value is not None]
         memory = format_bytes(max(peaks)) if peaks else "" if model is None else "–"
         if any(ended):
             rows.append(OverviewRow(model or "-", first.label, first.baseline, ended, memory))

@@ -399,9 +399,7 @@ def build_prediction_table(
             {
                 **row.report.names,
                 **_compare_predictions("peak", "peak", backtest.peaks, format_bytes),
-                **_compare_predictions(
-                    "seconds", "time to train", backtest.seconds, format_seconds
-                ),
+                **_compare_predictions("seconds", "run time", backtest.seconds, format_seconds),
             }
             for row, backtest in pairs
         ),
@@ -445,7 +443,7 @@ def format_ratios(pairs: Sequence[tuple[float, float]]) -> str:
 def _note_predictions(backtests: Sequence[Backtest]) -> Iterable[str]:
     for quantity, by_method in (
         ("Peak memory", [backtest.peaks for backtest in backtests]),
-        ("Time to train", [backtest.seconds for backtest in backtests]),
+        ("Run time", [backtest.seconds for backtest in backtests]),
     ):
         if pairs := [pair for of_method in by_method for pair in of_method]:
             ratios = format_ratios(pairs)

@@ -358,8 +358,9 @@ class Record:
 
     @property
     def peak_bytes(self) -> int | None:
-        """Peak memory of training, of a cost run."""
-        return self.measured.get("phases", {}).get("train", {}).get("peak_bytes")
+        """Peak memory of training, or of evaluation where nothing is trained, of a cost run."""
+        phases = self.measured.get("phases", {})
+        return (phases.get("train") or phases.get("evaluation") or {}).get("peak_bytes")
 
     @property
     def median_step_seconds(self) -> float | None:

@@ -62,6 +62,8 @@ def estimate_cost(cell: Cell, axis: Axis) -> CostEstimate | None:
     if axis == "parameters":
         count = count_trained_parameters(cell)
         return None if count is None else CostEstimate(count, measurements=0)
+    if axis in ("step", "time") and cell.trains_nothing:
+        return CostEstimate(0.0, measurements=0)
     if axis == "time":
         return _training_time(cell)
     if axis == "forgetting":

@@ -174,6 +174,7 @@ def draw_true_means(
         rng: of the draws.
     """
     wide = (100 * point) ** 2
+    noise = noise + (1e-5 * point) ** 2 * np.eye(len(noise))  # so that it can be factored
     shifts = _SPREAD_POINTS if 1 in groups else (0.0,)
     deviations = estimates - estimates.mean()
     logs, posteriors = [], []
@@ -187,7 +188,7 @@ def draw_true_means(
     weights = np.exp(np.array(logs) - max(logs))
     counts = rng.multinomial(draws, weights / weights.sum())
     parts = [
-        rng.multivariate_normal(*posterior, count, method="eigh")
+        rng.multivariate_normal(*posterior, count, method="cholesky")  # eigh differs by processor
         for posterior, count in zip(posteriors, counts, strict=True)
     ]
     return np.concatenate(parts).T

@@ -10,12 +10,11 @@ The rule, for one task. Configurations are models x methods, baselines included.
 2. Each has an expected score: that of its next run, discounted by failures
    (:mod:`paretune.analysis.pareto.expected_scores`).
 3. Recommended is the cheapest on ``cost_axis`` whose expected score is at most
-   ``Budget.within_points`` below the highest. A baseline without a model costs nothing; an unknown
-   cost comes last.
+   ``Budget.within_points`` below the highest. A baseline without a model costs nothing; a model as
+   it comes is next, but for its inference; an unknown cost comes last.
 
-Whether it is proven better than its baselines (:mod:`paretune.analysis.comparisons`) is
-said beside it and decides nothing: waiting for proof would leave users of small tasks with a
-baseline that is 15 points worse (docs/your-study/report.md).
+A proof (:mod:`paretune.analysis.comparisons`) is said beside it and decides nothing: waiting for
+one would leave small tasks with a baseline that is 15 points worse (docs/your-study/report.md).
 """
 
 from __future__ import annotations
@@ -329,8 +328,10 @@ Cheapness = tuple[int, float, float]
 
 
 def cheapness_key(candidate: Candidate, axis: Axis, expected: float) -> Cheapness:
-    """Sort key by cheapness: no model, then known costs, then unknown; ``expected``: its score."""
-    if candidate.cell.model == NO_MODEL:
-        return 0, -expected, baselines.COMPLEXITY[candidate.cell.name]
-    cost = candidate.costs.get(axis)
-    return (2, -expected, 0.0) if cost is None else (1, cost.value, -expected)
+    """Sort key: no model, a model as it comes, by cost, cost unknown; ``expected``: its score."""
+    cell, cost = candidate.cell, candidate.costs.get(axis)
+    if cell.model == NO_MODEL:
+        return 0, -expected, baselines.COMPLEXITY[cell.name]
+    if cost is None:
+        return 3, -expected, 0.0
+    return 1 if cell.trains_nothing and axis != "inference" else 2, cost.value, -expected

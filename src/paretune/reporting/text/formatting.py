@@ -174,6 +174,7 @@ def format_part(size: float | None) -> str:
 def format_seconds(value: float, low: float | None = None, high: float | None = None) -> str:
     """Seconds in µs, ms or s, three digits: ``840 ms``, ``840 ms (820–900)``."""
     factor, unit = (1e6, "µs") if value < 1e-3 else (1e3, "ms") if value < 1 else (1.0, "s")
+    unit = unit if value else "s"
     text = f"{_three_digits(value * factor)} {unit}"
     if low is None or high is None:
         return text
@@ -189,7 +190,7 @@ def format_parameters(value: float) -> str:
 
 
 def _three_digits(value: float) -> str:
-    digits = max(0, 2 - math.floor(math.log10(max(value, 1))))
+    digits = max(0, 2 - math.floor(math.log10(max(value, 1)))) if value else 0
     return f"{value:.{digits}f}"
 
 

@@ -116,8 +116,9 @@ class _Writer:
     recommendation: Recommendation
 
     def title(self, cell: Cell) -> str:
-        """``LoRA on e5-small``; ``LoRA`` where the task has one model."""
-        return self._name_model(title_of(cell.method), cell)
+        """``LoRA on e5-small``; ``LoRA``, ``the linear probe`` where the task has one model."""
+        article = "the " if cell.baseline and cell.model != NO_MODEL else ""
+        return self._name_model(article + title_of(cell.method), cell)
 
     def key(self, cell: Cell) -> str:
         """The same with the method as in the study: ``lora on e5-small``."""
@@ -148,8 +149,9 @@ class _Writer:
 
         Where runs failed, the score is expected of a further run; in a race it is of fewer rows.
         """
-        verbs = {"guess": "the best guess is", "baseline": "take the baseline"}
-        verb, chosen = verbs.get(self.recommendation.kind, "take"), self._chosen
+        chosen = self._chosen
+        take = "take the baseline" if chosen.cell.model == NO_MODEL else "take"
+        verb = "the best guess is" if self.recommendation.kind == "guess" else take
         score, metric = chosen.interval, metrics.get(chosen.cell.metric).title
         if chosen.failed_seeds:
             score = replace(score, estimate=self.recommendation.prospects[chosen.cell.key].score)
