@@ -2,15 +2,24 @@
 
 The page is the report's own, complete without scripts; these are left out, nine tenths of its size.
 ``--no-texts`` leaves out the texts of translations, where they are somebody else's.
+
+``--archive`` writes ``gallery/NAME.tar.xz`` instead: the store without weights and checkpoints,
+from which any machine goes on, once it is unpacked in the folder ``studies``.
 """
 
 from __future__ import annotations
 
 import argparse
+import lzma
 import re
+import shutil
+import sqlite3
+import tarfile
+import tempfile
 from pathlib import Path
 
 from paretune.reporting.page import render_page
+from paretune.store import Store
 from paretune.verbs.report import report
 
 FOLDER = Path(__file__).with_name("gallery")
@@ -30,14 +39,36 @@ def render_without_scripts(study: str, store: str | None, *, texts: bool = True)
     return _SCRIPT.sub("", render_page(document, lambda: ""))
 
 
+def archive_store(store: Path, file: Path) -> None:
+    """The store without weights and checkpoints as a tar.xz, whose folder is named as the store."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / store.name
+        drop = shutil.ignore_patterns("checkpoints", "report.html")
+        shutil.copytree(store, folder, ignore=drop)
+        with sqlite3.connect(folder / "study.db") as db:
+            runs = [run for (run,) in db.execute("SELECT run_id FROM runs WHERE state = 'done'")]
+            (study,) = db.execute("SELECT study_hash FROM studies ORDER BY created").fetchall()[-1]
+        Store.open(folder).drop_weights(study, runs)
+        with (
+            lzma.open(file, "wb", preset=9) as packed,
+            tarfile.open(fileobj=packed, mode="w") as tar,
+        ):
+            tar.add(folder, store.name)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("study")
     parser.add_argument("name")
     parser.add_argument("--store")
     parser.add_argument("--no-texts", action="store_true")
+    parser.add_argument("--archive", action="store_true")
     options = parser.parse_args()
     FOLDER.mkdir(exist_ok=True)
+    if options.archive:
+        store = Path(options.store or f"studies/{options.study}")
+        archive_store(store, FOLDER / f"{options.name}.tar.xz")
+        raise SystemExit
     page = FOLDER / f"{options.name}.html"
     html = render_without_scripts(options.study, options.store, texts=not options.no_texts)
     page.write_text(html, encoding="utf-8")
