@@ -359,8 +359,8 @@ class Record:
     @property
     def peak_bytes(self) -> int | None:
         """Peak memory of training, or of evaluation where nothing is trained, of a cost run."""
-        phases = self.measured.get("phases", {})
-        return (phases.get("train") or phases.get("evaluation") or {}).get("peak_bytes")
+        phase = "evaluation" if self.run.learning_rate is None else "train"
+        return self.measured.get("phases", {}).get(phase, {}).get("peak_bytes")
 
     @property
     def median_step_seconds(self) -> float | None:
