@@ -12,7 +12,7 @@ from paretune.measuring.devices import Gpu
 from paretune.measuring.machine import MachineSpeed
 from paretune.planning.predicted_cost import CostPredictor
 from paretune.store.record import ComputeCost, Record
-from paretune.study import NO_MODEL, OuterFold, Study
+from paretune.study import NO_MODEL, Generation, OuterFold, Study
 from paretune.testing import tiny_models
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.testing.translator_folders import tiny_marian, tiny_pairs
@@ -114,19 +114,14 @@ def test_who_trains_together_is_known_before(
             monkeypatch.setitem(MAX_STACK_TOKENS, "cpu", tokens)
             capacity = count_slots(run, caches, "cpu", 8, budget)
             by_default = count_slots(run, caches, "cpu", 8, budget, where_it_pays=True)
-            assert CostPredictor(caches, SPEED).predict_fleet_size(run, 8, budget) == (
-                capacity,
-                by_default > 1,
-            )
-            assert (capacity, by_default) == (
-                (8, 8 if tokens > 50 else 1) if method in ("lora", "prefix") else (1, 1)
-            )
+            predicted = CostPredictor(caches, SPEED).predict_fleet_size(run, 8, budget)
+            assert predicted == (capacity, by_default > 1)
+            alike = (8, 8 if tokens > 50 else 1) if method in ("lora", "prefix") else (1, 1)
+            assert (capacity, by_default) == alike
     cost = tiny_run(task, model, stage="cost")
-    assert CostPredictor(caches, SPEED).predict_fleet_size(cost, 8, budget) == (1, False)
-    assert CostPredictor(caches, SPEED).predict_fleet_size(tiny_run(task, model), 8, 0) == (
-        1,
-        False,
-    )
+    predictor = CostPredictor(caches, SPEED)
+    assert predictor.predict_fleet_size(cost, 8, budget) == (1, False)
+    assert predictor.predict_fleet_size(tiny_run(task, model), 8, 0) == (1, False)
 
 
 def test_answers_are_counted_too(tmp_path: Path, tiny_model: Any) -> None:
@@ -138,7 +133,9 @@ def test_answers_are_counted_too(tmp_path: Path, tiny_model: Any) -> None:
     predictor = CostPredictor(caches, SPEED)
 
     def evaluated(**changes: Any) -> int:
-        return predictor.count_evaluated(run.model_copy(update=changes))
+        read, generated = predictor.count_evaluated(run.model_copy(update=changes))
+        assert generated == 0
+        return read
 
     selection = rows - rows * 4 // 5
     assert evaluated(stage="final") == 3 * selection + test
@@ -153,3 +150,15 @@ def test_answers_are_counted_too(tmp_path: Path, tiny_model: Any) -> None:
     assert evaluated(stage="tune", outer=fold) == 3 * (outside - outside * 4 // 5)
     without = predictor.predict(run.model_copy(update={"learning_rate": None})).seconds
     assert without is not None and without > 0
+
+
+def test_a_text_is_searched_word_by_word(tmp_path: Path) -> None:
+    run = tiny_run(tiny_pairs(tmp_path / "data"), tiny_marian(tmp_path / "marian"), stage="final")
+    caches, seconds = ProcessCache(), list[float]()
+    dataset, predictor = caches.dataset(run.task), CostPredictor(caches, SPEED)
+    train, test = len(dataset.train), len(dataset.test)
+    assert predictor.count_evaluated(run)[1] == train - train * 4 // 5 + test
+    for beams in (1, 4):
+        searched = run.model_copy(update={"generation": Generation(num_beams=beams)})
+        seconds.append(predictor.predict(searched).seconds or 0.0)
+    assert 0 < seconds[0] < seconds[1] < 4 * seconds[0]

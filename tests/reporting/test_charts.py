@@ -97,10 +97,8 @@ def test_the_front_is_the_tables(task: TaskReport) -> None:
     for point in task.fronts[0].points:
         drawn_point = points[point.title]
         assert drawn_point["cost"] * 2**30 == pytest.approx(point.value, rel=1e-6)
-        assert (drawn_point["score"], drawn_point["front"]) == (
-            point.score.estimate,
-            point.on_front,
-        )
+        expected = point.score.estimate, point.on_front
+        assert (drawn_point["score"], drawn_point["front"]) == expected
         assert table.rows[drawn_point["row"]]["method"] == point.method
     labels = sorted(point["label"] for point in points.values())
     (bottom, top) = drawn[0].spec["layer"][-1]["encoding"]["y"]["scale"]["domain"]

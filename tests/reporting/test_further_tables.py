@@ -20,11 +20,7 @@ from paretune.errors import StudyError
 from paretune.reporting import measures
 from paretune.reporting.build import build_report
 from paretune.reporting.search import build_search_table
-from paretune.reporting.tables import (
-    build_memory_table,
-    build_size_table,
-    format_rows,
-)
+from paretune.reporting.tables import build_memory_table, build_size_table, format_rows
 from paretune.reporting.text.comparison import explain_memory_difference
 from paretune.store.record import Predictions, Record
 from paretune.study import MethodSpec, Study

@@ -104,9 +104,8 @@ def test_a_report_is_a_table_with_a_row_for_each_method(monkeypatch: pytest.Monk
     ]
     for line, (_, row) in zip(table, rows, strict=True):
         assert row.score is not None
-        assert (line["score"], line["low"], line["high"]) == (
-            row.score.estimate, row.score.low, row.score.high,
-        )  # fmt: skip
+        interval = row.score.estimate, row.score.low, row.score.high
+        assert (line["score"], line["low"], line["high"]) == interval
         assert line["seeds"] >= 1 and line["n"] == row.score.n_examples
         assert line.get("peak_bytes") == row.cost.memory.value
         assert line["train_seconds"] == row.run_seconds

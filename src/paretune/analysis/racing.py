@@ -42,14 +42,7 @@ from typing import NamedTuple
 import numpy as np
 
 from paretune import metrics
-from paretune.analysis.cell import (
-    FIRST_RUNS,
-    Cell,
-    CellKey,
-    Stop,
-    has_test_answers,
-    position_of,
-)
+from paretune.analysis.cell import FIRST_RUNS, Cell, CellKey, Stop, has_test_answers, position_of
 from paretune.analysis.pareto.costs import AXES, estimate_cost
 from paretune.analysis.pareto.expected_scores import (
     draw_true_means,
@@ -257,10 +250,7 @@ def foresee_choice(
 
 
 def _expected_scores(
-    choice: Choice,
-    candidates: Sequence[Candidate],
-    table: ScoreTable,
-    completions: Array,
+    choice: Choice, candidates: Sequence[Candidate], table: ScoreTable, completions: Array
 ) -> tuple[Array, Array]:
     """Expected scores, and which may be recommended: (draws, cells)."""
     cells = [candidate.cell for candidate in candidates]

@@ -33,12 +33,7 @@ from paretune.analysis.statistics.intervals import (
     confidence_interval,
     difference_interval,
 )
-from paretune.analysis.statistics.scores import (
-    RunScores,
-    ratio_of_sums,
-    score_runs,
-    score_sums,
-)
+from paretune.analysis.statistics.scores import RunScores, ratio_of_sums, score_runs, score_sums
 from paretune.metrics import Array
 from paretune.objectives import Objective
 from paretune.objectives.likelihood import ExampleLikelihood, NoLikelihood

@@ -52,6 +52,8 @@ SAVED_WIDTHS = {Trains.EVERYTHING: 20, Trains.ADAPTER: 14.5, Trains.HEAD: 16, Tr
 Beside an adapter without what that saves (``Method.saved_widths``)."""
 FORWARD_PASSES, BACKWARD_PASSES, OPTIMIZER_PASSES = 9, 18, 18
 """Passes of a step over the numbers that a layer saves, and over what is trained, all as fp32."""
+SEARCH_OPERATIONS = 6
+"""Words in a pass that take as long as one of a beam (Marian, four beams, Zen 3: 5 to 8)."""
 
 
 @dataclass(frozen=True)
@@ -235,16 +237,18 @@ def estimate_compute_cost(
 
 
 def estimate_evaluation_cost(
-    run: Run, shape: ModelShape, lengths: Sequence[int], choices: int, scored: float
+    run: Run, shape: ModelShape, lengths: Sequence[int], choices: int, scored: float, beams: int = 0
 ) -> ComputeCost:
-    """What a forward pass of one example computes; nothing is kept.
+    """What answering one example computes: by one pass, or by a search with ``beams``.
 
     Arguments are those of :func:`estimate_compute_cost`. Answers that share a prompt read it once,
-    so label words count as one of them.
+    so label words count as one of them. Nothing is kept.
     """
     mean = statistics.mean(lengths)
-    tokens = mean * choices / shape.stacks
-    products = shape.backbone_parameters * tokens + shape.width * shape.vocabulary * scored
+    searched = max(0.0, SEARCH_OPERATIONS * beams - 1) * scored  # beyond what one pass reads
+    tokens = (mean * choices + searched) / shape.stacks
+    products = shape.backbone_parameters * tokens
+    products += shape.width * shape.vocabulary * (scored + searched)
     numbers = _bytes_of_token(run, shape, mean) / _value_bytes(run) * tokens * shape.layers
     return ComputeCost(2 * products, 0, 0, moved_bytes=int(4 * FORWARD_PASSES * numbers))
 

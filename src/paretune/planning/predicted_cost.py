@@ -30,7 +30,7 @@ from paretune.models.load import LoadedModel
 from paretune.models.weight_storage import WeightStorage, stored_bytes
 from paretune.objectives.objective import Encode
 from paretune.store.record import ComputeCost, Record
-from paretune.study import DEFAULT_COST_SECONDS, NO_MODEL, Limits, Run
+from paretune.study import DEFAULT_COST_SECONDS, NO_MODEL, Generation, Limits, Run
 from paretune.terminal.plural import pluralise
 from paretune.training.caches import ProcessCache
 from paretune.training.fleet import can_join_fleet, count_fitting_runs, fleet_pays
@@ -49,6 +49,7 @@ SCORED_EXAMPLES = 64
 """By which the scored tokens of all are estimated."""
 MIN_PROBE_STEPS = 3
 """Of the shortest one: two steps, two evaluations, one pass for the components."""
+UNFITTED = CostModel(None, 0, None, 0)
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ class CostPredictor:
             basis = "a baseline without a model"
             return PredictedCost(1.0, None, basis, basis)
         work, steps = self.predict_work(run), self.count_steps(run)
-        cost_model = self._cost_model(run)
+        cost_model = self._cost_models.get(run.model.key, UNFITTED)
         seconds, peak = cost_model.predict_seconds(work, steps), self.predict_peak_bytes(run)
         basis = f"{pluralise(cost_model.speed_runs, 'ended run')} of this model"
         memory_basis = f"{pluralise(cost_model.residual_runs, 'cost measurement')} of this model"
@@ -157,19 +158,12 @@ class CostPredictor:
             basis = "nothing: no run of this model has ended on this GPU"
         elif seconds is None and self._speed is None:
             basis = "nothing: no run of this model has ended, and no speed was measured"
-        elif seconds is None and self._speed is not None:
-            of_precision = partial(
-                self._speed.predict_step_seconds, precision=run.training.precision
-            )
-            answered = estimate_evaluation_cost(
-                run,
-                self.open_outline(run).shape,
-                self._text_lengths(run),
-                self._count_choices(run),
-                self._mean_scored(run),
-            )
-            seconds = steps * of_precision(work)
-            seconds += self.count_evaluated(run) * of_precision(answered)
+        elif seconds is None and (speed := self._speed) is not None:
+            step_seconds = partial(speed.predict_step_seconds, precision=run.training.precision)
+            read, generated = self.count_evaluated(run)
+            seconds = steps * step_seconds(work) + read * step_seconds(self._answer_cost(run))
+            if generated:
+                seconds += generated * step_seconds(self._answer_cost(run, searching=True))
             basis = "operation counts and this machine's measured speed"
         if run.stage == "cost" and seconds is not None:
             shortest = MIN_PROBE_STEPS * seconds / steps  # however long they take
@@ -183,7 +177,7 @@ class CostPredictor:
         if run.model == NO_MODEL:
             return None
         work = self.predict_work(run)
-        peak = self._cost_model(run).predict_peak_bytes(work)
+        peak = self._cost_models.get(run.model.key, UNFITTED).predict_peak_bytes(work)
         return work.held_bytes + work.saved_bytes if peak is None else round(peak)
 
     def predict_worker_bytes(self, runs: Iterable[Run]) -> list[int]:
@@ -267,8 +261,13 @@ class CostPredictor:
             self._outlines[loaded.model] = OutlinedModel(loaded, measure_shape(loaded), head)
         return self._outlines[loaded.model]
 
-    def _cost_model(self, run: Run) -> CostModel:
-        return self._cost_models.get(run.model.key, CostModel(None, 0, None, 0))
+    def _answer_cost(self, run: Run, *, searching: bool = False) -> ComputeCost:
+        outline, beams = self.open_outline(run), 0
+        if searching:
+            beams = outline.loaded.generation_config(run.generation or Generation()).num_beams or 1
+        lengths, scored = self._text_lengths(run), self._mean_scored(run)
+        count = self._count_choices(run)
+        return estimate_evaluation_cost(run, outline.shape, lengths, count, scored, beams)
 
     def _text_lengths(self, run: Run) -> list[int]:
         objective = self.caches.objective(run)
@@ -301,18 +300,25 @@ class CostPredictor:
             return 0
         return run.training.max_steps or run.training.epochs * self._count_epoch_steps(run)
 
-    def count_evaluated(self, run: Run) -> int:
-        """Examples that a run answers: its selection part after each epoch, at its end the test."""
+    def count_evaluated(self, run: Run) -> tuple[int, int]:
+        """Examples that a run reads, and for which it generates.
+
+        It reads its selection part after each epoch, and at its end the test; texts of both are
+        generated once.
+        """
         if run.stage == "cost":
-            return 0
+            return 0, 0
         dataset, steps = self.caches.dataset(run.task), self.count_steps(run)
         rows, of_train = self._count_rows(run)
         test = len(dataset.test)
         if run.outer is not None:
             test = len(labelled_rows(dataset)) - rows
         selection = test if run.selection == "test" else rows - of_train
+        tested = test if run.stage == "final" else 0
         epochs = -(-steps // self._count_epoch_steps(run))
-        return epochs * selection + (test if run.stage == "final" else 0)
+        texts = selection + (0 if run.selection == "test" else tested)
+        generates = self.caches.objective(run).generates
+        return epochs * selection + tested, texts if generates else 0
 
     def _count_epoch_steps(self, run: Run) -> int:
         return -int(-self._count_rows(run)[1] * run.rows // run.training.batch_size)
