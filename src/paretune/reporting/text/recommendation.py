@@ -181,8 +181,8 @@ class _Writer:
         """What is proven of it."""
         if self._chosen.cell.baseline:
             yield from self._compare_with_methods()
-        else:
-            yield self._describe_proof() if self._chosen.proven else self._describe_doubt()
+            return
+        yield self._describe_proof() if self._chosen.proven else self._describe_doubt()
         if (alternative := self.recommendation.best_alternative) is not None:
             yield f"cheaper than {self.title(alternative.candidate.cell)}"
 
