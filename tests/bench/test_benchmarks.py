@@ -149,7 +149,7 @@ def test_predicted_steps_have_parts_that_are_fitted_again(toy: str) -> None:
 SCRIPTS = (
     "method_costs.py --methods lora --rounds 1 --steps 1 --batch 2 --length 16 --threads 1",
     "memory_repeatability.py --processes 2 --width 64 --layers 2 --batch 2 --steps 2",
-    "trainer_ratio.py --rounds 1 --limit 24 --epochs 1 --max-length 16",
+    "whole_study.py --methods lora --epochs 1",
     "cost_model.py --stacks 1 --seconds 1 --batch 2 --length 16",
     "load_peak.py llama-tiny --forms bf16",
     "step_seconds.py --model tiny --task copa --methods lora",
