@@ -178,8 +178,8 @@ def run_by_hand(folder: str, task: str, methods: list[str], epochs: int) -> dict
     trials = [(*cell, rate) for cell in cells for rate in RATES[cell[0]]]
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         tried = pool.map(train_by_hand, [job(*t, final=False) for t in trials], chunksize=1)
-        found = {trial: run.selection_accuracy for trial, run in zip(trials, tried, strict=True)}
-        best = [max((found[(*cell, rate)], rate) for rate in RATES[cell[0]]) for cell in cells]
+        scores = {t: run.selection_accuracy for t, run in zip(trials, tried, strict=True)}
+        best = [max((scores[(*cell, rate)], rate) for rate in RATES[cell[0]]) for cell in cells]
         jobs = [job(*cell, rate, final=True) for cell, (_, rate) in zip(cells, best, strict=True)]
         finals = pool.map(train_by_hand, jobs, chunksize=1)
     correct = {m: [f.correct for j, f in zip(jobs, finals, strict=True) if j.method == m]
