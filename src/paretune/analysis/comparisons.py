@@ -118,7 +118,7 @@ class Verdict:
         text = "; ".join([*parts, self.note] if self.note else parts)
         if not self.missing:
             return text
-        return f"{text} (no score yet of {', '.join(map(title_of, self.missing))})"
+        return f"{text} (no score of {', '.join(map(title_of, self.missing))})"
 
 
 class PairwiseComparisons:

@@ -168,7 +168,7 @@ def _compare(
     )
     withheld = ""
     if any(cell.lacks_runs for pair in sides for cell in pair):
-        p, withheld = 1.0, "a race stopped one of them, as it could not change an answer"
+        p, withheld = 1.0, "a race has not trained all runs of both"
     if "one run" in reasons:
         cell = next(c for pair in sides for c in pair if c.draws_seeds and len(c.test_answers) == 1)
         withheld = (

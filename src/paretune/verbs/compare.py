@@ -128,7 +128,7 @@ def _compare_cells(cells: Sequence[Cell], model: str, a: str, b: str) -> Compari
     comparisons = PairwiseComparisons(list(by_method.values()))
     scores = comparisons.scores(model)
     if absent := [title_of(name) for name in (a, b) if name not in scores]:
-        why = f"Not compared: no score yet of {' and '.join(absent)}"
+        why = f"Not compared: no score of {' and '.join(absent)}"
         return ComparisonResult(task, model, metric, None, None, (), why=why)
     first, second = by_method[a], by_method[b]
     pair = comparisons.compare(first, second)

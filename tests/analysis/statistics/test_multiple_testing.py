@@ -59,7 +59,7 @@ def test_verdicts_in_words() -> None:
     assert below.summary == "worse than constant answer, TF-IDF"
     partial = above_baselines(parts(0.85), {"majority": low}, missing=["tfidf"])
     assert not partial.above_all
-    assert partial.summary == "better than constant answer (no score yet of TF-IDF)"
+    assert partial.summary == "better than constant answer (no score of TF-IDF)"
     assert above_baselines(parts(0.85), {}).summary == "no baseline has a score yet"
 
 

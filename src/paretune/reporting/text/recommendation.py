@@ -214,11 +214,11 @@ class _Writer:
         hardest = self.recommendation.hardest_comparison
         if hardest is None or hardest.pair is None:
             names = [title_of(sanitise_line(name)) for name in self.recommendation.missing]
-            why = f"no score yet of {join_names(names)}" if names else "undecided against one"
+            why = f"no score of {join_names(names)}" if names else "undecided against one"
             return f"Not proven better than every baseline: {why}"
         pair = hardest.pair
         if pair.withheld == "stopped":
-            why = "a race ended before all seeds were trained"
+            why = "a race has not trained all seeds"
         elif pair.withheld:
             why = describe_withheld([pair.withheld])
         else:
@@ -394,7 +394,7 @@ class _Writer:
             yield self._warn_unlearned(recommendation.collapsed_cells)
         if recommendation.missing:
             names = join_names([title_of(sanitise_line(name)) for name in recommendation.missing])
-            yield f"Not compared with {names}: no run has trained yet."
+            yield f"Not compared with {names}: no run trained."
         waiting = [
             f"{self.title(c)} {len(c.final)} of {pluralise(c.expected_runs, 'run')}"
             for c in recommendation.unfinished
