@@ -20,7 +20,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,7 +32,6 @@ from steps import quiet
 from turns import format_quartiles, in_rounds, ratio
 
 LAYERS = ["query", "value"]
-TUNING_SEED = 0
 RATES = {
     "full": (2e-5, 6e-5, 2e-4),
     "lora": (3e-4, 1e-3, 3e-3),
@@ -70,6 +68,7 @@ class Trained(NamedTuple):
     selection_accuracy: float
     correct: np.ndarray
     seconds: float
+    parameters: int
 
 
 def wrap_by_hand(model: Any, method: str) -> Any:
@@ -81,13 +80,12 @@ def wrap_by_hand(model: Any, method: str) -> Any:
         return model
     common: dict[str, Any] = {"task_type": "SEQ_CLS", "modules_to_save": ["classifier"]}
     if method == "prompt":
-        virtual_tokens = options["num_virtual_tokens"]
-        config: Any = peft.PromptTuningConfig(num_virtual_tokens=virtual_tokens, **common)
-    elif method == "lora":
-        config = peft.LoraConfig(r=16, lora_alpha=32, target_modules=LAYERS, **common)
-    else:
-        config = peft.LoHaConfig(r=16, alpha=32, target_modules=LAYERS, **common)
-    return peft.get_peft_model(model, config)
+        return peft.get_peft_model(model, peft.PromptTuningConfig(**options, **common))
+    rank, alpha = options["rank"], options["alpha"]
+    common["target_modules"] = options["target_modules"]
+    if method == "lora":
+        return peft.get_peft_model(model, peft.LoraConfig(r=rank, lora_alpha=alpha, **common))
+    return peft.get_peft_model(model, peft.LoHaConfig(r=rank, alpha=alpha, **common))
 
 
 def train_by_hand(job: Job) -> Trained:
@@ -126,34 +124,31 @@ def train_by_hand(job: Job) -> Trained:
         return model(**tokenizer.pad(batch, return_tensors="pt")).logits
 
     def is_correct(rows: np.ndarray) -> np.ndarray:
-        model.eval()
+        model.eval()  # no dropout; the next epoch begins with train()
         with torch.inference_mode():
             logits = [forward(rows[at : at + 32]) for at in range(0, len(rows), 32)]
         return (torch.cat(logits).argmax(-1) == labels[rows]).numpy()
 
-    drawn = np.random.default_rng(job.seed)
     best, waited, weights = -1.0, 0, [p.detach().clone() for p in parameters]
     for _ in range(job.epochs):
         model.train()
-        order = drawn.permutation(train)
-        for at in range(0, len(order), BATCH_SIZE):
-            rows = order[at : at + BATCH_SIZE]
+        order = train[torch.randperm(len(train)).numpy()]
+        for rows in np.split(order, range(BATCH_SIZE, len(order), BATCH_SIZE)):
             torch.nn.functional.cross_entropy(forward(rows), labels[rows]).backward()
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
             schedule.step()
             optimizer.zero_grad()
         accuracy = float(is_correct(selection).mean())
-        waited = 0 if accuracy > best else waited + 1
-        if waited == TRAINING["patience"]:
-            break
         if accuracy > best:
-            best, weights = accuracy, [p.detach().clone() for p in parameters]
+            best, waited, weights = accuracy, 0, [p.detach().clone() for p in parameters]
+        elif (waited := waited + 1) == TRAINING["patience"]:
+            break
     with torch.no_grad():
         for parameter, kept in zip(parameters, weights, strict=True):
             parameter.copy_(kept)
     correct = is_correct(job.test) if len(job.test) else np.zeros(0)
-    return Trained(best, correct, time.perf_counter() - begun)
+    return Trained(best, correct, time.perf_counter() - begun, sum(p.numel() for p in parameters))
 
 
 def run_by_hand(folder: str, task: str, methods: list[str], epochs: int) -> dict[str, Any]:
@@ -172,7 +167,7 @@ def run_by_hand(folder: str, task: str, methods: list[str], epochs: int) -> dict
 
     def job(method: str, fold: int, rate: float, *, final: bool) -> Job:
         train, test = folds[fold]
-        seed, test = (fold + 1, test) if final else (TUNING_SEED, test[:0])
+        seed, test = (fold + 1, test) if final else (0, test[:0])
         return Job(folder, texts, labels, method, rate, seed, epochs, train, test)
 
     trials = [(*cell, rate) for cell in cells for rate in RATES[cell[0]]]
@@ -188,6 +183,7 @@ def run_by_hand(folder: str, task: str, methods: list[str], epochs: int) -> dict
         "seconds": time.perf_counter() - begun,
         "run_seconds": sum(run.seconds for run in [*tried, *finals]),
         "runs": len(tried) + len(finals),
+        "parameters": {job.method: run.parameters for job, run in zip(jobs, finals, strict=True)},
         "accuracy": {m: float(np.concatenate(folds).mean()) for m, folds in correct.items()},
     }
 
@@ -220,6 +216,7 @@ def run_paretune(study: dict[str, Any]) -> dict[str, Any]:
         "seconds": seconds,
         "run_seconds": sum(sum(record.measured["wall_seconds"].values()) for record in same),
         "runs": len(same),
+        "parameters": {r.run.method.name: r.result["trained_parameters"] for r in same},
         "accuracy": {m: float(np.mean(c)) if c else None for m, c in correct.items()},
     }
 
@@ -247,11 +244,14 @@ def main(arguments: list[str] | None = None) -> None:
         "protocol": {"trials": 3, "outer": 5, **dict(p.split("=", 1) for p in options.protocol)},
         "training": {**TRAINING, "batch_size": BATCH_SIZE, "epochs": options.epochs},
     }
-    sides: dict[str, Callable[[], dict[str, Any]]] = {
+    sides = {
         "by hand": partial(run_by_hand, folder, options.task, methods, options.epochs),
         "paretune": partial(run_paretune, study),
     }
     rounds = in_rounds(sides, options.rounds)
+    counts = [turns[0]["parameters"] for turns in rounds.values()]
+    if counts[0] != counts[1]:
+        raise SystemExit(f"the sides did not train the same parameters: {counts}")
     for name, turns in rounds.items():
         for turn in turns:
             print(
