@@ -15,7 +15,6 @@ report, and only the one that hears all reports collects them.
 
 from __future__ import annotations
 
-import datetime
 import platform
 from collections import Counter
 from collections.abc import Generator, Mapping
@@ -126,7 +125,7 @@ def page(findings: Mapping[tuple[str, Place], Finding], scope: Scope) -> str:
     lines = [
         "# What is guaranteed",
         "",
-        f"Written by `make guarantees` on {datetime.date.today()} from what the contract's tests",
+        "Written by `make guarantees` from what the contract's tests",
         f"(`tests/methods/test_contract.py`) found: Python {platform.python_version()}, "
         f"{packages}.",
         "",
