@@ -5,10 +5,7 @@ from __future__ import annotations
 import pytest
 from support import fake_records as fake
 
-from paretune.analysis.learning_rates import (
-    find_primary_metric,
-    select_learning_rate,
-)
+from paretune.analysis.learning_rates import find_primary_metric, select_learning_rate
 from paretune.analysis.statistics.intervals import Interval
 from paretune.store.record import Record
 

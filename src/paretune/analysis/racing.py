@@ -10,9 +10,9 @@ A race trains final runs only where they can still change a study's answer.
    that may be recommended, or be the best, with at least 2 % gets one position more.
 
 A run that failed says that completions may miss another kind of run, so a method with a failure
-gets all its runs. Every round is decided by the runs of the rounds before it alone: the same
-records always give the same rounds, in whatever order runs ended, and after any interruption. Why
-the claims of a race are those of the full study is in docs/how-it-works/statistics.md.
+gets all its runs, or until half have failed. Every round is decided by the runs of the rounds
+before it alone: the same records always give the same rounds, in any order and after interruptions.
+Why the claims of a race are those of the full study is in docs/how-it-works/statistics.md.
 
 **Completions.** A run of a cell scores its mean, plus what its rows share (only in
 cross-validation, where each position has its own fold of rows), plus its own noise. The test rows
@@ -177,9 +177,12 @@ def decide_rounds(
         promoted = [
             key
             for key in unfinished
-            if forecast is None
-            or lost[key][: positions[key]].any()
-            or (forecast.agreement < DECIDED and forecast.matters(key) >= IN_PLAY)
+            if 2 * (failed := lost[key][: positions[key]].sum()) < most
+            and (
+                forecast is None
+                or failed
+                or (forecast.agreement < DECIDED and forecast.matters(key) >= IN_PLAY)
+            )
         ]
         if not promoted:
             stopped |= dict.fromkeys(unfinished, "no change")

@@ -20,12 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from paretune.methods.core.injection import (
-    Injection,
-    attach,
-    copy_run_tensor,
-    wrap_in_peft,
-)
+from paretune.methods.core.injection import Injection, attach, copy_run_tensor, wrap_in_peft
 from paretune.methods.core.method import LayerOptions, Method, always
 from paretune.methods.core.run_axis import Fleet, per_run_vector
 from paretune.models.structure.anatomy import Anatomy

@@ -32,11 +32,7 @@ from paretune.models.structure.heads import (
 from paretune.models.structure.layers import is_within, parent_name
 from paretune.models.structure.topology import topology_of
 from paretune.models.tokenizer import load_tokenizer, require_bounded_patterns
-from paretune.models.translation_languages import (
-    NO_DIRECTION,
-    TranslationDirection,
-    set_languages,
-)
+from paretune.models.translation_languages import NO_DIRECTION, TranslationDirection, set_languages
 from paretune.models.weight_storage import WeightStorage, require_finite, store_weights
 from paretune.objectives.objective import HeadSpec
 from paretune.study import Generation, derive_seed

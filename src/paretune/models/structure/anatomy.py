@@ -14,12 +14,7 @@ from torch import Tensor, nn
 
 from paretune.errors import MethodError, ModelError
 from paretune.models.changes import ModelChanges, evaluation_mode
-from paretune.models.structure.layers import (
-    SUPPORTED_FAMILIES,
-    Layer,
-    find_name,
-    is_within,
-)
+from paretune.models.structure.layers import SUPPORTED_FAMILIES, Layer, find_name, is_within
 from paretune.models.structure.topology import Topology, topology_of
 
 

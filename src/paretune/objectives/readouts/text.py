@@ -29,11 +29,7 @@ from paretune.objectives.completions import (
     render_chat,
 )
 from paretune.objectives.encoding import Encoded, pad_batch
-from paretune.objectives.language_modelling import (
-    TokenLossCollector,
-    count_target,
-    token_loss,
-)
+from paretune.objectives.language_modelling import TokenLossCollector, count_target, token_loss
 from paretune.objectives.objective import ModelPredictions, Objective, TargetScale
 from paretune.objectives.readouts.label_words import read_label_words
 
