@@ -59,6 +59,7 @@ def test_the_best_mean_over_folds_is_chosen() -> None:
 def test_the_best_at_the_end_of_the_range_is_flagged() -> None:
     assert select_learning_rate([trial(1e-4, 0.5), trial(1e-3, 0.8)]).edge == "highest"
     assert not select_learning_rate([trial(1e-3, 0.8)]).edge
+    assert not select_learning_rate([trial(1e-4, 0.5), trial(1e-3, 0.5)]).edge  # nothing learned
 
 
 def test_what_blew_up_counts_as_worst_and_is_not_dropped() -> None:

@@ -217,6 +217,8 @@ def test_run_goes_on_and_keeps_the_findings_for_the_report(
             "test-design",
             "small-test",
         ]
+    code, out, _ = command(capsys, "run", done[0], "--store", done[1], "limits.max_memory=4GiB")
+    assert code == 0 and "8 of 8 runs are done already." in out and "[8/8]" not in out
 
 
 @pytest.mark.wide

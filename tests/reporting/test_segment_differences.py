@@ -53,10 +53,7 @@ def test_the_largest_differences_of_means_are_shown_with_sacrebleus_own_scores()
     assert {
         names[differences.pairs[differences.default_pair].a],
         names[differences.pairs[differences.default_pair].b],
-    } == {
-        "full fine-tuning",
-        "LoRA",
-    }
+    } == {"full fine-tuning", "LoRA"}
     full, lora, references = texts_of("full"), texts_of("lora"), fake_translations.references()
     means = [
         [sum(chrf(outputs[i], references[i]) for outputs in of.values()) / 3 for i in range(80)]

@@ -102,7 +102,7 @@ class RateSelection:
     Attributes:
         rate: None if nothing was tried, or if every trial diverged or did not fit.
         undecided: the best two differ by less than one paired standard error, or not at all.
-        edge: the best is the lowest or highest of several, so a better one may lie outside.
+        edge: the best is the lowest or highest of several, not all alike: better may lie outside.
         table: the trials, by rate.
     """
 
@@ -145,7 +145,7 @@ def select_learning_rate(tuning: Sequence[Record], *, raced: bool = False) -> Ra
         if gap > 0 and errors:
             undecided = gap < math.sqrt(sum(error**2 for error in errors)) / len(errors)
     ends: dict[float, RateEdge] = {table[-1].rate: "highest", table[0].rate: "lowest"}
-    edge = ends.get(best.rate, "") if len(table) > 1 else ""
+    edge = ends.get(best.rate, "") if best.score > min(trial.score for trial in table) else ""
     return RateSelection(best.rate, undecided, edge, table)
 
 

@@ -99,7 +99,8 @@ class StudyLoop:
     stages: Sequence[str]
     workers: int
     owner: str | None = None
-    _ended_before: set[str] | None = field(default=None, init=False)
+    _ended_before: set[str] = field(default_factory=set, init=False)
+    _waiting: set[str] = field(default_factory=set, init=False)
     _newly_ended: int = field(default=0, init=False)
 
     def run(
@@ -149,17 +150,16 @@ class StudyLoop:
     def _tell(self, statuses: Sequence[RunStatus]) -> None:
         """Tell the observer what has changed since the last look."""
         observer = self.callbacks.observer
-        ended = {status.run_id for status in statuses if status.ended}
+        ended = {status.run_id: status for status in statuses if status.ended}
         snapshot = take_snapshot(statuses, self.workers, self.callbacks.planned_runs)
-        if self._ended_before is None:
-            if ended:
-                observer.note(f"{len(ended)} of {snapshot.total} runs are done already.")
-        else:
-            for status in statuses:
-                if status.ended and status.run_id not in self._ended_before:
-                    observer.ended(status, snapshot)
-                    self._newly_ended += 1
-        self._ended_before = ended
+        if reused := ended.keys() - self._ended_before - self._waiting:
+            observer.note(f"{len(reused)} of {snapshot.total} runs are done already.")
+        for run_id, status in ended.items():
+            if run_id in self._waiting:
+                observer.ended(status, snapshot)
+                self._newly_ended += 1
+        self._ended_before = set(ended)
+        self._waiting = {status.run_id for status in statuses} - ended.keys()
         observer.update(snapshot)
 
 

@@ -37,9 +37,7 @@ def passages(
     right = rng.random(n) < 1 / (1 + np.exp(-ease))
     answers = fake.predictions(label, np.where(right, label, 1 - label))
     return replace(
-        answers,
-        cluster=tuple(int(p) for p in passage),
-        question=tuple(int(q) for q in question),
+        answers, cluster=tuple(int(p) for p in passage), question=tuple(int(q) for q in question)
     )
 
 
