@@ -100,7 +100,7 @@ class StudyLoop:
     workers: int
     owner: str | None = None
     _ended_before: set[str] = field(default_factory=set, init=False)
-    _waiting: set[str] = field(default_factory=set, init=False)
+    _created_at: float = field(default_factory=time.time, init=False)
     _newly_ended: int = field(default=0, init=False)
 
     def run(
@@ -150,16 +150,16 @@ class StudyLoop:
     def _tell(self, statuses: Sequence[RunStatus]) -> None:
         """Tell the observer what has changed since the last look."""
         observer = self.callbacks.observer
-        ended = {status.run_id: status for status in statuses if status.ended}
         snapshot = take_snapshot(statuses, self.workers, self.callbacks.planned_runs)
-        if reused := ended.keys() - self._ended_before - self._waiting:
-            observer.note(f"{len(reused)} of {snapshot.total} runs are done already.")
-        for run_id, status in ended.items():
-            if run_id in self._waiting:
-                observer.ended(status, snapshot)
-                self._newly_ended += 1
-        self._ended_before = set(ended)
-        self._waiting = {status.run_id for status in statuses} - ended.keys()
+        new = [s for s in statuses if s.ended and s.run_id not in self._ended_before]
+        # Also after the first look: a study that has changed reuses runs of an earlier one.
+        newly = [s for s in new if s.ended_at is not None and s.ended_at >= self._created_at]
+        if earlier := len(new) - len(newly):
+            observer.note(f"{earlier} of {snapshot.total} runs are done already.")
+        for status in newly:
+            observer.ended(status, snapshot)
+        self._newly_ended += len(newly)
+        self._ended_before = {status.run_id for status in statuses if status.ended}
         observer.update(snapshot)
 
 
