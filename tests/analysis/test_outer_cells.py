@@ -15,7 +15,7 @@ from paretune.analysis.cell import Cell, TestAnswers
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.comparisons import PairwiseComparisons
 from paretune.analysis.outcomes import FailureRate
-from paretune.analysis.pareto.expected_scores import expected_scores
+from paretune.analysis.pareto.expected_scores import estimate_means, expected_scores
 from paretune.analysis.pareto.recommend import recommend
 from paretune.analysis.run_selection import select_run
 from paretune.analysis.secondary_scores import CellLikelihood, cell_likelihood
@@ -112,9 +112,33 @@ def test_a_method_that_fails_in_most_folds_takes_no_rows_from_the_others() -> No
     partial = fake_cells.without_fold(fake_cells.crossed_cell(study, "full", 0.7, 5), 4)
     cells = [c for c in group_into_cells(study, [*records, *poor, *partial]) if c.task == "topics"]
     expected = expected_scores(cells)
-    assert {key[1]: len(e.score.uid) for key, e in expected.items()} == {"lora": 48, "full": 48}
+    assert {key[1]: len(e.score.uid) for key, e in expected.items()} == {"lora": 60, "full": 48}
     assert all(c.cell.method != "prompt" for c in recommend(cells).candidates)
     assert "prompt" in {c.method for c in recommend(cells).failed_cells}
+
+
+def test_scores_are_compared_as_if_a_failed_fold_had_been_answered() -> None:
+    """The estimates are those of a ridge regression on configurations and rows."""
+    study = make_study()
+    whole = fake_cells.crossed_cell(study, "lora", 0.8, 5)
+    partial = fake_cells.without_fold(fake_cells.crossed_cell(study, "lora", 0.7, 5), 2)
+    scores = [s for r in (whole, partial) if (s := lora(study, r).run_scores) is not None]
+    estimates, noise = estimate_means(scores, [False] * 2)
+    uids = scores[0].uid
+    places = [(i, uids.index(uid)) for i, score in enumerate(scores) for uid in score.uid]
+    values = np.concatenate([score.values[0] for score in scores])
+    design = np.zeros((len(places) + 60, 2 + 60))
+    for row, (i, place) in enumerate(places):
+        design[row, [i, 2 + place]] = 1
+    design[len(places) :, 2:] = np.eye(60)
+    fit = np.linalg.lstsq(design, np.append(values, np.zeros(60)))[0]
+    assert estimates == pytest.approx(fit[:2])
+    assert abs(estimates[1] - scores[1].estimate) > 1e-3
+    complete = estimate_means(scores[:1] * 2, [False] * 2)[1]
+    rows = np.stack([scores[0].values[0]] * 2)
+    credit = np.diag([0.5 / 62**2] * 2)
+    assert complete == pytest.approx(ROW_FACTOR * np.cov(rows) / 60 + credit)
+    assert noise[1, 1] > complete[0, 0]
 
 
 def test_filled_rows_have_their_own_scores_clusters_and_likelihood() -> None:

@@ -9,12 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from paretune.data.batch import (
-    shuffle_order,
-    split_by_length,
-    split_for_evaluation,
-    split_packed,
-)
+from paretune.data.batch import shuffle_order, split_by_length, split_for_evaluation, split_packed
 from paretune.data.example import PACKED_ENDING, Example, pack_dataset, read_packed_dataset
 from paretune.data.split import assign_folds, take_share
 from paretune.errors import DataError

@@ -71,13 +71,7 @@ def translated(
 
 def record(run: Run, parts: Mapping[str, Predictions], loss: float = 1.2) -> Record:
     """What a run of a translation leaves."""
-    scores = {
-        name: {
-            **_scores(p),
-            "loss": loss,
-        }
-        for name, p in parts.items()
-    }
+    scores = {name: {**_scores(p), "loss": loss} for name, p in parts.items()}
     falling = [loss + 0.8 / step**0.5 for step in range(1, 9)]
     curve = [
         {"step": 10 * s, "epoch": s, "loss": v + 0.3, "selection": {"primary": -v, "loss": v}}

@@ -127,9 +127,4 @@ def _trackio(folder: Path, study: str) -> Iterator[tuple[str, Entry]]:
         yield one.settings["identity"], one
 
 
-_READERS = {
-    "tensorboard": _tensorboard,
-    "wandb": _wandb,
-    "mlflow": _mlflow,
-    "trackio": _trackio,
-}
+_READERS = {"tensorboard": _tensorboard, "wandb": _wandb, "mlflow": _mlflow, "trackio": _trackio}

@@ -92,14 +92,8 @@ def test_the_audit_finds_duplicates_leaks_and_repeated_prompts(tmp_path: Path) -
     ("row", "title"),
     [
         ({"prompt": "What is it?", "completion": "It is a cat."}, "TRL"),
-        (
-            {"messages": [{"role": r, "content": "Hello"} for r in ("user", "assistant")]},
-            "TRL",
-        ),
-        (
-            {"conversations": [{"from": r, "value": "Hello"} for r in ("human", "gpt")]},
-            "ShareGPT",
-        ),
+        ({"messages": [{"role": r, "content": "Hello"} for r in ("user", "assistant")]}, "TRL"),
+        ({"conversations": [{"from": r, "value": "Hello"} for r in ("human", "gpt")]}, "ShareGPT"),
         ({"instruction": "Add.", "input": "", "output": "I cannot add that."}, "Alpaca"),
     ],
 )

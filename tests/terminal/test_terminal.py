@@ -117,12 +117,7 @@ def study_file(hostile: Path) -> Path:
         "train": str(hostile / f"{EVIL}train.csv"), "test": str(hostile / f"{EVIL}test.csv"),
         "labels": [f"{EVIL}0", f"{EVIL}1"],
     }  # fmt: skip
-    study = small(
-        hostile / "unused",
-        hostile / "model",
-        tasks=[task],
-        methods=["majority"],
-    )
+    study = small(hostile / "unused", hostile / "model", tasks=[task], methods=["majority"])
     refused = {**study.model_dump(mode="json", exclude_none=True), "models": [f"{EVIL}model"]}
     (hostile / "refused.yaml").write_text(json.dumps(refused), encoding="utf-8")
     return as_file(study, hostile / "hostile.yaml")
@@ -165,8 +160,7 @@ def list_command_lines(verb: str) -> list[list[object]]:
 
 
 @pytest.mark.parametrize(
-    "verb",
-    [pytest.param(v, marks=[pytest.mark.wide] * (v == "run")) for v in (*VERBS, *GROUPS)],
+    "verb", [pytest.param(v, marks=[pytest.mark.wide] * (v == "run")) for v in (*VERBS, *GROUPS)]
 )
 def test_no_verb_lets_an_escape_through(
     verb: str, hostile: Path, study_file: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any

@@ -21,12 +21,7 @@ from paretune.objectives.encoding import Encoded
 from paretune.store import Claim
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.training import TrainerOptions, checkpoint
-from paretune.training.checkpoint import (
-    DAMAGED_NOTE,
-    MAX_SAVING_SHARE,
-    CheckpointFile,
-    RunProgress,
-)
+from paretune.training.checkpoint import DAMAGED_NOTE, MAX_SAVING_SHARE, CheckpointFile, RunProgress
 from paretune.training.fleet import RunParameters
 from paretune.training.run_state import RunState
 from paretune.training.trainer import train_run

@@ -20,8 +20,7 @@ import numpy as np
 from scipy.special import chdtrc
 
 from paretune.analysis.cell import Cell
-from paretune.analysis.pareto.expected_scores import estimate_noise
-from paretune.analysis.statistics.scores import align_rows
+from paretune.analysis.pareto.expected_scores import estimate_means
 
 LEAST_SIZES = 3
 MOST_POINTS = 10.0
@@ -41,15 +40,15 @@ def predict_gain(cell: Cell) -> tuple[float, float, float] | str:
     if len(by_share) < LEAST_SIZES:
         return "protocol.rows: [0.25, 0.5] measures it"
     sizes = {share: replace(cell, final=runs).run_scores for share, runs in by_share.items()}
-    scores = align_rows({share: score for share, score in sizes.items() if score is not None})
+    scores = {share: score for share, score in sizes.items() if score is not None}
     if len(scores) < LEAST_SIZES or 1.0 not in scores:
         return "runs on fewer rows failed or wait"
     point = scores[1.0].highest / 100
     if not np.isfinite(point):
         return "the metric has no highest value"
     shares, of_share = np.array([*scores]), [*scores.values()]
-    noise = estimate_noise(of_share, [True] * len(of_share)) / point**2
-    measured = 100 - np.array([score.estimate for score in of_share]) / point
+    scores_of_all, noise = estimate_means(of_share, [True] * len(of_share))
+    measured, noise = 100 - scores_of_all / point, noise / point**2
     spread = 4 * np.sqrt(noise[0, 0])
     errors = np.linspace(max(measured[0] - spread, 0.0), measured[0] + spread, _GRID)
     axes = errors, np.linspace(_LEAST_FLOOR, 1, _GRID), np.linspace(0, _MOST_EXPONENT, _GRID)

@@ -38,11 +38,7 @@ class Scale(nn.Module):
     places: Tensor | None
 
     def __init__(
-        self,
-        channels: int,
-        places: tuple[int, ...] | None,
-        fleet: Fleet,
-        device: torch.device,
+        self, channels: int, places: tuple[int, ...] | None, fleet: Fleet, device: torch.device
     ) -> None:
         super().__init__()
         self.fleet, self.channels = fleet, channels

@@ -192,12 +192,7 @@ def inject(
         if is_within(name, *anatomy.source_readers):
             reads = "source"
         return Gate(
-            anatomy.width,
-            fleet,
-            text,
-            reads,
-            init_generators(seeds, NAME, "gate", name),
-            device,
+            anatomy.width, fleet, text, reads, init_generators(seeds, NAME, "gate", name), device
         )
 
     updates: dict[str, nn.Module] = {}

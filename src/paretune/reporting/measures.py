@@ -14,34 +14,16 @@ from dataclasses import dataclass, replace
 from paretune import metrics, plugins
 from paretune.analysis.cell import Cell, CellKey
 from paretune.analysis.forecast import Backtest
-from paretune.analysis.secondary_scores import (
-    CellLikelihood,
-    measure_forgetting,
-    score_shifted,
-)
+from paretune.analysis.secondary_scores import CellLikelihood, measure_forgetting, score_shifted
 from paretune.analysis.statistics.intervals import Interval, confidence_interval
-from paretune.analysis.statistics.scores import (
-    RunScores,
-    score_segments,
-)
+from paretune.analysis.statistics.scores import RunScores, score_segments
 from paretune.metrics import Metric
 from paretune.metrics.translation import SACREBLEU_NAMES
 from paretune.objectives.likelihood import ExampleLikelihood
 from paretune.reporting.disagreement import name_labels
-from paretune.reporting.parts import (
-    Amount,
-    RowValues,
-    Score,
-    Table,
-    column,
-    round_amount,
-)
+from paretune.reporting.parts import Amount, RowValues, Score, Table, column, round_amount
 from paretune.reporting.rows import CellRow
-from paretune.reporting.text.formatting import (
-    format_bytes,
-    format_seconds,
-    join_names,
-)
+from paretune.reporting.text.formatting import format_bytes, format_seconds, join_names
 from paretune.study import TaskSpec
 from paretune.tasks import objective_of
 from paretune.terminal.plural import pluralise

@@ -20,10 +20,7 @@ from paretune.reporting.document import (
     list_rows,
     summarise_audit,
 )
-from paretune.reporting.text.formatting import (
-    format_parameters,
-    join_names,
-)
+from paretune.reporting.text.formatting import format_parameters, join_names
 from paretune.store.record import UNSCORED_OUTCOMES, Record
 from paretune.study import Study
 from paretune.study.presets import load_preset

@@ -83,7 +83,7 @@ class Score(Part):
     design: Design = Field(description="how its answers came about")
     share_seeds: float | None = Field(
         description="share of the variance that comes from seeds; null: one seed, so it is not "
-        "known and the interval is over examples only",
+        "known and the interval is over examples only"
     )
     highest: Limit = Field(description="highest possible score")
 

@@ -17,11 +17,7 @@ from typing import TYPE_CHECKING, Literal
 from ruamel.yaml import YAML
 
 from paretune.reporting.document import write_file
-from paretune.reporting.parts import (
-    Amount,
-    Score,
-    Table,
-)
+from paretune.reporting.parts import Amount, Score, Table
 from paretune.reporting.tables import build_tables, format_rows
 from paretune.reporting.text import escape
 

@@ -302,9 +302,7 @@ def _check_cells(
         return "", ()
 
     refused = _check(
-        "methods",
-        usable.study,
-        lambda: ("some cells are not possible", find_refused_cells(usable)),
+        "methods", usable.study, lambda: ("some cells are not possible", find_refused_cells(usable))
     )
     chosen = [*(task.metric for task in usable.tasks if task.metric), *usable.generation.metrics]
     metrics = _check("metrics", ", ".join(dict.fromkeys(chosen)), check_metrics)

@@ -6,7 +6,7 @@ A user who takes a configuration trains it once more. That run fails with some p
     expected score = (1 - f) m + f c        c: score of the constant answer
 
 **The means** of all configurations together are normal around their scores. Their covariance is
-that of the test rows (jackknife values on the rows that all answered, times ``ROW_FACTOR`` under
+that of the test rows (jackknife values; :func:`estimate_means`; times ``ROW_FACTOR`` under
 cross-validation), since what is hard for all moves all, plus the scatter of runs, pooled over the
 configurations with two degrees of freedom of 2.5 points. Credits get half of the noise of two
 imaginary pairs, since equal answers do not prove two methods equal. The best of several noisy
@@ -40,7 +40,7 @@ from paretune import metrics
 from paretune.analysis.cell import Cell, CellKey
 from paretune.analysis.learning_check import TRIVIAL_TEXTS, best_trivial_score
 from paretune.analysis.statistics.differences import ROW_FACTOR, fold_scatter
-from paretune.analysis.statistics.scores import RunScores, align_rows, keep_comparable
+from paretune.analysis.statistics.scores import RunScores, keep_comparable
 from paretune.methods import baselines
 from paretune.metrics import Array
 
@@ -75,15 +75,19 @@ def expected_scores(cells: Sequence[Cell]) -> dict[CellKey, ExpectedScore]:
     """The expected scores of one task's cells that answered the same rows as most of them."""
     by_key = {cell.key: cell for cell in cells}
     comparable = keep_comparable((key, cell.run_scores) for key, cell in by_key.items())
-    scores = align_rows(_keep_rows_of_race(comparable, by_key))
+    scores = _keep_rows_of_race(comparable, by_key)
+    most = max((len(score.uid) for score in scores.values()), default=0)
+    scores = {key: score for key, score in scores.items() if 2 * len(score.uid) >= most}
     if not scores:
         return {}
     rng = np.random.default_rng([_SEED, len(scores)])
     configurations = [by_key[key] for key in scores]
     first = next(iter(scores.values()))
+    seeded = [not cell.deterministic for cell in configurations]
+    estimates, noise = estimate_means(list(scores.values()), seeded)
     draws = draw_true_means(
-        np.array([score.estimate for score in scores.values()]),
-        estimate_noise(list(scores.values()), [not c.deterministic for c in configurations]),
+        estimates,
+        noise,
         np.array([2 if c.name in baselines.TRIVIAL else int(c.baseline) for c in configurations]),
         first.highest / 100,
         DRAWS,
@@ -98,14 +102,14 @@ def expected_scores(cells: Sequence[Cell]) -> dict[CellKey, ExpectedScore]:
     }
     prior = failure_prior(counts.values())
     expected = {}
-    for (key, score), means in zip(scores.items(), draws, strict=True):
+    for (key, score), mean, means in zip(scores.items(), estimates, draws, strict=True):
         fails, share = 0.0, np.zeros(DRAWS)
         if key in counts:
             failed, trained = np.add(counts[key], prior)
             fails, share = failed / (failed + trained), rng.beta(failed, trained, DRAWS)
         expected[key] = ExpectedScore(
             score=score,
-            estimate=float((1 - fails) * score.estimate + fails * constant),
+            estimate=float((1 - fails) * mean + fails * constant),
             draws=(1 - share) * means + share * constant,
         )
     return expected
@@ -132,27 +136,52 @@ def _keep_rows_of_race(
     }
 
 
-def estimate_noise(scores: Sequence[RunScores], seeded: Sequence[bool]) -> Array:
-    """The covariance of scores on the same rows around their true means, (k, k).
+def estimate_means(scores: Sequence[RunScores], seeded: Sequence[bool]) -> tuple[Array, Array]:
+    """Scores, as if all had answered the same rows, (k,), and their covariance, (k, k).
+
+    Folds that fail leave rows out. A score on rows that are hard for the others is raised::
+
+        value of a row ~ mean of the configuration + effect of the row        (least squares)
+
+    The effects are shrunk as if they varied as much as the rest.
 
     Args:
         scores: k of them.
         seeded: (k,): whose runs scatter.
     """
     first = scores[0]
-    factor = ROW_FACTOR if first.design.is_cross_validation else 1.0
-    rows = np.stack([score.values.mean(axis=0) for score in scores])
+    uids = dict.fromkeys(uid for score in scores for uid in score.unit_uids)
+    places = {uid: place for place, uid in enumerate(uids)}
+    estimates = np.array([score.estimate for score in scores])
+    errors, answered = np.zeros((2, len(scores), len(places)))
+    for i, score in enumerate(scores):
+        columns = [places[uid] for uid in score.unit_uids]
+        errors[i, columns] = score.values.mean(axis=0) - score.estimate
+        answered[i, columns] = 1
+    weights = answered / (answered.sum(axis=0) + 1)
+    normal = np.diag(answered.sum(axis=1)) - answered @ weights.T
+
+    def solve(values: Array) -> Array:
+        return np.linalg.solve(normal, values - answered * (weights * values).sum(axis=0))
+
+    if not answered.all():
+        shifts = solve(errors).sum(axis=1)
+        estimates = np.clip(estimates + shifts, first.lowest, first.highest)
+        errors -= answered * shifts[:, None]
     covariance = np.zeros((len(scores), len(scores)))
-    if first.units > 1:
-        covariance += factor * np.atleast_2d(np.cov(rows)) / first.units
+    if len(places) > 1:
+        factor = ROW_FACTOR if first.design.is_cross_validation else 1.0
+        of_row = solve(errors)
+        covariance += factor * (of_row @ of_row.T) * len(places) / (len(places) - 1)
     if first.credit is not None:
-        covariance += np.eye(len(scores)) * 0.5 / (len(first.credit) + 2) ** 2
+        counts = np.array([len(s.credit) for s in scores if s.credit is not None])
+        covariance += np.diag(0.5 / (counts + 2) ** 2)
     run = _pool_run_variance([s for s, scatters in zip(scores, seeded, strict=True) if scatters])
     for i in map(int, np.flatnonzero(seeded)):
         noise = 0.0 if first.design.is_cross_validation else scores[i].noise_variance
         of_mean = run / max(scores[i].runs, 1)
         covariance[i, i] += max(of_mean - noise, of_mean / 4)
-    return covariance
+    return estimates, covariance
 
 
 def draw_true_means(

@@ -15,7 +15,7 @@ otherwise the row.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeVar
@@ -114,6 +114,11 @@ class RunScores:
     def units(self) -> int:
         """Number of independent units: clusters, questions or rows."""
         return len(self._groups[0])
+
+    @property
+    def unit_uids(self) -> list[str]:
+        """The identifier of the first row of each unit."""
+        return [self.uid[row] for row in self._groups[0]]
 
     @cached_property
     def values(self) -> Array:
@@ -325,25 +330,6 @@ def keep_comparable(scores: Iterable[tuple[Key, RunScores | None]]) -> dict[Key,
         return {}
     ((most_common, _),) = counts.most_common(1)
     return {name: s for name, s in by_name.items() if _rows_key(s) == most_common}
-
-
-def align_rows(scores: Mapping[Key, RunScores]) -> dict[Key, RunScores]:
-    """Comparable scores on the rows that all of them answered.
-
-    Scores of fewer than half as many rows as the largest are left out, so that a configuration most
-    of whose folds failed or wait takes nothing from the others. Where no row is common, those with
-    as many rows as the largest.
-    """
-    if not scores:
-        return {}
-    most = max(len(score.uid) for score in scores.values())
-    scores = {name: s for name, s in scores.items() if 2 * len(s.uid) >= most}
-    common = frozenset.intersection(*(frozenset(score.uid) for score in scores.values()))
-    if not common:
-        largest = max(len(score.uid) for score in scores.values())
-        complete = {name: s for name, s in scores.items() if len(s.uid) == largest}
-        return complete if len(complete) == len(scores) else align_rows(complete)
-    return {name: score.restrict(common) for name, score in scores.items()}
 
 
 def _rows_key(score: RunScores) -> object:

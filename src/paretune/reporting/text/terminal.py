@@ -6,6 +6,7 @@ Tables that are wider than the terminal are split into several.
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -57,9 +58,15 @@ def print_screen(report: Report, console: Console, study: str) -> None:
         _print_advice(task, console, details=False)
     if report.over_tasks:
         _print(console, "\nOver all tasks", "bold")
-        for line in report.over_tasks:
-            for text in filter(None, (line.sentence, line.further) if line.is_main else ()):
-                _print(console, f"{text}.", indent="  ")
+        main = [line for line in report.over_tasks if line.is_main]
+        withheld = Counter(line.withheld for line in main if line.withheld)
+        for line in main:
+            if withheld[line.withheld] < 2:
+                for text in filter(None, (line.sentence, line.further)):
+                    _print(console, f"{text}.", indent="  ")
+        for reason, count in withheld.items():
+            if count > 1:
+                _print(console, f"{count} comparisons are undecided: {reason}.", indent="  ")
     _print(console, f"\n{_format_health(report)}.\n", "dim")
     methods = [cell.method for task in report.tasks for cell in task.methods]
     pair = " ".join(shlex.quote(key) for key in (*dict.fromkeys(methods), "majority")[:2])
