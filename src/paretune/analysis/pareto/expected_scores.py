@@ -62,7 +62,7 @@ class ExpectedScore:
 
     Attributes:
         score: of the runs that trained.
-        estimate: that score, discounted by failures: what is compared in a choice.
+        estimate: that score on all rows, discounted by failures: what is compared in a choice.
         draws: (DRAWS,) of the expected score.
     """
 
