@@ -122,10 +122,7 @@ def paretune_step(method: str, options: argparse.Namespace) -> tuple[Step, int]:
         learning_rate=RATE,
         seed=1,
         training=Training(
-            batch_size=options.batch,
-            max_steps=10,
-            max_length=options.max_length,
-            precision="bf16",
+            batch_size=options.batch, max_steps=10, max_length=options.max_length, precision="bf16"
         ),
     )
     caches = ProcessCache()
@@ -189,8 +186,7 @@ def field_model(method: str, options: argparse.Namespace) -> Any:
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     names = ROLES[options.targets]
     return get_peft_model(
-        model,
-        LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=names, task_type="CAUSAL_LM"),
+        model, LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=names, task_type="CAUSAL_LM")
     )
 
 

@@ -130,8 +130,9 @@ def draw_studies(study: Study, draws: int, rng: np.random.Generator) -> Iterator
             count = int(rng.integers(min(3, len(study.methods)), len(study.methods) + 1))
             chosen = sorted(rng.choice(len(study.methods), count, replace=False))
             first, *others = study.protocol.seeds
-            seeds = (first, *(int(seed) for seed in rng.permutation(others)))
-            protocol = study.protocol.model_copy(update={"seeds": seeds})
+            if study.protocol.outer == "split":  # else each seed has a fold, also of the baselines
+                others = [int(seed) for seed in rng.permutation(others)]
+            protocol = study.protocol.model_copy(update={"seeds": (first, *others)})
             methods = tuple(study.methods[n] for n in chosen)
             yield study.model_copy(
                 update={"tasks": (task,), "methods": methods, "protocol": protocol}

@@ -8,11 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from paretune.data.parallel import (
-    read_line_pairs,
-    read_units,
-    resolve_pair_files,
-)
+from paretune.data.parallel import read_line_pairs, read_units, resolve_pair_files
 from paretune.data.rows import Row, read_rows
 from paretune.data.split import sample_held_out
 from paretune.errors import DataError

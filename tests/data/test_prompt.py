@@ -98,10 +98,7 @@ def test_a_study_says_it_otherwise() -> None:
     ],
 )
 def test_a_prompt_that_does_not_fit_is_refused(
-    keys: dict[str, Any],
-    segments: list[tuple[str, str | None]],
-    labels: list[str],
-    message: str,
+    keys: dict[str, Any], segments: list[tuple[str, str | None]], labels: list[str], message: str
 ) -> None:
     with pytest.raises(StudyError, match=message):
         choose_prompt(spec(**keys), None, [example(*segments)], labels, None)

@@ -10,9 +10,10 @@ A race trains final runs only where they can still change a study's answer.
    that may be recommended, or be the best, with at least 2 % gets one position more.
 
 A run that failed says that completions may miss another kind of run, so a method with a failure
-gets all its runs, or until half have failed. Every round is decided by the runs of the rounds
-before it alone: the same records always give the same rounds, in any order and after interruptions.
-Why the claims of a race are those of the full study is in docs/how-it-works/statistics.md.
+gets all its runs, or until half have failed; in cross-validation what matters keeps up with it.
+Every round is decided by the runs of the rounds before it alone: the same records always give the
+same rounds, in any order and after interruptions. Why the claims of a race are those of the full
+study is in docs/how-it-works/statistics.md.
 
 **Completions.** A run of a cell scores its mean, plus what its rows share (only in
 cross-validation, where each position has its own fold of rows), plus its own noise. The test rows
@@ -174,15 +175,16 @@ def decide_rounds(
     while not any(missing[key][: positions[key]].any() for key in racing):
         forecast = _foresee_round(cells, positions, protocol, budget)
         unfinished = [key for key in racing if positions[key] < most]
+        failures = {key: lost[key][: positions[key]].sum() for key in unfinished}
+        able = [key for key in unfinished if 2 * failures[key] < most]
+        # In cross-validation what is behind is not recommended: it keeps up with those that failed.
+        undecided = forecast is None or forecast.agreement < DECIDED
+        undecided |= crossed and any(failures[key] for key in able)
         promoted = [
             key
-            for key in unfinished
-            if 2 * (failed := lost[key][: positions[key]].sum()) < most
-            and (
-                forecast is None
-                or failed
-                or (forecast.agreement < DECIDED and forecast.matters(key) >= IN_PLAY)
-            )
+            for key in able
+            if failures[key]
+            or (undecided and (forecast is None or forecast.matters(key) >= IN_PLAY))
         ]
         if not promoted:
             stopped |= dict.fromkeys(unfinished, "no change")
@@ -257,8 +259,9 @@ def _expected_scores(
 ) -> tuple[Array, Array]:
     """Expected scores, and which may be recommended: (draws, cells)."""
     cells = [candidate.cell for candidate in candidates]
+    level = completions - estimate_fold_effects(table)  # failed folds may be hard or easy
     with np.errstate(invalid="ignore"):
-        means = np.nanmean(completions, axis=2)
+        means = np.nanmean(level, axis=2)
     lost = table.lost.sum(axis=1)
     seeds = table.scores.shape[1]
     runs = np.array([1 if cell.deterministic else seeds for cell in cells])

@@ -25,13 +25,7 @@ import numpy as np
 from paretune.analysis.cell import Cell
 from paretune.analysis.cells import build_cells
 from paretune.analysis.pareto.recommend import choose
-from paretune.analysis.racing import (
-    DECIDED,
-    fit_runs,
-    foresee_choice,
-    race_budget,
-    tabulate_scores,
-)
+from paretune.analysis.racing import DECIDED, fit_runs, foresee_choice, race_budget, tabulate_scores
 from paretune.planning.prepare import PlannedRun, PreparedStudy
 from paretune.search.expand import expand_study
 from paretune.search.surrogate import expected_excess

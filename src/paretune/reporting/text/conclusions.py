@@ -13,10 +13,7 @@ from paretune.analysis.statistics.scores import TestDesign
 from paretune.methods.baselines import WITH_MODEL, WITHOUT_TRAINING
 from paretune.methods.core.titles import title_of
 from paretune.reporting.rows import CellRow, name_runs
-from paretune.reporting.text.formatting import (
-    format_share,
-    join_names,
-)
+from paretune.reporting.text.formatting import format_share, join_names
 from paretune.study import Study
 from paretune.study.presets import load_preset
 from paretune.terminal.plural import pluralise
