@@ -111,8 +111,8 @@ def check_health(
 
     cells = [cell for task in tasks for cell in task.cells]
     trained = [cell for cell in cells if not cell.baseline or cell.name in WITH_MODEL]
-    total = study.runs + study.waiting
-    yield item("runs finished", f"{study.runs:,} of {total:,}", alarm=study.waiting > 0)
+    total = f"{study.runs + study.waiting:,}{' planned so far' if study.waiting else ''}"
+    yield item("runs finished", f"{study.runs:,} of {total}", alarm=study.waiting > 0)
     seeds = sum(len(cell.runs) for cell in trained)
     for title, outcomes in (
         ("constant", ("collapsed",)),
