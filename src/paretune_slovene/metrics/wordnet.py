@@ -102,9 +102,7 @@ class WordNet:
             return (folder / name).read_bytes()
         except (KeyError, OSError, zipfile.BadZipFile) as error:
             raise DataError(
-                f"cannot be read ({error}).",
-                where=f"{self.where}/{name}",
-                remedy=INSTALL_WORDNET,
+                f"cannot be read ({error}).", where=f"{self.where}/{name}", remedy=INSTALL_WORDNET
             ) from None
 
     def _base_forms(self, word: str, pos: str) -> list[str]:

@@ -21,11 +21,7 @@ from paretune.analysis.statistics.intervals import Interval, confidence_interval
 from paretune.analysis.statistics.multiple_testing import ALPHA
 from paretune.analysis.statistics.sample_size import SampleSize, estimate_sample_size
 from paretune.analysis.statistics.scores import RunScores
-from paretune.reporting.text.formatting import (
-    format_bytes,
-    format_interval,
-    format_n_by_seeds,
-)
+from paretune.reporting.text.formatting import format_bytes, format_interval, format_n_by_seeds
 from paretune.study import Study
 from paretune.terminal.sanitise import sanitise_line
 from paretune_slovene.paper.claims import (
@@ -129,14 +125,15 @@ def list_bars(study: Study, cells: Sequence[Cell]) -> tuple[SimpleNamespace, ...
     names, bars = {task.key: task.name for task in study.tasks}, []
     for cell in cells:
         scores, peak = _score(cell), estimate_cost(cell, "memory")
-        text = "–"
+        text, interval = "–", None
         if scores is not None:
-            score = confidence_interval(scores)
-            text = f"{format_interval(score)} ({format_n_by_seeds(score, '×')})"
+            interval = confidence_interval(scores)
+            text = f"{format_interval(interval)} ({format_n_by_seeds(interval, '×')})"
         if is_mostly_collapsed(cell):
             text += ", constant"
         models = [m.key for m in study.models] if cell.model == NO_MODEL else [cell.model]
-        about = {"task": names[cell.task], "method": sanitise_line(cell.method), "score": text}
+        about: dict[str, Any] = {"task": names[cell.task], "score": text, "interval": interval}
+        about["method"] = sanitise_line(cell.method)
         about["memory"] = "–" if peak is None else format_bytes(peak.value)
         bars += [SimpleNamespace(model=sanitise_line(model), **about) for model in models]
     return tuple(bars)

@@ -16,11 +16,7 @@ from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
-from paretune.analysis.statistics.intervals import (
-    Interval,
-    newcombe_difference,
-    wilson_interval,
-)
+from paretune.analysis.statistics.intervals import Interval, newcombe_difference, wilson_interval
 from paretune.analysis.statistics.multiple_testing import ALPHA
 from paretune.analysis.statistics.sample_size import POWER
 from paretune.metrics.classification import WEIGHTED_F1
@@ -109,13 +105,13 @@ def list_bars(runs: Sequence[PublishedRun]) -> tuple[SimpleNamespace, ...]:
     """The paper's bars: weighted F1, and accuracy, of which an interval follows."""
     bars = []
     for run in runs:
-        text = "–"
+        text, interval = "–", None
         if run.right is not None and run.f1 is not None:
-            accuracy = format_interval(wilson_interval(run.right, run.n))
+            interval = wilson_interval(run.right, run.n)
             constant = f", constant “{run.constant}”" if run.constant else ""
-            text = f"{run.f1:.2f}{constant} (accuracy {accuracy}, {run.n} × 1)"
+            text = f"{run.f1:.2f}{constant} (accuracy {format_interval(interval)}, {run.n} × 1)"
         about = {"model": run.model, "task": run.task, "method": run.method, "score": text}
-        bars.append(SimpleNamespace(memory=f"{run.gb:.1f} GB", **about))
+        bars.append(SimpleNamespace(memory=f"{run.gb:.1f} GB", interval=interval, **about))
     return tuple(bars)
 
 

@@ -194,7 +194,9 @@ def tabulate_bars(evidence: Sequence[Evidence]) -> Iterator[SimpleNamespace]:
         methods = dict.fromkeys(b.method for s in evidence[::-1] for b in s.bars if b.task == task)
         rows = {m: [cells.get((m, column)) for column in columns] for m in methods}
         heads = [t if t.endswith(model) else f"{t}: {model}" for t, _, model in columns]
-        yield SimpleNamespace(task=task, heads=heads, rows=rows)
+        of_task = [b.interval for b in cells.values() if b.interval]
+        ends = sorted(end for interval in of_task for end in (interval.low, interval.high))
+        yield SimpleNamespace(task=task, heads=heads, rows=rows, ends=ends)
 
 
 def render_replication_page(evidence: Sequence[Evidence]) -> str:

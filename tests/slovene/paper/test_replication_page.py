@@ -88,10 +88,12 @@ def test_every_number_stands_on_something(tmp_path: Path) -> None:
 
 def test_the_page_is_well_formed_and_names_cannot_break_it(tmp_path: Path) -> None:
     model = {"name": "intfloat/e5-small", "label": EVIL}
-    text = replication_page.render_replication_page(evidence(tmp_path, models=[model]))
+    sources = evidence(tmp_path, models=[model])
+    text = replication_page.render_replication_page(sources)
     tags = Tags()
     tags.feed(text)
-    assert tags.open == []
+    drawn = sum(bar.interval is not None for source in sources for bar in source.bars)
+    assert tags.open == [] and text.count('class="interval"') == drawn > 0
     assert "<script" not in text and "\x1b" not in text
     names = {name for name, _ in tags.seen}
     assert not names & {"script", "link", "img", "iframe", "object"}
