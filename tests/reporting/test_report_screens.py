@@ -134,7 +134,11 @@ def baselines_alone() -> World:
 
 @world
 def nothing_learned() -> World:
-    return of_levels({"full": None, "lora": None, "tfidf": 0.6}, methods=["full", "lora"])
+    world = of_levels({"full": None, "lora": None, "tfidf": 0.6}, methods=["full", "lora"])
+    for record in world.records:  # they learn their training rows
+        for point in record.result.get("curve", ())[-1:]:
+            point["loss"] = 0.01
+    return world
 
 
 @world

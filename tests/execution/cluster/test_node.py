@@ -14,10 +14,7 @@ from support.tiny_runs import a_run
 from support.tiny_study import finish, small
 
 from paretune.execution.cluster import node
-from paretune.execution.cluster.executor import (
-    Assignment,
-    collect_inputs,
-)
+from paretune.execution.cluster.executor import Assignment, collect_inputs
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.planning.prepare import prepare_study
 from paretune.search.expand import expand_study

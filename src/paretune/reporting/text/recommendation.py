@@ -421,6 +421,12 @@ class _Writer:
             remedy = f"train longer or lower the learning rate ({lowest} is the lowest tried)"
         elif "highest" in collapsed.edges:
             remedy += f" ({format_rate(max(rates))} is the highest tried)"
+        finals = [r for cell in collapsed.cells for r in cell.final if r.outcome == "collapsed"]
+        curves = [curve for r in finals if (curve := r.result.get("curve"))]
+        if 2 * sum(2 * curve[-1]["loss"] < curve[0]["loss"] for curve in curves) > len(finals):
+            remedy = (
+                "the training loss fell by more than half: label more rows before training longer"
+            )
         return (
             f"{subject}: {collapsed.constant} of {pluralise(collapsed.seeds, 'seed')} {verb} every "
             f"example the same answer{steps}; {remedy}."
