@@ -27,7 +27,7 @@ FOLDERS = ("paper", "paper-question-english", "beyond-lora")
 TRANSLATIONS = ("manual-translation", "slovene-translation", "software-help")
 TRAINED = ("sample", "own-data", "table", "slovene-superglue", "slobench", "paper", "paper-fair")
 TRAINED += ("complaints", "spam", "paper-question", "paper-question-english", "beyond-lora")
-TRAINED += ("slovene-cb", *TRANSLATIONS)
+TRAINED += TRANSLATIONS
 
 
 def read_example(name: str) -> dict[str, Any]:
