@@ -106,15 +106,17 @@ def take_snapshot(statuses: Sequence[RunStatus], workers: int, planned: int) -> 
     """The study at this moment, with its time left.
 
     Args:
-        workers: how many runs train at once; costs are measured one after the other.
+        workers: how many there are; costs are measured one after the other.
         planned: how many runs the whole study will have, as far as that is known; 0: unknown.
     """
     total = max(len(statuses), planned)
+    running = tuple(s for s in statuses if s.state == "running" and not s.is_claimable)
+    at_once = max(workers, len(running))  # a worker may train several runs together
     return Snapshot(
         ended=sum(status.ended for status in statuses),
         total=total,
-        running=tuple(s for s in statuses if s.state == "running" and not s.is_claimable),
-        seconds_left=_estimate_seconds_left(statuses, workers, total - len(statuses)),
+        running=running,
+        seconds_left=_estimate_seconds_left(statuses, at_once, total - len(statuses)),
         in_rounds=not planned,
     )
 

@@ -34,12 +34,7 @@ from paretune.study.specs import (
     enter_search_rows,
     is_path,
 )
-from paretune.study.study_file import (
-    StudyFile,
-    add_environment,
-    as_entries,
-    read_study_file,
-)
+from paretune.study.study_file import StudyFile, add_environment, as_entries, read_study_file
 from paretune.study.task_spec import TaskSpec
 from paretune.study.validation_errors import build_study_error, refuse_unusual_values
 from paretune.terminal.notebook import html_lines, html_table

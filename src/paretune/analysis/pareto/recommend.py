@@ -314,9 +314,7 @@ def _fails_mostly(cell: Cell) -> bool:
 
 
 def cheapest_near_best(
-    points: Mapping[CellKey, float],
-    cheapness: Mapping[CellKey, Cheapness],
-    within_points: float,
+    points: Mapping[CellKey, float], cheapness: Mapping[CellKey, Cheapness], within_points: float
 ) -> CellKey | None:
     """The cheapest of those whose ``points`` are at most ``within_points`` below the most."""
     least = max(points.values(), default=0.0) - within_points - 1e-9
