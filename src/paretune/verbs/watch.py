@@ -142,7 +142,7 @@ class StudyProgress(Result):
             (self.unscheduled, "not asked for before their rate is chosen"),
         ):
             counts += [f"{count} {state}"] if count else []
-        summary = [f"{', '.join(counts)}; {format_duration(self.seconds)} of work so far."]
+        summary = [f"{', '.join(counts)}; {format_duration(self.seconds)} summed over runs."]
         if self.finished:
             summary.append(f"Done: paretune report {study}")
         elif not self.running:
