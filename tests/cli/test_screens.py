@@ -56,7 +56,7 @@ def test_screens_are_the_golden_ones(
     for name, arguments in COMMANDS.items():
         code, out, err = command(capsys, *arguments)
         assert (code, err) == (0, ""), name
-        out = re.sub(r"\d+ s summed", "0 s summed", out)  # seconds of this machine
+        out = re.sub(r"\d+ s of work", "0 s of work", out)  # seconds of this machine
         screens[name] = re.sub(r"[ \d]\d s (?=\d\.\d)", " 0 s ", out)
     assert_golden("store", screens)
 

@@ -1,5 +1,6 @@
 import io
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -46,8 +47,9 @@ def test_time_left_comes_from_runs_of_the_same_kind():
     snapshot = take_snapshot(states, 2, 0)
     assert snapshot.seconds_left == pytest.approx((15 + 100 + 15 / 4) / 2)
     assert (snapshot.ended, snapshot.total, len(snapshot.running)) == (3, 6, 1)
-    together = [done(0, 10.0), *(state(seed, "running") for seed in range(1, 6))]
-    assert take_snapshot(together, 2, 0).seconds_left == pytest.approx(10.0)
+    half = {"seconds": 40.0, "progress": {"step": 2, "steps": 4}}
+    together = [replace(state(seed, "running", **half), owner="a") for seed in range(4)]
+    assert take_snapshot([*together, state(5)], 2, 0).seconds_left == pytest.approx((40 + 20) / 2)
 
 
 def test_time_left_counts_planned_runs_and_cost_runs_one_by_one():

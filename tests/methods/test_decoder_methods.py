@@ -11,12 +11,7 @@ from typing import Any
 import pytest
 import torch
 from support.chosen import chosen, share_marks
-from support.decoder_walk import (
-    NEW,
-    TRAINED,
-    WITHOUT_BIAS,
-    decoder_case,
-)
+from support.decoder_walk import NEW, TRAINED, WITHOUT_BIAS, decoder_case
 
 from paretune.methods import ia3, layer_norm, lora, prompt
 from paretune.methods.core.injection import get_linear

@@ -90,6 +90,13 @@ def test_done_rows_never_change_even_by_sql(tmp_path, statement):
     assert store.load_records(STUDY)[0].measured == {"seconds": 1.5}
 
 
+def test_a_run_that_trained_together_took_its_share(tmp_path):
+    store = a_store(tmp_path, runs(1))
+    measured = {"fleet": 8, "wall_seconds": {"load": 0.5, "train": 1000.0}}
+    store.finish(store.claim("a", STUDY), {"outcome": "ok"}, measured, {})
+    assert store.load_statuses(STUDY)[0].seconds == 1000.5
+
+
 _RACER = """
 import sys
 from pathlib import Path

@@ -77,8 +77,7 @@ def test_what_cannot_be_is_told_with_the_setting(file: Path, overrides: str, mes
 
 
 @pytest.mark.parametrize(
-    "entry",
-    ["tasks.cb-sl", "tasks.cb", "models.mini", "methods.lora", "methods.1"],
+    "entry", ["tasks.cb-sl", "tasks.cb", "models.mini", "methods.lora", "methods.1"]
 )
 def test_entries_go_by_their_names_in_the_tables(entry: str) -> None:
     values = {"tasks": {"name": "cb", "language": "sl"}, "models": "x/mini", "methods": "lora"}
@@ -103,10 +102,7 @@ def test_verbs_find_the_study_by_them(capsys: Any, tmp_path: Path, tiny_model: A
     finish(study, store, costs=0).close()
     with Store.open(store) as opened:  # as `run` writes it
         opened.save_study(
-            study.study_hash,
-            study.study,
-            shlex.join(study.overrides),
-            study.canonical_form(),
+            study.study_hash, study.study, shlex.join(study.overrides), study.canonical_form()
         )
 
     code, out, _ = command(capsys, "check", file, "training.max_steps=1")

@@ -7,7 +7,7 @@ took. An :class:`Observer` shows it: bars on a terminal, plain lines elsewhere.
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -111,12 +111,11 @@ def take_snapshot(statuses: Sequence[RunStatus], workers: int, planned: int) -> 
     """
     total = max(len(statuses), planned)
     running = tuple(s for s in statuses if s.state == "running" and not s.is_claimable)
-    at_once = max(workers, len(running))  # a worker may train several runs together
     return Snapshot(
         ended=sum(status.ended for status in statuses),
         total=total,
         running=running,
-        seconds_left=_estimate_seconds_left(statuses, at_once, total - len(statuses)),
+        seconds_left=_estimate_seconds_left(statuses, workers, total - len(statuses)),
         in_rounds=not planned,
     )
 
@@ -130,10 +129,11 @@ def _estimate_seconds_left(
     and neither a cost nor a training run has ended. Baselines that train nothing are left out.
     """
     durations: dict[object, list[float]] = defaultdict(list)
+    together = Counter(status.owner for status in statuses if status.state == "running")
     for status in statuses:
         if (seconds := _estimate_run_seconds(status)) is not None:
             for key in _similarity_keys(status):
-                durations[key].append(seconds)
+                durations[key].append(seconds / max(1, together[status.owner]))
     if not durations:
         return None
     expected = {key: fmean(values) for key, values in durations.items()}

@@ -53,7 +53,8 @@ class RunStatus:
             waiting by a cost that is measured, or by what would disturb one.
         owner: process that holds it (:mod:`paretune.owner`).
         progress: last reported ``step``, ``steps``, ``loss``, ``note``.
-        seconds: wall-clock seconds of the last attempt; None before the first.
+        seconds: wall-clock seconds of the last attempt, where runs trained together its share once
+            it is done; None before the first.
         outcome: as of :class:`~paretune.store.record.Record`; None before the end.
         score: primary score, on test where there is one, otherwise on the selection part.
         ended_at: seconds since 1970.

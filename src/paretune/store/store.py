@@ -555,7 +555,11 @@ def _is_unusable(row: sqlite3.Row) -> bool:
 def _make_status(row: sqlite3.Row, run: Run, moment: table_rows.Moment) -> RunStatus:
     started = row["started"]
     end = moment.now if row["state"] == "running" else row["ended"]
-    result = json.loads(row["result"] or "{}")
+    # The clock may be set back.
+    seconds = None if started is None or end is None else max(0.0, end - started)
+    result, measured = (json.loads(row[name] or "{}") for name in ("result", "measured"))
+    if measured.get("fleet", 1) > 1:
+        seconds = sum(measured["wall_seconds"].values())
     scores = result.get("scores", {})
     return RunStatus(
         run_id=row["run_id"],
@@ -565,8 +569,7 @@ def _make_status(row: sqlite3.Row, run: Run, moment: table_rows.Moment) -> RunSt
         owner=row["owner"],
         attempt=row["attempt"],
         progress=json.loads(row["progress"] or "{}"),
-        # The clock may be set back.
-        seconds=None if started is None or end is None else max(0.0, end - started),
+        seconds=seconds,
         outcome=row["fail_kind"] or result.get("outcome") or ("ok" if row["ended"] else None),
         score=scores.get("test", scores.get("selection", {})).get("primary"),
         message=row["message"],

@@ -142,7 +142,7 @@ class StudyProgress(Result):
             (self.unscheduled, "not asked for before their rate is chosen"),
         ):
             counts += [f"{count} {state}"] if count else []
-        summary = [f"{', '.join(counts)}; {format_duration(self.seconds)} summed over runs."]
+        summary = [f"{', '.join(counts)}; {format_duration(self.seconds)} of work so far."]
         if self.finished:
             summary.append(f"Done: paretune report {study}")
         elif not self.running:
@@ -324,6 +324,7 @@ def _count_progress(
     by_cell: dict[tuple[str, str, str], list[RunStatus]] = {}
     for state in states:
         by_cell.setdefault(state.run.cell, []).append(state)
+    together = Counter(state.owner for state in states if state.state == "running")
     progress, unscheduled = [], 0
     spared = {"runs": 0, "seconds": 0.0, "undecided": 0}
     for cell in cells:
@@ -347,7 +348,7 @@ def _count_progress(
                 counts["running"],
                 counts["todo"] + coming,
                 counts["failed"],
-                sum(state.seconds or 0.0 for state in runs),
+                sum((s.seconds or 0.0) / max(1, together[s.owner]) for s in runs),
                 cell.interval,
                 cell.baseline,
                 cell.selected_on_test,
