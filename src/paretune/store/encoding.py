@@ -62,7 +62,7 @@ def encode_predictions(parts: Mapping[str, Predictions]) -> bytes:
     """``{"selection": {"uid", "label", "prediction", "scores"}, "test": ...}`` in UTF-8.
 
     With ``cluster`` and ``question`` where examples belong together, and ``segment`` where
-    something was scored by segment.
+    something was scored by segment. Scores are rounded to 8 digits, as many as fp32 has.
 
     Raises:
         ValueError: a score is NaN or infinite (a diverged run has no predictions), or the
@@ -72,6 +72,7 @@ def encode_predictions(parts: Mapping[str, Predictions]) -> bytes:
     for name, part in parts.items():
         _check_lengths(name, part)
         form[name] = {column: getattr(part, column) for column in _COLUMNS}
+        form[name]["scores"] = [[float(f"{s:.8g}") for s in row] for row in part.scores]
         form[name] |= {column: numbers for column in _GROUPS if (numbers := getattr(part, column))}
         if part.segment:
             form[name]["segment"] = dict(part.segment)

@@ -131,12 +131,7 @@ def export(
         raise StudyError("needs --push.", where="--public", remedy="Add --push OWNER/NAME.")
     results = load_results(study, store)
     cell, task_cells = export_selection.select_cell(
-        results.study,
-        results.records,
-        task,
-        model,
-        method,
-        race_budget(results.study.limits),
+        results.study, results.records, task, model, method, race_budget(results.study.limits)
     )
     record = export_selection.select_record(cell, seed)
     warning = export_selection.refuse_collapsed(record, cell, allowed=allow_collapsed)
