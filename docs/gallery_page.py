@@ -4,12 +4,14 @@ The page is the report's own, complete without scripts; these are left out, nine
 ``--no-texts`` leaves out the texts of translations, where they are somebody else's.
 
 ``--archive`` writes ``gallery/NAME.tar.xz`` instead: the store without weights and checkpoints,
-from which any machine goes on, once it is unpacked in the folder ``studies``.
+from which any machine goes on, once it is unpacked in the folder ``studies``. ``--no-trials``
+leaves out the predictions of trials.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import lzma
 import re
 import shutil
@@ -20,6 +22,7 @@ from pathlib import Path
 
 from paretune.reporting.page import render_page
 from paretune.store import Store
+from paretune.store.blobs import blob_path
 from paretune.verbs.report import report
 
 FOLDER = Path(__file__).with_name("gallery")
@@ -39,16 +42,30 @@ def render_without_scripts(study: str, store: str | None, *, texts: bool = True)
     return _SCRIPT.sub("", render_page(document, lambda: ""))
 
 
-def archive_store(store: Path, file: Path) -> None:
-    """The store without weights and checkpoints as a tar.xz, whose folder is named as the store."""
+def archive_store(store: Path, file: Path, *, trials: bool = True) -> None:
+    """The store without weights and checkpoints as a tar.xz, whose folder is named as the store.
+
+    ``trials``: with the predictions of trials; without them the report says that they are missing.
+    Their scores are kept, so the same learning rates are chosen.
+    """
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / store.name
-        drop = shutil.ignore_patterns("checkpoints", "report.html")
+        drop = shutil.ignore_patterns("checkpoints", "report.html", "study.db*")
         shutil.copytree(store, folder, ignore=drop)
-        with sqlite3.connect(folder / "study.db") as db:
-            runs = [run for (run,) in db.execute("SELECT run_id FROM runs WHERE state = 'done'")]
+        with (
+            contextlib.closing(sqlite3.connect(store / "study.db")) as source,
+            contextlib.closing(sqlite3.connect(folder / "study.db")) as db,
+        ):
+            source.backup(db)  # a study may be running
+            done = db.execute(
+                "SELECT run_id, stage, result ->> 'predictions' FROM runs WHERE state = 'done'"
+            ).fetchall()
             (study,) = db.execute("SELECT study_hash FROM studies ORDER BY created").fetchall()[-1]
-        Store.open(folder).drop_weights(study, runs)
+        Store.open(folder).drop_weights(study, [run for run, _, _ in done])
+        of_trials = {blob for _, stage, blob in done if blob and stage == "tune"}
+        of_others = {blob for _, stage, blob in done if stage != "tune"}
+        for blob in set() if trials else of_trials - of_others:
+            blob_path(folder / "blobs", blob).unlink()
         with (
             lzma.open(file, "wb", preset=9) as packed,
             tarfile.open(fileobj=packed, mode="w") as tar,
@@ -63,11 +80,12 @@ if __name__ == "__main__":
     parser.add_argument("--store")
     parser.add_argument("--no-texts", action="store_true")
     parser.add_argument("--archive", action="store_true")
+    parser.add_argument("--no-trials", action="store_true")
     options = parser.parse_args()
     FOLDER.mkdir(exist_ok=True)
     if options.archive:
         store = Path(options.store or f"studies/{options.study}")
-        archive_store(store, FOLDER / f"{options.name}.tar.xz")
+        archive_store(store, FOLDER / f"{options.name}.tar.xz", trials=not options.no_trials)
         raise SystemExit
     page = FOLDER / f"{options.name}.html"
     html = render_without_scripts(options.study, options.store, texts=not options.no_texts)

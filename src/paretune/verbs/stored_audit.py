@@ -8,6 +8,7 @@ others. No row of the data is kept.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -169,20 +170,18 @@ def load_findings(store: Store, study_hash: str) -> list[Finding]:
 
 def find_damaged_trials(store: Store, records: Iterable[Record]) -> list[Finding]:
     """One warning if predictions of trials were lost; ``records`` were loaded with predictions."""
-    damaged = [record.run for record in records if record.lacks_predictions]
+    damaged = Counter(" x ".join(r.run.cell) for r in records if r.lacks_predictions)
     if not damaged:
         return []
-    runs = "; ".join(
-        f"{' x '.join(run.cell)}, learning rate {run.learning_rate}" for run in damaged[:MAX_SHOWN]
-    )
-    runs += f"; and {len(damaged) - MAX_SHOWN} more" if len(damaged) > MAX_SHOWN else ""
+    cells = [f"{cell}: {count}" for cell, count in damaged.items()]
+    cells[MAX_SHOWN:] = [f"and {len(cells) - MAX_SHOWN} more"] if len(cells) > MAX_SHOWN else []
     return [
         Finding(
             severity="warning",
             code="damaged-trials",
             where=str(store.folder / "blobs"),
-            what=f"the predictions of trials are missing or damaged ({runs}); their scores "
-            "are not.",
+            what=f"the predictions of trials are missing or damaged ({'; '.join(cells)}); "
+            "their scores are not.",
             remedy="`paretune run --retry` makes them again; `paretune verify` names the files.",
         )
     ]
