@@ -67,7 +67,7 @@ def test_every_command_of_the_tutorial_runs(
                 study_text = file.read_text(encoding="utf-8")
     assert verbs == [
         *("data", "new", "check", "plan", "run", "report"),
-        *("recommend", "why", "compare", "export", "track"),
+        *("recommend", "why", "export", "track"),
     ]
     assert (tmp_path / "routing-lora" / "adapter_config.json").is_file()
     assert list((tmp_path / "mirror").rglob("events.out*"))
