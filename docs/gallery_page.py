@@ -61,7 +61,8 @@ def archive_store(store: Path, file: Path, *, trials: bool = True) -> None:
                 "SELECT run_id, stage, result ->> 'predictions' FROM runs WHERE state = 'done'"
             ).fetchall()
             (study,) = db.execute("SELECT study_hash FROM studies ORDER BY created").fetchall()[-1]
-        Store.open(folder).drop_weights(study, [run for run, _, _ in done])
+        with Store.open(folder) as copy:
+            copy.drop_weights(study, [run for run, _, _ in done])
         of_trials = {blob for _, stage, blob in done if blob and stage == "tune"}
         of_others = {blob for _, stage, blob in done if stage != "tune"}
         for blob in set() if trials else of_trials - of_others:
