@@ -129,10 +129,10 @@ def draw_studies(study: Study, draws: int, rng: np.random.Generator) -> Iterator
         for _ in range(draws):
             count = int(rng.integers(min(3, len(study.methods)), len(study.methods) + 1))
             chosen = sorted(rng.choice(len(study.methods), count, replace=False))
-            first, *others = study.protocol.seeds
+            first, *later = study.protocol.seeds
             if study.protocol.outer == "split":  # else each seed has a fold, also of the baselines
-                others = [int(seed) for seed in rng.permutation(others)]
-            protocol = study.protocol.model_copy(update={"seeds": (first, *others)})
+                later = [int(seed) for seed in rng.permutation(later)]
+            protocol = study.protocol.model_copy(update={"seeds": (first, *later)})
             methods = tuple(study.methods[n] for n in chosen)
             yield study.model_copy(
                 update={"tasks": (task,), "methods": methods, "protocol": protocol}

@@ -14,11 +14,7 @@ from support.tiny_runs import STUDY, a_store, runs
 
 from paretune.errors import DataError, DeviceLostError, StaleClaimError
 from paretune.execution.signals import StopRequest
-from paretune.execution.worker import (
-    DEVICE_LOST_NOTE,
-    FLEET_OUT_OF_MEMORY_NOTE,
-    run_worker,
-)
+from paretune.execution.worker import DEVICE_LOST_NOTE, FLEET_OUT_OF_MEMORY_NOTE, run_worker
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.store import Store
 from paretune.study import Run

@@ -13,11 +13,7 @@ from paretune.analysis.cells import group_into_cells
 from paretune.errors import MethodError
 from paretune.execution.progress import Observer
 from paretune.planning.prepare import PlannedRun, prepare_study
-from paretune.search.expand import (
-    expand_study,
-    find_possible_run_ids,
-    plan_pending_runs,
-)
+from paretune.search.expand import expand_study, find_possible_run_ids, plan_pending_runs
 from paretune.search.race import plan_runs
 from paretune.store import Store
 from paretune.store.record import Record

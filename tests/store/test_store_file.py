@@ -47,6 +47,12 @@ def test_what_json_cannot_hold_is_refused_and_nothing_changes(tmp_path, result, 
     assert list(tmp_path.glob("blobs/*/*")) == []
 
 
+def test_scores_are_stored_with_the_digits_of_fp32():
+    part = Predictions(("a",), (0,), (0,), ((-2.415913778, 1e-45),))
+    content = encode_predictions({"test": part})
+    assert decode_predictions(content, "run x")["test"].scores == ((-2.4159138, 1e-45),)
+
+
 def test_predictions_of_unequal_lengths_are_refused():
     with pytest.raises(ValueError, match="different lengths"):
         encode_predictions({"test": Predictions(("a",), (0, 1), (0, 1), ((0.0,), (0.0,)))})

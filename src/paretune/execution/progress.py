@@ -110,11 +110,10 @@ def take_snapshot(statuses: Sequence[RunStatus], workers: int, planned: int) -> 
         planned: how many runs the whole study will have, as far as that is known; 0: unknown.
     """
     total = max(len(statuses), planned)
-    running = tuple(s for s in statuses if s.state == "running" and not s.is_claimable)
     return Snapshot(
         ended=sum(status.ended for status in statuses),
         total=total,
-        running=running,
+        running=tuple(s for s in statuses if s.state == "running" and not s.is_claimable),
         seconds_left=_estimate_seconds_left(statuses, workers, total - len(statuses)),
         in_rounds=not planned,
     )

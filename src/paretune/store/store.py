@@ -558,7 +558,7 @@ def _make_status(row: sqlite3.Row, run: Run, moment: table_rows.Moment) -> RunSt
     # The clock may be set back.
     seconds = None if started is None or end is None else max(0.0, end - started)
     result, measured = (json.loads(row[name] or "{}") for name in ("result", "measured"))
-    if measured.get("fleet", 1) > 1:
+    if "fleet" in measured:  # also of the last of them, which ended alone
         seconds = sum(measured["wall_seconds"].values())
     scores = result.get("scores", {})
     return RunStatus(
