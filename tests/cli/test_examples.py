@@ -38,6 +38,16 @@ def read_example(name: str) -> dict[str, Any]:
     return raw
 
 
+def write_parts(task: dict[str, Any], folder: Path) -> None:
+    """Made-up rows in place of the task's files."""
+    for part in {"train", "test"} & {*task}:
+        rows = [("sl", "en"), *sentences(40, len(part))]
+        if task["name"] == "sib200":
+            rows = [("category", "text"), *(("ab"[len(en) % 2], en) for _, en in rows[1:])]
+        task[part] = str(folder / f"{part}.tsv")
+        Path(task[part]).write_text("\n".join(map("\t".join, rows)), encoding="utf-8")
+
+
 def small_example(name: str, folder: Path, model: Path) -> Study:
     """The file's own tasks, methods and protocol; one tiny model, made-up rows, few steps."""
     raw = read_example(name)
@@ -56,12 +66,7 @@ def small_example(name: str, folder: Path, model: Path) -> Study:
             layout = "folders" if name in FOLDERS else "zips"
             task["source"] = str(superglue(folder / task["name"], layout))
         elif task["name"] in ("sib200", "software-help"):
-            for part in {"train", "test"} & {*task}:
-                rows = [("sl", "en"), *sentences(40, len(part))]
-                if task["name"] == "sib200":
-                    rows = [("category", "text"), *(("ab"[len(en) % 2], en) for _, en in rows[1:])]
-                task[part] = str(folder / f"{part}.tsv")
-                Path(task[part]).write_text("\n".join(map("\t".join, rows)), encoding="utf-8")
+            write_parts(task, folder)
         elif name == "table":
             task |= {part: str(folder / task[part]) for part in ("train", "test")}
         elif name == "slovene-translation":
@@ -118,6 +123,7 @@ READOUTS = [
     ("slovene-llm", {"head", "label_words"}),
     ("metamath", {"text"}),
     ("sms", {"label_words"}),
+    ("beyond-lora-decoder", {"label_words"}),
 ]
 
 
@@ -131,6 +137,8 @@ def test_runs_of_a_study_of_decoders_are_planned(
     for task in raw["tasks"]:
         if name == "slovene-llm":
             task["source"] = str(superglue(tmp_path / task["name"], "zips"))
+        if task["name"] == "sib200":
+            write_parts(task, tmp_path)
         if name == "metamath":
             rows = [{"prompt": f"{i}?", "completion": f" It is {i}."} for i in range(20)]
             file = tmp_path / "rows.jsonl"

@@ -15,11 +15,7 @@ from paretune.errors import MethodError, ModelError
 from paretune.methods.core.titles import title_of
 from paretune.models.sources.resolve import resolve_source
 from paretune.planning.prepare import PlannedRun, prepare_study
-from paretune.search.expand import (
-    expand_study,
-    find_possible_run_ids,
-    plan_pending_runs,
-)
+from paretune.search.expand import expand_study, find_possible_run_ids, plan_pending_runs
 from paretune.store import Store
 from paretune.study import ModelSpec, OuterFold, Study
 from paretune.testing.tiny_tasks import tiny_task

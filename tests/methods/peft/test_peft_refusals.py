@@ -54,11 +54,7 @@ def test_another_peft_may_have_more_or_fewer(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     ("tuner", "options", "message"),
     [
-        (
-            "vera",
-            {"rank": 8},
-            r'unknown key "rank": write r\.',
-        ),
+        ("vera", {"rank": 8}, r'unknown key "rank": write r\.'),
         ("vera", {"r": "8"}, r'option r: "8" is not a whole number'),
         ("vera", {"r": True}, "true is not a whole number"),
         ("vera", {"modules_to_save": ["classifier"]}, "the whole head is trained"),
