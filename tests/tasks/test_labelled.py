@@ -310,7 +310,7 @@ def test_a_groups_rows_are_drawn_together_where_a_group_has_several(tmp_path: Pa
     def tested(*, at: str, **named: str) -> tuple[Dataset, Any]:
         data = load_dataset(spec(train, test=at, **named))
         predictions = ModelPredictions([0] * len(data.test), [[1.0, 0.0]] * len(data.test), None)
-        return data, to_table(predictions, data.test, data).get("cluster")
+        return data, list(to_table(predictions, data.test, data).cluster) or None
 
     data, cluster = tested(at=test, group="who")
     assert cluster == [i // 2 for i in range(20)]

@@ -73,7 +73,9 @@ def test_a_constant_answer_is_collapsed(tmp_path: Path, tiny_model: Any) -> None
         path.write_text("\n".join(map(",".join, zip(texts, labels, strict=True))))
     run = tiny_run(task, tiny_model("bert"), "head_only", training={"max_steps": 30})
     outcome = train_run(run, checkpoint=tmp_path / "x", report=silent)
-    predictions = json.loads(outcome.blobs["predictions"])["test"]["prediction"]
+    test = json.loads(outcome.blobs["predictions"])["test"]
+    assert test["scores"] == [[float(f"{s:.8g}") for s in row] for row in test["scores"]]
+    predictions = test["prediction"]
     assert set(predictions) == {0}
     assert outcome.result["outcome"] == "collapsed"
     assert outcome.result["scores"]["test"]["accuracy"] == pytest.approx(11 / 12)

@@ -7,7 +7,6 @@ generated once.
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,6 +22,8 @@ from paretune.models.sources.resolve import ModelSource
 from paretune.objectives import ModelPredictions, Objective, TargetScale
 from paretune.objectives.encoding import Encoded
 from paretune.objectives.language_modelling import TokenLosses
+from paretune.store.encoding import encode_predictions
+from paretune.store.record import Predictions
 from paretune.study import Generation, ModelSpec, Run
 from paretune.training import Outcome
 from paretune.training.caches import TEST_PARTS, Parts, ProcessCache
@@ -93,16 +94,17 @@ def score(
 
 def to_table(
     predictions: ModelPredictions, examples: Sequence[Example], dataset: Dataset
-) -> dict[str, Any]:
+) -> Predictions:
     """The predictions of a part as the store keeps them."""
-    return {
-        "uid": [example.uid for example in examples],
-        "label": [dataset.objective.reference(example) for example in examples],
-        "prediction": predictions.prediction,
-        "scores": predictions.scores,
-        **dependence_groups(examples, clustered=dataset.clustered),
-        **({"segment": predictions.segment} if predictions.segment else {}),
-    }
+    groups = dependence_groups(examples, clustered=dataset.clustered)
+    return Predictions(
+        uid=tuple(example.uid for example in examples),
+        label=tuple(dataset.objective.references(examples)),
+        prediction=tuple(predictions.prediction),
+        scores=tuple(map(tuple, predictions.scores)),
+        **{name: tuple(numbers) for name, numbers in groups.items()},
+        segment={name: tuple(scores) for name, scores in (predictions.segment or {}).items()},
+    )
 
 
 def answers_of(part: str) -> str:
@@ -261,7 +263,7 @@ def write_scores(
     }
     if signatures := dataset.objective.signatures():
         outcome.result["signatures"] = signatures
-    tables: dict[str, dict[str, Any]] = {
+    tables = {
         part: to_table(answers, parts.named(part), dataset) for part, answers in predictions.items()
     }
     # As the analysis judges stored answers (paretune.analysis.outcomes.is_collapsed).
@@ -269,8 +271,9 @@ def write_scores(
     if "test" in tables and not run.outer:
         judged = [tables["test"]]
     collapsed = bool(judged) and answers_are_constant(
-        *([answer for table in judged for answer in table[key]] for key in ("prediction", "label"))
+        [answer for table in judged for answer in table.prediction],
+        [answer for table in judged for answer in table.label],
     )
     outcome.result["outcome"] = "diverged" if diverged else "collapsed" if collapsed else "ok"
     if tables:
-        outcome.blobs["predictions"] = json.dumps(tables, sort_keys=True).encode()
+        outcome.blobs["predictions"] = encode_predictions(tables)
