@@ -57,6 +57,9 @@ def archive_store(store: Path, file: Path, *, trials: bool = True) -> None:
             contextlib.closing(sqlite3.connect(folder / "study.db")) as db,
         ):
             source.backup(db)  # a study may be running
+            db.execute("DELETE FROM settings WHERE key LIKE 'memory/%'")  # predicted before a run
+            db.commit()
+            db.execute("VACUUM")
             done = db.execute(
                 "SELECT run_id, stage, result ->> 'predictions' FROM runs WHERE state = 'done'"
             ).fetchall()
