@@ -71,10 +71,12 @@ def archive_store(store: Path, file: Path, *, trials: bool = True) -> None:
         for blob in set() if trials else of_trials - of_others:
             blob_path(folder / "blobs", blob).unlink()
         with (
-            lzma.open(file, "wb", preset=9) as packed,
+            lzma.open(file, "wb", preset=9 | lzma.PRESET_EXTREME) as packed,
             tarfile.open(fileobj=packed, mode="w") as tar,
         ):
-            tar.add(folder, store.name)
+            files = [path for path in folder.rglob("*") if path.is_file()]
+            for path in sorted(files, key=lambda path: path.stat().st_size):  # alike beside alike
+                tar.add(path, path.relative_to(place))
 
 
 if __name__ == "__main__":
