@@ -40,7 +40,7 @@ def test_time_left_comes_from_runs_of_the_same_kind():
         done(0, 10.0),
         done(1, 20.0),
         done(2, 100.0, method="full"),
-        state(3),
+        state(3, stage="final"),
         state(4, method="full"),
         state(5, "running", progress={"step": 3, "steps": 4}),
     ]
@@ -67,7 +67,7 @@ def test_cost_runs_are_counted_before_the_first_of_them():
     snapshot = take_snapshot([trained, state(1), *costs], 1, 0)
     assert snapshot.seconds_left == pytest.approx(120 + 5 * (5 + 30))
     assert snapshot.time_left == "about 5 min left of this round"
-    quick = take_snapshot([done(0, 1.5), costs[0]], 1, 0)
+    quick = take_snapshot([done(0, 1.5), done(1, 90.0, method="full"), costs[0]], 1, 0)
     assert quick.seconds_left == pytest.approx(5 + 1.5)
     assert take_snapshot([done(0, 120.0)], 1, 0).time_left == ""  # at the end, not "about 0 s left"
     # The first that ended says what the others will take; so does one that is well under way.

@@ -122,7 +122,7 @@ def take_snapshot(statuses: Sequence[RunStatus], workers: int, planned: int) -> 
 def _estimate_seconds_left(
     statuses: Sequence[RunStatus], workers: int, unscheduled: int
 ) -> float | None:
-    """Each run is expected to take what similar runs took: of its cell, of its method, or any.
+    """Each run is expected to take what similar runs took, a first cost what its cell trains for.
 
     None where runs are to train and none has shown what it takes, or where a cost is to be measured
     and neither a cost nor a training run has ended. Baselines that train nothing are left out.
@@ -137,22 +137,24 @@ def _estimate_seconds_left(
         return None
     expected = {key: fmean(values) for key, values in durations.items()}
     training = expected.get("train")
-    if training is not None:  # before one was measured, a cost takes its limit at most
-        expected.setdefault("cost", START_SECONDS + min(1.5 * DEFAULT_COST_SECONDS, training))
     seconds_left = {"train": unscheduled * (training or 0.0), "cost": 0.0}
     for status in statuses:
         if status.ended or status.run.learning_rate is None:
             continue
-        key = next((key for key in _similarity_keys(status) if key in expected), None)
-        if key is None:
+        kind, cell = "cost" if status.stage == "cost" else "train", status.run.cell
+        keys = _similarity_keys(status)
+        seconds = next((expected[key] for key in keys if key in expected), None)
+        if seconds is None and kind == "cost" and training is not None:  # none measured yet
+            trained = expected.get((cell, "train"), training)
+            seconds = START_SECONDS + min(1.5 * DEFAULT_COST_SECONDS, trained)
+        if seconds is None:
             return None
         share_done = 0.0  # in this attempt and in those that it resumed from
         if (steps := status.progress.get("steps")) and (
             status.stage != "cost" or status.state == "running"
         ):
             share_done = min(1.0, float(status.progress.get("step", 0)) / float(steps))
-        kind = "cost" if status.stage == "cost" else "train"
-        seconds_left[kind] += expected[key] * (1 - share_done)
+        seconds_left[kind] += seconds * (1 - share_done)
     if unscheduled and training is None:
         return None
     return seconds_left["cost"] + seconds_left["train"] / max(1, workers)
@@ -176,8 +178,9 @@ def _estimate_run_seconds(status: RunStatus) -> float | None:
 
 
 def _similarity_keys(status: RunStatus) -> tuple[object, ...]:
-    kind = "cost" if status.stage == "cost" else "train"
-    return ((status.run.cell, status.stage), (status.run.method.key, status.stage), kind)
+    run, stage = status.run, status.stage
+    kind = "cost" if stage == "cost" else "train"
+    return ((run.cell, stage), (run.cell, kind), (run.method.key, stage), kind)
 
 
 class Observer:
