@@ -34,7 +34,7 @@ BUDGETS = {
     "class names twice": (0, 0),
     "names in docstrings that do not exist": (0, 0),
     "paretune_slovene lines": (4_474, 4_474),
-    "tests lines": (45_298, 38_000),
+    "tests lines": (45_293, 38_000),
     "bench and dev lines": (7_481, 7_481),
     "docs words": (26_000, 26_000),
     "log words": (3_825, 3_825),

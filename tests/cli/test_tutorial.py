@@ -31,7 +31,6 @@ STEADY = ("data", "new", "check", "plan")
 def test_every_command_of_the_tutorial_runs(
     tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    pytest.importorskip("tensorboard", reason="needs tensorboard: pip install tensorboard")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
     tiny_model("bert", tmp_path / "model")
@@ -65,12 +64,8 @@ def test_every_command_of_the_tutorial_runs(
             assert verb not in STEADY or printed.issuperset(steady), (line, steady, out)
             if verb == "new":
                 study_text = file.read_text(encoding="utf-8")
-    assert verbs == [
-        *("data", "new", "check", "plan", "run", "report"),
-        *("recommend", "why", "export", "track"),
-    ]
+    assert verbs == ["data", "new", "check", "plan", "run", "report", "recommend", "export"]
     assert (tmp_path / "routing-lora" / "adapter_config.json").is_file()
-    assert list((tmp_path / "mirror").rglob("events.out*"))
 
 
 def _shorten(folder: Path) -> None:
