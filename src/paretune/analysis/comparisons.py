@@ -353,7 +353,7 @@ def correct_by_family(
 def describe_withheld(reasons: Iterable[Withheld]) -> str:
     """Why pairs are undecided, in a few words; empty where none was withheld."""
     words = {
-        "one run": "one run cannot show how much runs differ",
+        "one run": "one run cannot prove it",
         "failures": "the failed runs may outweigh the higher score",
         "stopped": "stopped early, since more runs could not change the answer",
     }

@@ -513,7 +513,7 @@ def _fit_line(clauses: Sequence[str], end: str = "") -> str:
         return text
     while cell_len(text) >= LINE_WIDTH:
         text = text[:-1]
-    return f"{text}…"
+    return f"{text.rsplit(maxsplit=1)[0].rstrip(',:')} …"
 
 
 def _write_command(cell: Cell, study: str, store: str | None) -> str:
