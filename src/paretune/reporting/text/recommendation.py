@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 
 from paretune import metrics
 from paretune.analysis.cell import NO_MODEL, Cell
@@ -511,9 +511,9 @@ def _fit_line(clauses: Sequence[str], end: str = "") -> str:
     text = ", ".join(fitting) + end
     if cell_len(text) <= LINE_WIDTH:
         return text
-    while cell_len(text) >= LINE_WIDTH:
-        text = text[:-1]
-    return f"{text.rsplit(maxsplit=1)[0].rstrip(',:')} …"
+    text = set_cell_size(text, LINE_WIDTH - 1).rstrip()
+    words, _, last = text.rpartition(" ")
+    return f"{text}…" if cell_len(last) > LINE_WIDTH // 2 else f"{words.rstrip(',:')} …"
 
 
 def _write_command(cell: Cell, study: str, store: str | None) -> str:
