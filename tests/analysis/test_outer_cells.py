@@ -347,7 +347,7 @@ def test_the_page_says_which_rows_are_tested() -> None:
     records = fake_cells.crossed_cell(study, "tfidf", 0.8, 5)
     full = fake_cells.without_fold(fake_cells.crossed_cell(study, "full", 0.8, 5), 2)
     one_failed = build_report(study, [*records, *full])
-    assert one_failed.tasks[0].basis.endswith("5 folds, 48 where runs failed or are missing")
+    assert one_failed.tasks[0].basis.endswith("5 folds, 48 where not every fold has a score")
     assert format_n_by_seeds(one_failed.tasks[0].methods[0].score) == "48, 4 of 5 folds"
     split = build_report(study, fake.cell(study, "lora", 0.8))
     assert "with a tuning seed on one selection part of train; scores" in split.study.protocol

@@ -237,7 +237,8 @@ class PairwiseComparisons:
                 missing.append(name)
             else:
                 pairs.append(replace(pair, b=name))
-        note = describe_withheld(pair.withheld for pair in pairs)
+        # A stopped cell has a flag that says it.
+        note = describe_withheld(pair.withheld for pair in pairs if pair.withheld != "stopped")
         return Verdict(tuple(pairs), tuple(missing), note, of_trained=failed)
 
     def shortfall(self, cell: Cell) -> float | None:

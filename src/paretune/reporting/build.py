@@ -344,7 +344,7 @@ def _describe_basis(cells: Sequence[Cell]) -> list[str]:
         largest = max((c.interval for c in cells if c.interval), key=lambda i: i.n_examples)
         basis = [f"all {format_examples(largest)} tested", format_runs(largest)]
         if (least := min(i.n_examples for i in drawn)) < largest.n_examples:
-            basis.append(f"{least} where runs failed or are missing")
+            basis.append(f"{least} where not every fold has a score")
         return basis
     counts = sorted(drawn, key=lambda i: i.n_seeds)
     fewer = f"{counts[0].n_seeds} to " if drawn and counts[0].n_seeds < counts[-1].n_seeds else ""

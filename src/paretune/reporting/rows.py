@@ -203,7 +203,7 @@ def list_flags(cell: Cell, below_untuned: bool = False) -> Iterable[str]:
         yield "no rate could be trained"
     if cell.stop == "limit":
         yield "not trained: exceeds a limit of the study"
-    elif cell.stop is not None:
+    elif cell.stop is not None and not cell.complete:
         yield f"stopped after {total} of {name_runs(cell)}: more could not change the choice"
     elif cell.final and total < cell.expected_runs:
         yield f"{total} of {cell.expected_runs} seeds so far"

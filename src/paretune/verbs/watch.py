@@ -192,13 +192,7 @@ class StudyProgress(Result):
             notes.append(f"The checkpoints were {SELECTED_ON_TEST}.")
         yield from (Text(note, style="dim") for note in notes)
 
-    def show(
-        self,
-        out: Terminal,
-        *,
-        once: Flag = False,
-        every: Seconds | None = None,
-    ) -> None:
+    def show(self, out: Terminal, *, once: Flag = False, every: Seconds | None = None) -> None:
         """Print it; on a terminal again and again, until the study is done or at Ctrl-C.
 
         Args:
