@@ -219,7 +219,9 @@ def test_folds_of_other_data_are_no_cross_validation() -> None:
 def test_each_fold_has_the_rate_of_its_own_trials() -> None:
     study = make_study(3)
     rates = (1e-4, 1e-3)
-    records = fake_cells.crossed_cell(study, "lora", 0.8, 3, rates=(1e-3, 1e-4, 1e-3))
+    first, _, last = fake_cells.crossed_cell(study, "lora", 0.8, 3)
+    _, middle, _ = fake_cells.crossed_cell(study, "lora", 0.8, 3, learning_rate=1e-4)
+    records = [first, middle, last]
     for index in range(3):
         for rate in rates:
             outer = OuterFold(folds=3, index=index)

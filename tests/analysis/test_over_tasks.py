@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
+from support import fake_cells
 from support import fake_records as fake
 
 from paretune.analysis.cells import group_into_cells
@@ -77,6 +78,19 @@ def test_tasks_weigh_as_many_rows_as_they_have() -> None:
     error = np.sqrt(0.1**2 * 4.0 + 0.9**2 * 1.0)
     assert half == pytest.approx(1.97 * error, rel=0.01)
     assert p == pytest.approx(2 * stats.norm.sf(1.0 / error), rel=0.03)
+
+
+def test_a_fold_that_failed_changes_no_weight() -> None:
+    tasks = [fake.own_task("a"), fake.own_task("b")]
+    protocol = {"seeds": [1, 2, 3, 4, 5], "folds": 1}
+    study = fake.study(tasks=tasks, methods=["lora", "full"], protocol=protocol)
+    a, b, full_a, full_b = (
+        fake_cells.crossed_cell(study, method, quality, 5, task=task)
+        for method, quality in (("lora", 0.6), ("full", 0.8))
+        for task in "ab"
+    )
+    (row,) = compare_tasks(study, [*fake_cells.without_fold(a, 2), *b, *full_a, *full_b])
+    assert [effect.rows for effect in row.effects] == [60, 60] and row.failed == ((1, 10), (0, 10))
 
 
 def _draw_effects(rng: np.random.Generator, true: list[float]) -> list[TaskEffect]:

@@ -167,9 +167,7 @@ def test_a_full_run_that_was_not_kept_is_trained_again(
     (record,) = load_finals(study, store, "full")
     weightless = {k: v for k, v in record.result.items() if k != "weights"}
     monkeypatch.setattr(
-        export_selection,
-        "select_record",
-        lambda cell, seed: replace(record, result=weightless),
+        export_selection, "select_record", lambda cell, seed: replace(record, result=weightless)
     )
     with pytest.raises(StoreError, match="Add --train-again"):
         export(study, store=store, method="full", output=tmp_path / "no")

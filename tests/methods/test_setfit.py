@@ -100,10 +100,7 @@ OLD = {"pooling_mode_mean_tokens": False, "pooling_mode_cls_token": True, "inclu
 
 @pytest.mark.parametrize(
     ("modules", "pooling"),
-    [
-        ([TRANSFORMER, POOLING, NORMALIZE], {"pooling_mode": "mean"}),
-        ([TRANSFORMER, POOLING], OLD),
-    ],
+    [([TRANSFORMER, POOLING, NORMALIZE], {"pooling_mode": "mean"}), ([TRANSFORMER, POOLING], OLD)],
     ids=["normalised mean", "older cls"],
 )
 def test_sentence_transformers_makes_the_same_vectors(

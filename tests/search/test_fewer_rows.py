@@ -29,8 +29,7 @@ def run_all(prepared: Any) -> tuple[list[Record], list[set[float]]]:
 
 
 @pytest.mark.parametrize(
-    "protocol",
-    [{}, {"outer": 5}, {"cost_seconds": 0}, {"race": "recommendation"}],
+    "protocol", [{}, {"outer": 5}, {"cost_seconds": 0}, {"race": "recommendation"}]
 )
 def test_shares_of_the_recommended_method_come_last(
     protocol: dict[str, Any], ask: Any, caches: Any

@@ -67,16 +67,14 @@ def cut(part: Predictions, outer: OuterFold) -> Predictions:
 
 
 def crossed_cell(
-    study: Study, method: str, quality: float, folds: int, *, rates: Sequence[float] = (1e-3,)
+    study: Study, method: str, quality: float, folds: int, **changes: Any
 ) -> list[Record]:
     """Final records of a cell, one for each seed: its fold of the answers of its repeat."""
     records = []
     for position, seed in enumerate(study.protocol.seeds):
         outer = OuterFold.at(position, folds)
         whole = fake.answers(quality, seed=outer.repeat + int(1000 * quality))
-        run = fake.make_run(
-            study, "final", method, seed, learning_rate=rates[position % len(rates)], outer=outer
-        )
+        run = fake.make_run(study, "final", method, seed, outer=outer, **changes)
         records.append(fake.record(run, {"test": cut(whole, outer)}))
     return records
 

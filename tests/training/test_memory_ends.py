@@ -130,10 +130,7 @@ def test_memory_that_ends_late_starts_over_with_the_smaller_micro_batch(
             small_memory(2)
 
     outcome = train_run(
-        run,
-        checkpoint=tmp_path / "b",
-        report=report,
-        options=TrainerOptions(checkpoint_seconds=0),
+        run, checkpoint=tmp_path / "b", report=report, options=TrainerOptions(checkpoint_seconds=0)
     )
     assert [p.get("step") for p in heard[:3]] == [1, 2, 3]  # checkpointed at micro-batch 8
     notes = [p["note"] for p in heard if "note" in p]

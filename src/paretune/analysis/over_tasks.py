@@ -47,7 +47,7 @@ class TaskEffect:
     """The difference on one task, in points.
 
     Attributes:
-        rows: independent test rows (clusters, questions), its weight.
+        rows: independent test rows (clusters, questions) of the task, its weight.
         variance: of the difference.
         freedom: Satterthwaite's degrees of freedom of the variance.
     """
@@ -150,9 +150,10 @@ def _compare(
         if pair is None:
             continue
         gap, scale = pair.difference, 100 / pair.difference.highest
-        rows = gap.n_clusters or gap.n_questions or gap.n_examples
-        if rows < 2 or pair.estimate.variance <= 0:
+        if pair.estimate.variance <= 0:
             continue
+        # Of the task, not of the pair, which lacks the rows of folds that failed.
+        rows = max(score.units for score in task.scores(model).values())
         variance, freedom = pair.estimate.variance * scale**2, pair.estimate.freedom
         effects.append(TaskEffect(a.task, gap.estimate * scale, rows, variance, freedom))
         sides.append((a, b))

@@ -28,10 +28,7 @@ from paretune.store.blobs import blob_path
 from paretune.testing.executors import RecordingObserver
 from paretune.verbs.run import run
 
-pytestmark = [
-    pytest.mark.thorough,
-    pytest.mark.usefixtures("kept_thread_variables"),
-]
+pytestmark = [pytest.mark.thorough, pytest.mark.usefixtures("kept_thread_variables")]
 TESTS = Path(__file__).parents[2]
 SOURCE = Path(paretune.__file__).parents[1]
 STEPS = 20

@@ -152,10 +152,7 @@ def test_an_unknown_revision(hub, tiny_model):
 
 @pytest.mark.parametrize(
     ("status", "code", "message"),
-    [
-        (404, "RepoNotFound", "does not exist on the hub"),
-        (403, "GatedRepo", "accept terms"),
-    ],
+    [(404, "RepoNotFound", "does not exist on the hub"), (403, "GatedRepo", "accept terms")],
 )
 def test_what_the_hub_refuses(hub, status, code, message):
     hub.refusal = status, code

@@ -37,10 +37,7 @@ from paretune.models.structure.anatomy import (
 from paretune.models.structure.layers import FusedOutput
 from paretune.models.structure.topology import DECODER, ENCODER_DECODER
 from paretune.testing.tiny_models import DECODERS, FAMILIES, POSITIONS
-from paretune.testing.tiny_translators import (
-    TRANSLATORS,
-    tiny_translator,
-)
+from paretune.testing.tiny_translators import TRANSLATORS, tiny_translator
 
 GOLDEN = Path(__file__).with_name("anatomy.txt")
 CLASSES = {
