@@ -115,13 +115,7 @@ class RunResult(Result):
                 f"{self.study.typed} measures the costs and reports."
             )
 
-    def show(
-        self,
-        out: Terminal,
-        *,
-        report: Flag = True,
-        quiet: Quiet = False,
-    ) -> None:
+    def show(self, out: Terminal, *, report: Flag = True, quiet: Quiet = False) -> None:
         """Print the comparison, and write its page; of a share, what comes next.
 
         Args:

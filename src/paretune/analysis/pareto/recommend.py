@@ -180,7 +180,7 @@ def recommend(
     """
     budget, comparisons = budget or Budget(), comparisons or PairwiseComparisons(cells)
     choice = choose(cells, budget, comparisons)
-    useful = [c for c in choice.candidates if _is_useful(c, choice.trivial_score)]
+    useful = [c for c in choice.candidates if may_be_chosen(c, choice.trivial_score)]
     missing = (c.method for c in cells if c.baseline and c.run_scores is None)
     alternatives: dict[str, Any] = {
         name: Alternative(candidate, comparisons.compare(*pair), sample_size)
@@ -271,7 +271,7 @@ def choose(
     pool = {
         c.cell.key: c
         for c in candidates
-        if c.within_budget and _is_useful(c, trivial_score)
+        if c.within_budget and may_be_chosen(c, trivial_score)
         if c.proven or c.cell.baseline or not budget.proven
     }
     chosen = cheapest_near_best(
@@ -300,8 +300,8 @@ def _make_candidate(
     )
 
 
-def _is_useful(candidate: Candidate, trivial_score: TrivialScore | None) -> bool:
-    """Step 1, the budget aside."""
+def may_be_chosen(candidate: Candidate, trivial_score: TrivialScore | None) -> bool:
+    """Whether the rule may choose it, the budget aside: step 1."""
     cell = candidate.cell
     if cell.name in baselines.TRIVIAL or _fails_mostly(cell) or cell.selected_on_test:
         return False

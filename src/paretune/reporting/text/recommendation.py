@@ -17,7 +17,7 @@ from paretune import metrics
 from paretune.analysis.cell import NO_MODEL, Cell
 from paretune.analysis.comparisons import describe_withheld
 from paretune.analysis.learning_check import CollapsedCells
-from paretune.analysis.pareto.recommend import Alternative, Candidate, Recommendation
+from paretune.analysis.pareto.recommend import Alternative, Candidate, Recommendation, may_be_chosen
 from paretune.methods.baselines import TRIVIAL
 from paretune.methods.core.titles import title_of
 from paretune.reporting.parts import Advice, Chances
@@ -300,7 +300,12 @@ class _Writer:
             for c in self.recommendation.candidates
             if c.cell.key in self.recommendation.prospects
             if c.cell.model == NO_MODEL
-            or (cost and axis in c.costs and c.costs[axis].value < cost.value)
+            or (
+                may_be_chosen(c, self.recommendation.trivial_score)
+                and cost
+                and axis in c.costs
+                and c.costs[axis].value < cost.value
+            )
         ]
         return max(cheaper, key=lambda c: c.expected.estimate, default=None)
 
@@ -395,13 +400,17 @@ class _Writer:
         if recommendation.missing:
             names = join_names([title_of(sanitise_line(name)) for name in recommendation.missing])
             yield f"Not compared with {names}: no run trained."
-        waiting = [
-            f"{self.title(c)} {len(c.final)} of {pluralise(c.expected_runs, 'run')}"
-            for c in recommendation.unfinished
-            if c.method not in recommendation.missing
-        ]
+        waiting: dict[str, list[str]] = {}
+        for c in recommendation.unfinished:
+            if c.method not in recommendation.missing:
+                runs = f"{len(c.final)} of {pluralise(c.expected_runs, 'run')}"
+                waiting.setdefault(runs, []).append(self.title(c))
         if waiting:
-            yield f"Not finished: {', '.join(waiting)}."
+            parts = [
+                f"{join_names(names)} ({runs}{' each' if len(names) > 1 else ''})"
+                for runs, names in waiting.items()
+            ]
+            yield f"Not finished: {'; '.join(parts)}."
 
     def _warn_unlearned(self, collapsed: CollapsedCells) -> str:
         """Training that taught nothing, and what may help: more steps, other rates."""
