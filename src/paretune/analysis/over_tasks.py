@@ -150,7 +150,7 @@ def _compare(
         if pair is None:
             continue
         gap, scale = pair.difference, 100 / pair.difference.highest
-        if pair.estimate.variance <= 0:
+        if not 0 < pair.estimate.variance < math.inf:
             continue
         # Of the task, not of the pair, which lacks the rows of folds that failed.
         rows = max(score.units for score in task.scores(model).values())
