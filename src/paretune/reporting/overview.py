@@ -111,8 +111,9 @@ def check_health(
 
     cells = [cell for task in tasks for cell in task.cells]
     trained = [cell for cell in cells if not cell.baseline or cell.name in WITH_MODEL]
-    total = f"{study.runs + study.waiting:,}{' planned so far' if study.waiting else ''}"
-    yield item("runs finished", f"{study.runs:,} of {total}", alarm=study.waiting > 0)
+    going_on = study.waiting > 0 or not all(cell.finished for cell in cells)
+    total = f"{study.runs + study.waiting:,}{' planned so far' if going_on else ''}"
+    yield item("runs finished", f"{study.runs:,} of {total}", alarm=going_on)
     seeds = sum(len(cell.runs) for cell in trained)
     for title, outcomes in (
         ("constant", ("collapsed",)),
