@@ -88,3 +88,7 @@ def test_methods_that_learned_little_have_no_vote() -> None:
     assert {label.runs for label in find_steps(both).labels} == {3}
     texts = [replace(c, objective=replace(c.objective, predicts_labels=False)) for c in both]
     assert find_steps(texts).rows == 0 and write_next_steps(choose([], Budget())) is None
+    runs = [replace(r, result={**r.result, "curve": []}) for r in texts[0].final]
+    assert find_steps([replace(texts[0], final=runs)]).sentence.startswith("Nothing is known")
+    cut = replace(texts[0], final=runs[:1])
+    assert find_steps([cut]).sentence == "First let the study finish."

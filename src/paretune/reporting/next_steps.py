@@ -65,13 +65,12 @@ def write_next_steps(choice: Choice, dataset: Dataset | None = None) -> NextStep
     labels, rows = _find_doubtful_labels(voters, dataset)
     steps = [_write_rows(subject.cell)]
     if rows:
-        tested, count = set(subject.expected.score.uid), subject.interval.n_examples
-        wrong = PRECISION * min(sum(label.uid in tested for label in labels), HOUR_ROWS)
+        tested = set(subject.expected.score.uid)
+        checked = min(sum(label.uid in tested for label in labels), HOUR_ROWS)
+        points = 100 * PRECISION * checked / subject.interval.n_examples
         listed = " (`paretune next`)" if labels and dataset is None else ""
         text = f"Labels that runs on other rows contradict: {len(labels)} of {rows:,}{listed}."
-        steps.append(
-            NextStep(action="check the labels", points=100 * wrong / count, guess=True, text=text)
-        )
+        steps.append(NextStep(action="check the labels", points=points, guess=True, text=text))
     steps += _write_training(subject, methods)
     steps.sort(key=lambda step: -(step.points or 0.0))
     worth = [
@@ -86,7 +85,9 @@ def write_next_steps(choice: Choice, dataset: Dataset | None = None) -> NextStep
         steps=tuple(steps),
         sentence=f"In the next hour, first {', then '.join(worth)}."
         if worth
-        else "Nothing is known to bring more in the next hour.",
+        else "Nothing is known to bring more in the next hour."
+        if all(c.cell.finished for c in choice.candidates)
+        else "First let the study finish.",
     )
 
 

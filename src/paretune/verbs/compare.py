@@ -77,13 +77,7 @@ class ComparisonResults(ResultList[ComparisonResult]):
     json_name: ClassVar[str] = "tasks"
 
 
-def compare(
-    study: StudyLike,
-    a: Word,
-    b: Word,
-    *,
-    store: StoreFolder = None,
-) -> ComparisonResults:
+def compare(study: StudyLike, a: Word, b: Word, *, store: StoreFolder = None) -> ComparisonResults:
     """Compare two methods, and say what would decide.
 
     On every task and model of the study, paired on the same examples: the score of A minus that
