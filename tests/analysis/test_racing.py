@@ -86,9 +86,8 @@ def test_nothing_trains_before_costs_are_known_nor_beyond_a_limit() -> None:
     study, records = drawn(ALIKE, study={"limits": {"max_memory": "900MiB"}})
     finals = [r for r in records if r.run.stage == "final"]
     waiting = decide(study, finals)
-    assert (
-        not waiting.measured and count_seeds(waiting)["lora"] == 0 == count_seeds(waiting)["full"]
-    )
+    counts = count_seeds(waiting)
+    assert not waiting.measured and counts["lora"] == 0 == counts["full"]
     state = decide(study, records)
     assert fake.MEGABYTES["full"] > 900
     assert state.stopped["e5-small", "full"] == "limit" and count_seeds(state)["full"] == 0

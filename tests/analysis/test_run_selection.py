@@ -103,9 +103,7 @@ def answered(method: str, seed: int, wrong: int, **fields: Any) -> Record:
 
 def test_what_it_was_chosen_by_has_intervals() -> None:
     selected = best(answered("full", 1, 4), answered("full", 2, 2), answered("full", 3, 6))
-    assert (
-        selected is not None and selected.run_interval is not None and selected.interval is not None
-    )
+    assert selected is not None and None not in (selected.run_interval, selected.interval)
     assert (
         selected.run_interval.estimate,
         selected.run_interval.n_seeds,

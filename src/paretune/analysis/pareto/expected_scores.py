@@ -132,7 +132,7 @@ def _keep_rows_of_race(
     return {
         key: score if key in methods else score.restrict(reached)
         for key, score in scores.items()
-        if key not in behind
+        if key not in behind and not reached.isdisjoint(score.uid)
     }
 
 
