@@ -26,7 +26,7 @@ ROLE = re.compile(r":(?:class|func|meth|mod|data|attr):`~?([\w.]+)`")
 
 BUDGETS = {
     # name: (allowed, target)
-    "core lines": (60_799, 48_000),
+    "core lines": (60_794, 48_000),
     "core files": (297, 297),
     "core functions": (3_046, 2_700),
     "import circles": (0, 0),
