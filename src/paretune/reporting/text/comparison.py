@@ -37,7 +37,7 @@ LARGEST_NAMED = {"seed": 1_000, "example": 100_000, "row": 100_000}
 """Larger numbers are not written out: the two methods are practically equal."""
 
 POWER_NOTE = (
-    f"These numbers would detect a true difference of {FOUND_POINTS:.0f} points with "
+    f"To decide means to detect a true difference of {FOUND_POINTS:.0f} points with "
     f"{100 * POWER:.0f} % power."
 )
 _CONDITION_TITLES = {
