@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 from paretune.analysis.cells import group_into_cells
-from paretune.analysis.statistics.sample_size import SampleSize
+from paretune.analysis.statistics.sample_size import FOUND_POINTS, SampleSize
 from paretune.reporting.text.comparison import approximate
 from paretune.reporting.text.conclusions import describe_protocol
 from paretune.reporting.text.escape import open_templates
@@ -215,5 +215,6 @@ def render_replication_page(evidence: Sequence[Evidence]) -> str:
         marks=MARKS,
         margin=f"{MARGIN:.2f}",
         close=f"{measured.CLOSE:.0%}",
+        found_points=f"{FOUND_POINTS:.0f}",
         pluralise=pluralise,
     )
