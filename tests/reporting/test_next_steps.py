@@ -12,7 +12,7 @@ from support import fake_records as fake
 from support.fake_cells import topic_cells
 
 from paretune.analysis.cell import Cell
-from paretune.analysis.pareto.recommend import Budget, choose
+from paretune.analysis.pareto.recommend import recommend
 from paretune.reporting.next_steps import LEAST_MARGIN, PRECISION, write_next_steps
 from paretune.reporting.parts import NextSteps
 from paretune.store.record import Predictions
@@ -49,7 +49,7 @@ def make_cells(
 
 
 def find_steps(cells: Sequence[Cell]) -> NextSteps:
-    steps = write_next_steps(choose(cells, Budget()))
+    steps = write_next_steps(recommend(cells))
     assert steps is not None
     return steps
 
@@ -87,8 +87,13 @@ def test_methods_that_learned_little_have_no_vote() -> None:
     both, _ = make_cells([4.0, 0.3], [0, 20])
     assert {label.runs for label in find_steps(both).labels} == {3}
     texts = [replace(c, objective=replace(c.objective, predicts_labels=False)) for c in both]
-    assert find_steps(texts).rows == 0 and write_next_steps(choose([], Budget())) is None
-    runs = [replace(r, result={**r.result, "curve": []}) for r in texts[0].final]
-    assert find_steps([replace(texts[0], final=runs)]).sentence.startswith("Nothing is known")
-    cut = replace(texts[0], final=runs[:1])
-    assert find_steps([cut]).sentence == "First let the study finish."
+    assert find_steps(texts).rows == 0 and write_next_steps(recommend([])) is None
+
+
+def test_an_unfinished_study_goes_on_where_nothing_else_is_known() -> None:
+    cell = make_cells([4.5])[0][0]
+    runs = [replace(r, result={**r.result, "curve": []}) for r in cell.final]
+    ended = replace(cell, final=runs)
+    assert find_steps([ended]).sentence == "Nothing is known to bring more in the next hour."
+    never_begun = replace(cell, method="lora", name="lora", final=())
+    assert find_steps([ended, never_begun]).sentence == "First let the study finish."

@@ -23,7 +23,7 @@ from scipy.special import softmax
 
 from paretune.analysis.cell import Cell
 from paretune.analysis.learning_curve import predict_gain
-from paretune.analysis.pareto.recommend import Candidate, Choice
+from paretune.analysis.pareto.recommend import Candidate, Recommendation
 from paretune.data.example import Dataset
 from paretune.methods.core.titles import title_of
 from paretune.metrics import Array
@@ -45,7 +45,7 @@ PRECISION = 0.4
 LEAST_POINTS = 0.05
 
 
-def write_next_steps(choice: Choice, dataset: Dataset | None = None) -> NextSteps | None:
+def write_next_steps(choice: Recommendation, dataset: Dataset | None = None) -> NextSteps | None:
     """What to do next on a task; None before a method has a score.
 
     Args:
@@ -85,9 +85,9 @@ def write_next_steps(choice: Choice, dataset: Dataset | None = None) -> NextStep
         steps=tuple(steps),
         sentence=f"In the next hour, first {', then '.join(worth)}."
         if worth
-        else "Nothing is known to bring more in the next hour."
-        if all(c.cell.finished for c in choice.candidates)
-        else "First let the study finish.",
+        else "First let the study finish."
+        if choice.unfinished
+        else "Nothing is known to bring more in the next hour.",
     )
 
 

@@ -151,7 +151,7 @@ def find_next_steps(
         StudyError: no such study or task.
         StoreError: the store is missing or damaged, or never ran this study.
     """
-    from paretune.analysis.pareto.recommend import choose
+    from paretune.analysis.pareto.recommend import recommend as recommend_cell
     from paretune.analysis.racing import race_budget
     from paretune.reporting.next_steps import write_next_steps
     from paretune.tasks import load_dataset
@@ -159,7 +159,7 @@ def find_next_steps(
     results = load_results(study, store)
     specs, all_steps = {spec.key: spec for spec in results.study.tasks}, []
     for key, of_task in _group_by_task(results, task).items():
-        dataset, choice = None, choose(of_task, race_budget(results.study.limits))
+        dataset, choice = None, recommend_cell(of_task, race_budget(results.study.limits))
         with suppress(DataError):  # data may be elsewhere: rows keep their identifiers
             dataset = load_dataset(specs[key])
         all_steps.append(write_next_steps(choice, dataset))
