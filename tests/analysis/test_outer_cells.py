@@ -115,8 +115,12 @@ def test_a_method_that_fails_in_most_folds_takes_no_rows_from_the_others() -> No
     assert {key[1]: len(e.score.uid) for key, e in expected.items()} == {"lora": 60, "full": 48}
     assert all(c.cell.method != "prompt" for c in recommend(cells).candidates)
     assert "prompt" in {c.method for c in recommend(cells).failed_cells}
-    probe = fake_cells.without_fold(fake_cells.crossed_cell(study, "head_only", 0.8, 5), 0)
-    cells = group_into_cells(study, [records[0], *probe])  # no row of the race
+
+
+def test_a_baseline_without_the_rows_of_a_race_is_left_out() -> None:
+    study = make_study()
+    tuned, probe = (fake_cells.crossed_cell(study, m, 0.8, 5) for m in ("lora", "head_only"))
+    cells = group_into_cells(study, [tuned[0], *fake_cells.without_fold(probe, 0)])
     raced = [replace(cell, raced=True) for cell in cells if cell.task == "topics"]
     assert [key[1] for key in expected_scores(raced)] == ["lora"]
 

@@ -104,11 +104,8 @@ def answered(method: str, seed: int, wrong: int, **fields: Any) -> Record:
 def test_what_it_was_chosen_by_has_intervals() -> None:
     selected = best(answered("full", 1, 4), answered("full", 2, 2), answered("full", 3, 6))
     assert selected is not None and None not in (selected.run_interval, selected.interval)
-    assert (
-        selected.run_interval.estimate,
-        selected.run_interval.n_seeds,
-        selected.run_interval.n_examples,
-    ) == (0.9, 1, 20)
+    of_run = selected.run_interval
+    assert (of_run.estimate, of_run.n_seeds, of_run.n_examples) == (0.9, 1, 20)
     assert selected.interval.estimate == pytest.approx(selected.mean) == pytest.approx(0.8)
     assert (selected.interval.n_seeds, selected.interval.n_examples) == (3, 20)
     assert 0.3 < selected.interval.low < 0.7 and selected.interval.share_seeds > 0.1

@@ -24,9 +24,8 @@ def spec(**keys: Any) -> TaskSpec:
 
 def test_texts_are_put_in_place_and_nothing_in_them_is_read_as_a_place() -> None:
     prompt = Prompt(template="{text_pair}\nQ: {text}? {text}", label_texts=("no", "yes"))
-    assert (
-        prompt.render("is {text_pair}", "a {text}") == "a {text}\nQ: is {text_pair}? is {text_pair}"
-    )
+    rendered = prompt.render("is {text_pair}", "a {text}")
+    assert rendered == "a {text}\nQ: is {text_pair}? is {text_pair}"
     assert prompt.answers(example(("a", "b"))) == ["no", "yes"]
 
 

@@ -77,9 +77,8 @@ def test_a_code_that_is_not_unique_is_asked_for_in_full() -> None:
     ],
 )
 def test_one_direction_that_fits(has: Any, pair: tuple[str, str]) -> None:
-    assert (
-        result(Told(["a"], source_lang=has[0], target_lang=has[1]), *pair) == TranslationDirection()
-    )
+    tokenizer = Told(["a"], source_lang=has[0], target_lang=has[1])
+    assert result(tokenizer, *pair) == TranslationDirection()
 
 
 @pytest.mark.parametrize("pair", [("en", "sl"), ("hr", "en"), ("sl", "de")])

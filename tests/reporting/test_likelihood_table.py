@@ -69,7 +69,6 @@ def test_a_translation_has_it_by_token_where_the_tokens_are_stored(tmp_path: Pat
 
     report = build_report(study, [with_tokens(record) for record in records])
     texts = texts_by_method(report.tasks[0].find_table("likelihood"))
-    assert (
-        texts["full fine-tuning"][0].startswith("-0.509 [") and texts["full fine-tuning"][3] == "–"
-    )
+    full = texts["full fine-tuning"]
+    assert full[0].startswith("-0.509 [") and full[3] == "–"
     assert "no probabilities of the reference's tokens" in texts["copied source"][4]
