@@ -13,7 +13,7 @@ from paretune.analysis.cell import Cell
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.comparisons import PairwiseComparisons
 from paretune.analysis.pairs import Pair
-from paretune.analysis.statistics.differences import pool_runs
+from paretune.analysis.statistics.differences import estimate_variances, moderate_scatters
 from paretune.analysis.statistics.multiple_testing import (
     ALPHA,
     all_pairs_correction,
@@ -41,17 +41,14 @@ def test_what_would_decide_a_pair_is_asked_by_the_rule_that_decides_it() -> None
     full, lora = by_method["full"], by_method["lora"]
     assert full.run_scores and lora.run_scores
     size = comparisons.estimate_sample_size(full, lora)
-    lending = {name: c.run_scores for name, c in by_method.items() if c.run_scores}
-    alike = estimate_sample_size(
-        full.run_scores,
-        lora.run_scores,
-        (False, False),
-        ALPHA / 6,
-        pooled=pool_runs(lending),
-        run_seconds=(full.run_seconds, lora.run_seconds),
-    )
+    sides = full.run_scores, lora.run_scores
+    scores = {name: c.run_scores for name, c in by_method.items() if c.run_scores}
+    lenders = {name: score for name, score in scores.items() if name in METHODS}
+    scatters = moderate_scatters(scores, lenders)
+    estimate = estimate_variances(*sides, [scatters["full"], scatters["lora"]])
+    alike = estimate_sample_size(estimate, *sides, ALPHA / 6)
     assert size == alike
-    assert alike != estimate_sample_size(full.run_scores, lora.run_scores)
+    assert alike != estimate_sample_size(estimate_variances(*sides), *sides)
 
 
 def test_methods_are_one_family_and_their_rows_of_baselines_another() -> None:

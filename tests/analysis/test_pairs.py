@@ -4,7 +4,7 @@ from itertools import combinations, product
 from support import fake_records as fake
 
 from paretune.analysis.pairs import Pair, compare_all_pairs, mcnemar_test, rank_ranges
-from paretune.analysis.statistics.differences import estimate_variances, pool_runs
+from paretune.analysis.statistics.differences import estimate_variances, moderate_scatters
 from paretune.analysis.statistics.intervals import difference_interval
 from paretune.analysis.statistics.multiple_testing import all_pairs_correction
 from paretune.analysis.statistics.scores import score_runs
@@ -31,11 +31,11 @@ def claims(names: str, above: dict[str, str]) -> list[Pair]:
 
 def test_every_pair_is_corrected_over_all_pairs() -> None:
     cells = {"a": cell(0.8), "b": cell(0.79), "c": cell(0.5)}
-    pairs = [*compare_all_pairs(cells, pool_runs(cells))]
+    pairs = [*compare_all_pairs(cells, moderate_scatters(cells, cells))]
     assert [(p.a, p.b) for p in pairs] == [("a", "b"), ("a", "c"), ("b", "c")]
     assert [p.p_holm for p in pairs] == all_pairs_correction([p.difference.p for p in pairs], 3)
     assert [p.standing for p in pairs] == ["unclear", "above", "above"]
-    assert not [*compare_all_pairs({"a": cells["a"]}, None)]
+    assert not [*compare_all_pairs({"a": cells["a"]}, {})]
 
 
 def test_ranks_of_proven_pairs_and_of_pairs_without_a_verdict() -> None:

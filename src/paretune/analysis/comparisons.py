@@ -7,6 +7,10 @@ families; in each, even one false claim is made in at most 5 % of studies:
 
 - all pairs of one model's methods: who is best is found by looking, and the correction over all
   pairs covers whatever is looked at;
+- where a reference is named (``protocol.reference``, said before the scores are seen): "better than
+  the reference", one claim for each further method, one-sided
+  (:func:`~paretune.analysis.statistics.multiple_testing.dunnett_correction`). All that is not
+  better than the reference stays in the family of all pairs;
 - the methods of one model, each against its baselines: the claim is "better than every baseline",
   which the hardest of them decides, so what is corrected for is the number of methods
   (:func:`~paretune.analysis.statistics.multiple_testing.rows_correction`);
@@ -14,11 +18,13 @@ families; in each, even one false claim is made in at most 5 % of studies:
 - the pairs of the remaining baselines;
 - where cells of several models are compared, all pairs of the task's cells.
 
-Scores are of runs that trained (:mod:`paretune.analysis.outcomes`). Two cases have no verdict
+Scores are of runs that trained (:mod:`paretune.analysis.outcomes`). Three cases have no verdict
 whatever the p-value:
 
 - one run of a method that draws its seed: how much runs differ is unknown, and a difference of two
   such runs was false in 28 to 88 % of simulated studies;
+- fewer than three folds in which both sides trained: of such pairs up to a quarter had p < 0.05 in
+  studies of equal methods;
 - a higher score with failures that would make the next run the worse one.
 
 **In a race** (``protocol.race``) the claims are some of those that the same rules make when all
@@ -57,11 +63,16 @@ from paretune.analysis.pairs import (
     Standing,
     Withheld,
     compare_all_pairs,
+    correct_against_reference,
     correct_all_pairs,
     rank_ranges,
 )
 from paretune.analysis.pareto.expected_scores import ExpectedScore, expected_scores
-from paretune.analysis.statistics.differences import RunScatter, pool_runs
+from paretune.analysis.statistics.differences import (
+    RunScatter,
+    moderate_scatters,
+    on_common_rows,
+)
 from paretune.analysis.statistics.multiple_testing import ALPHA, rows_correction
 from paretune.analysis.statistics.sample_size import SampleSize, estimate_sample_size
 from paretune.analysis.statistics.scores import RunScores, keep_comparable
@@ -128,35 +139,51 @@ class PairwiseComparisons:
         cells: of the task.
     """
 
-    def __init__(self, cells: Sequence[Cell]) -> None:
-        """Compare all cells on one model, with each other and with the baselines."""
+    def __init__(self, cells: Sequence[Cell], reference: str | None = None) -> None:
+        """Compare all cells on one model, with each other and with the baselines.
+
+        Args:
+            cells: of the task.
+            reference: key of the method of which is asked whether any is better.
+        """
         self.cells = cells
         models = dict.fromkeys(c.model for c in cells if c.model != NO_MODEL) or (NO_MODEL,)
         self._groups = {}
         for model in models:
             by_method = {c.method: c for c in cells if c.model in (model, NO_MODEL)}
             self._groups[model] = self._compare(
-                by_method, partial(correct_by_family, cells=by_method)
+                by_method, partial(correct_by_family, cells=by_method), reference
             )
 
-    def _compare(self, cells: Mapping[str, Cell], correct: Correction) -> _Group:
+    def _compare(
+        self, cells: Mapping[str, Cell], correct: Correction, reference: str | None = None
+    ) -> _Group:
         """All pairs of some cells, by name."""
         scores = keep_comparable((name, cell.run_scores) for name, cell in cells.items())
         baselines = {name for name, cell in cells.items() if cell.baseline}
-        pooled = pool_runs(scores, baselines)
-        if any(cell.raced for cell in cells.values()):
-            # Without those that costs have left out, which no test answer decides.
-            lending = {n: c for n, c in cells.items() if not c.baseline and c.stop != "limit"}
-            first_scores = ((name, cell.first_scores) for name, cell in lending.items())
-            pooled = pool_runs(keep_comparable(first_scores))
+        scatters = _moderate_scatters(cells, scores)
         stopped = {name for name, cell in cells.items() if cell.lacks_runs}
         pairs = {
             (pair.a, pair.b): replace(
                 pair, withheld=self._withhold(pair, cells[pair.a], cells[pair.b])
             )
-            for pair in compare_all_pairs(scores, pooled, stopped, correct)
+            for pair in compare_all_pairs(scores, scatters, stopped, correct)
         }
-        return _Group(scores, baselines, pooled, pairs, bool(stopped))
+        raced = any(cell.raced for cell in cells.values())
+        if reference in scores and reference not in baselines and not raced:
+            against = [
+                pair if pair.b == reference else pair.flip()
+                for names, pair in pairs.items()
+                if reference in names and baselines.isdisjoint(names)
+            ]
+            for name, p in correct_against_reference(against, scores, reference).items():
+                names = (name, reference) if (name, reference) in pairs else (reference, name)
+                ahead = pairs[names].difference.estimate * (1 if names[0] == name else -1)
+                if ahead > 0:
+                    pairs[names] = replace(
+                        pairs[names], p_holm=p, family=len(against), reference=True
+                    )
+        return _Group(scores, baselines, pairs, bool(stopped))
 
     def scores(self, model: str) -> Mapping[str, RunScores]:
         """By method: comparable scores of a model's methods and of baselines without a model."""
@@ -199,20 +226,15 @@ class PairwiseComparisons:
     def estimate_sample_size(self, a: Cell, b: Cell) -> SampleSize | None:
         """What would decide between ``a`` and ``b``; None if they share no examples.
 
-        By the level and with the variances between seeds by which :meth:`compare` judges them.
+        By the level and with the variances by which :meth:`compare` judges them.
         """
         group, names = self._find_group(a, b)
         pair = group.find(*names)
         if pair is None:
             return None
-        return estimate_sample_size(
-            group.scores[names[0]],
-            group.scores[names[1]],
-            (a.deterministic, b.deterministic),
-            ALPHA / pair.family,
-            pooled=group.pooled,
-            run_seconds=(a.run_seconds, b.run_seconds),
-        )
+        blind = pair.withheld in ("one run", "few folds")
+        sides = on_common_rows(*(group.scores[name] for name in names))
+        return estimate_sample_size(pair.estimate, *sides, pair.level, blind=blind)
 
     def verdict(self, cell: Cell, format_name: Callable[[str], str] = str) -> Verdict | None:
         """``cell`` compared with its baselines; None without a model, score or failure.
@@ -259,6 +281,8 @@ class PairwiseComparisons:
 
     def _withhold(self, pair: Pair, a: Cell, b: Cell) -> Withheld:
         """Why a pair may not be decided."""
+        if pair.withheld:
+            return pair.withheld
         if any(c.run_scores and len(c.run_scores.tables) == 1 and c.draws_seeds for c in (a, b)):
             return "one run"
         if a.lacks_runs or b.lacks_runs:
@@ -278,13 +302,11 @@ class _Group:
     """Cells that are compared with one another, by name.
 
     Attributes:
-        pooled: what all say of the scatter of runs.
         stopped: a race did not give all of them their runs.
     """
 
     scores: Mapping[str, RunScores]
     baselines: Collection[str]
-    pooled: RunScatter | None
     pairs: Mapping[Names, Pair]
     stopped: bool
 
@@ -301,7 +323,7 @@ class _Group:
         leads: dict[str, dict[str, tuple[float, float]]] = {}
         highest = 1.0
         for pair in () if self.stopped else self.pairs.values():
-            if pair.withheld != "one run":
+            if pair.withheld not in ("one run", "few folds"):
                 gap, half = pair.difference.estimate, pair.estimate.half_width(level)
                 leads.setdefault(pair.a, {})[pair.b] = -gap, half
                 leads.setdefault(pair.b, {})[pair.a] = gap, half
@@ -316,6 +338,24 @@ class _Group:
             losses = [gap + half for rival, (gap, half) in rivals.items() if rival in candidates]
             shortfalls[name] = 100 * min(max([0.0, *losses]), highest) / highest
         return shortfalls
+
+
+def _moderate_scatters(
+    cells: Mapping[str, Cell], scores: Mapping[str, RunScores]
+) -> dict[str, RunScatter]:
+    """The scatter of runs of each cell, by name.
+
+    In a race what cells say of one another is of their first runs, which nothing stops, and not of
+    those that costs have left out, which no test answer decides.
+    """
+    lenders = {name: score for name, score in scores.items() if not cells[name].baseline}
+    if not any(cell.raced for cell in cells.values()):
+        return moderate_scatters(scores, lenders)
+    lending = {n: c for n, c in cells.items() if not c.baseline and c.stop != "limit"}
+    first = keep_comparable((name, cell.first_scores) for name, cell in lending.items())
+    if not any(score.design.is_cross_validation for score in first.values()):
+        return moderate_scatters(scores, first)
+    return moderate_scatters(first, first)
 
 
 def correct_by_family(
@@ -355,6 +395,7 @@ def describe_withheld(reasons: Iterable[Withheld]) -> str:
     """Why pairs are undecided, in a few words; empty where none was withheld."""
     words = {
         "one run": "one run cannot prove it",
+        "few folds": "both trained in fewer than three folds",
         "failures": "the failed runs may outweigh the higher score",
         "stopped": "stopped early, since more runs could not change the answer",
     }

@@ -10,6 +10,7 @@ highest value). Over the tasks::
 with weights that are fixed before any score is known, and Student's quantile for Satterthwaite's
 degrees of freedom of the sum. That is a statement on these tasks, each weighing as many rows as it
 has. P-values are corrected (Holm) over all comparisons of the table: every model and reference.
+Where the study names a reference, the comparisons with it are a family of their own.
 
 Whether the effects themselves differ from task to task is Welch's test (1951), which is Cochran's Q
 for variances that are estimated. Where it is under 0.10 (tests of heterogeneity are weak), a mean
@@ -125,8 +126,17 @@ def compare_over_tasks(
                 if method != reference
                 if (row := _compare(model, method, reference, bounded)) is not None
             ]
-    corrected = holm_correction([row.p for row in comparisons])
-    return tuple(replace(row, p_holm=p) for row, p in zip(comparisons, corrected, strict=True))
+    families: dict[bool, list[OverTasks]] = {True: [], False: []}
+    for row in comparisons:
+        families[row.reference == chosen].append(row)
+    corrected = {
+        (row.model, row.method, row.reference): p
+        for family in families.values()
+        for row, p in zip(family, holm_correction([row.p for row in family]), strict=True)
+    }
+    return tuple(
+        replace(row, p_holm=corrected[row.model, row.method, row.reference]) for row in comparisons
+    )
 
 
 def _references(cells: Sequence[Cell], chosen: str | None) -> list[str]:

@@ -18,13 +18,19 @@ from paretune.analysis.statistics.differences import (
     on_common_rows,
 )
 from paretune.analysis.statistics.intervals import Interval, difference_interval
-from paretune.analysis.statistics.multiple_testing import ALPHA, all_pairs_correction
+from paretune.analysis.statistics.multiple_testing import (
+    ALPHA,
+    all_pairs_correction,
+    dunnett_correction,
+)
 from paretune.analysis.statistics.scores import RunScores
 
 Standing = Literal["above", "unclear", "below"]
-Withheld = Literal["", "one run", "failures", "stopped"]
-"""Why a pair may not be decided: a side of one run, failures that outweigh a higher score, or a
-side that a race did not give all its runs."""
+Withheld = Literal["", "one run", "few folds", "failures", "stopped"]
+"""Why a pair may not be decided: a side of one run, fewer than three folds in which both sides
+trained, failures that outweigh a higher score, or a side that a race did not give all its runs."""
+MIN_FOLDS = 3
+"""Common folds from which on a pair may be decided."""
 Names = tuple[str, str]
 """The cells of a pair."""
 Correction = Callable[[Mapping[Names, float]], Mapping[Names, tuple[float, int]]]
@@ -52,6 +58,7 @@ class Pair:
         p_holm: p-value corrected over the ``family``.
         family: number of claims over which it is corrected: pairs, or methods that are each
             compared with all baselines.
+        reference: the family is "better than the reference", whose p-values are one-sided.
         mcnemar: exact test of two single runs.
         withheld: why there is no verdict, whatever the p-value.
     """
@@ -64,6 +71,12 @@ class Pair:
     family: int = 1
     mcnemar: McNemar | None = None
     withheld: Withheld = ""
+    reference: bool = False
+
+    @property
+    def level(self) -> float:
+        """Of a two-sided test of this pair alone that claims no more than its family."""
+        return min((2 if self.reference else 1) * ALPHA / self.family, 0.5)
 
     @property
     def corrected(self) -> Interval:
@@ -75,12 +88,10 @@ class Pair:
         alone, widest = self.difference, self.difference.highest
         if alone.p <= 0:
             return alone
-        share = alone.p / self.p_holm if self.p_holm < 1 else 1 / self.family
-        half = max(
-            self.estimate.half_width(ALPHA * share),
-            alone.estimate - alone.low,
-            alone.high - alone.estimate,
-        )
+        level = ALPHA * alone.p / self.p_holm if self.p_holm < 1 else self.level
+        half = self.estimate.half_width(level)
+        if not self.reference:
+            half = max(half, alone.estimate - alone.low, alone.high - alone.estimate)
         low, high = alone.estimate - half, alone.estimate + half
         return replace(alone, low=max(low, -widest), high=min(high, widest))
 
@@ -115,7 +126,7 @@ class RankRange:
 
 def compare_all_pairs(
     scores: Mapping[str, RunScores],
-    pooled: RunScatter | None,
+    scatters: Mapping[str, RunScatter],
     stopped: Collection[str] = (),
     correct: Correction | None = None,
 ) -> Iterable[Pair]:
@@ -126,7 +137,7 @@ def compare_all_pairs(
 
     Args:
         scores: by name.
-        pooled: what all say of the scatter of runs.
+        scatters: of the runs of each, moderated.
         stopped: names of those that lack runs, whose pairs have p = 1.
         correct: by default over all pairs, so that the probability of even one false claim is at
             most 5 %, however the best was found.
@@ -139,17 +150,63 @@ def compare_all_pairs(
         for a, b in combinations(scores, 2)
         if not set(scores[a].uid).isdisjoint(scores[b].uid)
     }
-    estimates = {names: estimate_variances(*pair, pooled) for names, pair in sides.items()}
-    differences = {}
+    estimates, differences = {}, {}
+    withheld: dict[Names, Withheld] = {}
     for names, pair in sides.items():
+        of_runs = [scatters.get(name) for name in names]
+        estimates[names] = estimate_variances(*pair, of_runs)
         difference = difference_interval(estimates[names], *pair)
-        differences[names] = (
-            difference if {*names}.isdisjoint(stopped) else replace(difference, p=1.0)
-        )
+        withheld[names] = "few folds" if count_common_folds(*pair) < MIN_FOLDS else ""
+        if withheld[names] or not {*names}.isdisjoint(stopped):
+            difference = replace(difference, p=1.0)
+        differences[names] = difference
     corrected = (correct or correct_all_pairs)({n: d.p for n, d in differences.items()})
     for names, difference in differences.items():
         exact = mcnemar_test(*sides[names])
-        yield Pair(*names, difference, estimates[names], *corrected[names], exact)
+        estimate, reason = estimates[names], withheld[names]
+        yield Pair(*names, difference, estimate, *corrected[names], exact, reason)
+
+
+def count_common_folds(a: RunScores, b: RunScores) -> float:
+    """Folds in which both sides trained, of scores on common rows; infinite where none scatters."""
+    return min((side.runs for side in (a, b) if side.folds is not None), default=math.inf)
+
+
+def correct_against_reference(
+    pairs: Sequence[Pair], scores: Mapping[str, RunScores], reference: str
+) -> dict[str, float]:
+    """One-sided p-values of "better than the reference", corrected for one another, by name.
+
+    Args:
+        pairs: each method that is compared, minus the reference.
+        scores: by name.
+        reference: name of the reference.
+    """
+    one_sided = [
+        pair.difference.p / 2 if pair.difference.estimate > 0 else 1 - pair.difference.p / 2
+        for pair in pairs
+    ]
+    if any(pair.withheld for pair in pairs):
+        one_sided = [1.0 if p.withheld else v for p, v in zip(pairs, one_sided, strict=True)]
+    rows = [_difference_of_rows(scores[pair.a], scores[reference]) for pair in pairs]
+    correlation = np.eye(len(pairs))
+    for i, j in combinations(range(len(pairs)), 2):
+        shares = (1 - pairs[i].estimate.run_share) * (1 - pairs[j].estimate.run_share)
+        common = [uid for uid in rows[i] if uid in rows[j]]
+        first, second = ([side[uid] for uid in common] for side in (rows[i], rows[j]))
+        if len(common) > 2 and np.ptp(first) > 0 and np.ptp(second) > 0:
+            # What runs add is taken to be independent, which claims less.
+            of_rows = float(np.corrcoef(first, second)[0, 1]) * shares**0.5
+            correlation[i, j] = correlation[j, i] = of_rows
+    corrected = dunnett_correction(one_sided, correlation)
+    return {pair.a: p for pair, p in zip(pairs, corrected, strict=True)}
+
+
+def _difference_of_rows(a: RunScores, b: RunScores) -> dict[str, float]:
+    """What each unit contributes to ``a`` minus ``b``, by the identifier of its first row."""
+    a, b = on_common_rows(a, b)
+    differences = a.values.mean(axis=0) - b.values.mean(axis=0)
+    return dict(zip(a.unit_uids, differences.tolist(), strict=True))
 
 
 def correct_all_pairs(

@@ -84,7 +84,9 @@ def build_report(
     """
     cells = group_into_cells(study, records, states)
     comparisons = {
-        task.key: PairwiseComparisons([cell for cell in cells if cell.task == task.key])
+        task.key: PairwiseComparisons(
+            [cell for cell in cells if cell.task == task.key], study.protocol.reference
+        )
         for task in study.tasks
     }
     # However many translations a study has, their texts fit into one page.
@@ -228,7 +230,7 @@ def _build_fronts(rows: Sequence[CellRow]) -> Iterable[CostFront]:
                     value=point.cost.value,
                     measurements=point.cost.measurements,
                     on_front=point.on_front,
-                    probability=point.probability,
+                    share_of_draws=point.probability,
                 )
                 for point in pareto_front(expected, costs)
             ),

@@ -26,7 +26,7 @@ from paretune.reporting.text.formatting import (
     format_cost,
     format_estimate,
     format_interval,
-    format_share,
+    name_chance,
 )
 from paretune.reporting.vega import (
     Spec,
@@ -172,7 +172,7 @@ def chart_front(
             "name": point.title,
             "row": titles.index(point.title),
             "lines": lines,
-            "description": f"{point.title}, on front: {format_share(point.probability)} of draws; "
+            "description": f"{point.title}, on front: {name_chance(point.share_of_draws)}; "
             f"{format_interval(point.score)}, {format_basis(point.score)}; "
             f"{format_cost(front.axis, point)}",
             "score_text": f"{format_interval(point.score)} ({format_basis(point.score)})",

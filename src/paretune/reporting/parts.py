@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
-from paretune.reporting.text.formatting import format_rate
+from paretune.reporting.text.formatting import ChanceName, format_rate, name_chance
 from paretune.study import Axis
 from paretune.terminal.notebook import html_block, html_code, html_lines
+
+if TYPE_CHECKING:
+    from paretune.analysis.pareto.expected_scores import Prospect
 
 Standing = Literal["above", "unclear", "below"]
 Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
@@ -332,15 +335,43 @@ class CellReport(Part):
         return f"{text} ({', '.join(marks)})" if marks else text
 
 
+class Chance(Part):
+    """How likely something is."""
+
+    name: ChanceName = Field(
+        description="unlikely (under 20 % of draws), open, likely (over 80 %): draws are no "
+        "probabilities that can be relied on to a few per cent"
+    )
+    share_of_draws: float = Field(description="of 2,000 draws in which it is so")
+
+    @classmethod
+    def of_draws(cls, share: float) -> Chance:
+        """By the share of draws in which it is so."""
+        return cls(name=name_chance(share), share_of_draws=share)
+
+
 class Chances(Part):
     """What taking a configuration may bring."""
 
     score: float = Field(description="expected score of its next run, failures included")
-    chance_best: float = Field(description="that it is the best of all")
-    chance_worse: float = Field(description="that it is over within_points worse than the best")
-    chance_below_baseline: float | None = Field(
+    best: Chance = Field(description="that it is the best of all")
+    worse: Chance = Field(description="that it is over within_points worse than the best")
+    below_baseline: Chance | None = Field(
         description="that it is below free_baseline; null: it is that, or there is none"
     )
+
+    @classmethod
+    def of_prospect(cls, prospect: Prospect | None) -> Chances | None:
+        """What is shown of a prospect."""
+        if prospect is None:
+            return None
+        below = prospect.chance_below_baseline
+        return cls(
+            score=prospect.score,
+            best=Chance.of_draws(prospect.chance_best),
+            worse=Chance.of_draws(prospect.chance_worse),
+            below_baseline=None if below is None else Chance.of_draws(below),
+        )
 
 
 class Advice(Part):
@@ -438,7 +469,7 @@ class FrontPoint(Part):
     value: float = Field(description="in bytes, seconds, parameters or nats a token")
     measurements: int = Field(description="solo measurements; 0: it is counted")
     on_front: bool = Field(description="true: by the estimates nothing is cheaper and better")
-    probability: float = Field(description="share of 2,000 draws in which it is on the front")
+    share_of_draws: float = Field(description="of 2,000 draws in which it is on the front")
 
 
 class CostFront(Part):

@@ -35,8 +35,8 @@ from paretune.reporting.text.formatting import (
     format_point_difference,
     format_rank,
     format_rate,
-    format_share,
     join_names,
+    name_chance,
 )
 from paretune.terminal.sanitise import sanitise_line
 
@@ -174,7 +174,8 @@ def build_front_table(task: TaskReport) -> Table | None:
         for axis, point in on_axes.items():
             text = "not measured"
             if point:
-                text = f"{COST_WORDS[axis].write(point.value)} | {format_share(point.probability)}"
+                on_front = name_chance(point.share_of_draws)
+                text = f"{COST_WORDS[axis].write(point.value)} | {on_front}"
             row[column(axis, COST_WORDS[axis].heading)] = Amount(
                 value=point.value if point else None, text=text
             )
@@ -183,13 +184,13 @@ def build_front_table(task: TaskReport) -> Table | None:
         return None
     return Table.collect(
         "front",
-        "Pareto front: cost | probability of being on it",
+        "Pareto front: cost | whether it is likely on it",
         rows,
         notes=(
-            "Cost, and the share of 2,000 draws (test examples, seeds, cost where its spread "
-            "was measured) in which no other configuration is both as cheap and as good. The "
-            "cheapest always has 100 %, however low its score. Runs that failed count as the "
-            "constant answer.",
+            "Cost, and whether it is likely that no other configuration is both as cheap and as "
+            "good: in over 80 % of 2,000 draws (test examples, seeds, cost where its spread was "
+            "measured); unlikely: in under 20 %. The cheapest is always on the front, however low "
+            "its score. Runs that failed count as the constant answer.",
         ),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
@@ -38,6 +38,7 @@ class ComparisonResult(Result):
         single_seed: whether a method that depends on the seed has one only, so that the variance
             between seeds is unknown.
         why: why there is no difference; empty where there is one.
+        note: what the claim supposes.
     """
 
     task: str
@@ -49,6 +50,7 @@ class ComparisonResult(Result):
     single_seed: bool = False
     of_trained: bool = False
     why: str = ""
+    note: str = ""
 
     def describe(self) -> Iterable[RenderableType]:
         """A heading and sentences."""
@@ -62,6 +64,7 @@ class ComparisonResult(Result):
         if self.pair is not None:
             size, failed = self.sample_size, self.failed_seeds
             sentences = describe_pair(self.pair, size, failed, of_trained=self.of_trained)
+            sentences = [*sentences, *filter(None, [self.note])]
         for sentence in sentences:
             yield Text(f"  {sentence}")
 
@@ -71,21 +74,30 @@ class ComparisonResults(ResultList[ComparisonResult]):
 
     Attributes:
         tasks: each: task, model, metric, pair (a, b, difference as an interval, p_holm, mcnemar;
-            or null), sample_size, failed_seeds, single_seed, of_trained, why.
+            or null), sample_size, failed_seeds, single_seed, of_trained, why, note.
     """
 
     json_name: ClassVar[str] = "tasks"
 
 
-def compare(study: StudyLike, a: Word, b: Word, *, store: StoreFolder = None) -> ComparisonResults:
-    """Compare two methods, and say what would decide.
+def compare(
+    study: StudyLike,
+    a: Word | None = None,
+    b: Word | None = None,
+    *,
+    than: Annotated[str | None, typer.Option(metavar="METHOD")] = None,
+    store: StoreFolder = None,
+) -> ComparisonResults:
+    """Compare two methods, or all methods with one, and say what would decide.
 
     On every task and model of the study, paired on the same examples: the score of A minus that
-    of B.
+    of B. --than METHOD asks whether any method is better than METHOD: the claims are corrected for
+    that many comparisons instead of all pairs.
 
     Args:
-        a: A method or baseline: lora, tfidf.
+        a: A method or baseline: lora, tfidf. With --than: only this one.
         b: Another.
+        than: Compare each method with this one. [default: protocol.reference]
 
     Raises:
         StudyError: no such study or method, or twice the same.
@@ -97,20 +109,40 @@ def compare(study: StudyLike, a: Word, b: Word, *, store: StoreFolder = None) ->
     cells = results.cells
     names = list(dict.fromkeys(cell.method for cell in cells))
     where = f"study {results.study.study}"
-    for name in (a, b):
+    for name in filter(None, (a, b, than)):
         require_name("method", name, names, where)
+    reference = results.study.protocol.reference
+    note = ""
+    if than is not None:
+        if reference != than:
+            note = f"This holds if {than} was chosen before its scores were seen."
+        reference = than
+        if b is not None:
+            raise StudyError(
+                "--than names the second method.", where=where, remedy=f'Leave out "{b}".'
+            )
+        b = than
+    elif a is None or b is None:
+        remedy = "Name two methods, or --than METHOD for all methods against one."
+        raise StudyError("compare needs two methods.", where=where, remedy=remedy)
     if a == b:
         remedy = f"Name two of {', '.join(names)}."
         raise StudyError(f'"{a}" cannot be compared with itself.', where=where, remedy=remedy)
+    methods = dict.fromkeys(cell.method for cell in cells if not cell.baseline)
+    firsts = [name for name in methods if name != b] if a is None else [a]
     compared = []
     for task in results.study.tasks:
         of_task = [cell for cell in cells if cell.task == task.key]
         for model in dict.fromkeys(cell.model for cell in of_task if cell.model != NO_MODEL):
-            compared.append(_compare_cells(of_task, model, a, b))
+            for first in firsts:
+                result = _compare_cells(of_task, model, first, b, reference)
+                compared.append(replace(result, note=note if result.pair else ""))
     return ComparisonResults(tuple(compared))
 
 
-def _compare_cells(cells: Sequence[Cell], model: str, a: str, b: str) -> ComparisonResult:
+def _compare_cells(
+    cells: Sequence[Cell], model: str, a: str, b: str, reference: str | None
+) -> ComparisonResult:
     from paretune import metrics
     from paretune.analysis.cell import NO_MODEL
     from paretune.analysis.comparisons import PairwiseComparisons
@@ -119,14 +151,16 @@ def _compare_cells(cells: Sequence[Cell], model: str, a: str, b: str) -> Compari
 
     task, metric = cells[0].task, metrics.get(cells[0].metric).title
     by_method = {cell.method: cell for cell in cells if cell.model in (model, NO_MODEL)}
-    comparisons = PairwiseComparisons(list(by_method.values()))
+    comparisons = PairwiseComparisons(list(by_method.values()), reference)
     scores = comparisons.scores(model)
     if absent := [title_of(name) for name in (a, b) if name not in scores]:
         why = f"Not compared: no score of {' and '.join(absent)}"
         return ComparisonResult(task, model, metric, None, None, (), why=why)
     first, second = by_method[a], by_method[b]
     pair = comparisons.compare(first, second)
-    assert pair is not None  # noqa: S101 - both have scores of the same examples
+    if pair is None:
+        why = f"Not compared: {title_of(a)} and {title_of(b)} trained in no common fold"
+        return ComparisonResult(task, model, metric, None, None, (), why=why)
     sample_size = None
     if pair.standing == "unclear":
         sample_size = comparisons.estimate_sample_size(first, second)
@@ -136,7 +170,8 @@ def _compare_cells(cells: Sequence[Cell], model: str, a: str, b: str) -> Compari
         if cell.failures is not None and cell.failures.runs
     )
     of_trained = any(cell.failures and cell.failures.failed for cell in (first, second))
-    answer = pair, sample_size, failed_seeds, pair.withheld == "one run", of_trained
+    single_seed = pair.withheld == "one run"
+    answer = pair, sample_size, failed_seeds, single_seed, of_trained
     return ComparisonResult(task, model, metric, *answer)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from paretune.analysis.cell import NO_MODEL, Cell
 from paretune.analysis.learning_check import is_mostly_collapsed
 from paretune.analysis.pareto.costs import count_trained_parameters, estimate_cost
+from paretune.analysis.statistics.differences import estimate_variances, on_common_rows
 from paretune.analysis.statistics.intervals import Interval, confidence_interval, score_difference
 from paretune.analysis.statistics.multiple_testing import ALPHA
 from paretune.analysis.statistics.sample_size import SampleSize, estimate_sample_size
@@ -148,4 +149,6 @@ def _estimate_sample_size(a: Cell, b: Cell) -> SampleSize | None:
     scores = _score(a), _score(b)
     if scores[0] is None or scores[1] is None:
         return None
-    return estimate_sample_size(scores[0], scores[1], (a.deterministic, b.deterministic))
+    sides = on_common_rows(scores[0], scores[1])
+    blind = any(cell.draws_seeds and len(cell.test_answers) == 1 for cell in (a, b))
+    return estimate_sample_size(estimate_variances(*sides), *sides, blind=blind)

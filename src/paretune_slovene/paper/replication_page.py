@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.statistics.sample_size import FOUND_POINTS, SampleSize
-from paretune.reporting.text.comparison import approximate
+from paretune.reporting.text.comparison import approximate, describe_rows
 from paretune.reporting.text.conclusions import describe_protocol
 from paretune.reporting.text.escape import open_templates
 from paretune.reporting.text.formatting import (
@@ -141,15 +141,8 @@ def describe_sample_size(size: SampleSize | None, examples: int | None) -> str:
         return f"{approximate(examples, 'example')} would decide it, unpaired"
     if size is None:
         return ""
-    options = []
-    if size.seeds is not None:
-        options.append(approximate(size.seeds, "seed"))
-    if size.examples is not None:
-        options.append(approximate(size.examples, "example"))
-    if size.both is not None:
-        seeds, examples = size.both
-        options.append(f"{approximate(seeds, 'seed')} with {approximate(examples, 'example')}")
-    text = f"{' or '.join(options)} would decide it" if options else ""
+    rows = describe_rows(size)
+    text = f"{rows} would decide it" if rows else ""
     return f"{text}, if seeds moved nothing" if text and size.blind else text
 
 

@@ -12,12 +12,13 @@ from sklearn.metrics import f1_score
 from support import fake_records as fake
 
 from paretune.analysis.statistics.differences import (
+    PRIOR_DEGREES,
     ROW_FACTOR,
     Estimate,
     RunScatter,
     estimate_variances,
+    moderate_scatters,
     on_common_rows,
-    pool_runs,
     row_variance,
 )
 from paretune.analysis.statistics.intervals import score_difference
@@ -90,12 +91,15 @@ def test_without_rows_it_is_welchs_test() -> None:
         assert estimate.half_width(welch.pvalue) == pytest.approx(abs(estimate.value))
 
 
-def test_one_split_is_quasi_f() -> None:
+def test_one_split_is_quasi_f_with_moderated_variances() -> None:
     qualities = {"a": 0.6, "b": 0.5, "c": 0.55, "d": 0.4}
     cells = {name: bare(cell(q, noise=int(100 * q))) for name, q in qualities.items()}
-    pooled = pool_runs(cells)
+    scatters = moderate_scatters(cells, cells)
     runs = {name: right(score).mean(axis=1).var(ddof=1) for name, score in cells.items()}
-    assert pooled == RunScatter(pytest.approx(np.mean([*runs.values()])), 8)
+    prior, centre = PRIOR_DEGREES * 3 / 4, np.mean([*runs.values()])
+    for name, variance in runs.items():
+        moderated = (prior * centre + 2 * variance) / (prior + 2)
+        assert scatters[name] == RunScatter(pytest.approx(moderated), prior + 2)
     a, b = right(cells["a"]), right(cells["b"])
 
     def noise(x: np.ndarray) -> float:
@@ -104,38 +108,72 @@ def test_one_split_is_quasi_f() -> None:
 
     rows = (a.mean(axis=0) - b.mean(axis=0)).var(ddof=1) / 200
     parts = [max(rows - noise(a) - noise(b), rows / 4)]
-    parts += [max(runs[name], pooled.variance) / 3 for name in "ab"]
-    freedom = sum(parts) ** 2 / (parts[0] ** 2 / 199 + parts[1] ** 2 / 4 + parts[2] ** 2 / 4)
+    parts += [scatters[name].variance / 3 for name in "ab"]
+    error = parts[0] ** 2 / 199 + (parts[1] ** 2 + parts[2] ** 2) / (prior + 2)
     t = (a.mean() - b.mean()) / sum(parts) ** 0.5
-    estimate = estimate_variances(cells["a"], cells["b"], pooled)
+    estimate = estimate_variances(cells["a"], cells["b"], [scatters["a"], scatters["b"]])
+    freedom = sum(parts) ** 2 / error
     assert estimate.p_value() == pytest.approx(2 * stats.t.sf(abs(t), freedom), rel=1e-9)
-    assert pool_runs({name: cells[name] for name in "ab"}) is None
 
 
 @pytest.mark.parametrize("passes", [1, 3])
-def test_cross_validation_adds_what_methods_differ_by_between_folds(passes: int) -> None:
+def test_cross_validation_fits_the_scatter_of_each_method_to_all_pairs(passes: int) -> None:
+    """By the normal equations, where a pair weighs less the more its rows explain."""
     cells = {name: bare(crossed(0.5 + 0.03 * i, 7 * i, passes)) for i, name in enumerate("abcd")}
-    pooled = pool_runs(cells, {"d"})
-    assert pooled is not None and pooled.degrees == 2 * 4 * passes
+    scatters = moderate_scatters(cells, {})
     folds = {name: score.fold_scores for name, score in cells.items()}
-    pairs = [
-        (folds[x] - folds[y]).var(axis=1, ddof=1).mean()
-        for x, y in itertools.combinations("abc", 2)
-    ]
-    assert pooled.variance == pytest.approx(np.mean(pairs))
+    left, target = np.zeros((4, 4)), np.zeros(4)
+    for x, y in itertools.combinations(range(4), 2):
+        a, b = "abcd"[x], "abcd"[y]
+        between = (folds[a] - folds[b]).var(axis=1, ddof=1).mean()
+        of_rows = (right(cells[a]) - right(cells[b])).var(axis=1, ddof=1).mean() / 200 * FOLDS
+        pair = np.isin(range(4), (x, y)).astype(float)
+        left += np.outer(pair, pair) / of_rows**2
+        target += pair * (between - of_rows) / of_rows**2
+    for name, variance in zip("abcd", np.linalg.solve(left, target), strict=True):
+        assert scatters[name].variance == pytest.approx(variance)
+        assert scatters[name].degrees == 4 * passes * 3 / 4
     difference = right(cells["a"]) - right(cells["b"])
-    rows = difference.mean(axis=0).var(ddof=1) / 200
-    interaction = pooled.variance / (FOLDS * passes)
-    excess = max(interaction - difference.var(axis=1, ddof=1).mean() / 200 / passes, 0)
-    variance = ROW_FACTOR * rows + excess
-    error = (ROW_FACTOR * rows) ** 2 / 199 + (interaction**2 / pooled.degrees if excess else 0)
-    t = difference.mean() / variance**0.5
-    estimate = estimate_variances(cells["a"], cells["b"], pooled)
+    rows = ROW_FACTOR * difference.mean(axis=0).var(ddof=1) / 200
+    of_runs = [scatters[name].variance / (FOLDS * passes) for name in "ab"]
+    variance = rows + max(sum(of_runs), 0)
+    half = difference.var(axis=1, ddof=1).mean() / 200 / passes / 2
+    error = sum(max(half + of_run, 0) ** 2 for of_run in of_runs) / scatters["a"].degrees
+    estimate = estimate_variances(cells["a"], cells["b"], [scatters["a"], scatters["b"]])
     assert estimate.variance == pytest.approx(variance)
-    assert estimate.p_value() == pytest.approx(
-        2 * stats.t.sf(abs(t), variance**2 / error), rel=1e-9
-    )
-    assert pool_runs(cells, {"c", "d"}) is None
+    assert estimate.freedom == pytest.approx(variance**2 / (rows**2 / 199 + error))
+
+
+def shifted(score: RunScores, points: list[float]) -> RunScores:
+    """With so many points more in each fold."""
+    assert score.folds is not None
+    added = np.array(points)[score.folds[0]][None, :, None]
+    tables = np.concatenate([score.tables[..., :1] + added, score.tables[..., 1:]], axis=-1)
+    return replace(score, tables=tables)
+
+
+def test_an_unsteady_method_pays_for_its_folds_and_no_method_beside_it_does() -> None:
+    steady = {name: bare(crossed(0.7, 7 * i)) for i, name in enumerate("abc")}
+    unsteady = shifted(bare(crossed(0.7, 40)), [0.3, -0.3, 0.2, -0.2, 0.0])
+    cells = {**steady, "d": unsteady}
+    scatters = moderate_scatters(cells, cells)
+
+    def error(x: str, y: str, scatters: dict[str, RunScatter]) -> float:
+        return estimate_variances(cells[x], cells[y], [scatters[x], scatters[y]]).variance ** 0.5
+
+    alone = moderate_scatters(steady, steady)
+    mean_of_all = np.mean([scatter.variance for scatter in moderate_scatters(cells, {}).values()])
+    pooled = {name: RunScatter(float(mean_of_all), 12) for name in cells}
+    assert error("a", "d", scatters) > 1.2 * error("a", "d", pooled)
+    assert error("a", "b", alone) < error("a", "b", scatters) < 0.8 * error("a", "b", pooled)
+
+
+def test_folds_that_agree_by_chance_buy_no_degrees() -> None:
+    """The rows alone would give 199 degrees of freedom."""
+    a, b = bare(crossed(0.7, 1)), bare(crossed(0.7, 8))
+    agreeing = [RunScatter(-1e-4, 3.0)] * 2
+    estimate = estimate_variances(a, b, agreeing)
+    assert estimate.run_share == 0 and estimate.freedom < 60
 
 
 def test_p_and_interval_say_the_same() -> None:

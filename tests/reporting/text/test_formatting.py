@@ -118,34 +118,22 @@ def test_the_failures_of_one_run_are_told_in_the_singular() -> None:
     ("size", "text"),
     [
         (
-            SampleSize(5, 60, None, 1234, None, varies=True, blind=False),
-            "To decide between a and b: about 1,300 examples; now 5 seeds, 60 examples; more seeds "
-            "alone are not enough, since the test part is too small",
+            SampleSize(60, 1234, 2345),
+            "To decide between a and b: about 1,300 to 2,400 examples; now 60",
+        ),
+        (SampleSize(60, 99, None), "To decide between a and b: about 99 examples at least; now 60"),
+        (
+            SampleSize(60, 452_608, None),
+            "To decide between a and b: more than 100,000 examples; now 60",
         ),
         (
-            SampleSize(5, 60, 14, 99, None, varies=True, blind=False),
-            "To decide between a and b: about 14 seeds, or 99 examples; now 5 seeds, 60 examples",
+            SampleSize(60, 590, 590, blind=True),
+            "To decide between a and b: more runs that train; how much runs differ is not known "
+            "yet",
         ),
         (
-            SampleSize(3, 60, None, None, (452_608, 9_052_160), varies=True, blind=False),
-            "To decide between a and b: more than 1,000 seeds on more than 100,000 examples; now 3 "
-            "seeds, 60 examples",
-        ),
-        (
-            SampleSize(3, 60, 1000, 100_000, None, varies=True, blind=False),
-            "To decide between a and b: about 1,000 seeds, or 100,000 examples; now 3 seeds, 60 "
-            "examples",
-        ),
-        (
-            SampleSize(1, 60, None, 590, None, varies=False, blind=True),
-            "To decide between a and b: more seeds on about 590 examples; now 1 seed, 60 examples; "
-            "one seed cannot show how much seeds differ",
-        ),
-        (
-            SampleSize(3, 60, 40, None, None, True, False, cross_validated_rows=1456, seconds=30),
-            "To decide between a and b: about 40 seeds; now 3 seeds, 60 examples; the seeds take "
-            "30.0 s more; more examples alone are not enough, since seeds differ too much; or "
-            "about 1,500 labelled rows, cross-validated",
+            SampleSize(300, 1234, 1290, cross_validated=True),
+            "To decide between a and b: about 1,300 labelled rows; now 300",
         ),
     ],
 )

@@ -64,14 +64,13 @@ def test_without_the_papers_own_numbers_it_says_how_to_get_them_in() -> None:
 
 
 def test_what_would_decide_a_pair_is_no_absurd_number() -> None:
-    def describe(*sizes: Any) -> str:
-        size = SampleSize(2, 60, *sizes, varies=True, blind=False)
+    def describe(low: int | None, high: int | None) -> str:
+        size = SampleSize(60, low, high)
         return replication_page.describe_sample_size(size, None).removesuffix(" would decide it")
 
-    assert describe(452_608, 990, None) == "more than 1,000 seeds or about 990 examples"
-    many = "more than 1,000 seeds with more than 100,000 examples"
-    assert describe(None, None, (452_608, 9_052_160)) == many
-    assert describe(None, None, None) == replication_page.describe_sample_size(None, None) == ""
+    assert describe(452_608, 990_000) == "more than 100,000 examples"
+    assert describe(990, 2_345) == "about 990 to 2,400 examples"
+    assert describe(None, None) == replication_page.describe_sample_size(None, None) == ""
     size = replication_page.describe_sample_size(None, 990)
     assert size == "about 990 examples would decide it, unpaired"
 

@@ -16,8 +16,9 @@ Bayesian Data Analysis, chapter 5)::
     score ~ N(m, Sigma)      m ~ N(mean, tau^2 I)
 
 The mean is unknown; that of the baselines is shifted from that of the methods by N(0, delta^2).
-``tau`` and ``delta`` are any of ``_SPREAD_POINTS``, weighted by their likelihood. Trivial baselines
-are not shrunk.
+``tau`` and ``delta`` are either of ``_SPREAD_POINTS``, weighted by their likelihood. Trivial
+baselines are not shrunk. Shares of draws are said in three words, since they are no probabilities
+to a few per cent (docs/how-it-works/statistics.md).
 
 **Failures** are Beta, with all failures of the task's configurations as their prior: 0.5 in 5 added
 to their counts, worth one run. Jeffreys' prior would expect each method to fail in one run of eight
@@ -49,7 +50,7 @@ _SEED = 20_261_125
 _RUN_POINTS = 2.5
 _RUN_DEGREES = 2.0
 _LEAST_RUN_POINTS = 0.5
-_SPREAD_POINTS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+_SPREAD_POINTS = (1.5, 6.0)
 """By how much true means may scatter, and baselines be shifted: each as likely as the next."""
 _PRIOR_FAILURES = (0.5, 5.0)
 """Failures and runs that are added to those of all configurations."""

@@ -1,41 +1,42 @@
-"""The two rules of a verdict: the variance of a score, or of the difference of two.
+"""The variance of a score, or of the difference of two: one rule for both designs.
 
 A difference is paired: D has a value for each row (cluster, question) that both answered, the mean
-over runs of the jackknife values of one side less those of the other. S runs a side, n rows.
+over runs of the jackknife values of one side less those of the other. S runs a side, n rows::
 
-**One split**: quasi-F (Clark 1973, Journal of Verbal Learning and Verbal Behavior 12). Runs and
-rows are both drawn, so the variance of the difference is what rows contribute plus what runs do::
+    V = rows' part + s_a^2 / S_a + s_b^2 / S_b
 
-    V = (var(D) / n - noise) + s_a^2 / S_a + s_b^2 / S_b
+**One split** (quasi-F: Clark 1973, Journal of Verbal Learning and Verbal Behavior 12). The rows'
+part is ``var(D) / n`` less the noise of single answers, which neither the run nor the row explains:
+it is in s^2 too and is counted once. At least a quarter stays. ``s^2`` is between the seeds of a
+method.
 
-The noise of single answers, which neither the run nor the row explains, is in var(D) and in s^2;
-it is counted once, and at least a quarter of var(D) / n stays. ``s^2`` is the larger of the
-method's variance between runs and the mean of all methods (:func:`pool_runs`), so that runs which
-agree by chance do not look certain and no method borrows the steadiness of others.
+**Outer cross-validation** (randomised blocks). Each row is answered by a run that has not seen it,
+so ``var(D) / n`` has what runs scatter by within it. It is multiplied by ``ROW_FACTOR`` for what
+all folds share, above all most of their training rows. ``s^2`` is what the fold scores of a method
+scatter by beyond their rows, against those of all others: each pair of cells has a variance between
+folds of its difference, and that of cell i is fitted to them (Grubbs 1948, JASA 43)::
 
-**Outer cross-validation**: randomised blocks. Each row is answered by a run that has not seen it,
-so var(D) has what runs scatter by within it. What methods differ by from fold to fold beyond that
-(their interaction ``m``, the mean over pairs of methods of the variance between folds of their
-difference, over the number of runs) is added, and the rows' part is multiplied by ``ROW_FACTOR``
-for what all folds share, above all most of their training rows::
+    variance between folds of D_ij - its rows ~ s_i^2 + s_j^2        (least squares)
 
-    V = c var(D) / n + max(m - var(D) / n, 0)
+**Moderation.** Each method's ``s^2`` is drawn towards the mean of all that are fine-tuned, with
+``PRIOR_DEGREES`` of freedom (Smyth 2004, Statistical Applications in Genetics 3): runs that agree
+by chance do not look certain, an unsteady method keeps its scatter, and no method pays for it.
 
-With several passes var(D) in the last term is that of one pass, over the number of passes.
+Satterthwaite's degrees of freedom (1946): V^2 over the sum of each part squared over its own, n - 1
+of rows, S - 1 of runs plus the prior's. Under cross-validation the parts of runs are counted with
+the rows in them, also where the rows explain all that folds scatter by: little scatter in a few
+folds buys no certainty. With k cells a fold gives (k - 1) / k degrees to each.
 
-Either V has Satterthwaite's degrees of freedom (1946): V^2 over the sum of each part squared over
-its own, n - 1 of rows, S - 1 of runs (twice that where others lend), (methods - 1)(K - 1) a pass of
-the interaction.
-
-A score alone is the difference to nothing, by the same formulas. Equal answers prove little: the
-rows' part is at least what imaginary rows would leave, two right and two wrong of a score (Agresti
-and Coull 1998), half a pair won and half a pair lost of a difference (Agresti and Min 2005).
+A score alone is the difference to nothing, with its own scatter between seeds or folds. Equal
+answers prove little: the rows' part is at least what imaginary rows would leave, two right and two
+wrong of a score (Agresti and Coull 1998), half a pair won and half a pair lost of a difference
+(Agresti and Min 2005).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -47,8 +48,8 @@ from paretune.metrics import Array
 
 ROW_FACTOR = 1.2
 """Of the variance of rows under cross-validation: 1.20 [0.32, 2.04], bench/row_factor.py."""
-MIN_LENDING = 3
-"""Cells from which on the others say something about one."""
+PRIOR_DEGREES = 1.0
+"""By which the scatter of each method is drawn towards the mean of all."""
 
 VariancePart = tuple[float, float]
 """A variance and its degrees of freedom."""
@@ -62,7 +63,7 @@ class Estimate:
         value: of the score or the difference.
         variance: of it.
         parts: variances as they were estimated, with their degrees of freedom; the first is the
-            rows'. Under cross-validation the second is the interaction *with* the rows in it.
+            rows'. Under cross-validation those of runs have rows in them.
         run_share: share of the variance that comes from runs.
     """
 
@@ -97,11 +98,11 @@ class Estimate:
 
 @dataclass(frozen=True)
 class RunScatter:
-    """What all methods say about the scatter of runs.
+    """How much single runs of a cell scatter.
 
     Attributes:
-        variance: of the score of one run; under cross-validation of the difference of two methods
-            on one fold, what rows contribute included.
+        variance: of the score of one run; under cross-validation beyond what its rows explain,
+            where it may be negative.
         degrees: of freedom.
     """
 
@@ -109,35 +110,107 @@ class RunScatter:
     degrees: float
 
 
-def pool_runs(
-    scores: Mapping[str, RunScores], baselines: Collection[str] = ()
-) -> RunScatter | None:
-    """The scatter of runs of the cells of one task and model; None where fewer than three lend it.
-
-    Under cross-validation baselines lend nothing: a linear probe is steadier than what is
-    fine-tuned.
+def moderate_scatters(
+    scores: Mapping[str, RunScores], lenders: Mapping[str, RunScores]
+) -> dict[str, RunScatter]:
+    """The scatter of runs of the cells of one task and model, by name.
 
     Args:
-        scores: by name.
-        baselines: names in ``scores``.
+        scores: of the cells; under one split those with a single run are left out.
+        lenders: those towards whose mean all are drawn. A linear probe is steadier than what is
+            fine-tuned, so baselines are none.
     """
-    split = [s for s in scores.values() if s.run_degrees > 0 and s.fold_scores is None]
-    if len(split) >= MIN_LENDING:
-        variance = float(np.mean([score.run_variance for score in split]))
-        return RunScatter(variance, sum(score.run_degrees for score in split))
-    crossed = [
-        score.fold_scores
+    scatters = _estimate_scatters(scores)
+    lent = [*_estimate_scatters(lenders).values()] if lenders else []
+    if not lent:
+        return scatters
+    centre = max(float(np.mean([scatter.variance for scatter in lent])), 0.0)
+    prior = PRIOR_DEGREES * (1 - 1 / len(lent))
+    return {
+        name: RunScatter(
+            (prior * centre + scatter.degrees * scatter.variance) / (prior + scatter.degrees),
+            prior + scatter.degrees,
+        )
+        for name, scatter in scatters.items()
+        if prior + scatter.degrees > 0
+    }
+
+
+def _estimate_scatters(scores: Mapping[str, RunScores]) -> dict[str, RunScatter]:
+    """The scatter of each cell by its own runs."""
+    if any(score.design.is_cross_validation for score in scores.values()):
+        return _fit_fold_scatters(scores)
+    return {
+        name: RunScatter(score.run_variance, score.run_degrees)
         for name, score in scores.items()
-        if score.fold_scores is not None and score.run_degrees > 0 and name not in baselines
-    ]
-    if len(crossed) < MIN_LENDING:
+        if score.run_degrees > 0
+    }
+
+
+def _fit_fold_scatters(scores: Mapping[str, RunScores]) -> dict[str, RunScatter]:
+    """The scatter of each cell between folds beyond its rows, fitted to that of all pairs."""
+    places = {name: place for place, name in enumerate(scores)}
+    pairs, excesses, rows, degrees = [], [], [], []
+    for a, b in combinations(scores, 2):
+        if set(scores[a].uid).isdisjoint(scores[b].uid):
+            continue
+        difference = _difference_by_fold(*on_common_rows(scores[a], scores[b]))
+        if difference is not None:
+            pairs.append((places[a], places[b]))
+            excesses.append(difference.variance - difference.of_rows)
+            rows.append(difference.of_rows)
+            degrees.append(difference.degrees)
+    if not pairs:
+        return {}
+    design, index = np.zeros((len(pairs), len(places))), np.array(pairs)
+    for side in index.T:
+        design[np.arange(len(pairs)), side] = 1
+    # The error of a variance grows with it: pairs that share few rows say little.
+    usual = max(float(np.median(rows)), 1e-12)
+    weights = np.sqrt(degrees) / np.maximum(rows, usual / 10)
+    fitted = np.linalg.lstsq(weights[:, None] * design, weights * np.array(excesses))[0]
+    scatters = {}
+    for name, place in places.items():
+        by_pair = [d for pair, d in zip(pairs, degrees, strict=True) if place in pair]
+        if by_pair:
+            variance = max(float(fitted[place]), -usual / 2)
+            scatters[name] = RunScatter(variance, max(by_pair) * (1 - 1 / len(scores)))
+    return scatters
+
+
+@dataclass(frozen=True)
+class _FoldDifference:
+    """The variance between folds of a difference, and what rows explain of it."""
+
+    variance: float
+    of_rows: float
+    degrees: int
+
+
+def _difference_by_fold(a: RunScores, b: RunScores) -> _FoldDifference | None:
+    """Of ``a`` minus ``b`` on the same rows; None where it is known in fewer than two folds."""
+    values = _difference_by_pass(a, b)
+    tables = [side.fold_means(values) for side in (a, b) if side.folds is not None]
+    if not tables or a.units < 2:
         return None
-    pairs = [fold_scatter(a - b) for a, b in combinations(crossed, 2) if a.shape == b.shape]
-    seen = [pair for pair in pairs if pair.degrees > 0]
-    if not seen:
+    # A fold counts where both sides have run it.
+    table = np.where(np.isfinite(sum(tables)), tables[0], np.nan)
+    scatter = fold_scatter(table)
+    if not scatter.degrees:
         return None
-    degrees = (len(crossed) - 1) * float(np.mean([pair.degrees for pair in seen]))
-    return RunScatter(float(np.mean([pair.variance for pair in seen])), degrees)
+    folds = float(np.isfinite(table).sum()) / len(table)
+    of_rows = float(values.var(axis=1, ddof=1).mean()) * folds / a.units
+    return _FoldDifference(scatter.variance, of_rows, int(scatter.degrees))
+
+
+def _difference_by_pass(a: RunScores, b: RunScores) -> Array:
+    """The values of ``a`` less those of ``b``, (passes, units).
+
+    What draws nothing answers every pass alike.
+    """
+    passes = min((len(s.values) for s in (a, b) if s.folds is not None), default=1)
+    values = [s.values[: passes if s.folds is not None else 1] for s in (a, b)]
+    return np.asarray(np.broadcast_to(values[0] - values[1], (passes, a.units)))
 
 
 def fold_scatter(folds: Array) -> RunScatter:
@@ -151,14 +224,17 @@ def fold_scatter(folds: Array) -> RunScatter:
 
 
 def estimate_variances(
-    a: RunScores, b: RunScores | None = None, pooled: RunScatter | None = None
+    a: RunScores,
+    b: RunScores | None = None,
+    scatters: Sequence[RunScatter | None] | None = None,
 ) -> Estimate:
     """A score, or ``a`` minus ``b``, with its variance by the rules above.
 
     Args:
         a: a score.
         b: of the same rows.
-        pooled: what the other cells say of the scatter of runs; None: these stand alone.
+        scatters: of the runs of each side, moderated; None where a side is not known to scatter.
+            Without them each side's own.
 
     Raises:
         StoreError: ``a`` and ``b`` answered different rows.
@@ -168,38 +244,66 @@ def estimate_variances(
         check_paired(a, b)
     value = a.estimate - (b.estimate if b is not None else 0.0)
     rows = max(row_variance(a, b), _imaginary_variance(sides))
-    scattering = [side for side in sides if side.run_degrees > 0]
-    if not a.design.is_cross_validation:
-        # Where answers are mostly noise, what is left would be chance.
-        rows = max(rows - sum(side.noise_variance for side in sides), rows / 4)
-        lent, factor = (pooled.variance, 2) if pooled else (0.0, 1)
-        runs = [
-            (max(side.run_variance, lent) / side.runs, float(factor * side.run_degrees))
-            for side in scattering
-        ]
-        variance = rows + sum(v for v, _ in runs)
-        share = 1 - rows / variance if variance > 0 else 0.0
-        return Estimate(value, variance, ((rows, a.units - 1.0), *runs), share)
+    if a.design.is_cross_validation:
+        if b is None:
+            return _estimate_score_of_folds(a, rows)
+        return _estimate_difference_of_folds(a, b, rows, scatters)
+    if scatters is None:
+        by_name = _estimate_scatters({str(place): side for place, side in enumerate(sides)})
+        scatters = [by_name.get(str(place)) for place in range(len(sides))]
+    # Where answers are mostly noise, what is left would be chance.
+    rows = max(rows - sum(side.noise_variance for side in sides), rows / 4)
+    runs = [
+        (scatter.variance / side.runs, scatter.degrees)
+        for side, scatter in zip(sides, scatters, strict=True)
+        if scatter is not None
+    ]
+    variance = rows + sum(v for v, _ in runs)
+    share = 1 - rows / variance if variance > 0 else 0.0
+    return Estimate(value, variance, ((rows, a.units - 1.0), *runs), share)
+
+
+def _estimate_score_of_folds(a: RunScores, rows: float) -> Estimate:
+    """A cross-validated score by the scatter of its own folds, hard and easy ones."""
     inflated = ROW_FACTOR * rows
     row_part = (inflated, a.units - 1.0)
-    tables = [side.fold_scores for side in scattering if side.fold_scores is not None]
-    if len(tables) == 2 and tables[0].shape == tables[1].shape:
-        tables = [tables[0] - tables[1]]
-    scatter = (pooled or fold_scatter(tables[0])) if scattering else None
-    if scatter is None or scatter.degrees <= 0:
-        return Estimate(value, inflated, (row_part,))
-    passes = min(len(side.tables) for side in scattering)
-    # What draws nothing answers every pass alike.
-    by_run = [np.broadcast_to(s.values, (max(passes, len(s.values)), s.units)) for s in sides]
-    by_pass = by_run[0][:passes] - (by_run[1][:passes] if b is not None else 0.0)
-    of_one_pass = float(by_pass.var(axis=1, ddof=1).mean()) / a.units if a.units > 1 else 0.0
-    interaction = scatter.variance / min(side.runs for side in scattering)
-    excess = max(interaction - of_one_pass / passes, 0.0)
+    scatter = RunScatter(0.0, 0) if a.fold_scores is None else fold_scatter(a.fold_scores)
+    if not scatter.degrees or a.units < 2:
+        return Estimate(a.estimate, inflated, (row_part,))
+    of_rows = float(a.values.var(axis=1, ddof=1).mean()) / a.units / len(a.values)
+    of_folds = scatter.variance / a.runs
+    excess = max(of_folds - of_rows, 0.0)
     if excess == 0:
-        return Estimate(value, inflated, (row_part,))
+        return Estimate(a.estimate, inflated, (row_part,))
     variance = inflated + excess
-    parts = row_part, (interaction, scatter.degrees)
-    return Estimate(value, variance, parts, excess / variance)
+    parts = row_part, (of_folds, scatter.degrees)
+    return Estimate(a.estimate, variance, parts, excess / variance)
+
+
+def _estimate_difference_of_folds(
+    a: RunScores, b: RunScores, rows: float, scatters: Sequence[RunScatter | None] | None
+) -> Estimate:
+    """``a`` minus ``b`` under cross-validation, on the same rows."""
+    if scatters is None:
+        by_name = _estimate_scatters({"a": a, "b": b})
+        scatters = by_name.get("a"), by_name.get("b")
+    inflated = ROW_FACTOR * rows
+    counts = [side.runs for side in (a, b) if side.folds is not None]
+    values = _difference_by_pass(a, b)
+    of_rows = 0.0
+    if a.units > 1:
+        of_rows = float(values.var(axis=1, ddof=1).mean()) / a.units / len(values)
+    of_runs = [
+        (scatter.variance / min(counts), scatter.degrees)
+        for scatter in scatters
+        if scatter is not None and counts
+    ]
+    excess = max(sum(variance for variance, _ in of_runs), 0.0)
+    variance = inflated + excess
+    parts = [(inflated, a.units - 1.0)]
+    parts += [(max(of_rows / 2 + of_run, 0.0), degrees) for of_run, degrees in of_runs]
+    share = excess / variance if variance > 0 else 0.0
+    return Estimate(a.estimate - b.estimate, variance, tuple(parts), share)
 
 
 def row_variance(a: RunScores, b: RunScores | None = None) -> float:

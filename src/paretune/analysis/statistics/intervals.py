@@ -28,7 +28,6 @@ from scipy.stats import binomtest
 
 from paretune.analysis.statistics.differences import (
     Estimate,
-    RunScatter,
     estimate_variances,
     on_common_rows,
 )
@@ -91,14 +90,14 @@ def confidence_interval(score: RunScores) -> Interval:
     return build_interval(estimate, half, (score,), score.lowest, score.highest)
 
 
-def score_difference(a: RunScores, b: RunScores, pooled: RunScatter | None = None) -> Interval:
+def score_difference(a: RunScores, b: RunScores) -> Interval:
     """Score of ``a`` minus score of ``b`` on the rows that both answered: 95 % interval, p-value.
 
     Raises:
         StoreError: ``a`` and ``b`` answered different rows.
     """
     a, b = on_common_rows(a, b)
-    return difference_interval(estimate_variances(a, b, pooled), a, b)
+    return difference_interval(estimate_variances(a, b), a, b)
 
 
 def difference_interval(estimate: Estimate, a: RunScores, b: RunScores) -> Interval:

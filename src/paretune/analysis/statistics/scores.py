@@ -138,12 +138,20 @@ class RunScores:
     @cached_property
     def fold_scores(self) -> Array | None:
         """(repeats, folds): the mean value of each fold's units, NaN where it has none."""
-        if self.folds is None:
-            return None
+        return None if self.folds is None else self.fold_means(self.values)
+
+    def fold_means(self, values: Array) -> Array:
+        """The mean of each fold's units, (repeats, folds), NaN where it has none.
+
+        Args:
+            values: (repeats, units), or of the first repeats alone.
+        """
+        assert self.folds is not None  # noqa: S101  (asked only of what scatters)
         first, _ = self._groups  # the rows of a unit lie in one fold
-        members = np.eye(self.design.folds + 1)[self.folds[:, first]][..., :-1]
+        folds = self.folds[: len(values), first]
+        members = np.eye(self.design.folds + 1)[folds][..., :-1]
         counts = members.sum(axis=1)
-        sums = np.einsum("ruf,ru->rf", members, self.values)
+        sums = np.einsum("ruf,ru->rf", members, values)
         return np.asarray(
             np.divide(sums, counts, out=np.full(counts.shape, np.nan), where=counts > 0)
         )

@@ -27,13 +27,12 @@ from paretune.reporting.text.formatting import (
     format_parameters,
     format_part,
     format_points,
-    format_seconds,
     join_names,
 )
 from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
 
-LARGEST_NAMED = {"seed": 1_000, "example": 100_000, "row": 100_000}
+LARGEST_NAMED = {"example": 100_000, "row": 100_000}
 """Larger numbers are not written out: the two methods are practically equal."""
 
 POWER_NOTE = (
@@ -66,9 +65,10 @@ def describe_pair(
     difference = pair.difference
     yield f"{a} minus {b}: {format_interval(difference)} ({format_basis(difference)})."
     p = f"p {format_p_value(pair.p_holm)}"
-    if pair.family > 1:
+    if pair.family > 1 or pair.reference:
         before = format_p_value(difference.p)
-        p = f"{p} after correction for {pair.family} comparisons, {before} before"
+        sided = "one-sided comparison" if pair.reference else "comparison"
+        p = f"{p} after correction for {pluralise(pair.family, sided)}, {before} before"
     why = f": {describe_withheld([pair.withheld])}" if pair.withheld else ""
     condition = ", of runs that trained" if of_trained and pair.standing != "unclear" else ""
     yield f"{describe_standing(a, b, pair.standing)}{condition}{why} ({p})."
@@ -109,37 +109,34 @@ def describe_sample_size(size: SampleSize, a: str, b: str) -> list[str]:
         a: title of one method.
         b: of the other.
     """
-    if size.examples == size.examples_now and not size.blind:
+    if size.would_detect:
         probably = f"probably differ by less than {FOUND_POINTS:.0f} points"
         return [f"The scores of {a} and {b} {probably}", "this study would already detect that"]
-    seeds, examples = size.both or (size.seeds, size.examples)
-    nouns = ((seeds, "seed"), (examples, "example"))
-    counts = [approximate(count, noun) for count, noun in nouns if count]
-    rows = size.cross_validated_rows
-    crossed = f"{approximate(rows, 'labelled row')}, cross-validated" if rows else ""
-    together = " on " if size.both else ", or "
-    need = together.join(counts).replace(" about ", " ") or crossed or "more than can be counted"
+    decide, now = f"To decide between {a} and {b}", f"now {size.rows_now:,}"
     if size.blind:
-        need = f"more seeds on {counts[0]}" if counts else "more seeds"
-    clauses = [
-        f"To decide between {a} and {b}: {need}",
-        f"now {pluralise(size.seeds_now, 'seed')}, {pluralise(size.examples_now, 'example')}",
-    ]
-    if size.seconds:
-        clauses.append(f"the seeds take {format_seconds(size.seconds)} more")
-    if size.blind:
-        clauses.append("one seed cannot show how much seeds differ")
-    elif size.seeds and not size.examples:
-        clauses.append("more examples alone are not enough, since seeds differ too much")
-    elif size.examples and not size.seeds:
-        reason = "the test part is too small" if size.varies else "they change nothing here"
-        clauses.append(f"more seeds alone are not enough, since {reason}")
-    return [*clauses, f"or {crossed}"] if crossed and crossed != need else clauses
+        return [f"{decide}: more runs that train", "how much runs differ is not known yet"]
+    if rows := describe_rows(size):
+        return [f"{decide}: {rows}", now]
+    reason = "more rows alone are not enough, since runs differ too much"
+    return [f"{decide}: steadier runs", reason]
+
+
+def describe_rows(size: SampleSize) -> str:
+    """``about 900 to 2,400 labelled rows``; empty where no number is enough."""
+    noun = "labelled row" if size.cross_validated else "example"
+    if size.low is None:
+        return ""
+    most = LARGEST_NAMED[noun.split()[-1]]
+    if size.high is None or size.high > most:
+        least = approximate(size.low, noun)
+        return least if least.startswith("more") else f"{least} at least"
+    low, high = (approximate(count, noun) for count in (size.low, size.high))
+    return high if low == high else f"{low.rpartition(' ')[0]} to {high.removeprefix('about ')}"
 
 
 def has_number(size: SampleSize) -> bool:
     """Whether :func:`describe_sample_size` gives a number, to which :data:`POWER` applies."""
-    return bool(size.seeds or size.examples or size.both or size.cross_validated_rows)
+    return bool(describe_rows(size)) and not size.blind
 
 
 def approximate(count: int, noun: str) -> str:

@@ -13,14 +13,11 @@ from paretune.analysis.statistics.scores import TestDesign
 from paretune.methods.baselines import WITH_MODEL, WITHOUT_TRAINING
 from paretune.methods.core.titles import title_of
 from paretune.reporting.rows import CellRow, name_runs
-from paretune.reporting.text.formatting import format_share, join_names
+from paretune.reporting.text.formatting import describe_chance, join_names
 from paretune.study import Study
 from paretune.study.presets import load_preset
 from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
-
-MOST_CERTAIN = 0.998
-"""Of what agrees in all of 500 completions."""
 
 
 def write_conclusions(
@@ -220,19 +217,16 @@ def write_race(forecast: ChoiceForecast, cells: Sequence[Cell]) -> Iterable[str]
     if not methods:
         return
     every = name_runs(methods[0])
-    same = format_share(min(forecast.agreement, MOST_CERTAIN))
     answer = f"{every} of each method would give the same answer"
+    same = describe_chance(forecast.agreement, "that")
     if all(cell.complete for cell in methods):
         return
     if forecast.agreement >= DECIDED:
-        yield f"A race: {same} likely, {answer}."
+        yield f"A race: {same} {answer}."
     elif all(cell.complete or cell.stop is not None for cell in methods):
-        yield (
-            f"A race to another question: only {same} likely, {answer}; protocol.race=off trains "
-            "the rest."
-        )
+        yield (f"A race to another question: {same} {answer}; protocol.race=off trains the rest.")
     else:
-        yield f"The race is not over: {same} likely, {answer}."
+        yield f"The race is not over: {same} {answer}."
     stopped = [cell for cell in methods if cell.stop == "no change" and not cell.complete]
     if stopped:
         named = [f"{sanitise_line(title_of(c.method))} after {len(c.final)}" for c in stopped]

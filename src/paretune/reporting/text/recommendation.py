@@ -25,6 +25,7 @@ from paretune.reporting.text.comparison import POWER_NOTE, describe_sample_size,
 from paretune.reporting.text.formatting import (
     COST_WORDS,
     SELECTED_ON_TEST,
+    describe_chance,
     format_basis,
     format_cost,
     format_cost_share,
@@ -33,7 +34,6 @@ from paretune.reporting.text.formatting import (
     format_interval,
     format_point_difference,
     format_rate,
-    format_share,
     join_names,
 )
 from paretune.study import Axis
@@ -101,7 +101,7 @@ def write_advice(
         kind="none" if untrained else recommendation.kind,
         proven=chosen is not None and chosen.proven,
         within_points=recommendation.budget.within_points,
-        prospect=Chances.read(recommendation.prospect if chosen else None),
+        prospect=Chances.of_prospect(recommendation.prospect if chosen else None),
         free_baseline=writer.key(free.cell) if free else "",
         headline=headline,
         model=chosen.cell.model if chosen else "",
@@ -192,15 +192,14 @@ class _Writer:
         if prospect is None:
             return []
         within = _format_points(self.recommendation.budget.within_points, "g")
-        worse = format_share(prospect.chance_worse)
         chances = [
-            f"{format_share(prospect.chance_best)} likely best",
-            f"{worse} likely over {within} below the best{self._inside}",
+            describe_chance(prospect.chance_best, "the best"),
+            describe_chance(prospect.chance_worse, f"over {within} below the best{self._inside}"),
         ]
         if prospect.chance_below_baseline is not None and free is not None:
-            below = format_share(prospect.chance_below_baseline)
+            event = f"below {self.title(free.cell)}"
             place = len(chances) if self._chosen.proven else 0
-            chances.insert(place, f"{below} likely below {self.title(free.cell)}")
+            chances.insert(place, describe_chance(prospect.chance_below_baseline, event))
         return chances
 
     def _describe_proof(self) -> str:
