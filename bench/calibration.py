@@ -1,11 +1,11 @@
 """How often the package's verdicts hold: simulated studies, and the page of them.
 
-    python bench/calibration.py measure                  the record: hours on one core
-    python bench/calibration.py measure --share 0.02 --json check.json      a check: ten minutes
+    python bench/calibration.py measure --processes 2    the record: hours
+    python bench/calibration.py measure --studies 300 --worlds "18 methods" --json check.json
     python bench/calibration.py page [--json FILE]       prints the page of the site
 
-``measure`` asks the code that is on PYTHONPATH. It goes on where it stopped: scenarios that FILE
-holds are not simulated again.
+``measure`` asks the code that is on PYTHONPATH. It goes on where it stopped: scenarios of which
+FILE holds as many studies are not simulated again.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from math import exp
 from pathlib import Path
 from typing import Any
@@ -23,20 +24,48 @@ from verdicts.outcomes import BINS, FACTORS, simulate
 from verdicts.scenarios import CHOICES, Scenario, list_scenarios
 
 RESULTS = Path(__file__).parent / "calibration"
-RECORD = RESULTS / "verdicts.json"
+RECORD = Path(__file__).parent / "results" / "verdicts.json"
 Results = Mapping[str, Mapping[str, Any]]
 
 
-def measure(file: Path, share: float, only: str) -> None:
-    """Simulate what ``file`` does not hold yet, and save after each scenario."""
+def measure(
+    file: Path, scenarios: Iterable[Scenario], studies: int | None = None, processes: int = 1
+) -> None:
+    """Simulate what ``file`` does not hold yet, print it, and save after each scenario.
+
+    Args:
+        studies: of each scenario; None: as many as it has in full.
+    """
     results = json.loads(file.read_text()) if file.exists() else {}
-    for scenario in list_scenarios():
-        if scenario.name in results or only not in scenario.name:
+    for scenario in scenarios:
+        count, began = studies or scenario.studies, time.monotonic()
+        if results.get(scenario.name, {"studies": 0})["studies"] >= count:
             continue
-        began = time.process_time()
-        results[scenario.name] = simulate(scenario, max(1, round(share * scenario.studies)))
+        result = results[scenario.name] = simulate(scenario, count, processes)
         file.write_text(json.dumps(results, sort_keys=True).replace('}, "', '},\n"') + "\n")
-        print(f"{scenario.name}: {time.process_time() - began:.0f} s", flush=True)
+        print(f"{scenario.name}: {count} studies, {time.monotonic() - began:.0f} s")
+        for title, name in SUMMARY.items():
+            if name in result["means"]:
+                mean, error = _percent(result["means"][name]), _percent(result["errors"][name])
+                print(f"    {title:40} {mean:>5} ± {error}", flush=True)
+
+
+SUMMARY = {
+    "interval holds the score": "coverage",
+    "any false pair": "false claim",
+    "any false against the best baseline": "false against the best baseline",
+    "any of both": "any false claim",
+    "an equal pair alone": "single error",
+    "of steady methods": "steady single error",
+    "with an unsteady method": "unsteady single error",
+    "5 points, one pair alone": "single power 5",
+    "of steady methods, 5 points": "steady single power 5",
+    "with an unsteady method, 5 points": "unsteady single power 5",
+    "5 points, in the family": "family power 5",
+    "10 points, one pair alone": "single power 10",
+    "10 points, in the family": "family power 10",
+}
+"""What is printed of a scenario in per cent, with standard errors."""
 
 
 def _percent(share: float) -> str:
@@ -193,13 +222,24 @@ def main(arguments: list[str] | None = None) -> None:
     measuring, page = verbs.add_parser("measure"), verbs.add_parser("page")
     for verb in (measuring, page):
         verb.add_argument("--json", type=Path, default=RECORD)
-    measuring.add_argument("--share", type=float, default=1.0, help="of the studies")
-    measuring.add_argument("--only", default="", help="scenarios whose name contains this")
+    measuring.add_argument("--studies", type=int, help="of each scenario; by default all")
+    measuring.add_argument(
+        "--worlds", nargs="+", default=[""], help="scenarios whose name contains one of these"
+    )
+    measuring.add_argument(
+        "--base-rates", nargs="+", type=float, default=[], help="of every scenario, in place of its"
+    )
+    measuring.add_argument("--processes", type=int, default=1)
     options = parser.parse_args(arguments)
     if options.verb == "page":
         print(make_page(options.json))
-    else:
-        measure(options.json, options.share, options.only)
+        return
+    scenarios = [s for s in list_scenarios() if any(text in s.name for text in options.worlds)]
+    if not scenarios:
+        parser.error("no such world; there are\n" + "\n".join(s.name for s in list_scenarios()))
+    if options.base_rates:
+        scenarios = [replace(s, base=base) for s in scenarios for base in options.base_rates]
+    measure(options.json, scenarios, options.studies, options.processes)
 
 
 if __name__ == "__main__":

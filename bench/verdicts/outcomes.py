@@ -5,7 +5,9 @@ from __future__ import annotations
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from math import log
 from typing import Any
 
@@ -53,35 +55,64 @@ class Tally:
         """Of every name."""
         return dict(self._chances)
 
+    def pair(self, name: str) -> tuple[float, int]:
+        """The sum of ``name`` and its chances."""
+        return self._sums.get(name, 0.0), self._chances[name]
 
-def simulate(scenario: Scenario, studies: int | None = None) -> dict[str, Any]:
-    """Shares and means over the studies, with the number of chances of each."""
-    tally, world = Tally(), None
-    rng = np.random.default_rng([17, zlib.crc32(scenario.name.encode())])
+
+def simulate(scenario: Scenario, studies: int | None = None, processes: int = 1) -> dict[str, Any]:
+    """Shares and means over the studies, their standard errors, and the chances of each.
+
+    Every study has a seed of its own: the same are drawn whatever the number of processes.
+    """
     count = studies or scenario.studies
-    for _ in range(count):
-        if world is None or scenario.kind == "choice":
-            world = scenario.make_world(rng)
-        drawn, truths = draw_study(world, scenario.design, rng), world.truths
-        cells = build_cells(drawn, world.metric)
-        if scenario.kind == "sample size":
-            judge_sample_size(tally, cells, world, scenario.design, rng)
-            continue
-        comparisons = PairwiseComparisons(cells)
-        judge_scores(tally, cells, truths)
-        if scenario.kind == "choice":
-            judge_recommendation(tally, cells, comparisons, truths)
-            continue
-        judge_pairs(tally, "", _package_pairs(comparisons), truths)
-        judge_family(tally, cells, comparisons, truths)
-        judge_rules(tally, cells, drawn, scenario, truths)
-    return {"studies": count, "means": tally.means(), "chances": tally.chances()}
+    if processes == 1:
+        tallies = [judge_study(scenario, number) for number in range(count)]
+    else:
+        with ProcessPoolExecutor(processes) as pool:
+            judge = partial(judge_study, scenario)
+            tallies = list(pool.map(judge, range(count), chunksize=5))
+    means, errors, chances = {}, {}, {}
+    for name in sorted({name for tally in tallies for name in tally.chances()}):
+        sums, counts = np.array([tally.pair(name) for tally in tallies], dtype=float).T
+        chances[name] = int(counts.sum())
+        means[name] = float(sums.sum()) / chances[name]
+        # Of a ratio: what a study counts of one name is not independent.
+        scatter = float(((sums - means[name] * counts) ** 2).sum()) ** 0.5
+        # What never happened may be rare: as if it had half a time.
+        errors[name] = max(scatter, 0.5) / chances[name]
+    return {"studies": count, "means": means, "errors": errors, "chances": chances}
+
+
+def judge_study(scenario: Scenario, number: int) -> Tally:
+    """Draw one study, and count what is said of it."""
+    tally = Tally()
+    rng = np.random.default_rng([17, zlib.crc32(scenario.name.encode()), number])
+    world = scenario.make_world(rng)
+    drawn, truths = draw_study(world, scenario.design, rng), world.truths
+    cells = build_cells(drawn, world.metric)
+    if scenario.kind == "sample size":
+        judge_sample_size(tally, cells, world, scenario.design, rng)
+        return tally
+    comparisons = PairwiseComparisons(cells)
+    judge_scores(tally, cells, truths)
+    if scenario.kind == "choice":
+        judge_recommendation(tally, cells, comparisons, truths)
+        return tally
+    pairs = _package_pairs(comparisons)
+    false_pair = judge_pairs(tally, "", pairs, truths)
+    judge_steadiness(tally, pairs[0], world)
+    false_lead = judge_baselines(tally, cells, comparisons, truths)
+    tally.count("any false claim", false_pair or false_lead)
+    judge_ranks(tally, comparisons, truths)
+    judge_rules(tally, cells, drawn, scenario, truths)
+    return tally
 
 
 def judge_scores(tally: Tally, cells: Sequence[Cell], truths: Mapping[str, Truth]) -> None:
     """Whether the intervals of methods hold the true scores of runs that train."""
     for cell in cells:
-        if cell.name in METHODS and (interval := cell.interval) is not None:
+        if not cell.baseline and (interval := cell.interval) is not None:
             covered = interval.low <= truths[cell.method].trained <= interval.high
             tally.count("coverage", covered)
             tally.count("half width", (interval.high - interval.low) / 2)
@@ -101,8 +132,10 @@ def _package_pairs(comparisons: PairwiseComparisons) -> tuple[Pairs, Pairs]:
 
 def judge_pairs(
     tally: Tally, rule: str, pairs: tuple[Pairs, Pairs], truths: Mapping[str, Truth]
-) -> None:
-    """Errors among equal pairs, power by true difference, and false claims in the family."""
+) -> bool:
+    """Errors among equal pairs, power by true difference, and whether a claim in the family is
+    false.
+    """
     alone, family = pairs
     false = False
     for (a, b), (difference, p) in alone.items():
@@ -114,28 +147,64 @@ def judge_pairs(
             points, right = round(100 * abs(gap)), difference * gap > 0
             tally.count(f"{rule}single power {points}", right and p < LEVEL)
             tally.count(f"{rule}family power {points}", right and claimed)
-        false |= claimed and difference * gap <= _SAME
+        false |= claimed and _is_false(difference, gap)
     tally.count(f"{rule}false claim", false)
+    return false
 
 
-def judge_family(
+def _is_false(difference: float, gap: float) -> bool:
+    """Whether a claimed difference is none, or the other way round."""
+    return abs(gap) < _SAME or difference * gap < 0
+
+
+def judge_steadiness(tally: Tally, alone: Pairs, world: World) -> None:
+    """Where some methods scatter more: pairs of steady ones, and pairs with an unsteady one."""
+    spreads = {c.name: c.seed_sd for c in world.contenders if c.name in METHODS and c.seed_sd}
+    if len({*spreads.values()}) < 2:
+        return
+    steadiest = min(spreads.values())
+    for (a, b), (difference, p) in alone.items():
+        kind = "steady" if spreads[a] == spreads[b] == steadiest else "unsteady"
+        gap = world.truths[a].trained - world.truths[b].trained
+        if abs(gap) < _SAME:
+            tally.count(f"{kind} single error", p < LEVEL)
+        else:
+            detected = difference * gap > 0 and p < LEVEL
+            tally.count(f"{kind} single power {round(100 * abs(gap))}", detected)
+
+
+def judge_baselines(
     tally: Tally,
     cells: Sequence[Cell],
     comparisons: PairwiseComparisons,
     truths: Mapping[str, Truth],
-) -> None:
-    """Whether "better than every baseline" is said falsely, or where it is true; and ranks."""
-    best_baseline = max(truths["head_only"].trained, truths["tfidf"].trained)
-    false = False
+) -> bool:
+    """Whether "better than every baseline" is said falsely, or where it is true.
+
+    Returns whether any claim is false of a method and the best baseline, either way.
+    """
+    best = max(("head_only", "tfidf"), key=lambda name: truths[name].trained)
+    false, false_above = False, False
     for cell in cells:
         verdict = comparisons.verdict(cell)
-        if cell.name not in METHODS or verdict is None:
+        if cell.baseline or verdict is None:
             continue
-        lead = truths[cell.method].trained - best_baseline
+        lead = truths[cell.method].trained - truths[best].trained
         if lead > _SAME:
             tally.count(f"baseline power {round(100 * lead)}", verdict.above_all)
-        false |= verdict.above_all and lead <= _SAME
-    tally.count("false above baselines", false)
+        false_above |= verdict.above_all and lead <= _SAME
+        for pair in verdict.comparisons:
+            claimed = pair.b == best and pair.standing != "unclear"
+            false |= claimed and _is_false(pair.difference.estimate, lead)
+    tally.count("false above baselines", false_above)
+    tally.count("false against the best baseline", false)
+    return false
+
+
+def judge_ranks(
+    tally: Tally, comparisons: PairwiseComparisons, truths: Mapping[str, Truth]
+) -> None:
+    """Whether all ranks hold."""
     ranges = comparisons.ranks(MODEL)
     consistent = True
     for name, ranks in ranges.items():
@@ -156,9 +225,13 @@ def judge_rules(
 ) -> None:
     """The same of textbook rules, and of the package's rule with other factors."""
     plain = scenario.metric == "accuracy" and scenario.cluster == 1 and "fail" not in scenario.runs
-    if not plain or scenario.design.repeats > 1:
+    if not plain or scenario.design.repeats > 1 or scenario.methods > 4:
         return
-    right = {name: (drawn.answers[name] == drawn.labels).astype(float) for name in METHODS}
+    right = {
+        name: (answers == drawn.labels).astype(float)
+        for name, answers in drawn.answers.items()
+        if name in METHODS
+    }
     for rule, pairs in judge_by_rules(right, None if drawn.folds is None else drawn.folds[0]):
         judge_pairs(tally, f"{rule}: ", (pairs, correct(pairs, len(right))), truths)
     for factor in FACTORS if scenario.design.folds else ():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,11 +13,21 @@ from verdicts.worlds import NEAR_SHARE, Contender, Design, World
 
 Kind = Literal["equal", "steps", "choice", "sample size"]
 
-METHODS = ("full", "lora", "loha", "prompt")
+METHODS = (
+    *("full", "lora", "loha", "prompt", "lokr", "dora", "ia3", "bitfit", "layer_norm"),
+    *("houlsby", "pfeiffer", "parallel", "mam", "unipelt", "prefix", "p_tuning", "adapterdrop"),
+    "compacter",
+)
 SCORE = 0.70
-PROBE_LAG = 0.15
-STEPS = (0.10, 0.05, 0.0, 0.0)
-"""Leads of the four methods over the better baseline."""
+HIGH_SCORE = 0.82
+_EQUAL = ((0.0,), -0.15, 0.0)
+_STEPS = ((0.05, 0.0, -0.05), -0.10, -0.05)
+_LEADS: dict[Kind, tuple[tuple[float, ...], float, float]] = {
+    "equal": _EQUAL,
+    "steps": _STEPS,
+    "sample size": _STEPS,
+}
+"""Over the base score: of the methods (the last is that of the rest), the probe and TF-IDF."""
 CHOICES: dict[str, tuple[tuple[float, ...], float]] = {
     "close": ((0.66, 0.66, 0.66, 0.66, 0.655, 0.65), 0.015),
     "spread": ((0.72, 0.72, 0.72, 0.72, 0.63, 0.60), 0.04),
@@ -25,17 +36,17 @@ CHOICES: dict[str, tuple[tuple[float, ...], float]] = {
 """Mean true scores of the four methods, the probe and TF-IDF; and the sd around them."""
 
 _RUNS: dict[str, tuple[dict[str, Any], ...]] = {
-    "calm": ({},) * 4,
-    "5 points": ({"seed_sd": 0.05},) * 4,
-    "heavy": ({"seed_sd": 0.05, "heavy_tailed": True},) * 4,
+    "calm": ({},),
+    "5 points": ({"seed_sd": 0.05},),
+    "heavy": ({"seed_sd": 0.05, "heavy_tailed": True},),
     "unequal": (*({"seed_sd": 0.015},) * 3, {"seed_sd": 0.105}),
-    "10 % fail": ({"failing": 0.1},) * 4,
-    "30 % fail": ({"failing": 0.3},) * 4,
     "some fail": ({}, {"seed_sd": 0.05, "heavy_tailed": True}, {"failing": 0.1}, {"failing": 0.3}),
-    "10 % nearly collapse": ({"near": 0.1},) * 4,
-    "30 % nearly collapse": ({"near": 0.3},) * 4,
+    "10 % fail, 5 points": ({"failing": 0.1, "seed_sd": 0.05},),
+    "30 % fail, 5 points": ({"failing": 0.3, "seed_sd": 0.05},),
+    "10 % nearly collapse": ({"near": 0.1},),
 }
-"""How the runs of the four methods behave: calm ones scatter by 1 point."""
+"""How the runs of the methods behave, over and over (so that of eighteen *unequal* ones four are
+unsteady): calm ones scatter by 1 point."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +60,9 @@ class Scenario:
             pilot, then the study that it asks for).
         runs: how they behave; of ``choice`` its world.
         training: sd of what the training set does, in points: in all folds alike, and by fold.
-        imbalanced: 85 % of the rows have one class.
+        priors: of the classes, the most frequent first.
+        methods: how many, the first of :data:`METHODS`.
+        base: true accuracy of what has no lead; ``choice`` is shifted as a whole.
         studies: how many, in full.
     """
 
@@ -59,7 +72,9 @@ class Scenario:
     metric: str = "accuracy"
     training: tuple[float, float] = (0.0, 0.0)
     cluster: int = 1
-    imbalanced: bool = False
+    priors: tuple[float, ...] = (0.5, 0.5)
+    methods: int = 4
+    base: float = SCORE
     studies: int = 800
 
     @property
@@ -78,33 +93,39 @@ class Scenario:
         parts = [sizes, self.runs]
         parts += [f"training sets {shared:g} + {by_fold:g} points"] if shared else []
         parts += [self.metric] if self.metric != "accuracy" else []
-        parts += ["85 % of one class"] if self.imbalanced else []
+        parts += ["85 % of one class"] if self.priors[0] == 0.85 else []
+        parts += [f"{len(self.priors)} classes"] if len(self.priors) > 2 else []
         parts += [f"clusters of {self.cluster}"] if self.cluster > 1 else []
+        parts += [f"{self.methods} methods"] if self.methods != 4 else []
+        parts += [f"base {self.base:.2f}"] if self.base != SCORE else []
         return ", ".join(parts)
 
     def make_world(self, rng: np.random.Generator) -> World:
         """The world of the next study: always the same one, unless scores are drawn."""
         runs = _RUNS.get(self.runs, _RUNS["5 points"])
-        scores = [SCORE] * 4 + [SCORE - PROBE_LAG, SCORE]
-        if self.kind in ("steps", "sample size"):
-            scores = [SCORE - 0.05 + step for step in (*STEPS, -0.05, 0.0)]
         if self.kind == "choice":
             means, sd = CHOICES[self.runs]
-            scores = list(np.clip(np.add(means, rng.normal(0, sd, 6)), 0.52, 0.92))
+            drawn = np.add(means, rng.normal(0, sd, 6)) + self.base - SCORE
+            *scores, probe, tfidf = np.clip(drawn, 0.52, 0.92)
             if self.runs == "failing":
                 chances = rng.permutation([0.0, 0.0, *rng.choice([0.1, 0.3], 2)])
                 runs = tuple({"seed_sd": 0.05, "failing": float(chance)} for chance in chances)
+        else:
+            leads, of_probe, of_tfidf = _LEADS[self.kind]
+            rest = self.methods - len(leads)
+            scores = [self.base + lead for lead in (*leads, *[leads[-1]] * rest)]
+            probe, tfidf = self.base + of_probe, self.base + of_tfidf
         if near := runs[0].get("near"):  # TF-IDF is as good as the runs that count as trained
-            scores[5] += near * (NEAR_SHARE * 0.5 + (1 - NEAR_SHARE) * SCORE - SCORE)
+            tfidf += near * NEAR_SHARE * (self.priors[0] - self.base)
         contenders = [
             Contender(name, score, **behaviour)
-            for name, score, behaviour in zip(METHODS, scores, runs, strict=False)
+            for name, score, behaviour in zip(METHODS, scores, itertools.cycle(runs), strict=False)
         ]
-        contenders += [Contender("head_only", scores[4]), Contender("tfidf", scores[5], None)]
+        contenders += [Contender("head_only", probe), Contender("tfidf", tfidf, None)]
         return World(
             tuple(contenders),
             metric=self.metric,
-            priors=(0.85, 0.15) if self.imbalanced else (0.5, 0.5),
+            priors=self.priors,
             training=(self.training[0] / 100, self.training[1] / 100),
             cluster=self.cluster,
         )
@@ -115,29 +136,46 @@ def list_scenarios() -> list[Scenario]:
     return [*_equal(), *_steps(), *_choices(), *_sample_sizes()]
 
 
+SPLITS = (Design(56, 3), Design(100, 5), Design(300, 5))
+FOLDS = (Design(300, 5, 5), Design(500, 5, 5))
+
+
 def _equal() -> Iterator[Scenario]:
-    for rows, seeds in ((56, 3), (100, 5), (300, 5)):
-        for runs in _RUNS:
-            yield Scenario("equal", runs, Design(rows, seeds))
-    for rows in (300, 500):
-        design = Design(rows, 5, 5)
-        for runs in ("calm", "5 points", "heavy", "unequal", "30 % fail", "30 % nearly collapse"):
+    for design in SPLITS:
+        for runs in ("calm", "5 points", "heavy", "unequal", "some fail"):
+            yield Scenario("equal", runs, design)
+    for design in FOLDS:
+        for runs in ("calm", "5 points", "heavy"):
             yield Scenario("equal", runs, design)
         for runs in ("calm", "5 points"):
             yield Scenario("equal", runs, design, training=(1.5, 1.5))
     for design in (Design(100, 5), Design(300, 5, 5)):
-        yield Scenario("equal", "5 points", design, "macro_f1", imbalanced=True)
+        yield Scenario("equal", "5 points", design, "macro_f1", priors=(0.85, 0.15))
         yield Scenario("equal", "5 points", design, "r2")
         yield Scenario("equal", "5 points", design, cluster=5)
     for runs in ("calm", "5 points"):
         yield Scenario("equal", runs, Design(300, 20, 5))
+    yield from _hard("equal")
+    for design in (*SPLITS, *FOLDS):
+        classes = (0.25,) * 4
+        yield Scenario("equal", "10 % nearly collapse", design, priors=classes, base=HIGH_SCORE)
+
+
+def _hard(kind: Kind) -> Iterator[Scenario]:
+    """What the rules find hardest, where accuracy leaves the rows the least to say."""
+    for design in FOLDS:
+        for runs, methods in (("unequal", 4), ("unequal", 18), ("calm", 18)):
+            yield Scenario(kind, runs, design, methods=methods, base=HIGH_SCORE)
+    for design in (*SPLITS, *FOLDS):
+        for runs in ("10 % fail, 5 points", "30 % fail, 5 points"):
+            yield Scenario(kind, runs, design, base=HIGH_SCORE)
 
 
 def _steps() -> Iterator[Scenario]:
-    designs = (Design(56, 3), Design(100, 5), Design(300, 5), Design(300, 5, 5), Design(500, 5, 5))
-    for design in designs:
+    for design in (*SPLITS, *FOLDS):
         for runs in ("calm", "5 points"):
             yield Scenario("steps", runs, design)
+    yield from _hard("steps")
 
 
 def _choices() -> Iterator[Scenario]:

@@ -76,7 +76,7 @@ class World:
         return {c.name: self._truth(c) for c in self.contenders}
 
     def _truth(self, contender: Contender) -> Truth:
-        runs = _clip(contender.score + _seed_quantiles(contender))
+        runs = _shift(contender.score, _seed_quantiles(contender))
         if self.metric == "r2":
             trained, constant = float(runs.mean()), 0.0
         else:
@@ -184,11 +184,13 @@ def _draw_runs(
         shift = shift + contender.seed_sd * noise
     lost = rng.random(shape) < contender.failing
     near = rng.random(shape) < contender.near
-    return np.broadcast_to(_clip(contender.score + shift), shape), lost, near
+    return np.broadcast_to(_shift(contender.score, shift), shape), lost, near
 
 
-def _clip(scores: Array) -> Array:
-    return np.clip(scores, 0.02, 0.98)
+def _shift(score: float, shift: Array) -> Array:
+    """The score, shifted to at most 0.98; downwards by no more, so that the mean stays."""
+    room = max(0.0, min(score - 0.02, 0.98 - score))
+    return np.asarray(score + np.clip(shift, -room, room))
 
 
 def _seed_quantiles(contender: Contender) -> Array:

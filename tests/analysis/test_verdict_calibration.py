@@ -15,11 +15,14 @@ FEW = (
     "equal: 56 x 3, 5 points",
     "equal: 300 x 5, 5 points",
     "equal: 300 x 5, unequal",
-    "equal: 300 x 5, 30 % nearly collapse",
+    "equal: 300 x 5, 10 % nearly collapse, 4 classes, base 0.82",
+    "equal: 300 x 5, 30 % fail, 5 points, base 0.82",
     "equal: 100 x 5, 5 points, r2",
     "equal: 100 x 5, 5 points, clusters of 5",
     "equal: 300 rows in 5 folds, calm",
-    "equal: 300 rows in 5 folds, unequal",
+    "equal: 300 rows in 5 folds, unequal, base 0.82",
+    "equal: 300 rows in 5 folds, unequal, 18 methods, base 0.82",
+    "equal: 300 rows in 5 folds, 30 % fail, 5 points, base 0.82",
     "equal: 300 rows in 5 folds, 5 points, macro_f1, 85 % of one class",
 )
 
