@@ -67,7 +67,7 @@ def list_raced() -> list[Scenario]:
         scenario
         for scenario in list_scenarios()
         if scenario.metric == "accuracy" and scenario.cluster == 1 and not scenario.training[0]
-        if scenario.kind != "sample size" and 5 <= scenario.design.seeds <= 10
+        if scenario.kind not in ("default", "sample size") and 5 <= scenario.design.seeds <= 10
     ]
     choices = [
         Scenario("choice", world, Design(rows, 5)) for world in CHOICES for rows in (56, 300, 1000)

@@ -14,13 +14,15 @@ from typing import Any
 import numpy as np
 
 from paretune.analysis.cell import Cell
+from paretune.analysis.cells import group_into_cells
 from paretune.analysis.comparisons import PairwiseComparisons
 from paretune.analysis.pareto.recommend import WITHIN_POINTS, recommend
 from paretune.analysis.statistics import differences
 from paretune.analysis.statistics.sample_size import ONE_PASS
+from paretune.study import Study
 from verdicts.rules import Pairs, correct, judge_by_rules
-from verdicts.scenarios import METHODS, Scenario
-from verdicts.studies import FREE_MEGABYTES, MEGABYTES, build_cells
+from verdicts.scenarios import DEFAULT, METHODS, Scenario
+from verdicts.studies import FREE_MEGABYTES, MEGABYTES, build_cells, build_study
 from verdicts.worlds import Design, Drawn, Truth, World, draw_study
 
 MODEL = "m"
@@ -90,11 +92,12 @@ def judge_study(scenario: Scenario, number: int) -> Tally:
     rng = np.random.default_rng([17, zlib.crc32(scenario.name.encode()), number])
     world = scenario.make_world(rng)
     drawn, truths = draw_study(world, scenario.design, rng), world.truths
-    cells = build_cells(drawn, world.metric)
+    study, records = build_study(drawn, world.metric, scenario.reference)
+    cells = group_into_cells(study, records)
     if scenario.kind == "sample size":
         judge_sample_size(tally, cells, world, scenario.design, rng)
         return tally
-    comparisons = PairwiseComparisons(cells)
+    comparisons = compare_cells(study, cells)
     judge_scores(tally, cells, truths)
     if scenario.kind == "choice":
         judge_recommendation(tally, cells, comparisons, truths)
@@ -102,11 +105,20 @@ def judge_study(scenario: Scenario, number: int) -> Tally:
     pairs = _package_pairs(comparisons)
     false_pair = judge_pairs(tally, "", pairs, truths)
     judge_steadiness(tally, pairs[0], world)
+    if scenario.kind == "default":
+        judge_default(tally, pairs[1], truths)
     false_lead = judge_baselines(tally, cells, comparisons, truths)
     tally.count("any false claim", false_pair or false_lead)
     judge_ranks(tally, comparisons, truths)
     judge_rules(tally, cells, drawn, scenario, truths)
     return tally
+
+
+def compare_cells(study: Study, cells: Sequence[Cell]) -> PairwiseComparisons:
+    """As the study asks for it: against its reference, or all pairs."""
+    if study.protocol.reference is None:
+        return PairwiseComparisons(cells)
+    return PairwiseComparisons(cells, reference=study.protocol.reference)
 
 
 def judge_scores(tally: Tally, cells: Sequence[Cell], truths: Mapping[str, Truth]) -> None:
@@ -171,6 +183,15 @@ def judge_steadiness(tally: Tally, alone: Pairs, world: World) -> None:
         else:
             detected = difference * gap > 0 and p < LEVEL
             tally.count(f"{kind} single power {round(100 * abs(gap))}", detected)
+
+
+def judge_default(tally: Tally, family: Pairs, truths: Mapping[str, Truth]) -> None:
+    """How often the methods that exceed the default are proven to."""
+    for (a, b), (difference, p) in family.items():
+        gap = truths[a].trained - truths[b].trained
+        if DEFAULT in (a, b) and abs(gap) >= _SAME:
+            detected = difference * gap > 0 and p < LEVEL
+            tally.count(f"default power {round(100 * abs(gap))}", detected)
 
 
 def judge_baselines(

@@ -38,11 +38,13 @@ def build_cells(drawn: Drawn, metric: str) -> list[Cell]:
     return group_into_cells(*build_study(drawn, metric))
 
 
-def build_study(drawn: Drawn, metric: str) -> tuple[Study, list[Record]]:
+def build_study(
+    drawn: Drawn, metric: str, reference: str | None = None
+) -> tuple[Study, list[Record]]:
     """A drawn study and all its records."""
     methods = tuple(name for name in drawn.answers if name not in _NO_MODEL)
     runs = max(len(answers) for answers in drawn.answers.values())
-    shape = _Shape(methods, metric, runs, drawn.num_folds)
+    shape = _Shape(methods, metric, runs, drawn.num_folds, reference)
     rows = _Rows(drawn)
     records = list(_costs(shape))
     for name, answers in (*drawn.answers.items(), ("majority", _majority(drawn, metric))):
@@ -69,6 +71,7 @@ class _Shape(NamedTuple):
     metric: str
     runs: int
     folds: int
+    reference: str | None
 
 
 class _Rows:
@@ -130,6 +133,7 @@ def _make_study(shape: _Shape) -> Study:
                 "seeds": list(range(1, shape.runs * max(shape.folds, 1) + 1)),
                 "folds": 1,
                 "outer": shape.folds or "split",
+                "reference": shape.reference,
             },
         }
     )

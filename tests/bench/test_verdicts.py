@@ -100,6 +100,25 @@ def test_of_eighteen_unequal_methods_four_are_unsteady() -> None:
     assert {c.score for c in world.contenders if c.name != "head_only"} == {0.82}
 
 
+def test_the_reference_of_a_scenario_is_that_of_the_study() -> None:
+    from verdicts.scenarios import DEFAULT, METHODS, list_scenarios
+    from verdicts.studies import build_study
+    from verdicts.worlds import draw_study
+
+    rng = np.random.default_rng(1)
+    scenarios = [s for s in list_scenarios() if s.kind == "default" and s.design.rows == 300]
+    assert [scenario.reference for scenario in scenarios] == [None, DEFAULT]
+    for scenario in scenarios:
+        world = scenario.make_world(rng)
+        leads = [round(world.truths[m].trained - world.truths[DEFAULT].trained, 3) for m in METHODS]
+        assert sorted(leads) == [0.0] * 15 + [0.05, 0.05, 0.1]
+        study, records = build_study(
+            draw_study(world, scenario.design, rng), "accuracy", scenario.reference
+        )
+        assert study.protocol.reference == scenario.reference
+        assert {record.run.method.key for record in records} >= set(METHODS)
+
+
 def test_a_true_claim_is_not_counted_as_false_for_being_small() -> None:
     from verdicts.outcomes import Tally, judge_pairs
     from verdicts.worlds import Truth
