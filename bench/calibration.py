@@ -133,7 +133,7 @@ SIZES: tuple[Column, ...] = (
     ("pilot decides", "pilot decides", _percent),
     *(
         column
-        for what in ("examples", "seeds", "both", "cross-validated rows")
+        for what in ("the least", "the most")
         for column in (
             (f"asks for {what}", f"asks for {what}", _percent),
             ("then decided", f"decided with {what}", _percent),

@@ -18,7 +18,6 @@ from paretune.analysis.cells import group_into_cells
 from paretune.analysis.comparisons import PairwiseComparisons
 from paretune.analysis.pareto.recommend import WITHIN_POINTS, recommend
 from paretune.analysis.statistics import differences
-from paretune.analysis.statistics.sample_size import ONE_PASS
 from paretune.study import Study
 from verdicts.rules import Pairs, correct, judge_by_rules
 from verdicts.scenarios import DEFAULT, METHODS, Scenario
@@ -31,8 +30,8 @@ FACTORS = (1.0, 1.2, 1.5)
 """Of the rows' variance under cross-validation, with which the package's rule is asked."""
 BINS = (0.05, 0.25, 0.5, 0.75)
 """Where a chance that is said goes into the next bin."""
-MOST_ROWS, MOST_SEEDS = 10_000, 100
-"""Larger studies than these are not simulated when a pilot asks for them."""
+MOST_ROWS = 10_000
+"""Larger studies are not simulated when a pilot asks for them."""
 _SAME = 2e-3
 """True scores this close are equal: a fifth of a point."""
 
@@ -333,17 +332,11 @@ def judge_sample_size(
     tally.count("pilot decides", pair.standing != "unclear")
     if pair.standing != "unclear":
         return
-    designs = {
-        "examples": size.examples and Design(size.examples, design.seeds),
-        "seeds": size.seeds and Design(design.rows, size.seeds),
-        "both": size.both and Design(size.both[1], size.both[0]),
-        "cross-validated rows": size.cross_validated_rows
-        and Design(size.cross_validated_rows, ONE_PASS.folds, ONE_PASS.folds),
-    }
-    for what, follow_up in designs.items():
-        possible = follow_up and follow_up.rows <= MOST_ROWS and follow_up.seeds <= MOST_SEEDS
+    for what, rows in {"the least": size.low, "the most": size.high}.items():
+        possible = rows is not None and rows <= MOST_ROWS
         tally.count(f"asks for {what}", bool(possible))
-        if possible and follow_up:
+        if possible:
+            follow_up = Design(max(rows, design.rows), design.seeds, design.folds)
             again = build_cells(draw_study(world, follow_up, rng), world.metric)
             pair = PairwiseComparisons(again).compare(
                 *(next(c for c in again if c.method == name) for name in names)

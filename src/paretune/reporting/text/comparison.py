@@ -131,6 +131,8 @@ def describe_rows(size: SampleSize) -> str:
         least = approximate(size.low, noun)
         return least if least.startswith("more") else f"{least} at least"
     low, high = (approximate(count, noun) for count in (size.low, size.high))
+    if size.low <= size.rows_now:
+        return high.replace("about", "up to")
     return high if low == high else f"{low.rpartition(' ')[0]} to {high.removeprefix('about ')}"
 
 
