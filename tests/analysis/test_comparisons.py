@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import fake_cells
 from support import fake_records as fake
 
 from paretune.analysis.cell import Cell
@@ -20,8 +21,10 @@ from paretune.analysis.statistics.multiple_testing import (
     rows_correction,
 )
 from paretune.analysis.statistics.sample_size import estimate_sample_size
+from paretune.errors import StudyError
 from paretune.reporting.build import build_report
 from paretune.reporting.parts import PairDifference
+from paretune.study import Study
 from paretune.verbs.compare import compare
 from paretune.verbs.report import StudyResults
 
@@ -95,6 +98,53 @@ def test_the_corrected_interval_has_0_inside_exactly_where_nothing_is_proven() -
     there = PairwiseComparisons(cells()).pairs("e5-small")[0]
     back = there.flip().corrected
     assert (back.low, back.high) == pytest.approx((-there.corrected.high, -there.corrected.low))
+
+
+def test_a_reference_is_the_family_of_what_is_better_than_it() -> None:
+    levels = {"lora": 0.60, "full": 0.74, "loha": 0.66, "prompt": 0.35}
+    of_study = cells(**levels)
+    plain = PairwiseComparisons(of_study).pairs("e5-small")
+    asked = PairwiseComparisons(of_study, "lora").pairs("e5-small")
+    ahead = [p for p in asked if p.reference]
+    assert {frozenset((p.a, p.b)) for p in ahead} == {
+        frozenset(("full", "lora")),
+        frozenset(("loha", "lora")),
+    }
+    for pair in ahead:
+        before = pair_of(plain, pair.a, pair.b)
+        assert pair.family == 3 and pair.p_holm < before.p_holm
+        # One-sided: at least half of the pair's own p-value, at most three halves.
+        assert pair.difference.p / 2 <= pair.p_holm <= 3 * pair.difference.p / 2
+        inside = pair.corrected.low <= 0 <= pair.corrected.high
+        assert inside == (pair.standing == "unclear")
+    # What is worse than the reference, and all that does not concern it, stays as it was.
+    for pair in asked:
+        if not pair.reference:
+            assert pair == pair_of(plain, pair.a, pair.b)
+
+
+def crossed_cells(study: Study, folds: dict[str, Sequence[int]]) -> list[Cell]:
+    """Methods of which only some folds trained."""
+    records = []
+    for name, kept in folds.items():
+        runs = fake_cells.crossed_cell(study, name, 0.9 if name == "full" else 0.6, 5)
+        records += [r for r in runs if r.run.outer is not None and r.run.outer.index in kept]
+    return [c for c in group_into_cells(study, records) if c.run_scores]
+
+
+@pytest.mark.parametrize(("common", "withheld"), [(2, "few folds"), (3, "")])
+def test_pairs_that_share_fewer_than_three_folds_have_no_verdict(
+    common: int, withheld: str
+) -> None:
+    study = fake.study(
+        methods=["full", "lora"],
+        tasks=[fake.own_task("t")],
+        protocol={"seeds": [1, 2, 3, 4, 5], "folds": 1, "outer": 5},
+    )
+    cells = crossed_cells(study, {"full": range(5), "lora": range(common)})
+    (pair,) = PairwiseComparisons(cells).pairs("e5-small")
+    assert pair.withheld == withheld
+    assert (pair.p_holm == 1 and pair.standing == "unclear") == bool(withheld)
 
 
 def pair_of(pairs: Sequence[Pair], a: str, b: str) -> Pair:
@@ -183,3 +233,25 @@ def test_baselines_have_no_rank_and_methods_are_ranked_among_methods() -> None:
     assert all(row.rank is None for row in task.baselines)
     assert {row.rank.of for row in task.methods if row.rank} == {4}
     assert all(row.model is not None for row in task.methods)
+
+
+def test_compare_asks_by_than_whether_any_method_is_better_than_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    study, records = disagreeing()
+    results = StudyResults(study, Path("x"), records, [], [])
+    monkeypatch.setattr("paretune.verbs.compare.load_results", lambda *_: results)
+    compared = compare("s.yaml", than="lora")
+    assert [c.pair and (c.pair.a, c.pair.b) for c in compared] == [
+        (name, "lora") for name in ("full", "loha", "dora", "houlsby")
+    ]
+    assert all(c.pair and c.pair.reference and c.pair.family == 4 for c in compared)
+    assert all("before its scores were seen" in c.note for c in compared)
+    (alone,) = compare("s.yaml", "full", than="lora")
+    assert alone == compared[0]
+    (of_all,) = compare("s.yaml", "full", "lora")
+    assert of_all.pair and compared[0].pair and compared[0].pair.p_holm < of_all.pair.p_holm
+    with pytest.raises(StudyError, match="two methods"):
+        compare("s.yaml", "full")
+    with pytest.raises(StudyError, match="second method"):
+        compare("s.yaml", "full", "loha", than="lora")

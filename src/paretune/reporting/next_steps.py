@@ -29,7 +29,7 @@ from paretune.methods.core.titles import title_of
 from paretune.metrics import Array
 from paretune.reporting.disagreement import name_labels
 from paretune.reporting.parts import DoubtfulLabel, NextStep, NextSteps
-from paretune.reporting.text.formatting import describe_chance
+from paretune.reporting.text.formatting import describe_chance, name_chance
 from paretune.store.record import ComputeCost, Predictions
 from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
@@ -172,7 +172,7 @@ def _write_training(subject: Candidate, methods: Sequence[Candidate]) -> Iterabl
         draws = 100 * (rival.expected.draws - subject.expected.draws) / highest
         gain, interval = float(draws.mean()), np.quantile(draws, [0.025, 0.975]).tolist()
         name, title = f"{title_of(rival.cell.method)}{on_model}", title_of(cell.method)
-        better = describe_chance(float((draws > 0).mean()), "better")
+        better = describe_chance(name_chance(float((draws > 0).mean())), "better")
         what = action.removeprefix("take the ").capitalize()
         text = f"{what}, {name}: {_format_gain(gain)} beside {title}, {better}."
         yield NextStep(action=action, points=gain, interval=interval, text=sanitise_line(text))

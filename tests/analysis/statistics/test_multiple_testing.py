@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import special, stats
 from support import fake_records as fake
 
 from paretune.analysis.comparisons import Verdict
@@ -10,6 +11,7 @@ from paretune.analysis.statistics.differences import estimate_variances
 from paretune.analysis.statistics.intervals import difference_interval
 from paretune.analysis.statistics.multiple_testing import (
     all_pairs_correction,
+    dunnett_correction,
     holm_correction,
     rows_correction,
 )
@@ -29,6 +31,30 @@ def test_of_all_pairs_only_what_can_be_equal_at_once_is_counted() -> None:
         assert min(shaffer) == min(holm)
     # Pairs that could not be formed count for nothing.
     assert all_pairs_correction([0.01, 0.02], 3) == pytest.approx([0.02, 0.02])
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.5, 0.9])
+def test_comparisons_with_one_reference_are_corrected_as_the_largest_of_normal_variables(
+    correlation: float,
+) -> None:
+    p = [0.02, 0.004, 0.6, 0.03]
+    matrix = np.full((4, 4), correlation) + (1 - correlation) * np.eye(4)
+    expected, order = np.empty(4), np.argsort(p)
+    for step, place in enumerate(order):
+        left = order[step:]
+        below = stats.multivariate_normal(cov=matrix[np.ix_(left, left)])
+        expected[place] = 1 - below.cdf(np.full(len(left), special.ndtri(1 - p[place])))
+    expected[order] = np.maximum.accumulate(expected[order])
+    corrected = dunnett_correction(p, matrix)
+    assert corrected == pytest.approx(expected, abs=0.006)
+    assert all(c <= h for c, h in zip(corrected, holm_correction(p), strict=True))
+    assert dunnett_correction([0.03], np.eye(1)) == [0.03]
+
+
+def test_correlations_that_do_not_fit_together_are_lowered() -> None:
+    impossible = np.array([[1, 0.9, 0.9], [0.9, 1, -0.9], [0.9, -0.9, 1]])
+    corrected = dunnett_correction([0.01, 0.02, 0.03], impossible)
+    assert all(p <= c <= 3 * p for p, c in zip([0.01, 0.02, 0.03], corrected, strict=True))
 
 
 def above_baselines(cell, baselines, missing=()) -> Verdict:

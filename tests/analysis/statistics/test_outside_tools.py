@@ -9,8 +9,8 @@ from statsmodels.stats import contingency_tables, multitest, power
 
 from paretune.analysis.outcomes import FailureRate
 from paretune.analysis.pairs import mcnemar_test
-from paretune.analysis.statistics.multiple_testing import holm_correction
 from paretune.analysis.statistics.differences import estimate_variances
+from paretune.analysis.statistics.multiple_testing import holm_correction
 from paretune.analysis.statistics.sample_size import estimate_sample_size
 from paretune.analysis.statistics.scores import RunScores, score_runs
 from paretune.store.record import Predictions

@@ -13,7 +13,7 @@ from paretune.analysis.statistics.scores import TestDesign
 from paretune.methods.baselines import WITH_MODEL, WITHOUT_TRAINING
 from paretune.methods.core.titles import title_of
 from paretune.reporting.rows import CellRow, name_runs
-from paretune.reporting.text.formatting import describe_chance, join_names
+from paretune.reporting.text.formatting import join_names, name_chance
 from paretune.study import Study
 from paretune.study.presets import load_preset
 from paretune.terminal.plural import pluralise
@@ -218,7 +218,8 @@ def write_race(forecast: ChoiceForecast, cells: Sequence[Cell]) -> Iterable[str]
         return
     every = name_runs(methods[0])
     answer = f"{every} of each method would give the same answer"
-    same = describe_chance(forecast.agreement, "that")
+    name = name_chance(forecast.agreement)
+    same = "open whether" if name == "open" else f"{name} that"
     if all(cell.complete for cell in methods):
         return
     if forecast.agreement >= DECIDED:

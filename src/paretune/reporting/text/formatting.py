@@ -68,9 +68,8 @@ def name_chance(share_of_draws: float) -> ChanceName:
     return "likely" if share_of_draws > LIKELY else "open"
 
 
-def describe_chance(share_of_draws: float, event: str) -> str:
+def describe_chance(name: ChanceName, event: str) -> str:
     """``likely the best``, ``open whether the best``."""
-    name = name_chance(share_of_draws)
     return f"open whether {event}" if name == "open" else f"{name} {event}"
 
 

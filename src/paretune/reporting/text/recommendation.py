@@ -25,6 +25,7 @@ from paretune.reporting.text.comparison import POWER_NOTE, describe_sample_size,
 from paretune.reporting.text.formatting import (
     COST_WORDS,
     SELECTED_ON_TEST,
+    ChanceName,
     describe_chance,
     format_basis,
     format_cost,
@@ -35,6 +36,7 @@ from paretune.reporting.text.formatting import (
     format_point_difference,
     format_rate,
     join_names,
+    name_chance,
 )
 from paretune.study import Axis
 from paretune.terminal.plural import pluralise
@@ -193,14 +195,19 @@ class _Writer:
             return []
         within = _format_points(self.recommendation.budget.within_points, "g")
         chances = [
-            describe_chance(prospect.chance_best, "the best"),
-            describe_chance(prospect.chance_worse, f"over {within} below the best{self._inside}"),
+            (prospect.chance_best, "the best"),
+            (prospect.chance_worse, f"over {within} below the best{self._inside}"),
         ]
         if prospect.chance_below_baseline is not None and free is not None:
-            event = f"below {self.title(free.cell)}"
-            place = len(chances) if self._chosen.proven else 0
-            chances.insert(place, describe_chance(prospect.chance_below_baseline, event))
-        return chances
+            below = prospect.chance_below_baseline, f"below {self.title(free.cell)}"
+            if not self._chosen.proven:
+                chances.insert(0, below)
+            elif name_chance(prospect.chance_below_baseline) != "unlikely":
+                chances.append(below)
+        by_name: dict[ChanceName, list[str]] = {}
+        for share, event in chances:
+            by_name.setdefault(name_chance(share), []).append(event)
+        return [describe_chance(name, " or ".join(events)) for name, events in by_name.items()]
 
     def _describe_proof(self) -> str:
         proof, chosen = "Proven better than every baseline", self._chosen
