@@ -145,6 +145,7 @@ def test_pairs_that_share_fewer_than_three_folds_have_no_verdict(
     (pair,) = PairwiseComparisons(cells).pairs("e5-small")
     assert pair.withheld == withheld
     assert (pair.p_holm == 1 and pair.standing == "unclear") == bool(withheld)
+    assert pair.difference.p < 1
 
 
 def pair_of(pairs: Sequence[Pair], a: str, b: str) -> Pair:

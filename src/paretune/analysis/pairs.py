@@ -157,10 +157,11 @@ def compare_all_pairs(
         estimates[names] = estimate_variances(*pair, of_runs)
         difference = difference_interval(estimates[names], *pair)
         withheld[names] = "few folds" if count_common_folds(*pair) < MIN_FOLDS else ""
-        if withheld[names] or not {*names}.isdisjoint(stopped):
+        if not {*names}.isdisjoint(stopped):
             difference = replace(difference, p=1.0)
         differences[names] = difference
-    corrected = (correct or correct_all_pairs)({n: d.p for n, d in differences.items()})
+    p_values = {n: 1.0 if withheld[n] else d.p for n, d in differences.items()}
+    corrected = (correct or correct_all_pairs)(p_values)
     for names, difference in differences.items():
         exact = mcnemar_test(*sides[names])
         estimate, reason = estimates[names], withheld[names]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -17,7 +17,7 @@ from paretune.verbs.result import Result, ResultList
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from paretune.analysis.cell import Cell
+    from paretune.analysis.comparisons import PairwiseComparisons
     from paretune.analysis.memory_breakdown import PartDifference
     from paretune.analysis.pairs import Pair
     from paretune.analysis.statistics.sample_size import SampleSize
@@ -104,6 +104,7 @@ def compare(
         StoreError: the store is missing or damaged, or never ran this study.
     """
     from paretune.analysis.cell import NO_MODEL
+    from paretune.analysis.comparisons import PairwiseComparisons
 
     results = load_results(study, store)
     cells = results.cells
@@ -134,24 +135,23 @@ def compare(
     for task in results.study.tasks:
         of_task = [cell for cell in cells if cell.task == task.key]
         for model in dict.fromkeys(cell.model for cell in of_task if cell.model != NO_MODEL):
+            of_model = [cell for cell in of_task if cell.model in (model, NO_MODEL)]
+            comparisons = PairwiseComparisons(of_model, reference)
             for first in firsts:
-                result = _compare_cells(of_task, model, first, b, reference)
+                result = _compare_cells(comparisons, model, first, b)
                 compared.append(replace(result, note=note if result.pair else ""))
     return ComparisonResults(tuple(compared))
 
 
 def _compare_cells(
-    cells: Sequence[Cell], model: str, a: str, b: str, reference: str | None
+    comparisons: PairwiseComparisons, model: str, a: str, b: str
 ) -> ComparisonResult:
     from paretune import metrics
-    from paretune.analysis.cell import NO_MODEL
-    from paretune.analysis.comparisons import PairwiseComparisons
     from paretune.methods.core.titles import title_of
     from paretune.reporting.text.formatting import describe_failures
 
-    task, metric = cells[0].task, metrics.get(cells[0].metric).title
-    by_method = {cell.method: cell for cell in cells if cell.model in (model, NO_MODEL)}
-    comparisons = PairwiseComparisons(list(by_method.values()), reference)
+    by_method = {cell.method: cell for cell in comparisons.cells}
+    task, metric = by_method[a].task, metrics.get(by_method[a].metric).title
     scores = comparisons.scores(model)
     if absent := [title_of(name) for name in (a, b) if name not in scores]:
         why = f"Not compared: no score of {' and '.join(absent)}"
