@@ -8,8 +8,8 @@ as few as half of the studies. With g times the rows, and the same runs, the var
     V(g) = rows' variance / g + what runs add
 
 and it is enough where ``(t(1 - level / 2) + t(0.8)) sqrt(V)`` is at most 5 points. What runs add is
-known to within its degrees of freedom only, so the number is a range: with the lower and with the
-upper end of its 80 % interval.
+known to within its standard error only, so the number is a range: with the estimate, of which often
+nothing is left beside the rows, and with its mean given that it is not negative.
 """
 
 from __future__ import annotations
@@ -26,8 +26,6 @@ from paretune.analysis.statistics.scores import RunScores
 POWER = 0.8
 FOUND_POINTS = 5.0
 """The true difference that is to be found, in hundredths of the metric's highest value."""
-_TAIL = 0.1
-"""Of the range, on either side."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +34,8 @@ class SampleSize:
 
     Attributes:
         rows_now: test examples, or labelled rows under cross-validation, of the pair.
-        low: the least that may be enough; None where no number is.
-        high: what is enough with what runs may scatter by; None where no number is.
+        low: enough if runs scatter as they were seen to; None where no number is.
+        high: enough if they scatter as must be expected; None where no number is.
         blind: one run, or too few folds: how much runs differ is unknown.
         cross_validated: rows are labelled ones that are cross-validated.
     """
@@ -71,13 +69,16 @@ def estimate_sample_size(
     of_rows = min(max(of_rows, estimate.parts[0][0]), estimate.variance)
     added = estimate.variance - of_rows
     runs = estimate.parts[1:]
-    total = sum(variance for variance, _ in runs)
-    error = sum(variance**2 / degrees for variance, degrees in runs if variance > 0)
-    freedom = total**2 / error if error > 0 else math.inf
+    error = math.sqrt(2 * sum(variance**2 / degrees for variance, degrees in runs if degrees > 0))
+    expected = added
+    if error > 0:
+        # Under cross-validation the parts of runs have rows in them, and may be less than these.
+        signed = sum(v for v, _ in runs) - of_rows / ROW_FACTOR if crossed else added
+        z = signed / error
+        density = math.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
+        expected = (signed + error * density / float(special.ndtr(z))) if z > -5 else added
 
-    def count_rows(tail: float) -> int | None:
-        ratio = freedom / float(special.chdtri(freedom, tail)) if freedom < math.inf else 1.0
-        scattered = max(added + total * (ratio - 1), 0.0)
+    def count_rows(scattered: float) -> int | None:
         quantiles = special.stdtrit(estimate.freedom, [1 - level / 2, POWER])
         enough = (gap / float(quantiles.sum())) ** 2
         if not of_rows < math.inf or enough <= scattered:
@@ -86,8 +87,8 @@ def estimate_sample_size(
 
     return SampleSize(
         rows_now=len(a.uid),
-        low=count_rows(_TAIL),
-        high=count_rows(1 - _TAIL),
+        low=count_rows(added),
+        high=count_rows(max(added, expected)),
         blind=blind,
         cross_validated=crossed,
     )
