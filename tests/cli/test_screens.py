@@ -108,7 +108,7 @@ def test_what_new_says_and_writes_is_the_golden_text(
 def test_help_is_the_golden_text(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     """The help of options is read from docstrings."""
     monkeypatch.setenv("COLUMNS", "80")
-    verbs = ("tune", "new", "run", "report", "export", "why")
+    verbs = ("tune", "new", "run", "report", "export", "why", "merge")
     assert_golden("help", {verb: command(capsys, verb, "--help")[1] for verb in verbs})
 
 

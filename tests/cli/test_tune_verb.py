@@ -132,7 +132,7 @@ def test_the_budget_counts_from_the_start_and_leaves_time_for_the_export(calls: 
     (exported,) = calls.exports
     assert not exported["train_again"]
     assert result.notes == (
-        "18 of 42 runs are done; `paretune tune train.csv --model some/model --budget 15min` "
+        "18 of 42 runs have ended; `paretune tune train.csv --model some/model --budget 15min` "
         "trains the rest.",
     )
 
@@ -145,6 +145,7 @@ def test_a_busy_machine_has_less_time(calls: Calls, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("os.getloadavg", lambda: (16.0, 1.0, 1.0))
     result = paretune.tune("train.csv", model="some/model", budget=100.0, restart=True)
     assert result.study.protocol.trials == 1 and "one learning rate" in result.notes[1]
+    assert "--restart` trains it in full; a longer budget may be added." in result.notes[1]
 
 
 def test_a_budget_binds_where_a_study_file_is_continued(calls: Calls) -> None:

@@ -123,7 +123,7 @@ def test_auto_takes_the_folds_that_divide_the_seeds(seeds: int, folds: int) -> N
     protocol = Protocol(seeds=tuple(range(1, seeds + 1)))
     design = choose_outer_design(protocol, TASK, make_dataset())
     assert design.folds == folds
-    assert ("no multiple of 3 or 4 or 5" in design.reason) == (folds == 0)
+    assert ("takes 3, 4 or 5 seeds, or a multiple of these" in design.reason) == (folds == 0)
 
 
 def test_auto_keeps_the_split_where_rows_suffice_or_forbid() -> None:

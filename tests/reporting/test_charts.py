@@ -93,6 +93,9 @@ def test_the_front_is_the_tables(task: TaskReport) -> None:
     assert [c.spec["usermeta"]["axis"] for c in drawn] == [
         COST_WORDS[f.axis].title for f in task.fronts
     ]
+    assert drawn[0].note.startswith(
+        "Filled points are on the front: by the estimates, no other method is both cheaper and"
+    )
     points = {point["name"]: point for point in values(drawn[0])}
     for point in task.fronts[0].points:
         drawn_point = points[point.title]

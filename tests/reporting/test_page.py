@@ -154,7 +154,10 @@ def test_the_page_begins_with_the_whole_study(tmp_path: Path) -> None:
     assert head.count("LoRA</th>") == 1 and row.count('<span class="take">take</span>') == 2
     assert row.count("▲") == 2 and row.count("870 MiB") == 1
     runs = f"{len(records)} of {len(records)}"
-    for title, value in (("runs finished", runs), ("seeds constant", "6 of 24")):
+    for title, value in (
+        ("runs finished", runs),
+        ("constant final runs", "6 of 24"),
+    ):
         assert f"<span>{title}</span> <b>{value}</b>" in head
     assert head.count('class="alarm"') == 1  # prompt is constant
 

@@ -88,7 +88,7 @@ def test_a_budget_ends_honestly_and_continues(
     folder = tmp_path / "store"
     with open_observer(sys.stdout) as observer:
         run(study, store=folder, workers=1, budget=1.0, observer=observer)
-    assert "runs are done in the time allowed" in capsys.readouterr().out
+    assert "The time is up after" in capsys.readouterr().out
     with Store.open(folder) as opened:
         before = len(opened.load_records(study.study_hash))
     run(study, store=folder, workers=1)

@@ -110,7 +110,11 @@ def test_without_a_test_file_a_stratified_fifth_is_kept(tmp_path: Path) -> None:
     data = load_dataset(spec(train, group="group"))
     assert len(data.train) + len(data.test) == 200 and len(data.test) == 40
     assert not {e.group for e in data.train} & {e.group for e in data.test}
-    assert "test-held-out" in codes(data.findings)
+    (held_out,) = (f for f in data.findings if f.code == "test-held-out")
+    assert held_out.what == (
+        "no test file, so a part of train is the test part: 40 of 200 rows, stratified by label, "
+        "groups kept together. This is the first of them."
+    )
     assert load_dataset(spec(train, group="group")).content_hash == data.content_hash
 
 

@@ -94,7 +94,7 @@ def build_dataset(
 
     Args:
         build: the examples of a part's rows.
-        together: what is held out, and what stays together (``pairs of train, equal sources``).
+        together: what is held out, and what stays together (``pairs, equal sources``).
         max_held_out: most rows that are held out; None: one of five parts, stratified by label.
         about: further fields of the dataset (``labels``, ``language``, ``prompt`` ...).
 
@@ -116,8 +116,8 @@ def build_dataset(
         examples["train"] = [e for i, e in enumerate(every) if i not in chosen]
         examples["test"] = [every[i] for i in sorted(chosen)]
         what = (
-            f"no test file: {len(chosen)} of {len(every)} {together} together, are the test part "
-            "(this is the first of them)."
+            f"no test file, so a part of train is the test part: {len(chosen)} of {len(every)} "
+            f"{together} kept together. This is the first of them."
         )
         remedy = "They are always the same; give the task test: FILE to decide it yourself."
         where = (examples["test"] or every)[0].where

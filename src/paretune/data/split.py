@@ -292,8 +292,11 @@ def choose_outer_design(protocol: Protocol, task: TaskSpec, dataset: Dataset) ->
     elif rows >= MAX_AUTO_ROWS:
         reason = f"it has {rows:,} labelled rows, and from {MAX_AUTO_ROWS:,} on the split stays"
     elif folds is None:
-        numbers = " or ".join(map(str, AUTO_OUTER_FOLDS[::-1]))
-        reason = f"the number of seeds, {seeds}, is no multiple of {numbers}"
+        *fewer, most = sorted(AUTO_OUTER_FOLDS)
+        reason = (
+            f"cross-validation takes {', '.join(map(str, fewer))} or {most} seeds, or a multiple "
+            f"of these, and the study has {seeds}"
+        )
     else:
         reason = find_obstacle(dataset, folds)
     if folds is None or reason:

@@ -82,7 +82,8 @@ class Report(Part):
 
     def __repr__(self) -> str:
         """The name, and what to take on each task, on one screen."""
-        runs = f"{self.study.runs:,} of {self.study.runs + self.study.waiting:,} runs ended"
+        scheduled = f", {self.study.waiting:,} scheduled" if self.study.waiting else ""
+        runs = f"{pluralise(self.study.runs, 'run')} ended{scheduled}"
         lines = [task.advice.lines[0] for task in self.tasks if task.advice is not None]
         if len(lines) > _MOST_TASKS:
             left = pluralise(len(lines) - _MOST_TASKS, "more task")

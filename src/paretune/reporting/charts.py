@@ -244,8 +244,8 @@ def chart_front(
     on_test = "; selected on the test part" if task.selected_on_test else ""
     return Chart(
         f"Score over {title}{' (logarithmic)' if logarithmic else ''}",
-        f"Filled: no other method is both cheaper and better, by the estimates. Whiskers: 95 % "
-        f"over {task.interval_scope}{on_test}",
+        "Filled points are on the front: by the estimates, no other method is both cheaper and "
+        f"better. Whiskers: 95 % over {task.interval_scope}{on_test}",
         " ".join(f"{point['description']}." for point in points),
         {
             **base_spec(points, layers),

@@ -177,6 +177,10 @@ class DataFinding(Part):
     remedy: str = Field(description="what to do")
 
 
+FINAL_RUNS = " final runs"
+"""How titles of counts end that a terminal may put together."""
+
+
 class HealthItem(Part):
     """One count on the study."""
 

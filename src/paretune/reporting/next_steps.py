@@ -68,8 +68,11 @@ def write_next_steps(choice: Recommendation, dataset: Dataset | None = None) -> 
         tested = set(subject.expected.score.uid)
         checked = min(sum(label.uid in tested for label in labels), HOUR_ROWS)
         points = 100 * PRECISION * checked / subject.interval.n_examples
-        listed = " (`paretune next`)" if labels and dataset is None else ""
-        text = f"Labels that runs on other rows contradict: {len(labels)} of {rows:,}{listed}."
+        listed = " (`paretune next` lists them)" if labels and dataset is None else ""
+        text = (
+            f"{len(labels)} of {rows:,} labels may be wrong: runs that did not train on these rows "
+            f"answer otherwise{listed}."
+        )
         steps.append(NextStep(action="check the labels", points=points, guess=True, text=text))
     steps += _write_training(subject, methods)
     steps.sort(key=lambda step: -(step.points or 0.0))

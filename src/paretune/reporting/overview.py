@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 from paretune.analysis.cell import Cell
 from paretune.methods.baselines import WITH_MODEL
 from paretune.reporting.document import (
+    FINAL_RUNS,
     DataFinding,
     Failure,
     HealthItem,
@@ -112,21 +113,27 @@ def check_health(
     cells = [cell for task in tasks for cell in task.cells]
     trained = [cell for cell in cells if not cell.baseline or cell.name in WITH_MODEL]
     going_on = study.waiting > 0 or not all(cell.finished for cell in cells)
-    total = f"{study.runs + study.waiting:,}{' planned so far' if going_on else ''}"
-    yield item("runs finished", f"{study.runs:,} of {total}", alarm=going_on)
-    seeds = sum(len(cell.runs) for cell in trained)
-    for title, outcomes in (
+    # How many there will be is not known before the last trial has chosen its rate.
+    scheduled = f", {study.waiting:,} scheduled" if study.waiting else ""
+    finished = f"{study.runs:,} so far{scheduled}, more may follow"
+    text = finished if going_on else f"{study.runs:,} of {study.runs:,}"
+    yield item("runs finished", text, alarm=going_on)
+    runs = sum(len(cell.runs) for cell in trained)
+    for ended, outcomes in (
         ("constant", ("collapsed",)),
         ("diverged", ("diverged",)),
-        ("lost", UNSCORED_OUTCOMES[1:]),
+        ("failed", UNSCORED_OUTCOMES[1:]),
     ):
         count = sum(cell.outcomes.get(outcome, 0) for cell in trained for outcome in outcomes)
-        yield item(f"seeds {title}", f"{count:,} of {seeds:,}", alarm=count > 0)
+        yield item(f"{ended}{FINAL_RUNS}", f"{count:,} of {runs:,}", alarm=count > 0)
     tuned = [cell for cell in trained if len(cell.tried) > 1]
     if tuned:
         edge = sum(bool(cell.rate_edge) for cell in tuned)
-        text = f"best at the edge of those tried for {edge:,} of {pluralise(len(tuned), 'method')}"
-        yield item("learning rates", text, alarm=edge > 0)
+        text = "inside the range tried"
+        if edge:
+            methods = pluralise(len(tuned), "method")
+            text = f"the lowest or highest tried, for {edge:,} of {methods}"
+        yield item("best learning rate", text, alarm=edge > 0)
     elif any(cell.rate for cell in trained):
         yield item("learning rates", "only one tried, so a better one may exist")
     measured = [measurement for cell in cells for measurement in cell.costs]
@@ -136,7 +143,7 @@ def check_health(
     )
     if doubtful:
         text = f"{doubtful} of {len(measured)}"
-        yield item("step times in doubt (busy machine)", text, alarm=True)
+        yield item("step times that a busy machine may have distorted", text, alarm=True)
     if summary := summarise_audit(findings):
         yield item("data", summary, alarm=True)
 

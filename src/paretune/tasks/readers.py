@@ -76,7 +76,7 @@ MAX_HELD_OUT_PROMPTS = 500
 """A model answers each of them, word by word."""
 NESTED_COLUMN = "translation"
 """The column in which Hugging Face datasets keep a pair: ``{"sl": ..., "en": ...}``."""
-_STRATIFIED = "rows of train, stratified, groups"
+_STRATIFIED = "rows, stratified by label, groups"
 
 
 def load_built_in(spec: TaskSpec, task: Task, data_home: Path | None) -> Dataset:
@@ -383,7 +383,7 @@ def load_pairs(spec: TaskSpec, task: Task | None = None, data_home: Path | None 
         task.kind if task else str(spec.kind),
         rows.map(flatten),
         lambda part_rows, part: build_examples(part_rows, schema, part),
-        together="pairs of train, equal sources",
+        together="pairs, equal sources",
         max_held_out=MAX_HELD_OUT_PAIRS,
         language=spec.target_lang,
         languages=languages,
@@ -434,7 +434,7 @@ def load_tags(spec: TaskSpec, rows: TaskRows | None = None) -> Dataset:
         read_example,
         lambda values: None,
         list_tags(readable, listed, scheme),
-        together="sentences of train, groups and equal texts",
+        together="sentences, groups and equal texts",
     )
 
 
@@ -466,7 +466,7 @@ def load_instructions(
         str(spec.kind),
         rows or _read_rows(spec),
         partial(_build_instructions, spec, preferences),
-        together="rows of train, equal prompts",
+        together="rows, equal prompts",
         max_held_out=None if preferences else MAX_HELD_OUT_PROMPTS,
         labels=labels,
         clustered=preferences is not None or spec.group is not None,

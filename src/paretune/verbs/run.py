@@ -272,8 +272,7 @@ def run(
         if left:
             done = sum(summary.outcomes.values())
             observer.note(
-                f"{done} of {done + left} runs are done in the time allowed; the same command "
-                "continues."
+                f"The time is up after {done} of {done + left} runs; the same command continues."
             )
         return RunResult(study, opened.folder, summary, left, seconds_left)
 

@@ -91,7 +91,8 @@ def merge(
     Args:
         stores: Folders of results.
         output: The merged results; may exist.
-        keep_own: Where results of a run differ, keep the one that is there.
+        keep_own: Where a run has different results in two places, keep those of the output, or
+            else of the store that is named first.
 
     Raises:
         StudyError: no store is given, or one that is also the output.

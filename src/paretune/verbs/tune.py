@@ -290,12 +290,14 @@ def tune(
     if ran.left:
         rest = ran.seconds_left
         further = "" if rest is None else f" --budget {spell_budget(1.5 * rest)}"
-        done = f"{ran.ended} of {ran.ended + ran.left} runs are done"
-        notes.append(f"{done}; `{command}{further}` trains the rest.")
+        total = ran.ended + ran.left
+        notes.append(
+            f"{ran.ended} of {total} runs have ended; `{command}{further}` trains the rest."
+        )
     if reduced:
         notes.append(
-            f"Shortened for the budget: {'; '.join(reduced)}. `{command} --restart` with more "
-            "time gives up nothing."
+            f"Shortened for the budget: {'; '.join(reduced)}. `{command} --restart` trains it in "
+            "full; a longer budget may be added."
         )
     return TuneResult(file, study, ran, advice, exported, tuple(notes), max_memory)
 

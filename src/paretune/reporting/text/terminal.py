@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING
 
 from rich.cells import cell_len, set_cell_size
 
-from paretune.reporting.document import TaskReport, format_cell_score, list_rows, list_score_bases
+from paretune.reporting.document import (
+    FINAL_RUNS,
+    TaskReport,
+    format_cell_score,
+    list_rows,
+    list_score_bases,
+)
 from paretune.reporting.parts import CellReport, Table
 from paretune.reporting.tables import (
     WORDS,
@@ -80,12 +86,18 @@ def print_screen(report: Report, console: Console, study: str) -> None:
 
 def _format_health(report: Report) -> str:
     """The health in one line; items without an alarm are merged."""
-    fine = [item for item in report.health if not item.alarm and item.title.startswith("seeds ")]
+    ends = [item for item in report.health if item.title.endswith(FINAL_RUNS)]
+    fine = [item for item in ends if not item.alarm]
     items = [f"{item.title}: {item.text}" for item in report.health if item not in fine]
     if fine:
-        names = join_names([item.title.removeprefix("seeds ") for item in fine], "or")
-        items.insert(1, f"seeds {names}: none of {fine[0].text.split()[-1]}")
-    text = "; ".join(items)
+        ended = join_names([item.title.removesuffix(FINAL_RUNS) for item in fine], "or")
+        items.insert(1, f"{ended}{FINAL_RUNS}: none of {fine[0].text.split()[-1]}")
+    return _join_clauses(items)
+
+
+def _join_clauses(clauses: Sequence[str]) -> str:
+    """One sentence without its full stop."""
+    text = "; ".join(clauses)
     return f"{text[:1].upper()}{text[1:]}"
 
 
@@ -97,7 +109,7 @@ def print_answer(report: Report, console: Console, remark: str) -> None:
         _print_advice(task, console)
     _print(console, f"  {remark}")
     if alarms := [f"{item.title}: {item.text}" for item in report.health if item.alarm]:
-        _print(console, f"  In doubt: {'; '.join(alarms)}.", "dim")
+        _print(console, f"{_join_clauses(alarms)}.", "dim", "  ")
     _print_overview(report, console)
 
 
