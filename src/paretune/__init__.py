@@ -1,7 +1,7 @@
 """paretune: which fine-tuning method is worth it, for your model, your data and your memory?
 
 The verbs of the command line as functions that return values; of what is printed only progress is
-left, in a terminal or a notebook::
+left, in a terminal, or as one output of a notebook::
 
     import paretune
 
@@ -22,7 +22,7 @@ left, in a terminal or a notebook::
     paretune.verify(study).problems              # what changed in the store since it was written
     paretune.merge(["studies/a", "studies/b"], "studies/both")   # runs of two machines in one store
     for advice in paretune.recommend(study, max_memory="4GiB"):
-        print(advice.reasons, advice.command)
+        print(advice)                            # sentences, and the command that exports it
     paretune.find_next_steps(study)[0].sentence  # labels to look at, more rows, longer training
     paretune.export(study).folder                # the best method's run, as a PEFT adapter
     paretune.deploy(study, tasks=10).table       # bytes and seconds of many tasks on one base

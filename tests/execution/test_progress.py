@@ -12,6 +12,7 @@ from paretune.execution import progress, worker_crashes
 from paretune.execution.progress import (
     BarObserver,
     LineObserver,
+    NotebookObserver,
     Observer,
     describe_end,
     describe_run,
@@ -33,6 +34,25 @@ def state(seed, state="todo", stage="tune", method="lora", **more):
 
 def done(seed, seconds, **more):
     return state(seed, "done", seconds=seconds, outcome="ok", score=0.7142, **more)
+
+
+def open_notebook(monkeypatch: pytest.MonkeyPatch, kernel: object) -> list[list[str]]:
+    """As if this process were the kernel of a notebook; what each of its outputs has shown."""
+    outputs: list[list[str]] = []
+
+    def display(value: object, *, display_id: bool) -> SimpleNamespace:
+        assert display_id
+        outputs.append([f"{value!r}\n{value._repr_html_()}"])  # type: ignore[attr-defined]
+        shown = outputs[-1]
+        return SimpleNamespace(
+            update=lambda value: shown.append(f"{value!r}\n{value._repr_html_()}")
+        )
+
+    shell = SimpleNamespace(kernel=kernel)
+    ipython = SimpleNamespace(get_ipython=lambda: shell)
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(display=display))
+    return outputs
 
 
 def test_time_left_comes_from_runs_of_the_same_kind():
@@ -144,6 +164,37 @@ def test_a_plain_line_for_every_end_and_seldom_one_between(monkeypatch):
     ]
 
 
+def test_a_notebook_has_one_output_with_a_bar(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outputs, now = open_notebook(monkeypatch, object()), [0.0]
+    monkeypatch.setattr(progress, "is_terminal", lambda stream=None: False)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    failed = state(99, "failed", outcome="error", message="<b>why</b>")
+    with open_default_observer(None) as bar:
+        bar.note("At most 100 runs.")
+        for seed in range(99):
+            running = state(seed + 1, "running", progress={"step": 3, "steps": 8})
+            snapshot = take_snapshot([*(done(n, 40.0) for n in range(seed + 1)), running], 1, 100)
+            for _ in range(20):
+                now[0] += 0.1
+                bar.update(snapshot)
+            bar.ended(done(seed, 40.0), snapshot)
+        bar.ended(failed, take_snapshot([*(done(n, 40.0) for n in range(99)), failed], 1, 100))
+    (shown,) = outputs
+    assert len(shown) < 20 * 99 / 3  # several updates a second are one
+    assert '<progress value="50" max="100"' in "".join(shown)
+    assert "50/100 runs, about 33 min left" in "".join(shown)
+    assert "lora, rate 0.001, seed 50 (tune): step 3 of 8" in "".join(shown)
+    assert shown[-1].splitlines()[:3] == [
+        "At most 100 runs.",
+        "cb-sl x tiny x lora, rate 0.001, seed 99 (tune): failed (error): <b>why</b>",
+        "100/100 runs",
+    ]
+    assert '<progress value="100" max="100"' in shown[-1] and "&lt;b&gt;why" in shown[-1]
+    assert capsys.readouterr() == ("", "")
+
+
 def test_bars_follow_the_running_runs_and_survive_markup():
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, width=160)
@@ -196,16 +247,14 @@ def test_kills_in_a_container_are_seen_wherever_they_are_counted(tmp_path, mount
         (False, None, False, Observer),
         (True, None, False, BarObserver),
         (True, None, True, Observer),
-        (False, object(), False, LineObserver),
+        (False, object(), False, NotebookObserver),
         (False, object(), True, Observer),
     ],
 )
 def test_a_caller_from_python_sees_progress_in_a_terminal_and_in_a_notebook(
     terminal: bool, kernel: object, quiet: bool, expected: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shell = SimpleNamespace(kernel=kernel)
-    ipython = SimpleNamespace(get_ipython=lambda: shell)
-    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    open_notebook(monkeypatch, kernel)
     monkeypatch.setattr(progress, "is_terminal", lambda stream=None: terminal)
     with open_default_observer(None, quiet=quiet) as default:
         assert type(default) is expected

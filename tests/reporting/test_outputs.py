@@ -79,6 +79,18 @@ def test_a_report_shows_its_first_screen() -> None:
     assert f"study {study.study}" in read(study._repr_html_()).texts
 
 
+def test_what_to_take_and_to_do_next_print_as_sentences() -> None:
+    study = fake.study()
+    (task, *_) = build_report(study, fake.whole(study), [], []).tasks
+    advice, next_steps = task.advice, task.next_steps
+    assert advice is not None and next_steps is not None
+    assert str(advice) == repr(advice) and str(next_steps) == repr(next_steps)
+    lines = str(advice).splitlines()
+    assert lines[: len(advice.lines)] == list(advice.lines) and lines[-1] == advice.command
+    assert [f"- {change}" in lines for change in advice.changes] == [True] * len(advice.changes)
+    assert str(next_steps).startswith(f"On {task.key}: {next_steps.sentence}\n- ")
+
+
 def test_checks_show_whether_the_study_can_run() -> None:
     study = fake.study()
     item = CheckedItem("task", "words", error=DataError("is empty.", where="a.csv"))

@@ -10,11 +10,13 @@ import subprocess
 import sys
 import threading
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.table import Table
+from rich.text import Text
 from support.tiny_study import as_file, command, finish, small
 
 import paretune
@@ -22,6 +24,7 @@ from paretune.cli import GROUPS, VERBS
 from paretune.study import Study
 from paretune.terminal import console, echo, echo_json, sanitise_tracebacks_and_warnings
 from paretune.terminal.rich_console import Terminal, drop_output_of
+from paretune.verbs.result import Result
 
 EVIL = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202enekaj\u200f"
 """A window's title, a cleared screen, a C1 control, and text that reads backwards."""
@@ -70,6 +73,28 @@ def test_the_console_cleans_text_wherever_it_stands_and_keeps_its_own_styles() -
     terminal = Terminal(file=styled, width=60, force_terminal=True)
     terminal.print(EVIL, style="bold")
     assert styled.getvalue().count("\x1b") == 2 and "\x1b]0" not in styled.getvalue()
+
+
+@pytest.mark.parametrize("notebook", [False, True])
+def test_text_of_a_result_prints_nothing_and_has_no_styles(
+    notebook: bool, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """The kernel of a notebook sets FORCE_COLOR, and Rich would show what is written to a file."""
+    displayed: list[object] = []
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: notebook)
+    monkeypatch.setattr("rich.jupyter.display", lambda *parts: displayed.append(parts))
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    result = Styled()
+    assert str(result) == repr(result) == "a line\na title"
+    assert "<br>a title" in result._repr_html_()
+    assert (displayed, *capsys.readouterr()) == ([], "", "")
+
+
+class Styled(Result):
+    """A result with a title."""
+
+    def describe(self) -> Iterable[Any]:
+        return "a line", Text("a title", style="bold")
 
 
 def test_json_for_scripts_escapes_and_loses_nothing(capsys: Any) -> None:

@@ -1,7 +1,8 @@
 """How far a study is: runs in a few words, the time that is left, and what a user sees of it.
 
 A :class:`Snapshot` is the study at one moment, with the time that is left by what similar runs
-took. An :class:`Observer` shows it: bars on a terminal, plain lines elsewhere.
+took. An :class:`Observer` shows it: bars on a terminal, one output in a notebook, plain lines
+elsewhere.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import IO, TYPE_CHECKING
 from paretune.store import RunStatus
 from paretune.study import DEFAULT_COST_SECONDS, Run
 from paretune.terminal import console, echo, is_terminal
-from paretune.terminal.notebook import in_notebook
+from paretune.terminal.notebook import html_bar, html_block, in_notebook, show_output
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -28,6 +29,8 @@ START_SECONDS = 5.0
 """Until the process of a cost has opened a model."""
 LINE_INTERVAL_SECONDS = 30.0
 """Between two plain lines about running runs; every ended run has a line of its own."""
+OUTPUT_INTERVAL_SECONDS = 0.5
+"""Between two updates of a notebook's output about running runs."""
 
 
 def describe_run(run: Run) -> str:
@@ -100,6 +103,19 @@ class Snapshot:
         """``about 12 min left``, or nothing where that is not known."""
         left = "left of this round" if self.in_rounds else "left"
         return f"about {format_duration(self.seconds_left)} {left}" if self.seconds_left else ""
+
+    @property
+    def counts(self) -> str:
+        """``12/60 runs, about 12 min left``."""
+        return ", ".join(filter(None, [f"{self.ended}/{self.total} runs", self.time_left]))
+
+    def describe_running(self) -> str:
+        """The first run that is under way, where it is, and how many more there are."""
+        if not self.running:
+            return ""
+        first, count = self.running[0], len(self.running) - 1
+        rest = f" (and {count} more)" if count else ""
+        return f"{describe_run(first.run)}: {describe_step(first)}{rest}"
 
 
 def take_snapshot(statuses: Sequence[RunStatus], workers: int, planned: int) -> Snapshot:
@@ -206,9 +222,7 @@ class LineObserver(Observer):
     def update(self, snapshot: Snapshot) -> None:
         """See :class:`Observer`."""
         if time.monotonic() - self._last >= LINE_INTERVAL_SECONDS and snapshot.running:
-            first, count = snapshot.running[0], len(snapshot.running) - 1
-            rest = f" (and {count} more)" if count else ""
-            self._write(snapshot, f"{describe_run(first.run)}: {describe_step(first)}{rest}")
+            self._write(snapshot, snapshot.describe_running())
 
     def ended(self, status: RunStatus, snapshot: Snapshot) -> None:
         """See :class:`Observer`."""
@@ -238,7 +252,7 @@ class BarObserver(Observer):
             self._study_bar,
             completed=snapshot.ended,
             total=snapshot.total,
-            detail=f"{snapshot.ended}/{snapshot.total} runs {snapshot.time_left}",
+            detail=snapshot.counts,
         )
         running = {status.run_id: status for status in snapshot.running}
         for run_id in set(self._bars) - set(running):
@@ -264,11 +278,65 @@ class BarObserver(Observer):
         self._progress.console.print(text, markup=False, highlight=False)
 
 
+class NotebookObserver(Observer):
+    """One output of a notebook's cell, which is replaced: what is to know, a bar, and what runs.
+
+    Runs that ended are counted; those that failed stay to be read.
+    """
+
+    def __init__(self) -> None:
+        self._notes: list[str] = []
+        self._snapshot: Snapshot | None = None
+        self._last = time.monotonic()
+        self._replace = show_output(self)
+
+    def update(self, snapshot: Snapshot) -> None:
+        """See :class:`Observer`."""
+        self._snapshot = snapshot
+        if time.monotonic() - self._last >= OUTPUT_INTERVAL_SECONDS:
+            self._show()
+
+    def ended(self, status: RunStatus, snapshot: Snapshot) -> None:
+        """See :class:`Observer`."""
+        self._snapshot = snapshot
+        if status.state == "failed":
+            self._notes.append(f"{describe_run(status.run)}: {describe_end(status)}")
+        self._show()
+
+    def note(self, text: str) -> None:
+        """See :class:`Observer`."""
+        self._notes.append(text)
+        self._show()
+
+    def _show(self) -> None:
+        self._last = time.monotonic()
+        self._replace()
+
+    def _describe_progress(self) -> list[str]:
+        if self._snapshot is None:
+            return []
+        return list(filter(None, [self._snapshot.counts, self._snapshot.describe_running()]))
+
+    def __repr__(self) -> str:
+        return "\n".join([*self._notes, *self._describe_progress()])
+
+    def _repr_html_(self) -> str:
+        notes, progress = html_block(self._notes), html_block(self._describe_progress())
+        bar = html_bar(self._snapshot.ended, self._snapshot.total) if self._snapshot else ""
+        return notes + bar + progress
+
+
 @contextmanager
 def open_observer(stream: IO[str] | None = None, *, quiet: bool = False) -> Iterator[Observer]:
-    """An observer that writes to ``stream``, or stdout: bars on a terminal, otherwise lines."""
+    """An observer that writes to ``stream``, or stdout.
+
+    It draws bars on a terminal, replaces one output in a notebook, and writes lines elsewhere.
+    """
     if quiet:
         yield Observer()
+        return
+    if stream is None and in_notebook():
+        yield NotebookObserver()
         return
     if not is_terminal(stream):
         yield LineObserver(stream)

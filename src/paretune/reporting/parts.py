@@ -6,6 +6,7 @@ Field descriptions are those of the site's page on JSON; names in JSON are the f
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -56,6 +57,19 @@ class Part(BaseModel):
     def read(cls, value: object) -> Self | None:
         """The part with the attributes of a value; None of None."""
         return None if value is None else cls.model_validate(value)
+
+
+class DescribedPart(Part, ABC):
+    """A part that prints itself as sentences, one a line."""
+
+    @abstractmethod
+    def describe(self) -> Iterable[str]:
+        """The sentences."""
+
+    def __str__(self) -> str:
+        return "\n".join(self.describe())
+
+    __repr__ = __str__
 
 
 class Design(Part):
@@ -374,7 +388,7 @@ class Chances(Part):
         )
 
 
-class Advice(Part):
+class Advice(DescribedPart):
     """What to take on one task, in sentences and numbers."""
 
     task: str = Field(description="the task")
@@ -410,6 +424,15 @@ class Advice(Part):
     warnings: tuple[str, ...] = Field(default=(), description="what must be known beside it")
     command: str = Field(description="exports it; empty: it has no weights")
 
+    def describe(self) -> Iterable[str]:
+        """What to take, why, what would change it, and the command that exports it."""
+        yield from (*self.lines, *self.warnings, *self.explanations)
+        if self.changes:
+            yield "What would change it:"
+        yield from (f"- {sentence}" for sentence in self.changes)
+        if self.command:
+            yield self.command
+
     def _repr_html_(self) -> str:
         command = html_code([self.command]) if self.command else ""
         return html_block(self.lines) + html_lines(self.changes) + command
@@ -437,7 +460,7 @@ class NextStep(Part):
     text: str = Field(description="what is known of it, as a sentence")
 
 
-class NextSteps(Part):
+class NextSteps(DescribedPart):
     """What to do next on one task, from what has run."""
 
     task: str = Field(description="the task")

@@ -1,9 +1,9 @@
-"""HTML with which values show themselves in a notebook: plain tables, everything escaped."""
+"""How values show themselves in a notebook: plain HTML, everything escaped."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
 
 from paretune.terminal.sanitise import sanitise_line
@@ -14,6 +14,23 @@ def in_notebook() -> bool:
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
     return getattr(shell, "kernel", None) is not None
+
+
+def show_output(value: object) -> Callable[[], None]:
+    """Show a value as an output of the cell that is executed.
+
+    Returns:
+        Shows the value anew, as it is then, in the same place.
+    """
+    from IPython.display import display
+
+    handle = display(value, display_id=True)
+    return lambda: handle.update(value)
+
+
+def html_bar(done: int, total: int) -> str:
+    """A bar that is filled by ``done`` of ``total``."""
+    return f'<progress value="{done}" max="{max(total, 1)}" style="width:100%"></progress>'
 
 
 def html_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -29,6 +29,7 @@ class Terminal(Console):
             file=file,
             width=width,
             force_terminal=force_terminal,
+            force_jupyter=False,  # Rich would show in the notebook what is meant for a file
             markup=False,
             highlight=False,
             emoji=False,

@@ -39,12 +39,8 @@ class Advices(ResultList["Advice"]):
 
         for number, advice in enumerate(self):
             yield from [""] if number else []
-            yield from map(Text, (*advice.lines, *advice.warnings, *advice.explanations))
-            if advice.changes:
-                yield "What would change it:"
-            yield from (Text(f"- {sentence}") for sentence in advice.changes)
-            if advice.command:
-                yield advice.command
+            for text in advice.describe():
+                yield text if text == advice.command else Text(text)
 
     def show(self, out: Terminal, *, quiet: Quiet = False) -> None:
         """Print it, or one line a task."""

@@ -59,7 +59,8 @@ class Result:
         from paretune.terminal.rich_console import Terminal
 
         stream = io.StringIO()
-        Result.show(self, Terminal(file=stream, width=TEXT_WIDTH))
+        # Not coloured by FORCE_COLOR, which the kernel of a notebook sets.
+        Result.show(self, Terminal(file=stream, width=TEXT_WIDTH, force_terminal=False))
         return stream.getvalue().rstrip("\n")
 
     __repr__ = __str__
