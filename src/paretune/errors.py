@@ -21,10 +21,38 @@ Exit codes (documented in docs/your-study/index.md):
 from __future__ import annotations
 
 import difflib
+import json
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 INTERRUPTED = 130
+_on_command_line = False
+
+
+@contextmanager
+def use_command_line() -> Iterator[None]:
+    """While the block runs, the user types commands; otherwise the user writes Python."""
+    global _on_command_line
+    before, _on_command_line = _on_command_line, True
+    try:
+        yield
+    finally:
+        _on_command_line = before
+
+
+def spell_option(name: str, value: str | int | None = None) -> str:
+    """An option as the user writes it: ``--max-memory 4GiB``, or ``max_memory="4GiB"`` in Python.
+
+    Args:
+        name: of the parameter.
+        value: True of a flag; None: it is left out (``--max-memory``, or ``max_memory=``).
+    """
+    if not _on_command_line:
+        quoted = json.dumps(value, ensure_ascii=False) if isinstance(value, str) else value
+        return f"{name}={'' if value is None else quoted}"
+    option = f"--{name.replace('_', '-')}"
+    return option if value is None or value is True else shlex.join([option, str(value)])
 
 
 def suggest(word: str, names: Iterable[str], synonyms: Mapping[str, str] | None = None) -> str:

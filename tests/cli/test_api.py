@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -9,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.tiny_study import finish, small
+from support.tiny_study import as_file, command, finish, small
 
 import paretune
 from paretune.errors import ParetuneError, StudyError
@@ -66,6 +68,44 @@ def test_errors_are_values_or_exceptions_with_a_remedy(tmp_path: Path) -> None:
     assert isinstance(error, ParetuneError) and error.exit_code == 4
     with pytest.raises(StudyError, match="shipped with paretune: complaints, demo, sample"):
         paretune.plan("sampel")
+
+
+def test_errors_name_what_the_user_writes(tmp_path: Path, tiny_model: Any, capsys: Any) -> None:
+    """Python's arguments in Python, options on the command line."""
+    study = small(tmp_path, tiny_model("bert"))
+    with pytest.raises(StudyError, match=r'^max_memory=: invalid size "lots"'):
+        paretune.recommend(study, max_memory="lots")
+    with pytest.raises(StudyError, match=r'^address=: .* Add executor="ray"\.$'):
+        paretune.run(study, address="head:6379")
+    file = as_file(study, tmp_path / "words.yaml")
+    for words, message in (
+        (("recommend", file, "--max-memory", "lots"), '--max-memory: invalid size "lots"'),
+        (("run", file, "--address", "head:6379"), "--address: only a cluster has an address. Add "),
+    ):
+        code, _, err = command(capsys, *words)
+        assert code == 2 and f"error: {message}" in err
+    with pytest.raises(StudyError, match="max_memory="):  # a command does not change what follows
+        paretune.recommend(study, max_memory="lots")
+
+
+def test_no_error_has_an_option_by_another_way() -> None:
+    """Options are spelled by ``spell_option``; whole commands stand between backticks."""
+    root, found = Path(paretune.__file__).parents[1], []
+    for path in sorted(root.rglob("*.py")):
+        if path.parent.name == "cli" or path.name == "new.py":  # only commands reach these
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+            named = ast.unparse(node.targets[0]) if isinstance(node, ast.Assign) else ""
+            if called.endswith(RAISING) or named in ("what", "where", "remedy"):
+                text = re.sub(r"`[^`]*`", "", ast.unparse(node))
+                if option := re.search(r"(?<![\w-])--[a-z][a-z-]+", text):
+                    found.append(f"{path.relative_to(root)}:{node.lineno}: {option[0]}")
+    assert found == []
+
+
+RAISING = ("Error", "require_name", "explain_missing", ".parse")
+"""Functions that are given texts of errors."""
 
 
 def test_an_executor_that_does_not_exist_is_refused() -> None:

@@ -167,7 +167,7 @@ def test_what_no_time_is_left_for_is_said_with_its_command(calls: Calls) -> None
 
 
 def test_a_budget_that_preparing_uses_up_is_refused_with_a_larger_one(calls: Calls) -> None:
-    with pytest.raises(ParetuneError, match=r"prepare .* took 20 s.*--budget 4min"):
+    with pytest.raises(ParetuneError, match=r"prepare .* took 20 s.*budget=.4min"):
         paretune.tune("train.csv", model="some/model", budget=9.0)
     assert not calls.budgets
 
@@ -183,10 +183,10 @@ def test_an_export_that_is_there_is_kept(calls: Calls) -> None:
     ("columns", "model", "parts"),
     [
         ({"label": "text", "text": "label"}, None,
-         ['--label is "text", and the file has "label"',
-          '--text is "label", and the file has "text"']),
-        ({"pair": "text"}, None, ['--pair is "text", and the file has none']),
-        ({}, "other/model", ['--model is "other/model", and the file has "some/model"']),
+         ['label= is "text", and the file has "label"',
+          'text= is "label", and the file has "text"']),
+        ({"pair": "text"}, None, ['pair= is "text", and the file has none']),
+        ({}, "other/model", ['model= is "other/model", and the file has "some/model"']),
     ],
 )  # fmt: skip
 def test_a_study_file_that_contradicts_the_call_is_refused(
@@ -195,7 +195,7 @@ def test_a_study_file_that_contradicts_the_call_is_refused(
     file = paretune.tune("train.csv", model="some/model").file
     with pytest.raises(ParetuneError) as error:
         paretune.tune("train.csv", **columns, model=model)
-    assert error.value.where == str(file) and "--restart" in error.value.remedy
+    assert error.value.where == str(file) and "restart=True" in error.value.remedy
     assert all(part in error.value.what for part in parts) and len(calls.budgets) == 1
 
 

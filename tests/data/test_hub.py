@@ -108,7 +108,7 @@ def test_splits_are_found_and_numbers_get_their_declared_names(the_hub: Hub) -> 
 
 
 def test_nothing_is_asked_unless_told_to(the_hub: Hub) -> None:
-    with pytest.raises(DataError, match=r"downloads need --online\. Add --online"):
+    with pytest.raises(DataError, match=r"downloads need online=True\. Add online=True"):
         ProcessCache().dataset(pin_dataset(spec()))
     assert the_hub.requests == []
     assert len(ProcessCache().dataset(pin_dataset(spec(), offline=False)).train) == 20

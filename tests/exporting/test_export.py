@@ -169,7 +169,7 @@ def test_a_full_run_that_was_not_kept_is_trained_again(
     monkeypatch.setattr(
         export_selection, "select_record", lambda cell, seed: replace(record, result=weightless)
     )
-    with pytest.raises(StoreError, match="Add --train-again"):
+    with pytest.raises(StoreError, match="Add train_again=True"):
         export(study, store=store, method="full", output=tmp_path / "no")
     export(study, store=store, method="full", train_again=True, output=tmp_path / "again")
     opened = AutoModelForSequenceClassification.from_pretrained(tmp_path / "again")

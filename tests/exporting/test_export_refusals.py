@@ -89,7 +89,7 @@ def test_seeds_that_learnt_something_are_named(learnt: Any, collapsed: Any) -> N
     answers = replace(varied, prediction=tuple(i % 2 for i in range(len(varied.uid))))
     mended = replace(other, result={**other.result, "outcome": "ok"}, predictions={"test": answers})
     two = replace(cell, final=(record, mended))
-    with pytest.raises(StudyError, match=rf"Seeds that did not: {mended.run.seed} \(--seed\)"):
+    with pytest.raises(StudyError, match=rf"Seeds that did not: {mended.run.seed} \(seed=\)"):
         refuse_collapsed(record, two, allowed=False)
     assert refuse_collapsed(mended, two, allowed=False) == ""
 

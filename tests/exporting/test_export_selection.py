@@ -47,14 +47,14 @@ def test_a_recommended_baseline_has_no_weights_and_the_best_that_has_is_named(st
     with pytest.raises(StudyError, match=refusal) as error:
         select_cell(study, records, None, None, None)
     assert "The best that was trained is lora, 0." in error.value.remedy
-    assert "--model e5-small --method lora exports it." in error.value.remedy
+    assert 'model="e5-small" and method="lora" export it.' in error.value.remedy
     assert select_cell(study, records, None, None, "lora")[0].method == "lora"
 
 
 def test_where_nothing_is_recommended_the_method_must_be_named(study: Study) -> None:
     level = dict.fromkeys(("full", "lora", "head_only"))
     records = with_weights(fake.whole(study, {**level, "tfidf": 0.1}))
-    with pytest.raises(StudyError, match=r"no method is recommended\. .*--method NAME"):
+    with pytest.raises(StudyError, match=r"no method is recommended\. .*method=.NAME"):
         select_cell(study, records, None, None, None)
 
 

@@ -55,7 +55,7 @@ def test_a_public_repository_is_written_to_only_if_that_is_asked_for(
     with fake_hub(monkeypatch) as hub:
         push_folder(folder, "owner/x", public=True)
         assert hub.private["owner/x"] is False
-        with pytest.raises(StudyError, match=r"exists and is public\. Allow that with --public"):
+        with pytest.raises(StudyError, match=r"exists and is public\. Allow that with public=True"):
             push_folder(folder, "owner/x")
         assert len(hub.commits) == 1
 
@@ -74,7 +74,7 @@ def test_names_that_cannot_be_are_refused_before_anything_is_asked(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(StudyError, match="--push"):
+    with pytest.raises(StudyError, match="push="):
         check_push(name)
 
 

@@ -32,7 +32,7 @@ def study(tmp_path: Path, tiny_model: Any) -> Study:
 
 @pytest.mark.parametrize("text", ["", "3", "0/2", "3/2", "1/0", "-1/2", "1/2/3", "a/b"])
 def test_what_is_no_share_is_told(text: str) -> None:
-    with pytest.raises(StudyError, match=r"--shard.*1/16 to 16/16"):
+    with pytest.raises(StudyError, match=r"shard=.*1/16 to 16/16"):
         Shard.parse(text)
 
 
@@ -61,7 +61,7 @@ def test_shares_plan_all_runs_but_costs_and_race_no_methods(study: Study) -> Non
 def test_a_search_that_begins_with_a_cost_is_not_shared(tmp_path: Path, tiny_model: Any) -> None:
     auto = {"name": "auto", "members": ["lora", "ia3"], "groups": 2, "budget": 1.0}
     study = small(tmp_path, tiny_model("bert"), methods=[auto], limits={"max_memory": "1 GB"})
-    with pytest.raises(StudyError, match="leave out --shard"):
+    with pytest.raises(StudyError, match="leave out shard="):
         for index in (1, 2):  # whichever has it
             expand_study(prepare_study(study, shard=Shard(index, 2)), [])
 

@@ -114,7 +114,7 @@ def test_contradictory_results_are_named_and_nothing_is_taken(tmp_path: Path) ->
     merge([tmp_path / "a"], tmp_path / "both")
     with pytest.raises(StoreError, match=r"cb-sl x tiny x lora, tune, seed 0: done in both") as no:
         merge([tmp_path / "b"], tmp_path / "both")
-    assert "--keep-own" in str(no.value)
+    assert "keep_own=True" in str(no.value)
     assert len(records(tmp_path / "both")) == 2
     (result,) = merge([tmp_path / "b"], tmp_path / "both", keep_own=True).stores
     assert (result.added, result.present, result.contradictory) == (1, 1, 1)

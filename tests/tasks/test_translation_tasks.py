@@ -223,7 +223,7 @@ def test_rsdo4_of_the_hub_is_fetched_as_parquet_and_pinned(
     monkeypatch.setattr(datasets, "get_dataset_split_names", lambda *a, **k: ["train"])
     monkeypatch.setattr(datasets, "load_dataset", loaded)
     spec = rsdo(None)
-    with pytest.raises(DataError, match="downloads need --online"):
+    with pytest.raises(DataError, match="downloads need online=True"):
         ProcessCache().dataset(pin_dataset(spec))
     data = ProcessCache().dataset(pin_dataset(spec, offline=False))
     assert requests == [("cjvt/rsdo4_en_sl", "refs/convert/parquet")]

@@ -15,7 +15,14 @@ from paretune import plugins
 from paretune.cli.command import add_verb
 from paretune.contrib.peft_comparison import peft_results
 from paretune.contrib.trackers import track
-from paretune.errors import INTERRUPTED, ModelError, ParetuneError, StudyError, first_line
+from paretune.errors import (
+    INTERRUPTED,
+    ModelError,
+    ParetuneError,
+    StudyError,
+    first_line,
+    use_command_line,
+)
 from paretune.measuring.processor import limit_threads_to_quota
 from paretune.terminal import (
     OutputClosedError,
@@ -171,7 +178,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     sanitise_tracebacks_and_warnings()
     limit_threads_to_quota()
     try:
-        code = _run(arguments)
+        with use_command_line():
+            code = _run(arguments)
         if code == INTERRUPTED:
             echo("interrupted; the same command continues", error=True)
     except OutputClosedError:

@@ -22,7 +22,14 @@ from urllib.parse import quote
 from paretune.data.finding import Finding
 from paretune.data.rows import parse_parquet, read_declared_labels
 from paretune.data.task import TaskRows
-from paretune.errors import DataError, NetworkError, ParetuneError, explain_missing, first_line
+from paretune.errors import (
+    DataError,
+    NetworkError,
+    ParetuneError,
+    explain_missing,
+    first_line,
+    spell_option,
+)
 from paretune.files import data_home, replace_file, write_atomically
 from paretune.study import TaskSpec
 
@@ -123,10 +130,11 @@ def _require_cached(spec: TaskSpec) -> _CachedDataset:
     cached = _find_cached(spec)
     if cached is None or not all(file.is_file() for file in cached.files().values()):
         at = f" at revision {spec.revision}" if spec.revision else ""
+        online = spell_option("online", True)
         raise DataError(
-            f"has not been downloaded{at}, and downloads need --online.",
+            f"has not been downloaded{at}, and downloads need {online}.",
             where=f"dataset {spec.dataset}",
-            remedy="Add --online, or name files of your own as train: FILE.",
+            remedy=f"Add {online}, or name files of your own as train: FILE.",
         )
     return cached
 

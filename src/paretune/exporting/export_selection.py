@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Sequence
 
@@ -12,7 +11,7 @@ from paretune.analysis.cells import group_into_cells
 from paretune.analysis.outcomes import is_collapsed
 from paretune.analysis.pareto.recommend import Budget, Candidate, choose
 from paretune.analysis.run_selection import selection_key
-from paretune.errors import MethodError, StoreError, StudyError, require_name
+from paretune.errors import MethodError, StoreError, StudyError, require_name, spell_option
 from paretune.reporting.text.formatting import format_interval
 from paretune.store.record import Record
 from paretune.study import Run, Study
@@ -90,7 +89,8 @@ def _find_recommended(study: Study, cells: Sequence[Cell], budget: Budget) -> Ce
         raise StudyError(
             "no method is recommended.",
             where=where,
-            remedy="`paretune recommend` says why; --method NAME exports one all the same.",
+            remedy="`paretune recommend` says why; "
+            f"{spell_option('method', 'NAME')} exports one all the same.",
         )
     if has_weights(choice.chosen.cell):
         return choice.chosen.cell
@@ -98,8 +98,9 @@ def _find_recommended(study: Study, cells: Sequence[Cell], budget: Budget) -> Ce
     best = max(trained, key=lambda c: c.expected.estimate, default=None)
     remedy = "`paretune report` shows what else there is."
     if best is not None:
-        options = shlex.join(["--model", best.cell.model, "--method", best.cell.method])
-        remedy = f"The best that was trained is {_describe(best)}: {options} exports it."
+        model, method = best.cell.model, best.cell.method
+        options = f"{spell_option('model', model)} and {spell_option('method', method)}"
+        remedy = f"The best that was trained is {_describe(best)}: {options} export it."
     raise StudyError(
         f"the recommendation is the baseline {_describe(choice.chosen)}, which has no trained "
         "weights to export.",
@@ -147,11 +148,14 @@ def refuse_collapsed(record: Record, cell: Cell, *, allowed: bool) -> str:
     warning = f"This model learnt nothing: it gave one and the same answer to {examples}."
     if not allowed:
         sound = [str(r.run.seed) for r in cell.final if _has_scores(r) and not _is_collapsed(r)]
-        seeds = f"Seeds that did not: {', '.join(sound)} (--seed). " if sound else ""
+        seeds = (
+            f"Seeds that did not: {', '.join(sound)} ({spell_option('seed')}). " if sound else ""
+        )
         raise StudyError(
             f"seed {record.run.seed} has collapsed. {warning}",
             where=" x ".join(record.run.cell),
-            remedy=f"{seeds}Train longer or with a higher rate, or say --allow-collapsed.",
+            remedy=f"{seeds}Train longer or with a higher rate, or say "
+            f"{spell_option('allow_collapsed', True)}.",
         )
     return warning
 
@@ -168,12 +172,13 @@ def select_form(form: str, reasons: dict[str, str], run: Run) -> str:
         MethodError: the run cannot take it.
     """
     possible = [name for name in FORMS if not reasons[name]]
-    require_name("form", form, ("auto", *FORMS), "--form")
+    require_name("form", form, ("auto", *FORMS), spell_option("form"))
     if methods.configure_method(run.method).shots:
         raise MethodError(
             "its answers need the solved examples of its prompt, which no export holds.",
             where=f"method {run.method.key}",
-            remedy="Its model is the checkpoint itself, which --method untuned exports.",
+            remedy="Its model is the checkpoint itself, which "
+            f"{spell_option('method', 'untuned')} exports.",
         )
     if form == "auto":
         return possible[0]

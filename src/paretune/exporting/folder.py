@@ -12,7 +12,14 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
-from paretune.errors import NetworkError, ParetuneError, StoreError, StudyError, first_line
+from paretune.errors import (
+    NetworkError,
+    ParetuneError,
+    StoreError,
+    StudyError,
+    first_line,
+    spell_option,
+)
 from paretune.files import create_folder, describe_os_error
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -28,7 +35,9 @@ def check_target(target: Path) -> None:
     """
     if target.exists() and (target.is_file() or any(target.iterdir())):
         raise StudyError(
-            "already exists.", where=str(target), remedy="Choose another folder with --output."
+            "already exists.",
+            where=str(target),
+            remedy=f"Choose another folder with {spell_option('output')}.",
         )
     parent = next(folder for folder in target.absolute().parents if folder.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
@@ -62,11 +71,11 @@ def check_push(repository: str) -> None:
         NetworkError: the hub cannot be reached.
     """
     if repository.count("/") != 1:
-        raise StudyError(f'"{repository}" is no OWNER/NAME.', where="--push")
+        raise StudyError(f'"{repository}" is no OWNER/NAME.', where=spell_option("push"))
     try:
         validate_repo_id(repository)
     except HFValidationError as error:
-        raise StudyError(f"{first_line(error)}", where="--push") from None
+        raise StudyError(f"{first_line(error)}", where=spell_option("push")) from None
     with _translate_errors(repository):
         HfApi().whoami()
 
@@ -94,8 +103,9 @@ def push_folder(folder: Path, repository: str, *, public: bool = False) -> str:
         if not public and not api.repo_info(repository).private:
             raise StudyError(
                 "exists and is public.",
-                where=f"--push {repository}",
-                remedy="Allow that with --public, or name another repository.",
+                where=spell_option("push", repository),
+                remedy=f"Allow that with {spell_option('public', True)}, or name another "
+                "repository.",
             )
         api.create_commit(
             repository,
@@ -123,7 +133,7 @@ def _read_publishable(path: Path) -> Path | bytes:
 @contextmanager
 def _translate_errors(repository: str) -> Iterator[None]:
     """Errors of the hub's library as ours."""
-    where = f"--push {repository}"
+    where = spell_option("push", repository)
     try:
         yield
     except ParetuneError:
@@ -152,5 +162,5 @@ def _write_error(target: Path, reason: str) -> StoreError:
     return StoreError(
         f"cannot be written ({reason}); nothing is left of it.",
         where=str(target),
-        remedy="Free some space, or choose another folder with --output.",
+        remedy=f"Free some space, or choose another folder with {spell_option('output')}.",
     )

@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from paretune import methods, objectives
 from paretune.data.example import Dataset, Example
 from paretune.data.prompt import Prompt
-from paretune.errors import MethodError, StoreError, WeightsNotKeptError
+from paretune.errors import MethodError, StoreError, WeightsNotKeptError, spell_option
 from paretune.execution.progress import format_duration
 from paretune.files import expand_home
 from paretune.methods import ConfiguredBaseline
@@ -271,7 +271,7 @@ def check_weights_kept(records: Sequence[Record], store: Store) -> None:
     raise WeightsNotKeptError(
         "its trained weights were not kept." if len(missing) == 1 else "trained weights not kept.",
         where=", ".join(f"{' x '.join(r.run.cell)} ({describe_retraining(r)})" for r in missing),
-        remedy="Add --train-again: the same run gives the same weights. "
+        remedy=f"Add {spell_option('train_again', True)}: the same run gives the same weights. "
         "protocol.keep_weights in the study file says how many bytes are kept.",
     )
 

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any, Literal, NamedTuple
 
-from paretune.errors import StudyError
+from paretune.errors import StudyError, spell_option
 from paretune.measuring.processor import read_bf16_flags, read_vendor
 from paretune.terminal import echo
 
@@ -90,7 +90,7 @@ def resolve_device(name: str) -> str:
     count = torch.cuda.device_count()  # makes no context
     if name == "auto":
         return "cuda" if count else "cpu"
-    where = f"--devices {name}"
+    where = spell_option("devices", name)
     if name == "mps" and torch.backends.mps.is_available():
         return name
     cuda = re.fullmatch(r"cuda(?::(\d{1,3}))?", name)
@@ -99,7 +99,9 @@ def resolve_device(name: str) -> str:
     if cuda is None or not count:
         kind = "no MPS" if cuda is None else "no CUDA"
         raise StudyError(
-            f"torch sees {kind} device here.", where=where, remedy="Use --devices cpu."
+            f"torch sees {kind} device here.",
+            where=where,
+            remedy=f"Use {spell_option('devices', 'cpu')}.",
         )
     if int(cuda.group(1) or 0) >= count:
         last = "cuda:0" if count == 1 else f"cuda:0 to cuda:{count - 1}"
@@ -137,7 +139,8 @@ def read_free_bytes(device: str) -> int:
 @cache
 def _query_in_subprocess(device: str) -> Gpu:
     command = [sys.executable, "-m", "paretune.measuring.devices", device]
-    remedy = "Look at nvidia-smi, or use --devices cpu."
+    where = spell_option("devices", device)
+    remedy = f"Look at nvidia-smi, or use {spell_option('devices', 'cpu')}."
     try:
         done = subprocess.run(  # noqa: S603 (our own module, by the same interpreter)
             command, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False
@@ -145,14 +148,12 @@ def _query_in_subprocess(device: str) -> Gpu:
     except subprocess.TimeoutExpired:
         raise StudyError(
             f"the GPU has not answered for {_TIMEOUT_SECONDS} seconds.",
-            where=f"--devices {device}",
+            where=where,
             remedy=remedy,
         ) from None
     if done.returncode != 0:
         message = (done.stderr.strip().splitlines() or ["no error message"])[-1]
-        raise StudyError(
-            f"the GPU cannot be used ({message}).", where=f"--devices {device}", remedy=remedy
-        )
+        raise StudyError(f"the GPU cannot be used ({message}).", where=where, remedy=remedy)
     fields: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return Gpu(**{**fields, "capability": tuple(fields["capability"])})
 

@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from paretune.errors import MethodError, explain_missing
+from paretune.errors import MethodError, explain_missing, spell_option
 from paretune.methods import full
 from paretune.methods.core.injection import Injection
 from paretune.methods.core.method import BodyTraining, Head, MethodOptions
@@ -191,7 +191,8 @@ def fit_head(
 
 def to_sentence_transformers(loaded: LoadedModel, max_length: int, folder: Path) -> None:
     """Write the body, how it makes vectors, and the classifier as a dense layer."""
-    with explain_missing("sentence-transformers>=6", "--form sentence_transformers"):
+    purpose = spell_option("form", "sentence_transformers")
+    with explain_missing("sentence-transformers>=6", purpose):
         from sentence_transformers import SentenceTransformer
         from sentence_transformers.sentence_transformer import modules
     loaded.model.base_model.save_pretrained(folder)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from paretune.errors import StudyError
+from paretune.errors import StudyError, spell_option
 from paretune.study import digest
 
 
@@ -31,7 +31,7 @@ class Shard:
         if match is None or not 1 <= int(match[1]) <= int(match[2]):
             raise StudyError(
                 "is no share of a study.",
-                where=f"--shard {text}",
+                where=spell_option("shard", text),
                 remedy="Write the share and how many there are: 1/16 to 16/16.",
             )
         return cls(int(match[1]), int(match[2]))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import typer
 from pydantic import Field, PrivateAttr, ValidationError
 
-from paretune.errors import StoreError, StudyError, explain_missing
+from paretune.errors import StoreError, StudyError, explain_missing, spell_option
 from paretune.reporting.document import (
     DataFinding,
     Failure,
@@ -199,7 +199,8 @@ class Report(Part):
 
         has_page = "Page" in dict(self._written)
         if output is not None and has_page:
-            raise StudyError("--page and --output both name the page.", remedy="Leave out one.")
+            both = f"{spell_option('page')} and {spell_option('output')}"
+            raise StudyError(f"{both} both name the page.", remedy="Leave out one.")
         if quiet:
             print_headlines(self, out)
         elif details:
@@ -243,7 +244,7 @@ def read_json(path: Path) -> Report:
         raise StoreError(
             f"is not the JSON of a study in format {FORMAT}.",
             where=str(path),
-            remedy="paretune report --json --output FILE writes it.",
+            remedy="`paretune report --json --output FILE` writes it.",
         )
     try:
         return Report.model_validate(document)

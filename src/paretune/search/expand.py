@@ -19,7 +19,7 @@ from paretune.analysis.cells import group_into_cells, model_free_baselines
 from paretune.analysis.learning_rates import find_rates_in_play, select_learning_rate
 from paretune.analysis.pareto.recommend import choose
 from paretune.analysis.racing import race_budget
-from paretune.errors import MethodError, StudyError
+from paretune.errors import MethodError, StudyError, spell_option
 from paretune.planning.prepare import PlannedRun, PreparedCell, PreparedStudy
 from paretune.search.auto import AutoSearch, find_warm_start
 from paretune.store import Record, Store
@@ -251,7 +251,7 @@ def _plan_search(
             raise StudyError(
                 "begins with a measured cost under these limits, and a share of a study has none.",
                 where=f"method {cell.method.key}",
-                remedy="Run the study whole: leave out --shard.",
+                remedy=f"Run the study whole: leave out {spell_option('shard')}.",
             )
         if outer is None:
             searches.setdefault(key, []).append(search)

@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from paretune.errors import StaleClaimError, StoreError
+from paretune.errors import StaleClaimError, StoreError, spell_option
 from paretune.files import remove_stale_parts
 from paretune.store import blobs as blob_files
 from paretune.store import rows as table_rows
@@ -402,8 +402,8 @@ class Store:
                 f"{'; '.join(names)}{f' and {rest} more' if rest else ''}: done in both stores, "
                 "with different results.",
                 where=str(source.folder),
-                remedy="Results of one run may differ by the processor. --keep-own keeps those "
-                f"of {self.folder}.",
+                remedy="Results of one run may differ by the processor. "
+                f"{spell_option('keep_own', True)} keeps those of {self.folder}.",
             )
         for sha256 in sorted(content.list_blobs(plan.added)):
             blob_files.write_blob(self._blobs, source.read_blob(sha256))

@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from paretune.errors import StoreError
+from paretune.errors import StoreError, spell_option
 from paretune.study import Run
 
 APPLICATION_ID = 0x70617265
@@ -131,7 +131,8 @@ def check_database(connection: sqlite3.Connection, where: str) -> None:
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if version != FORMAT:
         older = version < FORMAT
-        anew = "Run the study anew into another folder (--store FOLDER)."
+        store = spell_option("store", "FOLDER")
+        anew = f"Run the study anew into another folder ({store})."
         raise StoreError(
             f"was written by {'an older' if older else 'a newer'} paretune (format {version}; this "
             f"version reads format {FORMAT}).",

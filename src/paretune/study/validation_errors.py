@@ -80,7 +80,7 @@ KEY_HINTS: Mapping[str, str] = {
     "load_in_8bit": "write quantisation: int8 beside the model's name",
     "quantization_config": "write quantisation: nf4 (or int8) beside the model's name",
     "validation_file": "the selection part is cut from train; name the file to report on as test",
-    "output_dir": "results go to studies/NAME; another folder is an option: --store FOLDER",
+    "output_dir": "results go to studies/NAME; another folder is the option store, not a setting",
 }
 """By the name of what is no key, what to write instead."""
 

@@ -28,7 +28,7 @@ from paretune.data.labels import (
 from paretune.data.language import CODES, language_code
 from paretune.data.rows import Row, read_declared_labels
 from paretune.data.tags import read_table
-from paretune.errors import DataError, StudyError
+from paretune.errors import DataError, StudyError, spell_option
 from paretune.study import TaskSpec
 from paretune.tasks import load_dataset
 from paretune.tasks.shapes import (
@@ -90,11 +90,14 @@ class NamedColumns:
 
     def __post_init__(self) -> None:
         if (self.source is None) != (self.target is None):
-            raise StudyError("--source and --target go together.", remedy="Name both columns.")
+            both = f"{spell_option('source')} and {spell_option('target')}"
+            raise StudyError(f"{both} go together.", remedy="Name both columns.")
         if self.source is not None and {self.label, self.text, self.pair} != {None}:
+            both = f"{spell_option('source')} and {spell_option('target')}"
+            label, text, pair = map(spell_option, ("label", "text", "pair"))
             raise StudyError(
-                "--source and --target name all columns of a translation.",
-                remedy="Leave out --label, --text and --pair.",
+                f"{both} name all columns of a translation.",
+                remedy=f"Leave out {label}, {text} and {pair}.",
             )
 
     @property
@@ -298,7 +301,8 @@ def _draft_labelled(
             raise DataError(
                 "no column looks like a label (few short values that repeat, or numbers).",
                 where=str(file),
-                remedy=f"Its columns are {', '.join(columns)}; say which one: --label COLUMN.",
+                remedy=f"Its columns are {', '.join(columns)}; say which one: "
+                f"{spell_option('label', 'COLUMN')}.",
             )
         label, label_reason, is_vague_label = candidate
     of_labels, answers = sets or (label,), columns[label]
@@ -450,8 +454,8 @@ def _find_texts(columns: Columns, where: str, *, single: bool) -> tuple[str, str
         raise DataError(
             "no column looks like text.",
             where=where,
-            remedy="Name one with --text COLUMN. Apart from label and id there is "
-            f"{', '.join(columns) or 'no column'}.",
+            remedy=f"Name one with {spell_option('text', 'COLUMN')}. Apart from label and id "
+            f"there is {', '.join(columns) or 'no column'}.",
         )
     lower = {name.casefold(): name for name in size}
     for first, second in _TEXT_PAIRS:
@@ -531,7 +535,7 @@ def _add_test_file(draft: InferredTask, test: str | None) -> None:
         raise DataError(
             f"cannot be the test file: {misfit}.",
             where=test,
-            remedy=f"Name another file, or --test {NO_TEST}: {HELD_OUT}.",
+            remedy=f"Name another file, or {spell_option('test', NO_TEST)}: {HELD_OUT}.",
         )
     for word in ("test", "validation", "valid", "val", "dev") if test is None else ():
         name = train.name.replace("train", word) if "train" in train.name else word + train.suffix

@@ -11,7 +11,7 @@ from paretune.data.example import Segments
 from paretune.data.prompt import Prompt
 from paretune.data.tags import read_table
 from paretune.data.task import Task, TaskRows
-from paretune.errors import StudyError, require_name
+from paretune.errors import StudyError, require_name, spell_option
 from paretune.study import TaskSpec
 
 SAMPLES_FOLDER = Path(__file__).parents[1] / "samples"
@@ -62,7 +62,7 @@ def copy_sample(name: str, folder: Path) -> list[Path]:
             raise StudyError(
                 f"cannot be written ({error.strerror}).",
                 where=str(target),
-                remedy="Name another folder with --output.",
+                remedy=f"Name another folder with {spell_option('output')}.",
             ) from None
         copies.append(target)
     return copies

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
-from paretune.errors import StudyError
+from paretune.errors import StudyError, spell_option
 from paretune.study import ModelSpec, Run
 from paretune.verbs import study_input
 from paretune.verbs.options import Flag, Folder, Name, Online, StoreFolder, StudyLike, TrainAgain
@@ -128,7 +128,11 @@ def export(
     from paretune.verbs.stored_audit import load_dataset_or_outline
 
     if public and push is None:
-        raise StudyError("needs --push.", where="--public", remedy="Add --push OWNER/NAME.")
+        raise StudyError(
+            f"needs {spell_option('push')}.",
+            where=spell_option("public", True),
+            remedy=f"Add {spell_option('push', 'OWNER/NAME')}.",
+        )
     results = load_results(study, store)
     cell, task_cells = export_selection.select_cell(
         results.study, results.records, task, model, method, race_budget(results.study.limits)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from paretune.errors import StudyError
+from paretune.errors import StudyError, spell_option
 from paretune.reporting.text.escape import open_templates
 from paretune.reporting.text.formatting import join_names
 from paretune.study import Study
@@ -193,7 +193,9 @@ def draft_study(
         )
     if drop_unlabelled and "drop_unlabelled" not in inferred.task:
         raise StudyError(
-            "has no column of labels.", where=str(path), remedy="Leave out --drop-unlabelled."
+            "has no column of labels.",
+            where=str(path),
+            remedy=f"Leave out {spell_option('drop_unlabelled', True)}.",
         )
     task = set_source_language(inferred.task, source_lang) if source_lang else dict(inferred.task)
     folder = (output or Path("x")).absolute().parent

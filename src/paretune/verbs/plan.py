@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from paretune.errors import spell_option
 from paretune.study import Run, Study
 from paretune.study.run import is_trial
 from paretune.terminal.plural import pluralise
@@ -381,10 +382,10 @@ def _describe_fleets(coming: Sequence[Run], predictor: CostPredictor, budget_byt
     defaults = sum(len(fleet) for fleet in sizes if all(default for _, default in fleet))
     optional = sum(map(len, sizes)) - defaults
     most = max(min(len(fleet), max(capacity for capacity, _ in fleet)) for fleet in sizes)
-    left = len(coming)
+    left, option = len(coming), spell_option("fleet", most)
     if not defaults:
-        return f"With --fleet {most}, {optional} of {left} would train together, {most} at once."
-    rest = f"; with --fleet {most}, {optional} more" if optional else ""
+        return f"With {option}, {optional} of {left} would train together, {most} at once."
+    rest = f"; with {option}, {optional} more" if optional else ""
     return f"{defaults} of {left} train together on one backbone, at most {most} at once{rest}."
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from paretune.errors import DataError, require_name
+from paretune.errors import DataError, require_name, spell_option
 from paretune.study.quantities import DURATION, POINTS, SIZE
 from paretune.verbs.options import Flag, MaxMemory, Name, Quiet, Size, StoreFolder, StudyLike, Time
 from paretune.verbs.report import StudyResults, load_results
@@ -85,16 +85,16 @@ def recommend(
     from paretune.analysis.pareto.recommend import WITHIN_POINTS
 
     # A mistake is told before the store is opened.
-    require_name("cost", by, AXES, "--by")
+    require_name("cost", by, AXES, spell_option("by"))
     axis = next(axis for axis in AXES if axis == by)
     limits: dict[Axis, float] = {}
     if max_memory is not None:
-        limits["memory"] = SIZE.parse(max_memory, "--max-memory")
+        limits["memory"] = SIZE.parse(max_memory, spell_option("max_memory"))
     if max_time is not None:
-        limits["time"] = DURATION.parse(max_time, "--max-time")
+        limits["time"] = DURATION.parse(max_time, spell_option("max_time"))
     if max_bytes is not None:
-        limits["saved"] = SIZE.parse(max_bytes, "--max-bytes")
-    points = WITHIN_POINTS if within is None else POINTS.parse(within, "--within")
+        limits["saved"] = SIZE.parse(max_bytes, spell_option("max_bytes"))
+    points = WITHIN_POINTS if within is None else POINTS.parse(within, spell_option("within"))
     results = load_results(study, store)
     from paretune.analysis.pareto.recommend import recommend as recommend_cell
     from paretune.analysis.racing import race_budget

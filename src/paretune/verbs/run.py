@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import typer
 
-from paretune.errors import ParetuneError, RunsFailedError, StudyError, require_name
+from paretune.errors import ParetuneError, RunsFailedError, StudyError, require_name, spell_option
 from paretune.planning.shard import Shard
 from paretune.study import NO_MODEL, Run, Study
 from paretune.study.quantities import DURATION
@@ -173,11 +173,13 @@ def run(
     started = time.monotonic()
     require_name("executor", executor, ("local", "ray"), "paretune")
     if address is not None and executor == "local":
-        remedy = "Add --executor ray."
-        raise StudyError("only a cluster has an address.", where="--address", remedy=remedy)
+        remedy = f"Add {spell_option('executor', 'ray')}."
+        raise StudyError(
+            "only a cluster has an address.", where=spell_option("address"), remedy=remedy
+        )
     share = None if shard is None else Shard.parse(shard)
     study = study_input.load_study(study)
-    seconds = None if budget is None else DURATION.parse(budget, "--budget")
+    seconds = None if budget is None else DURATION.parse(budget, spell_option("budget"))
     if share is None:
         seconds = study.protocol.budget if seconds is None else seconds
     elif seconds is None:
@@ -185,7 +187,7 @@ def run(
     else:
         raise StudyError(
             "a share of a study has no budget.",
-            where="--budget",
+            where=spell_option("budget"),
             remedy="Leave it out: a share that is stopped continues by the same command.",
         )
     folder = study_input.store_folder(study, store)

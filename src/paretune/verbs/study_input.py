@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from paretune import plugins
-from paretune.errors import StudyError
+from paretune.errors import StudyError, spell_option
 from paretune.files import write_atomically
 from paretune.study import Study
 
@@ -93,7 +93,7 @@ def write_output(path: Path, text: str, *, overwrite: bool) -> None:
     Raises:
         StudyError: it exists and must not be overwritten, or cannot be written.
     """
-    remedy = "Name another file with --output."
+    remedy = f"Name another file with {spell_option('output')}."
     try:
         if overwrite:
             write_atomically(path, text)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
-from paretune.errors import StudyError
+from paretune.errors import StudyError, spell_option
 from paretune.study import Study
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ def divide_time(seconds: float, elapsed: float) -> float:
         raise StudyError(
             f"{format_duration(seconds)} are too short: to prepare the comparison took "
             f"{format_duration(elapsed)}. Nothing was trained.",
-            where="--budget",
-            remedy=f"Allow more, such as --budget {spell_budget(10 * elapsed)}.",
+            where=spell_option("budget"),
+            remedy=f"Allow more, such as {spell_option('budget', spell_budget(10 * elapsed))}.",
         )
     return left
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
-from paretune.errors import ParetuneError, StudyError, WeightsNotKeptError
+from paretune.errors import ParetuneError, StudyError, WeightsNotKeptError, spell_option
 from paretune.files import make_file_name
 from paretune.study import Study
 from paretune.study.data_frame import save_data_frame
@@ -53,9 +53,9 @@ if TYPE_CHECKING:
 
 TASK_KEYS = {
     **{"label": "label", "text": "text", "pair": "text_pair", "test": "test"},
-    **{"source": "source_lang", "target": "target_lang", "drop-unlabelled": "drop_unlabelled"},
+    **{"source": "source_lang", "target": "target_lang", "drop_unlabelled": "drop_unlabelled"},
 }
-"""Keys of a task by the names of their options."""
+"""Keys of a task by the names of their parameters."""
 DEFAULTS = {"threads": 1, "devices": "auto"}
 
 
@@ -190,9 +190,10 @@ def tune(
     from paretune.tasks.infer import NamedColumns
 
     started = time.monotonic()
-    seconds = None if budget is None else DURATION.parse(budget, "--budget")
+    seconds = None if budget is None else DURATION.parse(budget, spell_option("budget"))
     if max_memory is not None:
-        SIZE.parse(max_memory, "--max-memory")  # before hours of training, not after them
+        # Before hours of training, not after them.
+        SIZE.parse(max_memory, spell_option("max_memory"))
     tell = tell or default_tell(quiet=quiet)
     if isinstance(data, Path | str):
         path = Path(data)
@@ -206,9 +207,9 @@ def tune(
     options: dict[str, Any] = {
         **vars(columns),
         "test": test,
-        "drop-unlabelled": drop_unlabelled,
+        "drop_unlabelled": drop_unlabelled,
         "model": model,
-        "max-memory": max_memory,
+        "max_memory": max_memory,
         **settings,
         "online": online,
     }
@@ -285,7 +286,8 @@ def tune(
     words = ["paretune", "tune", str(path)]
     for name, value in options.items():
         if value not in (None, False, DEFAULTS.get(name)):
-            words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+            option = f"--{name.replace('_', '-')}"
+            words += [option] if value is True else [option, str(value)]
     command = shlex.join(words)
     if ran.left:
         rest = ran.seconds_left
@@ -322,11 +324,11 @@ def _refuse_contradictions(
     """
     task, called = _find_task(study, drafted), drafted.tasks[0]
     keys = {"the data": "train"}
-    keys |= {f"--{name}": key for name, key in TASK_KEYS.items() if options[name]}
+    keys |= {spell_option(name): key for name, key in TASK_KEYS.items() if options[name]}
     pairs = {name: (getattr(task, key), getattr(called, key)) for name, key in keys.items()}
     names = [spec.name for spec in study.models]
     if options["model"] is not None and drafted.models[0].name not in names:
-        pairs["--model"] = (", ".join(names), options["model"])
+        pairs[spell_option("model")] = (", ".join(names), options["model"])
     differences = []
     for name, (now, then) in pairs.items():
         if now != then:
@@ -336,8 +338,9 @@ def _refuse_contradictions(
         raise StudyError(
             f"does not agree with the command: {'; '.join(differences)}.",
             where=str(file),
-            remedy="Leave out what differs to continue with the file. --restart writes it anew, "
-            f"and keeps this one as {_find_free_name(file)}.",
+            remedy="Leave out what differs to continue with the file. "
+            f"{spell_option('restart', True)} writes it anew, and keeps this one as "
+            f"{_find_free_name(file)}.",
         )
 
 

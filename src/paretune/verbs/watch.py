@@ -16,7 +16,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from paretune.errors import StudyError
+from paretune.errors import StudyError, spell_option
 from paretune.study import OuterFold, Study
 from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
@@ -201,7 +201,9 @@ class StudyProgress(Result):
         """
         if once and every is not None:
             raise StudyError(
-                "shows nothing beside --once.", where="--every", remedy="Leave out one."
+                f"shows nothing beside {spell_option('once', True)}.",
+                where=spell_option("every"),
+                remedy="Leave out one.",
             )
         if once or not out.is_terminal or out.is_dumb_terminal:
             super().show(out)

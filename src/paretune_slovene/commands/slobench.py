@@ -12,7 +12,7 @@ import typer
 
 from paretune.cli.command import add_verb
 from paretune.data.finding import Finding
-from paretune.errors import DataError, ModelError, StudyError
+from paretune.errors import DataError, ModelError, StudyError, spell_option
 from paretune.study import ModelSpec
 from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
@@ -179,14 +179,19 @@ def score(
     from paretune_slovene.slobench.translation_submission import read_segments
 
     if bert_model is None and (bert_revision, bert_layer) != (None, None):
-        raise StudyError("names no model.", where="BERTScore", remedy="Add --bert-model MODEL.")
+        raise StudyError(
+            "names no model.",
+            where="BERTScore",
+            remedy=f"Add {spell_option('bert_model', 'MODEL')}.",
+        )
     opened, references = open_submission(submission), open_submission(reference)
     kind = find_kind(references)
     if kind != "translation" and any((language, wordnet, bert_model)):
         raise StudyError(
             "is no translation, which alone has a language, METEOR and BERTScore.",
             where=str(reference),
-            remedy="Leave out --language, --wordnet and --bert-model.",
+            remedy=f"Leave out {spell_option('language')}, {spell_option('wordnet')} and "
+            f"{spell_option('bert_model')}.",
         )
     reading = read_submission(opened, references)
     raise_for_errors([finding for finding in reading.findings if finding.code != "not-a-zip"])
@@ -228,7 +233,9 @@ def _score_translation(
     else:
         missing["CHRF (corpus)"] = missing["CHRF (avg)"]
     if bert is None:
-        missing["BERT score"] = "it needs a model. Name one: --bert-model MODEL."
+        missing["BERT score"] = (
+            f"it needs a model. Name one: {spell_option('bert_model', 'MODEL')}."
+        )
     else:
         values, source = _compute_bertscore(lines, references, bert, layer, online=online)
         intervals["BERT score"] = confidence_interval(score_means(texts, [np.array(values)]))

@@ -33,7 +33,7 @@ DETACHMENT_RULES: dict[str, tuple[tuple[str, str], ...]] = {
 DEBIAN_FOLDER = Path("/usr/share/wordnet")
 INSTALL_WORDNET = (
     "Get WordNet 3.0 yourself, nothing is fetched: `apt install wordnet-base` on Debian or Ubuntu, "
-    "or `python -m nltk.downloader wordnet`, or name a folder with its files (--wordnet)."
+    "or `python -m nltk.downloader wordnet`, or name a folder with its files (option wordnet)."
 )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from paretune.data.finding import MAX_SHOWN, Finding
-from paretune.errors import StoreError, StudyError
+from paretune.errors import StoreError, StudyError, spell_option
 from paretune.study import Study, TaskSpec
 from paretune.terminal.sanitise import sanitise_line
 from paretune.verbs.options import Folder, Name, Online, StoreFolder, StudyLike, TrainAgain
@@ -124,9 +124,9 @@ def export_slobench(
         superglue_submission.check_all_tasks(study, superglue)
     elif release is not None:
         raise StudyError(
-            "has no task of SuperGLUE, to which --release belongs.",
+            f"has no task of SuperGLUE, to which {spell_option('release')} belongs.",
             where=f"study {study.study}",
-            remedy="Leave it out; --source is the file to answer.",
+            remedy=f"Leave it out; {spell_option('source')} is the file to answer.",
         )
     target = Path(output) if output is not None else Path("exports", study.study, "slobench")
     check_target(target)
@@ -211,16 +211,19 @@ def _select_source_task(study: Study, source: Path | None, task: str | None) -> 
         raise StudyError(
             f'has no translation or tags "{task}".' if task else f"has no {what}.",
             where=where,
-            remedy=f"It has {names}." if names else "--source and --task belong to one.",
+            remedy=f"It has {names}."
+            if names
+            else f"{spell_option('source')} and {spell_option('task')} belong to one.",
         )
     if specs and source is None:
         raise StudyError(
             f"has {names}, and what SloBench wants answered is not public.",
             where=where,
-            remedy="Name what you have from it: --source FILE.",
+            remedy=f"Name what you have from it: {spell_option('source', 'FILE')}.",
         )
     if len(specs) > 1:
-        raise StudyError("has several such tasks.", where=where, remedy=f"Say --task: {names}.")
+        remedy = f"Say {spell_option('task')}: {names}."
+        raise StudyError("has several such tasks.", where=where, remedy=remedy)
     return specs
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from paretune.data.example import Dataset, Example
 from paretune.data.finding import Finding
-from paretune.errors import StudyError
+from paretune.errors import StudyError, spell_option
 from paretune.files import make_file_name
 from paretune.study import TaskSpec
 from paretune_slovene.slobench import (
@@ -72,8 +72,8 @@ def ask_source(spec: TaskSpec, dataset: Dataset, source: Submission) -> Question
         raise StudyError(
             f"does not answer {source.path.name}.",
             where=f"task {spec.key}",
-            remedy="--source is a file of text for a translation, *.conll2002 for tags of names "
-            "(O, B-X, I-X), and one *.conllu for UPOS or XPOS.",
+            remedy=f"{spell_option('source')} is a file of text for a translation, *.conll2002 for "
+            "tags of names (O, B-X, I-X), and one *.conllu for UPOS or XPOS.",
         )
     reader = tag_submission.read_words if column else translation_submission.read_source
     texts = reader(source)

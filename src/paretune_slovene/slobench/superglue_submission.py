@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from paretune.data.example import Dataset
-from paretune.errors import DataError, StudyError
+from paretune.errors import DataError, StudyError, spell_option
 from paretune.study import Study, TaskSpec
 from paretune_slovene.slobench import superglue_zip
 from paretune_slovene.slobench.official_scores import LABELS, Key
@@ -56,7 +56,8 @@ def common_source(specs: Mapping[str, Sequence[TaskSpec]]) -> Path | None:
         raise StudyError(
             "its tasks are read from several folders.",
             where="the release to answer",
-            remedy="Name the one that SloBench asks for: --release PATH of qa_test.zip.",
+            remedy="Name the one that SloBench asks for: "
+            f"{spell_option('release', 'PATH')} of qa_test.zip.",
         )
     (source,) = sources
     return None if source is None else Path(source)
@@ -78,7 +79,7 @@ def match_rows(task: str, dataset: Dataset, release: Submission) -> list[Key]:
             f"{extra} of the data are not in the release.",
             where=f"{task}.jsonl of the release, task {dataset.task}",
             remedy="Every row needs an answer: give the task the source of this release, "
-            "or name the release that it was read from: --release PATH.",
+            f"or name the release that it was read from: {spell_option('release', 'PATH')}.",
         )
     return keys
 

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from paretune.data.finding import Finding, summarise_by_code
 from paretune.data.rows import parse_json_lines
-from paretune.errors import DataError
+from paretune.errors import DataError, spell_option
 from paretune.files import data_home
 from paretune_slovene.slobench.official_scores import LABELS, Answers, Key, Label
 from paretune_slovene.slobench.submission import (
@@ -42,7 +42,8 @@ def open_release(path: Path | None) -> Submission:
             raise DataError(
                 "the release is not there.",
                 where=str(path),
-                remedy="Run `paretune data fetch superglue-sl`, or name it: --release PATH.",
+                remedy="Run `paretune data fetch superglue-sl`, or name it: "
+                f"{spell_option('release', 'PATH')}.",
             )
     for inside in (path / "qa_test.zip", path / "qa_test"):
         if inside.exists():

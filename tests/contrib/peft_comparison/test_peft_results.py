@@ -107,7 +107,7 @@ def test_both_forms_of_the_files_are_read_and_nothing_is_invented(tmp_path: Path
 
 def test_the_number_of_examples_is_asked_for_and_checked(tmp_path: Path) -> None:
     folder = some(tmp_path / "r")
-    with pytest.raises(StudyError, match=r"--examples N\. All accuracies .* parts of 100 examples"):
+    with pytest.raises(StudyError, match=r'examples="N"\. All accuracies .* parts of 100 examples'):
         read(folder)
     with pytest.raises(DataError, match="no whole part of 7 examples"):
         read(folder, 7)

@@ -192,6 +192,6 @@ def test_no_cluster_at_the_address_is_said_with_what_to_do(two_nodes, tmp_path):
     from support.fake_node import drive
 
     store = a_store(tmp_path, runs(1))
-    with pytest.raises(StudyError, match=r"--address 127\.0\.0\.1:1: no Ray cluster answers"):
+    with pytest.raises(StudyError, match=r"address=.127\.0\.0\.1:1.: no Ray cluster answers"):
         drive(store, "127.0.0.1:1", RecordingObserver())
     assert store.load_statuses(STUDY)[0].state == "todo"

@@ -202,7 +202,7 @@ def test_a_translation_is_written_valid_and_scored(source: Path) -> None:
     assert (seen.kind, seen.answers, seen.findings) == ("translation", {"lines": 3}, ())
     got = score(paths[0], reference=paths[1])
     assert isinstance(got, ScoredSubmission) and got.scores["CHRF (avg)"] > 0.3
-    assert got.missing["BERT score"].endswith("--bert-model MODEL.")
+    assert got.missing["BERT score"].endswith('bert_model="MODEL".')
     assert [round(value) for value in got.sacrebleu.values()] == [100, 100, 0]
 
 

@@ -116,11 +116,11 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
 ) -> None:
     study, store, source = done
     out = tmp_path / "out"
-    with pytest.raises(StudyError, match=r"is not public\. Name what .*--source FILE"):
+    with pytest.raises(StudyError, match=r"is not public\. Name what .*source=.FILE"):
         export_slobench(study, store=store, output=out)
     with pytest.raises(StudyError, match=r'no translation or tags "other"\. It has words-sl-en'):
         export_slobench(study, store=store, output=out, source=source, task="other")
-    with pytest.raises(StudyError, match="no task of SuperGLUE, to which --release belongs"):
+    with pytest.raises(StudyError, match="no task of SuperGLUE, to which release= belongs"):
         export_slobench(study, store=store, output=out, source=source, release=source)
     gaps = tmp_path / "gaps.txt"
     gaps.write_text("pes\n\nhiša\n \n", encoding="utf-8")
@@ -132,7 +132,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
     two = study.model_copy(update={"tasks": (study.tasks[0], second)})
     others = six(tmp_path / "six", tiny_model("bert"), release(tmp_path / "six"))
     for refused_study, message in (
-        (two, r"several such tasks\. Say --task: words-sl-en, more-sl-en"),
+        (two, r"several such tasks\. Say task=: words-sl-en, more-sl-en"),
         (
             others,
             r"has no translation and no task that tags words\. --source and --task belong to one",

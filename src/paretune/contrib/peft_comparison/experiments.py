@@ -38,7 +38,7 @@ from paretune.analysis.statistics.intervals import (
     wilson_interval,
 )
 from paretune.analysis.statistics.multiple_testing import ALPHA, all_pairs_correction
-from paretune.errors import DataError, StudyError
+from paretune.errors import DataError, StudyError, spell_option
 from paretune.reporting.parts import Amount, Column, Score, Table, TableRow
 from paretune.reporting.tables import format_rows
 from paretune.reporting.text.escape import open_templates
@@ -212,7 +212,7 @@ def judge_folder(
             "the files do not say of how many test examples an accuracy is, and an interval needs "
             "that.",
             where=str(folder),
-            remedy=f"Give it with --examples N.{implied if least else ''}",
+            remedy=f"Give it with {spell_option('examples', 'N')}.{implied if least else ''}",
         )
     # Of k times as many, one accuracy in k is a whole part of the smaller number by chance.
     is_multiple = least is not None and least < examples and examples % least == 0
@@ -220,7 +220,7 @@ def judge_folder(
         raise DataError(
             f"all {len(shares)} different accuracies are whole parts of {least:,} examples; of "
             f"{examples:,} that cannot be.",
-            remedy=f"Give --examples {least}.",
+            remedy=f"Give {spell_option('examples', least)}.",
         )
     models: dict[str, list[Experiment]] = {}
     for experiment in experiments:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from paretune.errors import StudyError, TrackerError, require_name
+from paretune.errors import StudyError, TrackerError, require_name, spell_option
 from paretune.verbs.options import Flag, Folder, Seconds, StoreFolder, StudyLike
 from paretune.verbs.report import load_results
 from paretune.verbs.result import Result, Tell, tell_nothing
@@ -42,12 +42,12 @@ def open_tracker(name: str, output: str, study: str) -> Tracker:
     """
     from paretune.contrib.trackers.libraries import TRACKERS
 
-    require_name("tracker", name, TRACKERS, "--to")
+    require_name("tracker", name, TRACKERS, spell_option("to"))
     spec = find_spec(name)
     if spec is None or spec.origin is None:  # a folder of that name is no package
         raise TrackerError(
             f"the package {name} is not installed.",
-            where=f"--to {name}",
+            where=spell_option("to", name),
             remedy=f"pip install {name}",
         )
     if "://" not in output:
@@ -60,12 +60,12 @@ def open_tracker(name: str, output: str, study: str) -> Tracker:
             raise TrackerError(
                 f"the folder cannot be written ({reason}).",
                 where=output,
-                remedy="Choose another with --output.",
+                remedy=f"Choose another with {spell_option('output')}.",
             )
     elif name != "mlflow":
         raise StudyError(
             f"{name} is mirrored into a folder.",
-            where=f"--output {output}",
+            where=spell_option("output", output),
             remedy="Name a folder.",
         )
     return TRACKERS[name](output, study)
@@ -122,7 +122,8 @@ def track(
             continues from there.
     """
     if every is not None and not follow:
-        raise StudyError("needs --follow.", where="--every", remedy="Add --follow.")
+        follows = spell_option("follow", True)
+        raise StudyError(f"needs {follows}.", where=spell_option("every"), remedy=f"Add {follows}.")
     results = load_results(study, store)
     tracker = open_tracker(to, str(output), results.study.study)
     mirrored = TrackResult(to, str(output), *mirror_results(results, tracker))

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from paretune.errors import ParetuneError, StudyError, explain_missing
+from paretune.errors import ParetuneError, StudyError, explain_missing, spell_option
 from paretune.execution.cluster.executor import Assignment, Event, RunEvent, TaskEnded
 from paretune.execution.cluster.node import execute_assignment
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.terminal.rich_console import drop_output_of
 
-with explain_missing("ray>=2.40,<3", "--executor ray"):  # the version that the cluster has
+# The version that the cluster has.
+with explain_missing("ray>=2.40,<3", spell_option("executor", "ray")):
     import ray
     from ray import exceptions
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -251,9 +252,9 @@ def open_ray(
     except (OSError, RuntimeError, ValueError) as error:
         raise StudyError(
             f"no Ray cluster answers ({str(error).strip().splitlines()[0]}).",
-            where=f"--address {address}" if address else "--executor ray",
+            where=spell_option("address", address) if address else spell_option("executor", "ray"),
             remedy="`ray start --head` on one machine, `ray start --address HOST:6379` on the "
-            "others, then --address HOST:6379 on one of them.",
+            f"others, then {spell_option('address', 'HOST:6379')} on one of them.",
         ) from error
     try:
         # Ray prints the log of a lost node; the executor says which it is.

@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from paretune.errors import ModelError, NetworkError, first_line
+from paretune.errors import ModelError, NetworkError, first_line, spell_option
 from paretune.files import data_home, expand_home, write_atomically
 from paretune.models.sources.convert import convert_to_safetensors
 from paretune.models.sources.files import (
@@ -216,10 +216,10 @@ def find_snapshot(name: str, revision: str | None, *, offline: bool) -> tuple[Pa
         hint = f" For the folder, write ./{name}." if Path(name).is_dir() else ""
         if folder is None:
             what = f"is not in the local cache of the hub{at}, and offline nothing is fetched."
-            remedy = f"Fetch it with --online, or give a folder.{hint}"
+            remedy = f"Fetch it with {spell_option('online', True)}, or give a folder.{hint}"
         else:
             what = f"is incomplete in the local cache of the hub{at}: it lacks {missing}."
-            remedy = f"Fetch the rest with --online.{hint}"
+            remedy = f"Fetch the rest with {spell_option('online', True)}.{hint}"
         raise ModelError(what, where=f"model {name}", remedy=remedy)
     # An incomplete snapshot is completed at its own commit: the model stays what it was.
     folder = _fetch(name, revision if folder is None else folder.name, at)
