@@ -80,7 +80,7 @@ def test_a_notebook_ends_in_an_export(tmp_path: Path, tiny_model: Any) -> None:
     bar, ended = outputs["run"]  # and no output for each run
     assert bar.output_type == "display_data" and "<progress" in bar.data["text/html"]
     assert ended.output_type == "execute_result"
-    assert "the study can run" in html["check"] and "lora" in html["plan"]
-    assert "<table>" in html["report"] and "majority" in html["report"]
-    assert html["recommend"] and "from peft import" in html["export"]
+    assert "the study can run" in html["check"] and "LoRA" in html["plan"]
+    assert "<table>" in html["report"] and "constant answer" in html["report"]
+    assert html["recommend"] and "Exported: export (peft)" in html["export"]
     assert (tmp_path / "export" / "adapter_config.json").is_file()

@@ -167,7 +167,7 @@ def test_no_label_or_no_text_is_told_with_the_columns_and_the_option(tmp_path: P
     rows = [f"Text number {i},Further text {i}" for i in range(20)]
     with pytest.raises(DataError, match=r"like a label.*columns are one, two.*label=.COLUMN"):
         infer_task(table(tmp_path / "a.csv", "one,two", rows))
-    with pytest.raises(DataError, match=r"no column looks like text.*--text COLUMN"):
+    with pytest.raises(DataError, match=r"no column looks like text.*text=.COLUMN"):
         infer_task(table(tmp_path / "b.csv", "label", ["a", "b"] * 10))
 
 

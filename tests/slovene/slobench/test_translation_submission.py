@@ -135,7 +135,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
         (two, r"several such tasks\. Say task=: words-sl-en, more-sl-en"),
         (
             others,
-            r"has no translation and no task that tags words\. --source and --task belong to one",
+            r"has no translation and no task that tags words\. source= and task= belong to one",
         ),
     ):
         with pytest.raises(StudyError, match=message):
