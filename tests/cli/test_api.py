@@ -90,7 +90,7 @@ def test_errors_name_what_the_user_writes(tmp_path: Path, tiny_model: Any, capsy
 
 def test_no_error_has_an_option_by_another_way() -> None:
     """Options are spelled by ``spell_option``; whole commands stand between backticks."""
-    root, found = Path(paretune.__file__).parents[1], []
+    root, literals = Path(paretune.__file__).parents[1], []
     for path in sorted(root.rglob("*.py")):
         if path.parent.name == "cli" or path.name == "new.py":  # only commands reach these
             continue
@@ -100,8 +100,8 @@ def test_no_error_has_an_option_by_another_way() -> None:
             if called.endswith(RAISING) or named in ("what", "where", "remedy"):
                 text = re.sub(r"`[^`]*`", "", ast.unparse(node))
                 if option := re.search(r"(?<![\w-])--[a-z][a-z-]+", text):
-                    found.append(f"{path.relative_to(root)}:{node.lineno}: {option[0]}")
-    assert found == []
+                    literals.append(f"{path.relative_to(root)}:{node.lineno}: {option[0]}")
+    assert literals == []
 
 
 RAISING = ("Error", "require_name", "explain_missing", ".parse")

@@ -33,6 +33,7 @@ def test_the_demonstration_is_small() -> None:
     assert len(study.tasks) == len(study.models) == 1 and study.models[0].name.startswith(
         "package:"
     )
+    assert study.title == "Which department is this message for?"
     assert study.protocol.trials == 1 and len(study.protocol.seeds) == 3
 
 
@@ -41,7 +42,11 @@ def test_it_ends_in_the_answer_the_table_and_the_page(
 ) -> None:
     file, store = tmp_path / "demo.yaml", tmp_path / "store"
     one_task = fake.study(methods=["full", "lora"], tasks=[fake.own_task("routing-en")])
-    study = study_file(one_task, file)
+    study_file(one_task, file)
+    question = "Which department is this message for?"
+    file.write_text(f"title: {question}\n{file.read_text()}")
+    study = Study.load(file)
+    assert study.study_hash == one_task.study_hash  # a title changes no run
     stored(study, fake.whole(study), store).close()
     for module in ("shipped", "study_input"):
         monkeypatch.setattr(f"paretune.verbs.{module}.shipped_studies", lambda: {"demo": file})
@@ -58,8 +63,9 @@ def test_it_ends_in_the_answer_the_table_and_the_page(
     assert load_study("demo").study_hash == study.study_hash  # a folder of that name is no study
     code, out, _ = command(capsys, "demo", "--store", store)
     first, answer, table = out.split("\n\n")
-    assert code == 0 and first.startswith("Which fine-tuning method is worth it")
-    assert answer.splitlines()[1].startswith("On routing-en, take full fine-tuning: 0.")
+    assert code == 0 and first.startswith(f"{question}\n")
+    assert answer.splitlines()[0] == question
+    assert answer.splitlines()[2].startswith("On routing-en, take full fine-tuning: 0.")
     assert "Three seeds are a first look" in answer
     assert all(len(line) <= 80 for line in table.splitlines()[:-2])
     assert table.endswith(f"Page: {store}/report.html\nYour own data: paretune tune FILE.csv\n")

@@ -37,15 +37,15 @@ def done(seed, seconds, **more):
 
 
 def open_notebook(monkeypatch: pytest.MonkeyPatch, kernel: object) -> list[list[str]]:
-    """As if this process were the kernel of a notebook; what each of its outputs has shown."""
+    """As if this process were the kernel of a notebook; the states of each of its outputs."""
     outputs: list[list[str]] = []
 
     def display(value: object, *, display_id: bool) -> SimpleNamespace:
         assert display_id
         outputs.append([f"{value!r}\n{value._repr_html_()}"])  # type: ignore[attr-defined]
-        shown = outputs[-1]
+        states = outputs[-1]
         return SimpleNamespace(
-            update=lambda value: shown.append(f"{value!r}\n{value._repr_html_()}")
+            update=lambda value: states.append(f"{value!r}\n{value._repr_html_()}")
         )
 
     shell = SimpleNamespace(kernel=kernel)
@@ -181,17 +181,17 @@ def test_a_notebook_has_one_output_with_a_bar(
                 bar.update(snapshot)
             bar.ended(done(seed, 40.0), snapshot)
         bar.ended(failed, take_snapshot([*(done(n, 40.0) for n in range(99)), failed], 1, 100))
-    (shown,) = outputs
-    assert len(shown) < 20 * 99 / 3  # several updates a second are one
-    assert '<progress value="50" max="100"' in "".join(shown)
-    assert "50/100 runs, about 33 min left" in "".join(shown)
-    assert "lora, rate 0.001, seed 50 (tune): step 3 of 8" in "".join(shown)
-    assert shown[-1].splitlines()[:3] == [
+    (states,) = outputs
+    assert len(states) < 20 * 99 / 3  # several updates a second are one
+    assert '<progress value="50" max="100"' in "".join(states)
+    assert "50/100 runs, about 33 min left" in "".join(states)
+    assert "lora, rate 0.001, seed 50 (tune): step 3 of 8" in "".join(states)
+    assert states[-1].splitlines()[:3] == [
         "At most 100 runs.",
         "cb-sl x tiny x lora, rate 0.001, seed 99 (tune): failed (error): <b>why</b>",
         "100/100 runs",
     ]
-    assert '<progress value="100" max="100"' in shown[-1] and "&lt;b&gt;why" in shown[-1]
+    assert '<progress value="100" max="100"' in states[-1] and "&lt;b&gt;why" in states[-1]
     assert capsys.readouterr() == ("", "")
 
 

@@ -110,6 +110,7 @@ def build_report(
     day = None if ended_at is None else datetime.fromtimestamp(ended_at, UTC)
     summary = StudyReport(
         name=sanitise_line(study.study),
+        title=sanitise_line(study.title or ""),
         hash=study.study_hash,
         protocol=" ".join([describe_protocol(study, cells), *describe_designs(study, cells)]),
         settings=study.canonical_form(),

@@ -193,6 +193,7 @@ class StudyReport(Part):
     """The study itself."""
 
     name: str = Field(description="its name")
+    title: str = Field(default="", description="the question that it is headed by; empty: none")
     hash: str = Field(description="hash of its canonical form, its key in the store")
     protocol: str = Field(description="how the scores were obtained, as a sentence")
     settings: dict[str, Any] = Field(description="the study with all defaults")

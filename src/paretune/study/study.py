@@ -99,7 +99,7 @@ class Study(FrozenModel):
 
     ``forgetting``: ``sl``, ``en`` (the shipped text in that language) or a file: the text on which
     the mean token loss of language models is compared before and after training. ``limits``: what
-    may be recommended at all.
+    may be recommended at all. ``title``: the question that a report is headed by.
     """
 
     study: str = Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
@@ -124,6 +124,7 @@ class Study(FrozenModel):
     checks: Checks = Checks()
     limits: Limits = Limits()
     forgetting: Annotated[str, Field(min_length=1)] | None = None
+    title: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     _written_paths: Mapping[str, str] = PrivateAttr(default_factory=dict)
     _overrides: tuple[str, ...] = PrivateAttr(())
     _typed: str = PrivateAttr("")
@@ -299,9 +300,11 @@ class Study(FrozenModel):
 
         Paths stand in it as they were written, relative to the study file.
         """
-        # What is tolerated, kept or compared, and how long a measurement may take, change no run.
+        # What is tolerated, kept, compared or said, and how long a measurement may take, change no
+        # run.
         ignored: Any = {
             "checks": True,
+            "title": True,
             "protocol": {"keep_weights", "cost_seconds", "budget", "reference"},
         }
         form = omit_defaults(self.model_dump(mode="json", exclude=ignored))

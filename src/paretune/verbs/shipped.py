@@ -105,8 +105,9 @@ def demo(
         if model.name.startswith(package):
             find_package_folder(model.name.removeprefix(package))
     tell(
-        "Which fine-tuning method is worth it for a small encoder and 200 labelled texts?\n"
-        "Full fine-tuning trains all weights, LoRA a few beside them, a linear probe the head."
+        f"{study.title}\n"
+        "A small encoder learns it from 200 messages: by full fine-tuning (all weights),\n"
+        "by LoRA (a few beside them), and by a linear probe (the head)."
     )
     result = run(
         study,

@@ -122,7 +122,7 @@ def print_headlines(report: Report, console: Console) -> None:
 
 def print_tables(report: Report, console: Console) -> None:
     """Print every table of a report."""
-    _print(console, report.study.name, "bold")
+    _print(console, report.study.title or report.study.name, "bold")
     _print(console, report.study.protocol, "dim")
     for task in report.tasks:
         _print(console)
@@ -155,6 +155,8 @@ def _print(console: Console, text: str = "", style: str = "", indent: str = "") 
 
 def _print_heading(report: Report, console: Console) -> None:
     facts = ", ".join(text for _, text in report.facts)
+    if report.study.title:
+        _print(console, report.study.title, "bold")
     _print(console, f"{report.study.name}: {facts}", "bold")
 
 
