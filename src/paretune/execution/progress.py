@@ -11,7 +11,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import IO, TYPE_CHECKING
 
@@ -308,6 +308,12 @@ class NotebookObserver(Observer):
         self._notes.append(text)
         self._show()
 
+    def finish(self) -> None:
+        """Called at the end, or where it stops: nothing is under way any more."""
+        if self._snapshot is not None:
+            self._snapshot = replace(self._snapshot, running=(), seconds_left=None)
+            self._show()
+
     def _show(self) -> None:
         self._last = time.monotonic()
         self._replace()
@@ -321,9 +327,11 @@ class NotebookObserver(Observer):
         return "\n".join([*self._notes, *self._describe_progress()])
 
     def _repr_html_(self) -> str:
-        notes, progress = html_block(self._notes), html_block(self._describe_progress())
-        bar = html_bar(self._snapshot.ended, self._snapshot.total) if self._snapshot else ""
-        return notes + bar + progress
+        notes = html_block(self._notes) if self._notes else ""
+        if self._snapshot is None:
+            return notes
+        bar = html_bar(self._snapshot.ended, self._snapshot.total)
+        return notes + bar + html_block(self._describe_progress())
 
 
 @contextmanager
@@ -336,7 +344,11 @@ def open_observer(stream: IO[str] | None = None, *, quiet: bool = False) -> Iter
         yield Observer()
         return
     if stream is None and in_notebook():
-        yield NotebookObserver()
+        observer = NotebookObserver()
+        try:
+            yield observer
+        finally:
+            observer.finish()
         return
     if not is_terminal(stream):
         yield LineObserver(stream)
