@@ -15,7 +15,7 @@ FEW = (
     "equal: 56 x 3, 5 points",
     "equal: 300 x 5, 5 points",
     "equal: 300 x 5, unequal",
-    "equal: 300 x 5, 10 % nearly collapse, 4 classes, base 0.82",
+    "equal: 100 x 5, 10 % nearly collapse, 4 classes, base 0.82",
     "equal: 300 x 5, 30 % fail, 5 points, base 0.82",
     "equal: 100 x 5, 5 points, r2",
     "equal: 100 x 5, 5 points, clusters of 5",
