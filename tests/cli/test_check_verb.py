@@ -73,6 +73,44 @@ def test_no_model_library_is_loaded_before_the_data_was_read(tmp_path: Path) -> 
     assert list_loaded(["check", file]) == ([3], [])
 
 
+@pytest.mark.parametrize("verb", ["check", "plan", "run"])
+def test_a_wrong_option_is_told_with_its_line_before_a_model_is_opened(
+    verb: str, tmp_path: Path, capsys: Any
+) -> None:
+    """The folder of the model is not there, and nobody asked for it."""
+    file = make_study_file(tmp_path)
+    text = file.read_text("utf-8")
+    for methods, line, fault in (
+        ('["full", {"name": "lora",\n"rnak": 8}]', 2, 'method lora: unknown key "rnak".'),
+        ('[\n"full",\n"lorra"]', 3, 'method "lorra" is not known. Did you mean lora?'),
+        ('["full", {"name": "stack",\n"methods": ["lora"]}]', 1, "at least two methods"),
+    ):
+        file.write_text(text.replace('["lora"]', methods), "utf-8")
+        code, out, err = command(capsys, verb, file)
+        assert code == 5 and f"{file} line {line}: " in out + err and fault in out + err
+        assert "nowhere" not in out + err
+    if verb == "check":
+        assert out.endswith("Failed: method stack. No model was opened.\n")
+    code, out, err = command(capsys, verb, file, "methods=[{name: lora, rank: 0}]")
+    assert code == 5 and "methods=[{name: lora, rank: 0}]: 0 is less than 1." in out + err
+
+
+def test_a_setting_that_a_loss_does_not_read_is_refused_by_check_as_by_run(
+    tmp_path: Path, tiny_model: Any, capsys: Any
+) -> None:
+    study = small(tmp_path, tiny_model("bert"), methods=["lora", "setfit"])
+    file = as_file(study, tmp_path / "s.yaml")
+    refused = (
+        "training.label_smoothing=0.1: the loss of SetFit has no label_smoothing. Remove it, or "
+        "method setfit."
+    )
+    for verb in ("check", "plan", "run"):
+        code, out, err = command(capsys, verb, file, "training.label_smoothing=0.1")
+        assert code == 2 and refused in out + err, verb
+    code, out, err = command(capsys, "check", file, "generation.num_beams=2")
+    assert code == 2 and "generation.num_beams=2: no task of the study is answered by" in out
+
+
 def leaking(folder: Path, model: Path, **changes: Any) -> tuple[Study, Path]:
     study = small(folder, model, **changes)
     (folder / "test.csv").write_text((folder / "train.csv").read_text("utf-8"), "utf-8")

@@ -12,11 +12,9 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from paretune import objectives
 from paretune.data.example import Example
-from paretune.data.prompt import Prompt
 from paretune.errors import StudyError
 from paretune.metrics.classification import multi_hot
 from paretune.objectives.encoding import Encoded
-from paretune.objectives.readouts import for_readout
 from paretune.objectives.readouts.label_words import right_answer_loss
 from paretune.objectives.token_outputs import TokenLogits, TokenStates
 from paretune.study import Training
@@ -89,24 +87,6 @@ def test_the_words_of_a_label_weigh_as_much(states: bool) -> None:
     each = F.cross_entropy(logits, tokens, reduction="none") * torch.tensor([a, b, b, c])
     torch.testing.assert_close(loss, each.sum())
     torch.testing.assert_close(gradient, torch.autograd.grad(each.sum(), hidden)[0])
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "kinds"),
-    [
-        ("class_weights", "balanced", "regression multiple_choice translation preference"),
-        ("label_smoothing", 0.1, "regression multilabel preference unpaired_preference"),
-    ],
-)
-def test_a_setting_that_the_loss_does_not_know_is_refused(
-    name: str, value: Any, kinds: str
-) -> None:
-    training = Training(**{name: value})
-    for objective in map(objectives.get, kinds.split()):
-        with pytest.raises(StudyError, match=f"{objective.name.replace('_', ' ')} has no {name}"):
-            objective.loss_options(rows(LABELS), training, NAMES)
-    for_text = for_readout(objectives.get("unpaired_preference"), "likelihood", Prompt())
-    assert for_text.loss_settings == ("label_smoothing",)  # a cross-entropy of good answers
 
 
 def test_a_weight_for_what_is_no_label_is_refused() -> None:

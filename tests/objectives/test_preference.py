@@ -114,9 +114,14 @@ def test_reward_accuracy_is_the_area_under_the_curve_and_of_pairs_the_share_abov
     assert margin.compute([1] * 4, [0.5, -1.0, 0.0, 2.0]) == 1.5 / 4
 
 
-@pytest.mark.parametrize("kind", ["preference", "unpaired_preference"])
+@pytest.mark.parametrize(
+    ("kind", "smoothing"), [("preference", 0.0), ("preference", 0.3), ("unpaired_preference", 0.0)]
+)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_loss_and_gradients_are_those_of_all_logits(kind: str, dtype: Any) -> None:
+def test_loss_and_gradients_are_those_of_all_logits(
+    kind: str, smoothing: float, dtype: Any
+) -> None:
+    """With smoothing those of cDPO, as TRL's ``sigmoid`` has it."""
     draw, width = torch.Generator().manual_seed(2), 2 if kind == "preference" else 1
     hidden, weight = (torch.randn(n, 8, generator=draw).to(dtype) for n in (24, 12))
     tokens, reference = torch.arange(24) % 12, torch.randn(4, width, generator=draw) - 17
@@ -125,13 +130,15 @@ def test_loss_and_gradients_are_those_of_all_logits(kind: str, dtype: Any) -> No
     data = Encoded(ids, None, [], [1, 0, 1, 0], [], completion_starts=starts, divisors=beta)
     data = replace(data, reference=reference.tolist())
     texts = [(i, c) for i in range(4) for c in range(width)]
-    options = LossOptions(class_weights=((1.0,), (1.5,)), mismatched=0.2)
+    weights = ((1.0,), (1.5,))
+    options = LossOptions(label_smoothing=smoothing, class_weights=weights, mismatched=0.2)
     hidden.requires_grad_(), weight.requires_grad_()
     outputs = TokenStates(hidden, weight, None, tokens, texts)
     loss = read(kind, "reward").loss(outputs, data, range(4), options)
     losses = F.cross_entropy((hidden @ weight.mT).float(), tokens, reduction="none")
     rewards = (-losses.view(4, width, -1).sum(-1) - reference) / 10
-    expected = -F.logsigmoid(rewards[:, -1] - rewards[:, 0]).sum()
+    gains = rewards[:, -1] - rewards[:, 0]
+    expected = -F.logsigmoid(gains).sum() * (1 - smoothing) - F.logsigmoid(-gains).sum() * smoothing
     if width == 1:
         bad, good = (torch.sigmoid(s * (rewards[:, 0] - 0.2)) for s in (1, -1))
         expected = 1.5 * (good[0] + good[2]) + bad[1] + bad[3]

@@ -14,6 +14,9 @@ Below the first adapter nothing is trained, so the backward pass ends there: tha
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -38,6 +41,7 @@ class AdapterDropOptions(houlsby.BottleneckOptions):
     drop: int | None = Field(default=None, ge=0, le=1000)
     robust: bool = False
     robust_up_to: int | None = Field(default=None, ge=0, le=1000)
+    READ_WITH: ClassVar[Mapping[str, str]] = {"robust_up_to": "robust"}
 
 
 class DroppableBottleneck(pfeiffer.PfeifferBottleneck):

@@ -20,7 +20,8 @@ When: the model may not be touched and prompt tuning is too weak.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -50,6 +51,7 @@ class PrefixOptions(LayerOptions):
     num_virtual_tokens: int = Field(default=20, ge=1, le=512)
     prefix_projection: bool = False
     encoder_hidden_size: int = Field(default=512, ge=1, le=8192)
+    READ_WITH: ClassVar[Mapping[str, str]] = {"encoder_hidden_size": "prefix_projection"}
 
 
 class PrefixEncoder(nn.Module):

@@ -23,7 +23,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from paretune.errors import MethodError
@@ -56,17 +56,19 @@ class PromptOptions(MethodOptions):
     init_text: str | None = None
     _init_ids: tuple[int, ...] = ()
 
+    @model_validator(mode="after")
+    def _check_init(self) -> PromptOptions:
+        if (self.init == "text") != (self.init_text is not None):
+            raise ValueError("init: text and init_text go together; give both")
+        return self
+
 
 def with_tokenizer(options: PromptOptions, tokenizer: Any) -> PromptOptions:
     """The options with the tokens of ``init_text``.
 
     Raises:
-        MethodError: ``init`` is ``text`` and there is none, or the other way round.
+        MethodError: it has none.
     """
-    if (options.init == "text") != (options.init_text is not None):
-        raise MethodError(
-            "init: text and init_text go together.", where=f"method {NAME}", remedy="Give both."
-        )
     if options.init_text is None:
         return options
     # Special tokens and all, as PEFT: a head that reads the first position finds its token there.

@@ -5,7 +5,7 @@ Equation: the body minimises (cos(s_i, s_j) - [y_i = y_j])^2, mean over pairs; s
 text. Each row of a batch makes a pair with a random row of its label, and one with a random row of
 another label: an epoch is one of the paper's iterations, of which it takes 20. The head is logistic
 regression on the vectors of train (scikit-learn, C = 1), fitted anew before each evaluation. Class
-weights are those of its rows; label smoothing does not reach it.
+weights are those of its rows.
 Trained parameters: the body and the classifier. A pooler or a dense layer between is left out.
 Start: the checkpoint's vectors, as its modules for sentence-transformers say: mean of the hidden
 states, or their first; normalised, or not. Without such modules, the mean.
@@ -154,12 +154,6 @@ def cosine_loss(
 
     ``vectors``: (rows, 3, width), of the texts of :func:`draw_pairs`.
     """
-    if options.label_smoothing:
-        raise MethodError(
-            "SetFit has no label_smoothing.",
-            where="method setfit",
-            remedy="Remove training.label_smoothing, or the method.",
-        )
     wide = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
     cosines = F.cosine_similarity(wide[:, :1], wide[:, 1:], dim=-1)
     return (cosines - cosines.new_tensor([1.0, 0.0])).square().mean(-1).sum()
@@ -224,7 +218,7 @@ METHOD = replace(
     ),
     head=Head.LABELS,
     readouts=("head",),
-    body_training=BodyTraining(3, draw_pairs, cosine_loss, fit_head),
+    body_training=BodyTraining(3, draw_pairs, cosine_loss, fit_head, ("class_weights",)),
     cannot_merge=lambda options: "transformers has no classifier of sentence vectors",
     to_sentence_transformers=to_sentence_transformers,
 )

@@ -19,6 +19,8 @@ from paretune.objectives.classification import (
 )
 from paretune.objectives.language_modelling import INSTRUCTION, PREFERENCES, TRANSLATION
 from paretune.objectives.objective import (
+    LOSS_SETTINGS,
+    SETTINGS_OF_SOME,
     HeadSpec,
     LossOptions,
     ModelPredictions,
@@ -29,6 +31,8 @@ from paretune.objectives.regression import REGRESSION
 from paretune.objectives.token_classification import TOKEN_CLASSIFICATION
 
 __all__ = [
+    "LOSS_SETTINGS",
+    "SETTINGS_OF_SOME",
     "HeadSpec",
     "LossOptions",
     "ModelPredictions",

@@ -182,7 +182,7 @@ PREFERENCE = replace(
     default_metric="reward_accuracy",
     recorded_metrics=("reward_accuracy", "reward_margin"),
     generates=False,
-    loss_settings=(),
+    loss_settings=("label_smoothing", "preference_beta"),
     predict=predict_preferences,
     reference=label_of,
     likelihood=label_likelihood,
@@ -195,6 +195,6 @@ PREFERENCES = (
         title="whether an answer is good",
         reader="unpaired_preference",
         checks=("labels", "texts"),
-        loss_settings=("class_weights",),
+        loss_settings=("class_weights", "preference_beta"),
     ),
 )

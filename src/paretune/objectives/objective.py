@@ -25,7 +25,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretune import metrics
-from paretune.errors import StudyError
 from paretune.metrics import Metric
 from paretune.metrics.classification import NO_LABEL
 from paretune.objectives.class_weights import ClassWeights, weight_classes
@@ -41,6 +40,10 @@ if TYPE_CHECKING:
 
 UNCUT_TOKENS = 1 << 30
 """More tokens than any text has."""
+LOSS_SETTINGS = ("label_smoothing", "class_weights", "preference_beta")
+"""The settings of ``training`` that only some losses read; the others are read by every step."""
+SETTINGS_OF_SOME = ("preference_beta",)
+"""Those of them that a task's methods need not all read: no loss means the same by them."""
 
 
 @dataclass(frozen=True)
@@ -238,7 +241,7 @@ class Objective:
         answer_scores: scores the text of each label, once, where generated texts are read as
             labels, so that labels have probabilities; None elsewhere.
         label_smoothing: where the study does not say.
-        loss_settings: what of ``training`` the loss knows: label_smoothing, class_weights.
+        loss_settings: which of :data:`LOSS_SETTINGS` the loss reads.
         decide: the predictions of some parts, as what the selection part shows decides them, and
             how probable each label must be to be predicted: (labels,), 0 to 1; or ().
         cuts_texts: texts that are too long lose their end; otherwise they are read in windows.
@@ -328,20 +331,15 @@ class Objective:
         """What the loss of a run needs, from its training part, its settings and the labels.
 
         Raises:
-            StudyError: the settings name what the loss does not know.
+            StudyError: the settings weight what is no label.
         """
-        smoothing, ratios = training.label_smoothing, training.class_weights
-        for name, is_set in ("label_smoothing", smoothing), ("class_weights", ratios != "none"):
-            if is_set and name not in self.loss_settings:
-                raise StudyError(
-                    f"the loss of {self.name.replace('_', ' ')} has no {name}.",
-                    where=f"training.{name}",
-                    remedy=f"Remove {name}, or the task; or choose another readout.",
-                )
+        smoothing, weights = training.label_smoothing, None
+        if "class_weights" in self.loss_settings:
+            weights = weight_classes(train, training.class_weights, labels)
         return LossOptions(
             self.fit_target(train),
             self.label_smoothing if smoothing is None else smoothing,
-            weight_classes(train, ratios, labels),
+            weights,
         )
 
     def encoder(self, part: str) -> Encode:

@@ -6,8 +6,9 @@ depends on what has ended: :mod:`paretune.search.expand` says it, from this valu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import Any
 
 from paretune import methods, tasks
@@ -16,20 +17,21 @@ from paretune.data.audit import audit
 from paretune.data.example import Dataset
 from paretune.data.finding import Finding
 from paretune.data.split import OuterDesign, choose_outer_design
-from paretune.errors import DataError, MethodError
+from paretune.errors import DataError, MethodError, StudyError
 from paretune.measuring.devices import Precision, resolve_auto_precision
 from paretune.methods.baselines import WITH_MODEL, WITHOUT_TRAINING
 from paretune.models.quantised import require_backend
 from paretune.models.sources.resolve import ModelSource
 from paretune.models.structure.heads import load_config
 from paretune.models.structure.topology import DECODER, ENCODER_DECODER, Topology, topology_of
-from paretune.objectives import Objective
+from paretune.objectives import LOSS_SETTINGS, SETTINGS_OF_SOME, Objective
 from paretune.objectives.readouts import for_readout
 from paretune.planning.predicted_cost import CostPredictor
 from paretune.planning.shard import Shard
 from paretune.store import Store
 from paretune.study import (
     NO_MODEL,
+    Generation,
     MethodSpec,
     ModelSpec,
     OuterFold,
@@ -38,9 +40,11 @@ from paretune.study import (
     Stage,
     Study,
     TaskSpec,
+    Training,
 )
 from paretune.study.presets import DEFAULT, Preset, load_preset
 from paretune.study.run import ForgettingText
+from paretune.study.study_file import KeyPath
 from paretune.tasks.forgetting_text import hash_text, read_blocks, read_pairs
 from paretune.training.caches import ProcessCache
 
@@ -155,8 +159,7 @@ class PreparedStudy:
         method: MethodSpec | None = None,
     ) -> Run:
         """A run of a cell; ``method``: in place of the cell's."""
-        dataset = self.datasets[cell.task.key]
-        objective = for_readout(dataset.objective, cell.readout, dataset.prompt)
+        objective = _objective_of(cell, self.datasets)
         forgetting = None
         if stage == "final" and rate is not None:
             forgetting = self.forgetting.get((cell.task.key, cell.model.key))
@@ -219,11 +222,15 @@ def prepare_study(
         The study in no store, where ``precision: auto`` is fp32.
 
     Raises:
+        MethodError: options of a method are wrong, it cannot serve a task, or none can train on
+            any model.
         DataError: data cannot be used; after an audit, naming every error.
         ModelError: a model cannot be used.
-        MethodError: a method cannot serve a task, or none can train on any model.
-        StudyError: classes are weighted that a task does not have.
+        StudyError: a setting that some runs would not read, or classes are weighted that a task
+            does not have.
     """
+    for method in study.methods:
+        methods.check_options(method, study)
     caches = ProcessCache() if caches is None else caches
     datasets, designs, sources, topologies = {}, {}, {}, {}
     pinned_tasks, pinned_models, findings = [], [], []
@@ -257,9 +264,9 @@ def prepare_study(
             text = choose_forgetting_text(study, task, topology)
             if text is not None:
                 forgetting[task.key, model.key] = text
+    refuse_unread_settings(study, cells, datasets)
     for cell in {(cell.task.key, cell.readout): cell for cell in cells}.values():
-        dataset = datasets[cell.task.key]
-        objective = for_readout(dataset.objective, cell.readout, dataset.prompt)
+        dataset, objective = datasets[cell.task.key], _objective_of(cell, datasets)
         objective.loss_options(dataset.train, study.training, dataset.labels)  # may refuse them
     precision = study.training.precision
     return PreparedStudy(
@@ -280,6 +287,61 @@ def prepare_study(
         CostPredictor(caches),
         shard,
     )
+
+
+def refuse_unread_settings(
+    study: Study, cells: Sequence[PreparedCell], datasets: Mapping[str, Dataset]
+) -> None:
+    """Refuse settings of ``training`` that a loss does not read.
+
+    And those of ``generation`` where nothing is generated.
+
+    Raises:
+        StudyError: it names each, and whose loss that is.
+    """
+    errors: list[StudyError] = []
+
+    def refuse(place: KeyPath, what: str, remedy: str) -> None:
+        where = study.locate(place, ".".join(map(str, place)))
+        errors.append(StudyError(what, where=where, remedy=f"Remove it{remedy}."))
+
+    fields, training = Training.model_fields, study.training
+    changed = [name for name in LOSS_SETTINGS if getattr(training, name) != fields[name].default]
+    for name, task in product(changed, study.tasks):
+        unread: dict[str, list[str]] = {}  # methods by whose loss it is
+        is_read = False
+        for cell in cells:
+            configured, objective = methods.configure(cell.method), _objective_of(cell, datasets)
+            if isinstance(configured, methods.ConfiguredBaseline) or not configured.learns:
+                continue
+            if cell.task.key != task.key:
+                continue
+            if name in configured.loss_settings(objective):
+                is_read = True
+                continue
+            loss = objective.name.replace("_", " ")
+            loss += "" if cell.readout == "head" else f" by {cell.readout}"
+            if configured.method.body_training is not None:
+                loss = configured.method.title
+            unread.setdefault(loss, []).append(cell.method.key)
+        if is_read and name in SETTINGS_OF_SOME:
+            continue
+        for loss, names in unread.items():
+            remedy = f", or method {', '.join(names)}" if is_read else f", or task {task.key}"
+            refuse(("training", name), f"the loss of {loss} has no {name}.", remedy)
+    generates = [_objective_of(cell, datasets).generates for cell in cells]
+    if study.generation != Generation() and generates and not any(generates):
+        refuse(("generation",), "no task of the study is answered by a generated text.", "")
+    if len(errors) > 1:
+        raise StudyError("\n".join(map(str, errors)))
+    for only in errors:
+        raise only
+
+
+def _objective_of(cell: PreparedCell, datasets: Mapping[str, Dataset]) -> Objective:
+    """The objective of a cell, as its readout trains it."""
+    dataset = datasets[cell.task.key]
+    return for_readout(dataset.objective, cell.readout, dataset.prompt)
 
 
 def check_method(

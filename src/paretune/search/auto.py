@@ -89,12 +89,6 @@ class AutoSearch:
     @cached_property
     def options(self) -> auto.AutoOptions:
         """What the study file says of the search."""
-        if self.cell.method.learning_rates is not None:
-            raise MethodError(
-                "a search chooses its own learning rates.",
-                where=f"method {self.cell.method.key}",
-                remedy="Remove learning_rates.",
-            )
         options = methods.configure_method(self.cell.method).options
         assert isinstance(options, auto.AutoOptions)  # noqa: S101  (of this method)
         return options

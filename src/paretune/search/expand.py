@@ -19,7 +19,7 @@ from paretune.analysis.cells import group_into_cells, model_free_baselines
 from paretune.analysis.learning_rates import find_rates_in_play, select_learning_rate
 from paretune.analysis.pareto.recommend import choose
 from paretune.analysis.racing import race_budget
-from paretune.errors import MethodError, StudyError, spell_option
+from paretune.errors import StudyError, spell_option
 from paretune.planning.prepare import PlannedRun, PreparedCell, PreparedStudy
 from paretune.search.auto import AutoSearch, find_warm_start
 from paretune.store import Record, Store
@@ -285,20 +285,10 @@ def count_folds(study: Study, training_rows: int) -> int:
 def choose_learning_rates(spec: MethodSpec, rates: methods.Rates, trials: int) -> tuple[float, ...]:
     """The learning rates that a method tries: ``trials`` of them, the same number for all methods.
 
-    The study's own list, which must have ``trials`` entries; otherwise rates at equal ratios from
-    the method's lowest to its highest (``rates``).
-
-    Raises:
-        MethodError: the study gives more or fewer rates than ``protocol.trials``.
+    The study's own list, which has as many; otherwise rates at equal ratios from the method's
+    lowest to its highest (``rates``).
     """
     if spec.learning_rates is not None:
-        if len(spec.learning_rates) != trials:
-            raise MethodError(
-                f"{len(spec.learning_rates)} learning rates, but every method gets "
-                f"{trials} trials.",
-                where=f"method {spec.key}",
-                remedy="List as many rates as protocol.trials says, or change trials.",
-            )
         return spec.learning_rates
     low, middle, high = rates
     if trials == 1:

@@ -184,6 +184,8 @@ class Run(FrozenModel):
             form.pop("readout")
         if self.rows == 1:
             form.pop("rows")
+        if self.readout == "reward" and self.training.label_smoothing:
+            form["loss"] = "cdpo"  # stores of 0.2 have such runs that passed it over
         form.pop("forgetting")
         if self.forgetting is not None:
             form["forgetting"] = self.forgetting.canonical_form()

@@ -34,7 +34,13 @@ from paretune.study.specs import (
     enter_search_rows,
     is_path,
 )
-from paretune.study.study_file import StudyFile, add_environment, as_entries, read_study_file
+from paretune.study.study_file import (
+    KeyPath,
+    StudyFile,
+    add_environment,
+    as_entries,
+    read_study_file,
+)
 from paretune.study.task_spec import TaskSpec
 from paretune.study.validation_errors import build_study_error, refuse_unusual_values
 from paretune.terminal.notebook import html_lines, html_table
@@ -128,6 +134,7 @@ class Study(FrozenModel):
     _written_paths: Mapping[str, str] = PrivateAttr(default_factory=dict)
     _overrides: tuple[str, ...] = PrivateAttr(())
     _typed: str = PrivateAttr("")
+    _file: StudyFile | None = PrivateAttr(None)
 
     @model_validator(mode="after")
     def _check_distinct(self) -> Study:
@@ -169,7 +176,9 @@ class Study(FrozenModel):
         """
         overrides = tuple(overrides)
         settings = add_environment(overrides)
-        study = cls._from_file(read_study_file(Path(path)), settings, Path(path).parent)
+        file = read_study_file(Path(path)).override(settings)
+        study = cls._from_file(file, Path(path).parent)
+        study._overrides, study._file = settings, file
         study._typed = shlex.join([called or str(path), *overrides])
         return study
 
@@ -184,19 +193,16 @@ class Study(FrozenModel):
             StudyError: with one line for each fault.
             DataError: a table that cannot be written as Parquet.
         """
-        return cls._from_file(StudyFile(_save_data_frames(raw, base), where), (), base)
+        return cls._from_file(StudyFile(_save_data_frames(raw, base), where).override(()), base)
 
     @classmethod
-    def _from_file(cls, file: StudyFile, overrides: tuple[str, ...], base: Path) -> Study:
-        file = file.override(overrides)
+    def _from_file(cls, file: StudyFile, base: Path) -> Study:
         refuse_unusual_values(file, file.values)
         try:
             study = cls.model_validate(file.values)
         except ValidationError as error:
             raise build_study_error(error, cls, file) from None
-        study = study._resolve_paths(base)
-        study._overrides = overrides
-        return study
+        return study._resolve_paths(base)
 
     def _repr_html_(self) -> str:
         protocol, training = self.protocol, self.training
@@ -227,6 +233,23 @@ class Study(FrozenModel):
     def typed(self) -> str:
         """What a command calls it, quoted for a shell, with its settings; its name if unknown."""
         return self._typed or self.study
+
+    def locate(self, place: KeyPath, words: str) -> str:
+        """Where its file says something, for errors: ``s.yaml line 7: training.epochs``.
+
+        Args:
+            place: keys; of a method its own key: ``("methods", "lora", "rank")``.
+            words: what stands there; they are all that is known of a study without a file.
+        """
+        if self._file is None:
+            return words
+        if place[0] == "methods":
+            entries = as_entries(self._file.values["methods"])
+            keys = [entry.get("label") or entry.get("name") for entry in entries]
+            if place[1] not in keys:  # a search brings it
+                return words
+            place = ("methods", keys.index(place[1]), *place[2:])
+        return self._file.locate(place, words)
 
     def _resolve_paths(self, base: Path) -> Study:
         """With absolute paths: those of a study file are relative to it.

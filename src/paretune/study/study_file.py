@@ -93,6 +93,11 @@ class StudyFile:
                 return line, f"{self.where} line {line}" if end else self.where
         return 0, self.where
 
+    def locate(self, place: KeyPath, words: str) -> str:
+        """Line and words for a place; the text of an override alone, which says both."""
+        _, at = self.find_line(place)
+        return at if at in self.overrides.values() else ": ".join(filter(None, (at, words)))
+
 
 def read_study_file(path: Path) -> StudyFile:
     """Read a study file.

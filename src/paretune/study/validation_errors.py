@@ -91,10 +91,8 @@ def build_study_error(
     """The error of a study, one line for each fault, in the order of the file's lines."""
     faults = []
     for fault in read_faults(error, model, file.values):
-        line, at = file.find_line(fault.place)
-        # The text of an override is its own place.
-        place = "" if at in file.overrides.values() else _describe_place(fault.group, file)
-        where = ": ".join(filter(None, (at, place)))
+        where = file.locate(fault.place, _describe_place(fault.group, file))
+        line, _ = file.find_line(fault.place)
         faults.append((line, f"{where}: {fault.what}. {fault.remedy}".strip()))
     faults.sort(key=lambda pair: pair[0])
     lines = list(dict.fromkeys(line for _, line in faults))

@@ -36,9 +36,9 @@ class CheckedItem(Result):
     """One item that was checked.
 
     Attributes:
-        kind: ``task``, ``model``, ``method``, ``methods``, ``metrics``, ``lengths``, ``direction``
-            or ``step``.
-        name: of the task, model or method, or of the cell.
+        kind: ``task``, ``model``, ``method``, ``methods``, ``metrics``, ``study``, ``lengths``,
+            ``direction`` or ``step``.
+        name: of the task, model, method or study, or of the cell.
         description: a few words; empty where it cannot be used.
         findings: in the data; all rows of a finding about several are its ``places``.
         error: why it cannot be used; None where it can. Rows of which no example can be made are
@@ -115,7 +115,7 @@ class CheckResult(Result):
 
     @property
     def models_checked(self) -> bool:
-        """False where no data could be read, so that no model was opened."""
+        """False where no data could be read or a method is wrong, so that no model was opened."""
         return any(item.kind == "model" for item in self.items)
 
     @property
@@ -141,9 +141,11 @@ class CheckResult(Result):
         names = ", ".join(map(sanitise_line, self.failed[:MAX_FAILED]))
         rest = len(self.failed) - MAX_FAILED
         names += f" and {rest} more" if rest > 0 else ""
-        tried = (
-            "" if self.models_checked else " Models and methods were not tried without the data."
-        )
+        tried = ""
+        if not self.models_checked:
+            tried = " Models and methods were not tried without the data."
+            if any(item.kind == "method" for item in self.items):
+                tried = " No model was opened."
         return f"{counts}: the study cannot run. Failed: {names}.{tried}"
 
     def describe(self) -> Iterable[RenderableType]:
@@ -173,8 +175,8 @@ def check(
     """Check data, models and methods before a run.
 
     Every method takes one step on every model. Nothing is trained or kept. Every problem is shown
-    with file, line and remedy; the exit code is that of the first. The data comes first: if none of
-    it can be read, no model is opened.
+    with file, line and remedy; the exit code is that of the first. The data comes first, then
+    options of methods: if no data can be read, or an option is wrong, no model is opened.
 
     Args:
         tell: called with each :class:`CheckedItem` as soon as it was checked.
@@ -231,8 +233,15 @@ def _check_study(study: Study, *, offline: bool, devices: str) -> Iterator[Check
         notes = "".join(f"; {note}" for note in source.notes)
         return f"{source.name}{revision}, files {source.weights_hash[:12]}{notes}", ()
 
+    def check_options(spec: MethodSpec) -> Checked:
+        """Options, without a model."""
+        from paretune import methods
+
+        methods.check_options(spec, study)
+        return "", ()
+
     def check_method(spec: MethodSpec) -> Checked:
-        """Options, rates, and whether it serves all tasks and models that can be read."""
+        """Rates, and whether it serves all tasks and models that can be read."""
         from paretune.methods import configure
         from paretune.models.structure.topology import ENCODER
         from paretune.planning import prepare
@@ -257,6 +266,10 @@ def _check_study(study: Study, *, offline: bool, devices: str) -> Iterator[Check
 
     yield from (_check("task", task.key, check_task, task) for task in study.tasks)
     if not datasets:
+        return
+    options = [_check("method", spec.key, check_options, spec) for spec in study.methods]
+    if wrong := [item for item in options if item.error is not None]:
+        yield from wrong
         return
     from paretune.tasks import pin_dataset
     from paretune.training.caches import ProcessCache
@@ -311,10 +324,14 @@ def _check_cells(
     tasks = tuple(t for t, item in zip(usable.tasks, splits, strict=True) if item.error is None)
     if refused.error is not None or not (tasks and usable.models and usable.methods):
         return
+    cells = usable.model_copy(update={"tasks": tasks})
     try:
         device = resolve_devices(devices)[0]
-        cells = usable.model_copy(update={"tasks": tasks})
         prepared = prepare_study(cells, caches).in_store(None, device)
+    except ParetuneError as error:
+        yield CheckedItem("study", usable.study, error=error)
+        return
+    try:
         yield from _check_pairs(prepared)
         runs = [planned.run for planned in expand_study(prepared, [])]
         for dry in run_dry_steps(prepared, runs, device):

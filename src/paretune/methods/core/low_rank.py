@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Self
 
 import torch
-from pydantic import AfterValidator, Discriminator, Field, Tag
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 from torch import Tensor, nn
 
 from paretune.errors import MethodError
@@ -125,6 +125,14 @@ class LowRankOptions(LayerOptions):
         "bias": "take a stack of lora and bitfit",
     }
 
+    @model_validator(mode="after")
+    def _check_layers(self) -> Self:
+        if self.layers_to_transform is not None and self.layers != ALL:
+            raise ValueError(
+                "layers and layers_to_transform say the same; keep one (layers has ranges: 0-3)"
+            )
+        return self
+
     @property
     def effective_alpha(self) -> float:
         """``alpha``, or twice the rank."""
@@ -155,11 +163,6 @@ class LowRankOptions(LayerOptions):
         Raises:
             MethodError: a name or pattern matches nothing, or no layer is left.
         """
-        if self.layers_to_transform is not None and self.layers != ALL:
-            raise MethodError(
-                "layers and layers_to_transform say the same; keep one of them.",
-                remedy="layers has ranges too: 0-3.",
-            )
         lenient = self.allow_unmatched
         targets = self.target_modules or anatomy.topology.default_targets
         names = match_layers(anatomy, targets, "target_modules", allow_unmatched=lenient)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -23,6 +23,7 @@ from paretune.errors import MethodError
 from paretune.objectives import LossOptions, Objective
 from paretune.study import Readout
 from paretune.study.specs import FrozenModel
+from paretune.study.study_file import KeyPath
 from paretune.study.validation_errors import read_faults
 
 if TYPE_CHECKING:
@@ -48,12 +49,26 @@ class MethodOptions(FrozenModel):
     """
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
+    READ_WITH: ClassVar[Mapping[str, str]] = {}
+    """Options that are read only where another one, a flag, is true."""
 
 
 OptionsT = TypeVar("OptionsT", bound=MethodOptions)
+Locate = Callable[[KeyPath, str], str]
+"""Where a study says something, for errors: from keys below a method, and what stands there."""
 
 
-def parse_options(method: str, options: type[OptionsT], values: Mapping[str, Any]) -> OptionsT:
+def no_place(place: KeyPath, words: str) -> str:
+    """No more than the words."""
+    return words
+
+
+def parse_options(
+    method: str,
+    options: type[OptionsT],
+    values: Mapping[str, Any],
+    locate: Locate = no_place,
+) -> OptionsT:
     """Check the values of a study file and make a method's options of them.
 
     Raises:
@@ -62,11 +77,14 @@ def parse_options(method: str, options: type[OptionsT], values: Mapping[str, Any
     try:
         return options.model_validate(dict(values))
     except ValidationError as error:
-        lines = []
+        faults = []
         for fault in read_faults(error, options, values):
             option = ", option " + ".".join(map(str, fault.group)) if fault.group else ""
-            lines.append(f"method {method}{option}: {fault.what}. {fault.remedy}".rstrip())
-        raise MethodError("\n".join(lines)) from None
+            where = locate(fault.place, f"method {method}{option}")
+            faults.append(MethodError(f"{fault.what}.", where=where, remedy=fault.remedy))
+        if len(faults) == 1:
+            raise faults[0] from None
+        raise MethodError("\n".join(map(str, faults))) from None
 
 
 def _as_tuple(value: Any) -> Any:
@@ -214,6 +232,8 @@ class BodyTraining:
         draw: from the training part, the rows of a step and a seed to the texts of the step, as
             choices: (rows, ``texts_per_row``, tokens). MethodError where there are none.
         loss: of the model's outputs for these texts, in place of the objective's.
+        loss_settings: which of :data:`~paretune.objectives.objective.LOSS_SETTINGS` it reads, or
+            ``fit_head``.
         fit_head: sets the head, (loaded model, labels, options, embed); ``embed()`` gives the
             model's outputs for the training part in evaluation mode, (rows, outputs).
     """
@@ -222,6 +242,7 @@ class BodyTraining:
     draw: Callable[[Encoded, Sequence[int], int], Encoded]
     loss: Loss
     fit_head: Callable[[LoadedModel, Sequence[Any], LossOptions, Callable[[], Any]], None]
+    loss_settings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

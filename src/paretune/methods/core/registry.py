@@ -9,7 +9,7 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -21,17 +21,20 @@ from paretune.methods.core.method import (
     Baseline,
     Head,
     LayerOptions,
+    Locate,
     Method,
     Rates,
     Trains,
     list_layers,
+    no_place,
     parse_options,
 )
 from paretune.methods.core.titles import list_files
 from paretune.methods.peft.supported import PEFT_PREFIX, SUPPORTED
 from paretune.objectives import Objective
-from paretune.study import MethodSpec, Readout
+from paretune.study import MethodSpec, Readout, Study
 from paretune.study.specs import FOUND_BY_SEARCH
+from paretune.study.study_file import KeyPath
 
 if TYPE_CHECKING:
     from torch import nn
@@ -82,6 +85,16 @@ class ConfiguredMethod:
     def trains(self) -> Trains:
         """What training changes."""
         return self.method.trains
+
+    @property
+    def learns(self) -> bool:
+        """Whether it takes steps."""
+        return self.trains is not Trains.NOTHING
+
+    def loss_settings(self, objective: Objective) -> tuple[str, ...]:
+        """What of :data:`~paretune.objectives.objective.LOSS_SETTINGS` its steps read."""
+        body = self.method.body_training
+        return objective.loss_settings if body is None else body.loss_settings
 
     @cached_property
     def parts(self) -> Sequence[ConfiguredMethod]:
@@ -205,6 +218,7 @@ class ConfiguredBaseline:
 
     method: Baseline
     options: Any
+    learns = False
 
     def learning_rates(self, topology: Topology) -> Rates | None:
         """None: it has no steps."""
@@ -230,14 +244,14 @@ class ConfiguredBaseline:
         return lambda examples: np.column_stack([np.diff(p(examples)) for p in predictors])
 
 
-def configure(spec: MethodSpec) -> ConfiguredMethod | ConfiguredBaseline:
+def configure(spec: MethodSpec, locate: Locate = no_place) -> ConfiguredMethod | ConfiguredBaseline:
     """The method of a study file, its options checked.
 
     Raises:
         MethodError: an unknown method, or an option that is not its own or out of range.
     """
     method = get(spec.name)
-    options = parse_options(method.name, method.options, spec.options)
+    options = parse_options(method.name, method.options, spec.options, locate)
     if isinstance(method, Baseline):
         return ConfiguredBaseline(method, options)
     return ConfiguredMethod(method, options)
@@ -249,6 +263,58 @@ def configure_method(spec: MethodSpec) -> ConfiguredMethod:
     if isinstance(configured, ConfiguredBaseline):
         raise MethodError("it trains no model.", where=f"method {spec.key}")
     return configured
+
+
+def check_options(method: MethodSpec, study: Study) -> None:
+    """Check what a study says of a method, before data and models are opened.
+
+    Raises:
+        MethodError: there is no such method, or an option is wrong or would not be read; with its
+            line.
+    """
+
+    def locate(place: KeyPath, words: str) -> str:
+        return study.locate(("methods", method.key, *place), words)
+
+    def refuse(option: str, why: str, remedy: str) -> NoReturn:
+        where = locate((option,), f"method {method.key}, option {option}")
+        raise MethodError(f"{why}.", where=where, remedy=remedy)
+
+    try:
+        get(method.name)
+    except MethodError as error:
+        raise MethodError(
+            error.what, where=locate(("name",), error.where), remedy=error.remedy
+        ) from None
+    configured = configure(method, locate)
+    title, rates = configured.method.title, method.learning_rates
+    if isinstance(configured, ConfiguredBaseline):
+        members: Sequence[ConfiguredMethod] = ()
+        if method.readout is not None:
+            refuse("readout", f"{title} answers without a model", "Remove it.")
+    else:
+        try:
+            members = configured.members()
+        except MethodError as error:
+            raise MethodError(
+                error.what, where=locate((), error.where), remedy=error.remedy
+            ) from None
+    for options in (member.options for member in members):
+        for option, flag in options.READ_WITH.items():
+            default = type(options).model_fields[option].default
+            if getattr(options, option) != default and not getattr(options, flag):
+                remedy = f"Remove it, or add {flag}: true."
+                refuse(option, f"is read with {flag}: true alone", remedy)
+    if rates is not None and method.found_by_search:
+        refuse("learning_rates", "a search chooses its own learning rates", "Remove them.")
+    if rates is not None and not configured.learns:
+        refuse("learning_rates", f"{title} takes no step that could have one", "Remove them.")
+    if rates is not None and len(rates) != study.protocol.trials:
+        refuse(
+            "learning_rates",
+            f"{len(rates)} learning rates, but every method gets {study.protocol.trials} trials",
+            "List as many rates as protocol.trials says, or change trials.",
+        )
 
 
 def available() -> dict[str, Method | Baseline]:

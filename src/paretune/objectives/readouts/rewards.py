@@ -11,6 +11,11 @@ arXiv:2305.18290, equation 7)
 
     -log sigmoid(r(x, c) - r(x, d)),
 
+with label smoothing e, as if a share e of the pairs were labelled the wrong way round (cDPO:
+Mitchell 2023, https://ericmitchell.ai/cdpo.pdf)
+
+    -(1 - e) log sigmoid(r(x, c) - r(x, d)) - e log sigmoid(r(x, d) - r(x, c)),
+
 and of answers that are rated (KTO: Ethayarajh et al. 2024, arXiv:2402.01306, equation 8)
 
     good: w (1 - sigmoid(r(x, y) - z))   bad: w (1 - sigmoid(z - r(x, y)))
@@ -50,6 +55,7 @@ def read_rewards(objective: Objective, prompt: Prompt) -> Objective:
     return replace(
         read_likelihoods(objective, prompt),
         encode_training=EncodeAnswers(prompt, with_mismatched=True),
+        loss_settings=objective.loss_settings,
         weight=count_examples,
         loss=reward_loss,
     )
@@ -142,7 +148,8 @@ def reward_loss(
         reference, divisors = (place([table[i] for i in indices]) for table in tables)
         rewards = (scores.view(-1, count) - reference) / divisors
     if count > 1:
-        loss = -logsigmoid(rewards[:, 1] - rewards[:, 0]).sum()
+        gains, smoothing = rewards[:, 1] - rewards[:, 0], options.label_smoothing
+        loss = -((1 - smoothing) * logsigmoid(gains) + smoothing * logsigmoid(-gains)).sum()
     else:
         labels = [int(data.labels[i] or 0) for i in indices]
         weights = options.class_weights or ((1.0,), (1.0,))
