@@ -106,6 +106,7 @@ def test_plan_knows_what_has_ended(capsys: Any, done: tuple[Path, Path]) -> None
 def test_check_names_every_fault_and_writes_nothing(
     capsys: Any, tmp_path: Path, tiny_model: Any
 ) -> None:
+    """Those of data and options at once; then, with models, all others."""
     whole = small(tmp_path / "data", tiny_model("bert"))
     good = whole.tasks[0].model_dump(exclude_none=True)
     (tmp_path / "bad.csv").write_text("text,label\na,yes\nb\n", encoding="utf-8")
@@ -127,9 +128,12 @@ def test_check_names_every_fault_and_writes_nothing(
     assert code == 3
     assert "task words: 40 train, 20 test (test.csv), labels no, yes" in out
     assert "bad.csv line 3" in out and "nowhere.csv" in out
-    assert "model no-model: ERROR" in out and "no such folder" in out
     assert 'method "lorra" is not known' in out
     assert 'method loha: unknown key "rnak". Did you mean rank?' in out
+    assert "no-model" not in out
+    code, out, _ = command(capsys, "check", file, "methods=[lora]")
+    assert code == 3 and "bad.csv line 3" in out
+    assert "model no-model: ERROR" in out and "no such folder" in out
     assert "are longer than 8 tokens" in out
     assert "step words x tiny x lora: in 4 layers" in out
     assert not (tmp_path / "studies").exists()
