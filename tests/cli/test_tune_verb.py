@@ -89,6 +89,8 @@ class Calls:
     weights: bool = True
     budgets: list[Any] = field(default_factory=list)
     exports: list[dict[str, Any]] = field(default_factory=list)
+    studies: list[Study] = field(default_factory=list)
+    limits: list[Any] = field(default_factory=list)
 
 
 @pytest.fixture
@@ -105,6 +107,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calls:
 
     def run(study: Study, *, budget: float | None, **options: Any) -> RunResult:
         log.budgets.append(budget)
+        log.studies.append(study)
         log.now += log.train_seconds
         return RunResult(study, tmp_path, StudySummary(18, 18, {"ok": 18}, (), 1.0), 24, 600.0)
 
@@ -116,6 +119,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calls:
         return SimpleNamespace(folder=options["output"])
 
     def recommend(study: Study, **options: Any) -> tuple[Any]:
+        log.limits.append(options["max_memory"])
         names = {"task": "train", "model": "model", "method": "lora"}
         return (SimpleNamespace(command="paretune export train.yaml", take="lora", **names),)
 
@@ -222,6 +226,63 @@ def test_restart_writes_the_study_file_anew_and_keeps_the_old_one(calls: Calls) 
         assert [spec.name for spec in result.study.models] == ["other/model"]
         assert file.with_name(f"{file.stem}-{number}.yaml").is_file()
     assert file.with_name(f"{file.stem}-1.yaml").read_text() == before
+
+
+SETTINGS = ["training.epochs=3", "methods.full.label=all", "methods.2.rank=4"]
+
+
+def test_methods_and_settings_are_written_into_a_new_study_file(calls: Calls) -> None:
+    called: dict[str, Any] = {"methods": "full, lora", "overrides": SETTINGS}
+    result = paretune.tune("train.csv", model="some/model", budget=900.0, **called)
+    text, study = result.file.read_text(), Study.load(result.file)
+    assert study.training.epochs == 3 and "# evaluations without a gain" in text
+    assert [(m.key, m.options) for m in study.methods] == [("all", {}), ("lora", {"rank": 4})]
+    assert calls.studies[0].study_hash == study.study_hash
+    assert "--methods 'full, lora' training.epochs=3 methods.full" in result.notes[0]
+    # The command of the note continues, and the file needs no settings.
+    again = paretune.tune("train.csv", **called)
+    assert again.study.study_hash == study.study_hash
+    assert paretune.tune("train.csv").study.study_hash == study.study_hash
+
+
+def test_methods_settings_and_a_limit_are_applied_beside_a_study_file(calls: Calls) -> None:
+    first = paretune.tune("train.csv", model="some/model")
+    text, texts = first.file.read_text(), list[str]()
+    second = paretune.tune(
+        "train.csv",
+        methods="bitfit",
+        overrides=["training.epochs=3"],
+        max_memory="2GiB",
+        tell=texts.append,
+    )
+    study = calls.studies[1]
+    assert first.file.read_text() == text and study.study_hash != first.study.study_hash
+    assert [m.key for m in study.methods] == ["bitfit"] and study.training.epochs == 3
+    assert study.typed.endswith(".yaml 'methods=[bitfit]' training.epochs=3")
+    assert calls.limits == [None, "2GiB"] and second.max_memory == "2GiB"
+    assert "and 'methods=[bitfit]' training.epochs=3 in place of what it says" in texts[0]
+    assert texts[0].endswith("the advice is within 2GiB.")
+    # A limit alone is no other study.
+    limited = paretune.tune("train.csv", max_memory="2GiB")
+    assert limited.study.study_hash == first.study.study_hash and calls.limits[-1] == "2GiB"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["--methods", "lora,ful"], 5, 'method "ful" is not known. Did you mean full?'),
+        (["methods.lora.rank=0"], 5, "method lora, option rank: 0 is less than 1."),
+        (["training.epoch=3"], 2, 'unknown key "epoch". Did you mean epochs?'),
+        (["--methods", "lora", "methods=full"], 2, "methods is set twice"),
+    ],
+)
+def test_wrong_methods_and_settings_write_nothing(
+    words: list[str], code: int, message: str, calls: Calls, tmp_path: Path, capsys: Any
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["tune", "train.csv", "--model", "nowhere", *words])
+    assert end.value.code == code and message in capsys.readouterr().err
+    assert not list(tmp_path.glob("*.yaml")) and not calls.studies
 
 
 def test_a_budget_that_is_no_time_writes_nothing(

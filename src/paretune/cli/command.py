@@ -76,7 +76,7 @@ def as_command(name: str, verb: Callable[..., Any]) -> Callable[..., None]:
         as_json, quiet = values["as_json"], values.get("quiet", False)
         if values.get("json_file") is not None and not as_json:
             raise StudyError("needs --json.", where="--output", remedy="Add --json.")
-        if overrides := values.get("overrides"):
+        if (overrides := values.get("overrides")) and "study" in verb_options:
             values["study"] = load_study(values["study"], overrides)
         options = {option: values[option] for option in show_options}
         arguments = {option: values[option] for option in verb_options}

@@ -183,8 +183,15 @@ class Study(FrozenModel):
         return study
 
     @classmethod
-    def parse(cls, raw: Mapping[str, Any], *, where: str = "study", base: Path = Path()) -> Study:
-        """Build a study from plain values.
+    def parse(
+        cls,
+        raw: Mapping[str, Any],
+        overrides: Iterable[str] = (),
+        *,
+        where: str = "study",
+        base: Path = Path(),
+    ) -> Study:
+        """Build a study from plain values, and settings in place of some.
 
         Where a file of data is named there may be a DataFrame (pandas, polars) or a
         ``datasets.Dataset`` instead: its rows are written to ``data-HASH.parquet`` in ``base``.
@@ -193,7 +200,8 @@ class Study(FrozenModel):
             StudyError: with one line for each fault.
             DataError: a table that cannot be written as Parquet.
         """
-        return cls._from_file(StudyFile(_save_data_frames(raw, base), where).override(()), base)
+        file = StudyFile(_save_data_frames(raw, base), where)
+        return cls._from_file(file.override(overrides), base)
 
     @classmethod
     def _from_file(cls, file: StudyFile, base: Path) -> Study:

@@ -11,6 +11,7 @@ or aliases of aliases is refused within a second.
 from __future__ import annotations
 
 import copy
+import io
 import os
 import re
 import shlex
@@ -129,6 +130,25 @@ def read_study_file(path: Path) -> StudyFile:
             "has no settings.", where=where, remedy="paretune new writes a commented one."
         )
     return StudyFile(values, where, lines)
+
+
+def open_yaml_editor() -> YAML:
+    """What loads a study file and dumps it again with its comments."""
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 200
+    return yaml
+
+
+def write_settings(text: str, overrides: Iterable[str]) -> str:
+    """The text of a study file with these settings in it; its comments stay.
+
+    Raises:
+        StudyError: one is no ``key=value``, or names an entry that is not there.
+    """
+    yaml, out = open_yaml_editor(), io.StringIO()
+    yaml.dump(StudyFile(yaml.load(text), "").override(overrides).values, out)
+    return out.getvalue()
 
 
 def _data_file_error(path: Path) -> StudyError:

