@@ -156,6 +156,14 @@ def test_another_readout_is_another_run() -> None:
     assert len({identify(run.model_copy(update={"readout": one})) for one in readouts}) == 3
 
 
+def test_a_smoothed_reward_is_no_run_of_a_store_that_passed_it_over() -> None:
+    run = run_of("built_in").model_copy(update={"readout": "reward"})
+    form = run.canonical_form()
+    smoothed = run.model_copy(update={"training": Training(batch_size=8, label_smoothing=0.1)})
+    assert "loss" not in form and smoothed.canonical_form()["loss"] == "cdpo"
+    assert "loss" not in smoothed.model_copy(update={"readout": "text"}).canonical_form()
+
+
 @pytest.mark.parametrize(
     "changes",
     [
