@@ -307,3 +307,34 @@ def test_what_a_method_does_not_read_is_refused_before_anything_is_opened(
     with pytest.raises(MethodError) as refused:
         prepare_study(study)
     assert option in refused.value.where
+
+
+BESIDE_LIKELIHOODS: Sequence[tuple[str, dict[str, Any], str, str]] = (
+    ("preference", {"preference_beta": 0.3}, "", ""),
+    ("preference", {"label_smoothing": 0.3}, "", ""),
+    ("unpaired_preference", {"preference_beta": 0.3}, "", ""),
+    ("unpaired_preference", {"class_weights": "balanced"}, "likelihood has no class_", "sft"),
+    ("unpaired_preference", {"label_smoothing": 0.3}, "reward has no label_smoothing", "lora"),
+)
+
+
+def test_a_method_that_reads_a_setting_does_not_excuse_one_beside_it(
+    tmp_path: Path, tiny_model: Any
+) -> None:
+    """But beta is of rewards alone: likelihoods may stand beside them."""
+    for kind, training, refused, method in BESIDE_LIKELIHOODS:
+        study = Study.parse(
+            {
+                "study": "s",
+                "tasks": [write_task(kind, tmp_path)],
+                "models": [str(tiny_model("llama"))],
+                "methods": ["lora", {"name": "lora", "label": "sft", "readout": "likelihood"}],
+                "training": training,
+            }
+        )
+        if not refused:
+            prepare_study(study)
+            continue
+        with pytest.raises(StudyError, match=refused) as error:
+            prepare_study(study)
+        assert error.value.remedy == f"Remove it, or method {method}."

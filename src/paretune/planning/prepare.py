@@ -324,11 +324,12 @@ def refuse_unread_settings(
             if configured.method.body_training is not None:
                 loss = configured.method.title
             unread.setdefault(loss, []).append(cell.method.key)
-        if is_read and name in SETTINGS_OF_SOME:
+        if not unread or (is_read and name in SETTINGS_OF_SOME):
             continue
-        for loss, names in unread.items():
-            remedy = f", or method {', '.join(names)}" if is_read else f", or task {task.key}"
-            refuse(("training", name), f"the loss of {loss} has no {name}.", remedy)
+        of_losses = " and of ".join(unread)
+        names = ", ".join(key for keys in unread.values() for key in keys)
+        remedy = f", or method {names}" if is_read else f", or task {task.key}"
+        refuse(("training", name), f"the loss of {of_losses} has no {name}.", remedy)
     generates = [_objective_of(cell, datasets).generates for cell in cells]
     if study.generation != Generation() and generates and not any(generates):
         refuse(("generation",), "no task of the study is answered by a generated text.", "")
