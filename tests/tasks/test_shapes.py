@@ -87,6 +87,67 @@ UNSUPPORTED: dict[str, tuple[str, Rows]] = {
         "SQuAD",
         rows_of(context=say(PASSAGE), question=say("When was market {}?"), answer=say("On day {}")),
     ),
+    "images": (
+        "images, sounds",
+        rows_of(
+            image=lambda i: {"path": f"{i}.png", "bytes": None},
+            caption=say(SENTENCE),
+            label=lambda i: "ab"[i % 2],
+        ),
+    ),
+    "paths of sounds": (
+        "images, sounds",
+        rows_of(
+            path=lambda i: f"clips/common_{i}.mp3",
+            sentence=say(SENTENCE),
+            gender=lambda i: ("male", "female")[i % 2],
+        ),
+    ),
+    "pixels": (
+        "images, sounds",
+        rows_of(image=lambda i: [[i, 0], [0, i]], label=lambda i: i % 3),
+    ),
+    "names of sounds": (
+        "images, sounds",
+        rows_of(audio=lambda i: f"{i}.wav", transcription=say(SENTENCE)),
+    ),
+    "paths": (
+        "files beside the table",
+        rows_of(path=lambda i: f"texts/{i}.txt", label=lambda i: ("good one", "bad one")[i % 2]),
+    ),
+    "stepwise rewards": (
+        "stepwise rewards",
+        rows_of(
+            prompt=say("What is {} and one?"),
+            completions=lambda i: [f"Take {i}.", "Add one.", "Done."][: 2 + i % 2],
+            labels=lambda i: [True, i % 3 == 0, False][: 2 + i % 2],
+        ),
+    ),
+    "rated answers": (
+        "answers with a rating",
+        rows_of(prompt=say("Say {}."), response=say("It is {}."), rating=lambda i: 1 + i % 5),
+    ),
+    "answers with several ratings": (
+        "answers with a rating",
+        rows_of(
+            prompt=say(SENTENCE),
+            response=say(PASSAGE),
+            helpfulness=lambda i: i % 5,
+            verbosity=lambda i: i % 3,
+        ),
+    ),
+    "rated instructions": (
+        "answers with a rating",
+        rows_of(instruction=say("Say {}."), output=say("It is {}."), score=lambda i: i / 10),
+    ),
+    "passages of a query": (
+        "retrieval",
+        rows_of(
+            query=say("When was market {}?"),
+            passages=lambda i: {"is_selected": [0, 1], "passage_text": ["No.", PASSAGE.format(i)]},
+            query_type=lambda i: ("numeric", "entity")[i % 2],
+        ),
+    ),
     "retrieval": (
         "retrieval",
         rows_of(query=lambda i: SENTENCE.format(i % 8), passage=say(PASSAGE)),
@@ -228,6 +289,16 @@ USUAL: dict[str, tuple[str, str | None, Rows]] = {
         "pair",
         "label",
         rows_of(query=say(SENTENCE), passage=say(PASSAGE), label=lambda i: i % 2),
+    ),
+    "a question with an answer": (
+        "pair",
+        "label",
+        rows_of(question=say(SENTENCE), answer=say(PASSAGE), label=lambda i: i % 2),
+    ),
+    "paths beside a text": (
+        "classification",
+        "label",
+        rows_of(path=lambda i: f"src/{i}.py", text=say(SENTENCE), label=lambda i: "ab"[i % 2]),
     ),
     "yes or no about a passage": (
         "pair",

@@ -6,6 +6,7 @@ template, and a language model learns from sentences.
 
 from __future__ import annotations
 
+import ast
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,6 +25,7 @@ MISSING_VALUE = "unknown"
 _COMMA = re.compile(r"[+-]?\d+,\d+")
 _AMBIGUOUS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 """Possibly thousands."""
+_ARRAY = re.compile(r"array\((\[.*?\])(?:,\s*dtype=\w+)?\)", re.DOTALL)
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 Values = Mapping[str, object]
@@ -54,6 +56,18 @@ def parse_number(value: object) -> float | None:
     except ValueError:
         return None
     return number if math.isfinite(number) else None
+
+
+def parse_literal(value: object) -> object:
+    """A list or an object, also one that a CSV holds as Python or pandas writes it."""
+    if not isinstance(value, str) or value[:1] + value[-1:] not in ("[]", "{}"):
+        return value
+    try:
+        # Literals alone: nothing is called.
+        literal = ast.literal_eval(_ARRAY.sub(r"\1", value))
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return value
+    return literal if isinstance(literal, list | dict) else value
 
 
 def read_text(values: Values, column: str, *, allow_empty: bool = True) -> str:

@@ -64,6 +64,8 @@ _TEXT_PAIRS = (
     *((f"{word}1", f"{word}2") for word in ("sentence", "text", "sentence_", "text_")),
     *((f"{word}_a", f"{word}_b") for word in ("text", "sentence")),
     ("question1", "question2"),
+    ("question", "answer"),
+    ("prompt", "response"),
 )
 _SIDES = (("source", "target"), ("src", "tgt"), ("src", "trg"))
 _NESTED = "translation"

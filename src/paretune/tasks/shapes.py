@@ -10,9 +10,10 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from operator import eq
 
-from paretune.data.columns import DataColumn, cell_text
+from paretune.data.columns import DataColumn, cell_text, parse_literal
 from paretune.data.instructions import find_form
 from paretune.data.labels import parse_list
 from paretune.data.tags import are_entity_tags
@@ -39,6 +40,22 @@ _VERDICT = re.compile(
     re.IGNORECASE,
 )
 _TAGS = re.compile(r"(ner|pos|chunk|upos|xpos)?_?tags?|ner|upos|labels?|oznake", re.IGNORECASE)
+_RATING = re.compile(
+    r"(.*_)?(ratings?|scores?|rewards?|helpful(ness)?|quality|grade|stars)", re.IGNORECASE
+)
+_MEDIA = re.compile(
+    r"(.*_)?(image|img|picture|photo|audio|sound|speech|wav|video|clip|pixel)s?"
+    r"(_?(path|file|name|file_?name|url|bytes|values))?",
+    re.IGNORECASE,
+)
+_PATH = re.compile(r"(.*_?)path|file|file_?name", re.IGNORECASE)
+_MEDIA_FILE = re.compile(
+    r"\S+\.(png|jpe?g|gif|webp|bmp|tiff?|wav|mp3|flac|ogg|opus|m4a|mp4|avi|mov|webm|mkv)",
+    re.IGNORECASE,
+)
+_FILE = re.compile(r"\S*[^\s.]\.\w{1,5}|\S+/\S+", re.ASCII)
+_MEDIA_KEYS = {"bytes", "path", "array"}
+"""Of a cell of the Hugging Face features ``Image``, ``Audio`` and ``Video``."""
 _BINARY = ({"true", "false"}, {"0", "1"})
 _RATINGS = ({"yes", "no"}, {"good", "bad"}, {"up", "down"}, {"desirable", "undesirable"})
 
@@ -158,6 +175,66 @@ def marks_entities(column: DataColumn) -> bool:
     return are_entity_tags(re.findall(r"[^\s,'\"\[\]]+", words))
 
 
+def _find_media(columns: Columns) -> tuple[str, ...]:
+    """The column of images or sounds; or of paths, where no text stands beside them."""
+    for name in columns:
+        cells = [parse_literal(v) for v in columns[name].values if cell_text(v) is not None]
+        named = _MEDIA.fullmatch(name) or _PATH.fullmatch(name)
+        if named and cells and all(map(_is_media, cells)):
+            return (name,)
+    if any(column.holds_texts() and not column.repeats for column in columns.values()):
+        return ()
+    paths = (name for name in columns if _PATH.fullmatch(name))
+    files = (n for n in paths if columns[n].is_text and all(map(_FILE.fullmatch, columns[n].texts)))
+    return tuple(islice(files, 1))
+
+
+def _is_media(cell: object) -> bool:
+    """Whether a cell is an image, a sound or the name of such a file; a list are its numbers."""
+    if isinstance(cell, str):
+        return _MEDIA_FILE.fullmatch(cell) is not None or cell.startswith("data:")
+    if isinstance(cell, dict):
+        return bool(_MEDIA_KEYS & cell.keys())
+    return isinstance(cell, list | bytes)
+
+
+def _find_stepwise_rewards(columns: Columns) -> tuple[str, ...]:
+    """Steps of a solution, and a label of each."""
+    names = match_names(columns, "completions|steps|solutions", "labels|ratings|rewards")
+    if not names:
+        return ()
+    steps, labels = ([*map(parse_list, columns[name].values)] for name in names)
+    lists = [
+        isinstance(step, list) and isinstance(label, list) and len(step) == len(label)
+        for step, label in zip(steps, labels, strict=True)
+    ]
+    return names if sum(lists) > 0.9 * len(lists) else ()
+
+
+def _find_rated_answers(columns: Columns) -> tuple[str, ...]:
+    """A prompt, the answer to it and a number that rates it; a verdict of two values is none."""
+    pair = match_texts(
+        columns,
+        "prompt|instruction|question|query|user_?prompt",
+        "response|completion|output|answer|reply",
+    )
+    if not pair or find_verdict(columns):
+        return ()
+    ratings = [n for n in columns if n not in pair and _RATING.fullmatch(n) and columns[n].numbers]
+    return (*pair, ratings[0]) if ratings else ()
+
+
+def _find_retrieval(columns: Columns) -> tuple[str, ...]:
+    """A query with a list of passages, or with one and no label."""
+    query = "query|anchor|question"
+    passages = "passages?|documents?|docs?|contexts?|ctxs|positives?"
+    if names := match_names(columns, query, passages):
+        cells = [parse_literal(v) for v in columns[names[1]].values if v is not None]
+        if cells and all(isinstance(cell, list | dict) for cell in cells):
+            return names
+    return match_unlabelled_texts(columns, query, f"{passages}|pos")
+
+
 def _find_spans(columns: Columns) -> tuple[str, ...]:
     for name, column in columns.items():
         if marks_entities(column):
@@ -212,14 +289,26 @@ def _find_indicators(columns: Columns) -> tuple[str, ...]:
 
 SHAPES = (
     Shape(
+        "images, sounds or files beside the table",
+        "If a text beside it is all that is to be read, name it and the label: --text COLUMN "
+        "--label COLUMN.",
+        _find_media,
+    ),
+    Shape(
+        "stepwise rewards, a label for each step of an answer",
+        "Closest is kind: unpaired_preference: a row for each step, with what is before it as "
+        "prompt, the step as completion and its label as label (true or false).",
+        _find_stepwise_rewards,
+    ),
+    Shape(
         "triplets for an embedding model",
         "Closest is a pair task: two rows of each triplet, with a column label that says whether "
         "the second text is the positive.",
         lambda columns: match_texts(
             columns,
             "anchor|query|question|sentence",
-            r"positives?(_?\d+)?|pos",
-            r"negatives?(_?\d+)?|neg",
+            r"positives?(_?(\d+|ctxs|passages?))?|pos",
+            r"negatives?(_?(\d+|ctxs|passages?))?|neg",
         ),
     ),
     Shape(
@@ -235,12 +324,17 @@ SHAPES = (
         _find_extractive_answers,
     ),
     Shape(
+        "answers with a rating",
+        "Closest is a preference task: two answers to a prompt as chosen and rejected, or a label "
+        "true or false in the place of the rating. To predict the rating itself, name the columns: "
+        "--text PROMPT --pair ANSWER --label RATING.",
+        _find_rated_answers,
+    ),
+    Shape(
         "retrieval, texts with what answers them and no label",
         "Closest is a pair task: add rows with texts that do not belong together, and a column "
         "label that says which do.",
-        lambda columns: match_unlabelled_texts(
-            columns, "query|anchor|question", "passages?|documents?|doc|positives?|pos|context"
-        ),
+        _find_retrieval,
     ),
 )
 """What is refused; the first that is found counts."""
