@@ -6,6 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from paretune.data.columns import uses_decimal_comma
@@ -79,6 +82,72 @@ def test_multiple_choice(tmp_path: Path, answer: str) -> None:
     data = built(inferred.task)
     labels = {e.uid: e.label for e in (*data.train, *data.test)}
     assert labels["train:3"] == 1 and labels["train:4"] == 0 and data.labels == ("0", "1")
+
+
+OPTIONS = ("ice", "water", "steam")
+HUB_CHOICES: dict[str, Any] = {
+    "ARC": lambda i: {
+        "choices": {"text": [*OPTIONS], "label": ["A", "B", "C"]},
+        "answerKey": "ABC"[i % 3],
+    },
+    "ARC's numbers": lambda i: {
+        "choices": {"text": ["2", "3", "1"], "label": ["1", "2", "3"]},
+        "answerKey": "123"[i % 3],
+    },
+    "either": lambda i: {
+        "choices": {"text": [*OPTIONS], "label": [*("ABC", "123")[i % 2]]},
+        "answerKey": ("ABC", "123")[i % 2][i % 3],
+    },
+    "objects": lambda i: {
+        "choices": [{"label": n, "text": t} for n, t in zip("ABC", OPTIONS, strict=True)],
+        "answerKey": "ABC"[i % 3],
+    },
+    "by name": lambda i: {
+        "options": dict(zip("ABC", OPTIONS, strict=True)),
+        "answer_idx": "ABC"[i % 3],
+    },
+    "lists and letters": lambda i: {"options": [*OPTIONS], "answer": "ABC"[i % 3]},
+    "columns from 1": lambda i: {
+        **{f"answer{name}": text for name, text in zip("ABC", OPTIONS, strict=True)},
+        "label": str(1 + i % 3),
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("form", "ending"),
+    [
+        *((form, ending) for form in HUB_CHOICES for ending in (".jsonl", ".csv", ".parquet")),
+        ("ARC", ".pandas.csv"),
+    ],
+)
+def test_multiple_choice_as_the_hub_has_it(form: str, ending: str, tmp_path: Path) -> None:
+    rows = [
+        {"id": f"q{i}", "question": f"What is number {i}?", "concept": "water"}
+        | HUB_CHOICES[form](i)
+        for i in range(30)
+    ]
+    path = tmp_path / f"data{ending}"
+    if ending == ".jsonl":
+        path.write_text("\n".join(map(json.dumps, rows)))
+    else:
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "data.parquet")
+        frame = pandas.DataFrame(rows)
+        if ending == ".pandas.csv":  # writes the arrays that it reads
+            frame = pandas.read_parquet(tmp_path / "data.parquet")
+        if path.suffix == ".csv":
+            frame.to_csv(path, index=False)
+    inferred = infer_task(path)
+    task = inferred.task
+    assert (task["kind"], task["text"]) == ("multiple_choice", "question")
+    data = built(task)
+    examples = {e.uid: e for e in (*data.train, *data.test)}
+    assert len(examples) == 30 and data.labels == ("0", "1", "2")
+    for i in range(30):
+        example = examples[f"train:q{i}"]
+        assert example.label == i % 3
+        assert example.segments[1][0] == f"What is number {i}?"
+        assert example.segments[1][1] == ("3" if form == "ARC's numbers" else "water")
 
 
 def test_a_sibling_without_labels_is_passed_over(tmp_path: Path) -> None:

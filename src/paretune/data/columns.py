@@ -88,6 +88,26 @@ def read_text(values: Values, column: str, *, allow_empty: bool = True) -> str:
     raise InvalidValueError(code, f'{what} in "{column}".', "Give it a text, or remove the row.")
 
 
+def read_options(value: object) -> tuple[list[str], list[object]]:
+    """The names and the texts of the choices in one cell; nothing where it holds none.
+
+    They stand as in ARC and CommonsenseQA (``{text: [...], label: [A, ...]}``), as a list of such
+    objects, as an object with a text for each name, or as a list: its names are places from 0.
+    """
+    cell = parse_literal(value)
+    if isinstance(cell, list) and cell and all(isinstance(item, dict) for item in cell):
+        cell = {key: [item.get(key) for item in cell] for key in ("label", "text")}
+    if isinstance(cell, list):
+        return [*map(str, range(len(cell)))], cell
+    if not isinstance(cell, dict):
+        return [], []
+    names, texts = cell.get("label"), cell.get("text")
+    if isinstance(names, list) and isinstance(texts, list) and len(names) == len(texts):
+        return [*map(str, names)], texts
+    present = {str(name): text for name, text in cell.items() if text is not None}
+    return [*present], [*present.values()]
+
+
 def uses_decimal_comma(values: Iterable[object]) -> bool:
     """Whether every comma in a column's numbers must be a decimal comma."""
     texts = [v.strip() for v in values if isinstance(v, str) and "," in v]

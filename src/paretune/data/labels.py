@@ -95,28 +95,34 @@ def read_class(
     return index
 
 
-def read_choice(values: Values, column: str, choices: Mapping[str, str]) -> int:
+def read_choice(
+    values: Values, column: str, choices: Mapping[str, str], *, labelled: bool = False
+) -> int:
     """The right one of a row's choices, named by its index from 0, its column or its text.
 
     Args:
         choices: their texts by column.
+        labelled: the row itself names its choices; these names come first, and no index counts.
 
     Raises:
         InvalidValueError: the label fits none of them, or several.
     """
     text = read_label(values, column)
-    number = fold_label(text)
+    if labelled and text in choices:
+        return list(choices).index(text)
+    number = None if labelled else fold_label(text)
     named = [
         i for i, (name, choice) in enumerate(choices.items()) if text in (name, choice.strip())
     ]
     places = {*named, *(i for i in range(len(choices)) if number == str(i))}
     if len(places) != 1:
+        index = "" if labelled else f"an index from 0 to {len(choices) - 1}, not "
         raise InvalidValueError(
             "unknown-label",
             f'label "{text}" fits more than one choice.'
             if places
-            else f'label "{text}" is not an index from 0 to {len(choices) - 1}, '
-            f"not one of {', '.join(choices)}, and not the text of a choice.",
+            else f'label "{text}" is not {index}'
+            f"one of {', '.join(choices)}, and not the text of a choice.",
             "Fix the row; labels that count from 1 are listed as labels: [1, 2, ...].",
         )
     return places.pop()

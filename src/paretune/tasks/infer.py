@@ -12,10 +12,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
 from paretune import objectives
-from paretune.data.columns import cell_text, gather_columns
+from paretune.data.columns import DataColumn, cell_text, gather_columns, read_options
 from paretune.data.finding import InvalidRowsError
 from paretune.data.instructions import PREFERENCE_FORMS, find_form
 from paretune.data.labels import (
@@ -48,13 +49,15 @@ from paretune.tasks.shapes import (
 from paretune.terminal.plural import pluralise
 
 _CHOICE = re.compile(
-    r"(choice|option|ending|answer|alternative|izbira)_?(\d+|[a-e])", re.IGNORECASE
+    r"(choice|option|ending|answer|alternative|sol(?:ution)?|izbira)_?(\d+|[a-e])", re.IGNORECASE
 )
 _CHOICES = re.compile(r"(choices|options|endings|answers|alternatives)", re.IGNORECASE)
-_QUESTION = re.compile(r"question|asks_?for|asked|vprašanje|vprasanje", re.IGNORECASE)
+_QUESTION = re.compile(
+    r"question(_?(stem|text))?|asks_?for|asked|vprašanje|vprasanje", re.IGNORECASE
+)
 _TEXT = re.compile(
-    r"(text|sentence|content|message|body|document|review|utterance|premise|context|question|"
-    r"besedilo|poved|sporočilo)(_?(1|a))?",
+    r"(text|sentence|content|message|body|document|review|utterance|premise|context|"
+    r"question(_stem)?|besedilo|poved|sporočilo)(_?(1|a))?",
     re.IGNORECASE,
 )
 _TEXT_PAIRS = (
@@ -316,7 +319,8 @@ def _draft_labelled(
     choices, choices_reason = _find_choices(open_columns)
     inputs = {name: column for name, column in inputs.items() if name not in choices}
     question = next((n for n in inputs if choices and _QUESTION.fullmatch(n)), None)
-    if question and sum(column.is_text for column in inputs.values()) > 1:
+    # A context, and not the one word that names a subject.
+    if question and any(c.holds_texts(3) for n, c in inputs.items() if n != question):
         inputs.pop(question)
     else:
         question = None
@@ -351,6 +355,8 @@ def _draft_labelled(
         draft.add("choices", list(choices), choices_reason)
     if question:
         draft.add("question", question, "asked after the text of each choice")
+    if choices and (counted := _count_choices(columns, choices, answers)):
+        draft.add("labels", counted, f"{label} counts the choices so")
     if sets[1:]:
         draft.add("labels", list(sets), kind_reason)
     else:
@@ -442,9 +448,26 @@ def _find_choices(columns: Columns) -> tuple[tuple[str, ...], str]:
             ordered = sorted(names, key=lambda name: (numbers[name], name))
             return tuple(ordered), f"several columns called {stem}"
     for name, column in columns.items():
-        if _CHOICES.fullmatch(name) and all(isinstance(v, list) for v in column.values):
-            return (name,), f"{name} holds a list in every row"
+        cells = [read_options(value)[1] for value in column.values]
+        if _CHOICES.fullmatch(name) and all(
+            len(texts) > 1 and all(isinstance(text, str | int | float) for text in texts)
+            for texts in cells
+        ):
+            return (name,), f"{name} holds the choices of every row"
     return (), ""
+
+
+def _count_choices(columns: Columns, choices: Sequence[str], answers: DataColumn) -> list[str]:
+    """How labels count the choices, where they do it from 1 or by letters; else nothing."""
+    names = choices if len(choices) > 1 else read_options(columns[choices[0]].values[0])[0]
+    numbers = [str(number) for number in range(1, len(names) + 1)]
+    letters = [*ascii_uppercase[: len(names)]]
+    found = {text.upper() for text in answers.distinct}
+    if found & {*names}:  # the rows themselves name them
+        return []
+    if found <= {*numbers} and numbers[-1] in found:
+        return numbers
+    return letters if found and found <= {*letters} else []
 
 
 def _find_texts(columns: Columns, where: str, *, single: bool) -> tuple[str, str | None, str, bool]:

@@ -34,6 +34,7 @@ from paretune.data.columns import (
     convert_decimal_commas,
     gather_columns,
     make_table_reader,
+    read_options,
     read_text,
 )
 from paretune.data.example import Dataset, normalise_text
@@ -201,7 +202,7 @@ def load_choices(spec: TaskSpec) -> Dataset:
     """Read the user's texts with choices, one of which is right; see :func:`load_labels`."""
     text, label, question = str(spec.text), str(spec.label), spec.question
     rows = _read_labelled_rows(spec)
-    names, read_choices = _make_choices_reader(rows, spec.choices or ())
+    names, labelled, read_choices = _make_choices_reader(rows, spec.choices or ())
     listed = spec.labels or rows.declared
     if listed is not None and len(listed) != len(names):
         raise DataError(
@@ -220,7 +221,7 @@ def load_choices(spec: TaskSpec) -> Dataset:
     def read_target(values: Values) -> int:
         if listed is not None:
             return read_class(values, label, listed)
-        return read_choice(values, label, read_choices(values))
+        return read_choice(values, label, read_choices(values), labelled=labelled)
 
     return _build_labelled(spec, rows, read_inputs, read_target, tuple(map(str, range(len(names)))))
 
@@ -264,41 +265,42 @@ def _make_text_reader(spec: TaskSpec) -> Callable[[Values], dict[str, Any]]:
 
 def _make_choices_reader(
     rows: TaskRows, choices: Sequence[str]
-) -> tuple[Sequence[str], Callable[[Values], dict[str, str]]]:
+) -> tuple[Sequence[str], bool, Callable[[Values], dict[str, str]]]:
     """The names of the choices, and a function from a row's values to their texts by name.
 
-    A single column of lists, ``choices: [options]``, has ``options[0]``, ``options[1]``, ...
+    Between them: whether the rows name them, in a single column (``choices: [options]``) whose
+    cells are no plain lists. Then the names are those of the first row.
 
     Raises:
         DataError: fewer than two choices.
     """
     if len(choices) > 1:
-        return choices, lambda values: {name: read_text(values, name) for name in choices}
+        return choices, False, lambda values: {name: read_text(values, name) for name in choices}
     (column,) = choices
     every = [row for part in rows.parts().values() for row in part]
-    first = next((v for row in every if isinstance(v := row.values.get(column), list)), [])
+    filled = (names for row in every if (names := read_options(row.values.get(column))[0]))
+    first = next(filled, [])
     if len(first) < 2:
         raise DataError(
             f'"{column}" is one column and holds no lists; there must be two choices at least.',
             where=every[0].where,
             remedy="Name a column for each choice, or one that holds lists.",
         )
-    names = [f"{column}[{i}]" for i in range(len(first))]
 
     def read(values: Values) -> dict[str, str]:
-        cell = values.get(column)
-        options = cell if isinstance(cell, list) else []
-        if len(options) != len(names):
+        names, options = read_options(values.get(column))
+        if len(options) != len(first):
             what = (
                 f'"{column}" holds {len(options) or "no"} choices, the first row holds '
-                f"{len(names)}."
+                f"{len(first)}."
             )
             remedy = "Every row must have as many choices; leave out the others."
             raise InvalidValueError("ragged-choices", what, remedy)
-        texts = dict(zip(names, options, strict=True))
-        return {name: read_text(texts, name) for name in names}
+        places = [f"{column}[{name}]" for name in names]
+        texts = dict(zip(places, options, strict=True))
+        return {n: read_text(texts, place) for n, place in zip(names, places, strict=True)}
 
-    return names, read
+    return first, first != [*map(str, range(len(first)))], read
 
 
 def _build_labelled(
