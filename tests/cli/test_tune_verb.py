@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
-from support.tiny_study import finished, two_files
+from support.tiny_study import command, finished, two_files
 
 import paretune
 from paretune.cli import main
@@ -139,6 +139,23 @@ def test_the_budget_counts_from_the_start_and_leaves_time_for_the_export(calls: 
         "18 of 42 runs have ended; `paretune tune train.csv --model some/model --budget 15min` "
         "trains the rest.",
     )
+
+
+def test_columns_that_are_not_used_stand_on_the_screen_and_in_the_result(
+    calls: Calls, tmp_path: Path, capsys: Any
+) -> None:
+    lines = (tmp_path / "train.csv").read_text().splitlines()
+    header, *rows = (f"{line},{'author' if i == 0 else f'a{i}'}" for i, line in enumerate(lines))
+    (tmp_path / "train.csv").write_text("\n".join([header, *rows]))
+    sentences: list[str] = []
+    result = paretune.tune("train.csv", model="some/model", tell=sentences.append)
+    what = "train.csv: its column author is not used."
+    assert f"  {what}" in sentences and result.notes[0].startswith(what)
+    assert "notes" in result.json_fields
+    for verb, key in (("new", "doubts"), ("check", "items")):
+        arguments = ("train.csv", "-o", "s.yaml") if verb == "new" else ("s.yaml",)
+        _, out, _ = command(capsys, verb, *arguments, "--json")
+        assert "its column author is not used." in json.dumps(json.loads(out)[key])
 
 
 def test_a_busy_machine_has_less_time(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -207,7 +207,7 @@ def test_a_column_with_gaps_is_no_label_where_another_is_full(names: str, tmp_pa
     rows = [f"Some text {i},{('yes', 'no', '')[i % 3]},{'abcd'[i % 4]}" for i in range(40)]
     inferred = infer_task(table(tmp_path / "a.csv", names, rows))
     assert inferred.task["label"] == names.split(",")[2]
-    assert inferred.remarks == ()
+    assert inferred.remarks == (f"a.csv: its column {names.split(',')[1]} is not used.",)
 
 
 def test_spellings_of_one_label_and_rows_without_one_are_remarked(tmp_path: Path) -> None:
@@ -295,6 +295,48 @@ def test_a_choice_with_a_question_of_its_own(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="question goes with kind multiple_choice"):
         TaskSpec(name="x", kind="pair", train="c.csv", text="premise", text_pair="choice1",
                  label="label", question="question")  # fmt: skip
+
+
+def conversation(i: int) -> list[dict[str, str]]:
+    return [{"from": "human", "value": f"Say {i}."}, {"from": "gpt", "value": f"It is {i}."}]
+
+
+UNUSED: dict[str, Any] = {
+    "texts": lambda i: {"text": f"A text {i}.", "label": "ab"[i % 2]},
+    "pairs": lambda i: {"premise": f"It is {i}.", "hypothesis": f"No {i}.", "label": "ab"[i % 2]},
+    "numbers": lambda i: {"text": f"A text {i}.", "score": i / 10},
+    "choices": lambda i: {"question": f"Is it {i}?", "choices": ["a", "b"], "answer": i % 2},
+    "sets": lambda i: {"text": f"A text {i}.", "labels": ["a", "b"][: i % 3]},
+    "tags": lambda i: {"tokens": ["Ana", f"n{i}"], "ner_tags": ["B-PER", "O"]},
+    "completions": lambda i: {"prompt": f"Say {i}.", "completion": f"It is {i}."},
+    "conversations": lambda i: {"conversations": conversation(i), "system": "Be short."},
+    "alpaca": lambda i: {"instruction": f"Say {i}.", "input": "", "output": f"It is {i}."},
+    "preferences": lambda i: {"prompt": f"Say {i}.", "chosen": f"It is {i}.", "rejected": "No."},
+    "rated": lambda i: {"prompt": f"Say {i}.", "completion": f"It is {i}.", "label": i % 3 == 0},
+}
+
+
+@pytest.mark.parametrize("form", UNUSED)
+def test_columns_that_are_not_used_are_named(form: str, tmp_path: Path) -> None:
+    rows = [UNUSED[form](i) | {"id": i, "place": f"here {i}", "year": 2000 + i} for i in range(30)]
+    path = tmp_path / "data.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    inferred = infer_task(path)
+    what = "its columns place and year are not used."
+    assert inferred.task["id"] == "id" and inferred.remarks == (f"data.jsonl: {what}",)
+    (note,) = [f for f in built(inferred.task).findings if f.code == "unused-columns"]
+    assert (note.severity, note.where, note.what) == ("note", "data.jsonl", what)
+    used = [{key: row[key] for key in (*UNUSED[form](i), "id")} for i, row in enumerate(rows)]
+    path.write_text("\n".join(map(json.dumps, used)))
+    assert infer_task(path).remarks == ()
+    assert not [f for f in built(inferred.task).findings if f.code == "unused-columns"]
+
+
+def test_fields_of_conllu_that_are_not_used_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.conllu"
+    lines = (f"{i}\tw{i}\tw\t{'NOUN' if i % 2 else 'VERB'}" + "\t_" * 6 for i in range(1, 5))
+    path.write_text("\n".join((*lines, "", "")) * 4)
+    assert infer_task(path).remarks == ("a.conllu: its columns id and lemma are not used.",)
 
 
 def decimals(i: int) -> str:

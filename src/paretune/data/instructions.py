@@ -38,11 +38,12 @@ conversation."""
 
 @dataclass(frozen=True)
 class Form:
-    """One form: the columns that a row must have, and how it is read."""
+    """One form: the columns that a row must have, how it is read, and what else may be there."""
 
     title: str
     columns: tuple[str, ...]
     read: Callable[[Values], Instruction]
+    optional: tuple[str, ...] = ()
 
 
 def find_form(columns: Collection[str]) -> Form | None:
@@ -194,11 +195,11 @@ def _fault(what: str, remedy: str) -> InvalidValueError:
 FORMS = (
     replace(named_form("prompt", "completion"), title="TRL"),
     Form("TRL", ("messages",), lambda v: _split_conversation(_read_turns(v.get("messages")))),
-    Form("ShareGPT", ("conversations",), _read_sharegpt),
-    Form("Alpaca", ("instruction", "output"), _read_alpaca),
+    Form("ShareGPT", ("conversations",), _read_sharegpt, ("system",)),
+    Form("Alpaca", ("instruction", "output"), _read_alpaca, ("input", "history", "system")),
 )
 PREFERENCE_FORMS = {
-    "preference": Form("TRL's DPO", ("chosen", "rejected"), _read_preference),
+    "preference": Form("TRL's DPO", ("chosen", "rejected"), _read_preference, ("prompt",)),
     "unpaired_preference": Form("TRL's KTO", ("prompt", "completion", "label"), _read_rated),
 }
 """By the kind of task, which is also its reader; they give each answer beside its prompt."""

@@ -32,6 +32,7 @@ from paretune.data.tags import read_table
 from paretune.errors import DataError, StudyError, spell_option
 from paretune.study import TaskSpec
 from paretune.tasks import load_dataset
+from paretune.tasks.readers import describe_unused_columns, find_unused_columns
 from paretune.tasks.shapes import (
     ID,
     LABEL,
@@ -158,6 +159,7 @@ def infer_task(
     """
     file = Path(str(path))
     is_free = named == NamedColumns()
+    columns: Columns = {}
     if is_free and (languages := _languages_of_files(file)):
         draft = _draft_translation(file.with_suffix(""), languages, "called by its language")
     else:
@@ -182,6 +184,12 @@ def infer_task(
                 refuse_unsupported_shape(columns, str(path))
             instructions = _draft_instructions(file, columns) if is_free else None
             draft = instructions or _draft_labelled(file, rows, named, drop_unlabelled)
+    unused = find_unused_columns(TaskSpec.model_validate(draft.task), columns)
+    if identifier := _find_identifier({name: columns[name] for name in unused}):
+        draft.add("id", identifier, "a different value in every row")
+        unused.remove(identifier)
+    if unused:
+        draft.remarks += (f"{file.name}: {describe_unused_columns(unused)}",)
     _add_test_file(draft, test)
     return draft
 
@@ -278,8 +286,7 @@ def _draft_tags(
     reason = f"{words} and {chosen} hold as many values in each row"
     draft = _start_draft(file, "token_classification", reason, rows)
     draft.add("text", words, "the words")
-    reason = f"their tags; not used: {', '.join(tags[1:])}" if tags[1:] else "their tags"
-    draft.add("label", chosen, "as you said" if label else reason)
+    draft.add("label", chosen, "as you said" if label else "their tags")
     if not marks_entities(columns[chosen]):
         draft.add("metric", "token_accuracy", "no tag marks an entity (B-, I-)", uncertain=True)
     if "document" in columns:
@@ -313,7 +320,7 @@ def _draft_labelled(
     of_labels, answers = sets or (label,), columns[label]
     inputs = {name: column for name, column in columns.items() if name not in of_labels}
     free = [name for name in inputs if name not in named.columns]
-    identifier = next((n for n in free if ID.fullmatch(n) and inputs[n].is_unique), None)
+    identifier = _find_identifier({name: inputs[name] for name in free})
     inputs = {name: column for name, column in inputs.items() if name != identifier}
     open_columns = {} if sets else {n: c for n, c in inputs.items() if n in free}
     choices, choices_reason = _find_choices(open_columns)
@@ -378,9 +385,12 @@ def _draft_labelled(
     elif 0 < len(unlabelled) < len(rows):
         remark = describe_unlabelled(unlabelled, len(rows))
         draft.remarks += (f"{remark} Fill them in, or drop them: --drop-unlabelled.",)
-    if identifier:
-        draft.add("id", identifier, "a different value in every row")
     return draft
+
+
+def _find_identifier(columns: Columns) -> str | None:
+    """The first column that is called like an identifier and differs in every row."""
+    return next((n for n, c in columns.items() if ID.fullmatch(n) and c.is_unique), None)
 
 
 def _label_candidates(columns: Columns, named: NamedColumns) -> Iterator[tuple[str, str, bool]]:
@@ -462,12 +472,12 @@ def _count_choices(columns: Columns, choices: Sequence[str], answers: DataColumn
     names = choices if len(choices) > 1 else read_options(columns[choices[0]].values[0])[0]
     numbers = [str(number) for number in range(1, len(names) + 1)]
     letters = [*ascii_uppercase[: len(names)]]
-    found = {text.upper() for text in answers.distinct}
-    if found & {*names}:  # the rows themselves name them
+    labels = {text.upper() for text in answers.distinct}
+    if labels & {*names}:  # the rows themselves name them
         return []
-    if found <= {*numbers} and numbers[-1] in found:
+    if labels <= {*numbers} and numbers[-1] in labels:
         return numbers
-    return letters if found and found <= {*letters} else []
+    return letters if labels and labels <= {*letters} else []
 
 
 def _find_texts(columns: Columns, where: str, *, single: bool) -> tuple[str, str | None, str, bool]:
@@ -489,8 +499,6 @@ def _find_texts(columns: Columns, where: str, *, single: bool) -> tuple[str, str
     named = [name for name in size if _TEXT.fullmatch(name)]
     text = max(named or size, key=lambda name: size[name])
     reason = "its name" if named else "the column with the longest texts: check this guess"
-    if unused := [name for name in size if name != text]:
-        reason += f"; not used: {', '.join(unused)}"
     return text, None, reason, not named
 
 

@@ -19,7 +19,7 @@ stratified fifth, and of rows with a text to write at most so many as are soon w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -38,7 +38,7 @@ from paretune.data.columns import (
     read_text,
 )
 from paretune.data.example import Dataset, normalise_text
-from paretune.data.finding import Finding, InvalidValueError
+from paretune.data.finding import MAX_SHOWN, Finding, InvalidValueError
 from paretune.data.instructions import PREFERENCE_FORMS, Form, describe_forms, find_form, named_form
 from paretune.data.labels import (
     collapse_label_faults,
@@ -77,6 +77,8 @@ MAX_HELD_OUT_PROMPTS = 500
 """A model answers each of them, word by word."""
 NESTED_COLUMN = "translation"
 """The column in which Hugging Face datasets keep a pair: ``{"sl": ..., "en": ...}``."""
+UNUSED_COLUMNS = "unused-columns"
+"""Code of the note on columns that a task does not read."""
 _STRATIFIED = "rows, stratified by label, groups"
 
 
@@ -529,11 +531,46 @@ def _build_instructions(
     return examples, findings
 
 
+def find_unused_columns(spec: TaskSpec, columns: Collection[str]) -> list[str]:
+    """Those columns of the user's data that a task reads nothing from."""
+    names = (spec.text, spec.text_pair, spec.question, spec.label, spec.id, spec.group)
+    read = {*names, *(spec.features or ()), *(spec.choices or ())}
+    if spec.label is None:
+        read |= {*(spec.labels or ())}
+    if spec.languages is not None:
+        read |= {*spec.languages, NESTED_COLUMN}
+    objective = objectives.get(str(spec.kind))
+    form = PREFERENCE_FORMS.get(objective.reader)
+    if objective.reader == "instructions" and spec.text is None:
+        form = find_form(columns)
+    if form is not None:
+        read |= {*form.columns, *form.optional}
+    return [column for column in columns if column not in read]
+
+
+def describe_unused_columns(columns: Sequence[str]) -> str:
+    """``Its columns author and date are not used.``"""
+    listed = [*columns[:MAX_SHOWN]]
+    if len(columns) > MAX_SHOWN:
+        listed.append(f"{len(columns) - MAX_SHOWN} more")
+    *before, last = listed
+    if not before:
+        return f"its column {last} is not used."
+    return f"its columns {', '.join(before)} and {last} are not used."
+
+
 def _read_rows(
     spec: TaskSpec, read: Callable[[str, str | None], tuple[list[Row], str]] = read_table
 ) -> TaskRows:
-    """The rows of the user's data, from the hub or from files."""
-    return hub.load_splits(spec) if spec.dataset is not None else read_parts(spec, read)
+    """The rows of the user's data, from the hub or from files; columns not used are noted."""
+    rows = hub.load_splits(spec) if spec.dataset is not None else read_parts(spec, read)
+    columns = dict.fromkeys(name for row in rows.train for name in row.values)
+    unused = find_unused_columns(spec, columns)
+    if not unused:
+        return rows
+    what, remedy = describe_unused_columns(unused), "Nothing to do if they say nothing of the task."
+    note = Finding("note", UNUSED_COLUMNS, rows.train[0].file, what, remedy)
+    return replace(rows, findings=[*rows.findings, note])
 
 
 def _choose_language(spec: TaskSpec, task: Task) -> str:

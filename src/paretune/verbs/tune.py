@@ -71,7 +71,8 @@ class TuneResult(Result):
         run: where the results are, and how the runs ended.
         advice: what to take, why, and what would change it.
         exported: the trained model; None where ``notes`` say why there is none.
-        notes: sentences on what was not exported or not done, and the command that does it.
+        notes: sentences on what was not used, not exported or not done, and the command that does
+            it.
         max_memory: within which the advice holds.
     """
 
@@ -199,6 +200,7 @@ def tune(
     from paretune.methods import check_options
     from paretune.tasks import load_dataset
     from paretune.tasks.infer import NamedColumns
+    from paretune.tasks.readers import UNUSED_COLUMNS
 
     started = time.monotonic()
     seconds = None if budget is None else DURATION.parse(budget, spell_option("budget"))
@@ -271,7 +273,8 @@ def tune(
     (advice,) = recommend(study, task=task.key, max_memory=max_memory)
     left = None if seconds is None else seconds - (time.monotonic() - started)
     exported: ExportResult | None = None
-    notes: list[str] = []
+    findings = load_dataset(task).findings
+    notes = [str(finding) for finding in findings if finding.code == UNUSED_COLUMNS]
     folder = Path("exports", study.study, make_file_name(advice.task, advice.model, advice.method))
     if not advice.command:
         why = "what to take needs no training" if advice.take else "nothing is recommended"
