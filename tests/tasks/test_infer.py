@@ -465,3 +465,61 @@ def test_short_columns_with_names_of_languages_are_no_translation(tmp_path: Path
     assert infer_task(table(tmp_path / "a.csv", "no,is", rows)).task["kind"] == "classification"
     labelled = [f"The text of number {i}.,{'one' if i % 2 else 'two'}" for i in range(20)]
     assert infer_task(table(tmp_path / "b.csv", "en,is", labelled)).task["kind"] == "classification"
+
+
+def named_parts(folder: Path, column: str, *names: str) -> Path:
+    """``data.csv`` of 60 rows, a column of which names the part of each."""
+    rows = [f"Text number {i}.,{'ab'[i % 2]},{names[i % len(names)]}" for i in range(60)]
+    return table(folder / "data.csv", f"text,label,{column}", rows)
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        (("train", "train", "test"), "40 train, 20 test."),
+        (("Train", "train", "Validation"), "40 train, 20 validation. Those of validation are"),
+        (
+            ("train", "dev", "test"),
+            "20 train, 20 validation, 20 test. Those of validation are",
+        ),
+    ],
+)
+def test_a_column_of_parts_is_obeyed(names: tuple[str, ...], sentence: str, tmp_path: Path) -> None:
+    path = named_parts(tmp_path, "split", *names)
+    table(tmp_path / "test.csv", "text,label,split", ["Another text.,a,test"])
+    inferred = infer_task(path)
+    assert inferred.task["split_by"] == "split" and "test" not in inferred.task
+    assert f'"split" says which rows are which: {sentence}' in inferred.remarks[0]
+    data = built(inferred.task)
+    parts = {name: {e.where for e in getattr(data, name)} for name in ("train", "test")}
+    lines = {
+        name: {f"data.csv line {i + 2}" for i in range(60) if names[i % 3].lower() in called}
+        for name, called in (("train", ("train",)), ("test", (names[2].lower(),)))
+    }
+    assert parts == lines
+    assert [f.severity for f in data.findings if f.code == "split-by"] == ["note"]
+    with pytest.raises(DataError, match="Leave out --test"):
+        infer_task(path, test="none")
+
+
+def test_a_column_of_parts_that_is_not_obeyed_is_warned_of(tmp_path: Path) -> None:
+    task = infer_task(named_parts(tmp_path, "part", "train", "test")).task
+    del task["split_by"]
+    codes = {f.code: f.remedy for f in built(task).findings if f.severity == "warning"}
+    assert "split_by: part" in codes["parts-mixed"]
+
+
+def test_what_is_no_part_is_named_by_its_line(tmp_path: Path) -> None:
+    task = infer_task(named_parts(tmp_path, "part", "train", "test")).task
+    path = named_parts(tmp_path, "part", "train", "test", "")
+    with pytest.raises(DataError, match=r'line 4.* "part", which is no part \(20 of 60 rows\)'):
+        built(task)
+    named_parts(tmp_path, "part", "test", "dev")
+    with pytest.raises(DataError, match='"part" calls no row train'):
+        built(task)
+    with pytest.raises(DataError, match='no column "other"'):
+        built({**task, "split_by": "other"})
+    with pytest.raises(ValueError, match="split_by takes the test part from train"):
+        TaskSpec(**{**task, "labels": ("a", "b"), "test": str(path)})
+    named_parts(tmp_path, "part", "train", "test", "elsewhere")
+    assert "split_by" not in infer_task(path).task

@@ -164,7 +164,7 @@ def _quote_name(name: str) -> str:
 
 
 def _select_splits(spec: TaskSpec, available: list[str]) -> dict[str, str]:
-    """Split names by part, ``train`` always and ``test`` where there is one."""
+    """Split names by part, ``train`` always and ``test`` where there is one and train has none."""
     splits = {"train": "train", **{str(part): name for part, name in (spec.splits or {}).items()}}
     if missing := [split for split in splits.values() if split not in available]:
         raise DataError(
@@ -172,8 +172,10 @@ def _select_splits(spec: TaskSpec, available: list[str]) -> dict[str, str]:
             where=f"dataset {spec.dataset}",
             remedy=f"It has {', '.join(available)}: name them, splits: {{train: ..., test: ...}}.",
         )
+    if "test" in splits or spec.split_by is not None:
+        return splits
     free = [name for name in _TEST_SPLITS if name in available and name != splits["train"]]
-    return {**splits, "test": free[0]} if free and "test" not in splits else splits
+    return {**splits, "test": free[0]} if free else splits
 
 
 @contextmanager

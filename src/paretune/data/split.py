@@ -7,17 +7,27 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from paretune.data.columns import cell_text
 from paretune.data.example import Dataset, Example, text_key
+from paretune.data.finding import Finding
+from paretune.data.rows import Row
 from paretune.errors import DataError
 from paretune.metrics.classification import multi_hot
 from paretune.study import AUTO_OUTER_FOLDS, NUM_FOLDS, OuterFold, Protocol, TaskSpec, derive_seed
+
+PART_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev", "development"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+"""Parts by what a column calls them, in small letters."""
 
 
 def assign_folds(examples: Sequence[Example], seed: int, folds: int = NUM_FOLDS) -> list[int]:
@@ -262,6 +272,62 @@ class OuterDesign:
 PUBLISHED_SPLIT = OuterDesign(0)
 
 
+def find_part_column(columns: Mapping[str, Iterable[str]]) -> str | None:
+    """The column whose values say which rows are train and which are validation or test.
+
+    Args:
+        columns: the different values of each.
+    """
+    for column, values in columns.items():
+        parts = {PART_NAMES.get(value.casefold()) for value in values}
+        if "train" in parts and len(parts) > 1 and None not in parts:
+            return column
+    return None
+
+
+def divide_rows(rows: Sequence[Row], column: str) -> tuple[list[Row], list[Row], Finding]:
+    """The rows of train and of test by a column, and a note on how many there are.
+
+    Where no row is of test, those of validation are the test; beside it they are left out, as part
+    of train chooses learning rates and checkpoints.
+
+    Raises:
+        DataError: no such column, a row names no part, or there is nothing to train or to test on.
+    """
+    present = dict.fromkeys(name for row in rows for name in row.values)
+    if column not in present:
+        raise DataError(
+            f'has no column "{column}" to split by.',
+            where=rows[0].file,
+            remedy=f"Its columns are {', '.join(present)}: name one of them.",
+        )
+    by_part: defaultdict[str | None, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_part[PART_NAMES.get((cell_text(row.values.get(column)) or "").casefold())].append(row)
+    if unknown := by_part[None]:
+        value = cell_text(unknown[0].values.get(column))
+        what = f'holds "{value}" in' if value is not None else "has nothing in"
+        raise DataError(
+            f'{what} "{column}", which is no part ({len(unknown)} of {len(rows)} rows).',
+            where=unknown[0].where,
+            remedy=f"Parts are called {', '.join(PART_NAMES)}: write one, or remove the column.",
+        )
+    train, test, validation = (by_part[part] for part in ("train", "test", "validation"))
+    if not train or not (test or validation):
+        raise DataError(
+            f'"{column}" calls no row {"test or validation" if train else "train"}.',
+            where=rows[0].file,
+            remedy="Remove split_by from the task, or name another column.",
+        )
+    counts = {"train": len(train), "validation": len(validation), "test": len(test)}
+    listed = ", ".join(f"{count} {part}" for part, count in counts.items() if count)
+    what = f'"{column}" says which rows are which: {listed}.'
+    remedy = "Those of validation are the test." if not test else ""
+    if test and validation:
+        remedy = "Those of validation are not used: some of train choose rates and checkpoints."
+    return train, test or validation, Finding("note", "split-by", rows[0].file, what, remedy)
+
+
 def choose_outer_design(protocol: Protocol, task: TaskSpec, dataset: Dataset) -> OuterDesign:
     """The design that ``protocol.outer`` means for a task.
 
@@ -281,7 +347,9 @@ def choose_outer_design(protocol: Protocol, task: TaskSpec, dataset: Dataset) ->
     rows, seeds = len(labelled_rows(dataset)), len(protocol.seeds)
     folds = next((folds for folds in AUTO_OUTER_FOLDS if seeds % folds == 0), None)
     reason = ""
-    if task.train is not None and task.test is not None:
+    if task.split_by is not None:
+        reason = f"the column {task.split_by} says which rows it has"
+    elif task.train is not None and task.test is not None:
         reason = f"the study names {Path(task.test).name} for it"
     elif task.split != "published":
         reason = f"the study asks for the split of the {task.split}"

@@ -48,6 +48,7 @@ OMITTED_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "length_normalisation": None,
         "loss_on": None,
         "drop_unlabelled": False,
+        "split_by": None,
     },
     "model": {"source_prefix": None, "quantisation": None},
     "generation": {"stop": []},

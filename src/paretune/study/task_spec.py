@@ -44,6 +44,9 @@ class TaskSpec(FrozenModel):
 
     ``drop_unlabelled``: leave out rows without a label, which are an error otherwise.
 
+    ``split_by``: a column that says which rows are train, validation and test. Without test rows
+    those of validation are the test; beside them they are not used.
+
     ``test_shifted``: a second test part, from elsewhere than the first. It is scored beside it and
     enters no verdict.
 
@@ -80,6 +83,7 @@ class TaskSpec(FrozenModel):
     label: str | None = None
     id: str | None = None
     group: str | None = None
+    split_by: str | None = None
     labels: tuple[str, ...] | None = None
     drop_unlabelled: bool = False
     metric: str | None = None
@@ -173,6 +177,8 @@ class TaskSpec(FrozenModel):
             raise ValueError("give either train: FILE or dataset: NAME, not both")
         if self.split != "published":
             raise ValueError("split goes with a built-in task; name your own parts as train, test")
+        if self.split_by is not None and (self.test or "test" in (self.splits or {})):
+            raise ValueError("split_by takes the test part from train: remove it, or test")
         if self.features is not None:
             if texts := self._list_given("text", "text_pair", "choices"):
                 raise ValueError(f"features replace {', '.join(texts)}: give one of the two")
@@ -187,7 +193,7 @@ class TaskSpec(FrozenModel):
         """A built-in task has its own files, columns and labels."""
         keys = self._list_given(
             *("kind", "text", "text_pair", "choices", "question", "features", "label", "labels"),
-            *("id", "group", "test", "splits", "train_target", "test_target"),
+            *("id", "group", "split_by", "test", "splits", "train_target", "test_target"),
             *("test_shifted", "test_shifted_target"),
         )
         keys += ["drop_unlabelled"] if self.drop_unlabelled else []

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
@@ -28,6 +28,7 @@ from paretune.data.labels import (
 )
 from paretune.data.language import CODES, language_code
 from paretune.data.rows import Row, read_declared_labels
+from paretune.data.split import divide_rows, find_part_column
 from paretune.data.tags import read_table
 from paretune.errors import DataError, StudyError, spell_option
 from paretune.study import TaskSpec
@@ -160,10 +161,12 @@ def infer_task(
     file = Path(str(path))
     is_free = named == NamedColumns()
     columns: Columns = {}
+    split_by, division = None, ""
     if is_free and (languages := _languages_of_files(file)):
         draft = _draft_translation(file.with_suffix(""), languages, "called by its language")
     else:
         rows, _ = read_table(str(path))
+        split_by, division, rows = _take_part_column(rows, named)
         columns = gather_columns(rows)
         for name in named.columns:
             if name not in columns:
@@ -190,8 +193,32 @@ def infer_task(
         unused.remove(identifier)
     if unused:
         draft.remarks += (f"{file.name}: {describe_unused_columns(unused)}",)
-    _add_test_file(draft, test)
+    if split_by is None:
+        _add_test_file(draft, test)
+        return draft
+    if test is not None:
+        raise DataError(
+            f"its column {split_by} says which rows are the test.",
+            where=str(path),
+            remedy="Leave out --test, or remove the column.",
+        )
+    del draft.task["test"], draft.reasons["test"]
+    draft.add("split_by", split_by, "it says which rows are train and which are the test")
+    draft.remarks = (f"{file.name}: {division}", *draft.remarks)
     return draft
+
+
+def _take_part_column(rows: list[Row], named: NamedColumns) -> tuple[str | None, str, list[Row]]:
+    """The column that says which rows are train and which are not, in words; rows without it."""
+    columns = gather_columns(rows).items()
+    free = {n: c.distinct for n, c in columns if n not in named.columns and not LABEL.fullmatch(n)}
+    split_by = find_part_column(free)
+    if split_by is None:
+        return None, "", rows
+    *_, note = divide_rows(rows, split_by)
+    rest = [{n: v for n, v in row.values.items() if n != split_by} for row in rows]
+    rows = [replace(row, values=values) for row, values in zip(rows, rest, strict=True)]
+    return split_by, f"{note.what} {note.remedy}".rstrip(), rows
 
 
 def set_source_language(task: Mapping[str, object], source_lang: str) -> dict[str, object]:

@@ -55,6 +55,7 @@ from paretune.data.labels import (
 from paretune.data.parallel import read_pairs
 from paretune.data.prompt import Prompt
 from paretune.data.rows import Row, read_declared_labels
+from paretune.data.split import divide_rows, find_part_column
 from paretune.data.tags import find_scheme, list_tags, read_table, read_tags, to_iob2
 from paretune.data.task import Task, TaskRows, read_parts
 from paretune.errors import DataError, StudyError
@@ -533,8 +534,8 @@ def _build_instructions(
 
 def find_unused_columns(spec: TaskSpec, columns: Collection[str]) -> list[str]:
     """Those columns of the user's data that a task reads nothing from."""
-    names = (spec.text, spec.text_pair, spec.question, spec.label, spec.id, spec.group)
-    read = {*names, *(spec.features or ()), *(spec.choices or ())}
+    named = (spec.text, spec.text_pair, spec.question, spec.label, spec.id, spec.group)
+    read = {*named, spec.split_by, *(spec.features or ()), *(spec.choices or ())}
     if spec.label is None:
         read |= {*(spec.labels or ())}
     if spec.languages is not None:
@@ -562,15 +563,26 @@ def describe_unused_columns(columns: Sequence[str]) -> str:
 def _read_rows(
     spec: TaskSpec, read: Callable[[str, str | None], tuple[list[Row], str]] = read_table
 ) -> TaskRows:
-    """The rows of the user's data, from the hub or from files; columns not used are noted."""
+    """The rows of the user's data, from the hub or from files, with a note on unused columns.
+
+    Raises:
+        DataError: they cannot be read, or not be divided by the column ``split_by``.
+    """
     rows = hub.load_splits(spec) if spec.dataset is not None else read_parts(spec, read)
-    columns = dict.fromkeys(name for row in rows.train for name in row.values)
+    findings, where, columns = [*rows.findings], rows.train[0].file, gather_columns(rows.train)
     unused = find_unused_columns(spec, columns)
-    if not unused:
-        return rows
-    what, remedy = describe_unused_columns(unused), "Nothing to do if they say nothing of the task."
-    note = Finding("note", UNUSED_COLUMNS, rows.train[0].file, what, remedy)
-    return replace(rows, findings=[*rows.findings, note])
+    if unused:
+        what = describe_unused_columns(unused)
+        remedy = "Nothing to do if they say nothing of the task."
+        findings.append(Finding("note", UNUSED_COLUMNS, where, what, remedy))
+    if spec.split_by is not None:
+        train, test, note = divide_rows(rows.train, spec.split_by)
+        return replace(rows, train=train, test=test, findings=[*findings, note])
+    if column := find_part_column({name: columns[name].distinct for name in unused}):
+        what = f'"{column}" says which rows are train and which are not, and nothing obeys it.'
+        remedy = f"Give the task split_by: {column} in the place of test, or remove the column."
+        findings.append(Finding("warning", "parts-mixed", where, what, remedy))
+    return replace(rows, findings=findings)
 
 
 def _choose_language(spec: TaskSpec, task: Task) -> str:

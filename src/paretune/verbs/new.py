@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -214,7 +214,7 @@ def draft_study(
     if isinstance(features := task.get("features"), list | tuple):
         columns = sanitise_line(", ".join(f"{{{column}}}" for column in features))
         lines.append(f"# template: '...'   # a sentence of your own with {columns} in it")
-    if "test" not in task:
+    if "test" not in task and "split_by" not in task:
         lines.append("# test: FILE   # without one, a seeded fifth of train is the test")
     languages = (str(task["source_lang"]), str(task["target_lang"])) if translates else None
     suggested, comment = _suggest_model(objective.head, languages, model)
@@ -231,7 +231,7 @@ def draft_study(
             model=suggested,
             model_comment=comment,
             few_rows=8 <= inferred.rows_per_label <= 64,
-            test_file=sanitise_line(Path(str(task["test"])).name) if "test" in task else None,
+            test=_name_test(task),
         )
     )
     study = Study.parse(YAML(typ="safe", pure=True).load(text), base=folder)
@@ -248,6 +248,13 @@ def draft_study(
         (*remarks, *map(sanitise_line, uncertain)),
         (*map(sanitise_line, guesses), *remarks),
     )
+
+
+def _name_test(task: Mapping[str, Any]) -> str | None:
+    """What a comment calls the test part that the data has; None where it is held out of train."""
+    if "split_by" in task:
+        return sanitise_line(f"what {task['split_by']} says")
+    return sanitise_line(Path(str(task["test"])).name) if "test" in task else None
 
 
 def _offer_metrics(objective: Objective) -> str:
