@@ -177,6 +177,48 @@ def test_a_file_of_tokens_with_their_tags_is_guessed(tmp_path: Path, name: str) 
     assert task["group"] == "document" and "metric" not in task
 
 
+ORDERS = {
+    "token tag pos": ("{word} {tag} {pos}", ("tokens", "column_2")),
+    "token pos tag": ("{word} {pos} {tag}", ("tokens", "tags")),
+    "token pos": ("{word}\t{pos}", ("tokens", "tags")),
+    "tag token": ("{tag}\t{word}", ("tags", "tokens")),
+    "pos token": ("{pos} {word}", ("tags", "tokens")),
+    "number token pos tag": ("{place} {word} {pos} {tag}", ("column_2", "tags")),
+}
+
+
+@pytest.mark.parametrize("ending", ["conll", "txt", "pos"])
+@pytest.mark.parametrize("order", ORDERS)
+def test_columns_of_conll_are_told_by_what_they_hold(
+    order: str, ending: str, tmp_path: Path
+) -> None:
+    line, (words, tags) = ORDERS[order]
+    path = tmp_path / f"train.{ending}"
+    names = [("Ana", "B-PER", "PROPN"), ("sat", "O", "VERB"), ("there", "O", "ADV")]
+    path.write_text(
+        "\n".join(
+            "".join(
+                line.format(word=f"{word}{i}", tag=tag, pos=pos, place=place) + "\n"
+                for place, (word, tag, pos) in enumerate(names, 1)
+            )
+            for i in ROWS
+        )
+    )
+    task = infer_task(path).task
+    assert (task["kind"], task["text"], task["label"]) == ("token_classification", words, tags)
+    assert task.get("metric") == (None if "tag" in order else "token_accuracy")
+    data = load_dataset(TaskSpec(**task))
+    assert data.train[0].segments[0][0].split()[0].startswith("Ana")
+    assert set(data.labels) == ({"O", "B-PER"} if "tag" in order else {"PROPN", "VERB", "ADV"})
+
+
+def test_prose_in_paragraphs_is_no_conll(tmp_path: Path) -> None:
+    path = tmp_path / "prose.txt"
+    path.write_text("A first line of prose.\nA second.\n\nAnother paragraph.\n" * 9)
+    with pytest.raises(DataError, match=r'the ending "\.txt" is not one that is read'):
+        infer_task(path)
+
+
 def test_parts_of_speech_are_guessed_with_their_metric(tmp_path: Path) -> None:
     path = tmp_path / "train.conllu"
     rows = (f"{i}\tw{i}\t_\t{'NOUN' if i % 2 else 'VERB'}" + "\t_" * 6 for i in range(1, 5))

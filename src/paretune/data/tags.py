@@ -25,7 +25,7 @@ from pathlib import Path, PurePosixPath
 from paretune.data.columns import Values, cell_text
 from paretune.data.finding import InvalidValueError
 from paretune.data.labels import read_items
-from paretune.data.rows import Row, read_rows, read_text
+from paretune.data.rows import EXTENSIONS, Row, read_rows, read_text
 from paretune.errors import DataError
 from paretune.metrics.tags import OUTSIDE, find_entities
 from paretune.terminal.plural import pluralise
@@ -155,17 +155,33 @@ def read_table(path: str, target: str | None = None) -> tuple[list[Row], str]:
 
 
 def is_conll(path: str) -> bool:
-    """Whether a file has a token and its tags in each line, by its ending or by its tags."""
+    """Whether a file has a token and its tags in each line, by its ending or by its lines.
+
+    In a file that is no table by its ending, all lines have as many fields, in several sentences.
+    """
     ending = PurePosixPath(path).suffix.lower()
     if ending in _ENDINGS or ending in _TABLES:
         return ending in _ENDINGS
     try:
-        head = read_text(path)[0][:_HEAD]
+        head = read_text(path)[0][:_HEAD].replace("\r\n", "\n")
     except DataError:
         return False  # reading the rows says why
     lines = [line.split() for line in head.splitlines() if line.strip()]
     tags = [fields[-1] for fields in lines if len(fields) > 1]
-    return len(tags) > len(lines) / 2 and are_entity_tags(tags)
+    if len(tags) > len(lines) / 2 and are_entity_tags(tags):
+        return True
+    if ending in EXTENSIONS:
+        return False
+    *texts, _ = head.split("\n")  # the last line may be cut
+    texts = [text for text in texts if not text.startswith(("#", _DOCUMENT))]
+    sentences = "\n".join(texts).strip().split("\n\n")
+    widths = {len(_split_fields(text)) for text in texts if text.strip()}
+    return len(sentences) > 1 and len(widths) == 1 and min(widths) > 1
+
+
+def _split_fields(line: str) -> list[str]:
+    """The fields of a line, between tabs where it has any."""
+    return line.split("\t" if "\t" in line else None)
 
 
 def parse_conll(text: str, name: str) -> list[Row]:

@@ -157,22 +157,35 @@ def match_unlabelled_texts(columns: Columns, *patterns: str) -> tuple[str, ...]:
 def find_tags(columns: Columns) -> tuple[str, ...]:
     """The column of words, and those of their tags: lists, or texts, of as many in most rows.
 
-    The likeliest column of tags comes first: one that marks entities, or is called like tags.
+    The likeliest column of tags comes first: one that marks entities, or is called like tags. What
+    is called like words but has tags or numbers in their place (lines with the tag first) is none.
     """
-    words = match_names(columns, "tokens|words|form|besede|pojavnice")
-    lengths = _count_words(columns[words[0]]) if words else []
+    names = match_names(columns, "tokens|words|form|besede|pojavnice")
+    lengths = _count_words(columns[names[0]]) if names else []
     if max(lengths, default=0) < 2:
         return ()
-    counts = {n: _count_words(c) for n, c in columns.items() if n not in words}
-    tags = [n for n in counts if sum(map(eq, counts[n], lengths)) > 0.9 * len(lengths)]
-    tags.sort(key=lambda n: (not marks_entities(columns[n]), not _TAGS.fullmatch(n)))
-    return (*words, *tags) if tags else ()
+    counts = {name: _count_words(column) for name, column in columns.items()}
+    alike = [n for n in counts if sum(map(eq, counts[n], lengths)) > 0.9 * len(lengths)]
+    vocabularies = {name: len({*_list_words(columns[name])}) for name in alike}
+    words, richest = names[0], max(alike, key=lambda name: vocabularies[name])
+    if marks_entities(columns[words]) or 2 * vocabularies[words] < vocabularies[richest]:
+        words = richest
+    tags = [name for name in alike if name != words]
+    tags.sort(
+        key=lambda n: (not marks_entities(columns[n]), "ner" not in n, not _TAGS.fullmatch(n))
+    )
+    return (words, *tags) if tags else ()
 
 
 def marks_entities(column: DataColumn) -> bool:
     """Whether its words are tags of entities (``B-``, ``I-``, ``O``)."""
+    return are_entity_tags(_list_words(column))
+
+
+def _list_words(column: DataColumn) -> list[str]:
+    """The words of lists or texts in the first rows."""
     words = " ".join(map(str, column.values[:1000]))
-    return are_entity_tags(re.findall(r"[^\s,'\"\[\]]+", words))
+    return re.findall(r"[^\s,'\"\[\]]+", words)
 
 
 def _find_media(columns: Columns) -> tuple[str, ...]:
