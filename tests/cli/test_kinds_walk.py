@@ -102,6 +102,28 @@ CASES: dict[str, tuple[str, str, dict[str, object]]] = {
         ),
         {"choices": ("choice1", "choice2"), "label": "label"},
     ),
+    "hub-choices.jsonl": (
+        "multiple_choice",
+        as_json(
+            lambda i: {
+                "question": sentence(i),
+                "choices": {"text": [f"Ice {i}.", f"Water {i}."], "label": ["A", "B"]},
+                "answerKey": "AB"[i % 2],
+            }
+        ),
+        {"text": "question", "choices": ("choices",), "label": "answerKey"},
+    ),
+    "parts.csv": (
+        "classification",
+        as_csv(
+            lambda i: {
+                "text": sentence(i),
+                "label": "ab"[i % 2],
+                "split": ("train", "train", "train", "test")[i // 2 % 4],
+            }
+        ),
+        {"label": "label", "split_by": "split", "test": None},
+    ),
     "numbers.csv": (
         "regression",
         as_csv(lambda i: {"review": sentence(i), "score": i / 10}),

@@ -136,12 +136,16 @@ UNSUPPORTED: dict[str, tuple[str, Rows]] = {
             verbosity=lambda i: i % 3,
         ),
     ),
+    "completions with a rating": (
+        "answers with a rating",
+        rows_of(prompt=say(SENTENCE), completion=say(PASSAGE), label=lambda i: 1 + i % 5),
+    ),
     "rated instructions": (
         "answers with a rating",
         rows_of(instruction=say("Say {}."), output=say("It is {}."), score=lambda i: i / 10),
     ),
     "passages of a query": (
-        "retrieval",
+        "queries with lists of passages",
         rows_of(
             query=say("When was market {}?"),
             passages=lambda i: {"is_selected": [0, 1], "passage_text": ["No.", PASSAGE.format(i)]},
@@ -336,6 +340,20 @@ USUAL: dict[str, tuple[str, str | None, Rows]] = {
         "pair",
         "label",
         rows_of(question=say(SENTENCE), answer=say(PASSAGE), label=lambda i: i % 2),
+    ),
+    "addresses of images beside a text": (
+        "classification",
+        "category",
+        rows_of(
+            image_url=lambda i: f"https://example.org/{i}.jpg",
+            description=say(SENTENCE),
+            category=lambda i: "ab"[i % 2],
+        ),
+    ),
+    "numbers that answer": (
+        "instruction",
+        None,
+        rows_of(instruction=say(SENTENCE), output=say(PASSAGE), answer=lambda i: i),
     ),
     "paths beside a text": (
         "classification",

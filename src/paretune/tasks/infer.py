@@ -312,7 +312,8 @@ def _draft_tags(
     rows = pluralise(len(columns[words].values), "row")
     reason = f"{words} and {chosen} hold as many values in each row"
     draft = _start_draft(file, "token_classification", reason, rows)
-    draft.add("text", words, "the words")
+    behind = words == "tags"  # the last column of CoNLL
+    draft.add("text", words, "the words, behind their tags" if behind else "the words")
     draft.add("label", chosen, "as you said" if label else "their tags")
     if not marks_entities(columns[chosen]):
         draft.add("metric", "token_accuracy", "no tag marks an entity (B-, I-)", uncertain=True)

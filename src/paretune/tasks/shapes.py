@@ -43,9 +43,11 @@ _TAGS = re.compile(r"(ner|pos|chunk|upos|xpos)?_?tags?|ner|upos|labels?|oznake",
 _RATING = re.compile(
     r"(.*_)?(ratings?|scores?|rewards?|helpful(ness)?|quality|grade|stars)", re.IGNORECASE
 )
+_QUERY = "query|anchor|question"
+_PASSAGES = "passages?|documents?|docs?|contexts?|ctxs|positives?"
 _MEDIA = re.compile(
     r"(.*_)?(image|img|picture|photo|audio|sound|speech|wav|video|clip|pixel)s?"
-    r"(_?(path|file|name|file_?name|url|bytes|values))?",
+    r"(_?(path|file|name|file_?name|bytes|values))?",
     re.IGNORECASE,
 )
 _PATH = re.compile(r"(.*_?)path|file|file_?name", re.IGNORECASE)
@@ -233,19 +235,17 @@ def _find_rated_answers(columns: Columns) -> tuple[str, ...]:
     )
     if not pair or find_verdict(columns):
         return ()
-    ratings = [n for n in columns if n not in pair and _RATING.fullmatch(n) and columns[n].numbers]
+    numeric = [name for name, column in columns.items() if name not in pair and column.numbers]
+    of_form = find_form(columns) is not None  # its label is read as a verdict, which this is none
+    ratings = [n for n in numeric if _RATING.fullmatch(n) or (of_form and n == "label")]
     return (*pair, ratings[0]) if ratings else ()
 
 
-def _find_retrieval(columns: Columns) -> tuple[str, ...]:
-    """A query with a list of passages, or with one and no label."""
-    query = "query|anchor|question"
-    passages = "passages?|documents?|docs?|contexts?|ctxs|positives?"
-    if names := match_names(columns, query, passages):
-        cells = [parse_literal(v) for v in columns[names[1]].values if v is not None]
-        if cells and all(isinstance(cell, list | dict) for cell in cells):
-            return names
-    return match_unlabelled_texts(columns, query, f"{passages}|pos")
+def _find_listed_passages(columns: Columns) -> tuple[str, ...]:
+    """A query, and a list or an object of passages in each row."""
+    names = match_names(columns, _QUERY, _PASSAGES)
+    cells = [parse_literal(v) for name in names[1:] for v in columns[name].values if v is not None]
+    return names if cells and all(isinstance(cell, list | dict) for cell in cells) else ()
 
 
 def _find_spans(columns: Columns) -> tuple[str, ...]:
@@ -344,10 +344,16 @@ SHAPES = (
         _find_rated_answers,
     ),
     Shape(
+        "retrieval, queries with lists of passages",
+        "Closest is a pair task: a row for each query and passage, with a column label that says "
+        "whether they belong together.",
+        _find_listed_passages,
+    ),
+    Shape(
         "retrieval, texts with what answers them and no label",
         "Closest is a pair task: add rows with texts that do not belong together, and a column "
         "label that says which do.",
-        _find_retrieval,
+        lambda columns: match_unlabelled_texts(columns, _QUERY, f"{_PASSAGES}|pos"),
     ),
 )
 """What is refused; the first that is found counts."""
