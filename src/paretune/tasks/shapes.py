@@ -23,7 +23,7 @@ Columns = Mapping[str, DataColumn]
 
 LABEL = re.compile(
     r"(gold_?)?(label|labels|class|category|target|topic|sentiment|intent|y|answer|correct|"
-    r"oznaka|razred|kategorija|tema)(_?(name|text|id|key|idx))?",
+    r"oznaka|razred|kategorija|tema)(_?(name|text|id))?|answer_?(key|idx)",
     re.IGNORECASE,
 )
 NUMERIC_TARGET = re.compile(
