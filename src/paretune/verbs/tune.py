@@ -19,6 +19,7 @@ from paretune.study import Study
 from paretune.study.data_frame import save_data_frame
 from paretune.study.quantities import DURATION, SIZE
 from paretune.study.study_file import write_settings
+from paretune.terminal.sanitise import sanitise_line
 from paretune.verbs.export import ExportResult, export
 from paretune.verbs.new import draft_study
 from paretune.verbs.options import (
@@ -274,7 +275,7 @@ def tune(
     left = None if seconds is None else seconds - (time.monotonic() - started)
     exported: ExportResult | None = None
     findings = load_dataset(task).findings
-    notes = [str(finding) for finding in findings if finding.code == UNUSED_COLUMNS]
+    notes = [sanitise_line(f) for f in findings if f.code == UNUSED_COLUMNS]
     folder = Path("exports", study.study, make_file_name(advice.task, advice.model, advice.method))
     if not advice.command:
         why = "what to take needs no training" if advice.take else "nothing is recommended"
