@@ -73,6 +73,19 @@ def test_empty_text_missing_and_rare_class() -> None:
     assert select_findings(once, "rare-class")[0].where == "train.csv line 52"
 
 
+def test_as_many_labels_as_rows_are_an_error() -> None:
+    data = dataset()
+    train = tuple(replace(e, label=i) for i, e in enumerate(data.train))
+    test = tuple(replace(e, label=len(train) + i) for i, e in enumerate(data.test))
+    every = replace(data, train=train, test=test, labels=tuple(map(str, range(22))))
+    errors = [f for f in audit(every) if f.severity == "error"]
+    assert [f.code for f in errors] == ["label-per-row"]
+    assert "as many labels as rows, 22" in errors[0].what
+    # One row a label may teach something, if there are rows to test it on.
+    few_shot = replace(every, test=tuple(replace(e, label=i) for i, e in enumerate(test)))
+    assert "label-per-row" not in [f.code for f in audit(few_shot)]
+
+
 def test_too_few_rows_are_errors_and_come_first() -> None:
     data = dataset()
     findings = audit(replace(data, train=data.train[:4], test=data.test[:2]))

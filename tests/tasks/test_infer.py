@@ -224,6 +224,37 @@ def test_spellings_of_one_label_and_rows_without_one_are_remarked(tmp_path: Path
     assert len(built(dropping.task).train) + len(built(dropping.task).test) == 32
 
 
+def test_null_values_among_labels_are_remarked_and_dropped_on_request(tmp_path: Path) -> None:
+    rows = [f"Some text {i},{('good', 'bad', 'None', 'bad', 'nan')[i % 5]}" for i in range(40)]
+    path = table(tmp_path / "a.csv", "text,label", rows)
+    assert infer_task(path).remarks == (
+        '"None" (8), "nan" (8) in "label" count as labels: 16 of 40 rows. If these rows have none, '
+        "drop them: --drop-unlabelled.",
+    )
+    dropping = infer_task(path, drop_unlabelled=True)
+    assert dropping.task["labels"] == ["bad", "good"] and dropping.remarks == ()
+    assert len(built(dropping.task).train) + len(built(dropping.task).test) == 24
+
+
+def test_numbers_with_null_values_between_are_numbers(tmp_path: Path) -> None:
+    rows = [f"Some text {i},{'nan' if i % 10 == 0 else i / 7}" for i in range(60)]
+    inferred = infer_task(table(tmp_path / "a.csv", "text,label", rows))
+    assert inferred.task["kind"] == "regression"
+    assert "6 of 60 rows have no label" in inferred.remarks[0]
+
+
+def test_empty_cells_and_broken_lists_of_several_labels_are_remarked(tmp_path: Path) -> None:
+    cells = ["['good', 'x']", "['x']", "['good', 'y']", "['x', 'y'"]
+    rows = [f'Some text {i},"{cells[i % 4]}"' for i in range(40)]
+    inferred = infer_task(table(tmp_path / "a.csv", "text,label", rows))
+    assert inferred.task["kind"] == "multilabel" and inferred.task["labels"] == ["good", "x", "y"]
+    (remark,) = inferred.remarks
+    assert "a.csv line 5: ['x', 'y' is not a whole list. 10 rows are like this one" in remark
+    rows = [f"Some text {i},{('a|b', 'b', 'a', 'c|a', '')[i % 5]}" for i in range(40)]
+    (remark,) = infer_task(table(tmp_path / "b.csv", "text,label", rows)).remarks
+    assert remark.startswith("8 of 40 rows have no label (lines 6, 11, 16, ...): an empty set of")
+
+
 def test_guesses_without_a_name_to_go_by_say_so(tmp_path: Path) -> None:
     rows = [f"Something to read, number {i};{'xyz'[i % 3]}" for i in range(20)]
     inferred = infer_task(table(tmp_path / "a.csv", "spalte;gruppe", rows))

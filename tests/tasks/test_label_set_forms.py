@@ -60,7 +60,12 @@ FAULTS: dict[str, tuple[list[Any], dict[str, Any], str]] = {
     ),
     "a label twice": ([[0, 0, 1], [1, 0, 0]], {}, 'line 1: names the label "0" twice'),
     "objects": ([{"a": 1}, ["news"], ["sport"]], {}, "line 1: holds objects"),
-    "no cell": ([None, ["news"], ["sport"]], {}, r"1 of 3 rows has no label \(line 1\)"),
+    "no cell at all": ([None, None], {}, r'no row of all 2 has a label in "topics"'),
+    "a broken list": (
+        [["news"], "['news', 'sport'", ["sport"], "'sport']"],
+        {},
+        r"2 faults .*\n.* line 2: \['news', 'sport' is not a whole list.*\n.* line 4: 'sport'\] is",
+    ),
     "nothing but empty lists": ([[], [], []], {}, 'every list in "topics" is empty'),
     "one label": ([["news"], [], ["news"]], {}, 'every row has the same label, "news"'),
     "no such column": ([["news"]], {"label": "tags"}, 'no column "tags"'),
@@ -74,6 +79,18 @@ def test_a_fault_is_told_with_its_line(tmp_path: Path, case: str) -> None:
     cells, task, message = FAULTS[case]
     with pytest.raises(ParetuneError, match=message):
         load(write(tmp_path, cells), **task)
+
+
+def test_an_empty_cell_is_an_empty_set_which_is_said_once(tmp_path: Path) -> None:
+    train, test = write(tmp_path, [*SETS, None, ""]), write(tmp_path, [*SETS, None], "test")
+    dataset = load(train, test=test)
+    assert [dataset.train[-1].label, dataset.test[-1].label] == ["000", "000"]
+    (note,) = [f for f in dataset.findings if f.code == "empty-label-set"]
+    assert note.severity == "note" and note.what.startswith("3 of 51 rows have no label")
+    assert note.places == ("train.jsonl line 25", "train.jsonl line 26", "test.jsonl line 25")
+    unlabelled = write(tmp_path, [None, ""], "test")
+    with pytest.raises(DataError, match="no row of all 2 has a label"):
+        load(train, test=unlabelled)
 
 
 def test_rows_without_labels_are_left_out_where_the_study_says_so(tmp_path: Path) -> None:

@@ -104,6 +104,49 @@ def test_rows_without_a_label_are_one_error_and_can_be_dropped(tmp_path: Path) -
         TaskSpec(name="x", kind="instruction", train=train, drop_unlabelled=True)
 
 
+NULLS = ("nan", "NaN", "None", "null", "N/A")
+
+
+def with_nulls(folder: Path, *labels: str) -> str:
+    """A file of 20 rows, of which five have null values in the place of a label."""
+    cells = [NULLS[i // 4] if i % 4 == 0 else labels[i % len(labels)] for i in range(20)]
+    rows = [f"{word},{cell}" for word, cell in zip(WORDS, cells, strict=True)]
+    return csv(folder, "train.csv", "text,label", rows)
+
+
+@pytest.mark.parametrize("listed", [None, ("N/A", "NaN", "None", "nan", "no", "null", "yes")])
+def test_null_values_as_labels_are_one_warning_whose_remedy_leaves_them_out(
+    tmp_path: Path, listed: tuple[str, ...] | None
+) -> None:
+    train = with_nulls(tmp_path, "yes", "no")
+    data = load_dataset(spec(train, labels=listed))
+    (finding,) = [f for f in data.findings if f.severity == "warning"]
+    assert finding.code == "null-labels" and "count as labels: 5 of 20 rows." in finding.what
+    assert all(f'"{null}" (1)' in finding.what for null in NULLS)
+    line = finding.remedy.partition("leave them out: ")[2].replace(", with ", ", ")
+    changes = YAML(typ="safe").load(f"{{{line}}}")
+    followed = load_dataset(spec(train, **changes))
+    assert followed.labels == ("no", "yes") and len(followed.train) + len(followed.test) == 15
+    assert "null-labels" not in codes(followed.findings)
+
+
+def test_null_values_that_are_not_listed_are_rows_without_a_label(tmp_path: Path) -> None:
+    message = r"5 of 20 rows have no label .* drop_unlabelled: true"
+    with pytest.raises(DataError, match=message):
+        load_dataset(spec(with_nulls(tmp_path, "yes", "no"), labels=("yes", "no")))
+    numbers = with_nulls(tmp_path, "1.5", "2.5")
+    with pytest.raises(DataError, match=message):
+        load_dataset(spec(numbers, kind="regression"))
+    data = load_dataset(spec(numbers, kind="regression", drop_unlabelled=True))
+    assert len(data.train) + len(data.test) == 15
+
+
+def test_a_listed_label_that_is_called_none_is_one(tmp_path: Path) -> None:
+    train = plain(tmp_path, "None yes")
+    data = load_dataset(spec(train, labels=("none", "yes"), drop_unlabelled=True))
+    assert len(data.train) + len(data.test) == 20 and codes(data.findings) == {"test-held-out"}
+
+
 def test_without_a_test_file_a_stratified_fifth_is_kept(tmp_path: Path) -> None:
     rows = [f"{WORDS[i % 20]} {i},{i % 2},g{i // 4}" for i in range(200)]
     train = csv(tmp_path, "a.csv", "text,label,group", rows)

@@ -146,6 +146,12 @@ def _check_classes(dataset: Dataset, checks: Checks) -> list[Finding]:
         remedy = "There is nothing to learn: name another column, or add rows."
         where = dataset.train[0].where.rsplit(" ", 2)[0]
         return [Finding("error", "one-class", where, what, remedy)]
+    of_all = Counter(label for e in (*dataset.train, *dataset.test) for label in labels_of(e))
+    if set(of_all.values()) == {1} and len(of_all) >= len(dataset.train) + len(dataset.test):
+        where = dataset.train[0].where.rsplit(" ", 2)[0]
+        what = f"there are as many labels as rows, {len(of_all)}: each row has its own."
+        remedy = "There is nothing to learn: name another column as label."
+        return [Finding("error", "label-per-row", where, what, remedy)]
     remedy = "Add rows, merge it with another label, or take it out of labels."
     if lost:
         total, single = len(dataset.test), dataset.objective.predicts_labels

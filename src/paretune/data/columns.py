@@ -20,6 +20,8 @@ from paretune.data.task import TaskRows
 from paretune.errors import StudyError
 from paretune.study import Label
 
+NULL_VALUES = ("nan", "NaN", "None", "null", "NULL", "NA", "N/A", "n/a", "#N/A", "<NA>")
+"""How programs write a missing value; pandas' ``na_values`` but for rare ones."""
 MISSING_VALUE = "unknown"
 """What a user's template shows where a row has no value."""
 _COMMA = re.compile(r"[+-]?\d+,\d+")
@@ -145,8 +147,9 @@ class DataColumn:
 
     @cached_property
     def numbers(self) -> list[float] | None:
-        """The numbers without empty cells; None if there is anything else."""
-        cells = [value for value in self.values if cell_text(value) is not None]
+        """The numbers without empty cells and null values; None if there is anything else."""
+        empty = {None, *NULL_VALUES}
+        cells = [value for value in self.values if cell_text(value) not in empty]
         if uses_decimal_comma(cells):
             cells = [replace_comma(value) for value in cells]
         numbers = [number for value in cells if (number := parse_number(value)) is not None]

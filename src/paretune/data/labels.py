@@ -2,6 +2,9 @@
 
 Several labels in a row stand in lists, in texts with a separator, or in a column of 0 and 1 for
 each. They are read as a text of 0 and 1 (:mod:`paretune.metrics.classification`).
+
+A null value that a program wrote as text (:data:`~paretune.data.columns.NULL_VALUES`) is a label
+only where the study or the file lists it, or where it is found among labels that nobody listed.
 """
 
 from __future__ import annotations
@@ -13,10 +16,13 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from textwrap import shorten
 
-from paretune.data.columns import Values, cell_text, parse_number
+from paretune.data.columns import NULL_VALUES, Values, cell_text, parse_number
 from paretune.data.finding import MAX_EXAMPLES, MAX_SHOWN, Finding, InvalidValueError
 from paretune.data.rows import Row
+from paretune.data.task import TaskRows
 from paretune.errors import DataError
 from paretune.metrics.classification import write_label_set
 
@@ -72,11 +78,16 @@ def read_label(values: Values, column: str) -> str:
     value = values.get(column)
     if isinstance(value, list | dict):
         what = f'holds a {type(value).__name__} in "{column}"; it has one label.'
-        raise InvalidValueError("not-label", what, "Keep one label in each row.")
+        remedy = "Keep one label in each row, or write kind: multilabel."
+        raise InvalidValueError("not-label", what, remedy)
     text = cell_text(value)
     if text is None:
-        raise InvalidValueError("missing-label", "has no label.", "Give it one, or remove the row.")
+        raise _missing_label()
     return text
+
+
+def _missing_label() -> InvalidValueError:
+    return InvalidValueError("missing-label", "has no label.", "Give it one, or remove the row.")
 
 
 def read_class(
@@ -89,6 +100,8 @@ def read_class(
     """
     text = read_label(values, column)
     index = match_label(text, labels, aliases)
+    if index is None and text in NULL_VALUES:
+        raise _missing_label()
     if index is None:
         what = f'label "{text}" is not one of {", ".join(labels)}.'
         raise InvalidValueError("unknown-label", what, "Fix the row, or add it to labels.")
@@ -136,6 +149,8 @@ def read_number(values: Values, column: str) -> float:
     """
     text = read_label(values, column)
     number = parse_number(text)
+    if number is None and text in NULL_VALUES:
+        raise _missing_label()
     if number is None:
         raise InvalidValueError(
             "not-a-number",
@@ -147,9 +162,10 @@ def read_number(values: Values, column: str) -> float:
 
 def parse_list(value: object) -> object:
     """A list, also one that a CSV holds as text; anything else as it is."""
-    if isinstance(value, str) and value.startswith("[") and value.endswith("]"):
+    text = value.strip() if isinstance(value, str) else ""
+    if text.startswith("[") and text.endswith("]"):
         try:
-            return ast.literal_eval(value)  # literals alone: nothing is called
+            return ast.literal_eval(text)  # literals alone: nothing is called
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             return value
     return value
@@ -193,6 +209,8 @@ def list_labels(rows: Sequence[Row], column: str) -> tuple[list[Row], str | None
 
     That is the one of ``|;,/`` which most texts have.
     """
+    broken = {finding.where for finding in find_broken_lists(rows, column)}
+    rows = [row for row in rows if row.where not in broken]
     cells = [row.values.get(column) for row in rows]
     texts = [cell for cell in cells if isinstance(cell, str) and parse_list(cell) is cell]
     count, mark = max((sum(mark in text for text in texts), mark) for mark in SEPARATORS)
@@ -202,6 +220,49 @@ def list_labels(rows: Sequence[Row], column: str) -> tuple[list[Row], str | None
             names = read_names(row.values, column, separator)
             listed += [Row({column: name}, row.where) for name in names]
     return listed, separator
+
+
+def find_broken_lists(rows: Sequence[Row], column: str) -> list[Finding]:
+    """An error for each text that begins or ends as a list and is none, in a column of lists."""
+    cells = [(row.where, parse_list(row.values.get(column))) for row in rows]
+    if not any(isinstance(cell, list) for _, cell in cells):
+        return []
+    remedy = "Close its brackets and quotes: ['a', 'b']."
+    return [
+        Finding("error", "broken-list", where, f"{shorten(cell, 80)} is not a whole list.", remedy)
+        for where, cell in cells
+        if isinstance(cell, str) and (cell.lstrip()[:1] == "[" or cell.rstrip()[-1:] == "]")
+    ]
+
+
+def fill_empty_sets(rows: TaskRows, column: str) -> TaskRows:
+    """Rows whose empty cells are an empty set of labels, with one note for all of them.
+
+    A part all of whose cells are empty stays as it is: nobody labelled it.
+    """
+
+    def is_empty(row: Row) -> bool:
+        return cell_text(row.values.get(column)) is None
+
+    def fill(part: Sequence[Row]) -> list[Row]:
+        if all(map(is_empty, part)):
+            return list(part)
+        return [
+            replace(row, values={**row.values, column: []}) if is_empty(row) else row
+            for row in part
+        ]
+
+    filled = rows.map(fill)
+    every, after = (
+        [row for part in parts.parts().values() for row in part] for parts in (rows, filled)
+    )
+    empty = [row for row, same in zip(every, after, strict=True) if row is not same]
+    if not empty:
+        return rows
+    what, places = describe_empty_sets(empty, len(every)), tuple(row.where for row in empty)
+    remedy = "If nobody labelled them, leave them out: drop_unlabelled: true."
+    note = Finding("note", "empty-label-set", empty[0].file, what, remedy, places)
+    return replace(filled, findings=[*rows.findings, note])
 
 
 def read_label_set(
@@ -284,17 +345,25 @@ def determine_labels(
     return labels, [note, *find_similar_labels(values, labels, where)]
 
 
-def lacks_label(row: Row, columns: Sequence[str]) -> bool:
-    """Whether one of a row's columns of labels is empty."""
-    return any(cell_text(row.values.get(column)) is None for column in columns)
+def lacks_label(row: Row, columns: Sequence[str], labels: Sequence[str] = ()) -> bool:
+    """Whether one of a row's columns of labels is empty, or a null value that is no label.
+
+    Args:
+        labels: that the study or the file lists.
+    """
+    texts = [cell_text(row.values.get(column)) for column in columns]
+    return any(
+        text is None or (text in NULL_VALUES and match_label(text, labels) is None)
+        for text in texts
+    )
 
 
 def collapse_label_faults(
-    findings: list[Finding], rows: Sequence[Row], columns: Sequence[str]
+    findings: list[Finding], rows: Sequence[Row], column: str
 ) -> list[Finding]:
     """One fault for all rows without a label, and one where no row has a label that is listed."""
-    unlabelled = [row for row in rows if lacks_label(row, columns)]
-    column = columns[0]
+    faulty = {finding.where for finding in findings if finding.code == "missing-label"}
+    unlabelled = [row for row in rows if row.where in faulty]
     rest = [finding for finding in findings if finding.code != "missing-label"]
     if 1 < len(rows) == len(findings) and all(f.code == "unknown-label" for f in rest):
         what = f'no row of all {len(rows)} has a label in "{column}".'
@@ -325,6 +394,34 @@ def describe_unlabelled(unlabelled: Sequence[Row], rows: int) -> str:
     )
 
 
+def describe_empty_sets(empty: Sequence[Row], rows: int) -> str:
+    """``4 of 120 rows have no label (lines 2, 5, 6, ...): an empty set of labels.``"""
+    return f"{describe_unlabelled(empty, rows).removesuffix('.')}: an empty set of labels."
+
+
+def find_null_labels(
+    rows: Sequence[Row], column: str, labels: Labels, *, listed: bool
+) -> list[Finding]:
+    """A warning for null values that count as labels: how many rows, and how to leave them out.
+
+    Args:
+        labels: that count.
+        listed: the study lists them.
+    """
+    cells = Counter(cell_text(row.values.get(column)) for row in rows)
+    nulls = {label: cells[label] for label in labels if label in NULL_VALUES and cells[label]}
+    if not nulls:
+        return []
+    spellings = ", ".join(f'"{label}" ({count:,})' for label, count in nulls.items())
+    verb = "counts as a label" if len(nulls) == 1 else "count as labels"
+    what = f'{spellings} in "{column}" {verb}: {sum(nulls.values()):,} of {len(rows):,} rows.'
+    remedy = "If these rows have none, leave them out: drop_unlabelled: true"
+    if listed:
+        rest = [label for label in labels if label not in nulls]
+        remedy += f", with labels: {json.dumps(rest, ensure_ascii=False)}"
+    return [Finding("warning", "null-labels", rows[0].file, what, remedy)]
+
+
 def find_similar_labels(values: Iterable[object], labels: Labels, where: str) -> list[Finding]:
     """A warning for labels that are probably one: how many rows each has, and how to join them.
 
@@ -336,7 +433,11 @@ def find_similar_labels(values: Iterable[object], labels: Labels, where: str) ->
     groups: dict[str, list[str]] = {}
     for label in labels:
         groups.setdefault(fold_spelling(label), []).append(label)
-    alike = [group for group in groups.values() if len(group) > 1]
+    alike = [
+        group
+        for group in groups.values()
+        if len(group) > 1 and not {*group} <= {*NULL_VALUES}  # warned of as null values
+    ]
     if not alike:
         return []
     spellings = [

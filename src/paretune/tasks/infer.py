@@ -16,11 +16,20 @@ from string import ascii_uppercase
 from typing import Any
 
 from paretune import objectives
-from paretune.data.columns import DataColumn, cell_text, gather_columns, read_options
-from paretune.data.finding import InvalidRowsError
+from paretune.data.columns import (
+    NULL_VALUES,
+    DataColumn,
+    cell_text,
+    gather_columns,
+    read_options,
+)
+from paretune.data.finding import InvalidRowsError, summarise
 from paretune.data.instructions import PREFERENCE_FORMS, find_form
 from paretune.data.labels import (
+    describe_empty_sets,
     describe_unlabelled,
+    find_broken_lists,
+    find_null_labels,
     find_similar_labels,
     lacks_label,
     list_labels,
@@ -396,20 +405,31 @@ def _draft_labelled(
         draft.add("labels", list(sets), kind_reason)
     else:
         draft.add("label", label, label_reason, uncertain=is_vague_label)
+    labels = NULL_VALUES if choices else read_declared_labels(file, label) or ()
+    labelled = rows
+    if drop_unlabelled:
+        labelled = [row for row in rows if not lacks_label(row, of_labels, labels)]
     if kind in ("classification", "pair") or len(sets) == 1:
-        named_rows = list_labels(rows, label)[0] if sets else rows
+        named_rows = list_labels(labelled, label)[0] if sets else labelled
         cells = [row.values.get(label) for row in named_rows]
-        labels, reason = read_declared_labels(file, label), "declared in the file"
+        reason = "declared in the file"
         if not labels:
             labels = sort_labels({t for v in cells if (t := cell_text(v)) is not None})
             reason = f"{pluralise(len(labels), 'value')} of {label}, in order"
+            nulls = find_null_labels(labelled, label, labels, listed=True)
+            remedy = "If these rows have none, drop them: --drop-unlabelled."
+            draft.remarks += tuple(f"{finding.what} {remedy}" for finding in nulls)
         draft.add("labels", list(labels), reason)
         draft.rows_per_label = len(cells) / len(labels) if labels[1:] and not sets else 0.0
         alike = find_similar_labels(cells, labels, file.name)
         draft.remarks += tuple(f"{finding.what} {finding.remedy}" for finding in alike)
-    unlabelled = [row for row in rows if lacks_label(row, of_labels)]
+        draft.remarks += tuple(map(str, summarise(find_broken_lists(rows, label))))
+    unlabelled = [row for row in rows if lacks_label(row, of_labels, labels)]
     if drop_unlabelled:
         draft.add("drop_unlabelled", True, "as you said")
+    elif 0 < len(unlabelled) < len(rows) and len(sets) == 1:
+        remark = describe_empty_sets(unlabelled, len(rows))
+        draft.remarks += (f"{remark} If nobody labelled them, drop them: --drop-unlabelled.",)
     elif 0 < len(unlabelled) < len(rows):
         remark = describe_unlabelled(unlabelled, len(rows))
         draft.remarks += (f"{remark} Fill them in, or drop them: --drop-unlabelled.",)

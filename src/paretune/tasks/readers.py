@@ -30,6 +30,7 @@ from paretune import metrics, objectives
 from paretune.data import hub
 from paretune.data.build import Built, Schema, build_dataset, build_examples
 from paretune.data.columns import (
+    NULL_VALUES,
     Values,
     convert_decimal_commas,
     gather_columns,
@@ -38,12 +39,21 @@ from paretune.data.columns import (
     read_text,
 )
 from paretune.data.example import Dataset, normalise_text
-from paretune.data.finding import MAX_SHOWN, Finding, InvalidValueError
+from paretune.data.finding import (
+    MAX_SHOWN,
+    Finding,
+    InvalidValueError,
+    raise_for_findings,
+    summarise,
+)
 from paretune.data.instructions import PREFERENCE_FORMS, Form, describe_forms, find_form, named_form
 from paretune.data.labels import (
     collapse_label_faults,
     describe_unlabelled,
     determine_labels,
+    fill_empty_sets,
+    find_broken_lists,
+    find_null_labels,
     lacks_label,
     list_labels,
     parse_list,
@@ -147,9 +157,10 @@ def load_labels(spec: TaskSpec) -> Dataset:
     """
     label = str(spec.label)
     rows = convert_decimal_commas(_read_labelled_rows(spec), spec.features or ())
-    labels, findings = determine_labels(
-        [*rows.train, *rows.test], label, spec.labels, rows.declared
-    )
+    every = [*rows.train, *rows.test]
+    labels, findings = determine_labels(every, label, spec.labels, rows.declared)
+    if rows.declared is None:
+        findings += find_null_labels(every, label, labels, listed=spec.labels is not None)
     columns = gather_columns(rows.train)
     if label in columns and holds_label_sets(columns[label]):
         what = f'"{label}" holds several labels in a row; each combination is a class.'
@@ -178,6 +189,10 @@ def load_label_sets(spec: TaskSpec, rows: TaskRows | None = None) -> Dataset:
             "[COLUMN, COLUMN, ...] of 0 and 1.",
         )
     rows = convert_decimal_commas(rows or _read_labelled_rows(spec), spec.features or ())
+    if spec.label is not None:
+        of_parts = [row for part in rows.parts().values() for row in part]
+        raise_for_findings(summarise(find_broken_lists(of_parts, spec.label)))
+        rows = fill_empty_sets(rows, spec.label)
     every, labels = [*rows.train, *rows.test], columns
     listed, separator = list_labels(every, columns[0])
     if spec.label is not None:
@@ -188,6 +203,7 @@ def load_label_sets(spec: TaskSpec, rows: TaskRows | None = None) -> Dataset:
                 remedy="There is nothing to learn: name another column, or add labels.",
             )
         labels, findings = determine_labels(listed or every, spec.label, spec.labels, rows.declared)
+        findings += find_null_labels(every, spec.label, labels, listed=spec.labels is not None)
         rows = replace(rows, findings=[*rows.findings, *findings])
     read_target = partial(read_label_set, column=spec.label, labels=labels, separator=separator)
     return _build_labelled(spec, rows, _make_text_reader(spec), read_target, labels)
@@ -236,16 +252,18 @@ def _read_labelled_rows(spec: TaskSpec) -> TaskRows:
         rows = replace(rows, declared=read_declared_labels(spec.train, columns[0]))
     if not spec.drop_unlabelled:
         return rows
+    # A choice may well read None.
+    labels = spec.labels or rows.declared or (NULL_VALUES if spec.choices else ())
     notes = []
 
     def drop(part: Sequence[Row]) -> list[Row]:
-        unlabelled = [row for row in part if lacks_label(row, columns)]
+        unlabelled = [row for row in part if lacks_label(row, columns, labels)]
         if not unlabelled or len(unlabelled) == len(part):  # of all, the column's name is wrong
             return list(part)
         what = f"{describe_unlabelled(unlabelled, len(part))} They are left out."
         remedy = "Nothing to do: the task says drop_unlabelled: true."
         notes.append(Finding("note", "unlabelled-dropped", unlabelled[0].file, what, remedy))
-        return [row for row in part if not lacks_label(row, columns)]
+        return [row for row in part if not lacks_label(row, columns, labels)]
 
     return replace(rows.map(drop), findings=[*rows.findings, *notes])
 
@@ -335,7 +353,7 @@ def _build_labelled(
                 what = f"its columns {words} and {first} hold words and their tags."
                 raise DataError(what, where=rows.source, remedy=remedy)
             refuse_unsupported_shape(columns_read, rows.source)
-        return examples, collapse_label_faults(findings, part_rows, of_labels)
+        return examples, collapse_label_faults(findings, part_rows, of_labels[0])
 
     return build_dataset(
         spec,

@@ -110,7 +110,7 @@ def holds_label_sets(column: DataColumn) -> bool:
     A text counts only where its parts stand in other combinations too: ``Yes, please`` does not.
     """
     cells = [value for value in column.values if cell_text(value) is not None]
-    if cells and all(isinstance(parse_list(value), list) for value in cells):
+    if sum(isinstance(parse_list(value), list) for value in cells) > len(cells) / 2:
         return True
     if column.numbers is not None:  # a comma may part decimals
         return False
