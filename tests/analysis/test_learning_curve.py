@@ -67,11 +67,28 @@ def without_answers(cell: Cell) -> Cell:
     ("cell", "reason"),
     [
         (replace(learned(lambda share: 0.8), fewer_rows=()), "protocol.rows"),
-        (without_answers(learned(lambda share: 0.8)), "failed or wait"),
+        (without_answers(learned(lambda share: 0.8)), "on fewer rows failed"),
         (learned(lambda share: 0.8 if share == 0.5 else 0.5), "power law"),
         (learned(lambda share: 0.7 + 0.1 * np.log2(share), rows=30, seeds=2), "anything"),
     ],
 )
 def test_what_cannot_be_known_is_not_said(cell: Cell, reason: str) -> None:
     gain = predict_gain(cell)
+    assert isinstance(gain, str) and reason in gain
+
+
+@pytest.mark.parametrize(
+    ("shares", "trained", "reason"),
+    [
+        ((0.25, 0.5), (), "are not trained: 0.25, 0.5; `paretune run` trains them"),
+        ((0.25, 0.5), (0.25,), "are not trained: 0.5; `paretune run`"),
+        ((0.5,), (0.5,), "one share of the rows is too few: protocol.rows: [0.25, 0.5] has two"),
+    ],
+)
+def test_shares_that_wait_or_are_too_few_are_told_apart(
+    shares: tuple[float, ...], trained: tuple[float, ...], reason: str
+) -> None:
+    cell = learned(lambda share: 0.8)
+    on_shares = tuple(record for record in cell.fewer_rows if record.run.rows in trained)
+    gain = predict_gain(replace(cell, fewer_rows=on_shares), shares)
     assert isinstance(gain, str) and reason in gain

@@ -12,7 +12,8 @@ from support import fake_records as fake
 from support.fake_cells import topic_cells
 
 from paretune.analysis.cell import Cell
-from paretune.analysis.pareto.recommend import recommend
+from paretune.analysis.pareto.recommend import Recommendation, recommend
+from paretune.data.example import Dataset, Example
 from paretune.reporting.next_steps import LEAST_MARGIN, PRECISION, write_next_steps
 from paretune.reporting.parts import NextSteps
 from paretune.store.record import Predictions
@@ -81,6 +82,50 @@ def test_it_is_confident_learning_with_a_margin() -> None:
     assert len(labels) > 0.9 * len(expected)  # of the rest half of the runs answer otherwise
     margins = [s.probability - p[int(s.uid[5:]), int(s.label)] for s in labels]
     assert margins == sorted(margins, reverse=True)
+
+
+def test_rows_that_no_run_held_out_are_counted() -> None:
+    cells, _ = make_cells([4.0, 4.5])
+    parts = {
+        part: tuple(Example(f"{part}:{i}", (("", None),), 0, f"line {i}") for i in range(count))
+        for part, count in (("train", 100), ("test", ROWS))
+    }
+    about = {"task": "t", "kind": "classification", "metric": "accuracy", "language": None}
+    dataset = Dataset(**parts, **about, labels=("a", "b", "c"), licence="", source="")
+    choice = recommend(cells)
+    texts = [
+        step.text
+        for data in (dataset, replace(dataset, train=()))
+        for step in getattr(write_next_steps(choice, data), "steps", ())
+        if step.action == "check the labels"
+    ]
+    unseen = "Not looked at: 100 of 400 rows, which no run held out; `outer: 5` holds out each."
+    assert unseen in texts[0] and "Not looked at" not in texts[1] and len(texts) == 2
+
+
+def test_why_the_gain_of_more_rows_is_not_known() -> None:
+    """A baseline won, its shares wait, one is too few, none are asked for."""
+    cells, _ = make_cells([4.0])
+    method = recommend(cells)
+    (candidate,) = [c for c in method.candidates if not c.cell.baseline]
+    winner = replace(candidate.cell, model="-", method="tfidf", name="tfidf")
+    runs = [replace(r, run=r.run.model_copy(update={"learning_rate": None})) for r in winner.final]
+    baseline = replace(candidate, cell=replace(winner, final=tuple(runs)))
+    won = replace(method, chosen=baseline)
+
+    def explain(choice: Recommendation, *shares: float) -> str:
+        steps = write_next_steps(choice, shares=shares)
+        assert steps is not None
+        (text,) = [step.text for step in steps.steps if step.action == "label more rows"]
+        return text.partition("not known (")[2]
+
+    for shares in ((), (0.25, 0.5)):
+        assert explain(won, *shares).startswith("a baseline is recommended, TF-IDF")
+    nothing = explain(replace(method, chosen=None), 0.25, 0.5)
+    assert nothing.startswith("only what is recommended is trained on shares of the rows")
+    assert explain(method, 0.25, 0.5).startswith("its runs on shares of the rows are not trained")
+    assert explain(method, 0.5).startswith("one share of the rows is too few")
+    assert explain(method).startswith("protocol.rows: [0.25, 0.5] measures it")
 
 
 def test_methods_that_learned_little_have_no_vote() -> None:

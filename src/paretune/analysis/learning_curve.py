@@ -14,6 +14,7 @@ train as many epochs, hence fewer steps, and select by the whole selection part.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -32,31 +33,43 @@ _INSIDE = 3.84
 _GRID, _LEAST_FLOOR, _MOST_EXPONENT = 31, -1.0, 2.0
 
 
-def predict_gain(cell: Cell) -> tuple[float, float, float] | str:
-    """Points that twice the rows would bring, with their 95 % interval; or why not known."""
+def predict_gain(cell: Cell, shares: Sequence[float] = ()) -> tuple[float, float, float] | str:
+    """Points that twice the rows would bring, with their 95 % interval; or why not known.
+
+    Args:
+        shares: of the rows that the study asks for (``protocol.rows``).
+    """
     by_share = {1.0: cell.final}
     for record in cell.fewer_rows:
         by_share[record.run.rows] = (*by_share.get(record.run.rows, ()), record)
     if len(by_share) < LEAST_SIZES:
+        if len(shares) + 1 >= LEAST_SIZES:
+            waiting = [f"{share:g}" for share in shares if share not in by_share]
+            return (
+                f"its runs on shares of the rows are not trained: {', '.join(waiting)}; "
+                "`paretune run` trains them after all others"
+            )
+        if shares:
+            return "one share of the rows is too few: protocol.rows: [0.25, 0.5] has two"
         return "protocol.rows: [0.25, 0.5] measures it"
     sizes = {share: replace(cell, final=runs).run_scores for share, runs in by_share.items()}
     scores = {share: score for share, score in sizes.items() if score is not None}
     if len(scores) < LEAST_SIZES or 1.0 not in scores:
-        return "runs on fewer rows failed or wait"
+        return "runs on fewer rows failed"
     point = scores[1.0].highest / 100
     if not np.isfinite(point):
         return "the metric has no highest value"
-    shares, of_share = np.array([*scores]), [*scores.values()]
+    scored, of_share = np.array([*scores]), [*scores.values()]
     scores_of_all, noise = estimate_means(of_share, [True] * len(of_share))
     measured, noise = 100 - scores_of_all / point, noise / point**2
     spread = 4 * np.sqrt(noise[0, 0])
     errors = np.linspace(max(measured[0] - spread, 0.0), measured[0] + spread, _GRID)
     axes = errors, np.linspace(_LEAST_FLOOR, 1, _GRID), np.linspace(0, _MOST_EXPONENT, _GRID)
     error, floor, exponent = (axis.reshape(-1, 1) for axis in np.meshgrid(*axes))
-    misfit = measured - error * (floor + (1 - floor) * shares**-exponent)
+    misfit = measured - error * (floor + (1 - floor) * scored**-exponent)
     distance = ((misfit @ np.linalg.inv(noise)) * misfit).sum(axis=1)
     least = distance.min()
-    if chdtrc(len(shares) - 2, least) < LEAST_FIT:
+    if chdtrc(len(scored) - 2, least) < LEAST_FIT:
         return "scores do not follow a power law"
     gains = (error * (1 - floor) * (1 - 2.0**-exponent))[:, 0]
     inside = gains[distance <= least + _INSIDE]

@@ -202,7 +202,7 @@ def _build_task(
         ),
         tables=tuple(table for table in tables if table is not None),
         model_sizes=tuple(_measure_models(rows).values()),
-        next_steps=write_next_steps(recommendation),
+        next_steps=write_next_steps(recommendation, shares=study.protocol.rows),
         disagreement=find_disagreements(rows, most_texts),
     )
 

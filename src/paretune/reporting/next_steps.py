@@ -25,6 +25,7 @@ from paretune.analysis.cell import Cell
 from paretune.analysis.learning_curve import predict_gain
 from paretune.analysis.pareto.recommend import Candidate, Recommendation
 from paretune.data.example import Dataset
+from paretune.data.split import labelled_rows
 from paretune.methods.core.titles import title_of
 from paretune.metrics import Array
 from paretune.reporting.disagreement import name_labels
@@ -45,12 +46,15 @@ PRECISION = 0.4
 LEAST_POINTS = 0.05
 
 
-def write_next_steps(choice: Recommendation, dataset: Dataset | None = None) -> NextSteps | None:
+def write_next_steps(
+    choice: Recommendation, dataset: Dataset | None = None, *, shares: Sequence[float] = ()
+) -> NextSteps | None:
     """What to do next on a task; None before a method has a score.
 
     Args:
         choice: what is recommended for the task, and from what.
         dataset: of the task, for lines of files and names of labels; None where it is not here.
+        shares: of the rows on which the recommended method is trained too (``protocol.rows``).
     """
     methods = [c for c in choice.candidates if not c.cell.baseline]
     if not methods:
@@ -62,8 +66,9 @@ def write_next_steps(choice: Recommendation, dataset: Dataset | None = None) -> 
     least = max(c.interval.estimate for c in methods)
     least -= MOST_POINTS_BELOW * subject.interval.highest / 100
     voters = [c.cell for c in methods if c.interval.estimate > max(least, trivial)]
-    labels, rows = _find_doubtful_labels(voters, dataset)
-    steps = [_write_rows(subject.cell)]
+    labels, seen = _find_doubtful_labels(voters, dataset)
+    rows = len(seen)
+    steps = [_write_rows(choice, subject.cell, shares)]
     if rows:
         tested = set(subject.expected.score.uid)
         checked = min(sum(label.uid in tested for label in labels), HOUR_ROWS)
@@ -73,6 +78,10 @@ def write_next_steps(choice: Recommendation, dataset: Dataset | None = None) -> 
             f"{len(labels)} of {rows:,} labels may be wrong: runs that did not train on these rows "
             f"answer otherwise{listed}."
         )
+        every = {example.uid for example in labelled_rows(dataset)} if dataset else set()
+        if unseen := len(every - seen):
+            text += f" Not looked at: {unseen:,} of {len(every):,} rows, which no run held out"
+            text += "." if subject.cell.folds else "; `outer: 5` holds out each."
         steps.append(NextStep(action="check the labels", points=points, guess=True, text=text))
     steps += _write_training(subject, methods)
     steps.sort(key=lambda step: -(step.points or 0.0))
@@ -96,15 +105,15 @@ def write_next_steps(choice: Recommendation, dataset: Dataset | None = None) -> 
 
 def _find_doubtful_labels(
     cells: Sequence[Cell], dataset: Dataset | None
-) -> tuple[list[DoubtfulLabel], int]:
-    """Labels that the runs of these cells contradict, the clearest first; of how many rows."""
+) -> tuple[list[DoubtfulLabel], set[str]]:
+    """Labels that the runs of these cells contradict, the clearest first; and all rows' uids."""
     votes: dict[tuple[str, int], list[Array]] = {}
     for held_out in (predictions for cell in cells for predictions in _list_held_out(cell)):
         probabilities = softmax(np.array(held_out.scores), axis=1)
         for uid, row_label, vote in zip(held_out.uid, held_out.label, probabilities, strict=True):
             votes.setdefault((uid, int(row_label)), []).append(vote)
     if not votes:
-        return [], 0
+        return [], set()
     p = np.array([np.mean(of_row, axis=0) for of_row in votes.values()])
     having = np.array([label for _, label in votes])[:, None] == np.arange(p.shape[1])
     with np.errstate(invalid="ignore"):  # a label that no row has is never reached
@@ -122,7 +131,7 @@ def _find_doubtful_labels(
             counts = {"probability": p[i, answer], "agreeing": agreeing, "runs": len(of_row)}
             doubtful.append((margins[i], DoubtfulLabel.model_validate(fields | counts)))
     doubtful.sort(key=lambda pair: -pair[0])
-    return [label for _, label in doubtful], len(votes)
+    return [label for _, label in doubtful], {uid for uid, _ in votes}
 
 
 def _list_held_out(cell: Cell) -> Iterator[Predictions]:
@@ -136,8 +145,17 @@ def _list_held_out(cell: Cell) -> Iterator[Predictions]:
                 yield predictions
 
 
-def _write_rows(cell: Cell) -> NextStep:
-    action, gain = "label more rows", predict_gain(cell)
+def _write_rows(choice: Recommendation, cell: Cell, shares: Sequence[float]) -> NextStep:
+    """What twice the rows bring: known of what is, or was, recommended, which shares train."""
+    chosen = None if choice.chosen is None else choice.chosen.cell
+    if chosen is not None and (chosen.fewer_rows or not cell.fewer_rows):
+        cell = chosen
+    action, gain = "label more rows", predict_gain(cell, shares)
+    if cell.baseline and cell.rate is None:
+        title = sanitise_line(title_of(cell.method))
+        gain = f"a baseline is recommended, {title}, which is not trained on shares of the rows"
+    elif chosen is None and shares and not cell.fewer_rows:
+        gain = "only what is recommended is trained on shares of the rows, and nothing is"
     if isinstance(gain, str):
         return NextStep(action=action, points=None, text=f"Twice the rows: not known ({gain}).")
     points, low, high = gain

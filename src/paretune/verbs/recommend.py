@@ -154,9 +154,10 @@ def find_next_steps(
 
     results = load_results(study, store)
     specs, all_steps = {spec.key: spec for spec in results.study.tasks}, []
+    shares = results.study.protocol.rows
     for key, of_task in _group_by_task(results, task).items():
         dataset, choice = None, recommend_cell(of_task, race_budget(results.study.limits))
         with suppress(DataError):  # data may be elsewhere: rows keep their identifiers
             dataset = load_dataset(specs[key])
-        all_steps.append(write_next_steps(choice, dataset))
+        all_steps.append(write_next_steps(choice, dataset, shares=shares))
     return AllNextSteps(tuple(steps for steps in all_steps if steps is not None))
