@@ -98,6 +98,8 @@ def export_slobench(
 
     study = load_study(study)  # before torch is imported
     from paretune.analysis.cells import group_into_cells
+    from paretune.analysis.pareto.recommend import choose
+    from paretune.analysis.racing import race_budget
     from paretune.exporting import restore
     from paretune.exporting.folder import atomic_folder, check_target
     from paretune.store import Store
@@ -111,6 +113,7 @@ def export_slobench(
         ask_superglue,
         read_submission,
     )
+    from paretune_slovene.slobench.report_table import explain_difference
     from paretune_slovene.slobench.submission import open_submission, raise_for_errors, write_zip
     from paretune_slovene.slobench.submission_card import (
         SubmittedTask,
@@ -132,7 +135,8 @@ def export_slobench(
     check_target(target)
     results = load_results(study, store)
     specs = {**superglue, **{spec.key: [spec] for spec in sourced}}
-    selected = _select_runs(specs, group_into_cells(study, results.records), study)
+    cells = group_into_cells(study, results.records)
+    selected = _select_runs(specs, cells, study)
     if not train_again:
         with Store.open(results.folder) as opened:
             trained = [run.record for run in selected.values() if not run.baseline]
@@ -179,6 +183,11 @@ def export_slobench(
             texts, notes = question.render(answers)
             files.setdefault(question.file, {}).update(texts)
             notes = (*list_notes(run, cut=cut, rows=rows), *notes)
+            of_task = [cell for cell in cells if cell.task == run.cell.task]
+            chosen = choose(of_task, race_budget(study.limits)).chosen
+            recommended = None if chosen is None else chosen.cell
+            if recommended is None or recommended.key != run.cell.key:
+                notes = (*notes, explain_difference(run, recommended))
             parts.append(SubmittedTask(name, question.file, rows, run, notes))
     releases = {question.file: question.release for question in questions.values()}
     warnings: list[Finding] = []

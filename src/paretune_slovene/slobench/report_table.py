@@ -1,14 +1,20 @@
-"""The report's table of SloBench's official scores, one row per method, as the paper's Table 1."""
+"""The report's table of SloBench's official scores, one row per method, as the paper's Table 1.
+
+It also says where a submission takes another configuration than the report recommends.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 
+from paretune.analysis.cell import NO_MODEL, Cell
+from paretune.analysis.run_selection import SelectedRun, select_run
+from paretune.methods.core.titles import title_of
 from paretune.reporting.measures import ReportTable, segment_interval
 from paretune.reporting.parts import Score, Table, column
 from paretune.reporting.rows import CellRow
-from paretune.reporting.text.formatting import join_names
+from paretune.reporting.text.formatting import format_interval, join_names
 from paretune.study import TaskSpec
 from paretune.tasks import objective_of
 from paretune.terminal.sanitise import sanitise_line
@@ -18,6 +24,7 @@ from paretune_slovene.slobench.official_scores import (
     TranslationScores,
     score_translations,
 )
+from paretune_slovene.slobench.superglue_submission import is_superglue_task
 
 TITLES = {"CHRF (avg)": "CHRF (avg = corpus)"}
 """SloBench's corpus chrF is the mean over sentences: it shows one score under two names."""
@@ -26,7 +33,14 @@ BERTSCORE_MODELS = {"en": "roberta-large", "sl": "bert-base-multilingual-cased"}
 
 
 def build_slobench_table(task: TaskSpec, rows: Sequence[CellRow]) -> Table | None:
-    """Official scores of a translation's cells; None of other tasks, or without translations."""
+    """Official scores of a translation's cells, and what else a submission takes; None: neither."""
+    recommended = next((row.cell for row in rows if "*" in row.report.signs), None)
+    selected = select_run([row.cell for row in rows])
+    difference = []
+    if selected and recommended and recommended.key != selected.cell.key:
+        difference.append(explain_difference(selected, recommended))
+    if is_superglue_task(task) and difference:
+        return Table(name="slobench", title="What SloBench gets", notes=tuple(difference))
     scored = [row for row in rows if row.cell.shown_answers]
     if not objective_of(task).between_languages or not scored:
         return None
@@ -55,8 +69,33 @@ def build_slobench_table(task: TaskSpec, rows: Sequence[CellRow]) -> Table | Non
         ),
         above="Mean over seeds [95 %], from 0 to 1, as the paper's Table 1 has them: by the "
         "definitions of NLTK 3.6.6, not sacreBLEU's.",
-        notes=_list_notes(cells, names, language),
+        notes=[*_list_notes(cells, names, language), *difference],
     )
+
+
+def explain_difference(selected: SelectedRun, recommended: Cell | None) -> str:
+    """Why a submission is answered by another configuration than is recommended, as a sentence."""
+
+    def name(cell: Cell) -> str:
+        on_model = recommended is not None and selected.cell.model != recommended.model
+        several = on_model and cell.model != NO_MODEL
+        return f"{title_of(cell.method)} on {cell.model}" if several else title_of(cell.method)
+
+    both = f"`export slobench` takes {name(selected.cell)}, and the report recommends"
+    if recommended is None:
+        return sanitise_line(f"{both} nothing: something has to answer.")
+    if recommended.model == NO_MODEL:
+        reason = "a model answers wherever one has ended a run"
+    else:
+        rival = select_run([recommended])
+        means = [side and side.interval for side in (selected, rival)]
+        texts = [format_interval(mean) for mean in means if mean]
+        numbers = f" ({' against '.join(texts)})" if len(texts) == 2 else ""
+        reason = (
+            f"a submission goes by the mean score on the selection part alone{numbers}, the report "
+            "by expected test scores and costs"
+        )
+    return sanitise_line(f"{both} {name(recommended)}: {reason}.")
 
 
 TABLE = ReportTable("slobench", build_slobench_table)

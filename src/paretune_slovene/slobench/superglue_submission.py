@@ -23,9 +23,14 @@ def find_superglue_tasks(study: Study) -> dict[str, list[TaskSpec]]:
     """The study's tasks that SloBench has, by SloBench's name and in its order."""
     tasks: dict[str, list[TaskSpec]] = {}
     for spec in sorted(study.tasks, key=lambda spec: [*NAMES, spec.name].index(spec.name)):
-        if spec.name in NAMES and not spec.has_own_data and spec.language in (None, LANGUAGE):
+        if is_superglue_task(spec):
             tasks.setdefault(NAMES[spec.name], []).append(spec)
     return tasks
+
+
+def is_superglue_task(spec: TaskSpec) -> bool:
+    """Whether SloBench has it."""
+    return spec.name in NAMES and not spec.has_own_data and spec.language in (None, LANGUAGE)
 
 
 def check_all_tasks(study: Study, specs: Mapping[str, Sequence[TaskSpec]]) -> None:

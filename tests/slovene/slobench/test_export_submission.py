@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -11,14 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import fake_records
 from support.slobench import UNLABELLED, keep_records, release, six
 from support.tiny_study import as_file, command, finish
 
 from paretune import metrics
 from paretune.errors import DataError, StoreError, StudyError
 from paretune.exporting.restore import predict
+from paretune.reporting.build import build_report
 from paretune.reporting.text.formatting import format_examples, format_interval
-from paretune.store import Store
+from paretune.store import Record, Store
 from paretune.tasks import available, load_dataset
 from paretune.terminal.plural import pluralise
 from paretune.training.caches import ProcessCache
@@ -268,6 +271,57 @@ def test_what_a_reader_would_not_expect_is_noted(done: Any, tmp_path: Path) -> N
         "1 run failed: diverged, out of memory or constant; not in the mean.",
         "Chosen on the published validation part, as the study's protocol has it.",
         "3 of 1,200 rows were cut to 48 tokens at most.",
+    )
+
+
+def test_where_the_report_recommends_something_else_the_export_says_so(
+    done: Any, tmp_path: Path
+) -> None:
+    study, store, _ = done
+    submission = export_slobench(study, store=store, output=tmp_path / "out")
+    differences = []
+    for part, task in zip(submission.parts, reports.report(study, store=store).tasks, strict=True):
+        notes = [note for note in part.notes if note.startswith("`export slobench` takes ")]
+        advice = task.advice
+        assert advice is not None
+        same = (advice.model, advice.method) == (part.by.cell.model, part.by.cell.method)
+        assert len(notes) == (not same), (advice, part)
+        in_report = [n for t in task.tables if t.name == "slobench" for n in t.notes]
+        assert in_report == (notes if advice.take else [])
+        differences += notes
+    readme = submission.readme.replace("\\", "")
+    assert differences and all(note in readme for note in differences)
+
+
+def test_the_difference_names_both_and_the_reason() -> None:
+    """The selection part prefers LoRA; the test, and memory, LoHa."""
+    study = fake_records.study(
+        tasks=[{"name": "rte", "language": "sl"}], methods=["lora", "loha"],
+        protocol={"seeds": [1, 2, 3], "folds": 1},
+    )  # fmt: skip
+    records = [*fake_records.cell(study, "majority", None), *fake_records.cell(study, "tfidf", 0.4)]
+    for method, test, selection in (("lora", 0.7, 0.9), ("loha", 0.75, 0.8)):
+        for seed in study.protocol.seeds:
+            parts = {
+                "test": fake_records.answers(test, seed=seed),
+                "selection": fake_records.answers(selection, n=40, seed=seed, part="train"),
+            }
+            run = fake_records.make_run(study, "final", method, seed)
+            records.append(fake_records.record(run, parts))
+
+    def note_of(records: list[Record]) -> str:
+        (task,) = build_report(study, records).tasks
+        notes = [n for table in task.tables if table.name == "slobench" for n in table.notes]
+        return " ".join(notes)
+
+    note = note_of(records)
+    assert note.startswith("`export slobench` takes LoRA, and the report recommends LoHa: a ")
+    numbers = re.search(r"selection part alone \((0\.\d+) \[.*\] against (0\.\d+) \[", note)
+    assert numbers is not None and float(numbers[1]) > float(numbers[2])
+    assert note_of([r for r in records if r.run.method.name != "lora"]) == ""
+    good = [*fake_records.cell(study, "tfidf", 0.98), *records]
+    assert note_of([r for r in good if r is not records[1]]).endswith(
+        "recommends TF-IDF: a model answers wherever one has ended a run."
     )
 
 
