@@ -66,6 +66,11 @@ FAULTS: dict[str, tuple[list[Any], dict[str, Any], str]] = {
         {},
         r"2 faults .*\n.* line 2: \['news', 'sport' is not a whole list.*\n.* line 4: 'sport'\] is",
     ),
+    "lists without quotes": (
+        ["[news, sport]", "[sport]"] * 2,
+        {},
+        r"line 1: \[news, sport\] is not",
+    ),
     "nothing but empty lists": ([[], [], []], {}, 'every list in "topics" is empty'),
     "one label": ([["news"], [], ["news"]], {}, 'every row has the same label, "news"'),
     "no such column": ([["news"]], {"label": "tags"}, 'no column "tags"'),

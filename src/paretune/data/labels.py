@@ -223,9 +223,14 @@ def list_labels(rows: Sequence[Row], column: str) -> tuple[list[Row], str | None
 
 
 def find_broken_lists(rows: Sequence[Row], column: str) -> list[Finding]:
-    """An error for each text that begins or ends as a list and is none, in a column of lists."""
+    """An error for each text that begins or ends as a list and is none, in a column of lists.
+
+    Such is a column with a list, and one all of whose texts have the brackets of one.
+    """
     cells = [(row.where, parse_list(row.values.get(column))) for row in rows]
-    if not any(isinstance(cell, list) for _, cell in cells):
+    texts = [cell_text(cell) or "[]" for _, cell in cells]
+    bracketed = all(text[0] == "[" and text[-1] == "]" for text in texts)
+    if not bracketed and not any(isinstance(cell, list) for _, cell in cells):
         return []
     remedy = "Close its brackets and quotes: ['a', 'b']."
     return [

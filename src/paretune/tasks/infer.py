@@ -423,7 +423,8 @@ def _draft_labelled(
         draft.rows_per_label = len(cells) / len(labels) if labels[1:] and not sets else 0.0
         alike = find_similar_labels(cells, labels, file.name)
         draft.remarks += tuple(f"{finding.what} {finding.remedy}" for finding in alike)
-        draft.remarks += tuple(map(str, summarise(find_broken_lists(rows, label))))
+        broken = find_broken_lists(rows, label) if sets else []
+        draft.remarks += tuple(map(str, summarise(broken)))
     unlabelled = [row for row in rows if lacks_label(row, of_labels, labels)]
     if drop_unlabelled:
         draft.add("drop_unlabelled", True, "as you said")
