@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -21,6 +21,7 @@ from paretune.data.example import (
 )
 from paretune.data.finding import MAX_EXAMPLES, SEVERITIES, Finding, Severity, summarise
 from paretune.data.language import language_code
+from paretune.data.near_duplicates import find_near_duplicates
 from paretune.data.split import PUBLISHED_SPLIT, OuterDesign, labelled_rows
 from paretune.objectives import Objective
 from paretune.study import Checks
@@ -37,6 +38,8 @@ MAX_LENGTH_RATIO = 2.0
 of software help, news and general text, twice finds four, all aligned wrongly."""
 MIN_LENGTH_DIFFERENCE = 40
 """Characters by which such a translation must differ too: short texts vary more."""
+MAX_COMPARED = 10_000
+"""Rows of a part that are compared with all others for near-duplicates; it takes some seconds."""
 LANGUAGES_WITHOUT_CARONS = ("da", "de", "en", "es", "fi", "fr", "hu", "it", "nl", "pt", "sv")
 """Languages beside which Slovene is told by its letters č, š and ž."""
 
@@ -227,6 +230,7 @@ def _check_texts(dataset: Dataset, checks: Checks) -> list[Finding]:
         *_find_duplicates(dataset, "text and label"),
         *_warn_of_rows("contradiction", contradictions, fix_label, population),
         *_find_leaks(dataset, text_key, checks),
+        *_find_near_duplicates(dataset),
         *_note_shared_first_texts(dataset),
     ]
 
@@ -271,6 +275,7 @@ def _check_targets(
         *_warn_of_rows("copied-text", copies, remedy, f"of {len(rows)} rows"),
         *_find_duplicates(dataset, f"{source} and {target}"),
         *_find_leaks(dataset, _whole_key, checks),
+        *_find_near_duplicates(dataset),
     ]
     leaked = {e.uid for e, _ in _find_twins(dataset.test, dataset.train, _whole_key)}
     twins = _find_twins(dataset.test, dataset.train, text_key)
@@ -307,17 +312,62 @@ def _find_leaks(
         if not twins:
             continue
         severity, limit = _judge(len(twins), len(examples), "max_leaked", checks.max_leaked)
-        places = [f"{e.where} ({twin.where})" for e, twin in twins[:MAX_EXAMPLES]]
-        ellipsis = ", ..." if len(twins) > MAX_EXAMPLES else "."
         yield Finding(
             severity,
             "leak",
             twins[0][0].where,
             f"{len(twins)} of {len(examples)} {part} rows {'are' if len(twins) > 1 else 'is'} in "
-            f"train: {', '.join(places)}{ellipsis}",
+            f"train: {_list_places(twins)}",
             f"Remove them from train or from {part}, or the score is too high.{limit}",
             tuple(e.where for e, _ in twins),
         )
+
+
+def _find_near_duplicates(dataset: Dataset) -> Iterator[Finding]:
+    """Rows that differ little from one of train, or of their own part."""
+    if dataset.features:  # the sentences of a table are of one template
+        return
+    parts = {"train": dataset.train, "test": dataset.test, "test_shifted": dataset.shifted}
+    compared = [(e, name) for name, rows in parts.items() for e in rows[:MAX_COMPARED]]
+    part_of = {e.uid: name for e, name in compared}
+    twins = find_near_duplicates(tuple(e for e, _ in compared))
+    by_parts: dict[tuple[str, str], list[tuple[Example, Example]]] = defaultdict(list)
+    for e, twin in twins:
+        by_parts[part_of[e.uid], part_of[twin.uid]].append((e, twin))
+    for (part, twin_part), pairs in by_parts.items():
+        if part == twin_part:
+            code = "near-duplicate"
+            remedy = "Remove copies, or name what they share as group: so no split parts them."
+        elif twin_part == "train":
+            code = "near-leak"
+            remedy = f"Remove copies from train or from {part}, or the score is too high."
+        else:
+            continue
+        yield Finding(
+            "warning",
+            code,
+            pairs[0][0].where,
+            f"{len(pairs)} of {len(parts[part])} {part} rows "
+            f"{'differ' if len(pairs) > 1 else 'differs'} little from a row of {twin_part}: "
+            f"{_list_places(pairs)}",
+            remedy,
+            tuple(e.where for e, _ in pairs),
+        )
+    for part, rows in parts.items():
+        if len(rows) > MAX_COMPARED:
+            what = (
+                f"the first {MAX_COMPARED:,} of {len(rows):,} {part} rows were searched for edited "
+                "copies."
+            )
+            remedy = "Nothing to do; in the rest only exact copies are found."
+            where = rows[MAX_COMPARED].where
+            yield Finding("note", "near-duplicate", where, what, remedy)
+
+
+def _list_places(pairs: Sequence[tuple[Example, Example]]) -> str:
+    """``test.csv line 2 (train.csv line 7), ...``: the first rows, each with its twin."""
+    places = ", ".join(f"{e.where} ({twin.where})" for e, twin in pairs[:MAX_EXAMPLES])
+    return f"{places}, ..." if len(pairs) > MAX_EXAMPLES else f"{places}."
 
 
 def _note_shared_first_texts(dataset: Dataset) -> Iterator[Finding]:
