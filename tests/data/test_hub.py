@@ -159,6 +159,8 @@ def test_another_split_is_fetched_at_the_commit_that_is_here(the_hub: Hub) -> No
     the_hub.splits["train2"] = Hub.rows("second", 12)
     with pytest.raises(DataError, match='has no split "train2"'):
         load_dataset(spec(splits={"train": "train2"}))  # what is here knows of no such split
+    by_time = fetched(split_by="label")  # its newest rows are the test, not another split
+    assert set(hub.load_splits(by_time).parts()) == {"train"}
     data = load_dataset(fetched(splits={"train": "validation", "test": "train"}))
     assert (len(data.train), len(data.test)) == (6, 20)
     assert not any(request.endswith("at b") for request in the_hub.requests)

@@ -11,9 +11,9 @@ from paretune.data.columns import Values, cell_text
 from paretune.data.example import Dataset, Example
 from paretune.data.finding import Finding, InvalidValueError, raise_for_findings
 from paretune.data.rows import Row
-from paretune.data.split import assign_folds, sample_held_out
+from paretune.data.split import assign_folds, read_dates, sample_held_out, take_newest
 from paretune.data.task import TaskRows
-from paretune.errors import suggest
+from paretune.errors import DataError, suggest
 from paretune.study import TaskSpec, derive_seed
 
 Built = tuple[list[Example], list[Finding]]
@@ -92,6 +92,8 @@ def build_dataset(
 ) -> Dataset:
     """The dataset from its rows; a fifth of train is held out where there are none to test on.
 
+    By ``split_by`` of the task it is the newest, otherwise it is drawn.
+
     Args:
         build: the examples of a part's rows.
         together: what is held out, and what stays together (``pairs, equal sources``).
@@ -108,16 +110,30 @@ def build_dataset(
         findings += part_findings
     raise_for_findings([finding for finding in findings if finding.severity == "error"])
     if "test" not in examples:
-        every, seed = examples["train"], derive_seed(0, "hold out")
-        if max_held_out is None:
+        every, seed, kept = (
+            examples["train"],
+            derive_seed(0, "hold out"),
+            f"{together} kept together",
+        )
+        most = min(len(every) // 5, max_held_out or len(every))
+        if spec.split_by is not None:
+            if spec.group is not None:
+                raise DataError(
+                    f"split_by: {spec.split_by} is a column of dates, which parts groups.",
+                    where=f"task {spec.key}",
+                    remedy="Remove split_by, or group.",
+                )
+            chosen, oldest = take_newest(read_dates(rows.train, spec.split_by), most)
+            kept = f"rows, the newest by {spec.split_by} (from {oldest} on)"
+        elif max_held_out is None:
             chosen = {i for i, fold in enumerate(assign_folds(every, seed)) if fold == 0}
         else:
-            chosen = sample_held_out(every, min(len(every) // 5, max_held_out), seed)
+            chosen = sample_held_out(every, most, seed)
         examples["train"] = [e for i, e in enumerate(every) if i not in chosen]
         examples["test"] = [every[i] for i in sorted(chosen)]
         what = (
             f"no test file, so a part of train is the test part: {len(chosen)} of {len(every)} "
-            f"{together} kept together. This is the first of them."
+            f"{kept}. This is the first of them."
         )
         remedy = "They are always the same; give the task test: FILE to decide it yourself."
         where = (examples["test"] or every)[0].where

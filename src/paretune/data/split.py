@@ -6,9 +6,11 @@ The numbers of a regression are stratified by their fifths.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +18,9 @@ from numpy.typing import NDArray
 
 from paretune.data.columns import cell_text
 from paretune.data.example import Dataset, Example, text_key
-from paretune.data.finding import Finding
+from paretune.data.finding import Finding, raise_for_findings, summarise
 from paretune.data.rows import Row
-from paretune.errors import DataError
+from paretune.errors import DataError, suggest
 from paretune.metrics.classification import multi_hot
 from paretune.study import AUTO_OUTER_FOLDS, NUM_FOLDS, OuterFold, Protocol, TaskSpec, derive_seed
 
@@ -124,6 +126,57 @@ def sample_held_out(examples: Sequence[Example], count: int, seed: int) -> set[i
             break
     smallest = min(groups, key=len)
     return chosen or set(smallest)
+
+
+def read_dates(rows: Sequence[Row], column: str) -> list[datetime]:
+    """The date of each row, in UTC where it names no zone.
+
+    Raises:
+        DataError: no such column, or rows without a date as ISO 8601 writes it; all are named.
+    """
+    moments, faults = [], []
+    present = dict.fromkeys(name for row in rows for name in row.values)
+    if column not in present:
+        listing = f"Its columns are {', '.join(present)}; name one of them."
+        remedy = f"{listing} {suggest(column, present)}".rstrip()
+        raise DataError(f'has no column "{column}" to split by.', where=rows[0].file, remedy=remedy)
+    for row in rows:
+        value = row.values.get(column)
+        try:
+            # Parquet has moments themselves, whose text is ISO.
+            moment = datetime.fromisoformat(str(value).strip())
+        except ValueError:
+            empty = cell_text(value) is None
+            what = "has no date" if empty else f'holds "{value}", which is no date,'
+            remedy = (
+                "Write it as 2026-01-31 or 2026-01-31T12:00, or remove the row; a column of parts "
+                "holds train and test."
+            )
+            fault = f'{what} in "{column}", the column to split by.'
+            faults.append(Finding("error", "not-a-date", row.where, fault, remedy))
+            continue
+        moments.append(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+    raise_for_findings(summarise(faults, f"of {len(rows)} rows"))
+    return moments
+
+
+def take_newest(dates: Sequence[datetime], count: int) -> tuple[set[int], date]:
+    """Indices of about the ``count`` newest of the rows, and the day of the oldest among them.
+
+    Rows of one moment stay together: every row that is taken is newer than all that are left.
+
+    Raises:
+        DataError: all rows are of one moment.
+    """
+    in_order = sorted(dates)
+    later = sorted(set(dates))[1:]  # something must be left to train on
+    if not later:
+        raise DataError(
+            f"all {len(dates)} rows have one date: there is no newest part.",
+            remedy="Remove split_by from the task, or name another column.",
+        )
+    cut = min(later, key=lambda moment: abs(len(dates) - bisect_left(in_order, moment) - count))
+    return {i for i, moment in enumerate(dates) if moment >= cut}, cut.date()
 
 
 def _compute_strata(examples: Sequence[Example]) -> NDArray[np.bool_]:
@@ -285,6 +338,12 @@ def find_part_column(columns: Mapping[str, Iterable[str]]) -> str | None:
     return None
 
 
+def names_parts(rows: Sequence[Row], column: str) -> bool:
+    """Whether a column to split by holds parts; else it should hold dates."""
+    values = {cell_text(row.values.get(column)) or "" for row in rows}
+    return any(value.casefold() in PART_NAMES for value in values)
+
+
 def divide_rows(rows: Sequence[Row], column: str) -> tuple[list[Row], list[Row], Finding]:
     """The rows of train and of test by a column, and a note on how many there are.
 
@@ -292,15 +351,8 @@ def divide_rows(rows: Sequence[Row], column: str) -> tuple[list[Row], list[Row],
     of train chooses learning rates and checkpoints.
 
     Raises:
-        DataError: no such column, a row names no part, or there is nothing to train or to test on.
+        DataError: a row names no part, or there is nothing to train or to test on.
     """
-    present = dict.fromkeys(name for row in rows for name in row.values)
-    if column not in present:
-        raise DataError(
-            f'has no column "{column}" to split by.',
-            where=rows[0].file,
-            remedy=f"Its columns are {', '.join(present)}: name one of them.",
-        )
     by_part: defaultdict[str | None, list[Row]] = defaultdict(list)
     for row in rows:
         by_part[PART_NAMES.get((cell_text(row.values.get(column)) or "").casefold())].append(row)
@@ -332,11 +384,19 @@ def choose_outer_design(protocol: Protocol, task: TaskSpec, dataset: Dataset) ->
     """The design that ``protocol.outer`` means for a task.
 
     Raises:
-        DataError: the protocol names a number of folds that the rows cannot be divided into.
+        DataError: the protocol names a number of folds that the rows cannot be divided into, or
+            folds for a task that is split by time.
     """
     if protocol.outer == "split" or protocol.preset == "paper":
         return PUBLISHED_SPLIT
     if isinstance(protocol.outer, int):
+        if task.split_by is not None:
+            raise DataError(
+                f"split_by: {task.split_by} says which rows are the test, and folds test on all: "
+                "of dates they would train on rows that are newer than those they test on.",
+                where=f"protocol.outer, task {task.key}",
+                remedy="Write outer: split, or remove split_by from the task.",
+            )
         if obstacle := find_obstacle(dataset, protocol.outer):
             raise DataError(
                 f"{obstacle}.",

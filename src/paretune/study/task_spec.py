@@ -44,8 +44,9 @@ class TaskSpec(FrozenModel):
 
     ``drop_unlabelled``: leave out rows without a label, which are an error otherwise.
 
-    ``split_by``: a column that says which rows are train, validation and test. Without test rows
-    those of validation are the test; beside them they are not used.
+    ``split_by``: a column that says which rows are train, validation and test, or one of dates.
+    Without test rows those of validation are the test; beside them they are not used. By dates the
+    newest rows are the test, in place of rows drawn at random.
 
     ``test_shifted``: a second test part, from elsewhere than the first. It is scored beside it and
     enters no verdict.

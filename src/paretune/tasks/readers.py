@@ -65,7 +65,7 @@ from paretune.data.labels import (
 from paretune.data.parallel import read_pairs
 from paretune.data.prompt import Prompt
 from paretune.data.rows import Row, read_declared_labels
-from paretune.data.split import divide_rows, find_part_column
+from paretune.data.split import divide_rows, find_part_column, names_parts
 from paretune.data.tags import find_scheme, list_tags, read_table, read_tags, to_iob2
 from paretune.data.task import Task, TaskRows, read_parts
 from paretune.errors import DataError, StudyError
@@ -593,7 +593,7 @@ def _read_rows(
         what = describe_unused_columns(unused)
         remedy = "Nothing to do if they say nothing of the task."
         findings.append(Finding("note", UNUSED_COLUMNS, where, what, remedy))
-    if spec.split_by is not None:
+    if spec.split_by is not None and names_parts(rows.train, spec.split_by):
         train, test, note = divide_rows(rows.train, spec.split_by)
         return replace(rows, train=train, test=test, findings=[*findings, note])
     if column := find_part_column({name: columns[name].distinct for name in unused}):

@@ -133,7 +133,9 @@ def describe_rows(size: SampleSize) -> str:
     low, high = (approximate(count, noun) for count in (size.low, size.high))
     if size.low <= size.rows_now:
         return high.replace("about", "up to")
-    return high if low == high else f"{low.removesuffix(f' {noun}s')} to {high.removeprefix('about ')}"
+    return (
+        high if low == high else f"{low.removesuffix(f' {noun}s')} to {high.removeprefix('about ')}"
+    )
 
 
 def has_number(size: SampleSize) -> bool:
