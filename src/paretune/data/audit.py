@@ -20,6 +20,7 @@ from paretune.data.example import (
     text_key,
 )
 from paretune.data.finding import MAX_EXAMPLES, SEVERITIES, Finding, Severity, summarise
+from paretune.data.labels import describe_imbalance
 from paretune.data.language import language_code
 from paretune.data.near_duplicates import find_near_duplicates
 from paretune.data.split import PUBLISHED_SPLIT, OuterDesign, labelled_rows
@@ -170,6 +171,12 @@ def _check_classes(dataset: Dataset, checks: Checks) -> list[Finding]:
         where = dataset.train[0].where.rsplit(" ", 2)[0] if dataset.train else dataset.task
         what = f"{_name_labels(dataset, absent)} no row in train."
         findings.append(Finding("warning", "missing-class", where, what, remedy))
+    rows = (*dataset.train, *dataset.test)
+    answered = Counter(dataset.labels[label] for e in rows for label in labels_of(e))
+    if dataset.metric == "accuracy" and (what := describe_imbalance(answered)):
+        advice = "Consider metric: macro_f1 in the task, and training: {class_weights: balanced}."
+        where = dataset.train[0].where.rsplit(" ", 2)[0]
+        findings.append(Finding("note", "imbalance", where, what, advice))
     rare = [
         (e, f'has the only row of label "{dataset.labels[label]}" in train.')
         for e in dataset.train

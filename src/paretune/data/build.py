@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from paretune import objectives
-from paretune.data.columns import Values, cell_text
+from paretune.data.columns import Values, cell_text, find_possible_groups, gather_columns
 from paretune.data.example import Dataset, Example
 from paretune.data.finding import Finding, InvalidValueError, raise_for_findings
 from paretune.data.rows import Row
@@ -138,6 +138,7 @@ def build_dataset(
         remedy = "They are always the same; give the task test: FILE to decide it yourself."
         where = (examples["test"] or every)[0].where
         findings.append(Finding("note", "test-held-out", where, what, remedy))
+    findings += _propose_groups(spec, rows.train)
     limits = {str(name): limit for name, limit in (spec.limit or {}).items()}
 
     def take(part: str) -> tuple[Example, ...]:
@@ -166,3 +167,23 @@ def build_dataset(
             **about,
         }
     )
+
+
+def _propose_groups(spec: TaskSpec, rows: Sequence[Row]) -> list[Finding]:
+    """A note for each column of the user's that the task does not use and that may be its group."""
+    unnamed = spec.text is None and spec.features is None  # a form of instructions names its own
+    if not spec.has_own_data or unnamed or spec.group or spec.split_by:
+        return []
+    used = [spec.text, spec.text_pair, spec.question, spec.label, spec.id]
+    used += [*(spec.choices or ()), *(spec.features or ()), *(spec.labels or ())]
+    return [
+        Finding(
+            "note",
+            "possible-group",
+            rows[0].file,
+            f'"{column}" is not used and repeats: {reason}.',
+            "If rows of one value hang together (of one author, of one document), "
+            f"`group: {column}` in the task keeps them on one side of every split.",
+        )
+        for column, reason in find_possible_groups(gather_columns(rows), used).items()
+    ]

@@ -10,13 +10,13 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from paretune.data.columns import cell_text
+from paretune.data.columns import cell_text, parse_date
 from paretune.data.example import Dataset, Example, text_key
 from paretune.data.finding import Finding, raise_for_findings, summarise
 from paretune.data.rows import Row
@@ -142,20 +142,16 @@ def read_dates(rows: Sequence[Row], column: str) -> list[datetime]:
         raise DataError(f'has no column "{column}" to split by.', where=rows[0].file, remedy=remedy)
     for row in rows:
         value = row.values.get(column)
-        try:
-            # Parquet has moments themselves, whose text is ISO.
-            moment = datetime.fromisoformat(str(value).strip())
-        except ValueError:
-            empty = cell_text(value) is None
-            what = "has no date" if empty else f'holds "{value}", which is no date,'
-            remedy = (
-                "Write it as 2026-01-31 or 2026-01-31T12:00, or remove the row; a column of parts "
-                "holds train and test."
-            )
-            fault = f'{what} in "{column}", the column to split by.'
-            faults.append(Finding("error", "not-a-date", row.where, fault, remedy))
+        if (moment := parse_date(value)) is not None:
+            moments.append(moment)
             continue
-        moments.append(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+        what = "has no date" if cell_text(value) is None else f'holds "{value}", which is no date,'
+        remedy = (
+            "Write it as 2026-01-31 or 2026-01-31T12:00, or remove the row; a column of parts holds "
+            "train and test."
+        )
+        fault = f'{what} in "{column}", the column to split by.'
+        faults.append(Finding("error", "not-a-date", row.where, fault, remedy))
     raise_for_findings(summarise(faults, f"of {len(rows)} rows"))
     return moments
 

@@ -9,6 +9,7 @@ likeliest is taken with its reason; a guess without a name to go by is to be che
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from paretune.data.columns import (
     NULL_VALUES,
     DataColumn,
     cell_text,
+    find_possible_groups,
     gather_columns,
     read_options,
 )
@@ -27,6 +29,7 @@ from paretune.data.finding import InvalidRowsError, summarise
 from paretune.data.instructions import PREFERENCE_FORMS, find_form
 from paretune.data.labels import (
     describe_empty_sets,
+    describe_imbalance,
     describe_unlabelled,
     find_broken_lists,
     find_null_labels,
@@ -131,6 +134,7 @@ class InferredTask:
             test file was found.
         reasons: why, by the same keys.
         uncertain: keys whose guess the user should check.
+        proposals: keys that are worth a thought and not set, each with its column and why.
         remarks: sentences on what the user may not expect: of labels, and of files beside this one.
         rows_per_label: mean, where each row has one of several labels; else 0.
     """
@@ -138,6 +142,7 @@ class InferredTask:
     task: dict[str, Any] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     uncertain: list[str] = field(default_factory=list)
+    proposals: dict[str, tuple[str, str]] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
     rows_per_label: float = 0.0
 
@@ -204,6 +209,7 @@ def infer_task(
         draft.remarks += (f"{file.name}: {describe_unused_columns(unused)}",)
     if split_by is None:
         _add_test_file(draft, test)
+        _propose_splits(draft, columns)
         return draft
     if test is not None:
         raise DataError(
@@ -214,6 +220,7 @@ def infer_task(
     del draft.task["test"], draft.reasons["test"]
     draft.add("split_by", split_by, "it says which rows are train and which are the test")
     draft.remarks = (f"{file.name}: {division}", *draft.remarks)
+    _propose_splits(draft, columns)
     return draft
 
 
@@ -421,6 +428,11 @@ def _draft_labelled(
             draft.remarks += tuple(f"{finding.what} {remedy}" for finding in nulls)
         draft.add("labels", list(labels), reason)
         draft.rows_per_label = len(cells) / len(labels) if labels[1:] and not sets else 0.0
+        counts = Counter(text for v in cells if not sets and (text := cell_text(v)) is not None)
+        if what := describe_imbalance(counts):
+            draft.proposals["metric"] = ("macro_f1", "the labels are imbalanced")
+            advice = "metric: macro_f1 and class_weights: balanced, comments in the study file,"
+            draft.remarks += (f"{what} {advice} let the others count.",)
         alike = find_similar_labels(cells, labels, file.name)
         draft.remarks += tuple(f"{finding.what} {finding.remedy}" for finding in alike)
         broken = find_broken_lists(rows, label) if sets else []
@@ -643,6 +655,27 @@ def _add_test_file(draft: InferredTask, test: str | None) -> None:
     if chosen is None:
         del draft.task["test"]
     draft.remarks = (*remarks, *draft.remarks)
+
+
+def _propose_splits(draft: InferredTask, columns: Columns) -> None:
+    """Columns by which the rows may be split: those that repeat, and dates."""
+    task = draft.task
+    if "text" not in task and "features" not in task:
+        return
+    lists = (value for value in task.values() if isinstance(value, list | tuple))
+    used = {*map(str, task.values()), *(name for names in lists for name in names)}
+    if "group" not in task:
+        groups = find_possible_groups(columns, used)
+        for name, reason in groups.items():
+            draft.proposals.setdefault("group", (name, f"{reason}: one value, one side of a split"))
+        draft.remarks += tuple(
+            f"{name} is not used and repeats ({reason}): if rows of one value hang together, write "
+            f"group: {name} into the task."
+            for name, reason in groups.items()
+        )
+    dates = [name for name, c in columns.items() if name not in used and c.holds_dates]
+    if dates and not {"test", "split_by"} & {*task}:
+        draft.proposals["split_by"] = (dates[0], "dates: the newest fifth is the test, then")
 
 
 def _find_misfit(task: Mapping[str, Any], file: str) -> str:

@@ -206,6 +206,8 @@ def draft_study(
     # A column name may hold line breaks; in a comment it must stay on its line.
     reasons = {key: sanitise_line(reason) for key, reason in inferred.reasons.items()}
     lines = []
+    proposals = {**inferred.proposals}
+    proposed_metric = proposals.pop("metric", None)
     for key, value in task.items():
         text = "true" if value is True else _quote_yaml(value)
         if isinstance(value, list | tuple):
@@ -214,12 +216,16 @@ def draft_study(
     if isinstance(features := task.get("features"), list | tuple):
         columns = sanitise_line(", ".join(f"{{{column}}}" for column in features))
         lines.append(f"# template: '...'   # a sentence of your own with {columns} in it")
+    for key, (column, reason) in proposals.items():
+        lines.append(f"# {key}: {_quote_yaml(column)}   # {sanitise_line(reason)}")
     if "test" not in task and "split_by" not in task:
         lines.append("# test: FILE   # without one, a seeded fifth of train is the test")
     languages = (str(task["source_lang"]), str(task["target_lang"])) if translates else None
     suggested, comment = _suggest_model(objective.head, languages, model)
     if "metric" not in task:
-        lines.append(_offer_metrics(objective))
+        lines.append(
+            _offer_metrics(objective, *(proposed_metric or (objective.default_metric, "")))
+        )
     # Its values are quoted for YAML.
     text = (
         open_templates("paretune.verbs")
@@ -230,6 +236,7 @@ def draft_study(
             task_lines=lines,
             model=suggested,
             model_comment=comment,
+            imbalanced="metric" in inferred.proposals,
             few_rows=8 <= inferred.rows_per_label <= 64,
             test=_name_test(task),
         )
@@ -257,16 +264,22 @@ def _name_test(task: Mapping[str, Any]) -> str | None:
     return sanitise_line(Path(str(task["test"])).name) if "test" in task else None
 
 
-def _offer_metrics(objective: Objective) -> str:
-    """The default metric of a kind as a commented line, with those that may take its place."""
+def _offer_metrics(objective: Objective, metric: str, reason: str) -> str:
+    """A metric of a kind as a commented line, with those that may take its place.
+
+    Args:
+        metric: the default, or the one that the data ask for.
+        reason: why the data ask for it.
+    """
     from paretune import metrics
 
-    default, names = objective.default_metric, objective.selectable_metrics
+    names = objective.selectable_metrics
     besides = [metrics.get(n).title for n in objective.recorded_metrics if n not in names]
-    choices = [name for name in names if name != default]
-    notes = [f"or {', '.join(choices)}"] if choices else []
+    choices = [name for name in names if name != metric]
+    notes = [reason] if reason else []
+    notes += [f"or {', '.join(choices)}"] if choices else []
     notes += [f"records have {' and '.join(besides)} too"] if besides else []
-    return f"# metric: {default}   # {'; '.join(notes)}"
+    return f"# metric: {metric}   # {'; '.join(notes)}"
 
 
 def _shorten(value: object) -> str:
