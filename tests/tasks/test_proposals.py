@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
@@ -57,7 +58,8 @@ def test_a_column_that_repeats_is_proposed_as_group(
     path = write_rows(tmp_path / "mail.csv", **{name: value})
     drafted = draft(path)
     assert f'    # group: "{name}"   # 30 values in 120 rows' in drafted.text
-    (remark,) = [doubt for doubt in drafted.doubts if "group:" in doubt]
+    remark, scores = [doubt for doubt in drafted.doubts if "group:" in doubt]
+    assert scores.startswith("Over 5 folds TF-IDF has accuracy ")
     assert remark.startswith(f"{name} is not used and repeats (30 values in 120 rows)")
     assert remark in drafted.guesses  # what tune tells
     assert drafted.study.tasks[0].group is None  # nothing is applied in silence
@@ -67,6 +69,33 @@ def test_a_column_that_repeats_is_proposed_as_group(
     named = drafted.text.replace(f'    # group: "{name}"', f'    group: "{name}"')
     path.with_suffix(".yaml").write_text(named, encoding="utf-8")
     assert Study.load(path.with_suffix(".yaml")).tasks[0].group == name
+
+
+def test_scores_tell_what_a_group_changes(tmp_path: Path) -> None:
+    """Each author has words and a label of their own, which tells nothing of other authors."""
+    path = tmp_path / "mail.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label", "author"])
+        for i in range(ROWS):
+            author = i % 20
+            text = f"word{author} other{author} third{author} fourth{author} and number{i}"
+            writer.writerow([text, ["ham", "spam"][author * 7 % 20 < 10], f"Ana {author}"])
+    (sentence,) = [doubt for doubt in draft(path).doubts if doubt.startswith("Over 5 folds")]
+    free, whole = map(float, re.findall(r"0\.\d+|1\.00", sentence))
+    assert free > 0.95 and whole < 0.7
+
+
+def test_long_data_and_rows_that_cannot_be_read_have_no_scores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_rows(tmp_path / "mail.csv", author=lambda i: f"Ana {i % 30}")
+    monkeypatch.setattr("paretune.verbs.new._MAX_WEIGHED", 1000)
+    assert not [doubt for doubt in draft(path).doubts if "TF-IDF" in doubt]
+    monkeypatch.undo()
+    with path.open("a", encoding="utf-8") as file:
+        file.write("A text without a label.,,Ana 3\n")
+    assert not [doubt for doubt in draft(path).doubts if "TF-IDF" in doubt]
 
 
 @pytest.mark.parametrize(

@@ -147,8 +147,8 @@ def read_dates(rows: Sequence[Row], column: str) -> list[datetime]:
             continue
         what = "has no date" if cell_text(value) is None else f'holds "{value}", which is no date,'
         remedy = (
-            "Write it as 2026-01-31 or 2026-01-31T12:00, or remove the row; a column of parts holds "
-            "train and test."
+            "Write it as 2026-01-31 or 2026-01-31T12:00, or remove the row; a column of parts "
+            "holds train and test."
         )
         fault = f'{what} in "{column}", the column to split by.'
         faults.append(Finding("error", "not-a-date", row.where, fault, remedy))

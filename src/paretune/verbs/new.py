@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from paretune.errors import StudyError, spell_option
+from paretune.errors import DataError, StudyError, spell_option
 from paretune.reporting.text.escape import open_templates
 from paretune.reporting.text.formatting import join_names
-from paretune.study import Study
+from paretune.study import NUM_FOLDS, Study, TaskSpec
 from paretune.terminal.sanitise import sanitise_line
 from paretune.verbs.options import Column, File, Flag, Model, TestFile
 from paretune.verbs.result import Result
@@ -32,6 +32,8 @@ _SLAVIC = {
     **{"cs": "ces", "pl": "pol"},
 }
 """Languages that one OPUS-MT model translates from and into English, with its codes."""
+_MAX_WEIGHED = 300_000
+"""Characters of a file's texts on which TF-IDF is tried; it takes some seconds."""
 _MOST_SHOWN = 8
 """Labels, choices or features that a guess names."""
 
@@ -243,6 +245,8 @@ def draft_study(
     )
     study = Study.parse(YAML(typ="safe", pure=True).load(text), base=folder)
     remarks = tuple(map(sanitise_line, inferred.remarks))
+    if "group" in inferred.proposals:
+        remarks += tuple(_weigh_group(study.tasks[0], inferred.proposals["group"][0]))
     uncertain = (f"{k}: {inferred.task[k]}: {inferred.reasons[k]}" for k in inferred.uncertain)
     guesses = (
         f"{key}: {_shorten(inferred.task[key])} ({reason})"
@@ -280,6 +284,44 @@ def _offer_metrics(objective: Objective, metric: str, reason: str) -> str:
     notes += [f"or {', '.join(choices)}"] if choices else []
     notes += [f"records have {' and '.join(besides)} too"] if besides else []
     return f"# metric: {metric}   # {'; '.join(notes)}"
+
+
+def _weigh_group(task: TaskSpec, column: str) -> Iterator[str]:
+    """How TF-IDF scores over all rows with and without a group, as a sentence.
+
+    Nothing where rows have no one label, cannot be divided so, or are so long that it takes time.
+    """
+    from paretune.data.split import assign_folds, find_obstacle, labelled_rows
+    from paretune.methods.baselines import fit_tfidf
+    from paretune.methods.core.method import MethodOptions
+    from paretune.tasks import load_dataset
+
+    try:
+        dataset = load_dataset(task.model_copy(update={"group": column}))
+    except DataError:  # `check` names what is wrong with the rows
+        return
+    grouped = labelled_rows(dataset)
+    characters = sum(len(text or "") for e in grouped for pair in e.segments for text in pair)
+    if (
+        not dataset.objective.predicts_labels
+        or characters > _MAX_WEIGHED
+        or find_obstacle(dataset, NUM_FOLDS)
+    ):
+        return
+    scores, labels = [], len(dataset.labels)
+    for rows in ([replace(e, group=None) for e in grouped], grouped):
+        placed, right = list(zip(rows, assign_folds(rows, seed=0), strict=True)), 0
+        for fold in range(NUM_FOLDS):
+            test = [e for e, part in placed if part == fold]
+            train = [e for e, part in placed if part != fold]
+            predict = fit_tfidf(train, labels, MethodOptions(), 0)
+            answers = predict(test).argmax(axis=1).tolist()
+            right += sum(answer == e.label for answer, e in zip(answers, test, strict=True))
+        scores.append(right / len(rows))
+    yield (
+        f"Over {NUM_FOLDS} folds TF-IDF has accuracy {scores[0]:.2f} without a group, and "
+        f"{scores[1]:.2f} with group: {sanitise_line(column)}."
+    )
 
 
 def _shorten(value: object) -> str:
