@@ -1,6 +1,7 @@
 """A digit that changed in study.db is told by run, and never shown as a result."""
 
 import random
+import re
 import sqlite3
 from pathlib import Path
 
@@ -166,6 +167,63 @@ def test_as_many_statements_read_few_runs_as_many(tmp_path, read):
     assert counts[2] == counts[40] <= 8
 
 
+def flip_bit(folder: Path, content: bytes, place: int, bit: int) -> None:
+    """Write a database anew, with another bit."""
+    damaged = bytearray(content)
+    damaged[place] ^= 1 << bit
+    for file in folder.glob("study.db*"):
+        file.unlink()
+    (folder / "study.db").write_bytes(damaged)
+
+
+def test_a_flipped_bit_in_progress_is_told_alike_by_verify_and_by_what_reads(tmp_path):
+    progress = {"step": 40, "steps": 120, "loss": 1.25e-05, "note": "micro-batch 4"}
+    with a_store(tmp_path, runs(3)) as store:
+        done, waiting, running = (store.claim(owner, STUDY, lease_seconds=3000) for owner in "abc")
+        for claim in (done, waiting, running):
+            store.renew(claim, progress)
+        store.finish(done, RESULT, MEASURED, {})
+        store.release(waiting)
+        records = store.load_records(STUDY)
+    content = (tmp_path / "study.db").read_bytes()
+    texts = re.finditer(rb'{"loss":[^}]*}', content)
+    places = [place for text in texts for place in range(*text.span())]
+    refusals = 0
+    for place in places[::5]:
+        flip_bit(tmp_path, content, place, place % 7)
+        with Store.open(tmp_path) as store:
+            problems = store.verify()
+            if not problems:  # a digit, a letter of a name: it shows how far a run is, no more
+                assert len(store.load_statuses(STUDY)) == 3
+                continue
+            refusals += 1
+            assert "its progress changed after it was written" in problems[0]
+            for read in (store.load_statuses, store.load_records):
+                with pytest.raises(StoreError, match=re.escape(problems[0])):
+                    read(STUDY)
+            if waiting.run_id in problems[0]:
+                with pytest.raises(StoreError, match=re.escape(problems[0])):
+                    store.claim("d", STUDY)
+            assert store.retry(STUDY) == 0  # no run begins anew
+            assert store.verify() == [] and store.load_records(STUDY) == records
+    assert 0 < refusals < len(places[::5])
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["owner = NULL", "lease_until = NULL", "state = 'todo'", "state = 'tpdo'", "result = '{'"],
+)
+def test_a_change_in_a_run_that_is_executed_is_told(tmp_path, change):
+    with a_store(tmp_path, runs(1)) as store:
+        store.claim("a", STUDY)
+    tamper(tmp_path, f"UPDATE runs SET {change}")  # noqa: S608
+    with Store.open(tmp_path) as store:
+        for read in (store.load_statuses, store.load_records):
+            with pytest.raises(StoreError, match=r"run000.*its record changed"):
+                read(STUDY)
+        assert any("its record changed" in problem for problem in store.verify())
+
+
 @pytest.mark.parametrize("flips", [60, pytest.param(1500, marks=pytest.mark.slow)])
 def test_a_flipped_bit_anywhere_in_the_file_changes_no_result_silently(tmp_path, flips):
     with a_finished_store(tmp_path) as store:
@@ -174,11 +232,7 @@ def test_a_flipped_bit_anywhere_in_the_file_changes_no_result_silently(tmp_path,
     content, draw = (tmp_path / "study.db").read_bytes(), random.Random(flips)  # noqa: S311
     refused = 0
     for _ in range(flips):
-        damaged = bytearray(content)
-        damaged[draw.randrange(len(damaged))] ^= 1 << draw.randrange(8)
-        for file in tmp_path.glob("study.db*"):
-            file.unlink()
-        (tmp_path / "study.db").write_bytes(damaged)
+        flip_bit(tmp_path, content, draw.randrange(len(content)), draw.randrange(8))
         try:
             with Store.open(tmp_path) as store:
                 records = {record.run_id: record for record in store.load_records(STUDY)}

@@ -21,8 +21,8 @@ The table ``study_runs`` is read itself: a damaged page of an index would silent
 Where a run is not found by its index, all its columns are null.
 """
 MAX_LEASE_SECONDS = 3600.0
-OPEN_RUNS = """SELECT run_id, run_id AS asked_id, stage, state, owner, attempt, lease_until,
-    study_hash, position, left_out, run, runs.checksum, study_runs.checksum AS asked_checksum
+OPEN_RUNS = """SELECT runs.*, study_hash, position, left_out, run,
+    study_runs.checksum AS asked_checksum, study_runs.run_id AS asked_id
     FROM study_runs JOIN runs USING (run_id)
     WHERE study_hash = ? AND state IN ('todo', 'running') AND runs.checksum IS NULL
     AND NOT left_out ORDER BY position"""
@@ -77,18 +77,28 @@ def put_study(
 def reset_run(db: sqlite3.Connection, run_id: str) -> None:
     """Make a run todo, from its beginning and without the settings that are kept of it.
 
-    Also one that is done, which no other statement may change.
+    Also one that is done.
     """
+    _change_run(
+        db,
+        run_id,
+        "state = 'todo', checksum = NULL, owner = NULL, lease_until = NULL, progress = NULL, "
+        "fail_kind = NULL, message = NULL, result = NULL, measured = NULL, ended = NULL",
+    )
+    db.execute("DELETE FROM settings WHERE substr(key, instr(key, '/') + 1) = ?", (run_id,))
+
+
+def clear_progress(db: sqlite3.Connection, run_id: str) -> None:
+    """Delete the progress of a run, also of one that is done."""
+    _change_run(db, run_id, "progress = NULL")
+
+
+def _change_run(db: sqlite3.Connection, run_id: str, assignments: str) -> None:
+    """Change a run, also one that is done, which no other statement may change."""
     trigger = "done_runs_never_change"
     db.execute(f"DROP TRIGGER IF EXISTS {trigger}")
-    db.execute(
-        "UPDATE runs SET state = 'todo', checksum = NULL, owner = NULL, lease_until = NULL, "
-        "progress = NULL, fail_kind = NULL, message = NULL, result = NULL, measured = NULL, "
-        "ended = NULL WHERE run_id = ?",
-        (run_id,),
-    )
+    db.execute(f"UPDATE runs SET {assignments} WHERE run_id = ?", (run_id,))  # noqa: S608
     db.execute(tables.TRIGGERS[trigger])
-    db.execute("DELETE FROM settings WHERE substr(key, instr(key, '/') + 1) = ?", (run_id,))
 
 
 def put_setting(db: sqlite3.Connection, key: str, value: str, *, if_absent: bool = False) -> None:
@@ -180,7 +190,12 @@ def mark_running(
 
 
 def is_abandoned(row: sqlite3.Row) -> bool:
-    """Whether the claim of a running row has ended: its lease is over, or its owner is dead."""
+    """Whether the claim of a running row has ended: its lease is over, or its owner is dead.
+
+    So has one that changed on the disk: whoever takes the run is told.
+    """
+    if not (isinstance(row["lease_until"], float) and isinstance(row["owner"], str)):
+        return True
     left_seconds = row["lease_until"] - time.time()
     # A lease that ends after the longest there is was begun before the clock was set back.
     return not 0 < left_seconds <= MAX_LEASE_SECONDS or is_provably_dead(row["owner"])

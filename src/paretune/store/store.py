@@ -278,8 +278,9 @@ class Store:
         """Make todo again, from the beginning, what did not come to a result that can be used.
 
         That is what failed, what did not fit in memory, and what changed since it was written or
-        has a blob that is missing or damaged. Damaged settings and requests are deleted, and the
-        damaged text of the study is emptied: ``run`` writes them again. Return how many runs.
+        has a blob that is missing or damaged. Damaged settings, requests and progress are deleted,
+        and the damaged text of the study is emptied: ``run`` writes them again. Return how many
+        runs.
         """
         with self._read() as db:
             blob_problems = blob_files.find_blob_problems(db, self._blobs, study_hash)
@@ -291,9 +292,13 @@ class Store:
                 if is_gone or tables.has_changed("study_runs", row, row["asked_checksum"]):
                     again.add(run_id)
                     db.execute(f"DELETE FROM study_runs WHERE {_STUDY_RUN}", (study_hash, run_id))  # noqa: S608
-                if not is_gone and (run_id in unusable or _is_unusable(row)):
+                if is_gone:
+                    continue
+                if run_id in unusable or _is_unusable(row):
                     again.add(run_id)
                     table_rows.reset_run(db, run_id)
+                elif not tables.has_readable_progress(row):
+                    table_rows.clear_progress(db, run_id)
             for row in db.execute("SELECT * FROM settings").fetchall():
                 if tables.has_changed("settings", row, row["checksum"]):
                     db.execute("DELETE FROM settings WHERE key = ?", (row["key"],))
@@ -545,9 +550,8 @@ def _change(
 
 
 def _is_unusable(row: sqlite3.Row) -> bool:
-    """Whether a run failed, changed after it ended, or did not fit in memory."""
-    ended = row["checksum"] is not None or row["ended"] is not None
-    if row["state"] == "failed" or (ended and tables.has_changed("runs", row, row["checksum"])):
+    """Whether a run failed, changed since it was written, or did not fit in memory."""
+    if row["state"] == "failed" or tables.has_record_changed(row):
         return True
     return row["state"] == "done" and '"outcome":"out_of_memory"' in row["result"]
 

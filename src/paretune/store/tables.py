@@ -104,6 +104,7 @@ DAMAGE_REMEDY = (
 )
 _CHANGING = {"runs": ("owner", "lease_until", "progress")}
 """Columns by table that no result rests on."""
+_ENDED_STATES = ("done", "failed")
 
 
 def create_tables(connection: sqlite3.Connection) -> None:
@@ -183,10 +184,44 @@ def find_run_damage(row: sqlite3.Row) -> str | None:
         return _describe_run(row, "record is gone")
     if has_changed("study_runs", row, row["asked_checksum"]):
         return _describe_run(row, "request changed after it was written")
-    ended = row["checksum"] is not None or row["state"] in ("done", "failed")
-    if ended and has_changed("runs", row, row["checksum"]):
+    if has_record_changed(row):
         return _describe_run(row, "record changed after it was written")
+    if not has_readable_progress(row):
+        return _describe_run(row, "progress changed after it was written")
     return None
+
+
+def has_record_changed(row: sqlite3.Row) -> bool:
+    """Whether a row of ``runs`` is not as it was written.
+
+    One that has not ended has no checksum: it has changed where no statement leaves it so.
+    """
+    if row["checksum"] is not None or row["ended"] is not None or row["state"] in _ENDED_STATES:
+        return has_changed("runs", row, row["checksum"])
+    is_claimed = isinstance(row["owner"], str), isinstance(row["lease_until"], float)
+    return not (
+        all(row[name] is None for name in ("fail_kind", "message", "result", "measured"))
+        and is_claimed == {"todo": (False, False), "running": (True, True)}.get(row["state"])
+        and isinstance(row["attempt"], int)
+        and isinstance(row["created"], float)
+        and isinstance(row["started"], float | None)
+    )
+
+
+def has_readable_progress(row: sqlite3.Row) -> bool:
+    """Whether the progress of a row of ``runs`` is one that a worker may have written."""
+    text = row["progress"]
+    if text is None:
+        return True
+    try:
+        progress = json.loads(text) if isinstance(text, str) else None
+    except ValueError:
+        return False
+    return (
+        isinstance(progress, dict)
+        and all(isinstance(progress.get(name, 0), int) for name in ("step", "steps", "resumed_at"))
+        and isinstance(progress.get("loss"), float | int | None)
+    )
 
 
 def describe_stored_run(text: str) -> str:
@@ -221,5 +256,6 @@ def _describe_run(row: sqlite3.Row, damage: str) -> str:
 
 
 def _compute_checksum(table: str, *values: Any) -> str:
-    text = json.dumps([table, *values], ensure_ascii=False, separators=(",", ":"))
+    # Bytes are never written: where they are read, the row has changed.
+    text = json.dumps([table, *values], ensure_ascii=False, separators=(",", ":"), default=repr)
     return hashlib.sha256(text.encode()).hexdigest()
