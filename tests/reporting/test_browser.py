@@ -1,10 +1,17 @@
-"""The page in a real browser, where one is installed: what runs, and what must not."""
+"""The page in a real browser: how it looks, what its controls do, and what must not run.
 
+Without Chromium and its driver these tests are skipped; where ``CI`` is true they fail.
+"""
+
+from __future__ import annotations
+
+import os
 import re
 import shutil
-import subprocess
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import fake_records as fake
@@ -15,58 +22,184 @@ from paretune.reporting.page import write_page
 
 pytestmark = pytest.mark.thorough
 
-BROWSER = next(
-    (p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), ""
-)
-needs_browser = pytest.mark.skipif(not BROWSER, reason="no Chromium or Chrome is installed")
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage",
+    "--no-first-run", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync",
+)  # fmt: skip
 EVIL = "<img src=x onerror=\"document.title='run'\"><script>document.title='run'</script>${1}'+1+'"
+METHOD_LABELS = {
+    "lora": EVIL,
+    "loha": "שלום (a) مرحبا \u202e<b>",
+    "prompt": "x" * 100,
+    "ia3": "a label of many words " * 4,
+    "bitfit": "\"'`&amp;\\",
+}
+MEASURE_CONTRASTS = Path(__file__).with_name("contrasts.js").read_text("utf-8")
 
 
-def dom(page: Path, folder: Path) -> str:
-    """The document after its scripts have run, and its console on stderr."""
-    done = subprocess.run(
-        [
-            BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
-            "--disable-background-networking", "--disable-component-update", "--disable-sync",
-            f"--user-data-dir={folder}", "--window-size=1200,900", "--virtual-time-budget=8000",
-            "--enable-logging=stderr", "--dump-dom", page.as_uri(),
-        ],
-        capture_output=True, text=True, check=True, timeout=120,
-    )  # fmt: skip
-    messages = re.findall(r"CONSOLE[^\n]*", done.stderr)
-    assert messages == []  # no error, and nothing that the page's own policy refused
-    return done.stdout
+def find_programs() -> tuple[str, str]:
+    """Paths of a browser and its driver; skips the test without them, and fails it in CI."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    browser = next((path for name in names if (path := shutil.which(name))), None)
+    driver = shutil.which("chromedriver")
+    if browser and driver:
+        return browser, driver
+    reason = "needs Chromium or Chrome, and chromedriver (Debian: chromium, chromium-driver)"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
-@pytest.mark.wide
-@needs_browser
-def test_the_front_is_drawn_and_hostile_names_do_not_run(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    program, driver = find_programs()
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = program
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('browser')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    # With its path Selenium looks for no driver to download.
+    started = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield started
+    started.quit()
+
+
+def show(browser: Any, page: Path, width: int = 1400, scheme: str = "light") -> None:
+    """Open a page and wait for its chart, where it has one that a script draws."""
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    browser.get_log("browser")  # of the page before
+    browser.get(page.as_uri())
+    stills = find(browser, "#front-still")
+    wait_until(browser, lambda: not any(still.is_displayed() for still in stills))
+
+
+def wait_until(browser: Any, holds: Callable[[], bool]) -> None:
+    """Wait for a script of the page; TimeoutException after a minute."""
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    WebDriverWait(browser, 60, poll_frequency=0.05).until(lambda _: holds())
+
+
+def find(browser: Any, selector: str) -> list[Any]:
+    elements: list[Any] = browser.find_elements("css selector", selector)
+    return elements
+
+
+@pytest.fixture(scope="module")
+def hostile_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished study of two tasks, whose names no study would choose."""
+    labels = ["<b>yes</b>", "\u202egnp.exe", "n" * 100]
     study = fake.study(
-        models=[{"name": "m", "label": EVIL}],
-        methods=["full", {"name": "lora", "label": EVIL}],
+        tasks=[{**fake.own_task("topics"), "labels": labels}, fake.own_task("t" * 100)],
+        models=[{"name": "m", "label": "m" * 100}],
+        methods=["full", *({"name": n, "label": label} for n, label in METHOD_LABELS.items())],
     )
-    page = write_page(build_report(study, fake.whole(study)), tmp_path / "r.html")
-    html = dom(page, tmp_path / "browser")
-    assert "<title>sample · paretune</title>" in html
-    assert len(re.findall(r'data-part="chart"[^>]*>\s*<svg', html)) == 1
-    assert re.search(r'id="front-still"[^>]*hidden', html)
-    assert "trained parameters</option>" in html
-    assert "No budget: move the slider" in html
-    assert 'aria-label="Sort by peak memory"' in html and ">Copy</button>" in html
-    # Two selects of methods for each task, with every configuration in them.
-    assert html.count("linear probe</option>") == 4
+    report = build_report(study, fake.whole(study))
+    return write_page(report, tmp_path_factory.mktemp("page") / "r.html")
 
 
-@needs_browser
-def test_a_page_without_a_front_has_no_library_and_no_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        (1400, "light"),
+        (390, "dark"),
+        (1400, "dark"),
+        (390, "light"),
+    ],
+)
+def test_a_finished_study_fits_any_screen_is_legible_and_runs_no_name(
+    browser: Any, hostile_page: Path, width: int, scheme: str
+) -> None:
+    show(browser, hostile_page, width, scheme)
+    assert len(find(browser, "#front-live [data-part=chart] > svg")) == 1
+    background = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+    is_dark = sum(map(int, re.findall(r"\d+", background))) < 3 * 128
+    assert is_dark == (scheme == "dark")
+    browser.execute_script(
+        "document.querySelectorAll('details').forEach((e) => { e.open = true; })"
+    )
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    if width == 1400:  # long names leave room for the numbers beside them
+        for box in find(browser, ".scroll")[:3]:
+            assert box.get_property("scrollWidth") == box.get_property("clientWidth")
+    too_pale = browser.execute_script(MEASURE_CONTRASTS, 4.5)
+    assert too_pale == []
+    assert browser.title == "sample · paretune" and not find(browser, "img, td b, th b")
+    assert browser.get_log("browser") == []
+
+
+@pytest.mark.parametrize("width", [1400, 390])
+def test_the_controls_of_a_page(browser: Any, hostile_page: Path, width: int) -> None:
+    from selenium.webdriver.common.keys import Keys
+    from selenium.webdriver.support.select import Select
+
+    show(browser, hostile_page, width)
+    (slide,), (number,), (sentence,) = (
+        find(browser, f"#front-live [data-part={name}]") for name in ("slide", "number", "said")
+    )
+
+    def wait_until_faded(number: int) -> None:
+        faded = "#front-live svg text[opacity='0.3']"
+        wait_until(browser, lambda: len(find(browser, faded)) == number)
+
+    assert sentence.text.startswith("No budget: move the slider")
+    slide.send_keys(Keys.HOME)
+    assert sentence.text.startswith("0 of 7 fit into") and float(number.get_attribute("value")) > 0
+    wait_until_faded(7)
+    slide.send_keys(Keys.PAGE_UP * 5)
+    assert re.match(
+        r"6 of 7 fit into 1\.\d+ GiB of peak memory in training; the highest", sentence.text
+    )
+    wait_until_faded(1)
+    slide.send_keys(Keys.END)
+    wait_until_faded(0)
+    assert sentence.text.startswith("No budget")
+    (task,) = find(browser, "#front-live [data-part=task]")
+    Select(task).select_by_index(1)
+    assert "t" * 100 in find(browser, "#front-title")[0].text
+
+    table = find(browser, "table.sortable")[2]  # scores beside the baselines
+    button = table.find_element("css selector", 'button[aria-label^="Sort by score"]')
+    column = 1 + table.find_elements("tag name", "button").index(button)
+    for direction in ("descending", "ascending"):
+        button.click()
+        cells = table.find_elements("css selector", f"tbody tr > :nth-child({column})")
+        scores = [float(re.search(r"\d\.\d+", cell.text)[0]) for cell in cells]
+        assert len(set(scores)) > 3
+        assert scores == sorted(scores, reverse=direction == "descending")
+        sorted_heads = table.find_elements("css selector", "[aria-sort]")
+        assert [head.get_attribute("aria-sort") for head in sorted_heads] == [direction]
+
+    find(browser, "code.command + button")[0].click()
+    find(browser, "details:has(.disagree-data) > summary")[0].click()
+    first, second = (
+        find(browser, f"#disagree-1 [data-part={name}]")[0] for name in ("first", "second")
+    )
+    Select(first).select_by_index(1)
+    Select(second).select_by_index(3)
+    caption = find(browser, "#disagree-1 caption")[0].text
+    assert caption.startswith(f"{METHOD_LABELS['lora']} beside {METHOD_LABELS['prompt']}")
+    Select(first).select_by_index(3)
+    assert find(browser, "#disagree-1 [data-part=same]")[0].is_displayed()
+    assert browser.get_log("browser") == []
+
+
+def test_a_page_without_a_front_has_no_library_and_no_error(browser: Any, tmp_path: Path) -> None:
     study = fake.study()
     page = write_page(build_report(study, []), tmp_path / "r.html")
     assert "<script" not in page.read_text("utf-8")
-    assert "nothing has been trained yet" in dom(page, tmp_path / "browser")
+    show(browser, page)
+    assert "nothing has been trained yet" in browser.page_source
+    assert browser.get_log("browser") == []
 
 
-@needs_browser
-def test_hostile_translations_do_not_run(tmp_path: Path) -> None:
+def test_hostile_translations_do_not_run(browser: Any, tmp_path: Path) -> None:
     study = translations.study()
     records = [
         replace(
@@ -78,7 +211,17 @@ def test_hostile_translations_do_not_run(tmp_path: Path) -> None:
         )
         for r in translations.whole(study)
     ]
-    html = dom(write_page(build_report(study, records), tmp_path / "r.html"), tmp_path / "browser")
-    assert "<title>help · paretune</title>" in html
-    assert "<img src=x" not in html.replace("&lt;", "<!")
-    assert html.count("copied source</option>") == 2
+    show(browser, write_page(build_report(study, records), tmp_path / "r.html"))
+    assert browser.title == "help · paretune" and not find(browser, "img")
+    assert browser.page_source.count("copied source</option>") == 2
+    assert browser.get_log("browser") == []
+
+
+@pytest.mark.parametrize(("ci", "outcome"), [("true", pytest.fail), ("", pytest.skip)])
+def test_without_a_browser_these_tests_are_skipped_and_in_ci_fail(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ci: str, outcome: Any
+) -> None:
+    monkeypatch.setenv("CI", ci)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(outcome.Exception, match="chromium-driver"):
+        find_programs()

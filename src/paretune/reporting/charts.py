@@ -165,6 +165,7 @@ def chart_front(
     names = [textwrap.wrap(point.title, 22) or [point.title] for point in front.points]
     line = 13 * max(map(len, names)) + 4
     height = max(least_height, line * len(names))
+    room = round(max(len(line) for lines in names for line in lines) * _LETTER) + 20
     scores = [point.score.estimate for point in front.points]
     labels = spread_labels(scores, line / height * (top - bottom), bottom, top)
     points = [
@@ -237,10 +238,9 @@ def chart_front(
         },
         layer("rule", {"color": colour("ink"), "strokeWidth": 1.25}, whisker),
         layer("point", {"size": 75, "strokeWidth": 2}, {**at, "fill": fill, "stroke": stroke}),
-        layer("text", {**text_style("lines"), "dx": 8}, label),
+        layer("text", {**text_style("lines"), "dx": 8, "limit": room - 8}, label),
         layer("circle", {"size": 900, "opacity": 0}, tip),  # what a finger or a pointer finds
     ]
-    room = round(max(len(line) for lines in names for line in lines) * _LETTER) + 20
     on_test = "; selected on the test part" if task.selected_on_test else ""
     return Chart(
         f"Score over {title}{' (logarithmic)' if logarithmic else ''}",
@@ -447,8 +447,8 @@ def _bars(lines: Sequence[Mapping[str, Any]], layers: Sequence[Spec]) -> Spec:
         return layer("text", style, channels, where=f"isValid(datum.{field})")
 
     texts = [
-        words("title", -left, fontWeight=600),
-        words("label", -left),
+        words("title", -left, fontWeight=600, limit=left + width),
+        words("label", -left, limit=left),
         words("note", 4, color=colour("soft")),
         words("text", "width", dx=8),
     ]

@@ -43,7 +43,7 @@
         button.textContent = down ? "↓" : "↑";
         sort(table, column, down);
       });
-      head.append(" ", button);
+      head.append("\u00a0", button);
     });
   }
 
