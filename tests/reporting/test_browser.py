@@ -190,6 +190,18 @@ def test_the_controls_of_a_page(browser: Any, hostile_page: Path, width: int) ->
     assert browser.get_log("browser") == []
 
 
+def test_five_tasks_and_the_memory_stand_beside_each_other(browser: Any, tmp_path: Path) -> None:
+    tasks = [
+        fake.own_task(name) for name in ("sib200", "rte-en", "boolq-en", "complaints", "routing")
+    ]
+    study = fake.study(tasks=tasks, methods=["full", "prompt"])
+    show(browser, write_page(build_report(study, fake.whole(study)), tmp_path / "r.html"))
+    table = find(browser, ".matrix")[0]
+    assert "take" in table.text and "constant" in table.text and "1.85 GiB" in table.text
+    (box,) = find(browser, ".scroll:has(.matrix)")
+    assert box.get_property("scrollWidth") == box.get_property("clientWidth")
+
+
 def test_a_page_without_a_front_has_no_library_and_no_error(browser: Any, tmp_path: Path) -> None:
     study = fake.study()
     page = write_page(build_report(study, []), tmp_path / "r.html")
