@@ -104,8 +104,8 @@ def test_a_reference_is_the_family_of_what_is_better_than_it() -> None:
     levels = {"lora": 0.60, "full": 0.74, "loha": 0.66, "prompt": 0.35}
     of_study = cells(**levels)
     plain = PairwiseComparisons(of_study).pairs("e5-small")
-    asked = PairwiseComparisons(of_study, "lora").pairs("e5-small")
-    ahead = [p for p in asked if p.reference]
+    with_reference = PairwiseComparisons(of_study, "lora").pairs("e5-small")
+    ahead = [p for p in with_reference if p.reference]
     assert {frozenset((p.a, p.b)) for p in ahead} == {
         frozenset(("full", "lora")),
         frozenset(("loha", "lora")),
@@ -118,7 +118,7 @@ def test_a_reference_is_the_family_of_what_is_better_than_it() -> None:
         inside = pair.corrected.low <= 0 <= pair.corrected.high
         assert inside == (pair.standing == "unclear")
     # What is worse than the reference, and all that does not concern it, stays as it was.
-    for pair in asked:
+    for pair in with_reference:
         if not pair.reference:
             assert pair == pair_of(plain, pair.a, pair.b)
 
