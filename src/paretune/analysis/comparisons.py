@@ -395,7 +395,7 @@ def describe_withheld(reasons: Iterable[Withheld]) -> str:
     """Why pairs are undecided, in a few words; empty where none was withheld."""
     words = {
         "one run": "one run cannot prove it",
-        "few folds": "both trained in fewer than three folds",
+        "few folds": "under three common folds",
         "failures": "the failed runs may outweigh the higher score",
         "stopped": "stopped early, since more runs could not change the answer",
     }

@@ -118,7 +118,7 @@ def describe_sample_size(size: SampleSize, a: str, b: str) -> list[str]:
     if rows := describe_rows(size):
         return [f"{decide}: {rows}", now]
     reason = "more rows alone are not enough, since runs differ too much"
-    return [f"{decide}: steadier runs", reason]
+    return [f"{decide}: more seeds", reason]
 
 
 def describe_rows(size: SampleSize) -> str:
