@@ -334,8 +334,8 @@ def judge_sample_size(
         return
     for what, rows in {"the least": size.low, "the most": size.high}.items():
         possible = rows is not None and rows <= MOST_ROWS
-        tally.count(f"asks for {what}", bool(possible))
-        if possible:
+        tally.count(f"asks for {what}", possible)
+        if rows is not None and possible:
             follow_up = Design(max(rows, design.rows), design.seeds, design.folds)
             again = build_cells(draw_study(world, follow_up, rng), world.metric)
             pair = PairwiseComparisons(again).compare(

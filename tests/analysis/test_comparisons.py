@@ -37,8 +37,11 @@ def cells(**levels: float) -> list[Cell]:
     return group_into_cells(study, fake.whole(study, {"prompt": 0.6, **levels}))
 
 
-def test_what_would_decide_a_pair_is_asked_by_the_rule_that_decides_it() -> None:
+def test_what_would_decide_a_pair_is_asked_by_the_rule_that_decides_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """At the level of its family, with the variances that the cells lend to one another."""
+    monkeypatch.setattr("paretune.analysis.statistics.sample_size.FOUND_POINTS", 30.0)
     by_method = {cell.method: cell for cell in cells(lora=0.75, full=0.77)}
     comparisons = PairwiseComparisons([*by_method.values()])
     full, lora = by_method["full"], by_method["lora"]

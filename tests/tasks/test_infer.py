@@ -529,7 +529,7 @@ def test_a_column_of_parts_is_obeyed(names: tuple[str, ...], sentence: str, tmp_
     }
     assert parts == lines
     assert [f.severity for f in data.findings if f.code == "split-by"] == ["note"]
-    with pytest.raises(DataError, match="Leave out --test"):
+    with pytest.raises(DataError, match="Leave out test="):
         infer_task(path, test="none")
 
 

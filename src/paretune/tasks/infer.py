@@ -215,7 +215,7 @@ def infer_task(
         raise DataError(
             f"its column {split_by} says which rows are the test.",
             where=str(path),
-            remedy="Leave out --test, or remove the column.",
+            remedy=f"Leave out {spell_option('test')}, or remove the column.",
         )
     del draft.task["test"], draft.reasons["test"]
     draft.add("split_by", split_by, "it says which rows are train and which are the test")
@@ -424,8 +424,8 @@ def _draft_labelled(
             labels = sort_labels({t for v in cells if (t := cell_text(v)) is not None})
             reason = f"{pluralise(len(labels), 'value')} of {label}, in order"
             nulls = find_null_labels(labelled, label, labels, listed=True)
-            remedy = "If these rows have none, drop them: --drop-unlabelled."
-            draft.remarks += tuple(f"{finding.what} {remedy}" for finding in nulls)
+            advice = "If these rows have none, drop them: --drop-unlabelled."
+            draft.remarks += tuple(f"{finding.what} {advice}" for finding in nulls)
         draft.add("labels", list(labels), reason)
         draft.rows_per_label = len(cells) / len(labels) if labels[1:] and not sets else 0.0
         counts = Counter(text for v in cells if not sets and (text := cell_text(v)) is not None)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from paretune.errors import StudyError, require_name
+from paretune.errors import StudyError, require_name, spell_option
 from paretune.terminal.sanitise import sanitise_line
 from paretune.verbs.options import Model, StoreFolder, StudyLike, Word
 from paretune.verbs.report import load_results
@@ -88,7 +88,7 @@ def compare(
     than: Annotated[str | None, typer.Option(metavar="METHOD")] = None,
     store: StoreFolder = None,
 ) -> ComparisonResults:
-    """Compare two methods, or all methods with one, and say what would decide.
+    """Compare two methods, or all with one.
 
     On every task and model of the study, paired on the same examples: the score of A minus that
     of B. --than METHOD asks whether any method is better than METHOD: the claims are corrected for
@@ -120,11 +120,13 @@ def compare(
         reference = than
         if b is not None:
             raise StudyError(
-                "--than names the second method.", where=where, remedy=f'Leave out "{b}".'
+                f"{spell_option('than')} names the second method.",
+                where=where,
+                remedy=f'Leave out "{b}".',
             )
         b = than
     elif a is None or b is None:
-        remedy = "Name two methods, or --than METHOD for all methods against one."
+        remedy = f"Name two methods, or one by {spell_option('than')} for all against it."
         raise StudyError("compare needs two methods.", where=where, remedy=remedy)
     if a == b:
         remedy = f"Name two of {', '.join(names)}."

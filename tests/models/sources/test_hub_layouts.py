@@ -43,7 +43,8 @@ def study_of(name: str, folder: Any, methods: Iterable[str]) -> Study:
         folder, "", tasks=[task], methods=requests,
         models=[{"name": name, "label": "real"}],
         protocol={"trials": 1, "folds": 1, "seeds": [1]},
-        training=training | {"precision": "fp32"}, generation={"max_new_tokens": 8},
+        training=training | {"precision": "fp32"},
+        **({"generation": {"max_new_tokens": 8}} if "opus" in name else {}),
     )  # fmt: skip
 
 
