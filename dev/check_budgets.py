@@ -36,7 +36,7 @@ BUDGETS = {
     "paretune_slovene lines": (4_529, 4_474),
     "tests lines": (47_602, 36_000),
     "bench and dev lines": (7_675, 7_481),
-    "docs words": (26_273, 26_000),
+    "docs words": (26_290, 26_000),
     "log words": (3_968, 3_825),
 }
 
