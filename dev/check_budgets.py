@@ -26,16 +26,16 @@ ROLE = re.compile(r":(?:class|func|meth|mod|data|attr):`~?([\w.]+)`")
 
 BUDGETS = {
     # name: (allowed, target)
-    "core lines": (62_585, 48_000),
+    "core lines": (62_609, 48_000),
     "core files": (298, 297),
-    "core functions": (3_145, 2_700),
+    "core functions": (3_146, 2_700),
     "import circles": (0, 0),
     "pronouns as names": (0, 0),
     "class names twice": (0, 0),
     "names in docstrings that do not exist": (0, 0),
     "paretune_slovene lines": (4_529, 4_474),
-    "tests lines": (47_602, 36_000),
-    "bench and dev lines": (7_675, 7_481),
+    "tests lines": (47_605, 36_000),
+    "bench and dev lines": (7_692, 7_481),
     "docs words": (26_290, 26_000),
     "log words": (3_968, 3_825),
 }

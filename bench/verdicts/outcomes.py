@@ -73,7 +73,9 @@ def simulate(scenario: Scenario, studies: int | None = None, processes: int = 1)
         with ProcessPoolExecutor(processes) as pool:
             judge = partial(judge_study, scenario)
             tallies = list(pool.map(judge, range(count), chunksize=5))
-    means, errors, chances = {}, {}, {}
+    means: dict[str, float] = {}
+    errors: dict[str, float] = {}
+    chances: dict[str, int] = {}
     for name in sorted({name for tally in tallies for name in tally.chances()}):
         sums, counts = np.array([tally.pair(name) for tally in tallies], dtype=float).T
         chances[name] = int(counts.sum())

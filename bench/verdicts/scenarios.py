@@ -14,8 +14,23 @@ from verdicts.worlds import NEAR_SHARE, Contender, Design, World
 Kind = Literal["equal", "steps", "default", "choice", "sample size"]
 
 METHODS = (
-    *("full", "lora", "loha", "prompt", "lokr", "dora", "ia3", "bitfit", "layer_norm"),
-    *("houlsby", "pfeiffer", "parallel", "mam", "unipelt", "prefix", "p_tuning", "adapterdrop"),
+    "full",
+    "lora",
+    "loha",
+    "prompt",
+    "lokr",
+    "dora",
+    "ia3",
+    "bitfit",
+    "layer_norm",
+    "houlsby",
+    "pfeiffer",
+    "parallel",
+    "mam",
+    "unipelt",
+    "prefix",
+    "p_tuning",
+    "adapterdrop",
     "compacter",
 )
 DEFAULT = "lora"

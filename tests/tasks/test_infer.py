@@ -24,7 +24,7 @@ def table(path: Path, header: str, rows: list[str]) -> Path:
     return path
 
 
-def built(task: dict[str, Any]) -> Any:
+def load_task(task: dict[str, Any]) -> Any:
     return load_dataset(
         TaskSpec(**{k: tuple(v) if isinstance(v, list) else v for k, v in task.items()})
     )
@@ -48,7 +48,7 @@ def test_a_classification_with_a_test_file_beside(tmp_path: Path) -> None:
         "id": "id",
     }
     assert set(inferred.reasons) == set(inferred.task)
-    data = built(inferred.task)
+    data = load_task(inferred.task)
     assert (len(data.train), len(data.test)) == (20, 20)
 
 
@@ -58,7 +58,7 @@ def test_a_pair_by_its_names_and_a_held_out_test(tmp_path: Path) -> None:
     assert (inferred.task["name"], inferred.task["kind"]) == ("my-nli", "pair")
     assert (inferred.task["text"], inferred.task["text_pair"]) == ("premise", "hypothesis")
     assert "test" not in inferred.task and "a fifth of train" in inferred.reasons["test"]
-    assert len(built(inferred.task).test) == 4
+    assert len(load_task(inferred.task).test) == 4
 
 
 @pytest.mark.parametrize("answer", ["index", "text", "list"])
@@ -79,7 +79,7 @@ def test_multiple_choice(tmp_path: Path, answer: str) -> None:
     inferred = infer_task(path)
     assert inferred.task["kind"] == "multiple_choice"
     assert inferred.task["choices"] == (["choices"] if answer == "list" else ["option1", "option2"])
-    data = built(inferred.task)
+    data = load_task(inferred.task)
     labels = {e.uid: e.label for e in (*data.train, *data.test)}
     assert labels["train:3"] == 1 and labels["train:4"] == 0 and data.labels == ("0", "1")
 
@@ -140,7 +140,7 @@ def test_multiple_choice_as_the_hub_has_it(form: str, ending: str, tmp_path: Pat
     inferred = infer_task(path)
     task = inferred.task
     assert (task["kind"], task["text"]) == ("multiple_choice", "question")
-    data = built(task)
+    data = load_task(task)
     examples = {e.uid: e for e in (*data.train, *data.test)}
     assert len(examples) == 30 and data.labels == ("0", "1", "2")
     for i in range(30):
@@ -221,7 +221,7 @@ def test_spellings_of_one_label_and_rows_without_one_are_remarked(tmp_path: Path
     )
     dropping = infer_task(path, drop_unlabelled=True)
     assert dropping.task["drop_unlabelled"] is True and dropping.remarks == (spellings,)
-    assert len(built(dropping.task).train) + len(built(dropping.task).test) == 32
+    assert len(load_task(dropping.task).train) + len(load_task(dropping.task).test) == 32
 
 
 def test_null_values_among_labels_are_remarked_and_dropped_on_request(tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ def test_null_values_among_labels_are_remarked_and_dropped_on_request(tmp_path: 
     )
     dropping = infer_task(path, drop_unlabelled=True)
     assert dropping.task["labels"] == ["bad", "good"] and dropping.remarks == ()
-    assert len(built(dropping.task).train) + len(built(dropping.task).test) == 24
+    assert len(load_task(dropping.task).train) + len(load_task(dropping.task).test) == 24
 
 
 def test_numbers_with_null_values_between_are_numbers(tmp_path: Path) -> None:
@@ -314,13 +314,15 @@ def test_a_choice_with_a_question_of_its_own(tmp_path: Path) -> None:
     ]
     inferred = infer_task(table(tmp_path / "c.csv", "premise,choice1,choice2,question,label", rows))
     assert (inferred.task["text"], inferred.task["question"]) == ("premise", "question")
-    data = built(inferred.task)
+    data = load_task(inferred.task)
     first = next(e for e in data.train if e.uid == "train:1")
     assert first.segments == (
         ("The street was wet 1. effect", "It rained 1."),
         ("The street was wet 1. effect", "I fell 1."),
     )
-    english = built({**inferred.task, "language": "en"})  # COPA's words, asked as COPA asks them
+    english = load_task(
+        {**inferred.task, "language": "en"}
+    )  # COPA's words, asked as COPA asks them
     first = next(e for e in english.train if e.uid == "train:1")
     assert first.segments[0][0] == "The street was wet 1. What happened as a result?"
     with pytest.raises(ValueError, match="question goes with kind multiple_choice"):
@@ -355,12 +357,12 @@ def test_columns_that_are_not_used_are_named(form: str, tmp_path: Path) -> None:
     inferred = infer_task(path)
     what = "its columns place and year are not used."
     assert inferred.task["id"] == "id" and inferred.remarks == (f"data.jsonl: {what}",)
-    (note,) = [f for f in built(inferred.task).findings if f.code == "unused-columns"]
+    (note,) = [f for f in load_task(inferred.task).findings if f.code == "unused-columns"]
     assert (note.severity, note.where, note.what) == ("note", "data.jsonl", what)
     used = [{key: row[key] for key in (*UNUSED[form](i), "id")} for i, row in enumerate(rows)]
     path.write_text("\n".join(map(json.dumps, used)))
     assert infer_task(path).remarks == ()
-    assert not [f for f in built(inferred.task).findings if f.code == "unused-columns"]
+    assert not [f for f in load_task(inferred.task).findings if f.code == "unused-columns"]
 
 
 def test_fields_of_conllu_that_are_not_used_are_named(tmp_path: Path) -> None:
@@ -381,7 +383,7 @@ def test_decimal_commas_are_numbers(tmp_path: Path, names: str) -> None:
     inferred, (text, label) = infer_task(path), names.split(";")
     task = inferred.task
     assert (task["kind"], task["text"], task["label"]) == ("regression", text, label)
-    data = built(inferred.task)
+    data = load_task(inferred.task)
     known = {e.uid: e.label for e in (*data.train, *data.test)}
     assert known == {f"train:{i}": i / 10 for i in range(40)}
     (note,) = [f for f in data.findings if f.code == "decimal-comma"]
@@ -418,7 +420,7 @@ def test_numbers_to_find_and_a_table_to_find_them_from(tmp_path: Path) -> None:
     )
     assert inferred.task["features"] == ["rooms", "kind"] and inferred.task["id"] == "id"
     assert not {"text", "labels"} & set(inferred.task)
-    data = built(inferred.task)
+    data = load_task(inferred.task)
     assert data.kind == "regression" and data.labels == ("price",) and data.metric == "r2"
     assert data.train[0].features[0] == float(data.train[0].segments[0][0].split()[1].rstrip("."))
 
@@ -459,7 +461,7 @@ def test_two_columns_called_by_languages_are_a_translation(tmp_path: Path, heade
     assert task["kind"] == "translation"
     assert (task["source_lang"], task["target_lang"]) == (source, target)
     assert ("text" in task) == (header == "sl_seq,en_seq")
-    data = built(task)
+    data = load_task(task)
     assert {e.target for e in (*data.train, *data.test)} == {b for _, b in LINES}
 
 
@@ -469,7 +471,7 @@ def test_a_nested_pair_is_a_translation(tmp_path: Path) -> None:
     path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     task = infer_task(path).task
     assert (task["source_lang"], task["target_lang"]) == ("de", "fr")
-    assert len(built(task).train) > 9
+    assert len(load_task(task).train) > 9
 
 
 def test_two_files_called_by_languages_are_a_translation(tmp_path: Path) -> None:
@@ -481,8 +483,8 @@ def test_two_files_called_by_languages_are_a_translation(tmp_path: Path) -> None
     assert inferred.task["train"] == str(tmp_path / "train")
     assert inferred.task["test"] == str(tmp_path / "test")
     assert (inferred.task["source_lang"], inferred.task["target_lang"]) == ("en", "sl")
-    assert len(built(inferred.task).test) == 20
-    back = built(set_source_language(inferred.task, "sl"))
+    assert len(load_task(inferred.task).test) == 20
+    back = load_task(set_source_language(inferred.task, "sl"))
     assert back.languages == ("sl", "en") and "poved" in back.train[0].segments[0][0]
     with pytest.raises(DataError, match="It holds en and sl"):
         set_source_language(inferred.task, "de")
@@ -521,7 +523,7 @@ def test_a_column_of_parts_is_obeyed(names: tuple[str, ...], sentence: str, tmp_
     inferred = infer_task(path)
     assert inferred.task["split_by"] == "split" and "test" not in inferred.task
     assert f'"split" says which rows are which: {sentence}' in inferred.remarks[0]
-    data = built(inferred.task)
+    data = load_task(inferred.task)
     parts = {name: {e.where for e in getattr(data, name)} for name in ("train", "test")}
     lines = {
         name: {f"data.csv line {i + 2}" for i in range(60) if names[i % 3].lower() in called}
@@ -536,7 +538,7 @@ def test_a_column_of_parts_is_obeyed(names: tuple[str, ...], sentence: str, tmp_
 def test_a_column_of_parts_that_is_not_obeyed_is_warned_of(tmp_path: Path) -> None:
     task = infer_task(named_parts(tmp_path, "part", "train", "test")).task
     del task["split_by"]
-    codes = {f.code: f.remedy for f in built(task).findings if f.severity == "warning"}
+    codes = {f.code: f.remedy for f in load_task(task).findings if f.severity == "warning"}
     assert "split_by: part" in codes["parts-mixed"]
 
 
@@ -544,12 +546,12 @@ def test_what_is_no_part_is_named_by_its_line(tmp_path: Path) -> None:
     task = infer_task(named_parts(tmp_path, "part", "train", "test")).task
     path = named_parts(tmp_path, "part", "train", "test", "")
     with pytest.raises(DataError, match=r'line 4.* "part", which is no part \(20 of 60 rows\)'):
-        built(task)
+        load_task(task)
     named_parts(tmp_path, "part", "test", "dev")
     with pytest.raises(DataError, match='"part" calls no row train'):
-        built(task)
+        load_task(task)
     with pytest.raises(DataError, match='no column "other"'):
-        built({**task, "split_by": "other"})
+        load_task({**task, "split_by": "other"})
     with pytest.raises(ValueError, match="split_by takes the test part from train"):
         TaskSpec(**{**task, "labels": ("a", "b"), "test": str(path)})
     named_parts(tmp_path, "part", "train", "test", "elsewhere")

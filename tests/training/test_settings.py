@@ -133,14 +133,14 @@ class Bench:
 @contextmanager
 def count_kept() -> Iterator[list[int]]:
     """Elements that are kept for backward passes."""
-    kept: list[int] = []
+    sizes: list[int] = []
 
     def keep(tensor: Tensor) -> Tensor:
-        kept.append(tensor.numel())
+        sizes.append(tensor.numel())
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        yield kept
+        yield sizes
 
 
 def find_types(annotation: Any) -> Iterator[Any]:
@@ -265,6 +265,7 @@ def test_an_option_changes_the_run_or_is_refused(
     try:
         before = bench.outcome(rate=rate, method=base)
     except MethodError as refused:
+        # Which kinds a method serves is the contract's test, not this one's.
         pytest.skip(f"serves no such task: {refused}")
     try:
         outcomes = [bench.outcome(rate=rate, method={**base, option: value}) for value in values]

@@ -183,12 +183,11 @@ def correct_against_reference(
         scores: by name.
         reference: name of the reference.
     """
-    one_sided = [
-        pair.difference.p / 2 if pair.difference.estimate > 0 else 1 - pair.difference.p / 2
-        for pair in pairs
-    ]
-    if any(pair.withheld for pair in pairs):
-        one_sided = [1.0 if p.withheld else v for p, v in zip(pairs, one_sided, strict=True)]
+    one_sided = []
+    for pair in pairs:
+        half = pair.difference.p / 2
+        p = half if pair.difference.estimate > 0 else 1 - half
+        one_sided.append(1.0 if pair.withheld else p)
     rows = [_difference_of_rows(scores[pair.a], scores[reference]) for pair in pairs]
     correlation = np.eye(len(pairs))
     for i, j in combinations(range(len(pairs)), 2):

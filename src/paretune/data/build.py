@@ -110,11 +110,8 @@ def build_dataset(
         findings += part_findings
     raise_for_findings([finding for finding in findings if finding.severity == "error"])
     if "test" not in examples:
-        every, seed, kept = (
-            examples["train"],
-            derive_seed(0, "hold out"),
-            f"{together} kept together",
-        )
+        every, seed = examples["train"], derive_seed(0, "hold out")
+        description = f"{together} kept together"
         most = min(len(every) // 5, max_held_out or len(every))
         if spec.split_by is not None:
             if spec.group is not None:
@@ -124,7 +121,7 @@ def build_dataset(
                     remedy="Remove split_by, or group.",
                 )
             chosen, oldest = take_newest(read_dates(rows.train, spec.split_by), most)
-            kept = f"rows, the newest by {spec.split_by} (from {oldest} on)"
+            description = f"rows, the newest by {spec.split_by} (from {oldest} on)"
         elif max_held_out is None:
             chosen = {i for i, fold in enumerate(assign_folds(every, seed)) if fold == 0}
         else:
@@ -133,7 +130,7 @@ def build_dataset(
         examples["test"] = [every[i] for i in sorted(chosen)]
         what = (
             f"no test file, so a part of train is the test part: {len(chosen)} of {len(every)} "
-            f"{kept}. This is the first of them."
+            f"{description}. This is the first of them."
         )
         remedy = "They are always the same; give the task test: FILE to decide it yourself."
         where = (examples["test"] or every)[0].where

@@ -74,11 +74,12 @@ def parse_number(value: object) -> float | None:
 
 def parse_literal(value: object) -> object:
     """A list or an object, also one that a CSV holds as Python or pandas writes it."""
-    if not isinstance(value, str) or value[:1] + value[-1:] not in ("[]", "{}"):
+    text = value.strip() if isinstance(value, str) else ""
+    if text[:1] + text[-1:] not in ("[]", "{}"):
         return value
     try:
-        # Literals alone: nothing is called.
-        literal = ast.literal_eval(_ARRAY.sub(r"\1", value))
+        # It reads literals alone: no name of a cell is looked up and nothing is called.
+        literal = ast.literal_eval(_ARRAY.sub(r"\1", text))
     except (ValueError, SyntaxError, RecursionError, MemoryError):
         return value
     return literal if isinstance(literal, list | dict) else value

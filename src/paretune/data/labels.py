@@ -9,7 +9,6 @@ only where the study or the file lists it, or where it is found among labels tha
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 import unicodedata
@@ -19,7 +18,7 @@ from contextlib import suppress
 from dataclasses import replace
 from textwrap import shorten
 
-from paretune.data.columns import NULL_VALUES, Values, cell_text, parse_number
+from paretune.data.columns import NULL_VALUES, Values, cell_text, parse_literal, parse_number
 from paretune.data.finding import MAX_EXAMPLES, MAX_SHOWN, Finding, InvalidValueError
 from paretune.data.rows import Row
 from paretune.data.task import TaskRows
@@ -164,13 +163,8 @@ def read_number(values: Values, column: str) -> float:
 
 def parse_list(value: object) -> object:
     """A list, also one that a CSV holds as text; anything else as it is."""
-    text = value.strip() if isinstance(value, str) else ""
-    if text.startswith("[") and text.endswith("]"):
-        try:
-            return ast.literal_eval(text)  # literals alone: nothing is called
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            return value
-    return value
+    literal = parse_literal(value)
+    return literal if isinstance(literal, list) else value
 
 
 def read_items(values: Values, column: str, separator: str | None) -> list[str]:

@@ -360,7 +360,9 @@ def divide_rows(rows: Sequence[Row], column: str) -> tuple[list[Row], list[Row],
             where=unknown[0].where,
             remedy=f"Parts are called {', '.join(PART_NAMES)}: write one, or remove the column.",
         )
-    train, test, validation = (by_part[part] for part in ("train", "test", "validation"))
+    train = by_part["train"]
+    test = by_part["test"]
+    validation = by_part["validation"]
     if not train or not (test or validation):
         raise DataError(
             f'"{column}" calls no row {"test or validation" if train else "train"}.',

@@ -146,6 +146,7 @@ def write_settings(text: str, overrides: Iterable[str]) -> str:
     Raises:
         StudyError: one is no ``key=value``, or names an entry that is not there.
     """
+    # The editor keeps comments, and makes no objects of tags.
     yaml, out = open_yaml_editor(), io.StringIO()
     yaml.dump(StudyFile(yaml.load(text), "").override(overrides).values, out)
     return out.getvalue()

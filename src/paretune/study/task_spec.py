@@ -193,9 +193,23 @@ class TaskSpec(FrozenModel):
     def _check_built_in(self) -> None:
         """A built-in task has its own files, columns and labels."""
         keys = self._list_given(
-            *("kind", "text", "text_pair", "choices", "question", "features", "label", "labels"),
-            *("id", "group", "split_by", "test", "splits", "train_target", "test_target"),
-            *("test_shifted", "test_shifted_target"),
+            "kind",
+            "text",
+            "text_pair",
+            "choices",
+            "question",
+            "features",
+            "label",
+            "labels",
+            "id",
+            "group",
+            "split_by",
+            "test",
+            "splits",
+            "train_target",
+            "test_target",
+            "test_shifted",
+            "test_shifted_target",
         )
         keys += ["drop_unlabelled"] if self.drop_unlabelled else []
         if keys:

@@ -150,7 +150,10 @@ def _estimate_scatters(scores: Mapping[str, RunScores]) -> dict[str, RunScatter]
 def _fit_fold_scatters(scores: Mapping[str, RunScores]) -> dict[str, RunScatter]:
     """The scatter of each cell between folds beyond its rows, fitted to that of all pairs."""
     places = {name: place for place, name in enumerate(scores)}
-    pairs, excesses, rows, degrees = [], [], [], []
+    pairs: list[tuple[int, int]] = []
+    excesses: list[float] = []
+    rows: list[float] = []
+    degrees: list[int] = []
     for a, b in combinations(scores, 2):
         if set(scores[a].uid).isdisjoint(scores[b].uid):
             continue
