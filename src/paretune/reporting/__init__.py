@@ -10,46 +10,41 @@ from __future__ import annotations
 
 import json
 import os
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
-from pydantic import Field, PrivateAttr, ValidationError
+from pydantic import PrivateAttr, ValidationError
 
 from paretune.errors import StoreError, StudyError, explain_missing, spell_option
 from paretune.reporting.document import (
-    DataFinding,
-    Failure,
-    HealthItem,
-    OverTasksLine,
-    StudyReport,
-    TaskReport,
+    FORMAT,
+    Document,
     format_cell_score,
     list_rows,
     list_score_bases,
     write_file,
 )
-from paretune.reporting.parts import Part
+from paretune.reporting.figure_files import write_card, write_figures
+from paretune.reporting.page import write_page
+from paretune.reporting.table_files import read_values, write_tables
+from paretune.reporting.tables import build_tables
+from paretune.reporting.text.terminal import print_headlines, print_screen, print_tables
 from paretune.terminal.notebook import html_block, html_lines, html_table
 from paretune.terminal.plural import pluralise
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-FORMAT = 5
-"""Incremented when a field is removed or changes its meaning, not when fields are added."""
-
-
 _MOST_TASKS = 20
 """Lines of tasks in the text of a report."""
 
 
-class Report(Part):
-    """All of a study.
+class Report(Document):
+    """The document of a study as the value of the verb ``report``.
 
-    As the value of the verb ``report`` it has beside its fields the study as the user typed it
-    (``typed``), the folder of its results, and the files that it was written to.
+    Beside its fields it has the study as the user typed it, the folder of its results, and the
+    files that it was written to.
     """
 
     failure: ClassVar[None] = None
@@ -57,28 +52,6 @@ class Report(Part):
     _typed: str = PrivateAttr("STUDY")
     _folder: Path | None = PrivateAttr(None)
     _written: list[tuple[str, Path]] = PrivateAttr(default_factory=list)
-
-    format: int = Field(default=FORMAT, description=f"version of this form: {FORMAT}")
-    paretune: str = Field(
-        default_factory=lambda: version("paretune"),
-        description="version of the program that wrote it",
-    )
-    study: StudyReport = Field(description="the study")
-    sentence: str = Field(description="the result over all tasks; empty: nothing to say yet")
-    health: tuple[HealthItem, ...] = Field(description="how the study stands")
-    facts: tuple[tuple[str, str], ...] = Field(description="model, machine and date, by title")
-    signs: dict[str, str] = Field(description="meanings of the signs that occur")
-    tasks: tuple[TaskReport, ...] = Field(description="in the study's order")
-    over_tasks: tuple[OverTasksLine, ...] = Field(description="methods compared over all tasks")
-    failures: tuple[Failure, ...] = Field(
-        description="runs that diverged, did not fit or stopped, by cell and stage"
-    )
-    unfinished: tuple[str, ...] = Field(description="cells that are not finished, a line each")
-    findings: tuple[DataFinding, ...] = Field(description="findings of the data audit")
-    notes: tuple[str, ...] = Field(description="notes of the runs, a line each")
-    environment: dict[str, str] = Field(
-        description="versions and machine; several values where runs come from several machines"
-    )
 
     def __repr__(self) -> str:
         """The name, and what to take on each task, on one screen."""
@@ -129,9 +102,6 @@ class Report(Part):
         Raises:
             MissingDependencyError: pandas is not installed.
         """
-        from paretune.reporting.table_files import read_values
-        from paretune.reporting.tables import build_tables
-
         with explain_missing("pandas", "to_pandas"):
             import pandas
         rows: dict[tuple[Any, ...], dict[str, Any]] = {}
@@ -163,10 +133,6 @@ class Report(Part):
         Raises:
             StoreError: they cannot be written there.
         """
-        from paretune.reporting.figure_files import write_card, write_figures
-        from paretune.reporting.page import write_page
-        from paretune.reporting.table_files import write_tables
-
         written = self._written
         if card is not None:
             written.append(("Card", write_card(self, Path(card))))
@@ -195,8 +161,6 @@ class Report(Part):
             output: The page; with --json, the JSON instead.
             quiet: Only the answer, one line a task, and errors.
         """
-        from paretune.reporting.text.terminal import print_headlines, print_screen, print_tables
-
         has_page = "Page" in dict(self._written)
         if output is not None and has_page:
             both = f"{spell_option('page')} and {spell_option('output')}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +207,36 @@ class StudyReport(Part):
     date: str = Field(description="its day; empty: not known")
     departures: tuple[str, ...] = Field(
         description="where the paper's preset departs from the paper, as sentences"
+    )
+
+
+FORMAT = 5
+"""Incremented when a field is removed or changes its meaning, not when fields are added."""
+
+
+class Document(Part):
+    """All of a study: what every renderer reads."""
+
+    format: int = Field(default=FORMAT, description=f"version of this form: {FORMAT}")
+    paretune: str = Field(
+        default_factory=lambda: version("paretune"),
+        description="version of the program that wrote it",
+    )
+    study: StudyReport = Field(description="the study")
+    sentence: str = Field(description="the result over all tasks; empty: nothing to say yet")
+    health: tuple[HealthItem, ...] = Field(description="how the study stands")
+    facts: tuple[tuple[str, str], ...] = Field(description="model, machine and date, by title")
+    signs: dict[str, str] = Field(description="meanings of the signs that occur")
+    tasks: tuple[TaskReport, ...] = Field(description="in the study's order")
+    over_tasks: tuple[OverTasksLine, ...] = Field(description="methods compared over all tasks")
+    failures: tuple[Failure, ...] = Field(
+        description="runs that diverged, did not fit or stopped, by cell and stage"
+    )
+    unfinished: tuple[str, ...] = Field(description="cells that are not finished, a line each")
+    findings: tuple[DataFinding, ...] = Field(description="findings of the data audit")
+    notes: tuple[str, ...] = Field(description="notes of the runs, a line each")
+    environment: dict[str, str] = Field(
+        description="versions and machine; several values where runs come from several machines"
     )
 
 

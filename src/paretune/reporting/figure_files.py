@@ -6,7 +6,6 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from paretune.errors import StoreError
 from paretune.files import make_file_name
@@ -19,14 +18,11 @@ from paretune.reporting.charts import (
     chart_model_sizes,
     chart_scores,
 )
-from paretune.reporting.document import TaskReport
+from paretune.reporting.document import Document, TaskReport
 from paretune.reporting.vega import Spec, base_spec, draw_file, layer
 
-if TYPE_CHECKING:
-    from paretune.reporting import Report
 
-
-def write_card(report: Report, path: Path) -> Path:
+def write_card(report: Document, path: Path) -> Path:
     """A picture of 1,200 x 630 pixels for links: the result, and score against memory.
 
     Args:
@@ -75,7 +71,7 @@ def _chart_card(tasks: Sequence[TaskReport], height: float) -> Chart | None:
 
 
 def write_figures(
-    report: Report, folder: Path, formats: Sequence[str] = ("png", "svg", "pdf")
+    report: Document, folder: Path, formats: Sequence[str] = ("png", "svg", "pdf")
 ) -> list[Path]:
     """Write the charts of each task in each format; returns the files.
 

@@ -17,13 +17,14 @@ from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 from paretune.errors import StoreError
 from paretune.files import data_home
 from paretune.reporting import charts, tables
 from paretune.reporting.document import (
+    Document,
     TaskReport,
     format_cell_score,
     list_rows,
@@ -39,9 +40,6 @@ from paretune.reporting.text.formatting import (
 )
 from paretune.reporting.vega import draw_svg
 from paretune.terminal.plural import pluralise
-
-if TYPE_CHECKING:
-    from paretune.reporting import Report
 
 _TEMPLATES = files("paretune.reporting") / "templates"
 _SNIPPET = "window.vegaEmbed = vegaEmbed;"
@@ -102,7 +100,7 @@ _FORMATTERS = (
 """Functions that templates call."""
 
 
-def write_page(report: Report, path: Path, card: Path | None = None) -> Path:
+def write_page(report: Document, path: Path, card: Path | None = None) -> Path:
     """Write the page to ``path``, whole or not at all; its folder is created if it is missing.
 
     Args:
@@ -120,7 +118,7 @@ def write_page(report: Report, path: Path, card: Path | None = None) -> Path:
 
 
 def render_page(
-    report: Report, load_vega: Callable[[], str] = load_vega, *, image: str = ""
+    report: Document, load_vega: Callable[[], str] = load_vega, *, image: str = ""
 ) -> str:
     """The page as text. Everything that comes from data or names is escaped.
 

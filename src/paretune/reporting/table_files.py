@@ -12,17 +12,14 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from ruamel.yaml import YAML
 
-from paretune.reporting.document import write_file
+from paretune.reporting.document import Document, write_file
 from paretune.reporting.parts import Amount, Score, Table
 from paretune.reporting.tables import build_tables, format_rows
 from paretune.reporting.text import escape
-
-if TYPE_CHECKING:
-    from paretune.reporting import Report
 
 _TYPES = {kind.__name__: kind for kind in (str, float, int, bool)}
 COLUMNS: Mapping[str, tuple[type, str]] = {
@@ -38,7 +35,7 @@ _SCORES = ("score", "difference", "selection_score")
 _Plain = str | float | int | bool | None
 
 
-def write_tables(report: Report, folder: Path) -> list[Path]:
+def write_tables(report: Document, folder: Path) -> list[Path]:
     """Write every table that has rows in each format; returns the files.
 
     Raises:

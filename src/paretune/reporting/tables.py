@@ -7,10 +7,9 @@ texts from :func:`format_value`.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from paretune.methods.core.titles import title_of
-from paretune.reporting.document import ModelSize, OverTasksLine, TaskReport
+from paretune.reporting.document import Document, ModelSize, OverTasksLine, TaskReport
 from paretune.reporting.parts import (
     LABEL,
     Amount,
@@ -22,6 +21,7 @@ from paretune.reporting.parts import (
     Table,
     TableRow,
     column,
+    name_chance,
 )
 from paretune.reporting.text.formatting import (
     COST_WORDS,
@@ -36,12 +36,8 @@ from paretune.reporting.text.formatting import (
     format_rank,
     format_rate,
     join_names,
-    name_chance,
 )
 from paretune.terminal.sanitise import sanitise_line
-
-if TYPE_CHECKING:
-    from paretune.reporting import Report
 
 WORDS = 40
 """A column with longer texts holds sentences."""
@@ -96,6 +92,9 @@ def _read_score_row(task: TaskReport, cell: CellReport) -> RowValues:
         text = f"≤ {points:.{1 if points < 10 else 0}f}" if points > 0 else "best"
     marks = {"undecided": cell.rate_undecided, "edge": bool(cell.rate_edge)}
     words = verdict.summary if verdict else "baseline" if cell.baseline else ""
+    rate, rate_marks = format_rate(cell.rate), ["runner-up close"] if cell.rate_undecided else []
+    if cell.rate_edge:
+        rate_marks.append(f"{cell.rate_edge} tried")
     share = "" if score is None else "not known"
     if score and (cell.deterministic or score.share_seeds is not None):
         share = "–" if cell.deterministic else f"{100 * (score.share_seeds or 0):.0f} %"
@@ -105,7 +104,7 @@ def _read_score_row(task: TaskReport, cell: CellReport) -> RowValues:
         _SCORE: score or _NO_SCORE,
         column("rank"): format_rank(cell.rank),
         _BASIS: score or _NO_SCORE,
-        column("rate", kind="words"): cell.rate_text,
+        column("rate", kind="words"): f"{rate} ({', '.join(rate_marks)})" if rate_marks else rate,
         column("words", "beside the baselines", "words"): "; ".join(
             filter(None, (words, *cell.flags))
         ),
@@ -425,7 +424,7 @@ def build_over_tasks_table(lines: Sequence[OverTasksLine]) -> Table:
     )
 
 
-def build_failure_table(report: Report) -> Table:
+def build_failure_table(report: Document) -> Table:
     """What failed, of all tasks."""
     rows: Iterable[RowValues] = (
         {
@@ -439,7 +438,7 @@ def build_failure_table(report: Report) -> Table:
     return Table.collect("failures", "What failed", rows)
 
 
-def build_tables(report: Report) -> list[Table]:
+def build_tables(report: Document) -> list[Table]:
     """The tables of all tasks that have rows, as they are written to files."""
     by_name: dict[str, list[tuple[str, Table]]] = {}
     for task in report.tasks:

@@ -12,8 +12,9 @@ from paretune.analysis.racing import DECIDED, ChoiceForecast
 from paretune.analysis.statistics.scores import TestDesign
 from paretune.methods.baselines import WITH_MODEL, WITHOUT_TRAINING
 from paretune.methods.core.titles import title_of
+from paretune.reporting.parts import name_chance
 from paretune.reporting.rows import CellRow, name_runs
-from paretune.reporting.text.formatting import join_names, name_chance
+from paretune.reporting.text.formatting import join_names
 from paretune.study import Study
 from paretune.study.presets import load_preset
 from paretune.terminal.plural import pluralise

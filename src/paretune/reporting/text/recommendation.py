@@ -20,12 +20,11 @@ from paretune.analysis.learning_check import CollapsedCells
 from paretune.analysis.pareto.recommend import Alternative, Candidate, Recommendation, may_be_chosen
 from paretune.methods.baselines import TRIVIAL
 from paretune.methods.core.titles import title_of
-from paretune.reporting.parts import Advice, Chances
+from paretune.reporting.parts import Advice, ChanceName, Chances, name_chance
 from paretune.reporting.text.comparison import POWER_NOTE, describe_sample_size, has_number
 from paretune.reporting.text.formatting import (
     COST_WORDS,
     SELECTED_ON_TEST,
-    ChanceName,
     describe_chance,
     format_basis,
     format_cost,
@@ -36,7 +35,6 @@ from paretune.reporting.text.formatting import (
     format_point_difference,
     format_rate,
     join_names,
-    name_chance,
 )
 from paretune.study import Axis
 from paretune.terminal.plural import pluralise

@@ -16,6 +16,7 @@ from rich.cells import cell_len, set_cell_size
 
 from paretune.reporting.document import (
     FINAL_RUNS,
+    Document,
     TaskReport,
     format_cell_score,
     list_rows,
@@ -38,7 +39,6 @@ from paretune.reporting.text.formatting import format_rank, join_names
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
-    from paretune.reporting import Report
 
 _COLUMN_GAP = 2
 """Columns of the terminal between two columns of a table: the padding and one of the box."""
@@ -50,7 +50,7 @@ _SIGNS = 2
 """Width of the signs after a score."""
 
 
-def print_screen(report: Report, console: Console, study: str) -> None:
+def print_screen(report: Document, console: Console, study: str) -> None:
     """Print the first screen of a report; ``study`` is the study as the user typed it."""
     _print_heading(report, console)
     one_task = len(report.tasks) == 1
@@ -84,7 +84,7 @@ def print_screen(report: Report, console: Console, study: str) -> None:
         console.print(f"{title} paretune {command}", style="dim", soft_wrap=True)
 
 
-def _format_health(report: Report) -> str:
+def _format_health(report: Document) -> str:
     """The health in one line; items without an alarm are merged."""
     ends = [item for item in report.health if item.title.endswith(FINAL_RUNS)]
     fine = [item for item in ends if not item.alarm]
@@ -101,7 +101,7 @@ def _join_clauses(clauses: Sequence[str]) -> str:
     return f"{text[:1].upper()}{text[1:]}"
 
 
-def print_answer(report: Report, console: Console, remark: str) -> None:
+def print_answer(report: Document, console: Console, remark: str) -> None:
     """Print what to take, a remark of the caller, what is in doubt, and the table."""
     _print(console)
     _print_heading(report, console)
@@ -113,14 +113,14 @@ def print_answer(report: Report, console: Console, remark: str) -> None:
     _print_overview(report, console)
 
 
-def print_headlines(report: Report, console: Console) -> None:
+def print_headlines(report: Document, console: Console) -> None:
     """Print what to take on each task, a line each."""
     for task in report.tasks:
         for text in task.advice.lines[:1] if task.advice is not None else ():
             console.print(text, soft_wrap=True)
 
 
-def print_tables(report: Report, console: Console) -> None:
+def print_tables(report: Document, console: Console) -> None:
     """Print every table of a report."""
     _print(console, report.study.title or report.study.name, "bold")
     _print(console, report.study.protocol, "dim")
@@ -153,7 +153,7 @@ def _print(console: Console, text: str = "", style: str = "", indent: str = "") 
         console.print(Text(f"{indent}{line.plain.rstrip()}", style=style))
 
 
-def _print_heading(report: Report, console: Console) -> None:
+def _print_heading(report: Document, console: Console) -> None:
     facts = ", ".join(text for _, text in report.facts)
     if report.study.title:
         _print(console, report.study.title, "bold")
@@ -170,7 +170,7 @@ def _print_advice(task: TaskReport, console: Console, *, details: bool = True) -
             _print(console, step.text, "dim", "  ")
 
 
-def _print_overview(report: Report, console: Console) -> None:
+def _print_overview(report: Document, console: Console) -> None:
     """Print the table of methods by tasks; tasks that do not fit side by side come below."""
     rows = list_rows(report.tasks)
     if not rows:
@@ -336,7 +336,7 @@ class TableLayout:
             yield Text(note, style="dim")
 
 
-def _explain_tables(report: Report) -> str:
+def _explain_tables(report: Document) -> str:
     """What the columns and marks mean."""
     parts = [
         "Intervals: 95 %, over seeds and test examples; n x seeds: 80 x 3 is 80 test examples, 3 "
