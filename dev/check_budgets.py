@@ -36,20 +36,20 @@ MAX_BODY_LINES = 60
 
 BUDGETS = {
     # name: (allowed, target)
-    "functions and classes": (3_597, 2_700),
+    "functions and classes": (3_598, 2_700),
     "private functions called once": (401, 200),
     "bodies over 60 lines": (25, 25),
     "verbs": (21, 18),
     "fields of Method": (34, 24),
     "fields of Objective": (45, 24),
-    "deferred imports": (228, 60),
-    "import circles": (6, 0),
+    "deferred imports": (221, 60),
+    "import circles": (4, 0),
     "pronouns as names": (0, 0),
     "class names twice": (0, 0),
     "names in docstrings that do not exist": (0, 0),
     "docs words": (26_290, 26_000),
     "core lines": (62_609, 54_000),
-    "tests lines": (47_605, 36_000),
+    "tests lines": (47_610, 36_000),
 }
 
 
@@ -132,14 +132,12 @@ def find_long_bodies(trees: dict[Path, ast.Module]) -> Iterator[str]:
 
 
 def list_verbs(trees: dict[Path, ast.Module]) -> list[str]:
-    """The commands of the core: the keys of ``VERBS``, and ``GROUPS``."""
+    """The commands of the core: the keys of ``VERBS``."""
     verbs = []
     for node in ast.walk(trees[CORE / "cli" / "__init__.py"]):
         match node:
             case ast.AnnAssign(target=ast.Name(id="VERBS"), value=ast.Dict(keys=keys)):
                 verbs += [ast.unparse(key) for key in keys if key]
-            case ast.Assign(targets=[ast.Name(id="GROUPS")], value=ast.Tuple(elts=groups)):
-                verbs += map(ast.unparse, groups)
     return verbs
 
 

@@ -9,11 +9,11 @@ from dataclasses import fields
 from typing import Any, get_args
 
 from paretune import plugins
-from paretune.cli import VERBS
-from paretune.reporting import FORMAT, Report
+from paretune.cli import VERBS, load_verb
+from paretune.reporting import Report
+from paretune.reporting.document import FORMAT
 from paretune.reporting.parts import Part
 from paretune.verbs.result import Result, ResultList
-from paretune.verbs.shipped import sample
 
 COMMON = ("format", "paretune", "verb")
 """Fields of every object but a report's: the version of its form, of the program, and the verb."""
@@ -100,9 +100,7 @@ def _verbs() -> list[str]:
 
 def result_types() -> dict[str, type[Result]]:
     """The class of what each verb returns, but a report, which is described above."""
-    verbs: dict[str, Callable[..., Any]] = {**VERBS, "data sample": sample}
-    del verbs["report"]
-    verbs |= {
+    verbs = {name: load_verb(name) for name in VERBS if name != "report"} | {
         name: verb
         for name, verb in plugins.load_all(plugins.COMMANDS, object)[0].items()
         if inspect.isfunction(verb)

@@ -36,7 +36,7 @@ def commands() -> Iterator[tuple[str, Any, Any]]:
     root: Any = typer.main.get_command(app)
     context = root.make_context("paretune", ["ls"])
     for verb in root.list_commands(context):
-        command = root.get_command(context, verb)
+        _, command, _ = root.resolve_command(context, verb.split())
         if isinstance(command, TyperGroup):
             yield from ((f"{verb} {name}", sub, context) for name, sub in command.commands.items())
         else:

@@ -28,62 +28,13 @@ left, in a terminal, or as one output of a notebook::
     paretune.deploy(study, tasks=10).table       # bytes and seconds of many tasks on one base
     model, tokenizer = paretune.load(folder)     # what was exported in paretune's own form
 
-The package has a folder for each concern; docs/extend/architecture.md says what each is for. Only
-names are imported here; torch and the rest come when a verb needs them.
+The package has a folder for each concern; docs/extend/architecture.md says what each is for. The
+names of ``__init__.pyi`` are imported when they are asked for, torch and the rest with them.
 """
 
 from importlib.metadata import version
 
-from paretune.contrib.trackers import TrackResult, track
-from paretune.errors import ParetuneError
-from paretune.study import Study
-from paretune.verbs.check import CheckResult, check
-from paretune.verbs.compare import ComparisonResult, MemoryExplanation, compare, why
-from paretune.verbs.deploy import Deployment, deploy
-from paretune.verbs.export import ExportResult, export, load
-from paretune.verbs.plan import Plan, plan
-from paretune.verbs.recommend import find_next_steps, recommend
-from paretune.verbs.report import report
-from paretune.verbs.run import RunResult, run
-from paretune.verbs.stores import MergeResult, VerifyResult, merge, verify
-from paretune.verbs.tune import TuneResult, tune
-from paretune.verbs.watch import StudyProgress, watch
+import lazy_loader
 
-__all__ = [
-    "CheckResult",
-    "ComparisonResult",
-    "Deployment",
-    "ExportResult",
-    "MemoryExplanation",
-    "MergeResult",
-    "ParetuneError",
-    "Plan",
-    "RunResult",
-    "Study",
-    "StudyProgress",
-    "TrackResult",
-    "TuneResult",
-    "VerifyResult",
-    "check",
-    "compare",
-    "deploy",
-    "export",
-    "find_next_steps",
-    "load",
-    "merge",
-    "plan",
-    "recommend",
-    "report",
-    "run",
-    "track",
-    "tune",
-    "verify",
-    "watch",
-    "why",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 __version__ = version("paretune")
-
-
-def __dir__() -> list[str]:
-    """The API alone, for completion: not the folders of the package."""
-    return [*__all__, "__all__", "__doc__", "__version__"]

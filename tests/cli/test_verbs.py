@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 from support.loaded_modules import list_loaded
 from support.tiny_study import as_file, command, finish, small
 
-from paretune.cli import GROUPS, VERBS
+from paretune.cli import VERBS, load_verb
 from paretune.study import Study
 from paretune.tasks import load_dataset
 from paretune.verbs.check import check
@@ -32,13 +32,15 @@ def done(tmp_path_factory: pytest.TempPathFactory, tiny_model: Any) -> tuple[Pat
 def test_help_is_there_for_every_verb_and_loads_nothing_heavy(capsys: Any) -> None:
     code, out, _ = command(capsys, "--help")
     assert code == 0
-    assert all(f"\n  {verb} " in out for verb in (*VERBS, *GROUPS))
-    groups = [["data"], ["data", "fetch"], *(["slobench", *v] for v in ([], ["check"], ["score"]))]
-    for verb in (*([v] for v in VERBS), *groups):
+    assert all(f"\n  {verb} " in out for verb in VERBS)
+    further = [["data", "fetch"], *(["slobench", *v] for v in ([], ["check"], ["score"]))]
+    for verb in (*(v.split() for v in VERBS), *further):
         code, out, _ = command(capsys, *verb, "--help")
         assert code == 0 and "..." not in out.partition("\n\n")[2].splitlines()[0]
         assert out == command(capsys, *verb, "-h")[1]
     assert list_loaded(["--help"], modules=HEAVY) == ([0], [])
+    for verb, (_, sentence) in VERBS.items():
+        assert (load_verb(verb).__doc__ or "").startswith(sentence), verb
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,12 @@
-"""The command line: one file for each command. Torch and numpy wait until one needs them."""
+"""The command line: what is called what. A verb is imported when it is called."""
 
 from __future__ import annotations
 
 import errno
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from importlib.metadata import EntryPoint, version
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -13,8 +14,6 @@ from typer.core import TyperGroup
 
 from paretune import plugins
 from paretune.cli.command import add_verb
-from paretune.contrib.peft_comparison import peft_results
-from paretune.contrib.trackers import track
 from paretune.errors import (
     INTERRUPTED,
     ModelError,
@@ -30,45 +29,58 @@ from paretune.terminal import (
     echo,
     sanitise_tracebacks_and_warnings,
 )
-from paretune.verbs.check import check
-from paretune.verbs.compare import compare, why
-from paretune.verbs.deploy import deploy
-from paretune.verbs.doctor import doctor
-from paretune.verbs.export import export
-from paretune.verbs.new import new
-from paretune.verbs.plan import plan
-from paretune.verbs.recommend import find_next_steps, recommend
-from paretune.verbs.report import report
-from paretune.verbs.run import run
-from paretune.verbs.shipped import demo, ls, sample
-from paretune.verbs.stores import merge, verify
-from paretune.verbs.tune import tune
-from paretune.verbs.watch import watch
 
-VERBS: Mapping[str, Callable[..., Any]] = {
-    "demo": demo,
-    "tune": tune,
-    "new": new,
-    "check": check,
-    "plan": plan,
-    "run": run,
-    "watch": watch,
-    "track": track,
-    "report": report,
-    "why": why,
-    "peft-results": peft_results,
-    "recommend": recommend,
-    "next": find_next_steps,
-    "compare": compare,
-    "export": export,
-    "deploy": deploy,
-    "verify": verify,
-    "merge": merge,
-    "ls": ls,
-    "doctor": doctor,
+VERBS: Mapping[str, tuple[str, str]] = {
+    "demo": ("paretune.verbs.shipped:demo", "Show a small comparison on sample data."),
+    "tune": (
+        "paretune.verbs.tune:tune",
+        "Compare methods on a data file, and export the best.",
+    ),
+    "new": ("paretune.verbs.new:new", "Write a commented study file for a data file."),
+    "check": ("paretune.verbs.check:check", "Check data, models and methods before a run."),
+    "plan": ("paretune.verbs.plan:plan", "Predict the time and memory of a study."),
+    "run": ("paretune.verbs.run:run", "Run a study, or continue it."),
+    "watch": ("paretune.verbs.watch:watch", "Follow a study while it runs."),
+    "track": ("paretune.contrib.trackers:track", "Copy results into an experiment tracker."),
+    "report": ("paretune.verbs.report:report", "Show the results of a study, and write a page."),
+    "why": ("paretune.verbs.compare:why", "Explain why one method needs more memory."),
+    "peft-results": (
+        "paretune.contrib.peft_comparison:peft_results",
+        "Judge the published results of peft's comparison.",
+    ),
+    "recommend": (
+        "paretune.verbs.recommend:recommend",
+        "Say which method to take within a budget, and why.",
+    ),
+    "next": (
+        "paretune.verbs.recommend:find_next_steps",
+        "Say what may raise the score most, from what has run.",
+    ),
+    "compare": ("paretune.verbs.compare:compare", "Compare two methods, or all with one."),
+    "export": (
+        "paretune.verbs.export:export",
+        "Write a trained model that other libraries open.",
+    ),
+    "deploy": ("paretune.verbs.deploy:deploy", "Measure what many tasks on one base take."),
+    "verify": ("paretune.verbs.stores:verify", "Compare every stored result with its checksum."),
+    "merge": (
+        "paretune.verbs.stores:merge",
+        "Bring the results of several machines together.",
+    ),
+    "ls": ("paretune.verbs.shipped:ls", "List tasks, methods, models and studies."),
+    "doctor": (
+        "paretune.verbs.doctor:doctor",
+        "Show what this machine and installation can do.",
+    ),
+    "data sample": (
+        "paretune.verbs.shipped:sample",
+        "Copy the files of a sample task, to try things on.",
+    ),
 }
-"""Functions that return a result, by what they are called."""
-GROUPS = ("data",)
+"""Functions by what they are called, and the first sentence of their help.
+
+A function is imported when its verb is called. A verb may have two words.
+"""
 SECTIONS: Mapping[str, Sequence[str]] = {
     "Start here": ("demo", "tune"),
     "Step by step": ("new", "check", "plan", "run", "watch"),
@@ -89,6 +101,7 @@ SYNONYMS: Mapping[str, str] = {
     **dict.fromkeys(("save", "push", "upload", "predict"), "export"),
     **dict.fromkeys(("list", "methods", "models", "studies"), "ls"),
     **dict.fromkeys(("info", "env", "diagnose"), "doctor"),
+    "data": "data sample",
 }
 """What other programs call a verb."""
 CommandLineError: type[Any] = typer.BadParameter.__mro__[2]
@@ -99,30 +112,28 @@ class Verbs(TyperGroup):
     """The verbs, and those of installed packages (entry point group ``paretune.commands``).
 
     An entry point points to a function, or to a ``typer.Typer`` of several. A verb may have two
-    words whose first is a verb or a group too: ``export slobench STUDY``. A study file with the
-    name of the second word is passed by its path: ``./slobench``.
+    words: ``export slobench STUDY``. A study file with the name of the second word is passed by
+    its path: ``./slobench``.
     """
 
     def list_commands(self, ctx: Any) -> list[str]:
         """The verbs that can be used."""
-        return [*VERBS, *GROUPS, *plugins.load_all(plugins.COMMANDS, object)[0]]
+        return [*VERBS, *plugins.load_all(plugins.COMMANDS, object)[0]]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command of a verb; None where there is none."""
+        """The command of a verb; None where there is none. Of the core only name and help."""
         if cmd_name not in self.commands and cmd_name in plugins.names(plugins.COMMANDS):
-            command: Any = plugins.load(plugins.COMMANDS, cmd_name, object)
-            if isinstance(command, typer.Typer):
-                app.add_typer(command, name=cmd_name)
-            else:
-                add_verb(app, cmd_name, command, cmd_name)
-            self.commands = typer.main.get_group(app).commands
+            plugin = plugins.load(plugins.COMMANDS, cmd_name, object)
+            self.commands[cmd_name] = load_command(cmd_name, plugin)
         return super().get_command(ctx, cmd_name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Find the verb at the beginning of the arguments."""
-        if (two := " ".join(args[:2])) in plugins.names(plugins.COMMANDS):
+        """Find the verb at the beginning of the arguments, and import it."""
+        if (two := " ".join(args[:2])) in (*VERBS, *plugins.names(plugins.COMMANDS)):
             args = [two, *args[2:]]
-        if not ctx.resilient_parsing and self.get_command(ctx, args[0]) is None:
+        if args[0] in VERBS:
+            self.commands[args[0]] = load_command(args[0], load_verb(args[0]))
+        elif not ctx.resilient_parsing and self.get_command(ctx, args[0]) is None:
             refuse_near_miss(args)
         return super().resolve_command(ctx, args)
 
@@ -140,25 +151,35 @@ class Verbs(TyperGroup):
                 )
 
 
-app = typer.Typer(
-    name="paretune",
-    cls=Verbs,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-for name, function in VERBS.items():
-    add_verb(app, name, function)
-data = typer.Typer(no_args_is_help=True, help="Copy sample data.")
-add_verb(data, "data sample", sample)
-app.add_typer(data, name="data")
+APPEARANCE: Mapping[str, Any] = {
+    "pretty_exceptions_enable": False,
+    "rich_markup_mode": None,
+    "context_settings": {"help_option_names": ["-h", "--help"]},
+}
+app = typer.Typer(name="paretune", cls=Verbs, no_args_is_help=True, **APPEARANCE)
+for name, (_, first_sentence) in VERBS.items():
+    # Listed with its help; resolve_command puts the function in its place.
+    app.command(name, help=first_sentence)(lambda: None)
+
+
+def load_verb(name: str) -> Any:
+    """The function of a verb of the core."""
+    return EntryPoint(name, VERBS[name][0], plugins.COMMANDS).load()
+
+
+def load_command(name: str, verb: Any) -> Any:
+    """The command of a function, or of a ``typer.Typer``."""
+    group = typer.Typer(**APPEARANCE)
+    group.callback()(lambda: None)
+    if isinstance(verb, typer.Typer):
+        group.add_typer(verb, name=name)
+    else:
+        add_verb(group, name, verb, name)
+    return typer.main.get_group(group).commands[name]
 
 
 def _print_version(requested: bool) -> None:
     if requested:
-        from importlib.metadata import version
-
         echo(f"paretune {version('paretune')}")
         raise typer.Exit
 
@@ -257,4 +278,4 @@ def refuse_near_miss(words: Sequence[str]) -> None:
 
 
 def _spell(verb: str, words: Sequence[str]) -> str:
-    return shlex.join(["paretune", verb, *words])
+    return shlex.join(["paretune", *verb.split(), *words])

@@ -146,7 +146,7 @@ def sample(
     *,
     output: Folder | None = None,
 ) -> SampleResult:
-    """Copy the train and test files of a sample task, to try things on.
+    """Copy the files of a sample task, to try things on.
 
     They were written for paretune (CC0). Nothing is downloaded or overwritten.
 
