@@ -15,12 +15,11 @@ from typing import Annotated, Any
 import typer
 
 from paretune.study import Study
+from paretune.verbs.study_input import shipped_studies
 
 
 def complete_study(incomplete: str) -> list[str]:
     """What a shell offers for a study: shipped names, study files, and folders on the way."""
-    from paretune.verbs.study_input import shipped_studies
-
     names = [name for name in shipped_studies() if name.startswith(incomplete)]
     folder = Path(incomplete) if incomplete.endswith("/") else Path(incomplete).parent
     siblings = sorted(folder.iterdir()) if folder.is_dir() else []

@@ -8,7 +8,7 @@ from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from paretune import plugins
 from paretune.errors import StudyError, spell_option
@@ -18,7 +18,6 @@ from paretune.study import Study, TaskSpec
 if TYPE_CHECKING:
     from paretune.planning.shard import Shard
     from paretune.store import Record, Store
-    from paretune.verbs.options import StudyLike
 
 
 def shipped_studies() -> dict[str, Path]:
@@ -28,7 +27,9 @@ def shipped_studies() -> dict[str, Path]:
     return {path.stem: path for folder in folders for path in sorted(folder.glob("*.yaml"))}
 
 
-def load_study(study: StudyLike, overrides: Sequence[str] = ()) -> Study:
+def load_study(
+    study: str | Path | Study | Mapping[str, Any], overrides: Sequence[str] = ()
+) -> Study:
     """The study itself, or that of a file, of a shipped one's name or of plain values.
 
     Args:
