@@ -14,7 +14,6 @@ from paretune import objectives, plugins, tasks
 from paretune.data.example import Example
 from paretune.study import TaskSpec
 from paretune.testing import (
-    ExecutorContract,
     MethodContract,
     MetricContract,
     ObjectiveContract,
@@ -61,17 +60,11 @@ class TestObjective(ObjectiveContract):
         ]
 
 
-class TestExecutor(ExecutorContract):
-    def executor(self) -> Any:
-        return code("An executor")["SerialExecutor"]()
-
-
 def test_the_suites_that_the_page_shows_are_those() -> None:
     for section, suite in (
         ("A method", MethodContract),
         ("A task", TaskContract),
         ("A metric", MetricContract),
-        ("An executor", ExecutorContract),
     ):
         assert any(
             isinstance(value, type) and issubclass(value, suite) and value is not suite

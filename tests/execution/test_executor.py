@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.executors import ExecutorContract
 from support.tiny_runs import STUDY
 
 from paretune.errors import ParetuneError
@@ -16,7 +17,6 @@ from paretune.execution.executor import Executor
 from paretune.execution.local import LocalExecutor
 from paretune.execution.worker import make_executor
 from paretune.execution.worker_settings import WorkerSettings
-from paretune.testing import ExecutorContract
 
 
 class TestLocalExecutor(ExecutorContract):

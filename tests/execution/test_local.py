@@ -4,6 +4,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from support.executors import RecordingObserver
 from support.tiny_runs import STUDY, a_run, a_store, runs
 
 from paretune.errors import ParetuneError, StoreError
@@ -16,7 +17,6 @@ from paretune.execution.worker_settings import WorkerSettings
 from paretune.measuring import processor
 from paretune.owner import current_owner
 from paretune.store import Store
-from paretune.testing.executors import RecordingObserver
 
 COMMAND = (sys.executable, str(Path(__file__).parents[1] / "support" / "fake_worker.py"))
 

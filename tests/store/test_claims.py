@@ -1,4 +1,4 @@
-"""Claims and retries."""
+"""Claims, leases, settings and retries."""
 
 from __future__ import annotations
 
@@ -19,6 +19,170 @@ from paretune.owner import current_owner, is_provably_dead, owner_of
 from paretune.store import Predictions, Store
 from paretune.store.blobs import blob_path
 from paretune.store.encoding import encode_predictions
+
+
+def claim_next(store, owner="worker", **options):
+    claim = store.claim(owner, STUDY, **options)
+    assert claim is not None
+    return claim
+
+
+def test_runs_are_claimed_once_in_their_order_and_by_stage(tmp_path):
+    store = a_store(tmp_path, [*runs(3), *runs(1, "final", "final")])
+    assert claim_next(store, stages=("final",)).run_id == "final000"
+    assert store.claim("worker", STUDY, stages=("final",)) is None
+    claims = [claim_next(store) for _ in range(3)]
+    assert [(claim.run_id, claim.run) for claim in claims] == runs(3)
+    assert store.claim("another", STUDY) is None
+
+
+def test_a_stale_claim_writes_nothing_and_a_run_that_is_done_never_changes(tmp_path):
+    store = a_store(tmp_path, runs(1))
+    stale = claim_next(store)
+    assert store.release(stale)
+    latest = claim_next(store)
+    assert (latest.run_id, latest.attempt) == (stale.run_id, stale.attempt + 1)
+
+    def refused(claim):
+        with pytest.raises(StaleClaimError):
+            store.renew(claim, {"step": 9})
+        with pytest.raises(StaleClaimError):
+            store.finish(claim, {"outcome": "collapsed"}, {}, {})
+        with pytest.raises(StaleClaimError):
+            store.fail(claim, "error", "late", {})
+        assert not store.release(claim)
+
+    refused(stale)
+    status = store.load_statuses(STUDY)[0]
+    assert status.state == "running" and status.progress.get("step") != 9
+    store.finish(latest, {"outcome": "ok"}, {}, {})
+    before = store.load_records(STUDY)
+    refused(latest)
+    assert store.retry(STUDY) == 0 and store.load_records(STUDY) == before
+
+
+def test_a_lease_that_ran_out_frees_the_run_and_renewing_keeps_it(tmp_path):
+    store = a_store(tmp_path, runs(2))
+    kept, lost = claim_next(store, lease_seconds=60.0), claim_next(store, lease_seconds=0.01)
+    store.renew(kept, {"step": 3, "steps": 4})
+    while not store.load_statuses(STUDY)[1].is_claimable:
+        time.sleep(0.01)
+    again = claim_next(store)
+    assert (again.run_id, again.attempt) == (lost.run_id, 2)
+    status = store.load_statuses(STUDY)[0]
+    assert not status.is_claimable and status.progress["step"] == 3
+
+
+def test_a_failed_run_is_recorded_and_can_be_retried(tmp_path):
+    store = a_store(tmp_path, runs(4))
+    claim = claim_next(store)
+    store.checkpoint_path(claim.run_id).write_bytes(b"state")
+    store.fail(claim, "error", "a defect", {"traceback": "..."})
+    assert not store.checkpoint_path(claim.run_id).exists()
+    store.fail(claim_next(store), "out_of_memory", "too large", {})
+    for outcome in ("out_of_memory", "ok"):  # the process that did not fit said so itself
+        store.finish(claim_next(store), {"outcome": outcome}, {}, {})
+    failed, too_large, _, _ = store.load_records(STUDY)
+    assert (failed.outcome, failed.message) == ("error", "a defect")
+    assert too_large.outcome == "out_of_memory"
+    store.set_setting(f"halve/{too_large.run_id}", "2")
+    assert store.retry(STUDY) == 3
+    assert [s.state for s in store.load_statuses(STUDY)] == ["todo", "todo", "todo", "done"]
+    # What was learnt of an attempt is no reason to begin the next one smaller.
+    assert store.get_setting(f"halve/{too_large.run_id}") is None
+
+
+def test_a_cost_has_its_device_for_itself(tmp_path):
+    store = a_store(tmp_path, [*runs(4), *runs(1, "cost", "cost")])
+    first, second = (current_owner(device) for device in ("cuda:0", "cuda:1"))
+    trained = claim_next(store, second, stages=("tune",))
+    for owner, claimable in ((second, False), (current_owner("cpu"), False), (first, True)):
+        assert store.load_statuses(STUDY, owner)[-1].is_claimable == claimable
+        cost = store.claim(owner, STUDY, stages=("cost",))
+        assert (cost is not None) == claimable
+    for owner in (first, "at a place that is not known"):
+        assert store.claim(owner, STUDY, stages=("tune",)) is None
+    store.release(trained)
+    assert claim_next(store, second, stages=("tune",)).run_id == trained.run_id
+    store.finish(cost, {"outcome": "ok"}, {}, {})
+    assert claim_next(store, first).run_id == "run001"
+
+
+def test_runs_that_match_are_claimed_together(tmp_path):
+    store = a_store(tmp_path, runs(4))
+    claims = store.claim_matching("worker", STUDY, lambda run_id, run: run.seed != 1, limit=2)
+    assert [claim.run_id for claim in claims] == ["run000", "run002"]
+    rest = store.claim_matching("worker", STUDY, lambda *_: True, limit=9, workers=2)
+    # One of the two that are left: each worker gets its part.
+    assert [claim.run_id for claim in rest] == ["run001"]
+
+
+def test_a_run_that_may_not_start_is_passed_over(tmp_path):
+    store, seen = a_store(tmp_path, runs(3)), []
+
+    def may_start(run_id, running):
+        seen.append((run_id, [list(run_ids) for run_ids in running]))
+        return run_id != "run001"
+
+    claim_next(store)
+    assert claim_next(store, may_start=may_start).run_id == "run002"
+    assert seen == [("run001", [["run000"]]), ("run002", [["run000"]])]
+
+
+def test_a_handle_that_has_looked_before_sees_every_change(tmp_path):
+    """What it has seen is not read again: it equals what a new handle reads as a whole."""
+    store, watcher = a_store(tmp_path, runs(4)), Store.open(tmp_path)
+    owner, opened = current_owner("cpu"), []
+
+    def look(handle):
+        statuses = handle.load_statuses(STUDY, owner)
+        return [replace(status, seconds=None) for status in statuses]
+
+    def check():
+        opened.append(Store.open(tmp_path))
+        with store.reopen() as again:
+            assert look(watcher) == look(store) == look(opened[-1]) == look(again)
+
+    check()
+    store.add_runs(STUDY, [*runs(5), *runs(2, "cost", "cost")])
+    check()
+    first, second = claim_next(store), claim_next(store)
+    check()
+    store.renew(first, {"step": 1, "steps": 9})
+    check()
+    store.release(first)
+    store.fail(second, "error", "a defect", {})
+    check()
+    store.save_study("other", "other", "study: other\n", {"study": "other"})
+    store.add_runs("other", [*runs(1), ("alone", a_run(9))])
+    claim = store.claim(owner, "other")
+    assert claim.run_id == "run000"
+    check()
+    store.finish(claim, {"outcome": "ok", "scores": {"test": {"primary": 0.5}}}, {}, {})
+    assert store.retry(STUDY) == 1
+    check()
+    assert claim_next(watcher).run_id == "run001"  # put back by another handle
+    check()
+    for handle in (watcher, *opened):
+        handle.close()
+
+
+def test_a_handle_that_has_read_settings_before_sees_every_change(tmp_path):
+    store, reader = a_store(tmp_path, runs(1)), Store.open(tmp_path)
+    assert store.get_setting("key") is None
+    store.set_settings({"a/1": "x", "b/1": "y"})
+    assert reader.get_settings("a/") == {"1": "x"} and reader.get_settings("") != {}
+    assert store.set_default_setting("b/1", "later") == "y"
+    store.set_settings({"a/2": "č", "b/1": "changed"})
+    reader.get_settings("a/")["1"] = "of the caller alone"
+    assert reader.get_settings("a/") == {"1": "x", "2": "č"}
+    assert reader.get_settings("b/") == {"1": "changed"}
+    claim = claim_next(store)
+    assert store.set_default_setting(f"halve/{claim.run_id}", "1") == "1"
+    assert reader.get_settings("halve/") == {claim.run_id: "1"}
+    store.fail(claim, "error", "a defect", {})
+    store.retry(STUDY)
+    assert reader.get_settings("halve/") == {}
 
 
 def test_a_number_that_json_cannot_hold_is_refused_in_a_run(tmp_path):
@@ -202,17 +366,6 @@ def test_weights_that_were_dropped_are_no_reason_to_train_again(tmp_path: Path) 
         finish(store, 0)
         assert store.drop_weights(STUDY, ["run000"]) == ["run000"]
         assert store.verify() == [] and store.retry(STUDY) == 0
-
-
-def test_what_did_not_fit_in_memory_is_tried_again(tmp_path: Path) -> None:
-    with a_store(tmp_path, runs(2)) as store:
-        finish(store, 0, "out_of_memory")
-        finish(store, 1)
-        assert store.retry(STUDY) == 1
-        assert [s.state for s in store.load_statuses(STUDY)] == ["todo", "done"]
-        finish(store, 0)
-        assert {r.outcome for r in store.load_records(STUDY)} == {"ok"}
-        assert store.verify() == []
 
 
 def test_a_clock_that_was_set_back_neither_blocks_a_run_nor_counts_below_zero(

@@ -1,4 +1,4 @@
-"""The store's file, and the contract of storages."""
+"""The store's file: blobs, formats, damage, and what it cannot hold."""
 
 from __future__ import annotations
 
@@ -14,12 +14,9 @@ from support.tiny_runs import STUDY, a_store, runs
 
 from paretune.errors import StoreError
 from paretune.files import part_path
-from paretune.store import Predictions, Storage, Store, blobs
+from paretune.store import Predictions, Store, blobs
 from paretune.store.blobs import blob_path
 from paretune.store.encoding import decode_predictions, encode_predictions
-from paretune.testing import StorageContract
-
-ANSWERS = Predictions(("a", "b"), (0, 1), (1, 1), ((0.1, 0.2), (-1e-9, 3.0)))
 
 
 def finished(folder: Path, result=None, contents=None) -> Store:
@@ -36,6 +33,7 @@ def finished(folder: Path, result=None, contents=None) -> Store:
         ({"curve": {3: 1.0}}, "the key 3"),
         ({"rows": {1, 2}}, r"result\.rows is a set"),
         ({"text": "\ud800"}, "surrogate"),
+        ({"weights": "taken"}, "weights"),
     ],
 )
 def test_what_json_cannot_hold_is_refused_and_nothing_changes(tmp_path, result, message):
@@ -47,10 +45,17 @@ def test_what_json_cannot_hold_is_refused_and_nothing_changes(tmp_path, result, 
     assert list(tmp_path.glob("blobs/*/*")) == []
 
 
-def test_scores_are_stored_with_the_digits_of_fp32():
-    part = Predictions(("a",), (0,), (0,), ((-2.415913778, 1e-45),))
-    content = encode_predictions({"test": part})
-    assert decode_predictions(content, "run x")["test"].scores == ((-2.4159138, 1e-45),)
+def test_what_a_run_leaves_comes_back_bit_for_bit_and_scores_with_the_digits_of_fp32(tmp_path):
+    numbers = [0.1 + 0.2, 1 / 3, 1e-308, -0.0, 5e-324, math.pi]
+    part = Predictions(("a", "b"), (0, 1), (1, 1), ((-2.415913778, 1e-45), (0.5, 3.0)))
+    contents = {"weights": b"tensors", "predictions": encode_predictions({"test": part})}
+    store = finished(tmp_path, {"outcome": "ok", "numbers": numbers, "notes": ["č"]}, contents)
+    assert store.load_records(STUDY)[0].predictions == {}
+    (record,) = store.load_records(STUDY, predictions=True)
+    assert [n.hex() for n in record.result["numbers"]] == [n.hex() for n in numbers]
+    assert record.result["notes"] == ["č"]
+    assert store.read_blob(record.result["weights"]) == b"tensors"
+    assert record.predictions["test"].scores == ((-2.4159138, 1e-45), (0.5, 3.0))
 
 
 def test_predictions_of_unequal_lengths_are_refused():
@@ -209,8 +214,3 @@ def test_verify_names_a_study_that_was_changed(tmp_path):
     store = finished(tmp_path)
     store.save_study("0123456789abcdef", "tiny", "text", {"study": "another"})
     assert store.verify() == ["study 0123456789abcdef: its form does not give its hash"]
-
-
-class TestStore(StorageContract):
-    def open(self, folder: Path) -> Storage:
-        return Store.open(folder, create=True)

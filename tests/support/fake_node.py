@@ -16,7 +16,7 @@ from paretune.execution.executor import StudyCallbacks, StudySummary
 from paretune.execution.progress import Observer
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.store import Store
-from paretune.testing.executors import RecordingObserver
+from support.executors import RecordingObserver
 from support.fake_worker import FakeExecutor
 from support.tiny_runs import STUDY
 

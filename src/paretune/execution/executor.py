@@ -1,7 +1,7 @@
 """Executor: what executes the runs of a study, on this machine or on a cluster.
 
-:class:`~paretune.execution.local.LocalExecutor` (worker processes) is one implementation. Another
-one passes ``paretune.testing.ExecutorContract``; :class:`StudyLoop` does what all have in common.
+:class:`~paretune.execution.local.LocalExecutor` (worker processes) is one implementation;
+:class:`StudyLoop` does what all have in common.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Storage: what executors, workers and planning need of a place that keeps runs.
 
-:class:`~paretune.store.store.Store` (SQLite and a folder of blobs) is one implementation. Another
-one passes ``paretune.testing.StorageContract``.
+:class:`~paretune.store.store.Store` (SQLite and a folder of blobs) is the implementation.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Conformance suites: each contract of paretune as tests that an implementation inherits.
+"""Conformance suites: the contract of each part that a plug-in adds, as tests that it inherits.
 
 A plug-in's test file::
 
@@ -19,28 +19,22 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from paretune.testing.executors import ExecutorContract
     from paretune.testing.methods import MethodContract
     from paretune.testing.metrics import MetricContract
     from paretune.testing.objectives import ObjectiveContract
-    from paretune.testing.storages import StorageContract
     from paretune.testing.tasks import TaskContract
 
 __all__ = [
-    "ExecutorContract",
     "MethodContract",
     "MetricContract",
     "ObjectiveContract",
-    "StorageContract",
     "TaskContract",
 ]
 
 _MODULES = {
-    "ExecutorContract": "executors",
     "MethodContract": "methods",
     "MetricContract": "metrics",
     "ObjectiveContract": "objectives",
-    "StorageContract": "storages",
     "TaskContract": "tasks",
 }
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 
 import pytest
+from support.executors import ExecutorContract, RecordingObserver
 from support.tiny_runs import STUDY, a_store, runs
 
 from paretune.errors import ParetuneError
@@ -26,8 +27,6 @@ from paretune.execution.memory_budget import (
     MEMORY_PREFIX,
 )
 from paretune.execution.worker_settings import WorkerSettings
-from paretune.testing import ExecutorContract
-from paretune.testing.executors import RecordingObserver
 from paretune.training import Outcome
 
 Answer = Callable[[Assignment], list[Event]]

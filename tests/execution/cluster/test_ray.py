@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.executors import RecordingObserver
 from support.tiny_runs import STUDY, a_store, runs
 from support.tiny_study import digests, finish, small
 from support.worker_process import until
@@ -25,7 +26,6 @@ from paretune.execution.worker_settings import WorkerSettings
 from paretune.planning.shard import Shard
 from paretune.store import Store
 from paretune.store.blobs import blob_path
-from paretune.testing.executors import RecordingObserver
 from paretune.verbs.run import run
 
 pytestmark = [pytest.mark.thorough, pytest.mark.usefixtures("kept_thread_variables")]

@@ -12,10 +12,8 @@ import pytest
 from paretune.execution.executor import Executor, StudyCallbacks
 from paretune.execution.progress import Observer, Snapshot
 from paretune.store import RunStatus, Store
-from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec, digest
-
-FORM = {"study": "contract"}
-STUDY = digest(FORM)[:16]
+from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec
+from support.tiny_runs import STUDY, a_store
 
 
 class RecordingObserver(Observer):
@@ -53,9 +51,7 @@ class ExecutorContract:
             rows = [f"text {name} {i},{'yes' if i % 3 else 'no'}" for i in range(40)]
             path = tmp_path / f"{name}.csv"
             path.write_text("\n".join(["text,label", *rows]), encoding="utf-8")
-        store = Store.open(tmp_path / "store", create=True)
-        store.save_study(STUDY, "contract", "study: contract\n", FORM)
-        return store
+        return a_store(tmp_path / "store")
 
     def make_run(self, store: Store, method: str = "majority", train: str = "train.csv") -> Run:
         """A baseline on the data beside the store."""
