@@ -1,5 +1,4 @@
 from support import fake_records as fake
-from support import fake_translations as fakes
 
 from paretune.analysis.cell import Cell
 from paretune.analysis.cells import group_into_cells
@@ -97,8 +96,8 @@ def test_the_papers_cells_have_one_seed_are_labelled_and_stand_beside_the_probe(
 
 
 def test_a_translation_stands_beside_the_untuned_model_and_the_copied_source() -> None:
-    study = fakes.study()
-    cells = by_key(group_into_cells(study, fakes.whole(study)))
+    study = fake.translation_study()
+    cells = by_key(group_into_cells(study, fake.whole(study)))
     assert [key[2] for key in cells] == ["full", "lora", "prompt", "untuned", "copy_source"]
     untuned = cells["help-sl-en", "opus", "untuned"]
     assert (
@@ -115,7 +114,9 @@ def test_a_translation_stands_beside_the_untuned_model_and_the_copied_source() -
 
 
 def test_each_task_of_a_study_has_its_own_baselines() -> None:
-    both = fakes.study(tasks=[fakes.study().tasks[0].model_dump(), fake.own_task("topics")])
+    both = fake.translation_study(
+        tasks=[fake.translation_study().tasks[0].model_dump(), fake.own_task("topics")]
+    )
     cells = by_key(group_into_cells(both, []))
     assert {k[2] for k in cells if k[0] == "help-sl-en"} - {"full", "lora", "prompt"} == {
         "untuned",

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import fake_cells
 from support import fake_records as fake
 
 from paretune.analysis.cell import Cell
@@ -130,7 +129,7 @@ def crossed_cells(study: Study, folds: dict[str, Sequence[int]]) -> list[Cell]:
     """Methods of which only some folds trained."""
     records = []
     for name, kept in folds.items():
-        runs = fake_cells.crossed_cell(study, name, 0.9 if name == "full" else 0.6, 5)
+        runs = fake.crossed_cell(study, name, 0.9 if name == "full" else 0.6, 5)
         records += [r for r in runs if r.run.outer is not None and r.run.outer.index in kept]
     return [c for c in group_into_cells(study, records) if c.run_scores]
 

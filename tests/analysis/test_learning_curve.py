@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from support import fake_records as fake
-from support.fake_cells import topic_cells
+from support.fake_records import topic_cells
 
 from paretune.analysis.cell import Cell
 from paretune.analysis.learning_curve import predict_gain

@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy import stats
-from support import fake_cells
 from support import fake_records as fake
 
 from paretune.analysis.cell import Cell, TestAnswers
@@ -47,7 +46,7 @@ def merge(folds: Sequence[Predictions], further: Sequence[Predictions] = ()) -> 
 
 def test_folds_are_merged_to_all_rows_in_natural_order() -> None:
     study = make_study()
-    cell = lora(study, fake_cells.crossed_cell(study, "lora", 0.8, 5))
+    cell = lora(study, fake.crossed_cell(study, "lora", 0.8, 5))
     (answers,) = cell.test_answers
     whole = fake.answers(0.8, seed=800)
     assert answers == whole  # test-2 before test-10
@@ -59,7 +58,7 @@ def test_folds_are_merged_to_all_rows_in_natural_order() -> None:
 
 def test_repeats_answer_all_rows_again() -> None:
     study = make_study(6)
-    cell = lora(study, fake_cells.crossed_cell(study, "lora", 0.8, 3))
+    cell = lora(study, fake.crossed_cell(study, "lora", 0.8, 3))
     assert cell.design == TestDesign(3, 2, 3)
     assert list(cell.answers_by_seed) == [0, 1]
     one, other = cell.test_answers
@@ -68,7 +67,7 @@ def test_repeats_answer_all_rows_again() -> None:
 
 def test_rows_of_a_failed_fold_are_absent() -> None:
     study = make_study()
-    records = fake_cells.without_fold(fake_cells.crossed_cell(study, "lora", 0.8, 5), 2)
+    records = fake.without_fold(fake.crossed_cell(study, "lora", 0.8, 5), 2)
     cell = lora(study, records)
     (answers,) = cell.test_answers
     assert len(answers.uid) == 48
@@ -78,9 +77,9 @@ def test_rows_of_a_failed_fold_are_absent() -> None:
 def test_a_failed_fold_costs_its_own_answers_only() -> None:
     """Its rows are answered in the other repeats; in its own they have the next repeat's answer."""
     study = make_study(15)
-    whole = lora(study, fake_cells.crossed_cell(study, "lora", 0.8, 5))
-    records = fake_cells.crossed_cell(study, "lora", 0.8, 5)
-    cell = lora(study, fake_cells.without_fold(fake_cells.without_fold(records, 2), 14))
+    whole = lora(study, fake.crossed_cell(study, "lora", 0.8, 5))
+    records = fake.crossed_cell(study, "lora", 0.8, 5)
+    cell = lora(study, fake.without_fold(fake.without_fold(records, 2), 14))
     assert cell.design == TestDesign(5, 3, 5) and cell.fold_of_rows is not None
     inside = [cell.fold_of_rows[r] == -1 for r in range(3)]
     assert [int(rows.sum()) for rows in inside] == [12, 0, 12]
@@ -96,20 +95,20 @@ def test_a_failed_fold_costs_its_own_answers_only() -> None:
 
 def test_a_row_that_no_repeat_answered_is_absent_and_a_repeat_without_any_too() -> None:
     study = make_study(10)
-    records = fake_cells.crossed_cell(study, "lora", 0.8, 5)
+    records = fake.crossed_cell(study, "lora", 0.8, 5)
     for place in range(5, 10):
-        records = fake_cells.without_fold(records, place)
-    cell = lora(study, fake_cells.without_fold(records, 0))
+        records = fake.without_fold(records, place)
+    cell = lora(study, fake.without_fold(records, 0))
     assert cell.design == TestDesign(5, 1, 4) and len(cell.test_answers[0].uid) == 48
 
 
 def test_a_method_that_fails_in_most_folds_takes_no_rows_from_the_others() -> None:
     study = make_study()
-    records = fake_cells.crossed_cell(study, "lora", 0.8, 5)
-    poor = fake_cells.crossed_cell(study, "prompt", 0.7, 5)
+    records = fake.crossed_cell(study, "lora", 0.8, 5)
+    poor = fake.crossed_cell(study, "prompt", 0.7, 5)
     for place in (0, 1, 2):
-        poor = fake_cells.without_fold(poor, place)
-    partial = fake_cells.without_fold(fake_cells.crossed_cell(study, "full", 0.7, 5), 4)
+        poor = fake.without_fold(poor, place)
+    partial = fake.without_fold(fake.crossed_cell(study, "full", 0.7, 5), 4)
     cells = [c for c in group_into_cells(study, [*records, *poor, *partial]) if c.task == "topics"]
     expected = expected_scores(cells)
     assert {key[1]: len(e.score.uid) for key, e in expected.items()} == {"lora": 60, "full": 48}
@@ -119,8 +118,8 @@ def test_a_method_that_fails_in_most_folds_takes_no_rows_from_the_others() -> No
 
 def test_a_baseline_without_the_rows_of_a_race_is_left_out() -> None:
     study = make_study()
-    tuned, probe = (fake_cells.crossed_cell(study, m, 0.8, 5) for m in ("lora", "head_only"))
-    cells = group_into_cells(study, [tuned[0], *fake_cells.without_fold(probe, 0)])
+    tuned, probe = (fake.crossed_cell(study, m, 0.8, 5) for m in ("lora", "head_only"))
+    cells = group_into_cells(study, [tuned[0], *fake.without_fold(probe, 0)])
     raced = [replace(cell, raced=True) for cell in cells if cell.task == "topics"]
     assert [key[1] for key in expected_scores(raced)] == ["lora"]
 
@@ -128,8 +127,8 @@ def test_a_baseline_without_the_rows_of_a_race_is_left_out() -> None:
 def test_scores_are_compared_as_if_a_failed_fold_had_been_answered() -> None:
     """The estimates are those of a ridge regression on configurations and rows."""
     study = make_study()
-    whole = fake_cells.crossed_cell(study, "lora", 0.8, 5)
-    partial = fake_cells.without_fold(fake_cells.crossed_cell(study, "lora", 0.7, 5), 2)
+    whole = fake.crossed_cell(study, "lora", 0.8, 5)
+    partial = fake.without_fold(fake.crossed_cell(study, "lora", 0.7, 5), 2)
     scores = [s for r in (whole, partial) if (s := lora(study, r).run_scores) is not None]
     estimates, noise = estimate_means(scores, [False] * 2)
     uids = scores[0].uid
@@ -156,7 +155,7 @@ def test_filled_rows_have_their_own_scores_clusters_and_likelihood() -> None:
         segment={"meteor": tuple(i / 20 for i in range(20))},
     )
     other = replace(part, scores=tuple((2.0, float(i)) for i in range(20)))
-    lacking = fake_cells.take(part, range(8, 20))
+    lacking = fake.take(part, range(8, 20))
     filled = merge([lacking], [other])
     assert filled.uid == part.uid and merge([other], [lacking]) == other
     assert filled.scores == other.scores[:8] + part.scores[8:]
@@ -168,10 +167,10 @@ def test_the_likelihood_of_a_failed_folds_rows_is_that_of_the_answers_in_its_pla
     selection = fake.answers(0.7, n=30, part="train")
     records = [
         replace(record, predictions={**record.predictions, "selection": selection})
-        for record in fake_cells.crossed_cell(study, "lora", 0.8, 5)
+        for record in fake.crossed_cell(study, "lora", 0.8, 5)
     ]
     whole = cell_likelihood(lora(study, records))
-    cell = lora(study, fake_cells.without_fold(records, 2))
+    cell = lora(study, fake.without_fold(records, 2))
     likelihood = cell_likelihood(cell)
     assert likelihood.log_likelihood is not None and likelihood.log_likelihood.runs == 9
     assert cell.fold_of_rows is not None
@@ -203,9 +202,7 @@ def test_clusters_and_questions_are_numbered_anew() -> None:
         question=tuple(i // 2 for i in range(24)),
         segment={"meteor": tuple(i / 24 for i in range(24))},
     )
-    folds = [
-        fake_cells.take(whole, [i for i in range(24) if (i // 6) % 2 == fold]) for fold in (0, 1)
-    ]
+    folds = [fake.take(whole, [i for i in range(24) if (i // 6) % 2 == fold]) for fold in (0, 1)]
     merged = merge(folds[::-1])
     assert (merged.uid, merged.cluster, merged.question) == (
         whole.uid,
@@ -227,8 +224,8 @@ def test_folds_of_other_data_are_no_cross_validation() -> None:
 def test_each_fold_has_the_rate_of_its_own_trials() -> None:
     study = make_study(3)
     rates = (1e-4, 1e-3)
-    first, _, last = fake_cells.crossed_cell(study, "lora", 0.8, 3)
-    _, middle, _ = fake_cells.crossed_cell(study, "lora", 0.8, 3, learning_rate=1e-4)
+    first, _, last = fake.crossed_cell(study, "lora", 0.8, 3)
+    _, middle, _ = fake.crossed_cell(study, "lora", 0.8, 3, learning_rate=1e-4)
     records = [first, middle, last]
     for index in range(3):
         for rate in rates:
@@ -252,7 +249,7 @@ def test_each_fold_has_the_rate_of_its_own_trials() -> None:
 
 def test_a_fold_whose_trials_all_failed_asks_for_no_final_run() -> None:
     study = make_study(3, trials=1)
-    records = fake_cells.crossed_cell(study, "lora", 0.8, 3)[:2]
+    records = fake.crossed_cell(study, "lora", 0.8, 3)[:2]
     outer = OuterFold(folds=3, index=2)
     run = fake.make_run(study, "tune", "lora", 0, outer=outer)
     cell = lora(study, [*records, fake.record(run, outcome="diverged")])
@@ -273,7 +270,7 @@ def test_a_method_whose_trials_all_failed_has_failures_and_no_verdict() -> None:
         )
         for index in range(3)
     ]
-    cells = group_into_cells(study, [*records, *fake_cells.crossed_cell(study, "full", 0.8, 3)])
+    cells = group_into_cells(study, [*records, *fake.crossed_cell(study, "full", 0.8, 3)])
     cell = next(c for c in cells if (c.task, c.method) == ("topics", "lora"))
     assert cell.failures == FailureRate(failed=3, runs=3) and cell.all_trials_failed
     verdict = PairwiseComparisons([c for c in cells if c.task == "topics"]).verdict(cell)
@@ -294,7 +291,7 @@ def test_a_constant_answer_to_a_small_fold_is_no_collapse() -> None:
 
 def test_the_design_is_what_the_study_asks_for_or_what_its_runs_are() -> None:
     auto, split = make_study(3), make_study(3, outer="split")
-    crossed = fake_cells.crossed_cell(auto, "lora", 0.8, 3)
+    crossed = fake.crossed_cell(auto, "lora", 0.8, 3)
     both = [*crossed, *fake.cell(auto, "lora", 0.5)]
     assert lora(split, both).design == SPLIT
     assert lora(make_study(3, outer=3), both).design == TestDesign(3, 1, 3)
@@ -318,7 +315,7 @@ def test_a_run_is_selected_though_selection_parts_differ() -> None:
                 "scores": {"selection": {"primary": 0.5 + place / 10, "loss": 1.0}},
             },
         )
-        for place, record in enumerate(fake_cells.crossed_cell(study, "lora", 0.8, 3))
+        for place, record in enumerate(fake.crossed_cell(study, "lora", 0.8, 3))
     ]
     selected = select_run([lora(study, records)])
     assert selected is not None and selected.record.run.seed == 3
@@ -341,7 +338,7 @@ def test_a_run_is_selected_though_selection_parts_differ() -> None:
 
 def test_the_page_says_which_rows_are_tested() -> None:
     study = make_study()
-    crossed = build_report(study, fake_cells.crossed_cell(study, "lora", 0.8, 5))
+    crossed = build_report(study, fake.crossed_cell(study, "lora", 0.8, 5))
     assert "On topics all rows (60) are tested" in crossed.study.protocol
     assert (
         "not comparable with those on published splits, which `outer: split`"
@@ -354,8 +351,8 @@ def test_the_page_says_which_rows_are_tested() -> None:
     assert "folds of train" not in crossed.study.protocol
     assert crossed.tasks[0].basis == "all 60 examples tested, 5 folds"
     assert "60, 5 folds" in format_n_by_seeds(crossed.tasks[0].methods[1].score)
-    records = fake_cells.crossed_cell(study, "tfidf", 0.8, 5)
-    full = fake_cells.without_fold(fake_cells.crossed_cell(study, "full", 0.8, 5), 2)
+    records = fake.crossed_cell(study, "tfidf", 0.8, 5)
+    full = fake.without_fold(fake.crossed_cell(study, "full", 0.8, 5), 2)
     one_failed = build_report(study, [*records, *full])
     assert one_failed.tasks[0].basis.endswith("5 folds, 48 where not every fold has a score")
     assert format_n_by_seeds(one_failed.tasks[0].methods[0].score) == "48, 4 of 5 folds"

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
-from support import fake_cells
 from support import fake_records as fake
 
 from paretune.analysis.cells import group_into_cells
@@ -85,11 +84,11 @@ def test_a_fold_that_failed_changes_no_weight() -> None:
     protocol = {"seeds": [1, 2, 3, 4, 5], "folds": 1}
     study = fake.study(tasks=tasks, methods=["lora", "full"], protocol=protocol)
     a, b, full_a, full_b = (
-        fake_cells.crossed_cell(study, method, quality, 5, task=task)
+        fake.crossed_cell(study, method, quality, 5, task=task)
         for method, quality in (("lora", 0.6), ("full", 0.8))
         for task in "ab"
     )
-    (row,) = compare_tasks(study, [*fake_cells.without_fold(a, 2), *b, *full_a, *full_b])
+    (row,) = compare_tasks(study, [*fake.without_fold(a, 2), *b, *full_a, *full_b])
     assert [effect.rows for effect in row.effects] == [60, 60] and row.failed == ((1, 10), (0, 10))
 
 

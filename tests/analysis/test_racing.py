@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import fake_cells
 from support import fake_records as fake
 
 from paretune.analysis.cell import Cell
@@ -35,8 +34,8 @@ ALIKE = LEVELS | dict.fromkeys(("full", "lora", "prompt", "ia3"), 0.8)
 
 def drawn(levels: dict[str, float], seed: int = 0, **changes: Any) -> tuple[Study, list[Record]]:
     protocol = changes.pop("protocol", {})
-    study = fake_cells.raced(protocol=protocol, **changes.pop("study", {}))
-    return study, fake_cells.draw_records(study, levels, np.random.default_rng(seed), **changes)
+    study = fake.raced(protocol=protocol, **changes.pop("study", {}))
+    return study, fake.draw_records(study, levels, np.random.default_rng(seed), **changes)
 
 
 def decide(study: Study, records: Sequence[Record]) -> RaceState:
@@ -229,10 +228,10 @@ def test_claims_after_any_stopping_are_claims_of_all_runs(
     rng = np.random.default_rng(seed)
     compared = 0
     for _ in range(draws):
-        study = fake_cells.raced(METHODS, protocol={"outer": outer})
+        study = fake.raced(METHODS, protocol={"outer": outer})
         levels = BASELINES | {m: float(rng.uniform(0.55, 0.95)) for m in METHODS}
         spread = {m: float(rng.choice([0.005, 0.03, 0.1])) for m in METHODS}
-        records = fake_cells.draw_records(
+        records = fake.draw_records(
             study,
             levels,
             rng,
@@ -252,8 +251,8 @@ def test_claims_after_any_stopping_are_claims_of_all_runs(
 def test_corrections_only_grow_when_p_values_are_replaced_by_1() -> None:
     """The step of the proof: Shaffer's and the rows' corrections are monotone."""
     rng = np.random.default_rng(5)
-    study = fake_cells.raced(METHODS)
-    records = fake_cells.draw_records(study, BASELINES | dict.fromkeys(METHODS, 0.7), rng)
+    study = fake.raced(METHODS)
+    records = fake.draw_records(study, BASELINES | dict.fromkeys(METHODS, 0.7), rng)
     cells = {c.method: c for c in build_cells(study, records)}
     names = [(a, b) for i, a in enumerate(cells) for b in list(cells)[i + 1 :]]
     for _ in range(300):
@@ -271,8 +270,8 @@ def test_corrections_only_grow_when_p_values_are_replaced_by_1() -> None:
 
 def test_without_a_race_nothing_changes_and_a_stopped_pair_has_no_verdict() -> None:
     rng = np.random.default_rng(1)
-    study = fake_cells.raced(METHODS)
-    records = fake_cells.draw_records(
+    study = fake.raced(METHODS)
+    records = fake.draw_records(
         study, BASELINES | dict.fromkeys(METHODS, 0.6) | {"lora": 0.95}, rng, rows=200
     )
     cells = build_cells(study, records)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from support import fake_records as fake
-from support.fake_cells import topic_cells
+from support.fake_records import topic_cells
 from support.report_texts import find_table, texts_by_method
 
 from paretune.analysis.cell import Cell

@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 from support import fake_records as fake
-from support import fake_translations as translations
 
 from paretune.reporting.build import build_report
 from paretune.reporting.page import write_page
@@ -98,8 +97,9 @@ def hostile_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     study = fake.study(
         tasks=[{**fake.own_task("topics"), "labels": labels}, fake.own_task("t" * 100)],
         models=[{"name": "m", "label": "m" * 100}],
-        methods=["full", *({"name": n, "label": label} for n, label in METHOD_LABELS.items())],
+        methods=["full", *METHOD_LABELS],
     )
+    study = fake.labelled(study, METHOD_LABELS)
     report = build_report(study, fake.whole(study))
     return write_page(report, tmp_path_factory.mktemp("page") / "r.html")
 
@@ -212,7 +212,7 @@ def test_a_page_without_a_front_has_no_library_and_no_error(browser: Any, tmp_pa
 
 
 def test_hostile_translations_do_not_run(browser: Any, tmp_path: Path) -> None:
-    study = translations.study()
+    study = fake.translation_study()
     records = [
         replace(
             r,
@@ -221,7 +221,7 @@ def test_hostile_translations_do_not_run(browser: Any, tmp_path: Path) -> None:
                 for name, part in r.predictions.items()
             },
         )
-        for r in translations.whole(study)
+        for r in fake.whole(study)
     ]
     show(browser, write_page(build_report(study, records), tmp_path / "r.html"))
     assert browser.title == "help · paretune" and not find(browser, "img")

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from support import fake_records as fake
-from support import fake_translations
 from support.pages import EVIL
 
 from paretune.errors import StoreError
@@ -124,10 +123,8 @@ def test_a_cost_of_nothing_has_a_place_on_a_logarithmic_axis(task: TaskReport) -
 
 
 def test_curves_of_a_translation_are_losses_on_one_axis() -> None:
-    study = fake_translations.study()
-    chart = charts.chart_learning_curves(
-        build_report(study, fake_translations.whole(study)).tasks[0]
-    )
+    study = fake.translation_study()
+    chart = charts.chart_learning_curves(build_report(study, fake.whole(study)).tasks[0])
     assert chart is not None and "Selection loss, nats a token" in chart.note
     losses = [point["loss"] for point in values(chart)]
     assert {point["place"] for point in values(chart)} == {0, 1, 2}
@@ -178,7 +175,8 @@ def test_no_label_is_cut() -> None:
 
 
 def test_names_are_text_in_the_picture() -> None:
-    study = fake.study(tasks=[fake.own_task("t")], methods=[{"name": "lora", "label": EVIL}])
+    study = fake.study(tasks=[fake.own_task("t")], methods=["lora"])
+    study = fake.labelled(study, {"lora": EVIL})
     (task,) = build_report(study, fake.whole(study)).tasks
     for chart in every_chart(task):
         svg = draw_svg(chart.spec)

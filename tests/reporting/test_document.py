@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from rich.console import Console
 from support import fake_records as fake
-from support import fake_translations
 from support.pages import docs_script
 
 from paretune.analysis.statistics.intervals import score_interval
@@ -23,14 +22,8 @@ EVIL = '"\n\x1b]0;x\x07<script>\ud7ff'
 
 
 def full_of_everything() -> tuple[Any, list[Any], list[Finding]]:
-    study = fake.study(
-        methods=[
-            "full",
-            "lora",
-            {"name": "loha", "label": "".join(c for c in EVIL if c.isprintable())},
-            "prompt",
-        ]
-    )
+    study = fake.study(methods=["full", "lora", "loha", "prompt"])
+    study = fake.labelled(study, {"loha": "".join(c for c in EVIL if c.isprintable())})
     records = fake.whole(study)
     bad = fake.make_run(study, "tune", "lora", 0, learning_rate=0.05)
     records.append(fake.record(bad, outcome="diverged", result={"notes": [EVIL]}))
@@ -55,8 +48,8 @@ def test_what_is_read_back_is_the_report_in_every_output(tmp_path: Path, transla
     study, records, findings = full_of_everything()
     records = with_every_measure(records)
     if translated:
-        study, findings = fake_translations.study(), []
-        records = fake_translations.whole(study)
+        study, findings = fake.translation_study(), []
+        records = fake.whole(study)
     report = build_report(study, records, [], findings)
     again = read_json(write_json(report, tmp_path / "a" / "study.json"))
     assert again.to_json() == report.to_json()

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from support import fake_records as fake
-from support import fake_translations as fakes
 from support.report_texts import find_table, texts_by_method
 
 from paretune.reporting import Report
@@ -48,8 +47,8 @@ def test_the_table_has_a_line_for_each_measure(report: Report) -> None:
 
 
 def test_a_translation_has_it_by_token_where_the_tokens_are_stored(tmp_path: Path) -> None:
-    study = fakes.study(methods=["full", "lora"])
-    records = fakes.whole(study)
+    study = fake.translation_study(methods=["full", "lora"])
+    records = fake.whole(study)
     without = build_report(study, records)
     reasons = find_table(without.tasks[0], "likelihood")
     assert reasons.rows == ()

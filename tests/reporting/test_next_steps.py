@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from support import fake_records as fake
-from support.fake_cells import topic_cells
+from support.fake_records import topic_cells
 
 from paretune.analysis.cell import Cell
 from paretune.analysis.pareto.recommend import Recommendation, recommend

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from support import fake_records as fake
-from support import fake_translations
 from support.pages import EVIL, Tags
 from test_report_screens import WORLDS
 
@@ -28,10 +27,9 @@ def page(tmp_path: Path, study, records, states=(), **more) -> str:
     ).read_text("utf-8")
 
 
-@pytest.mark.parametrize("records", [fake, fake_translations])
-def test_the_page_is_well_formed_and_needs_nothing_from_elsewhere(tmp_path: Path, records) -> None:
-    study = records.study()
-    text = page(tmp_path, study, records.whole(study))
+@pytest.mark.parametrize("study", [fake.study(), fake.translation_study()])
+def test_the_page_is_well_formed_and_needs_nothing_from_elsewhere(tmp_path: Path, study) -> None:
+    text = page(tmp_path, study, fake.whole(study))
     tags = Tags()
     tags.feed(text)
     assert tags.open == []
@@ -66,11 +64,8 @@ def test_the_page_can_be_heard_and_used_without_a_mouse(tmp_path: Path) -> None:
 
 
 def test_hostile_text_cannot_run(tmp_path: Path) -> None:
-    study = fake.study(
-        models=[{"name": "m", "label": EVIL}],
-        methods=["full", {"name": "lora", "label": EVIL}],
-        title=EVIL,
-    )
+    study = fake.study(models=["m"], methods=["full", "lora"], title=EVIL)
+    study = fake.labelled(study, {"m": EVIL, "lora": EVIL})
     records = fake.whole(study)
     run = fake.make_run(study, "final", "full", 9)
     records.append(fake.record(run, outcome="error", message=EVIL))

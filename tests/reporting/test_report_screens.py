@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
-from support import fake_cells, fake_translations
 from support import fake_records as fake
 
 from paretune.analysis.cells import group_into_cells
@@ -143,7 +142,7 @@ def nothing_learned() -> World:
 
 @world
 def nothing_learned_at_the_highest_rate() -> World:
-    study, records = fake_cells.mostly_collapsed(tfidf=0.7)
+    study, records = fake.mostly_collapsed(tfidf=0.7)
     return World(study, [*records, *trials(study, "full", 1e-4, 1e-3)])
 
 
@@ -228,7 +227,12 @@ def several_models() -> World:
 
 @world
 def many_tasks() -> World:
-    study = fake.large(5)
+    study = fake.study(
+        tasks=[fake.own_task(f"task{i}") for i in range(5)],
+        models=["a", "b", "c"],
+        methods=["full", "lora", "loha", "prompt"],
+        protocol={"seeds": [1, 2, 3, 4, 5]},
+    )
     return World(study, fake.whole(study))
 
 
@@ -274,15 +278,15 @@ def race_of_folds_that_a_baseline_wins() -> World:
 @world
 def translation() -> World:
     generation = {"metrics": ["meteor", "bertscore"], "bertscore_model": "FacebookAI/roberta-large"}
-    task = fake_translations.study().tasks[0].model_dump() | {"target_lang": "de"}
-    study = fake_translations.study(generation=generation, tasks=[task])  # SloBench has no German
-    records = fake_translations.whole(study, {"prompt": 0.0}, segment=("meteor", "bertscore"))
+    task = fake.translation_study().tasks[0].model_dump() | {"target_lang": "de"}
+    study = fake.translation_study(generation=generation, tasks=[task])  # SloBench has no German
+    records = fake.whole(study, {"prompt": 0.0}, segment=("meteor", "bertscore"))
     return World(study, records, tables=120)
 
 
 @world
 def empty_translation() -> World:
-    return World(fake_translations.study(), [], tables=80)
+    return World(fake.translation_study(), [], tables=80)
 
 
 def trials(study: Study, method: str, *rates: float) -> Iterator[Record]:
@@ -305,10 +309,10 @@ def with_a_lost_run(records: Sequence[Record]) -> list[Record]:
 
 def raced(seeds: int, outer: str | int = "split", **changed: float) -> World:
     """A race that has stopped after so many of its five seeds."""
-    study = fake_cells.raced(protocol={"outer": outer})
+    study = fake.raced(protocol={"outer": outer})
     baselines = {"majority": 0.5, "tfidf": 0.55, "head_only": 0.6}
     levels = baselines | {"full": 0.95, "lora": 0.75, "prompt": 0.7, "ia3": 0.65} | changed
-    records = fake_cells.draw_records(study, levels, np.random.default_rng(0), rows=300)
+    records = fake.draw_records(study, levels, np.random.default_rng(0), rows=300)
     ended = [r for r in records if r.run.seed <= seeds or r.run.method.name in baselines]
     return World(study, ended, tables=160)
 
@@ -399,7 +403,7 @@ def test_a_demonstration_has_the_answer_first_and_quiet_the_answer_alone() -> No
 
 
 def test_names_cannot_steer_the_terminal() -> None:
-    study = fake.study(models=[{"name": "m", "label": "x\x1b[2J[red]y\n"}])
+    study = fake.labelled(fake.study(models=["m"]), {"m": "x\x1b[2J[red]y\n"})
     text = printed(200, print_tables, build_report(study, fake.whole(study)), Console)
     assert "\x1b" not in text
     assert "x\N{REPLACEMENT CHARACTER}[2J[red]y\N{REPLACEMENT CHARACTER}" in text

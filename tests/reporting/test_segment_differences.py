@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from sacrebleu.metrics import CHRF
-from support import fake_translations
+from support import fake_records as fake
 
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.comparisons import PairwiseComparisons
@@ -16,8 +16,8 @@ from paretune.reporting.disagreement import MAX_CHARACTERS, MAX_LISTED, find_dis
 from paretune.reporting.page import write_page
 from paretune.reporting.rows import build_rows
 
-STUDY = fake_translations.study()
-RECORDS = fake_translations.whole(STUDY)
+STUDY = fake.translation_study()
+RECORDS = fake.whole(STUDY)
 
 
 def found_in(records, **more):
@@ -54,7 +54,7 @@ def test_the_largest_differences_of_means_are_shown_with_sacrebleus_own_scores()
         names[differences.pairs[differences.default_pair].a],
         names[differences.pairs[differences.default_pair].b],
     } == {"full fine-tuning", "LoRA"}
-    full, lora, references = texts_of("full"), texts_of("lora"), fake_translations.references()
+    full, lora, references = texts_of("full"), texts_of("lora"), fake.references()
     means = [
         [sum(chrf(outputs[i], references[i]) for outputs in of.values()) / 3 for i in range(80)]
         for of in (full, lora)

@@ -31,7 +31,7 @@ def rows_of(table: Table) -> list[dict[str, str]]:
 
 
 def hostile() -> Table:
-    study = fake.study(methods=["full", {"name": "lora", "label": EVIL}])
+    study = fake.labelled(fake.study(methods=["full", "lora"]), {"lora": EVIL})
     return named(build_report(study, fake.whole(study)))["scores"]
 
 

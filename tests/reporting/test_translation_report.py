@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 from sacrebleu.metrics import BLEU
-from support import fake_translations
+from support import fake_records as fake
 from support.report_texts import headings, texts_by_method
 
 from paretune.errors import MissingDependencyError
@@ -45,8 +45,8 @@ def page(study: Study, records: list[Record], folder: Path) -> str:
 
 
 def test_scores_go_to_a_hundred_and_have_one_decimal(tmp_path: Path) -> None:
-    study = fake_translations.study()
-    records = fake_translations.whole(study)
+    study = fake.translation_study()
+    records = fake.whole(study)
     task = build_report(study, records).tasks[0]
     assert (task.metric_title, task.highest, task.generates) == ("BLEU", 100.0, True)
     interval = next(r for r in task.methods if r.method == "lora").score
@@ -66,18 +66,18 @@ def test_scores_go_to_a_hundred_and_have_one_decimal(tmp_path: Path) -> None:
 
 
 def test_a_bertscore_whose_model_no_record_names_has_no_gap_in_its_note() -> None:
-    study = fake_translations.study(generation=ASKED)
+    study = fake.translation_study(generation=ASKED)
     records = [
         replace(r, run=r.run.model_copy(update={"generation": None}))
-        for r in fake_translations.whole(study, segment=("meteor", "bertscore"))
+        for r in fake.whole(study, segment=("meteor", "bertscore"))
     ]
     scores, _ = tables_of(build_report(study, records))
     assert "BERTScore (F1) by a model that no record names." in scores.notes
 
 
 def test_slobenchs_table_is_its_own_scorers_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    study = fake_translations.study()
-    records = fake_translations.whole(study)
+    study = fake.translation_study()
+    records = fake.whole(study)
     monkeypatch.setattr(official_scores, "load_tokeniser", lambda language: str.split)
     _, own = tables_of(build_report(study, records))
     assert {"BLEU (avg)", "CHRF (avg = corpus)", "BLEU (corpus)"} <= set(headings(own))
@@ -95,8 +95,8 @@ def test_slobenchs_table_is_its_own_scorers_numbers(monkeypatch: pytest.MonkeyPa
 @pytest.mark.thorough
 def test_no_heading_and_no_number_is_cut_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(official_scores, "load_tokeniser", lambda language: str.split)
-    study = fake_translations.study(generation=ASKED, models=["long-" * 12, "two"])
-    report = build_report(study, fake_translations.whole(study, segment=("meteor", "bertscore")))
+    study = fake.translation_study(generation=ASKED, models=["long-" * 12, "two"])
+    report = build_report(study, fake.whole(study, segment=("meteor", "bertscore")))
     grids = tables_of(report)
     assert [len(headings(grid)) for grid in grids] == [6, 6]
     for width in (60, *range(70, 92), 170):
@@ -117,18 +117,18 @@ def test_what_slobenchs_table_lacks_says_how_to_get_it(monkeypatch: pytest.Monke
         raise MissingDependencyError("words need data.", remedy="Get `punkt_tab`.")
 
     monkeypatch.setattr(official_scores, "load_tokeniser", lacking)
-    study = fake_translations.study()
-    _, own = tables_of(build_report(study, fake_translations.whole(study)))
+    study = fake.translation_study()
+    _, own = tables_of(build_report(study, fake.whole(study)))
     assert headings(own) == ["CHRF (avg = corpus)", "n x seeds"]
     assert any("BLEU (avg)" in n and "Words need data. Get `punkt_tab`." in n for n in own.notes)
-    german = fake_translations.study(tasks=[{**study.tasks[0].model_dump(), "target_lang": "de"}])
-    _, none = tables_of(build_report(german, fake_translations.whole(german)))
+    german = fake.translation_study(tasks=[{**study.tasks[0].model_dump(), "target_lang": "de"}])
+    _, none = tables_of(build_report(german, fake.whole(german)))
     assert none.rows == () and "into sl or en only" in none.notes[0]
 
 
 def test_another_sacrebleu_is_told() -> None:
-    study = fake_translations.study()
-    first, *rest = fake_translations.whole(study)
+    study = fake.translation_study()
+    first, *rest = fake.whole(study)
     old = replace(first, result={**first.result, "signatures": {"bleu": "nrefs:1|version:1.5"}})
     scores, _ = tables_of(build_report(study, [old, *rest]))
     assert any("nrefs:1|version:1.5" in note and "computed anew" in note for note in scores.notes)

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from support.fake_cells import end, finals
+from support.fake_records import end, finals
 
 import paretune
 from paretune.execution import executor

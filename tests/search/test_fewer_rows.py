@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.fake_cells import end
+from support.fake_records import end
 
 from paretune.analysis.cells import group_into_cells
 from paretune.planning.prepare import prepare_study

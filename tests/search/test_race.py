@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.fake_cells import LEVELS, end, finals
+from support.fake_records import LEVELS, end, finals
 
 from paretune.planning.prepare import PlannedRun, prepare_study
 from paretune.search.expand import expand_study, find_possible_run_ids

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from support import fake_records as fake
-from support.fake_cells import topic_cells
+from support.fake_records import topic_cells
 
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.pareto.costs import CostEstimate, estimate_cost

@@ -1,6 +1,6 @@
 import pytest
 from support import fake_records as fake
-from support.fake_cells import mostly_collapsed, topic_cells
+from support.fake_records import mostly_collapsed, topic_cells
 
 from paretune.analysis.cell import Cell
 from paretune.analysis.learning_check import best_trivial_score

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from support import fake_records as fake
-from support.fake_cells import difference
+from support.fake_records import difference
 
 from paretune import metrics
 from paretune.analysis.learning_rates import find_primary_metric, select_learning_rate

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.fake_cells import difference
+from support.fake_records import difference
 
 from paretune.analysis.outcomes import answers_are_constant, is_collapsed
 from paretune.analysis.statistics.intervals import score_interval

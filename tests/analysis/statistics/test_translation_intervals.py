@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from sacrebleu.metrics import BLEU, CHRF, TER
-from support import fake_translations
-from support.fake_cells import difference
+from support import fake_records as fake
+from support.fake_records import difference
 
 from paretune import metrics
 from paretune.analysis.outcomes import is_collapsed
@@ -68,7 +68,7 @@ def predictions(translations: tuple[str, ...], references: tuple[str, ...]) -> P
 
 
 def test_the_variance_is_that_of_drawn_corpora() -> None:
-    part, rng = fake_translations.translated(0.8, n=200), np.random.default_rng(5)
+    part, rng = fake.translated(0.8, n=200), np.random.default_rng(5)
     (table,) = metrics.get("bleu").statistics(part.label, [part.prediction], ())
     sums = np.stack([table[rng.integers(200, size=200)].sum(axis=0) for _ in range(400)])
     drawn = metrics.get("bleu").from_sums(sums)

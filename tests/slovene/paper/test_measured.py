@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support import fake_cells
 from support import fake_records as fake
 
 from paretune.analysis.cells import group_into_cells
@@ -61,7 +60,7 @@ def test_matching_is_shown_by_the_whole_interval() -> None:
 def test_scores_of_folds_have_the_interval_of_the_report() -> None:
     tasks = [fake.own_task("cb-own", metric="weighted_f1") | {"name": "cb"}]
     study = make_study(tasks=tasks, protocol={"seeds": [1, 2, 3, 4, 5], "outer": 5})
-    records = [r for m in ("full", "lora") for r in fake_cells.crossed_cell(study, m, 0.8, 5)]
+    records = [r for m in ("full", "lora") for r in fake.crossed_cell(study, m, 0.8, 5)]
     expected = tuple(cell.interval for cell in group_into_cells(study, records))
     assert expected[:2] in {one.scores for one in verdict("cb-worse", study, records).compared}
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support import fake_translations, slobench
+from support import fake_records as fake
+from support import slobench
 
 from paretune.analysis.statistics.differences import row_variance
 from paretune.analysis.statistics.intervals import Interval
@@ -13,7 +14,7 @@ from paretune.store.record import Predictions
 from paretune_slovene.slobench import nltk_ngrams, official_scores
 from paretune_slovene.slobench.official_scores import LABELS, TRANSLATION_SCORES, Answers, Key
 
-SEEDS = [fake_translations.translated(0.8, n=200, seed=seed) for seed in (1, 2, 3)]
+SEEDS = [fake.translated(0.8, n=200, seed=seed) for seed in (1, 2, 3)]
 
 
 @pytest.fixture(autouse=True)
