@@ -41,17 +41,6 @@ def test_a_collapse_is_seen_whatever_the_record_says() -> None:
     assert cells["topics", "e5-small", "lora"].outcomes == {"collapsed": 1}
 
 
-def test_diverged_seeds_are_counted_beside_the_scored() -> None:
-    study = fake.study()
-    final = [fake.make_run(study, "final", "lora", s) for s in (1, 2, 3)]
-    records = [fake.record(r, {"test": fake.answers(0.7)}) for r in final[:2]]
-    records.append(fake.record(final[2], outcome="diverged"))
-    lora = by_key(group_into_cells(study, records))["topics", "e5-small", "lora"]
-    assert lora.outcomes == {"ok": 2, "diverged": 1}
-    assert len(lora.trained) == 2
-    assert lora.finished
-
-
 def test_a_changed_study_never_mixes_results() -> None:
     old = fake.study(training={"epochs": 3})
     new = fake.study(training={"epochs": 10})
@@ -83,34 +72,6 @@ def test_a_cell_whose_every_trial_blew_up_is_finished_without_hope() -> None:
     assert lora.all_trials_failed
     assert lora.finished
     assert lora.rate is None
-
-
-def test_the_papers_cells_have_one_seed_are_labelled_and_stand_beside_the_probe() -> None:
-    study = fake.study(protocol={"preset": "paper"})
-    run = fake.make_run(study, "final", "lora", 42, selection="test")
-    cells = by_key(group_into_cells(study, [fake.record(run, {"test": fake.answers(0.7)})]))
-    lora = cells["topics", "e5-small", "lora"]
-    assert lora.finished
-    assert lora.selected_on_test
-    assert cells["topics", "e5-small", "head_only"].baseline
-
-
-def test_a_translation_stands_beside_the_untuned_model_and_the_copied_source() -> None:
-    study = fake.translation_study()
-    cells = by_key(group_into_cells(study, fake.whole(study)))
-    assert [key[2] for key in cells] == ["full", "lora", "prompt", "untuned", "copy_source"]
-    untuned = cells["help-sl-en", "opus", "untuned"]
-    assert (
-        untuned.baseline
-        and untuned.deterministic
-        and untuned.expected_runs == 1
-        and untuned.finished
-    )
-    assert untuned.rate is None and untuned.metric == "bleu"
-    assert cells["help-sl-en", "-", "copy_source"].baseline
-    lora = cells["help-sl-en", "opus", "lora"]
-    assert (lora.rate, lora.expected_runs, lora.deterministic) == (1e-3, 3, False)
-    assert lora.interval is not None and lora.interval.highest == 100
 
 
 def test_each_task_of_a_study_has_its_own_baselines() -> None:

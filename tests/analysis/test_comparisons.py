@@ -154,22 +154,6 @@ def pair_of(pairs: Sequence[Pair], a: str, b: str) -> Pair:
     return next(pair for pair in pairs if {pair.a, pair.b} == {a, b})
 
 
-def test_a_pair_reads_the_same_from_both_sides() -> None:
-    here = {c.method: c for c in cells()}
-    decided = PairwiseComparisons(list(here.values()))
-    there, back = (
-        decided.compare(here[a], here[b]) for a, b in (("full", "lora"), ("lora", "full"))
-    )
-    assert there is not None and back is not None
-    assert (there.a, there.b, back.a, back.b) == ("full", "lora", "lora", "full")
-    assert there.difference.estimate == -back.difference.estimate
-    assert (there.difference.low, there.difference.high) == (
-        -back.difference.high,
-        -back.difference.low,
-    )
-    assert there.p_holm == back.p_holm
-
-
 def test_lost_seeds_count_in_every_verdict() -> None:
     """The report's verdicts left them out, so it could contradict ``recommend``."""
     study = fake.study(methods=["full", "lora"], tasks=[fake.own_task("t")])
@@ -228,14 +212,6 @@ def test_report_ranks_and_compare_agree_on_every_pair(monkeypatch: pytest.Monkey
     ]
     named = {c.method for c in task.methods if sentences and c.label in sentences[0].split(": ")[1]}
     assert named == {name for name in below if not rows[name].baseline}
-
-
-def test_baselines_have_no_rank_and_methods_are_ranked_among_methods() -> None:
-    study = fake.study(methods=METHODS, tasks=[fake.own_task("t")])
-    (task,) = build_report(study, fake.whole(study, {"prompt": 0.6})).tasks
-    assert all(row.rank is None for row in task.baselines)
-    assert {row.rank.of for row in task.methods if row.rank} == {4}
-    assert all(row.model is not None for row in task.methods)
 
 
 def test_compare_asks_by_than_whether_any_method_is_better_than_one(

@@ -56,24 +56,6 @@ def test_folds_are_merged_to_all_rows_in_natural_order() -> None:
     assert (cell.finished, cell.expected_runs, len(cell.trained)) == (True, 5, 5)
 
 
-def test_repeats_answer_all_rows_again() -> None:
-    study = make_study(6)
-    cell = lora(study, fake.crossed_cell(study, "lora", 0.8, 3))
-    assert cell.design == TestDesign(3, 2, 3)
-    assert list(cell.answers_by_seed) == [0, 1]
-    one, other = cell.test_answers
-    assert one.uid == other.uid and one.prediction != other.prediction
-
-
-def test_rows_of_a_failed_fold_are_absent() -> None:
-    study = make_study()
-    records = fake.without_fold(fake.crossed_cell(study, "lora", 0.8, 5), 2)
-    cell = lora(study, records)
-    (answers,) = cell.test_answers
-    assert len(answers.uid) == 48
-    assert (cell.finished, len(cell.trained), cell.outcomes["diverged"]) == (True, 4, 1)
-
-
 def test_a_failed_fold_costs_its_own_answers_only() -> None:
     """Its rows are answered in the other repeats; in its own they have the next repeat's answer."""
     study = make_study(15)

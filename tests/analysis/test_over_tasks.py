@@ -163,8 +163,3 @@ def test_one_run_and_failures_withhold_the_verdict() -> None:
     assert comparison.failed == ((0, 12), (9, 12)) and comparison.standing == "unclear"
     (line, *_) = write_over_tasks([comparison])
     assert "9 of 12 runs of full fine-tuning failed" in line.further
-
-
-def test_one_task_has_no_such_comparison() -> None:
-    study = fake.study(tasks=[fake.own_task("a")])
-    assert compare_tasks(study, fake.whole(study)) == ()

@@ -26,7 +26,7 @@ from paretune.reporting.build import build_report
 from paretune.reporting.page import render_page
 from paretune.reporting.tables import build_front_table, build_tables
 from paretune.store.record import Predictions, Record
-from paretune.study import OuterFold, Run, Study
+from paretune.study import Run, Study
 
 SHARP, FLAT = 1.0, 0.05
 
@@ -79,35 +79,6 @@ def test_the_mean_is_that_of_the_runs(study: Study) -> None:
     assert set(likelihood.runs) == {record.run_id for record in records}
 
 
-def in_folds(records: list[Record]) -> list[Record]:
-    """Three runs, each of which answers every third of the rows."""
-    fold_records = []
-    for index, record in enumerate(records):
-        test = record.predictions["test"]
-        own = {
-            name: getattr(test, name)[index::3] for name in ("uid", "label", "prediction", "scores")
-        }
-        run = record.run.model_copy(update={"outer": OuterFold(folds=3, index=index, repeat=0)})
-        parts = {**record.predictions, "test": replace(test, **own)}
-        fold_records.append(replace(record, run=run, predictions=parts))
-    return fold_records
-
-
-def test_folds_are_put_together_by_example(study: Study) -> None:
-    records = in_folds(records_of(study, "full", SHARP))
-    cell = cells_of(study, records)["full"]
-    likelihood = cell_likelihood(cell)
-    assert likelihood.log_likelihood is not None and likelihood.log_likelihood.design == cell.design
-    assert cell.design.is_cross_validation
-    each = [example_likelihood(record, cell.objective) for record in records]
-    every = [v for run in each if isinstance(run, ExampleLikelihood) for v in run.log_likelihood]
-    assert likelihood.log_likelihood.seeds.tolist() == [pytest.approx(np.mean(every))]
-    assert len(likelihood.log_likelihood.uid) == 120
-    # Runs scatter between folds, which is part of the variance, as of scores.
-    means = [run.log_likelihood.mean() for run in each if isinstance(run, ExampleLikelihood)]
-    assert likelihood.log_likelihood.fold_scores == pytest.approx(np.array([means]))
-
-
 def test_what_cannot_be_fitted_says_why(study: Study) -> None:
     records = records_of(study, "full", SHARP)
     without = [replace(r, predictions={"test": r.predictions["test"]}) for r in records]
@@ -153,30 +124,6 @@ def test_the_change_is_a_mean_over_tokens_and_runs() -> None:
     # Wider than the scatter of runs alone: blocks differ too.
     assert forgetting.standard_error > np.std(changes, ddof=1) / 3**0.5
     assert measure_forgetting(cell_of(study, records, "full")) is None
-
-
-def test_its_interval_covers_the_true_change() -> None:
-    """Texts and runs are drawn anew; 95 % of 200 intervals of 3 runs and 30 blocks, less noise."""
-    study, records = measured({"lora": 0.0})
-    covered, truth = 0, 0.1
-    final = [r for r in records if r.run.method.name == "lora" and r.run.stage == "final"]
-    rng = np.random.default_rng(5)
-    for _ in range(200):
-        tokens = rng.integers(10, 50, 30)
-        block = truth + rng.normal(0, 0.15, 30)
-        sample = []
-        for record in final:
-            rise = block + rng.normal(0, 0.03) + rng.normal(0, 0.05, 30)
-            stored = {
-                "before": (tokens * 3.0).tolist(),
-                "after": (tokens * (3.0 + rise)).tolist(),
-                "tokens": tokens.tolist(),
-            }
-            sample.append(replace(record, result={**record.result, "forgetting": stored}))
-        forgetting = measure_forgetting(cell_of(study, sample, "lora"))
-        assert forgetting is not None
-        covered += forgetting.change.low <= truth <= forgetting.change.high
-    assert covered >= 180
 
 
 def test_it_is_an_axis_of_the_front_where_a_gain_is_no_merit() -> None:

@@ -123,11 +123,6 @@ def test_a_claim_goes_on_where_the_last_attempt_was(tmp_path):
     assert store.load_statuses(STUDY)[0].progress["resumed_at"] == 5
 
 
-def test_runs_under_way_tell_how_long_their_like_will_take():
-    running = state(0, "running", seconds=30.0, progress={"step": 3, "steps": 4})
-    assert take_snapshot([running, state(1)], 1, 0).seconds_left == pytest.approx(10 + 40)
-
-
 @pytest.mark.parametrize(
     ("states", "planned_runs"),
     [

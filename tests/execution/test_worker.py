@@ -78,21 +78,6 @@ def test_a_worker_that_cannot_use_its_gpu_claims_no_run(tmp_path):
     assert store.load_statuses(STUDY)[0].attempt == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_gives_the_run_back_and_the_next_worker_goes_on(tmp_path, number):
-    store = a_store(tmp_path, runs(1, hold=True))
-    worker = start(tmp_path)
-    until(store, lambda states: store.checkpoint_path("run000").exists())
-    worker.send_signal(number)
-    assert worker.wait() == 130
-    state = store.load_statuses(STUDY)[0]
-    assert (state.state, state.owner) == ("todo", None)
-    assert store.checkpoint_path("run000").exists()
-    (tmp_path / "go").touch()
-    assert start(tmp_path).wait() == 0
-    assert store.load_statuses(STUDY)[0].attempt == 2
-
-
 def test_a_waiting_worker_takes_runs_that_come_later_and_ends_when_told(tmp_path):
     store = a_store(tmp_path)
     worker = start(tmp_path, WorkerSettings(wait=True))

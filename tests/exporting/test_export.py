@@ -225,20 +225,6 @@ def test_the_card_opens_a_base_that_lies_in_a_package(
     torch.testing.assert_close(logits_by_the_card(tmp_path / "own"), expected, rtol=0, atol=1e-5)
 
 
-def test_the_card_of_an_adapter_on_a_folder_says_so(trained: Any, tmp_path: Path) -> None:
-    study, store = trained
-    expected = ours(study, store, "lora", tmp_path / "own")
-    export(study, store=store, method="lora", form="peft", output=tmp_path / "peft")
-    card = (tmp_path / "peft" / "README.md").read_text()
-    assert "\n---\n\n# LoRA for words\n\n`tiny` trained with LoRA" in card
-    assert "a folder of the machine that exported this, and has no public name" in card
-    assert "base_folder = " in card and "elsewhere: the place of your copy" in card
-    torch.testing.assert_close(logits_by_the_card(tmp_path / "peft"), expected, rtol=0, atol=1e-5)
-    assert "paretune.load(FOLDER, base=PLACE)" in (tmp_path / "own" / "README.md").read_text()
-    export(study, store=store, method="lora", form="merged", output=tmp_path / "merged")
-    assert "machine that exported" not in (tmp_path / "merged" / "README.md").read_text()
-
-
 def test_the_card_has_what_the_hub_reads_and_is_pushed(
     trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

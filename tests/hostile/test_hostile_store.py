@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -18,20 +17,6 @@ from paretune.planning.prepare import prepare_study
 from paretune.search.expand import leave_out_stale_runs
 from paretune.store import Store, database
 from paretune.verbs.report import report
-
-
-def test_a_folder_that_cannot_be_written(capsys: Any, tmp_path: Path, tiny_model: Any) -> None:
-    file = as_file(small(tmp_path, tiny_model("bert")), tmp_path / "s.yaml")
-    (tmp_path / "file").write_text("not a folder")
-    code, _, err = command(capsys, "run", file, "--store", tmp_path / "file" / "store")
-    assert code == 6 and "the folder cannot be used" in err
-    code, _, err = command(capsys, "report", file, "--store", tmp_path / "nowhere")
-    assert code == 6 and "no store of studies is here" in err
-    closed = tmp_path / "closed"
-    closed.mkdir(mode=0o500)
-    if not os.access(closed, os.W_OK):  # root may write everywhere
-        code, _, err = command(capsys, "run", file, "--store", closed / "store")
-        assert code == 6 and "Permission denied" in err
 
 
 def test_a_store_that_another_process_keeps_locked(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -34,21 +35,16 @@ def study_file(folder: Path, **parts: str) -> Path:
     ("parts", "message"),
     [
         ({"methods": '[{name: lora, rank: "\\uD800"}]'}, 'line 5: method 1 "lora", key rank: half'),
-        ({"methods": '[{name: lora, label: "\\uD800"}]'}, "line 5: method 1"),
         ({"methods": '[{name: lora, "\\uD800": 1}]'}, "half a surrogate pair"),
         ({"methods": "[{name: lora, alpha: .inf}]"}, "key alpha: inf is not a finite number."),
         ({"training": f"epochs: {'9' * 6000}"}, "a number of thousands of digits"),
-        ({"training": f"epochs: 0x{'f' * 6000}"}, "line 6: training.epochs: a number has more"),
         ({"training": f"max_steps: 1{'0' * 30}"}, "training.max_steps: a number has more than 64"),
         ({"training": f"max_length: 1{'0' * 12}"}, "1000000000000 is more than 1048576."),
-        ({"training": f"batch_size: 1{'0' * 12}"}, "1000000000000 is more than 1048576."),
         ({"training": f"epochs: 1{'0' * 9}"}, "training.epochs: 1000000000 is more than 100000."),
-        ({"training": "weight_decay: .inf"}, "training.weight_decay: inf is not a finite number."),
         ({"training": "weight_decay: 1e999"}, "line 6: training.weight_decay: inf"),
         ({"training": "max_grad_norm: .nan"}, "training.max_grad_norm: nan is not a finite"),
         ({"generation": "length_penalty: .nan"}, "line 7: generation.length_penalty: nan"),
         ({"task": ", limit: {train: 0}"}, "line 3: task 1 \"words\": limit: train: 0 is less than"),
-        ({"task": ", limit: {test: -5}"}, "limit: test: -5 is less than 1."),
     ],
     ids=lambda value: str(value)[:40],
 )  # fmt: skip
@@ -106,3 +102,52 @@ def test_a_home_of_nobody_and_a_name_of_ten_thousand_letters(capsys: Any, tmp_pa
         assert len(err) < 1000
     with pytest.raises(ParetuneError):
         Study.load(tmp_path / "absent.yaml")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "has no settings"),
+        (b"- a\n", "has no settings"),
+        (b"\xff\xfe\x00study", "cannot be read"),
+        (None, "cannot be read"),
+    ],
+)
+def test_files_and_folders_that_are_no_study(
+    tmp_path: Path, content: bytes | None, message: str
+) -> None:
+    path = tmp_path / "s.yaml"
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(StudyError, match=message):
+        Study.load(path)
+
+
+def test_new_writes_evil_columns_and_labels_as_words(capsys: Any, tmp_path: Path) -> None:
+    """Column names with line ends, quotes and colons; labels that older YAML reads as values."""
+    rows = [
+        {"a: b\n- c": f"text {i}\u2028", 'la"bel': ("no", "1e3", "null", "\x1b[31m😀")[i % 4]}
+        for i in range(20)
+    ]
+    source, target = tmp_path / "odd.jsonl", tmp_path / "odd.yaml"
+    source.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    code, out, err = command(capsys, "new", source, "-o", target)
+    assert code == 0 and all(c.isprintable() or c in "\n\t" for c in out + err)
+    (task,) = Study.load(target).tasks
+    assert (task.text, task.label) == ("a: b\n- c", 'la"bel')
+    assert set(task.labels or ()) == {"no", "1e3", "null", "\x1b[31m😀"}
+    assert "\x1b" not in target.read_text(encoding="utf-8")
+
+
+def test_no_is_a_word_and_1e_3_a_number(tmp_path: Path) -> None:
+    study = Study.load(
+        study_file(
+            tmp_path,
+            task=", labels: [no, yes, off]",
+            methods="[{name: lora, learning_rates: [1e-3]}]",
+        )
+    )
+    assert study.tasks[0].labels == ("no", "yes", "off")
+    assert study.methods[0].learning_rates == (0.001,)

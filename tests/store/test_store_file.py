@@ -146,13 +146,23 @@ def test_a_store_that_was_only_begun_is_finished_by_the_next_command(tmp_path):
     assert Store.open(tmp_path).list_studies() == []
 
 
-def test_a_newer_store_is_refused_untouched(tmp_path):
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("PRAGMA user_version = 99", r"newer paretune \(format 99.*Upgrade"),
+        ("PRAGMA user_version = 2", r"older paretune \(format 2; .* format 3\).*another folder"),
+    ],
+)
+def test_a_store_of_another_version_is_refused_untouched(tmp_path, statement, message):
     finished(tmp_path).close()
     db = sqlite3.connect(tmp_path / "study.db")
-    db.execute("PRAGMA user_version = 99")
+    db.execute(statement)
     db.close()
-    with pytest.raises(StoreError, match=r"newer paretune \(format 99.*Upgrade"):
-        Store.open(tmp_path, create=True)
+    before = (tmp_path / "study.db").read_bytes()
+    for create in (False, True):
+        with pytest.raises(StoreError, match=message):
+            Store.open(tmp_path, create=create)
+    assert (tmp_path / "study.db").read_bytes() == before
 
 
 def test_another_programs_database_is_refused(tmp_path):
@@ -163,37 +173,14 @@ def test_another_programs_database_is_refused(tmp_path):
         Store.open(tmp_path, create=True)
 
 
-@pytest.mark.parametrize("version", [1, 2])
-def test_an_older_store_is_refused_untouched(tmp_path, version):
+@pytest.mark.parametrize("start", [0, 4096])
+def test_a_damaged_database_is_told_with_a_remedy(tmp_path, start):
     finished(tmp_path).close()
-    db = sqlite3.connect(tmp_path / "study.db")
-    db.execute(f"PRAGMA user_version = {version}")
-    db.close()
-    before = (tmp_path / "study.db").read_bytes()
-    older = rf"older paretune \(format {version}; this version reads format 3\).*another folder"
-    for create in (False, True):
-        with pytest.raises(StoreError, match=older):
-            Store.open(tmp_path, create=create)
-    assert (tmp_path / "study.db").read_bytes() == before
-
-
-def damage(folder: Path, start: int, length: int) -> None:
-    with (folder / "study.db").open("r+b") as file:
+    with (tmp_path / "study.db").open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
         file.seek(start)
-        file.write(b"\xff" * length)
-
-
-def test_a_file_that_is_no_database_is_told_with_a_remedy(tmp_path):
-    finished(tmp_path).close()
-    damage(tmp_path, 0, 100)
+        file.write(b"\xff" * (size - start))
     with pytest.raises(StoreError, match=r"study\.db: the database file is damaged.*recover"):
-        Store.open(tmp_path)
-
-
-def test_damaged_pages_are_told_with_a_remedy(tmp_path):
-    finished(tmp_path).close()
-    damage(tmp_path, 4096, (tmp_path / "study.db").stat().st_size - 4096)
-    with pytest.raises(StoreError, match="damaged"):
         Store.open(tmp_path).load_records(STUDY)
 
 

@@ -1,6 +1,6 @@
 import pytest
 from support import fake_records as fake
-from support.fake_records import mostly_collapsed, topic_cells
+from support.fake_records import topic_cells
 
 from paretune.analysis.cell import Cell
 from paretune.analysis.learning_check import best_trivial_score
@@ -116,23 +116,6 @@ def test_of_free_baselines_that_score_the_same_the_simplest_is_taken() -> None:
     assert name_chosen_method(recommend(topic_cells(study, records))) == "tfidf"
 
 
-def test_a_method_that_is_not_proven_is_a_guess() -> None:
-    recommendation = recommend(cells({**LOW, "full": 0.6, "tfidf": 0.4, "head_only": 0.4}))
-    assert (recommendation.kind, name_chosen_method(recommendation)) == ("guess", "full")
-    hardest = recommendation.hardest_comparison
-    assert hardest is not None and hardest.pair is not None
-    assert hardest.candidate.cell.method in ("tfidf", "head_only", "majority")
-
-
-def test_nothing_at_or_below_the_constant_answer_is_taken() -> None:
-    """0.1.0 took majority itself, or a baseline below the constant answer."""
-    flat = recommend(cells(LOW))
-    assert (flat.kind, flat.chosen) == ("none", None)
-    assert flat.trivial_score is not None and flat.trivial_score.answer == "majority"
-    best = max(c.interval.estimate for c in flat.candidates if c.cell.name != "majority")
-    assert best <= flat.trivial_score.value  # so it is the constant answer that keeps them out
-
-
 def test_one_label_that_scores_above_the_majority_answer_of_train_counts_too() -> None:
     study = fake.study(methods=["lora"])
     label = [0] * 20 + [1] * 24 + [2] * 16
@@ -149,17 +132,6 @@ def test_one_label_that_scores_above_the_majority_answer_of_train_counts_too() -
     tfidf = next(c for c in here if c.name == "tfidf")
     assert tfidf.interval is not None and 20 / 60 < tfidf.interval.estimate < 0.4
     assert recommend(here).chosen is None
-
-
-def test_mostly_constant_methods_are_not_taken_and_the_cause_is_counted() -> None:
-    """Of eight seeds of two methods seven answer a constant after 60 steps."""
-    study, records = mostly_collapsed(tfidf=0.4)
-    here = topic_cells(study, records)
-    recommendation = recommend(here)
-    missed = recommendation.collapsed_cells
-    assert missed is not None
-    assert (missed.constant, missed.seeds, missed.steps) == (7, 8, (60, 60))
-    assert recommendation.chosen is None or recommendation.chosen.cell.baseline
 
 
 def test_an_empty_budget_leaves_nothing_but_says_what_lies_outside() -> None:
@@ -222,12 +194,3 @@ def test_what_fails_in_half_of_its_runs_is_not_taken() -> None:
     recommendation = recommend(topic_cells(study, records), Budget(within_points=100.0))
     assert name_chosen_method(recommendation) in ("full", "tfidf", "head_only")
     assert [c.method for c in recommendation.failed_cells] == ["lora"]
-
-
-def test_a_baseline_that_is_missing_is_said_and_keeps_nothing_from_being_taken() -> None:
-    study = fake.study(methods=["full", "lora"])
-    records = [r for r in fake.whole(study) if r.run.method.name != "tfidf"]
-    recommendation = recommend(topic_cells(study, records))
-    assert (recommendation.kind, recommendation.missing) == ("guess", ("tfidf",))
-    nothing = recommend(topic_cells(study, []))
-    assert (nothing.kind, nothing.candidates) == ("none", ())

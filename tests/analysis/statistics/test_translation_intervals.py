@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from sacrebleu.metrics import BLEU, CHRF, TER
 from support import fake_records as fake
-from support.fake_records import difference
 
 from paretune import metrics
 from paretune.analysis.outcomes import is_collapsed
@@ -108,21 +107,6 @@ def test_texts_are_read_once_however_many_rows_are_left_out() -> None:
         for _ in range(2):
             assert score_runs([predictions(hypotheses, references)], name).values.shape == (1, 200)
     assert translation._corpus_table.cache_info().misses == before + len(METRICS)
-
-
-def test_one_segment_says_nothing() -> None:
-    interval = confidence_interval(
-        score_runs([predictions(("The file was saved.",), REFERENCES[:1])], "bleu")
-    )
-    assert (interval.low, interval.high) == (0, 100)
-
-
-def test_the_better_translator_is_told_from_the_worse() -> None:
-    good, poor = (predictions(TRANSLATIONS[n] * 20, REFERENCES * 20) for n in ("good", "foreign"))
-    apart = difference([good], [poor], "bleu")
-    assert apart.low > 0 and apart.p < 0.001 and apart.estimate > 1
-    same = difference([good], [good], "chrf")
-    assert (same.estimate, same.low, same.high, same.p) == (0, 0, 0, 1)
 
 
 def test_segments_of_one_cluster_are_drawn_together() -> None:
