@@ -229,18 +229,12 @@ def test_the_card_has_what_the_hub_reads_and_is_pushed(
     trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study, store = trained
-    with fake_hub(monkeypatch) as hub:
-        done = export(
-            study,
-            store=store,
-            method="lora",
-            form="peft",
-            output=tmp_path / "x",
-            push="owner/words",
-        )
-    assert done.url == f"{hub.endpoint}/owner/words" and hub.private["owner/words"]
+    hub = fake_hub(monkeypatch)
+    output = tmp_path / "x"
+    done = export(study, store=store, method="lora", form="peft", output=output, push="owner/words")
+    assert done.url == "https://hub/owner/words" and hub.private["owner/words"]
     uploaded = hub.files["owner/words"]
-    assert uploaded.keys() == {p.name for p in (tmp_path / "x").iterdir()}
+    assert uploaded.keys() == {p.name for p in output.iterdir()}
     assert not [name for name, data in uploaded.items() if study.models[0].name.encode() in data]
     card = ModelCard(uploaded["README.md"].decode())
     described = card.data.to_dict()

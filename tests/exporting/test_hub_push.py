@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.hub import fake_hub
+from support.loopback import Response, loopback_server
 
 from paretune.errors import NetworkError, StudyError
 from paretune.exporting.folder import check_push, push_folder
@@ -26,10 +27,10 @@ def test_all_files_are_uploaded_in_one_commit_to_a_private_repository(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = written(tmp_path / "export")
-    with fake_hub(monkeypatch) as hub:
-        check_push("owner/topics-lora")
-        url = push_folder(folder, "owner/topics-lora")
-    assert url == f"{hub.endpoint}/owner/topics-lora" and hub.private == {"owner/topics-lora": True}
+    hub = fake_hub(monkeypatch)
+    check_push("owner/topics-lora")
+    url = push_folder(folder, "owner/topics-lora")
+    assert url == "https://hub/owner/topics-lora" and hub.private == {"owner/topics-lora": True}
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert hub.files["owner/topics-lora"] == files
     assert hub.commits == ["Upload export exported by paretune"]
@@ -39,8 +40,8 @@ def test_a_path_of_this_machine_is_not_uploaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = written(tmp_path / "export", str(tmp_path / "model"))
-    with fake_hub(monkeypatch) as hub:
-        push_folder(folder, "owner/x")
+    hub = fake_hub(monkeypatch)
+    push_folder(folder, "owner/x")
     assert not [
         name for name, data in hub.files["owner/x"].items() if str(tmp_path).encode() in data
     ]
@@ -52,20 +53,26 @@ def test_a_public_repository_is_written_to_only_if_that_is_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = written(tmp_path / "export")
-    with fake_hub(monkeypatch) as hub:
-        push_folder(folder, "owner/x", public=True)
-        assert hub.private["owner/x"] is False
-        with pytest.raises(StudyError, match=r"exists and is public\. Allow that with public=True"):
-            push_folder(folder, "owner/x")
-        assert len(hub.commits) == 1
+    hub = fake_hub(monkeypatch)
+    push_folder(folder, "owner/x", public=True)
+    assert hub.private["owner/x"] is False
+    with pytest.raises(StudyError, match=r"exists and is public\. Allow that with public=True"):
+        push_folder(folder, "owner/x")
+    assert len(hub.commits) == 1
 
 
 @pytest.mark.parametrize("token", [None, "hf_of_nobody"])
 def test_who_is_not_logged_in_is_told_how(
     token: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with fake_hub(monkeypatch, token=token), pytest.raises(StudyError, match="hf auth login") as no:
-        check_push("owner/x")
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", "/nowhere/token")
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    if token is not None:
+        monkeypatch.setenv("HF_TOKEN", token)
+    with loopback_server(lambda request: Response(401)) as address:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+        with pytest.raises(StudyError, match="hf auth login") as no:
+            check_push("owner/x")
     assert no.value.exit_code == 2
 
 

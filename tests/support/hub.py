@@ -1,120 +1,62 @@
-"""A hub on this machine, and tiny models in every layout that the hub has."""
+"""A hub to push to, and tiny models in every layout that the hub has."""
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import random
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
 import sentencepiece
 import torch
 import transformers
+from huggingface_hub import CommitOperationAdd, HfApi
 from sentencepiece import sentencepiece_model_pb2
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from paretune.testing.tiny_models import SENTENCES
-from support.loopback import Request, Response, loopback_server
-
-TOKEN = "hf_of_a_test"  # noqa: S105 - no token of anybody
 
 
 @dataclass
 class FakeHub:
-    """What the server holds: visibility by repository, and the files of each."""
+    """What the hub holds: visibility by repository, the files of each, and messages of commits."""
 
     private: dict[str, bool] = field(default_factory=dict)
     files: dict[str, dict[str, bytes]] = field(default_factory=dict)
-    blobs: dict[str, bytes] = field(default_factory=dict)
     commits: list[str] = field(default_factory=list)
-    endpoint: str = ""
 
-    def answer(self, method: str, path: str, body: bytes) -> tuple[int, Any]:
-        """Status and JSON of one request."""
-        path, _, _ = path.partition("?")
-        if (method, path) == ("GET", "/api/whoami-v2"):
-            return 200, {"type": "user", "name": "owner", "orgs": []}
-        if (method, path) == ("POST", "/api/validate-yaml"):
-            return 200, {"errors": [], "warnings": []}
-        if (method, path) == ("POST", "/api/repos/create"):
-            return self._create(json.loads(body))
-        if method == "PUT" and path.startswith("/lfs/"):
-            assert hashlib.sha256(body).hexdigest() == path.removeprefix("/lfs/")
-            self.blobs[path.removeprefix("/lfs/")] = body
-            return 200, {}
-        if path.endswith(".git/info/lfs/objects/batch"):
-            objects = json.loads(body)["objects"]
-            for one in objects:
-                one["actions"] = {"upload": {"href": f"{self.endpoint}/lfs/{one['oid']}"}}
-            return 200, {"transfer": "basic", "objects": objects}
-        repository, _, verb = path.removeprefix("/api/models/").partition("/preupload/")
-        if verb:
-            return 200, {"files": [_upload_mode(f) for f in json.loads(body)["files"]]}
-        repository, _, verb = path.removeprefix("/api/models/").partition("/commit/")
-        if verb:
-            return self._commit(repository, body)
-        if method == "GET" and repository in self.private:
-            return 200, {"id": repository, "private": self.private[repository], "sha": "0" * 40}
-        return 404, {"error": f"{method} {path} is not known here"}
+    def create_repo(self, repository: str, *, private: bool, exist_ok: bool) -> str:
+        """A repository that is there already stays as it is."""
+        assert exist_ok
+        self.private.setdefault(repository, private)
+        self.files.setdefault(repository, {})
+        return f"https://hub/{repository}"
 
-    def _create(self, request: dict[str, Any]) -> tuple[int, Any]:
-        repository = f"{request.get('organization') or 'owner'}/{request['name']}"
-        url = f"{self.endpoint}/{repository}"
-        if repository in self.private:
-            return 409, {"error": "You already created this model repo", "url": url}
-        private = request.get("private", request.get("visibility") == "private")
-        self.private[repository], self.files[repository] = bool(private), {}
-        return 200, {"url": url, "name": repository, "id": repository}
-
-    def _commit(self, repository: str, body: bytes) -> tuple[int, Any]:
-        for line in body.splitlines():
-            entry = json.loads(line)
-            value = entry["value"]
-            if entry["key"] == "header":
-                self.commits.append(value["summary"])
-            elif entry["key"] == "file":
-                self.files[repository][value["path"]] = base64.b64decode(value["content"])
-            elif entry["key"] == "lfsFile":
-                self.files[repository][value["path"]] = self.blobs[value["oid"]]
-        url = f"{self.endpoint}/{repository}/commit/{'1' * 40}"
-        return 200, {"success": True, "commitOid": "1" * 40, "commitUrl": url}
+    def create_commit(
+        self, repository: str, operations: Sequence[CommitOperationAdd], *, commit_message: str
+    ) -> None:
+        """Keep the contents of all files."""
+        self.commits.append(commit_message)
+        for operation in operations:
+            with operation.as_file() as file:
+                self.files[repository][operation.path_in_repo] = file.read()
 
 
-def _upload_mode(file: dict[str, Any]) -> dict[str, Any]:
-    mode = "lfs" if file["path"].endswith(".safetensors") else "regular"
-    return {"path": file["path"], "uploadMode": mode, "shouldIgnore": False}
-
-
-@contextmanager
-def fake_hub(monkeypatch: pytest.MonkeyPatch, *, token: str | None = TOKEN) -> Iterator[FakeHub]:
-    """A hub that the library takes for the real one; ``token`` is who is logged in."""
-    hub = FakeHub()
-
-    def answer(request: Request) -> Response:
-        status, value = 401, {"error": "Invalid credentials"}
-        if (
-            request.path.startswith("/lfs/")
-            or request.headers["Authorization"] == f"Bearer {TOKEN}"
-        ):
-            status, value = hub.answer(request.method, request.path, request.body)
-        return Response(status, json.dumps(value).encode(), {"Content-Type": "application/json"})
-
-    with loopback_server(answer) as hub.endpoint:
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.endpoint)
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
-        monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", "/nowhere/token")
-        if token is None:
-            monkeypatch.delenv("HF_TOKEN", raising=False)
-        else:
-            monkeypatch.setenv("HF_TOKEN", token)
-        yield hub
+def fake_hub(monkeypatch: pytest.MonkeyPatch) -> FakeHub:
+    """A hub in the place of the real one, where somebody is logged in."""
+    hub, api = FakeHub(), create_autospec(HfApi, instance=True)  # refuses what the library would
+    api.create_repo.side_effect = hub.create_repo
+    api.create_commit.side_effect = hub.create_commit
+    api.repo_info.side_effect = lambda name: SimpleNamespace(private=hub.private[name])
+    monkeypatch.setattr("paretune.exporting.folder.HfApi", lambda: api)
+    return hub
 
 
 SMALL = 1000
