@@ -22,7 +22,6 @@ from paretune.execution.worker_settings import WorkerSettings
 from paretune.owner import owner_of
 from paretune.planning.prepare import prepare_study
 from paretune.store import Store
-from paretune.store.blobs import write_blob
 from paretune.training import TrainerOptions
 from paretune.training.trainer import Trainer
 
@@ -50,12 +49,6 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path: Pat
     assert status == 0 and text.startswith("StoreError ") and "the same command continues" in text
     assert read_checkpoint(tmp_path) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["run.safetensors"]
-
-
-def test_a_blob_that_cannot_be_written_is_told(tmp_path: Path) -> None:
-    status, text = on_a_small_disk(lambda: write_blob(tmp_path, bytes(1000)))
-    assert status == 0 and "a blob cannot be written (File too large)" in text
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 @pytest.fixture

@@ -20,7 +20,6 @@ from support.tiny_study import as_file, command, finished, load_finals, small, t
 from paretune.analysis.run_selection import sort_by_priority
 from paretune.errors import StoreError, StudyError
 from paretune.exporting import folder as export_folder
-from paretune.study import Study
 from paretune.testing.tiny_tasks import tiny_task
 from paretune.verbs.export import export
 
@@ -140,20 +139,6 @@ def test_no_label_leads_out_of_the_folder_of_exports(
     assert f"\n`` {HOSTILE_LABEL} `` trained with lo:ra on `tiny`" in done.card
     folders = [p for p in tmp_path.rglob("*") if p.is_dir() and "ra" in p.name]
     assert folders == [tmp_path / "here" / "deeper" / done.folder]
-
-
-@pytest.mark.parametrize(
-    ("task", "named"),
-    [
-        ({"kind": "classification", "text": "a", "label": "b", "language": "../x"}, "language"),
-        ({"kind": "translation", "source_lang": "sl", "target_lang": "/x/en"}, "target_lang"),
-    ],
-)
-def test_a_language_is_no_path_either(task: dict[str, Any], named: str) -> None:
-    """It is a part of the task's name, and figures and exports are called by that."""
-    raw = {"study": "s", "tasks": [{"name": "t", "train": "a.csv", **task}]}
-    with pytest.raises(StudyError, match=rf'its {named} ".*" holds a slash.*write it as sl'):
-        Study.parse({**raw, "models": ["m"], "methods": ["lora"]})
 
 
 @pytest.fixture

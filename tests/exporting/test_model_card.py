@@ -26,14 +26,13 @@ from paretune.study import Study, TaskSpec
 from paretune.tasks import available
 from paretune.tasks import load_dataset as load_task
 from paretune.testing.tiny_tasks import WORDS, tiny_task
-from paretune.testing.translator_folders import tiny_pairs, translator_folder
 from paretune.verbs.export import export
 
 FORMS = ("peft", "merged", "paretune")
 TEMPLATE = "A house of {rooms} rooms, built in {year}: {state}."
 KINDS = (
     "classification", "pair", "multiple_choice", "regression", "table", "table_of_numbers",
-    "answer_set", "span_pair", "choices_of_a_task", "translation", "multilabel",
+    "answer_set", "span_pair", "choices_of_a_task", "multilabel",
 )  # fmt: skip
 WIDE = (("pair", "peft"), ("table_of_numbers", "merged"), ("multilabel", "merged"))
 """Pairs, numbers of a table and sets of labels; all else is slow."""
@@ -71,14 +70,7 @@ def changes(kind: str, folder: Path) -> dict[str, Any]:
         "training": {"max_steps": 60, "eval_every": 20, "max_length": 40, "precision": "fp32"},
     }
     built_in = {"answer_set": "multirc", "span_pair": "wsc", "choices_of_a_task": "copa"}
-    if kind == "translation":
-        model = translator_folder("marian", folder / "model")
-        settings["models"] = [{"name": str(model), "label": "tiny"}]
-        settings["tasks"] = [tiny_pairs(folder / "data").model_dump(exclude_none=True)]
-        settings["generation"] = {"max_new_tokens": 9}  # and a search as the checkpoint has it
-        settings["methods"][0]["learning_rates"] = [1e-2]
-        settings["training"] |= {"max_steps": 6, "eval_every": 6}
-    elif kind in built_in:
+    if kind in built_in:
         source = str(learnable(folder) if kind != "span_pair" else release(folder))
         settings["tasks"] = [{"name": built_in[kind], "language": "sl", "source": source}]
     elif kind.startswith("table"):
@@ -156,7 +148,7 @@ def answered(study: Study, store: Path) -> list[Any]:
     (record,) = load_finals(study, store, "lora")
     answers = list(record.predictions["test"].prediction)
     dataset = load_task(study.tasks[0])
-    if dataset.kind in ("translation", "regression", "multiple_choice"):
+    if dataset.kind in ("regression", "multiple_choice"):
         return answers
     if dataset.kind == "multilabel":
         names = dataset.labels

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from support.tiny_study import as_file, command, finished, load_finals
 
-import paretune
 from paretune.analysis.run_selection import selection_key
 from paretune.execution import study_runs
 from paretune.execution.study_runs import drop_excess_weights
@@ -54,23 +53,6 @@ def within(study: Study, keep_weights: int) -> Study:
 def finals(study: Study, store: Path, method: str) -> list[Record]:
     """The method's final runs, the best by its selection score first."""
     return sorted(load_finals(study, store, method), key=selection_key, reverse=True)
-
-
-@pytest.mark.slow
-def test_run_keeps_to_the_budget_while_it_goes_on(done: Any, tmp_path: Path) -> None:
-    base_study, old = done
-    size = finals(base_study, old, "full")[0].result["trained_bytes"]
-    study = within(base_study, size + 40_000)
-    paretune.run(study, store=tmp_path / "store", workers=1, devices="cpu")
-    full = finals(study, tmp_path / "store", "full")
-    with Store.open(tmp_path / "store") as opened:
-        assert opened.list_dropped_runs() == {full[1].run_id, full[2].run_id}
-        assert opened.verify() == []
-    export(study, store=tmp_path / "store", method="full", output=tmp_path / "best")
-    tight = within(base_study, size - 1)
-    paretune.run(tight, store=tmp_path / "tight", workers=1, devices="cpu")
-    full = finals(tight, tmp_path / "tight", "full")
-    assert len(full) == 3 and all("weights" not in r.result for r in full)
 
 
 @pytest.mark.wide

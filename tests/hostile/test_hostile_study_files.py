@@ -21,6 +21,7 @@ methods: {methods}
 training: {{{training}}}
 generation: {{{generation}}}
 """
+TRANSLATION = {"name": "t", "kind": "translation", "train": "a.csv", "source_lang": "sl"}
 BOMB = ", ".join(f"&a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 9))
 
 
@@ -79,6 +80,7 @@ def test_a_name_is_refused_or_stays_a_name(tmp_path: Path, name: str) -> None:
         {"models": [name]},
         {"tasks": [{"name": name}]},
         {"tasks": [{"name": "cb", "language": name}]},
+        {"tasks": [{**TRANSLATION, "target_lang": name}]},
         {"tasks": [{"name": "cb", "source": name}]},
         {"study": name},
     ):

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from support.tiny_study import command
 
 from paretune.errors import StudyError
 from paretune.execution import memory_budget
@@ -139,10 +138,3 @@ def test_a_card_that_another_process_has_for_itself_is_known_all_the_same(
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: Seen)
     monkeypatch.setattr(torch.cuda, "mem_get_info", busy)
     assert devices._query_here("cuda") == Gpu("NVIDIA H100", 80 << 30, 0, (9, 0))
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-@pytest.mark.parametrize("option", ["gpu", "cuda:7", "xpu", "mps"])
-def test_the_command_line_ends_with_a_sentence(option: str, capsys: Any) -> None:
-    code, out, err = command(capsys, "plan", "sample", "--devices", option)
-    assert (code, out) == (2, "") and f"--devices {option}" in err

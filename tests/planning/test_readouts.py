@@ -31,23 +31,22 @@ def readouts(study: Study) -> dict[str, str]:
     return {cell.method.key: cell.readout for cell in prepare_study(study).cells}
 
 
-@pytest.mark.parametrize("kind", ["classification", "pair", "multiple_choice"])
-def test_a_decoder_answers_labels_by_their_words(
-    kind: str, tmp_path: Path, tiny_model: Any
+@pytest.mark.parametrize(
+    ("family", "kind", "expected"),
+    [
+        *(
+            ("llama", kind, {"lora": "label_words", **dict.fromkeys(LANGUAGE, "label_words")})
+            for kind in ("classification", "pair", "multiple_choice")
+        ),
+        ("llama", "regression", {"lora": "head"}),
+        ("bert", "pair", {"lora": "head"}),
+    ],
+)
+def test_a_decoder_answers_labels_by_their_words_and_all_else_is_answered_by_a_head(
+    family: str, kind: str, expected: dict[str, str], tmp_path: Path, tiny_model: Any
 ) -> None:
-    by_method = readouts(study_on(tmp_path, tiny_model("llama"), kind))
-    assert by_method == {"lora": "label_words", "head_only": "head"} | dict.fromkeys(
-        LANGUAGE, "label_words"
-    )
-
-
-def test_numbers_are_answered_by_a_head(tmp_path: Path, tiny_model: Any) -> None:
-    by_method = readouts(study_on(tmp_path, tiny_model("llama"), "regression"))
-    assert by_method == {"lora": "head", "head_only": "head"}
-
-
-def test_an_encoder_is_as_before(tmp_path: Path, tiny_model: Any) -> None:
-    assert readouts(study_on(tmp_path, tiny_model("bert"))) == {"lora": "head", "head_only": "head"}
+    by_method = readouts(study_on(tmp_path, tiny_model(family), kind))
+    assert by_method == {"head_only": "head", **expected}
 
 
 def test_a_method_names_its_readout_and_else_its_task_does(tmp_path: Path, tiny_model: Any) -> None:

@@ -37,10 +37,8 @@ from paretune.training.run_state import make_adamw
 from paretune.training.trainer import train_run
 
 TRANSLATION = "translation"
-
-
-def nothing() -> Tensor:
-    return torch.empty(0)
+UNSEEN = torch.empty(0)
+"""What is not seen yet."""
 
 
 def select_logits(logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
@@ -63,23 +61,23 @@ class Walk:
     run: Run
     bench: ProcessCache
     device: str = "cpu"
-    base: Tensor = field(default_factory=nothing)
+    base: Tensor = UNSEEN
     count: int = 0
     trained: dict[str, int] = field(default_factory=dict)
     head: tuple[str, ...] = ()
-    start: Tensor = field(default_factory=nothing)
+    start: Tensor = UNSEEN
     moved_frozen: list[str] = field(default_factory=list)
     without_gradient: list[str] = field(default_factory=list)
     unmoved: list[str] = field(default_factory=list)
-    batched: Tensor = field(default_factory=nothing)
-    padded: Tensor = field(default_factory=nothing)
-    single: Tensor = field(default_factory=nothing)
-    undone: Tensor = field(default_factory=nothing)
+    batched: Tensor = UNSEEN
+    padded: Tensor = UNSEEN
+    single: Tensor = UNSEEN
+    undone: Tensor = UNSEEN
     same_names: bool = False
     pristine: tuple[str, str] = ("", "")
     outcome: Outcome = field(default_factory=Outcome)
-    again: Tensor = field(default_factory=nothing)
-    packed: Tensor = field(default_factory=nothing)
+    again: Tensor = UNSEEN
+    packed: Tensor = UNSEEN
     scores: list[list[float]] = field(default_factory=list)
     loss: float = 0.0
     texts: dict[str, list[str]] = field(default_factory=dict)

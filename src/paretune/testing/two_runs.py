@@ -24,15 +24,6 @@ from paretune.training.prepare import prepare
 SEEDS = (1, 2)
 
 
-def replace(model: nn.Module, name: str, new: nn.Module) -> nn.Module:
-    """Put ``new`` where the submodule ``name`` is; returns the old one."""
-    parent_name, _, leaf = name.rpartition(".")
-    parent = model.get_submodule(parent_name)
-    old = model.get_submodule(name)
-    setattr(parent, leaf, new)
-    return old
-
-
 class Both:
     """The same two runs, alone and together, on models of their own; dropout is off.
 
@@ -84,7 +75,7 @@ class Both:
                 copies[name].append(copy.deepcopy(self.joint.model.get_submodule(name)))
         heads = {name: PerRunModule(modules, self.fleet) for name, modules in copies.items()}
         for name, head in heads.items():
-            replace(self.joint.model, name, head)
+            self.joint.model.set_submodule(name, head)
         return heads
 
     def unsettle(self) -> None:
