@@ -16,7 +16,7 @@ from paretune.execution.signals import StopRequest
 from paretune.store import Claim
 from paretune.store.encoding import to_canonical_json
 from paretune.store.record import Measurements
-from paretune.store.storage import WorkerStorage
+from paretune.store import Store
 from paretune.training import Outcome
 
 PROGRESS_SECONDS = 2.0
@@ -35,9 +35,7 @@ class Leases:
         stop: a report raises KeyboardInterrupt where a stop was requested.
     """
 
-    def __init__(
-        self, store: WorkerStorage, lease_seconds: float, stop: StopRequest | None = None
-    ) -> None:
+    def __init__(self, store: Store, lease_seconds: float, stop: StopRequest | None = None) -> None:
         self._store, self._renewal, self._stop = store, lease_seconds / 4, stop
         self._claims: dict[str, Claim] = {}
         self._progress: dict[str, Mapping[str, Any]] = {}
@@ -109,7 +107,7 @@ class Leases:
 
 
 def finish_run(
-    store: WorkerStorage,
+    store: Store,
     study_hash: str,
     claim: Claim,
     outcome: Outcome,
@@ -129,7 +127,7 @@ def finish_run(
         warn(f"{describe_run(claim.run)}: {error}")
 
 
-def needs_repeat(store: WorkerStorage, study_hash: str, claim: Claim, outcome: Outcome) -> bool:
+def needs_repeat(store: Store, study_hash: str, claim: Claim, outcome: Outcome) -> bool:
     """Whether a cost that the study's own steps contradict is to be measured once more.
 
     Something else may have used the machine at that moment. Of two measurements the faster one is

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from paretune.execution.progress import Observer, take_snapshot
-from paretune.store import RunStatus, Storage
+from paretune.store import RunStatus, Store
 
 POLL_SECONDS = 0.2
 """Pause between two looks at the store, of a worker that waits for a run too."""
@@ -73,7 +73,7 @@ class Executor(Protocol):
     - ``observer.ended`` is called once for every run that ended, also in another process.
     """
 
-    def execute(self, store: Storage, study_hash: str, callbacks: StudyCallbacks) -> StudySummary:
+    def execute(self, store: Store, study_hash: str, callbacks: StudyCallbacks) -> StudySummary:
         """Execute the runs of a study, and those that ``add_runs`` adds as results come in.
 
         Raises:
@@ -90,10 +90,10 @@ class StudyLoop:
     Attributes:
         stages: runs of other stages are left alone.
         workers: how many work at once, for the progress.
-        owner: who would claim what is claimable (:meth:`Storage.load_statuses`).
+        owner: who would claim what is claimable (:meth:`Store.load_statuses`).
     """
 
-    store: Storage
+    store: Store
     study_hash: str
     callbacks: StudyCallbacks
     stages: Sequence[str]

@@ -26,7 +26,7 @@ from paretune.execution.worker_settings import WorkerSettings
 from paretune.measuring.devices import identify_device
 from paretune.measuring.processor import count_usable_cores
 from paretune.owner import current_owner, owner_of, place_of
-from paretune.store import RunStatus, Storage
+from paretune.store import RunStatus, Store
 
 WORKER = (sys.executable, "-m", "paretune.execution.worker")
 _TAIL_BYTES = 4000
@@ -134,7 +134,7 @@ class LocalExecutor:
     command: Sequence[str] = WORKER
 
     @interrupt_on_signals()
-    def execute(self, store: Storage, study_hash: str, callbacks: StudyCallbacks) -> StudySummary:
+    def execute(self, store: Store, study_hash: str, callbacks: StudyCallbacks) -> StudySummary:
         """See :class:`~paretune.execution.executor.Executor`."""
         observer = callbacks.observer
         pool = WorkerPool(store.folder, study_hash, self.command)
@@ -163,9 +163,7 @@ class LocalExecutor:
         """Workers that train at the same time, on all devices."""
         return sum(settings.device_workers for settings in self.devices)
 
-    def _start_workers(
-        self, pool: WorkerPool, store: Storage, waiting: Sequence[RunStatus]
-    ) -> None:
+    def _start_workers(self, pool: WorkerPool, store: Store, waiting: Sequence[RunStatus]) -> None:
         """Start the workers that the waiting runs need; training goes before costs."""
         training = [worker for worker in pool.workers if not worker.measures]
         to_train = [status for status in waiting if status.stage != "cost"]
@@ -198,7 +196,7 @@ class LocalExecutor:
 
     def _count_admitted(
         self,
-        store: Storage,
+        store: Store,
         settings: WorkerSettings,
         to_train: Sequence[RunStatus],
         admitted: set[str],

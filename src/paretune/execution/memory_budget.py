@@ -16,7 +16,7 @@ from itertools import accumulate, chain
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.measuring.devices import query_gpu, read_free_bytes
 from paretune.measuring.processor import count_usable_cores, read_available_bytes
-from paretune.store.storage import WorkerStorage
+from paretune.store import Store
 
 MEMORY_PREFIX = "memory/"
 """A setting of the store for each run: bytes of the worker that trains it."""
@@ -76,7 +76,7 @@ def fleet_budget_bytes(workers: int, device: str = "cpu") -> int:
     return free // (FLEET_MEMORY_PARTS * workers)
 
 
-def list_solo_runs(store: WorkerStorage) -> set[str]:
+def list_solo_runs(store: Store) -> set[str]:
     """Ids of the runs that join no fleet."""
     return {run_id for prefix in NO_FLEET_PREFIXES for run_id in store.get_settings(prefix)}
 
@@ -98,7 +98,7 @@ class MemoryBudget:
     has_refused: bool = False
 
     @classmethod
-    def load(cls, store: WorkerStorage, budget_bytes: int | None) -> MemoryBudget:
+    def load(cls, store: Store, budget_bytes: int | None) -> MemoryBudget:
         """With the needs that the store has now."""
         needs = store.get_settings(MEMORY_PREFIX) if budget_bytes is not None else {}
         return cls(

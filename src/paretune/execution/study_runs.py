@@ -10,7 +10,7 @@ from paretune.analysis.cells import group_into_cells
 from paretune.analysis.pareto.recommend import recommend
 from paretune.analysis.run_selection import best_runs_fit, select_weights_to_drop, weight_bytes
 from paretune.execution.memory_budget import MEMORY_PREFIX
-from paretune.store import Record, Storage, Store
+from paretune.store import Record, Store
 from paretune.study import Study
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def add_missing_runs(
     prepared: PreparedStudy,
-    store: Storage,
+    store: Store,
     predictor: CostPredictor | None = None,
     expand: Expand | None = None,
 ) -> int:

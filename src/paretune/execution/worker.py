@@ -39,7 +39,6 @@ from paretune.measuring.devices import identify_device
 from paretune.measuring.processor import THREAD_VARIABLES
 from paretune.owner import current_owner
 from paretune.store import Claim, Store
-from paretune.store.storage import WorkerStorage
 from paretune.study import Run
 from paretune.terminal import echo, sanitise_tracebacks_and_warnings
 from paretune.training import FleetOutOfMemoryError, Outcome
@@ -169,7 +168,7 @@ def make_executor(settings: WorkerSettings = DEFAULT_SETTINGS) -> RunExecutor:
 
 
 def run_worker(
-    store: WorkerStorage,
+    store: Store,
     study_hash: str,
     executor: RunExecutor,
     stop: StopRequest,
@@ -189,7 +188,7 @@ def run_worker(
 class _WorkerLoop:
     """``in_hand``: the claims of the runs that it executes now: one, or those of a fleet."""
 
-    store: WorkerStorage
+    store: Store
     study_hash: str
     executor: RunExecutor
     stop: StopRequest

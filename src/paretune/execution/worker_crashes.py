@@ -13,7 +13,7 @@ from paretune.execution.memory_budget import HALVE_PREFIX, ISOLATED_PREFIX
 from paretune.execution.progress import describe_run
 from paretune.execution.signals import KILL_SIGNAL
 from paretune.measuring.processor import CGROUP, CGROUP_ROOT, list_cgroup_folders
-from paretune.store import Claim, RunStatus, Storage
+from paretune.store import Claim, RunStatus, Store
 from paretune.terminal.plural import pluralise
 
 MAX_CRASHES = 3
@@ -54,7 +54,7 @@ class WorkerCrashes:
     nothing. A worker that ends without an error and has taken nothing counts as a crash too.
     """
 
-    store: Storage
+    store: Store
     note: Callable[[str], None]
     _oom_kills: int = field(default_factory=lambda: count_oom_kills())
     _crashes: dict[str, tuple[int, int]] = field(default_factory=dict)

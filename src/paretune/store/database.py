@@ -48,7 +48,9 @@ def open_database(folder: Path, *, create: bool) -> OpenDatabase:
     try:
         return _check_current(connect(path), path, create=create), None
     except StoreError as error:
-        if create or not _is_read_only_error(error):
+        # SQLite may not write where it must to open the file in the usual way.
+        name = error_name(error.__cause__)
+        if create or not name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
             raise
     return _open_read_only(path)
 
@@ -69,12 +71,6 @@ def _check_current(
         connection.close()
         raise
     return connection
-
-
-def _is_read_only_error(error: StoreError) -> bool:
-    """Whether SQLite may not write where it must to open the file in the usual way."""
-    name = error_name(error.__cause__)
-    return name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM"))
 
 
 def _open_read_only(path: Path) -> OpenDatabase:

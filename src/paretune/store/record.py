@@ -115,22 +115,6 @@ Classification: ``accuracy``, ``macro_f1``, ``weighted_f1``; answer sets also ``
 """
 
 
-class CurvePoint(TypedDict):
-    """One evaluation on the selection part during training. ``loss``: mean training loss since."""
-
-    step: int
-    epoch: float
-    loss: float
-    selection: PartScores
-
-
-class StoredTargetScale(TypedDict):
-    """Mean and standard deviation of a regression's targets in train."""
-
-    mean: float
-    deviation: float
-
-
 class StoredForgetting(TypedDict):
     """Token losses of a language model on the study's text, before and after training.
 
@@ -150,7 +134,10 @@ class StoredResult(TypedDict, total=False):
         outcome: ``ok``, ``collapsed``, ``diverged`` or ``out_of_memory``.
         best_step: step of the best weights; -1: none.
         scores: of ``selection`` and, in the final stage, ``test``.
+        curve: of each evaluation on the selection part during training ``step``, ``epoch``,
+            ``loss`` (the mean training loss since the last) and ``selection`` (scores).
         trained_bytes: bytes of the trained tensors.
+        target: ``mean`` and standard ``deviation`` of a regression's targets in train.
         thresholds: how probable each label must be to be predicted, 0 to 1.
         forgetting: of a final run of a language model, where the study asks for it.
         predictions: sha256 of the blob of per-example predictions.
@@ -162,14 +149,14 @@ class StoredResult(TypedDict, total=False):
     best_step: int
     scores: dict[str, PartScores]
     signatures: dict[str, str]
-    curve: list[CurvePoint]
+    curve: list[dict[str, Any]]
     trained_parameters: int
     method_parameters: int
     head_parameters: int
     trained_bytes: int
     micro_batch: int
     truncated: dict[str, int]
-    target: StoredTargetScale
+    target: dict[str, float]
     thresholds: list[float]
     forgetting: StoredForgetting
     notes: list[str]
@@ -198,40 +185,17 @@ class Contradiction(TypedDict):
     ratio: float
 
 
-class Inference(TypedDict):
-    """Seconds an example takes in evaluation, without merging: median; and its quartiles."""
-
-    unmerged_seconds_per_example: float
-    unmerged: StepSeconds
-
-
-class EstimatedWork(TypedDict):
-    """What the run was to do and hold, computed beforehand: operations of a step, and bytes."""
-
-    operations: float
-    held_bytes: int
-    saved_bytes: int
-
-
-class Environment(TypedDict, total=False):
-    """Machine and versions of the packages that a result depends on."""
-
-    python: str
-    system: str
-    processor: str
-    threads: int
-    packages: dict[str, str]
-    device: str
-    device_name: str
-
-
 class Measurements(TypedDict, total=False):
     """The measured part of a record. Cost runs: see :mod:`paretune.measuring`.
 
     Attributes:
         wall_seconds: of ``load``, ``train`` and ``evaluation``.
         fleet: number of runs that trained together at the end; seconds are this run's share.
+        environment: machine, and versions of the packages that a result depends on.
+        work: fields of :class:`ComputeCost`, computed beforehand.
         phases: peaks of ``load``, ``train`` and ``evaluation``.
+        inference: ``unmerged_seconds_per_example`` in evaluation, without merging: the median; and
+            ``unmerged``, its quartiles as :class:`StepSeconds`.
         configuration: of a trial of a search (:func:`paretune.methods.core.trials.describe_trial`).
         measured_again: the slower of two measurements, where the first was contradicted.
         contradicted: what in the study contradicts this measurement.
@@ -241,8 +205,8 @@ class Measurements(TypedDict, total=False):
     wall_seconds: dict[str, float]
     fleet: int
     kept_activations: bool
-    environment: Environment
-    work: EstimatedWork
+    environment: dict[str, Any]
+    work: dict[str, Any]
     layer_gradients: list[float]
     configuration: dict[str, Any]
     phases: dict[str, dict[str, int]]
@@ -250,7 +214,7 @@ class Measurements(TypedDict, total=False):
     components: dict[str, int]
     step_seconds: StepSeconds | None
     energy: dict[str, Any]
-    inference: Inference
+    inference: dict[str, Any]
     not_measured: dict[str, str]
     trained_parameters: int
     batch_size: int

@@ -79,26 +79,16 @@ def reset_run(db: sqlite3.Connection, run_id: str) -> None:
 
     Also one that is done.
     """
-    _change_run(
-        db,
-        run_id,
-        "state = 'todo', checksum = NULL, owner = NULL, lease_until = NULL, progress = NULL, "
-        "fail_kind = NULL, message = NULL, result = NULL, measured = NULL, ended = NULL",
-    )
-    db.execute("DELETE FROM settings WHERE substr(key, instr(key, '/') + 1) = ?", (run_id,))
-
-
-def clear_progress(db: sqlite3.Connection, run_id: str) -> None:
-    """Delete the progress of a run, also of one that is done."""
-    _change_run(db, run_id, "progress = NULL")
-
-
-def _change_run(db: sqlite3.Connection, run_id: str, assignments: str) -> None:
-    """Change a run, also one that is done, which no other statement may change."""
     trigger = "done_runs_never_change"
     db.execute(f"DROP TRIGGER IF EXISTS {trigger}")
-    db.execute(f"UPDATE runs SET {assignments} WHERE run_id = ?", (run_id,))  # noqa: S608
+    db.execute(
+        "UPDATE runs SET state = 'todo', checksum = NULL, owner = NULL, lease_until = NULL, "
+        "progress = NULL, fail_kind = NULL, message = NULL, result = NULL, measured = NULL, "
+        "ended = NULL WHERE run_id = ?",
+        (run_id,),
+    )
     db.execute(tables.TRIGGERS[trigger])
+    db.execute("DELETE FROM settings WHERE substr(key, instr(key, '/') + 1) = ?", (run_id,))
 
 
 def put_setting(db: sqlite3.Connection, key: str, value: str, *, if_absent: bool = False) -> None:
@@ -169,23 +159,6 @@ def _disturbs(training: Place | None, cost: Place | None) -> bool:
         return True
     return training.machine == cost.machine and (
         cost.device == "cpu" or training.device == cost.device
-    )
-
-
-def mark_running(
-    db: sqlite3.Connection, row: sqlite3.Row, owner: str, lease_seconds: float
-) -> None:
-    """Give the run of a row to an owner; StoreError where its request is damaged."""
-    tables.raise_if_damaged([tables.find_run_damage(row)], "study.db")
-    now = time.time()
-    db.execute(
-        "UPDATE runs SET state = 'running', owner = ?, attempt = attempt + 1, "
-        "lease_until = ?, started = ?, "
-        # Until it reports a step, this attempt is at the last reported one.
-        "progress = json_set(progress, '$.resumed_at', coalesce(json_extract(progress, "
-        "'$.step'), 0)) "
-        "WHERE run_id = ?",
-        (owner, now + lease_seconds, now, row["run_id"]),
     )
 
 

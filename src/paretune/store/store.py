@@ -12,7 +12,7 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -28,18 +28,31 @@ from paretune.store.database import OpenDatabase, open_database, transaction, wi
 from paretune.store.encoding import decode_predictions, to_canonical_json
 from paretune.store.merge import MergePlan, StoreContent, plan_merge, put_content
 from paretune.store.record import Claim, Predictions, Record, RunStatus, StudyEntry
-from paretune.store.storage import Matches, MayStart
 from paretune.study import Run
 
+MayStart = Callable[[str, Sequence[Sequence[str]]], bool]
+"""``(run_id, run ids of each worker) -> bool``: whether a run may start beside those."""
+Matches = Callable[[str, Run], bool]
+"""``(run_id, run) -> bool``: whether a run belongs to a group."""
 _ENDED = "owner = NULL, lease_until = NULL, ended = ?"
 _STUDY_RUN = "study_hash = ? AND run_id = ?"
 
 
 class Store:
-    """One folder with the studies that ran in it: SQLite's :class:`~paretune.store.Storage`.
+    """One folder with the studies that ran in it. Use :meth:`open`.
 
-    Use :meth:`open`; a store belongs to one thread. What the methods of ``Storage`` promise is said
-    there; docstrings here say what is the store's own.
+    A store belongs to one thread (:meth:`reopen`).
+
+    - Every method is one transaction: other processes see all of it or nothing.
+    - A run is claimed by one owner at a time. A claim ends when the run is finished, failed or
+      released, when its lease runs out without :meth:`renew`, or when its owner is provably dead.
+    - Only the holder of the latest claim of a run writes to it: ``attempt`` counts the claims, and
+      an older one raises :class:`~paretune.errors.StaleClaimError` and changes nothing.
+    - A run of stage ``cost`` is claimed only while nothing runs that would disturb it, and while it
+      runs nothing is claimed that would (:func:`paretune.owner.place_of`).
+    - Values come back as they were written, floats bit for bit. NaN, infinities and values that
+      JSON does not have raise ``ValueError`` and change nothing.
+    - Run ids are shared: a run that two studies ask for is one run.
     """
 
     def __init__(self, folder: Path, database: OpenDatabase) -> None:
@@ -181,7 +194,15 @@ class Store:
         lease_seconds: float = 60.0,
         may_start: MayStart | None = None,
     ) -> Claim | None:
-        """Claim the first claimable run of the study, in its order; None where there is none."""
+        """Claim the first claimable run of the study, in its order; None where there is none.
+
+        Args:
+            owner: see :func:`paretune.owner.current_owner`.
+            stages: only runs of these stages; None for all.
+            lease_seconds: how long the claim holds without :meth:`renew`.
+            may_start: of a run and of those that each worker executes now on the owner's device,
+                in any study of the store: whether it may start beside them.
+        """
         with self._write() as db:
             moment = table_rows.load_moment(db, owner, lease_seconds)
             for row in db.execute(table_rows.OPEN_RUNS, (study_hash,)).fetchall():
@@ -200,7 +221,10 @@ class Store:
         workers: int = 1,
         lease_seconds: float = 60.0,
     ) -> list[Claim]:
-        """Claim up to ``limit`` claimable runs that match, in the order of the study."""
+        """Claim up to ``limit`` claimable runs that match, in the order of the study.
+
+        At most one part in ``workers`` of them, rounded up, so that each worker gets its part.
+        """
         with self._write() as db:
             moment = table_rows.load_moment(db, owner, lease_seconds)
             matching = [
@@ -214,7 +238,18 @@ class Store:
     def _claim_row(
         self, db: sqlite3.Connection, row: sqlite3.Row, owner: str, lease_seconds: float
     ) -> Claim:
-        table_rows.mark_running(db, row, owner, lease_seconds)
+        """Give the run of a row to an owner; StoreError where its request is damaged."""
+        tables.raise_if_damaged([tables.find_run_damage(row)], str(self._file))
+        now = time.time()
+        db.execute(
+            "UPDATE runs SET state = 'running', owner = ?, attempt = attempt + 1, "
+            "lease_until = ?, started = ?, "
+            # Until it reports a step, this attempt is at the last reported one.
+            "progress = json_set(progress, '$.resumed_at', coalesce(json_extract(progress, "
+            "'$.step'), 0)) "
+            "WHERE run_id = ?",
+            (owner, now + lease_seconds, now, row["run_id"]),
+        )
         return Claim(
             self._parse_run(row),
             self.checkpoint_path(row["run_id"]),
@@ -228,6 +263,9 @@ class Store:
         """Prolong the lease and, where given, keep the progress.
 
         It waits for no disk: a power cut may take it back, and the lease ends sooner.
+
+        Raises:
+            StaleClaimError: the run has passed to another worker, here and in the methods below.
         """
         text = None if progress is None else to_canonical_json(dict(progress), "progress")
         values = (time.time() + claim.lease_seconds, text)
@@ -241,7 +279,11 @@ class Store:
         measured: Mapping[str, Any],
         blobs: Mapping[str, bytes],
     ) -> None:
-        """End the run as done: blobs first, then result and state in one transaction."""
+        """End the run as done, its checkpoint deleted.
+
+        Blobs are written first, then result and state in one transaction. ``result[name]`` becomes
+        the sha256 of ``blobs[name]``.
+        """
         if shared := sorted(set(result) & set(blobs)):
             raise ValueError(f"result and blobs both name {', '.join(shared)}")
         to_canonical_json(dict(result), "result")  # refused before anything of it is written
@@ -258,7 +300,7 @@ class Store:
         self.checkpoint_path(claim.run_id).unlink(missing_ok=True)
 
     def fail(self, claim: Claim, kind: str, message: str, measured: Mapping[str, Any]) -> None:
-        """End the run as failed; ``kind`` is ``error`` or ``out_of_memory``."""
+        """End the run as failed, its checkpoint deleted; ``kind``: ``error``, ``out_of_memory``."""
         values = time.time(), kind, message, to_canonical_json(dict(measured), "measured")
         assignments = f"state = 'failed', {_ENDED}, fail_kind = ?, message = ?, measured = ?"
         with self._write() as db:
@@ -278,9 +320,8 @@ class Store:
         """Make todo again, from the beginning, what did not come to a result that can be used.
 
         That is what failed, what did not fit in memory, and what changed since it was written or
-        has a blob that is missing or damaged. Damaged settings, requests and progress are deleted,
-        and the damaged text of the study is emptied: ``run`` writes them again. Return how many
-        runs.
+        has a blob that is missing or damaged. Damaged settings and requests are deleted, and the
+        damaged text of the study is emptied: ``run`` writes them again. Return how many runs.
         """
         with self._read() as db:
             blob_problems = blob_files.find_blob_problems(db, self._blobs, study_hash)
@@ -289,16 +330,17 @@ class Store:
         with self._write() as db:
             for row in table_rows.load_run_rows(db, study_hash):
                 run_id, is_gone = row["asked_id"], row["state"] is None
-                if is_gone or tables.has_changed("study_runs", row, row["asked_checksum"]):
+                is_request_damaged = tables.has_changed("study_runs", row, row["asked_checksum"])
+                if is_gone or is_request_damaged:
                     again.add(run_id)
                     db.execute(f"DELETE FROM study_runs WHERE {_STUDY_RUN}", (study_hash, run_id))  # noqa: S608
                 if is_gone:
                     continue
-                if run_id in unusable or _is_unusable(row):
+                lacks_memory = '"outcome":"out_of_memory"' in str(row["result"])
+                is_unusable = row["state"] == "failed" or lacks_memory or run_id in unusable
+                if is_unusable or (not is_request_damaged and tables.find_run_damage(row)):
                     again.add(run_id)
                     table_rows.reset_run(db, run_id)
-                elif not tables.has_readable_progress(row):
-                    table_rows.clear_progress(db, run_id)
             for row in db.execute("SELECT * FROM settings").fetchall():
                 if tables.has_changed("settings", row, row["checksum"]):
                     db.execute("DELETE FROM settings WHERE key = ?", (row["key"],))
@@ -311,9 +353,13 @@ class Store:
     # Statuses and records
 
     def load_statuses(self, study_hash: str, owner: str | None = None) -> list[RunStatus]:
-        """The status of every run of the study, in order; claimable: by ``owner``.
+        """The status of every run of the study, in order.
 
         A record that has ended is compared with its checksum once. StoreError names the damaged.
+
+        Args:
+            owner: who would claim a run that is claimable; None: somebody at a place that is not
+                known, who claims no cost beside any other run.
         """
         damages, statuses = [], []
         with self._read() as db:
@@ -547,13 +593,6 @@ def _change(
             where=f"run {claim.run_id}, attempt {claim.attempt}",
         )
     tables.write_checksums(db, "runs", "run_id = ? AND ended IS NOT NULL", (claim.run_id,))
-
-
-def _is_unusable(row: sqlite3.Row) -> bool:
-    """Whether a run failed, changed since it was written, or did not fit in memory."""
-    if row["state"] == "failed" or tables.has_record_changed(row):
-        return True
-    return row["state"] == "done" and '"outcome":"out_of_memory"' in row["result"]
 
 
 def _make_status(row: sqlite3.Row, run: Run, moment: table_rows.Moment) -> RunStatus:

@@ -181,17 +181,20 @@ def find_run_damage(row: sqlite3.Row) -> str | None:
     ``asked_checksum``; those of ``runs`` are null where it is not found there.
     """
     if row["state"] is None:
-        return _describe_run(row, "record is gone")
-    if has_changed("study_runs", row, row["asked_checksum"]):
-        return _describe_run(row, "request changed after it was written")
-    if has_record_changed(row):
-        return _describe_run(row, "record changed after it was written")
-    if not has_readable_progress(row):
-        return _describe_run(row, "progress changed after it was written")
-    return None
+        damage = "record is gone"
+    elif has_changed("study_runs", row, row["asked_checksum"]):
+        damage = "request changed after it was written"
+    elif _has_record_changed(row):
+        damage = "record changed after it was written"
+    elif not _has_readable_progress(row):
+        damage = "progress changed after it was written"
+    else:
+        return None
+    which = describe_stored_run(row["run"])
+    return f"run {row['asked_id']}{f' ({which})' if which else ''}: its {damage}"
 
 
-def has_record_changed(row: sqlite3.Row) -> bool:
+def _has_record_changed(row: sqlite3.Row) -> bool:
     """Whether a row of ``runs`` is not as it was written.
 
     One that has not ended has no checksum: it has changed where no statement leaves it so.
@@ -208,7 +211,7 @@ def has_record_changed(row: sqlite3.Row) -> bool:
     )
 
 
-def has_readable_progress(row: sqlite3.Row) -> bool:
+def _has_readable_progress(row: sqlite3.Row) -> bool:
     """Whether the progress of a row of ``runs`` is one that a worker may have written."""
     text = row["progress"]
     if text is None:
@@ -248,11 +251,6 @@ def raise_if_damaged(sentences: Iterable[str | None], where: str) -> None:
         return
     rest = f"; and {len(damages) - 3} more" if len(damages) > 3 else ""
     raise StoreError(f"{'; '.join(damages[:3])}{rest}.", where=where, remedy=DAMAGE_REMEDY)
-
-
-def _describe_run(row: sqlite3.Row, damage: str) -> str:
-    which = describe_stored_run(row["run"])
-    return f"run {row['asked_id']}{f' ({which})' if which else ''}: its {damage}"
 
 
 def _compute_checksum(table: str, *values: Any) -> str:

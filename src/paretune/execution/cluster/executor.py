@@ -41,7 +41,7 @@ from paretune.execution.worker_settings import DEFAULT_SETTINGS, WorkerSettings
 from paretune.files import write_atomically
 from paretune.owner import current_owner
 from paretune.planning.prepare import PreparedStudy
-from paretune.store import Claim, RunStatus, Storage
+from paretune.store import Claim, RunStatus, Store
 from paretune.study import ModelSpec, Run
 from paretune.study.specs import SHIPPED_LANGUAGES
 from paretune.terminal.plural import pluralise
@@ -145,7 +145,7 @@ class RunEvent:
         checkpoint: its state, from which another node goes on; None: not sent this time.
         settings: of the store, about this run, such as why it left its fleet.
         outcome: what it has left; None: it has not ended, or has failed.
-        failure: kind, message and measurements, as of :meth:`paretune.store.Storage.fail`.
+        failure: kind, message and measurements, as of :meth:`paretune.store.Store.fail`.
     """
 
     run_id: str
@@ -196,7 +196,7 @@ class ClusterExecutor:
     inputs: StudyInputs = field(default_factory=StudyInputs)
     tasks: int | None = None
 
-    def execute(self, store: Storage, study_hash: str, callbacks: StudyCallbacks) -> StudySummary:
+    def execute(self, store: Store, study_hash: str, callbacks: StudyCallbacks) -> StudySummary:
         """See :class:`~paretune.execution.executor.Executor`."""
         with (
             self.open_cluster() as cluster,
@@ -226,7 +226,7 @@ class _Tasks:
     """
 
     executor: ClusterExecutor
-    store: Storage
+    store: Store
     study_hash: str
     cluster: RayCluster
     leases: Leases

@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from paretune.errors import DeviceLostError, ModelError, ParetuneError, StudyError
 from paretune.execution.cluster.executor import Assignment, RunEvent
@@ -25,8 +25,8 @@ from paretune.execution.worker_settings import WorkerSettings
 from paretune.files import write_atomically
 from paretune.measuring.processor import count_usable_cores
 from paretune.owner import is_tag_of_dead_owner, owner_tag
-from paretune.store import Claim, Record
-from paretune.store.storage import Matches
+from paretune.store import Claim, Record, Store
+from paretune.store.store import Matches
 from paretune.study import NO_MODEL, Run
 from paretune.training import Outcome
 from paretune.training.caches import ProcessCache
@@ -71,7 +71,9 @@ def execute_assignment(
             if executor is None and settings not in _executors:
                 _executors[settings] = make_executor(settings)
             storage = TaskStorage(assignment, runs, folder, post)
-            run_worker(storage, "", executor or _executors[settings], storage.stop, settings)
+            # It does what a worker asks of a store, and no more.
+            store = cast("Store", storage)
+            run_worker(store, "", executor or _executors[settings], storage.stop, settings)
     except DeviceLostError:
         return None  # this process ends with its task, and the runs go on in another one
     except ParetuneError as error:
@@ -83,8 +85,8 @@ def execute_assignment(
 class TaskStorage:
     """Hands out the runs of an assignment, and sends what is written.
 
-    See :class:`~paretune.store.storage.WorkerStorage`. ``stop``: requested as soon as the owner of
-    the store, asked at each event, says so.
+    It has those methods of :class:`~paretune.store.Store` that a worker calls. ``stop``: requested
+    as soon as the owner of the store, asked at each event, says so.
     """
 
     assignment: Assignment
