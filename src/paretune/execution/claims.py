@@ -13,10 +13,9 @@ from typing import Any, Self, cast
 from paretune.errors import StaleClaimError, StoreError
 from paretune.execution.progress import describe_run
 from paretune.execution.signals import StopRequest
-from paretune.store import Claim
+from paretune.store import Claim, Store
 from paretune.store.encoding import to_canonical_json
 from paretune.store.record import Measurements
-from paretune.store import Store
 from paretune.training import Outcome
 
 PROGRESS_SECONDS = 2.0
