@@ -24,14 +24,13 @@ from paretune.models.structure.heads import (
     SAFE_LOADING,
     load_config,
     quiet_transformers,
-    read_last_token,
     require_head,
+    score_last_token,
     scores_tokens,
-    skip_cache,
 )
 from paretune.models.structure.layers import is_within, parent_name
 from paretune.models.structure.topology import topology_of
-from paretune.models.tokenizer import load_tokenizer, require_bounded_patterns
+from paretune.models.tokenizer import load_tokenizer
 from paretune.models.translation_languages import NO_DIRECTION, TranslationDirection, set_languages
 from paretune.models.weight_storage import WeightStorage, require_finite, store_weights
 from paretune.objectives.objective import HeadSpec
@@ -152,9 +151,10 @@ def load_model(
                 model.config.pad_token_id = tokenizer.pad_token_id
                 anatomy = replace(anatomy, pad_id=tokenizer.pad_token_id)
             if scores_tokens(model):
-                skip_cache(model)
+                # It keeps no keys and values for tokens to come.
+                model.forward = partial(model.forward, use_cache=False)
             elif head.logits:
-                read_last_token(model)
+                model.forward = partial(score_last_token, model)
         direction = NO_DIRECTION
         if head.languages and head.kind == "causal_lm":  # its prompt names the languages
             direction = TranslationDirection(prefix=source_prefix or "")
@@ -377,8 +377,6 @@ def load_headless_encoder(source: ModelSource) -> tuple[Any, Any]:
             tokenizer = AutoTokenizer.from_pretrained(source.folder, **SAFE_LOADING)
         except (OSError, ValueError) as error:
             raise ModelError(f"cannot be loaded ({first_line(error)}).", where=where) from None
-    if tokenizer.is_fast:
-        require_bounded_patterns(tokenizer.backend_tokenizer, where)
     if not tokenizer.pad_token:
         remedy = "Choose an encoder, in the style of BERT."
         raise ModelError("its tokenizer has no padding token.", where=where, remedy=remedy)

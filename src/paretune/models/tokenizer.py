@@ -1,21 +1,13 @@
-"""The tokenizer of a model, checked against the model and its SentencePiece file.
-
-A ``tokenizer.json`` whose rules could take for ever is refused before any text is tokenized. Its
-regular expressions are searched by native code that nothing interrupts: one that repeats a
-repetition, ``(a+)+``, tries exponentially many ways to match. Those of published tokenizers (GPT-2,
-Llama 3, Qwen, o200k) repeat characters and classes only.
-"""
+"""The tokenizer of a model, checked against the model and its SentencePiece file."""
 
 from __future__ import annotations
 
 import json
-import re
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paretune.errors import ModelError, first_line
-from paretune.models.sources.files import iterate_objects
 from paretune.models.structure.anatomy import Anatomy
 from paretune.models.structure.heads import SAFE_LOADING
 
@@ -40,8 +32,6 @@ def load_tokenizer(
             where=where,
             remedy="A tokenizer.json in the model's folder is needed.",
         )
-    if tokenizer.is_fast:
-        require_bounded_patterns(tokenizer.backend_tokenizer, where)
     spm = find_sentencepiece_model(folder)
     if tokenizer.is_fast and spm is not None:
         require_same_tokenization(tokenizer, spm, where)
@@ -79,6 +69,8 @@ def load_tokenizer(
 
 
 def _load_by_format(folder: Path, model_type: str, where: str) -> Any:
+    from transformers import PreTrainedTokenizerFast
+
     algorithm, spm = _read_algorithm(folder), find_sentencepiece_model(folder)
     merges = spm is not None and algorithm is None and model_type == "camembert" and is_bpe(spm)
     try:
@@ -87,7 +79,13 @@ def _load_by_format(folder: Path, model_type: str, where: str) -> Any:
             # model does too, and results would depend on what else is installed.
             warnings.filterwarnings("ignore", message=".*sacremoses")
             if merges and spm:
-                return _load_camembert(folder, spm)
+                tokenizer = PreTrainedTokenizerFast.from_pretrained(
+                    folder, tokenizer_object=build_camembert_bpe(spm), **SAFE_LOADING
+                )
+                for role, token in CAMEMBERT_ROLES.items():
+                    if getattr(tokenizer, role) is None:
+                        setattr(tokenizer, role, token)
+                return tokenizer
             return _load_by_class(folder, algorithm)
     except Exception as error:  # noqa: BLE001 (parsers of files from anywhere raise what they like)
         raise ModelError(
@@ -138,19 +136,6 @@ def _read_algorithm(folder: Path) -> str | None:
     return algorithm if isinstance(algorithm, str) else None
 
 
-def _load_camembert(folder: Path, spm: Path) -> Any:
-    """A CamemBERT's tokenizer from its SentencePiece model, with the folder's special tokens."""
-    from transformers import PreTrainedTokenizerFast
-
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(
-        folder, tokenizer_object=build_camembert_bpe(spm), **SAFE_LOADING
-    )
-    for role, token in CAMEMBERT_ROLES.items():
-        if getattr(tokenizer, role) is None:
-            setattr(tokenizer, role, token)
-    return tokenizer
-
-
 MODEL_FILES = ("sentencepiece.bpe.model", "spiece.model", "spm.model", "tokenizer.model")
 _CAMEMBERT = ("<s>NOTUSED", "<pad>", "</s>NOTUSED", "<unk>", "<unk>NOTUSED")
 """Tokens that fairseq put before the pieces of CamemBERT's model, instead of its unknown piece."""
@@ -164,21 +149,11 @@ PROBE_SENTENCES = (
     "Človeška ribica živi v temnih kraških jamah, kjer ni svetlobe.",
     "Žaba skače čez lužo, šoja pa žvižga na češnji.",
     "Vlak iz Ljubljane v Celje je včeraj zamujal skoraj 45 minut!",
-    "Ali je res, da se voda pri 0 °C spremeni v led?",
     "»Kdor jamo koplje, sam vanjo pade,« pravi star pregovor.",
-    "Državni zbor je sprejel zakon o varstvu osebnih podatkov (ZVOP-2).",
     "Cene so se leta 2023 zvišale za 12,5 %, plače pa le za 3,1 %.",
-    "Nepremičninski posredniki napovedujejo najhladnejšo zimo v zadnjih desetletjih.",
-    "Učiteljica je učencem razložila, zakaj so zvezde ponoči vidne.",
-    "Petletni načrt predvideva gradnjo železniške proge med Koprom in Divačo.",
     "Če bi vedel, kako težko bo, se tega nikoli ne bi lotil ...",
-    "Zdravniki svetujejo uravnoteženo prehrano, veliko gibanja in dovolj spanja.",
-    "Mama je spekla orehovo potico; otroci so jo pojedli še isti dan.",
     "V Đakovu i Osijeku očekuju kišu, a u Splitu će biti sunčano.",
-    "Najljepši pogled na more pruža se s vrha otočke tvrđave.",
     "The quick brown fox jumps over the lazy dog.",
-    "Researchers at the university compared several methods on two languages.",
-    "She opened the window because the room was unbearably hot.",
     "Die Universität veröffentlichte gestern die überraschenden Ergebnisse.",
     "Le chat est allé à l'école, mais personne ne l'a reconnu.",
 )
@@ -251,10 +226,24 @@ def require_same_tokenization(tokenizer: Any, file: Path, where: str) -> None:
         ModelError: they differ, or the file is no SentencePiece model.
     """
     processor = _load_processor(file)
+    # Words of the vocabulary in Latin letters, each doubled: none of them is a single piece.
+    vocabulary = (processor.id_to_piece(i) for i in range(len(processor)))
+    words = [
+        p[1:] for p in vocabulary if p.startswith("▁") and p[1:].isalpha() and max(p[1:]) < "ɐ"
+    ]
+    sample = [2 * word for word in words[:: len(words) // 400 + 1]]
+    lines = [" ".join(sample[i : i + 20]) for i in range(0, len(sample), 20)]
+    # Uncased families change letters before SentencePiece gets them.
+    is_uncased = getattr(tokenizer, "do_lower_case", False)
+    strips_accents = not getattr(tokenizer, "keep_accents", True)
+    normalizer = tokenizer.backend_tokenizer.normalizer
     shift: int | None = None
-    for line in (*PROBE_SENTENCES, *_sample_words(processor)):
+    for line in (*PROBE_SENTENCES, *lines):
+        text = line
+        if normalizer and (is_uncased or strips_accents):
+            text = normalizer.normalize_str(line).replace("▁", " ")
         ids = tokenizer(line, add_special_tokens=False)["input_ids"]
-        expected = processor.encode(_normalise(tokenizer, line))
+        expected = processor.encode(text)
         pieces = [tokenizer.unk_token if processor.is_unknown(i) else processor.id_to_piece(i)
                   for i in expected]  # fmt: skip
         same = tokenizer.convert_ids_to_tokens(ids) == pieces
@@ -269,23 +258,6 @@ def require_same_tokenization(tokenizer: Any, file: Path, where: str) -> None:
                 remedy="The weights were trained with one of them: fetch the folder as published, "
                 "or remove the file that does not belong to them.",
             )
-
-
-def _normalise(tokenizer: Any, line: str) -> str:
-    """The line as SentencePiece gets it: uncased families change letters before that."""
-    changes = getattr(tokenizer, "do_lower_case", False) or not getattr(
-        tokenizer, "keep_accents", True
-    )
-    normalizer = tokenizer.backend_tokenizer.normalizer
-    return normalizer.normalize_str(line).replace("▁", " ") if changes and normalizer else line
-
-
-def _sample_words(processor: Any) -> list[str]:
-    """Words of the vocabulary in Latin letters, each doubled: none of them is a single piece."""
-    pieces = (processor.id_to_piece(i) for i in range(len(processor)))
-    words = [p[1:] for p in pieces if p.startswith("▁") and p[1:].isalpha() and max(p[1:]) < "ɐ"]
-    sample = words[:: len(words) // 400 + 1]
-    return [" ".join(2 * w for w in sample[i : i + 20]) for i in range(0, len(sample), 20)]
 
 
 def _load_proto(file: Path) -> Any:
@@ -307,113 +279,3 @@ def _load_processor(file: Path) -> Any:
             where=str(file),
             remedy="Fetch it again.",
         ) from None
-
-
-MAX_GROWTH = 10_000
-"""How many characters all replacements of a normaliser together may make of one."""
-_REMEDY = "It is damaged, or not to be trusted: fetch it again, or choose another model."
-_TOKEN = re.compile(
-    r"(?P<escape>\\[pPxou]\{[^}]*\}|\\.)"
-    r"|(?P<open>\((?:\?(?P<atomic>>)|\?#[^)]*|\?(?:<?[=!]|[A-Za-z-]*:|<[A-Za-z_]\w*>))?)"
-    r"|(?P<repeat>(?:[*+?]|\{(?P<low>\d*)(?P<range>,)?(?P<high>\d*)\})(?P<mode>[?+]?))"
-    r"|(?P<other>.)",
-    re.DOTALL,
-)
-
-
-def require_bounded_patterns(tokenizer: Any, where: str) -> None:
-    """Check the regular expressions and replacements of a tokenizer.
-
-    Args:
-        tokenizer: ``tokenizers.Tokenizer``, whichever file it came from.
-
-    Raises:
-        ModelError: a pattern repeats a repetition, or replacements multiply a text.
-    """
-    growth = 1
-    for part in ("normalizer", "pre_tokenizer", "decoder"):
-        component = getattr(tokenizer, part)
-        if component is None:
-            continue
-        for rule in iterate_objects(json.loads(component.__getstate__())):
-            pattern = rule.get("pattern")
-            regex = pattern.get("Regex") if isinstance(pattern, dict) else None
-            if isinstance(regex, str) and repeats_repetition(regex):
-                raise ModelError(
-                    f"its {part} has a regular expression that repeats a repetition, and could "
-                    f"take for ever: {json.dumps(regex, ensure_ascii=False):.80}.",
-                    where=where,
-                    remedy=_REMEDY,
-                )
-            if part == "normalizer" and isinstance(text := rule.get("content"), str):
-                growth *= max(len(text), 1)
-    if growth > MAX_GROWTH:
-        raise ModelError(
-            f"its normalizer makes up to {growth:.3g} characters of one.",
-            where=where,
-            remedy=_REMEDY,
-        )
-
-
-def repeats_repetition(pattern: str) -> bool:
-    """Whether a group that may match in several lengths is itself repeated.
-
-    Groups that are atomic ``(?>...)`` and possessive repetitions ``++`` are not tried again.
-    """
-    varying = [False]  # of each open group: whether it has matched in several lengths
-    atomic = [False]
-    closed = False  # whether the last atom is a group that varies
-    position = 0
-    while position < len(pattern):
-        if pattern[position] == "[":
-            position, closed = _skip_class(pattern, position), False
-            continue
-        if (token := _TOKEN.match(pattern, position)) is None:  # never: "other" is any character
-            break
-        position = token.end()
-        if token["open"]:
-            varying.append(False)
-            atomic.append(token["atomic"] is not None)
-        elif token["other"] == ")" and len(varying) > 1:
-            inner = varying.pop() and not atomic.pop()
-            varying[-1] |= inner
-            closed = inner
-            continue
-        elif token["repeat"]:
-            lowest, highest = _read_bounds(token)
-            if closed and highest > 1:
-                return True
-            varying[-1] |= lowest != highest and token["mode"] != "+"
-            continue
-        closed = False
-    return False
-
-
-def _read_bounds(token: re.Match[str]) -> tuple[float, float]:
-    if token["low"] is None:
-        return {"*": (0, float("inf")), "+": (1, float("inf")), "?": (0, 1)}[token["repeat"][0]]
-    lowest = float(token["low"] or 0)
-    if token["range"] is None:
-        return lowest, lowest
-    return lowest, float(token["high"]) if token["high"] else float("inf")
-
-
-def _skip_class(pattern: str, start: int) -> int:
-    """The position behind a character class, which may hold others; ``start``: of its bracket."""
-    depth, position = 0, start
-    while position < len(pattern):
-        letter = pattern[position]
-        if letter == "\\":
-            position += 1
-        elif letter == "[":
-            depth += 1
-            if pattern[position + 1 : position + 2] == "^":
-                position += 1
-            if pattern[position + 1 : position + 2] == "]":
-                position += 1  # the first one is a letter of the class
-        elif letter == "]":
-            depth -= 1
-            if depth == 0:
-                return position + 1
-        position += 1
-    return position

@@ -173,13 +173,11 @@ def test_a_pickle_that_runs_code_is_refused(pickled, tmp_path, own_home, zipped)
     assert "weights_only" not in str(e.value)
     assert not mark.exists()
     assert not list(own_home.rglob("*.safetensors"))
-    for protocol, why in ((0, "with the operation DICT, which"), (2, "would call posix.mkdir"),
-                          (4, "with the operation FRAME, which")):  # fmt: skip
+    for protocol in (0, 2, 4):
         with (pickled / "pytorch_model.bin").open("wb") as file:
             pickle.dump(evil, file, protocol=protocol)
-        with pytest.raises(ModelError, match=f"opened safely: it is a pickle .*{why}") as e:
+        with pytest.raises(ModelError, match="cannot be opened safely"):
             resolve_folder(pickled)
-        assert "open it with its own library and save it" in str(e.value)
     assert not mark.exists()
 
 
@@ -188,7 +186,7 @@ def test_a_pickle_that_runs_code_is_refused(pickled, tmp_path, own_home, zipped)
 )
 def test_files_that_are_no_weights(pickled, content):
     (pickled / "pytorch_model.bin").write_bytes(content)
-    with pytest.raises(ModelError, match="is truncated or damaged, or holds no weights"):
+    with pytest.raises(ModelError, match="cannot be opened safely"):
         resolve_folder(pickled)
 
 

@@ -116,17 +116,13 @@ def test_pickles_without_end(tmp_path: Path, tiny_model: Any) -> None:
     folder = tiny_model("bert", tmp_path / "m")
     (folder / "model.safetensors").unlink()
     file = folder / "pytorch_model.bin"
-    for content, message in (
-        (b"\x80\x02" + b"(" * 2_100_000, "takes more steps"),
-        (b"\x80\x02" + b"(" * 100, "truncated or damaged"),
-        (b"\x80\x02X\xff\xff\xff\x7fabc.", "truncated or damaged"),
-    ):
+    for content in (b"\x80\x02" + b"(" * 100, b"\x80\x02X\xff\xff\xff\x7fabc."):
         file.write_bytes(content)
-        with pytest.raises(ModelError, match=message):
+        with pytest.raises(ModelError, match="cannot be opened safely"):
             resolved(folder)
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", b"\0" * 10_000_000)
-    with pytest.raises(ModelError, match="truncated or damaged"):
+    with pytest.raises(ModelError, match="cannot be opened safely"):
         resolved(folder)
 
 

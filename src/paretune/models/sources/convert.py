@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import itertools
 import json
-import pickletools  # lists the operations of a pickle and runs none of them
 import re
 import shutil
 import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
 
@@ -24,9 +21,6 @@ from paretune.models.sources.files import GENERATION_CONFIG, SAFETENSORS, ModelF
 if TYPE_CHECKING:
     from torch import Tensor
 
-_MAX_OPERATIONS = 2_000_000
-"""Steps of a pickle; a mapping of 10,000 tensors takes a fifth."""
-_MAX_PICKLE_BYTES = 64 * 2**20
 _MAX_GROWTH = 4
 """How much larger tensors may be than their files, where several names share one's data."""
 _CHECKSUMS = "sha256.json"
@@ -100,7 +94,6 @@ def _read_pickles(files: ModelFiles) -> dict[str, Tensor]:
     for path in files.weights:
         if path.suffix == ".json":
             continue
-        _require_short_pickle(path)
         try:
             # Files from before torch 1.6 are no zip archives and cannot be mapped.
             with warnings.catch_warnings(action="ignore"):  # of newer pickles, which are refused
@@ -108,7 +101,17 @@ def _read_pickles(files: ModelFiles) -> dict[str, Tensor]:
                     path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
                 )
         except Exception as error:  # noqa: BLE001 (a damaged pickle ends in any of them)
-            raise _describe_refusal(path, str(error)) from None
+            # Its own message advises to open the file unsafely all the same.
+            called = re.search(r"GLOBAL ([\w.]+)", str(error))
+            reason = "it is damaged, or a pickle that holds more than weights"
+            if called is not None:
+                reason = f"it is a pickle that would call {called[1]}"
+            raise ModelError(
+                f"cannot be opened safely: {reason}.",
+                where=str(path),
+                remedy="Fetch the file again, or choose a model with safetensors. If you trust "
+                "this one, open it with its own library, and model.save_pretrained(FOLDER).",
+            ) from None
         plain = isinstance(state, dict) and all(
             isinstance(name, str) and torch.is_tensor(value) for name, value in state.items()
         )
@@ -136,71 +139,6 @@ def _read_pickles(files: ModelFiles) -> dict[str, Tensor]:
             remedy="It is not to be trusted, or save it again: model.save_pretrained(FOLDER).",
         )
     return tensors
-
-
-def _require_short_pickle(path: Path) -> None:
-    """Count what a file's pickles do, before they are read: ``torch.load`` has no limit.
-
-    Where they end too early, ``torch.load`` will say so.
-
-    Raises:
-        ModelError: they do more than any mapping of tensors needs, or are packed.
-    """
-    num_left = _MAX_OPERATIONS
-    with contextlib.suppress(ValueError, EOFError, zipfile.BadZipFile, OSError, RuntimeError):
-        if not zipfile.is_zipfile(path):
-            with path.open("rb") as file:
-                for _ in range(5):  # magic number, version, machine, tensors, names of their data
-                    num_left -= _count_operations(file, num_left)
-        else:
-            with zipfile.ZipFile(path) as archive:
-                members = archive.infolist()
-                programs = [info for info in members if info.filename.endswith(".pkl")]
-                large = sum(info.file_size for info in programs) > _MAX_PICKLE_BYTES
-                if large or any(info.compress_type for info in members):
-                    raise _describe_refusal(path, "")
-                for info in programs:
-                    with archive.open(info) as stream:
-                        num_left -= _count_operations(stream, num_left)
-    if num_left < 0:
-        raise ModelError(
-            "takes more steps to open than any mapping of tensors.",
-            where=str(path),
-            remedy="It is not to be trusted: choose a model with safetensors.",
-        )
-
-
-def _count_operations(stream: IO[bytes], most: int) -> int:
-    """Operations of one pickle, at most one more than ``most``."""
-    return sum(1 for _ in itertools.islice(pickletools.genops(stream), max(most, 0) + 1))
-
-
-def _describe_refusal(path: Path, message: str) -> ModelError:
-    """Why torch does not open a file. Its own message advises to open it unsafely all the same.
-
-    A pickle of something else than tensors names what it would call, or has operations that no
-    mapping of tensors needs; all else is damage.
-    """
-    called = re.search(r"GLOBAL ([\w.]+)", message)
-    code = re.search(r"Unsupported operand (\d+)", message)
-    operations = {ord(opcode.code): opcode.name for opcode in pickletools.opcodes}
-    operation = operations.get(int(code[1])) if code else None
-    if called is not None:
-        reason = f"it is a pickle that would call {called[1]}"
-    elif operation is not None:
-        reason = f"it is a pickle with the operation {operation}, which no weights need"
-    else:
-        return ModelError(
-            "is truncated or damaged, or holds no weights.",
-            where=str(path),
-            remedy="Fetch the file again.",
-        )
-    return ModelError(
-        f"cannot be opened safely: {reason}.",
-        where=str(path),
-        remedy="Choose a model with safetensors; or, if you trust this one, open it with its own "
-        "library and save it: model.save_pretrained(FOLDER).",
-    )
 
 
 def own_memory(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -28,7 +28,6 @@ from paretune.models.sources.files import (
     ModelFiles,
     describe_missing,
     has_weights,
-    iterate_objects,
     list_model_files,
     read_tensor_dtypes,
 )
@@ -114,8 +113,7 @@ def resolve_source(spec: ModelSpec, *, offline: bool = True) -> ModelSource:
             remedy="Remove the revision.",
         )
     files = list_model_files(folder)
-    _refuse_remote_code(spec, files)
-    _refuse_hostile_settings(spec, files)
+    _refuse_foreign_code(spec, files)
     weights_hash, dtypes = files.content_hash, set(files.dtypes)
     label = spec.label or name  # a path of this machine tells a reader nothing
     notes = []
@@ -142,31 +140,36 @@ def resolve_source(spec: ModelSpec, *, offline: bool = True) -> ModelSource:
     )
 
 
-def _refuse_remote_code(spec: ModelSpec, files: ModelFiles) -> None:
-    """Refuse models that bring Python code of their own, which would run on this machine."""
-    if "auto_map" not in files.config:
-        return
-    # Imported for these few models only: it takes seconds.
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
-
-    model_type = files.config.get("model_type")
-    if model_type not in CONFIG_MAPPING_NAMES:
-        raise ModelError(
-            f'is of type "{model_type}", which needs Python code from its own repository '
-            "(auto_map in config.json); paretune never runs such code.",
-            where=f"model {spec.name}",
-            remedy="Choose a model whose type transformers knows.",
-        )
-
-
-def _refuse_hostile_settings(spec: ModelSpec, files: ModelFiles) -> None:
+def _refuse_foreign_code(spec: ModelSpec, files: ModelFiles) -> None:
     """Refuse a config of absurd sizes, or with code or files elsewhere, which no hash would cover.
 
-    ``attn_implementation: OWNER/NAME`` is native code of the hub, which ``transformers`` fetches
-    and runs where the package ``kernels`` is installed; ``transformers_weights`` another file.
+    ``auto_map`` is Python code of the model's own. ``attn_implementation: OWNER/NAME`` is native
+    code of the hub, which ``transformers`` fetches and runs where the package ``kernels`` is
+    installed; ``transformers_weights`` another file.
     """
+    if "auto_map" in files.config:
+        # Imported for these few models only: it takes seconds.
+        from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+        model_type = files.config.get("model_type")
+        if model_type not in CONFIG_MAPPING_NAMES:
+            raise ModelError(
+                f'is of type "{model_type}", which needs Python code from its own repository '
+                "(auto_map in config.json); paretune never runs such code.",
+                where=f"model {spec.name}",
+                remedy="Choose a model whose type transformers knows.",
+            )
     where = f"{files.folder / 'config.json'}"
-    settings = [item for group in iterate_objects(files.config) for item in group.items()]
+    # All settings, also those of objects inside.
+    settings: list[tuple[str, Any]] = []
+    groups: list[Any] = [files.config]
+    while groups:
+        group = groups.pop()
+        if isinstance(group, dict):
+            settings += group.items()
+            groups += group.values()
+        elif isinstance(group, list):
+            groups += group
     for key, value in settings:
         if _IMPLEMENTATION.fullmatch(key) and value not in _OWN_IMPLEMENTATIONS:
             raise ModelError(
@@ -322,7 +325,7 @@ def find_package_folder(name: str) -> tuple[Path, str | None]:
         raise ModelError(
             "is not installed.",
             where=where,
-            remedy=f"Install it: pip install {_find_requirement(module.replace('_', '-'))}",
+            remedy=f"Install it: pip install {module.replace('_', '-')}",
         )
     folders = [
         config.parent
@@ -342,16 +345,6 @@ def find_package_folder(name: str) -> tuple[Path, str | None]:
     except metadata.PackageNotFoundError:
         version = None  # a package on the path without a distribution has no version to record
     return folders[0], version
-
-
-def _find_requirement(distribution: str) -> str:
-    """The version that an extra of paretune asks for; the name alone where none does."""
-    try:
-        requirements = metadata.requires("paretune") or []
-    except metadata.PackageNotFoundError:
-        return distribution
-    named = (text.partition(";")[0].strip() for text in requirements)
-    return next((text for text in named if text.startswith(f"{distribution}==")), distribution)
 
 
 def is_local_folder(source: ModelSource) -> bool:

@@ -4,14 +4,13 @@
 reads. Many decoders are padded with the token that ends a text, so that it passes over the end of a
 text that has one; of a text of nothing else it reads the first token; with virtual tokens in front,
 hidden states are longer than the ids; and given embeddings it reads the last place, padding or not.
-In :func:`read_last_token` the attention mask tells, counted from the end of the hidden states.
+In :func:`score_last_token` the attention mask tells, counted from the end of the hidden states.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import torch
@@ -142,20 +141,6 @@ def shift_right(model: Any, labels: Tensor) -> Tensor:
     return shifted.masked_fill(shifted == IGNORE_INDEX, config.pad_token_id)
 
 
-def read_last_token(model: Any) -> None:
-    """Let a decoder with a classifier (``score``) score the last real token of each text.
-
-    Afterwards it takes inputs of (texts, tokens) and gives logits of (texts, labels); of
-    (examples, choices, tokens), as multiple choice has them, (examples, choices).
-    """
-    model.forward = partial(_score_last_token, model)
-
-
-def skip_cache(model: Any) -> None:
-    """Let a decoder that scores every token keep no keys and values for tokens to come."""
-    model.forward = partial(model.forward, use_cache=False)
-
-
 def last_token_places(mask: Tensor | None, hidden: Tensor) -> Tensor:
     """The place of the last token that ``mask`` counts, in hidden states that may be longer.
 
@@ -170,12 +155,17 @@ def last_token_places(mask: Tensor | None, hidden: Tensor) -> Tensor:
     return last - padding_behind.to(hidden.device)
 
 
-def _score_last_token(
+def score_last_token(
     model: Any,
     input_ids: Tensor | None = None,
     attention_mask: Tensor | None = None,
     **inputs: Any,
 ) -> SequenceClassifierOutput:
+    """Forward pass of a decoder whose classifier (``score``) reads the last real token of a text.
+
+    Inputs of (texts, tokens) give logits of (texts, labels); of (examples, choices, tokens), as
+    multiple choice has them, (examples, choices).
+    """
     choices = 0
     if input_ids is not None and input_ids.ndim == 3:
         choices = input_ids.shape[1]
