@@ -52,18 +52,7 @@ def save_data_frame(frame: Any, folder: Path) -> Path:
             remedy="Give each column values of one type, such as str.",
         ) from None
     table = table.select([name for name in table.column_names if not name.startswith(_INDEX)])
-    path = folder / f"data-{_hash_rows(table)}.parquet"
-    if not path.exists():
-        try:
-            with replace_file(path) as part:
-                pyarrow.parquet.write_table(table, part)
-        except OSError as error:
-            raise DataError(f"cannot be written ({error.strerror}).", where=str(path)) from None
-    return path
-
-
-def _hash_rows(table: Any) -> str:
-    """Twelve hexadecimal digits that equal rows have, whichever library held them."""
+    # Equal rows have equal names, whichever library held them.
     declared = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
     features = declared.get("info", {}).get("features", {})
     names = {column: feature["names"] for column, feature in features.items() if "names" in feature}
@@ -71,4 +60,11 @@ def _hash_rows(table: Any) -> str:
     for batch in table.to_batches(max_chunksize=1024):
         for row in batch.to_pylist():
             content.update(json.dumps(row, default=str).encode())
-    return content.hexdigest()[:12]
+    path = folder / f"data-{content.hexdigest()[:12]}.parquet"
+    if not path.exists():
+        try:
+            with replace_file(path) as part:
+                pyarrow.parquet.write_table(table, part)
+        except OSError as error:
+            raise DataError(f"cannot be written ({error.strerror}).", where=str(path)) from None
+    return path

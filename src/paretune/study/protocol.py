@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from paretune.study.quantities import DURATION, SIZE
 from paretune.study.specs import FrozenModel
@@ -19,19 +19,10 @@ NUM_FOLDS = 5
 Race = Literal["off", "recommendation"]
 ClassRatios = Mapping[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]]
 """How much each class weighs, by its label; 1 where none is given."""
-MIN_OUTER_FOLDS, MAX_OUTER_FOLDS = 2, 10
+Folds = Annotated[int, Field(strict=True, ge=2, le=10)]
+"""A number of outer folds."""
 AUTO_OUTER_FOLDS = (5, 4, 3)
 """Numbers of outer folds that ``outer: auto`` takes, the first that divides the seeds evenly."""
-
-
-def _check_outer(value: Any) -> Any:
-    number = isinstance(value, int) and not isinstance(value, bool)
-    if value in ("auto", "split") or (number and MIN_OUTER_FOLDS <= value <= MAX_OUTER_FOLDS):
-        return value
-    raise ValueError(
-        f"{value} is none of auto, split, or a number of folds from {MIN_OUTER_FOLDS} to "
-        f"{MAX_OUTER_FOLDS}"
-    )
 
 
 class Checks(FrozenModel):
@@ -70,7 +61,7 @@ class Protocol(FrozenModel):
     preset: Literal["fair", "paper"] = "fair"
     seeds: Annotated[tuple[int, ...], Field(max_length=MAX_COUNTS["seeds"])] = (1, 2, 3, 4, 5)
     tuning_seed: int = 0
-    outer: Annotated[Literal["auto", "split"] | int, BeforeValidator(_check_outer)] = "auto"
+    outer: Literal["auto", "split"] | Folds = "auto"
     folds: int = Field(default=5, ge=1, le=NUM_FOLDS)
     trials: int = Field(default=3, ge=1, le=20)
     split_seed: int = 0

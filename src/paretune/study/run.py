@@ -11,12 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from paretune.study.protocol import (
-    MAX_OUTER_FOLDS,
-    MIN_OUTER_FOLDS,
     NUM_FOLDS,
+    Folds,
     Generation,
     Training,
 )
@@ -114,7 +113,7 @@ class OuterFold(FrozenModel):
     all rows into folds; each repeat divides them anew.
     """
 
-    folds: int = Field(ge=MIN_OUTER_FOLDS, le=MAX_OUTER_FOLDS)
+    folds: Folds
     index: int = Field(ge=0)
     repeat: int = Field(default=0, ge=0)
 
@@ -127,12 +126,6 @@ class OuterFold(FrozenModel):
     def position(self) -> int:
         """Position of its seed in ``protocol.seeds``."""
         return self.repeat * self.folds + self.index
-
-    @model_validator(mode="after")
-    def _check_index(self) -> OuterFold:
-        if self.index >= self.folds:
-            raise ValueError(f"there is no fold {self.index} of {self.folds}")
-        return self
 
 
 class Run(FrozenModel):

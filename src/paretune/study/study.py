@@ -4,6 +4,7 @@ torch.
 
 from __future__ import annotations
 
+import os
 import posixpath
 import shlex
 from collections import Counter
@@ -35,9 +36,9 @@ from paretune.study.specs import (
     is_path,
 )
 from paretune.study.study_file import (
+    LIST_KEYS,
     KeyPath,
     StudyFile,
-    add_environment,
     as_entries,
     read_study_file,
 )
@@ -46,6 +47,7 @@ from paretune.study.validation_errors import build_study_error, refuse_unusual_v
 from paretune.terminal.notebook import html_lines, html_table
 
 MAX_NAME_LENGTH = 100
+LANGUAGE_KEYS = ("source_lang", "target_lang")
 
 
 def _limit_entries(section: str) -> BeforeValidator:
@@ -63,41 +65,30 @@ def _limit_entries(section: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-def _check_label(spec: Any) -> Any:
-    """Labels become parts of paths: printable, short, without separators."""
-    if spec.label is not None and len(spec.label) > MAX_NAME_LENGTH:
-        raise ValueError(
-            f"its label has {len(spec.label)} characters; {MAX_NAME_LENGTH} are the most"
-        )
-    for key, name in (("label", spec.label), ("name", spec.key)):
-        _check_path_part(key, name, "give it another label")
+def _check_names(spec: Any) -> Any:
+    """Names, labels and languages become parts of paths: printable, short, without separators."""
+    if isinstance(spec, TaskSpec):
+        names = {key: getattr(spec, key) for key in ("name", "language", *LANGUAGE_KEYS)}
+        for part, count in (spec.limit or {}).items():
+            if count < 1:
+                raise ValueError(f"limit: {part}: {count} is less than 1")
+    else:
+        names = {"label": spec.label, "name": spec.key}
+    for key, name in names.items():
+        if name is None:
+            continue
+        if len(name) > MAX_NAME_LENGTH:
+            raise ValueError(
+                f"its {key} has {len(name)} characters; {MAX_NAME_LENGTH} are the most"
+            )
+        if not name.isprintable():
+            raise ValueError(f"its {key} holds a character that cannot be printed; remove it")
+        if "/" in name or "\\" in name or name.strip(" .") != name or not name:
+            raise ValueError(
+                f'its {key} "{name}" holds a slash, or a dot or space at an end; folders are named '
+                f"by it, so give it another {'label' if key == 'name' else key}"
+            )
     return spec
-
-
-def _check_task_name(task: TaskSpec) -> TaskSpec:
-    """Languages are a part of a task's name."""
-    if len(task.name) > MAX_NAME_LENGTH:
-        raise ValueError(
-            f"its name has {len(task.name)} characters; {MAX_NAME_LENGTH} are the most"
-        )
-    for part, count in (task.limit or {}).items():
-        if count < 1:
-            raise ValueError(f"limit: {part}: {count} is less than 1")
-    for key in ("language", "source_lang", "target_lang"):
-        _check_path_part(key, getattr(task, key), "write it as sl or slv_Latn")
-    return task
-
-
-def _check_path_part(key: str, name: str | None, remedy: str) -> None:
-    if name is None:
-        return
-    if not name.isprintable():
-        raise ValueError(f"its {key} holds a character that cannot be printed; remove it")
-    if "/" in name or "\\" in name or name.strip(" .") != name or not name:
-        raise ValueError(
-            f'its {key} "{name}" holds a slash, or a dot or space at an end; folders are named '
-            f"by it, so {remedy}"
-        )
 
 
 class Study(FrozenModel):
@@ -110,17 +101,17 @@ class Study(FrozenModel):
 
     study: str = Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     tasks: Annotated[
-        tuple[Annotated[TaskSpec, AfterValidator(_check_task_name)], ...],
+        tuple[Annotated[TaskSpec, AfterValidator(_check_names)], ...],
         _limit_entries("tasks"),
         Field(min_length=1),
     ]
     models: Annotated[
-        tuple[Annotated[ModelSpec, AfterValidator(_check_label)], ...],
+        tuple[Annotated[ModelSpec, AfterValidator(_check_names)], ...],
         _limit_entries("models"),
         Field(min_length=1),
     ]
     methods: Annotated[
-        tuple[Annotated[MethodSpec, AfterValidator(_check_label)], ...],
+        tuple[Annotated[MethodSpec, AfterValidator(_check_names)], ...],
         _limit_entries("methods"),
         Field(min_length=1),
     ]
@@ -138,11 +129,11 @@ class Study(FrozenModel):
 
     @model_validator(mode="after")
     def _check_distinct(self) -> Study:
-        for section, items in (("tasks", self.tasks), ("models", self.models)):
-            for key in _find_repeated(item.key for item in items):
-                raise ValueError(f"{section}: {key} is named twice; give one another name")
-        for key in _find_repeated(method.key for method in self.methods):
-            raise ValueError(f"methods: {key} is named twice; give each a label of its own")
+        for section in LIST_KEYS:
+            counts = Counter(item.key for item in getattr(self, section))
+            for key in (key for key, count in counts.items() if count > 1):
+                change = "name" if section == "tasks" else "label"
+                raise ValueError(f"{section}: {key} is named twice; give one another {change}")
         protocol = self.protocol
         names = [method.key for method in self.all_methods]
         if protocol.reference not in (None, *names):
@@ -174,8 +165,10 @@ class Study(FrozenModel):
             StudyError: unreadable, not YAML, or not of the form of a study; it names every fault
                 with its line.
         """
-        overrides = tuple(overrides)
-        settings = add_environment(overrides)
+        overrides = settings = tuple(overrides)
+        backend, key = os.environ.get("PARETUNE_BACKEND", ""), "training.backend="
+        if backend and not any(text.startswith(key) for text in overrides):
+            settings = (f"{key}{backend}", *overrides)
         file = read_study_file(Path(path)).override(settings)
         study = cls._from_file(file, Path(path).parent)
         study._overrides, study._file = settings, file
@@ -200,7 +193,20 @@ class Study(FrozenModel):
             StudyError: with one line for each fault.
             DataError: a table that cannot be written as Parquet.
         """
-        file = StudyFile(_save_data_frames(raw, base), where)
+        values = dict(raw)
+        if isinstance(values.get("tasks"), list | tuple):
+            values["tasks"] = [
+                {
+                    key: save_data_frame(item, base).name
+                    if key in FILE_KEYS and is_data_frame(item)
+                    else item
+                    for key, item in task.items()
+                }
+                if isinstance(task, Mapping)
+                else task
+                for task in values["tasks"]
+            ]
+        file = StudyFile(values, where)
         return cls._from_file(file.override(overrides), base)
 
     @classmethod
@@ -351,25 +357,3 @@ class Study(FrozenModel):
     def study_hash(self) -> str:
         """Sixteen hexadecimal digits of the canonical form's sha256."""
         return digest(self.canonical_form())[:16]
-
-
-def _save_data_frames(raw: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """The values, with files in the place of tables."""
-    values = dict(raw)
-    if isinstance(values.get("tasks"), list | tuple):
-        values["tasks"] = [
-            {
-                key: save_data_frame(item, folder).name
-                if key in FILE_KEYS and is_data_frame(item)
-                else item
-                for key, item in task.items()
-            }
-            if isinstance(task, Mapping)
-            else task
-            for task in values["tasks"]
-        ]
-    return values
-
-
-def _find_repeated(keys: Iterable[str]) -> list[str]:
-    return [key for key, count in Counter(keys).items() if count > 1]

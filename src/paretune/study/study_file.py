@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import copy
 import io
-import os
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
@@ -41,7 +40,6 @@ DATA_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".tmx", ".zip"
 """Suffixes of data files."""
 
 LIST_KEYS = ("tasks", "models", "methods")
-BACKEND_VARIABLE = "PARETUNE_BACKEND"
 EXAMPLE = "Write key=value, as training.epochs=3 or protocol.seeds=[1,2]."
 
 KeyPath = tuple[str | int, ...]
@@ -74,7 +72,16 @@ class StudyFile:
             key, equals, written = text.partition("=")
             if not equals or not all(key.split(".")):
                 raise StudyError(f'"{text}" is no setting.', where="command line", remedy=EXAMPLE)
-            place = _set_value(values, key.split("."), _parse_value(text, written), text)
+            try:
+                refuse_large(written, text)
+                value: Any = YAML(typ="safe", pure=True).load(written) if written.strip() else ""
+            except (YAMLError, ValueError, TypeError, RecursionError):
+                raise StudyError(
+                    "the value is not valid YAML.",
+                    where=text,
+                    remedy="Close brackets and quotes; for the shell put all of it into '...'.",
+                ) from None
+            place = _set_value(values, key.split("."), value, text)
             if place in texts:
                 raise StudyError(f"{key} is set twice.", where="command line", remedy="Keep one.")
             texts[place] = text
@@ -254,9 +261,8 @@ def _yaml_error(error: YAMLError, path: Path) -> StudyError:
     problem = str(getattr(error, "problem", None) or error)
     text = f"{getattr(error, 'context', None) or ''} | {problem}"
     began, line = getattr(error, "context_mark", None), getattr(error, "problem_mark", None)
-    above = "a line above" if began is None else f"line {began.line + 1}"
     what, remedy = next(
-        (cause.format(*match.groups(), above=above), remedy)
+        (cause.format(*match.groups()), remedy)
         for pattern, cause, remedy in YAML_CAUSES
         if (match := re.search(pattern, text, re.DOTALL))
     )
@@ -266,35 +272,13 @@ def _yaml_error(error: YAMLError, path: Path) -> StudyError:
     return StudyError(f"is not valid YAML: {what}.", where=where, remedy=remedy)
 
 
-_OPEN_BRACKET = "the bracket that opens here is not closed before the next key or the end"
 YAML_CAUSES = (
     (r'\| found duplicate key "(.*)" with', 'the key "{}" is given twice', "Remove one of them."),
     (r"\|.*(?:\\t|\t)", "a tab is used for indentation", "Indent with spaces."),
     (
-        r"quoted scalar.*\|.*end of stream",
-        "the quote that opens here is not closed",
-        "Close it.",
-    ),
-    (
-        "expected the node content, but found '(.)'",
-        "{} is found where a value belongs",
-        "Give a value, or remove it.",
-    ),
-    (
-        r"flow mapping.*\|",
-        _OPEN_BRACKET,
-        'Close it with }, or put "quotes" around a text that holds brackets or colons.',
-    ),
-    (
-        r"flow.*\|",
-        _OPEN_BRACKET,
-        'Close it with ], or put "quotes" around a text that holds brackets or colons.',
-    ),
-    ("unknown escape", 'a backslash inside of "quotes" begins a code', "Take 'single quotes'."),
-    (
-        r"\| found character '(.+)' that cannot start",
-        "a value begins with {}",
-        'Put it into "quotes".',
+        r"quoted scalar.*\|.*end of stream|flow.*\|",
+        "the quote or bracket that opens here is not closed",
+        'Close it, or put "quotes" around a text that holds brackets or colons.',
     ),
     (
         "mapping values are not allowed",
@@ -303,69 +287,13 @@ YAML_CAUSES = (
         "keys of one group in the same column.",
     ),
     (
-        "could not find expected ':'",
-        "{above} is no key with a colon and a space",
-        "Write key: value.",
-    ),
-    (
-        "<block end>|<document start>|entries are not allowed",
-        "the line begins in another column than those that it belongs to",
-        "Begin all keys of a group, and all dashes of a list, in the same column.",
-    ),
-    (
-        r"block scalar.*\|",
-        "> or | begins a text of several lines, and something follows it",
-        'Put a text that begins so into "quotes".',
-    ),
-    (
-        r"undefined alias|an alias.*\|",
-        "* names something that is not there",
-        'Put a text that begins with * into "quotes".',
-    ),
-    (
-        r"\|.*(?:tag|handle|failed to construct|expected a .* node)",
-        "! begins a tag, and a study has none",
-        'Put a text that begins with ! into "quotes".',
-    ),
-    (
-        r"single document.*\|",
-        "--- begins a second document",
-        "Remove the line; a file is one study.",
-    ),
-    (
-        "special characters|unacceptable character",
-        "it holds a character that no text has",
-        "Is it a text file? Save it as UTF-8.",
-    ),
-    (
         "",
-        "the line cannot be understood",
-        'A line is key: value, or a dash and a value; texts with signs go into "quotes".',
+        "the line, or the one above, cannot be understood",
+        "A line is key: value, or a dash and a value; all keys of a group begin in the same "
+        'column; texts with signs go into "quotes".',
     ),
 )
 """By what the parser says (``context | problem``), the likely cause and what to do; first match."""
-
-
-def add_environment(overrides: tuple[str, ...]) -> tuple[str, ...]:
-    """The overrides, and ``training.backend`` from the environment where they do not set it."""
-    backend = os.environ.get(BACKEND_VARIABLE, "")
-    key = "training.backend="
-    if not backend or any(text.startswith(key) for text in overrides):
-        return overrides
-    return (f"{key}{backend}", *overrides)
-
-
-def _parse_value(text: str, written: str) -> Any:
-    try:
-        refuse_large(written, text)
-        value: Any = YAML(typ="safe", pure=True).load(written) if written.strip() else ""
-    except (YAMLError, ValueError, TypeError, RecursionError):
-        raise StudyError(
-            "the value is not valid YAML.",
-            where=text,
-            remedy="Close brackets and quotes; for the shell put all of it into '...'.",
-        ) from None
-    return value
 
 
 def _set_value(values: dict[str, Any], path: list[str], value: Any, text: str) -> KeyPath:

@@ -23,6 +23,26 @@ PROMPT_KEYS = ("prompt", "label_texts", "length_normalisation", "loss_on")
 """What says how a language model is asked, and of which words it learns."""
 PLACEHOLDERS = ("text", "text_pair")
 """What a prompt may name in braces: the texts of an example."""
+_OWN_DATA_KEYS = (
+    "kind",
+    "text",
+    "text_pair",
+    "choices",
+    "question",
+    "features",
+    "label",
+    "labels",
+    "id",
+    "group",
+    "split_by",
+    "test",
+    "splits",
+    "train_target",
+    "test_target",
+    "test_shifted",
+    "test_shifted_target",
+    "drop_unlabelled",
+)
 LengthNormalisation = Literal["none", "characters", "bytes"]
 LossOn = Literal["last_answer", "all_answers"]
 """Which answers of a conversation are learnt; ``all_answers`` is TRL's ``assistant_only_loss``."""
@@ -172,7 +192,12 @@ class TaskSpec(FrozenModel):
         if self.loss_on == "all_answers" and self.prompt is not None:
             raise ValueError("loss_on: all_answers needs the model's chat template: remove prompt")
         if not self.has_own_data:
-            self._check_built_in()
+            # It has files, columns and labels already.
+            if keys := [key for key in _OWN_DATA_KEYS if getattr(self, key)]:
+                raise ValueError(
+                    f"{', '.join(keys)} belong to a task with files of its own; "
+                    "add train: FILE or dataset: NAME, or remove them"
+                )
             return self
         if self.train is not None and self.dataset is not None:
             raise ValueError("give either train: FILE or dataset: NAME, not both")
@@ -189,34 +214,6 @@ class TaskSpec(FrozenModel):
                 )
         self._check_objective()
         return self
-
-    def _check_built_in(self) -> None:
-        """A built-in task has its own files, columns and labels."""
-        keys = self._list_given(
-            "kind",
-            "text",
-            "text_pair",
-            "choices",
-            "question",
-            "features",
-            "label",
-            "labels",
-            "id",
-            "group",
-            "split_by",
-            "test",
-            "splits",
-            "train_target",
-            "test_target",
-            "test_shifted",
-            "test_shifted_target",
-        )
-        keys += ["drop_unlabelled"] if self.drop_unlabelled else []
-        if keys:
-            raise ValueError(
-                f"{', '.join(keys)} belong to a task with files of its own; "
-                "add train: FILE or dataset: NAME, or remove them"
-            )
 
     def _check_objective(self) -> None:
         """Columns, languages and metric are those of the kind's objective."""

@@ -36,51 +36,34 @@ _MESSAGES = {
 """Messages by the beginning of pydantic's type of error, the first that fits."""
 
 SYNONYMS: Mapping[str, str] = {
-    **dict.fromkeys(("num_train_epochs", "num_epochs"), "epochs"),
-    **dict.fromkeys(("per_device_train_batch_size", "train_batch_size"), "batch_size"),
-    **dict.fromkeys(("max_seq_length", "max_seq_len"), "max_length"),
+    "num_train_epochs": "epochs",
+    "per_device_train_batch_size": "batch_size",
+    "max_seq_length": "max_length",
     "warmup_ratio": "warmup_fraction",
     "gradient_checkpointing": "activation_checkpointing",
-    "label_smoothing_factor": "label_smoothing",
-    "early_stopping_patience": "patience",
-    "eval_steps": "eval_every",
-    "train_file": "train",
-    "test_file": "test",
-    "dataset_name": "dataset",
-    "dataset_config_name": "config",
-    "text_column_name": "text",
-    "label_column_name": "label",
     "model_name_or_path": "name",
-    "quantization": "quantisation",
-    "generation_num_beams": "num_beams",
     **dict.fromkeys(("r", "lora_r", "lora_rank"), "rank"),
     "lora_alpha": "alpha",
     "lora_dropout": "dropout",
 }
 """What PEFT and transformers call our keys."""
-_RATE = "learning rates belong to a method: {name: lora, learning_rates: [1e-4, 3e-4, 1e-3]}"
-_STEPS = "write the share of all steps: warmup_fraction"
 KEY_HINTS: Mapping[str, str] = {
-    "learning_rate": _RATE,
-    "learning_rates": _RATE,
-    "lr": _RATE,
+    **dict.fromkeys(
+        ("learning_rate", "learning_rates", "lr"),
+        "learning rates belong to a method: {name: lora, learning_rates: [1e-4, 3e-4, 1e-3]}",
+    ),
     "lr_scheduler_type": "write schedule: linear, cosine or constant, after the warm-up",
-    "lr_scheduler": "write schedule: linear, cosine or constant, after the warm-up",
-    "warmup_steps": _STEPS,
-    "num_warmup_steps": _STEPS,
+    "warmup_steps": "write the share of all steps: warmup_fraction",
     "gradient_accumulation_steps": "batch_size is the whole batch of a step, micro_batch the part "
     "of it that is computed at once",
-    "per_device_eval_batch_size": "evaluation batches are chosen to fit; there is nothing to set",
-    "bf16": "write precision: bf16",
-    "fp16": "fp16 is not supported; write precision: bf16, fp32 or auto",
-    "seed": "seeds belong to the protocol: protocol: {seeds: [1, 2, 3, 4, 5]}",
-    "seeds": "seeds belong to the protocol: protocol: {seeds: [1, 2, 3, 4, 5]}",
-    "optim": "every run trains by AdamW",
-    "load_in_4bit": "write quantisation: nf4 beside the model's name",
-    "load_in_8bit": "write quantisation: int8 beside the model's name",
-    "quantization_config": "write quantisation: nf4 (or int8) beside the model's name",
-    "validation_file": "the selection part is cut from train; name the file to report on as test",
-    "output_dir": "results go to studies/NAME; another folder is the option store, not a setting",
+    **dict.fromkeys(("bf16", "fp16"), "write precision: bf16, fp32 or auto"),
+    **dict.fromkeys(
+        ("seed", "seeds"), "seeds belong to the protocol: protocol: {seeds: [1, 2, 3, 4, 5]}"
+    ),
+    **dict.fromkeys(
+        ("load_in_4bit", "load_in_8bit", "quantization_config"),
+        "write quantisation: nf4 (or int8) beside the model's name",
+    ),
 }
 """By the name of what is no key, what to write instead."""
 
@@ -127,7 +110,12 @@ def read_faults(error: ValidationError, model: type[BaseModel], values: Any) -> 
         is_of_key = entry["type"] in ("missing", "extra_forbidden")
         what, remedy = _describe_fault(entry, place, model)
         if not is_of_key:  # pydantic adds the types of a union to the keys
-            place = _find_place(place, values)
+            inside, inner = list[str | int](), values
+            for part in place:
+                with suppress(KeyError, IndexError, TypeError):  # the type of a union is not there
+                    inner = inner[part]
+                    inside.append(part)
+            place = tuple(inside)
         faults.setdefault((place, is_of_key), []).append((what, remedy))
     return [
         Fault(
@@ -138,16 +126,6 @@ def read_faults(error: ValidationError, model: type[BaseModel], values: Any) -> 
         )
         for (place, is_of_key), parts in faults.items()
     ]
-
-
-def _find_place(place: KeyPath, values: Any) -> KeyPath:
-    """What of a place is in the values."""
-    inside = []
-    for part in place:
-        with suppress(KeyError, IndexError, TypeError):  # the type of a union is not
-            values = values[part]
-            inside.append(part)
-    return tuple(inside)
 
 
 def refuse_unusual_values(file: StudyFile, values: Any, place: KeyPath = ()) -> None:
@@ -184,21 +162,17 @@ def _describe_place(place: KeyPath, file: StudyFile) -> str:
     section, *rest = place
     if section in SINGULAR and rest and isinstance(rest[0], int):
         number, rest = rest[0], rest[1:]
-        name = _describe_entry(str(section), file.values.get(str(section)), number)
-        entry = f"{SINGULAR[str(section)]} {number + 1}{name}"
+        items = file.values.get(str(section))
+        name = items[number] if isinstance(items, list | tuple) and number < len(items) else items
+        if isinstance(name, Mapping):  # the label of a task is a column
+            label = None if section == "tasks" else name.get("label")
+            name = label or name.get("name")
+        entry = f"{SINGULAR[str(section)]} {number + 1}"
+        if isinstance(name, str) and len(name) < 80 and name.isprintable():
+            entry += f' "{name}"'
         key = _join_keys(rest)
         return f"{entry}, key {key}" if key else entry
     return _join_keys(place)
-
-
-def _describe_entry(section: str, items: Any, number: int) -> str:
-    """Its label or name in quotes; the label of a task is a column."""
-    name = items[number] if isinstance(items, list | tuple) and number < len(items) else items
-    if isinstance(name, Mapping):
-        label = None if section == "tasks" else name.get("label")
-        name = label or name.get("name")
-    fits = isinstance(name, str) and len(name) < 80 and name.isprintable()
-    return f' "{name}"' if fits else ""
 
 
 def _join_keys(place: Collection[str | int]) -> str:
@@ -235,27 +209,22 @@ def _describe_fault(fault: Any, place: KeyPath, model: type[BaseModel]) -> tuple
 
 def _describe_unknown_key(key: str, place: KeyPath, model: type[BaseModel]) -> tuple[str, str]:
     what = f'unknown key "{key}"'
-    group = _find_model(model, place[:-1])
-    if group is None:
-        return what, ""
+    # The class of the group of keys that it stands in.
+    group = model
+    for part in place[:-1]:
+        if isinstance(part, int):
+            continue
+        annotation = group.model_fields[part].annotation if part in group.model_fields else None
+        inner = next(_nested_models(annotation), None)
+        if inner is None:
+            return what, ""
+        group = inner
     if hint := {**KEY_HINTS, **getattr(group, "HINTS", {})}.get(key):
         return f"{what}: {hint}", ""
     keys = group.model_fields
     if (name := SYNONYMS.get(key)) in keys:
         return what, f"Did you mean {name}?"
     return what, suggest(key, keys) or f"There are: {', '.join(keys) or 'none'}."
-
-
-def _find_model(model: type[BaseModel], place: KeyPath) -> type[BaseModel] | None:
-    """The class of the group of keys at a place."""
-    group: type[BaseModel] | None = model
-    for part in place:
-        if isinstance(part, int):
-            continue
-        if group is None or part not in group.model_fields:
-            return None
-        group = next(_nested_models(group.model_fields[part].annotation), None)
-    return group
 
 
 def _nested_models(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -98,7 +98,7 @@ def test_synonyms_name_something_that_is_there() -> None:
         ({"training": {"num_train_epochs": 3}}, 'key "num_train_epochs". Did you mean epochs?'),
         ({"training": {"epoch": 3}}, 'training: unknown key "epoch". Did you mean epochs?'),
         ({"training": {"lr": 1e-3}}, 'unknown key "lr": learning rates belong to a method'),
-        ({"models": [{"name": "m", "load_in_4bit": True}]}, "write quantisation: nf4 beside"),
+        ({"models": [{"name": "m", "load_in_4bit": True}]}, "write quantisation: nf4"),
         ({"training": {"colour": 3}}, 'unknown key "colour". There are: batch_size, '),
     ],
 )
