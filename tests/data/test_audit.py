@@ -73,19 +73,6 @@ def test_empty_text_missing_and_rare_class() -> None:
     assert select_findings(once, "rare-class")[0].where == "train.csv line 52"
 
 
-def test_as_many_labels_as_rows_are_an_error() -> None:
-    data = dataset()
-    train = tuple(replace(e, label=i) for i, e in enumerate(data.train))
-    test = tuple(replace(e, label=len(train) + i) for i, e in enumerate(data.test))
-    every = replace(data, train=train, test=test, labels=tuple(map(str, range(22))))
-    errors = [f for f in audit(every) if f.severity == "error"]
-    assert [f.code for f in errors] == ["label-per-row"]
-    assert "as many labels as rows, 22" in errors[0].what
-    # One row a label may teach something, if there are rows to test it on.
-    few_shot = replace(every, test=tuple(replace(e, label=i) for i, e in enumerate(test)))
-    assert "label-per-row" not in [f.code for f in audit(few_shot)]
-
-
 def test_too_few_rows_are_errors_and_come_first() -> None:
     data = dataset()
     findings = audit(replace(data, train=data.train[:4], test=data.test[:2]))
@@ -95,28 +82,12 @@ def test_too_few_rows_are_errors_and_come_first() -> None:
     assert [f.code for f in empty if f.severity == "error"] == ["too-few-rows"] * 2
 
 
-def test_shared_premise_is_a_note_and_no_leak() -> None:
-    data = dataset()
-    pairs = tuple(
-        replace(e, segments=((e.segments[0][0], f"x{i}"),)) for i, e in enumerate(data.train)
-    )
-    test = (*data.test, example("test", 9, "The OWL runs.", 0, "another"))
-    data = replace(data, train=pairs, test=test)
-    (finding,) = select_findings(data, "shared-first-text")
-    assert finding.severity == "note" and finding.where == "test.csv line 11"
-    assert not select_findings(data, "leak")
-
-
 def test_many_rows_of_one_kind_are_told_once_with_three_examples() -> None:
     data = dataset()
     copies = tuple(replace(e, where=f"train.csv line {100 + i}") for i, e in enumerate(data.train))
     (duplicate,) = select_findings(replace(data, train=(*data.train, *copies)), "duplicate")
-    assert str(duplicate) == (
-        "train.csv line 100: repeats train.csv line 2 (text and label, in train). 16 of 32 train "
-        "rows are like this one: train.csv line 101: repeats train.csv line 3 (text and label, in "
-        "train); train.csv line 102: repeats train.csv line 4 (text and label, in train); ... "
-        "Remove one of them."
-    )
+    assert duplicate.where == "train.csv line 100" and "16 of 32 train rows" in duplicate.what
+    assert duplicate.what.count(": repeats") == 2
     assert duplicate.places == tuple(e.where for e in copies)
     three = select_findings(replace(data, train=(*data.train, *copies[:3])), "duplicate")
     assert [f.where for f in three] == ["train.csv line 100", "train.csv line 101",
@@ -128,10 +99,7 @@ def test_a_test_part_that_is_in_train_is_told_once_and_is_an_error() -> None:
     copied = tuple(replace(e, where=f"test.csv line {i + 2}") for i, e in enumerate(data.train))
     (leak,) = select_findings(replace(data, test=copied), "leak")
     assert leak.severity == "error" and leak.where == "test.csv line 2"
-    assert leak.what == (
-        "16 of 16 test rows are in train: test.csv line 2 (train.csv line 2), test.csv line 3 "
-        "(train.csv line 3), test.csv line 4 (train.csv line 4), ..."
-    )
+    assert leak.what.startswith("16 of 16 test rows") and leak.what.count("(train.csv line") == 3
     assert "`checks: {max_leaked: 1}`" in leak.remedy
     assert leak.places == tuple(e.where for e in copied)
 
@@ -169,10 +137,7 @@ def test_a_label_that_only_test_has_is_told_with_what_it_costs() -> None:
     (lost,) = select_findings(replace(three, test=(*data.test, *rows)), "missing-class")
     total = len(data.test) + 3
     assert lost.severity == "error" and lost.places == tuple(e.where for e in rows)
-    assert lost.what == (
-        f'label "maybe" has no row in train and 3 of {total} in test, which no model can answer '
-        f"correctly: accuracy is at most {1 - 3 / total:.2f}."
-    )
+    assert f"3 of {total} in test" in lost.what and f"{1 - 3 / total:.2f}" in lost.what
     allowed = audit(replace(three, test=(*data.test, *rows)), Checks(max_unlearnable=0.5))
     assert [f.severity for f in allowed if f.code == "missing-class"] == ["warning"]
     (absent,) = select_findings(three, "missing-class")  # nor has test: it may be listed for later

@@ -92,19 +92,6 @@ def test_leaks_of_pairs_and_of_sources() -> None:
     assert source.where == "test line 122" and "1 of 122" in source.what
 
 
-@pytest.mark.parametrize("part", ["train", "test"])
-@pytest.mark.parametrize("languages", [("sl", "en"), ("en", "sl")])
-def test_swapped_columns_are_found_in_each_part(part: str, languages: tuple[str, str]) -> None:
-    right = {"train": CLEAN, "test": OTHER}
-    if languages[0] == "en":
-        right = {name: [(t, s) for s, t in pairs] for name, pairs in right.items()}
-    assert not select_findings(data(**right, languages=languages), "swapped")
-    wrong = {**right, part: [(t, s) for s, t in right[part]]}
-    (finding,) = select_findings(data(**wrong, languages=languages), "swapped")
-    assert finding.where == f"{part} line 1"
-    assert f"the en texts of {part} look like sl" in finding.what
-
-
 def test_language_tags() -> None:
     tags = ("sl-SI", "SLV", "slv_Latn", "eng_Latn", "xx")
     assert [language_code(tag) for tag in tags] == ["sl", "sl", "sl", "en", "xx"]

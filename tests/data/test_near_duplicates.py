@@ -18,40 +18,16 @@ from paretune.data.split import OuterDesign
 from paretune.study import TaskSpec
 from paretune.tasks import load_dataset
 
-Edit = Callable[[list[str], random.Random], list[str]]
-
-
-def put_word(words: list[str], generator: random.Random) -> list[str]:
-    words[generator.randrange(len(words))] = "another"
-    return words
-
-
-def drop_word(words: list[str], generator: random.Random) -> list[str]:
-    del words[generator.randrange(len(words))]
-    return words
-
-
-def misspell(words: list[str], generator: random.Random) -> list[str]:
-    longest = max(range(len(words)), key=lambda i: len(words[i]))
-    word = words[longest]
-    words[longest] = word[:2] + word[3] + word[2] + word[4:]
-    return words
-
-
-def exchange(words: list[str], generator: random.Random) -> list[str]:
-    i = generator.randrange(len(words) - 1)
-    words[i], words[i + 1] = words[i + 1], words[i]
-    return words
+Edit = Callable[[list[str], int], list[str]]
 
 
 EDITS: list[Edit] = [
-    put_word,
-    drop_word,
-    misspell,
-    exchange,
-    lambda words, generator: ["Hello,", *words],
-    lambda words, generator: [*words, "Thank", "you."],
-    lambda words, generator: [word.strip(".,!?") for word in words],
+    lambda words, place: [*words[:place], "another", *words[place + 1 :]],
+    lambda words, place: [*words[:place], *words[place + 1 :]],
+    lambda words, place: [*words[:place], *words[place : place + 2][::-1], *words[place + 2 :]],
+    lambda words, place: ["Hello,", *words],
+    lambda words, place: [*words, "Thank", "you."],
+    lambda words, place: [word.strip(".,!?") for word in words],
 ]
 
 
@@ -60,7 +36,8 @@ def plant_copies(rows: tuple[Example, ...], count: int) -> tuple[Example, ...]:
     generator = random.Random(0)  # noqa: S311 (copies of a test, no secret)
     copies = []
     for i, row in enumerate(generator.sample(rows, count)):
-        words = EDITS[i % len(EDITS)](row.segments[0][0].split(), generator)
+        words = row.segments[0][0].split()
+        words = EDITS[i % len(EDITS)](words, generator.randrange(len(words)))
         segments = ((" ".join(words), row.segments[0][1]),)
         uid, where = f"copy:{i}", f"copies.csv line {i + 2}"
         copies.append(replace(row, segments=segments, uid=uid, where=where))

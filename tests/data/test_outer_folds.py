@@ -165,18 +165,3 @@ def test_the_audit_of_all_rows_finds_no_leak_between_parts_that_are_one() -> Non
     assert "leak" not in codes and "duplicate" in codes
     assert "tested by 5-fold cross-validation" in codes["test-design"].what
     assert "outer: split" in codes["test-design"].remedy
-
-
-def test_first_texts_shared_between_folds_are_noted() -> None:
-    dataset = make_dataset()
-    pairs = tuple(
-        replace(e, segments=((f"premise {i // 2}", f"hypothesis {i}"),))
-        for i, e in enumerate(dataset.train)
-    )
-    shared = replace(dataset, train=pairs, test=())
-    design = OuterDesign(3)
-    (finding,) = [f for f in audit(shared, Checks(), design) if f.code == "shared-first-text"]
-    assert finding.what.startswith("30 of 60 tested rows share their first text with a row")
-    whole = tuple(replace(e, group=f"g{i // 2}") for i, e in enumerate(pairs))
-    grouped = replace(dataset, train=whole, test=())
-    assert "shared-first-text" not in {f.code for f in audit(grouped, Checks(), design)}

@@ -93,10 +93,8 @@ def test_rows_without_a_label_are_one_error_and_can_be_dropped(tmp_path: Path) -
     train = csv(tmp_path, "train.csv", "text,label", rows)
     with pytest.raises(DataError) as caught:
         load_dataset(spec(train))
-    assert str(caught.value) == (
-        "train.csv: 6 of 20 rows have no label (lines 4, 7, 10, ...). Fill them in, or drop them: "
-        "drop_unlabelled: true."
-    )
+    assert "6 of 20 rows have no label (lines 4, 7, 10, ...)" in str(caught.value)
+    assert "drop_unlabelled: true" in str(caught.value)
     data = load_dataset(spec(train, drop_unlabelled=True))
     assert len(data.train) + len(data.test) == 14
     assert "unlabelled-dropped" in codes(data.findings)
@@ -154,10 +152,7 @@ def test_without_a_test_file_a_stratified_fifth_is_kept(tmp_path: Path) -> None:
     assert len(data.train) + len(data.test) == 200 and len(data.test) == 40
     assert not {e.group for e in data.train} & {e.group for e in data.test}
     (held_out,) = (f for f in data.findings if f.code == "test-held-out")
-    assert held_out.what == (
-        "no test file, so a part of train is the test part: 40 of 200 rows, stratified by label, "
-        "groups kept together. This is the first of them."
-    )
+    assert "40 of 200 rows, stratified by label, groups kept together" in held_out.what
     assert load_dataset(spec(train, group="group")).content_hash == data.content_hash
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,129 +47,76 @@ def say(text: str) -> Any:
     return text.format
 
 
-RATED = rows_of(prompt=say(SENTENCE), completion=say(PASSAGE), label=lambda i: i % 3 == 0)
 TOPICS = (["news"], ["sport"], ["news", "sport"], ["sport", "travel"], ["travel", "news"])
-UNSUPPORTED: dict[str, tuple[str, Rows]] = {
-    "triplets": (
-        "triplets",
-        rows_of(anchor=say(SENTENCE), positive=say(PASSAGE), negative=say("It rained {} times.")),
-    ),
-    "mined triplets": (
-        "triplets",
-        rows_of(
-            query=say(SENTENCE), pos=lambda i: [PASSAGE.format(i)], neg=lambda i: ["No.", "Never."]
-        ),
-    ),
-    "tagged words": (
-        "entities",
-        rows_of(
-            sentence_id=lambda i: i // 4,
-            word=lambda i: ("Janez", "Novak", "came", ".")[i % 4],
-            tag=lambda i: ("B-PER", "I-PER", "O", "O")[i % 4],
-        ),
-    ),
-    "spans": (
-        "entities",
-        rows_of(
-            text=say(SENTENCE),
-            entities=lambda i: [{"start": 0, "end": 5, "label": "PER"}] if i % 2 else [],
-        ),
-    ),
-    "squad": (
-        "SQuAD",
-        rows_of(
-            title=lambda i: f"Market {i // 6}",
-            context=say(PASSAGE),
-            question=say("What was held on day {}?"),
-            answers=lambda i: {"text": ["a market"], "answer_start": [10]},
-        ),
-    ),
-    "flat squad": (
-        "SQuAD",
-        rows_of(context=say(PASSAGE), question=say("When was market {}?"), answer=say("On day {}")),
-    ),
-    "images": (
-        "images, sounds",
-        rows_of(
-            image=lambda i: {"path": f"{i}.png", "bytes": None},
-            caption=say(SENTENCE),
-            label=lambda i: "ab"[i % 2],
-        ),
-    ),
-    "paths of sounds": (
-        "images, sounds",
-        rows_of(
-            path=lambda i: f"clips/common_{i}.mp3",
-            sentence=say(SENTENCE),
-            gender=lambda i: ("male", "female")[i % 2],
-        ),
-    ),
-    "pixels": (
-        "images, sounds",
-        rows_of(image=lambda i: [[i, 0], [0, i]], label=lambda i: i % 3),
-    ),
-    "names of sounds": (
-        "images, sounds",
-        rows_of(audio=lambda i: f"{i}.wav", transcription=say(SENTENCE)),
-    ),
-    "paths": (
-        "files beside the table",
-        rows_of(path=lambda i: f"texts/{i}.txt", label=lambda i: ("good one", "bad one")[i % 2]),
-    ),
-    "stepwise rewards": (
-        "stepwise rewards",
-        rows_of(
-            prompt=say("What is {} and one?"),
-            completions=lambda i: [f"Take {i}.", "Add one.", "Done."][: 2 + i % 2],
-            labels=lambda i: [True, i % 3 == 0, False][: 2 + i % 2],
-        ),
-    ),
-    "rated answers": (
-        "answers with a rating",
-        rows_of(prompt=say("Say {}."), response=say("It is {}."), rating=lambda i: 1 + i % 5),
-    ),
-    "answers with several ratings": (
-        "answers with a rating",
-        rows_of(
-            prompt=say(SENTENCE),
-            response=say(PASSAGE),
-            helpfulness=lambda i: i % 5,
-            verbosity=lambda i: i % 3,
-        ),
-    ),
-    "completions with a rating": (
-        "answers with a rating",
-        rows_of(prompt=say(SENTENCE), completion=say(PASSAGE), label=lambda i: 1 + i % 5),
-    ),
-    "rated instructions": (
-        "answers with a rating",
-        rows_of(instruction=say("Say {}."), output=say("It is {}."), score=lambda i: i / 10),
-    ),
-    "passages of a query": (
-        "queries with lists of passages",
-        rows_of(
-            query=say("When was market {}?"),
-            passages=lambda i: {"is_selected": [0, 1], "passage_text": ["No.", PASSAGE.format(i)]},
-            query_type=lambda i: ("numeric", "entity")[i % 2],
-        ),
-    ),
-    "retrieval": (
-        "retrieval",
-        rows_of(query=lambda i: SENTENCE.format(i % 8), passage=say(PASSAGE)),
-    ),
+VALUES: dict[str, Callable[[int], Any]] = {
+    "sentence": say(SENTENCE),
+    "passage": say(PASSAGE),
+    "translation": say("Na dan {} je bil."),
+    "short": say("Say {}."),
+    "address": say("https://example.org/{}.jpg"),
+    "source file": say("src/{}.py"),
+    "sound": say("clips/common_{}.mp3"),
+    "picture": lambda i: {"path": f"{i}.png", "bytes": None},
+    "pixels": lambda i: [[i, 0], [0, i]],
+    "number": lambda i: i,
+    "share": lambda i: i / 30,
+    "decimals": lambda i: f"{i // 10},{i % 10}" if i % 10 else i // 10,
+    "stars": lambda i: 1 + i % 5,
+    "flag": lambda i: i % 2,
+    "flag of two": lambda i: i // 2 % 2,
+    "flag of four": lambda i: i // 4 % 2,
+    "true": lambda i: True,
+    "sometimes": lambda i: i % 3 == 0,
+    "letter": lambda i: "ab"[i % 2],
+    "town": lambda i: ("Ljubljana, Slovenia", "Maribor, Slovenia", "Graz, Austria")[i % 3],
+    "polite": lambda i: ("Yes, please", "No, thanks", "Later")[i % 3],
+    "topics": lambda i: TOPICS[i % 5],
+    "topics|": lambda i: "|".join(TOPICS[i % 5]),
+    "topics,": lambda i: ", ".join(TOPICS[i % 5]),
+    "word": lambda i: ("Janez", "Novak", "came", ".")[i % 4],
+    "tag": lambda i: ("B-PER", "I-PER", "O", "O")[i % 4],
+    "spans": lambda i: [{"start": 0, "end": 5, "label": "PER"}] if i % 2 else [],
+    "answers": lambda i: {"text": ["a market"], "answer_start": [10]},
+    "inside": say("On day {}"),
+    # Of row 7 a tag is missing.
+    "words": lambda i: ["Janez", "came", *["again"] * (i % 3)],
+    "tags": lambda i: [1, 0, *[0] * (i % 3)][i == 7 :],
+}
+
+
+def make(columns: str) -> Rows:
+    """Rows of columns such as ``text: sentence; label: flag``."""
+    pairs = [column.split(": ") for column in columns.split("; ")]
+    return rows_of(**{name: VALUES[value] for name, value in pairs})
+
+
+RATED = make("prompt: sentence; completion: passage; label: sometimes")
+TOKENS = make("tokens: words; ner_tags: tags")
+UNSUPPORTED = {
+    "word: word; tag: tag": "entities",
+    "text: sentence; entities: spans": "entities",
+    "context: passage; question: sentence; answers: answers": "SQuAD",
+    "context: passage; question: sentence; answer: inside": "SQuAD",
+    "image: picture; caption: sentence; label: letter": "images, sounds",
+    "path: sound; sentence: sentence; gender: letter": "images, sounds",
+    "image: pixels; label: stars": "images, sounds",
+    "path: source file; label: letter": "files beside the table",
+    "prompt: short; response: sentence; rating: stars": "answers with a rating",
+    "prompt: sentence; response: passage; helpfulness: stars; verbosity: flag": "with a rating",
+    "prompt: sentence; completion: passage; label: stars": "answers with a rating",
+    "instruction: short; output: sentence; score: share": "answers with a rating",
 }
 
 
 @pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
-@pytest.mark.parametrize("case", UNSUPPORTED)
+@pytest.mark.parametrize("columns", UNSUPPORTED)
 def test_a_kind_that_is_not_trained_is_named_with_what_is_closest(
-    tmp_path: Path, case: str, ending: str
+    tmp_path: Path, columns: str, ending: str
 ) -> None:
-    title, rows = UNSUPPORTED[case]
-    path = write(tmp_path / f"data{ending}", rows)
+    path = write(tmp_path / f"data{ending}", make(columns))
     with pytest.raises(DataError) as caught:
         infer_task(path)
-    assert title in caught.value.what and "paretune does not train" in caught.value.what
+    assert UNSUPPORTED[columns] in caught.value.what
     assert caught.value.where == str(path) and caught.value.remedy
 
 
@@ -231,159 +179,56 @@ def test_parts_of_speech_are_guessed_with_their_metric(tmp_path: Path) -> None:
     assert (task["text"], task["label"], task["metric"]) == ("form", "upos", "token_accuracy")
 
 
-TOKENS = rows_of(
-    tokens=lambda i: ["Janez", "came", *["again"] * (i % 3)],
-    ner_tags=lambda i: [1, 0, *[0] * (i % 3)][i == 7 :],  # of row 7 a tag is missing
-)
-
-
 def test_a_label_that_the_user_names_is_taken(tmp_path: Path) -> None:
     rated = write(tmp_path / "rated.jsonl", RATED)
     task = infer_task(rated, NamedColumns("label", "prompt", "completion")).task
     assert (task["kind"], task["label"], task["text_pair"]) == ("pair", "label", "completion")
-    indicators = write(tmp_path / "indicators.csv", USUAL["indicators"][2])
+    indicators = write(
+        tmp_path / "indicators.csv",
+        make("comment: sentence; toxic: flag; insult: flag of two; threat: flag of four"),
+    )
     assert infer_task(indicators, NamedColumns("threat", "comment")).task["labels"] == ["0", "1"]
-    lists = write(tmp_path / "lists.jsonl", USUAL["label lists"][2])
+    lists = write(tmp_path / "lists.jsonl", make("text: sentence; labels: topics"))
     assert infer_task(lists, NamedColumns("labels", "text")).task["kind"] == "multilabel"
 
 
-USUAL: dict[str, tuple[str, str | None, Rows]] = {
-    "label lists": (
-        "multilabel",
-        "labels",
-        rows_of(text=say(SENTENCE), labels=lambda i: TOPICS[i % 5]),
-    ),
-    "separated labels": (
-        "multilabel",
-        "tags",
-        rows_of(text=say(SENTENCE), tags=lambda i: "|".join(TOPICS[i % 5])),
-    ),
-    "commas": (
-        "multilabel",
-        "label",
-        rows_of(text=say(SENTENCE), label=lambda i: ", ".join(TOPICS[i % 5])),
-    ),
-    "indicators": (
+USUAL = {
+    "text: sentence; labels: topics": ("multilabel", "labels"),
+    "text: sentence; tags: topics|": ("multilabel", "tags"),
+    "text: sentence; label: topics,": ("multilabel", "label"),
+    "comment: sentence; toxic: flag; insult: flag of two; threat: flag of four": (
         "multilabel",
         None,
-        rows_of(
-            comment=say(SENTENCE),
-            toxic=lambda i: i % 2,
-            insult=lambda i: i // 2 % 2,
-            threat=lambda i: i // 4 % 2,
-        ),
     ),
-    "commas in labels": (
+    "text: sentence; label: town": ("classification", "label"),
+    "text: sentence; target: decimals": ("regression", "target"),
+    "text: sentence; label: polite": ("classification", "label"),
+    "text: sentence; tags: topics|; label: letter": ("classification", "label"),
+    "text: sentence; verified: flag; edited: flag of two; pinned: flag of four; label: letter": (
         "classification",
         "label",
-        rows_of(
-            text=say(SENTENCE),
-            label=lambda i: ("Ljubljana, Slovenia", "Maribor, Slovenia", "Graz, Austria")[i % 3],
-        ),
     ),
-    "decimal commas": (
-        "regression",
-        "target",
-        rows_of(text=say(SENTENCE), target=lambda i: f"{i // 10},{i % 10}" if i % 10 else i // 10),
-    ),
-    "polite labels": (
-        "classification",
-        "label",
-        rows_of(text=say(SENTENCE), label=lambda i: ("Yes, please", "No, thanks", "Later")[i % 3]),
-    ),
-    "tags beside a label": (
-        "classification",
-        "label",
-        rows_of(
-            text=say(SENTENCE),
-            tags=lambda i: "|".join(TOPICS[i % 5]),
-            label=lambda i: ("good", "bad")[i % 2],
-        ),
-    ),
-    "flags beside a label": (
-        "classification",
-        "label",
-        rows_of(
-            text=say(SENTENCE),
-            verified=lambda i: i % 2,
-            edited=lambda i: i // 2 % 2,
-            pinned=lambda i: i // 4 % 2,
-            label=lambda i: ("good", "bad")[i % 2],
-        ),
-    ),
-    "a table of flags": (
+    "age: number; smokes: flag; drinks: flag of two; died: flag of four": (
         "classification",
         "died",
-        rows_of(
-            age=lambda i: 30 + i,
-            smokes=lambda i: i % 2,
-            drinks=lambda i: i // 2 % 2,
-            died=lambda i: i // 4 % 2,
-        ),
     ),
-    "shares of feelings": (
-        "regression",
-        "score",
-        rows_of(
-            sentence=say(SENTENCE),
-            positive=lambda i: i / 30,
-            negative=lambda i: 1 - i / 30,
-            score=lambda i: i / 10 - 1,
-        ),
-    ),
-    "relevance": (
-        "pair",
-        "label",
-        rows_of(query=say(SENTENCE), passage=say(PASSAGE), label=lambda i: i % 2),
-    ),
-    "a question with an answer": (
-        "pair",
-        "label",
-        rows_of(question=say(SENTENCE), answer=say(PASSAGE), label=lambda i: i % 2),
-    ),
-    "addresses of images beside a text": (
-        "classification",
-        "category",
-        rows_of(
-            image_url=lambda i: f"https://example.org/{i}.jpg",
-            description=say(SENTENCE),
-            category=lambda i: "ab"[i % 2],
-        ),
-    ),
-    "numbers that answer": (
-        "instruction",
-        None,
-        rows_of(instruction=say(SENTENCE), output=say(PASSAGE), answer=lambda i: i),
-    ),
-    "paths beside a text": (
-        "classification",
-        "label",
-        rows_of(path=lambda i: f"src/{i}.py", text=say(SENTENCE), label=lambda i: "ab"[i % 2]),
-    ),
-    "yes or no about a passage": (
-        "pair",
-        "answer",
-        rows_of(
-            question=say("Was it on day {}?"),
-            passage=say(PASSAGE),
-            answer=lambda i: ("yes", "no")[i % 2],
-        ),
-    ),
-    "instructions": (
-        "instruction",
-        None,
-        rows_of(prompt=say(SENTENCE), completion=say(PASSAGE), label=lambda i: True),
-    ),
-    "a translation": ("translation", None, rows_of(en=say(SENTENCE), sl=say("Na dan {} je bil."))),
+    "sentence: sentence; positive: share; negative: share; score: share": ("regression", "score"),
+    "query: sentence; passage: passage; label: flag": ("pair", "label"),
+    "question: sentence; answer: passage; label: flag": ("pair", "label"),
+    "image_url: address; description: sentence; category: letter": ("classification", "category"),
+    "instruction: sentence; output: passage; answer: number": ("instruction", None),
+    "path: source file; text: sentence; label: letter": ("classification", "label"),
+    "question: sentence; passage: passage; answer: letter": ("pair", "answer"),
+    "prompt: sentence; completion: passage; label: true": ("instruction", None),
+    "en: sentence; sl: translation": ("translation", None),
 }
 
 
-@pytest.mark.parametrize("case", USUAL)
-def test_what_resembles_such_a_kind_is_drafted(tmp_path: Path, case: str) -> None:
-    kind, label, rows = USUAL[case]
+@pytest.mark.parametrize("columns", USUAL)
+def test_what_resembles_such_a_kind_is_drafted(tmp_path: Path, columns: str) -> None:
     for ending in (".csv", ".jsonl"):
-        task = infer_task(write(tmp_path / f"data{ending}", rows)).task
-        assert (task["kind"], task.get("label")) == (kind, label)
+        task = infer_task(write(tmp_path / f"data{ending}", make(columns))).task
+        assert (task["kind"], task.get("label")) == USUAL[columns]
 
 
 def test_summaries_and_open_questions_are_instructions(tmp_path: Path) -> None:
@@ -414,8 +259,10 @@ def test_a_study_that_names_such_data_by_hand_is_warned(tmp_path: Path) -> None:
     good = [row for row in RATED if row["label"]]
     assert not warnings(good, path, kind="instruction")
     named = {"kind": "classification", "text": "text", "label": "label"}
-    assert warnings(USUAL["commas"][2], tmp_path / "a.csv", **named) == ["label-sets"]
-    assert not warnings(USUAL["commas in labels"][2], tmp_path / "b.csv", **named)
+    assert warnings(make("text: sentence; label: topics,"), tmp_path / "a.csv", **named) == [
+        "label-sets"
+    ]
+    assert not warnings(make("text: sentence; label: town"), tmp_path / "b.csv", **named)
 
 
 def test_a_study_by_hand_on_such_data_is_told_what_it_is(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from paretune.data import hub
 from paretune.errors import DataError, StudyError
-from paretune.study import Run, Study, TaskSpec
+from paretune.study import Study, TaskSpec
 from paretune.tasks import hub_source, load_dataset, pin_dataset
 from paretune.training.caches import ProcessCache
 from paretune_slovene.tasks import rsdo4
@@ -256,19 +256,3 @@ def test_a_folder_of_converted_parquet_stands_for_a_configuration(
     hub.fetch_splits(spec)
     data = load_dataset(spec)
     assert data.train[2].segments[0][0] == "other train 2" and data.test[2].target == "2"
-
-
-def test_a_plain_run_is_called_as_before_split_was_there() -> None:
-    run = Run.model_validate(
-        {
-            "stage": "final",
-            "task": {"name": "cb"},
-            "model": {"name": "m"},
-            "method": {"name": "full"},
-            "learning_rate": 1e-3,
-            "seed": 1,
-        }
-    )
-    assert "split" not in run.canonical_form()["task"]
-    paper = run.model_copy(update={"task": TaskSpec(name="cb", split="paper")})
-    assert paper.canonical_form()["task"]["split"] == "paper"

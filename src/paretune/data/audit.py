@@ -21,7 +21,6 @@ from paretune.data.example import (
 )
 from paretune.data.finding import MAX_EXAMPLES, SEVERITIES, Finding, Severity, summarise
 from paretune.data.labels import describe_imbalance
-from paretune.data.language import language_code
 from paretune.data.near_duplicates import find_near_duplicates
 from paretune.data.split import PUBLISHED_SPLIT, OuterDesign, labelled_rows
 from paretune.objectives import Objective
@@ -41,8 +40,6 @@ MIN_LENGTH_DIFFERENCE = 40
 """Characters by which such a translation must differ too: short texts vary more."""
 MAX_COMPARED = 10_000
 """Rows of a part that are compared with all others for near-duplicates; it takes some seconds."""
-LANGUAGES_WITHOUT_CARONS = ("da", "de", "en", "es", "fi", "fr", "hu", "it", "nl", "pt", "sv")
-"""Languages beside which Slovene is told by its letters č, š and ž."""
 
 
 def audit(
@@ -76,7 +73,18 @@ def audit(
             what = f"all rows are tested by {design.folds}-fold cross-validation: {design.reason}."
             remedy = "outer: split tests on its test part, as published scores do."
         findings.append(Finding("note", "test-design", f"task {dataset.task}", what, remedy))
-    findings += _note_small_test(dataset, dataset.train if design.folds else dataset.test)
+    # Where so few rows are tested, only large differences can be found.
+    tested = dataset.train if design.folds else dataset.test
+    groups = describe_groups(dataset, tested)
+    independent = count_groups(tested) if groups else len(tested)
+    if len(tested) >= MIN_TEST_ROWS and independent < SMALL_TEST_ROWS:
+        many = f"{groups}, within which they hang together" if groups else ""
+        reach = "an interval on so few is wide."
+        if dataset.objective.predicts_labels:
+            reach = f"a 95% interval of accuracy reaches up to ±{0.98 / independent**0.5:.2f}."
+        what = f"test has {len(tested)} rows{many}: {reach}"
+        remedy = "Differences smaller than that show nothing; more test rows would."
+        findings.append(Finding("note", "small-test", tested[-1].where, what, remedy))
     for name in dataset.objective.checks:
         findings += CHECKS[name](dataset, checks)
     return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
@@ -116,25 +124,6 @@ def audit_truncation(
     return findings
 
 
-def _note_small_test(dataset: Dataset, tested: Sequence[Example]) -> Iterator[Finding]:
-    """A note where so few rows are tested that only large differences can be found."""
-    groups = describe_groups(dataset, tested)
-    independent = count_groups(tested) if groups else len(tested)
-    if len(tested) < MIN_TEST_ROWS or independent >= SMALL_TEST_ROWS:
-        return
-    reach = "an interval on so few is wide."
-    if dataset.objective.predicts_labels:
-        reach = f"a 95% interval of accuracy reaches up to ±{0.98 / independent**0.5:.2f}."
-    many = f"{groups}, within which they hang together" if groups else ""
-    yield Finding(
-        "note",
-        "small-test",
-        tested[-1].where,
-        f"test has {len(tested)} rows{many}: {reach}",
-        "Differences smaller than that show nothing; more test rows would.",
-    )
-
-
 def _check_classes(dataset: Dataset, checks: Checks) -> list[Finding]:
     """Labels that a classifier never predicts, since no train row has them, or that are rare."""
     labels_of = partial(_labels_of, dataset)
@@ -150,12 +139,6 @@ def _check_classes(dataset: Dataset, checks: Checks) -> list[Finding]:
         remedy = "There is nothing to learn: name another column, or add rows."
         where = dataset.train[0].where.rsplit(" ", 2)[0]
         return [Finding("error", "one-class", where, what, remedy)]
-    of_all = Counter(label for e in (*dataset.train, *dataset.test) for label in labels_of(e))
-    if set(of_all.values()) == {1} and len(of_all) >= len(dataset.train) + len(dataset.test):
-        where = dataset.train[0].where.rsplit(" ", 2)[0]
-        what = f"there are as many labels as rows, {len(of_all)}: each row has its own."
-        remedy = "There is nothing to learn: name another column as label."
-        return [Finding("error", "label-per-row", where, what, remedy)]
     remedy = "Add rows, merge it with another label, or take it out of labels."
     if lost:
         total, single = len(dataset.test), dataset.objective.predicts_labels
@@ -238,7 +221,6 @@ def _check_texts(dataset: Dataset, checks: Checks) -> list[Finding]:
         *_warn_of_rows("contradiction", contradictions, fix_label, population),
         *_find_leaks(dataset, text_key, checks),
         *_find_near_duplicates(dataset),
-        *_note_shared_first_texts(dataset),
     ]
 
 
@@ -259,7 +241,6 @@ def _check_pairs(dataset: Dataset, checks: Checks) -> list[Finding]:
     ]
     remedy = "Check whether the two belong together; fix or remove the row."
     return [
-        *_find_swapped_languages(dataset),
         *_warn_of_rows("far-length", far, remedy, f"of {len(rows)} pairs"),
         *_check_targets(dataset, checks, "source", "reference", MIN_WORDS),
     ]
@@ -375,51 +356,6 @@ def _list_places(pairs: Sequence[tuple[Example, Example]]) -> str:
     """``test.csv line 2 (train.csv line 7), ...``: the first rows, each with its twin."""
     places = ", ".join(f"{e.where} ({twin.where})" for e, twin in pairs[:MAX_EXAMPLES])
     return f"{places}, ..." if len(pairs) > MAX_EXAMPLES else f"{places}."
-
-
-def _note_shared_first_texts(dataset: Dataset) -> Iterator[Finding]:
-    """Rows whose first text (premise, passage) another fold, or train, has with another second."""
-    tested = dataset.test or dataset.train
-    pairs = [e for e in dataset.train if e.segments[0][1] is not None]
-    shared = [
-        (e, twin)
-        for e, twin in _find_twins(tested, pairs, lambda e: normalise_text(e.segments[0][0]))
-        if (e.group is None or e.group != twin.group) and text_key(e) != text_key(twin)
-    ]
-    if shared:
-        e, twin = shared[0]
-        yield Finding(
-            "note",
-            "shared-first-text",
-            e.where,
-            f"{len(shared)} of {len(tested)} tested rows share their first text with a row that "
-            f"may be trained on (this one with {twin.where}).",
-            "Nothing to do if the second text decides; otherwise name its column as group.",
-        )
-
-
-def _find_swapped_languages(dataset: Dataset) -> Iterator[Finding]:
-    """The texts of one language have the characteristic letters of the other."""
-    source, target = map(language_code, dataset.languages)
-    partner = {source: target, target: source}.get("sl")
-    if partner not in LANGUAGES_WITHOUT_CARONS:
-        return
-    for part, examples in (("train", dataset.train), ("test", dataset.test)):
-        share = {}
-        for language, texts in (
-            (source, [e.segments[0][0] for e in examples]),
-            (target, [e.target or "" for e in examples]),
-        ):
-            text = "".join(texts).casefold()
-            letters = max(1, sum(map(str.isalpha, text)))
-            share[language] = sum(map(text.count, "čšž")) / letters
-        if share[partner] > max(2 * share["sl"], 0.01):
-            what = (
-                f"the {partner} texts of {part} look like sl, and the sl texts do not "
-                f"({share[partner]:.1%} and {share['sl']:.1%} of their letters are č, š and ž)."
-            )
-            remedy = "Exchange the two columns or files, or source_lang and target_lang."
-            yield Finding("warning", "swapped", examples[0].where, what, remedy)
 
 
 def _find_twins(

@@ -58,11 +58,6 @@ def named_form(prompt: str, completion: str) -> Form:
     )
 
 
-def describe_forms() -> str:
-    """The columns of all forms, for messages."""
-    return "; ".join(f"{' and '.join(form.columns)} ({form.title})" for form in FORMS)
-
-
 def _read_pair(prompt: object, completion: object, column: str = "completion") -> Instruction:
     if isinstance(prompt, list) and isinstance(completion, list):
         return _split_conversation([*_read_turns(prompt), *_read_turns(completion)])

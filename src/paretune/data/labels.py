@@ -260,7 +260,8 @@ def fill_empty_sets(rows: TaskRows, column: str) -> TaskRows:
     empty = [row for row, same in zip(every, after, strict=True) if row is not same]
     if not empty:
         return rows
-    what, places = describe_empty_sets(empty, len(every)), tuple(row.where for row in empty)
+    what = f"{describe_unlabelled(empty, len(every))} That is an empty set of labels."
+    places = tuple(row.where for row in empty)
     remedy = "If nobody labelled them, leave them out: drop_unlabelled: true."
     note = Finding("note", "empty-label-set", empty[0].file, what, remedy, places)
     return replace(filled, findings=[*rows.findings, note])
@@ -393,11 +394,6 @@ def describe_unlabelled(unlabelled: Sequence[Row], rows: int) -> str:
         f"{len(unlabelled)} of {rows} rows {'have' if several else 'has'} no label "
         f"({noun}{'s' * several} {', '.join(numbers)}{ellipsis})."
     )
-
-
-def describe_empty_sets(empty: Sequence[Row], rows: int) -> str:
-    """``4 of 120 rows have no label (lines 2, 5, 6, ...): an empty set of labels.``"""
-    return f"{describe_unlabelled(empty, rows).removesuffix('.')}: an empty set of labels."
 
 
 def find_null_labels(

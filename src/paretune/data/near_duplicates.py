@@ -51,7 +51,12 @@ def find_near_duplicates(examples: tuple[Example, ...]) -> tuple[tuple[Example, 
     for example in examples:
         distinct.setdefault(text_key(example), example)
     keys = list(distinct)
-    telling = _find_telling_texts(keys)
+    # By the number of an example's texts, which of them differs most from row to row.
+    telling = {}
+    for size in {len(key) for key in keys}:
+        columns = zip(*(key for key in keys if len(key) == size), strict=True)
+        counts = [len(set(column)) for column in columns]
+        telling[size] = counts.index(max(counts))
     sets = _drop_common([_hash_shingles(key[telling[len(key)]]) for key in keys])
     long_enough = [i for i, shingles in enumerate(sets) if len(shingles) >= MIN_SHINGLES]
     signatures = MinHash.generator(
@@ -61,10 +66,15 @@ def find_near_duplicates(examples: tuple[Example, ...]) -> tuple[tuple[Example, 
     pairs = []
     for i, signature in zip(long_enough, signatures, strict=True):
         candidates = sorted(index.query(signature))[:MAX_CANDIDATES]
+        similar = [j for j in candidates if _compare(sets[i], sets[j]) >= MIN_SIMILARITY]
         near = [
             j
-            for j in candidates
-            if _compare(sets[i], sets[j]) >= MIN_SIMILARITY and _are_near(keys[i], keys[j])
+            for j in similar
+            if len(keys[i]) == len(keys[j])
+            and all(
+                a == b or _compare(_hash_shingles(a), _hash_shingles(b)) >= MIN_SIMILARITY
+                for a, b in zip(keys[i], keys[j], strict=True)
+            )
         ]
         if not near:
             index.insert(i, signature)
@@ -74,16 +84,6 @@ def find_near_duplicates(examples: tuple[Example, ...]) -> tuple[tuple[Example, 
         ]
         pairs += [(example, apart[0])] if apart else []
     return tuple(pairs)
-
-
-def _find_telling_texts(keys: Sequence[tuple[str, ...]]) -> dict[int, int]:
-    """By the number of an example's texts, which of them differs most from row to row."""
-    telling = {}
-    for size in {len(key) for key in keys}:
-        columns = zip(*(key for key in keys if len(key) == size), strict=True)
-        counts = [len(set(column)) for column in columns]
-        telling[size] = counts.index(max(counts))
-    return telling
 
 
 def _hash_shingles(text: str) -> Shingles:
@@ -108,11 +108,3 @@ def _compare(first: Shingles, second: Shingles) -> float:
     """The Jaccard index of two sets."""
     shared = len(np.intersect1d(first, second, assume_unique=True))
     return shared / (len(first) + len(second) - shared)
-
-
-def _are_near(first: tuple[str, ...], second: tuple[str, ...]) -> bool:
-    """Whether every text is near its counterpart."""
-    return len(first) == len(second) and all(
-        a == b or _compare(_hash_shingles(a), _hash_shingles(b)) >= MIN_SIMILARITY
-        for a, b in zip(first, second, strict=True)
-    )

@@ -329,7 +329,12 @@ def _read_file(path: str, endings: tuple[str, ...] | None) -> tuple[bytes, str]:
     file = expand_home(outer)
     ending = file.suffix.lower()
     if not file.is_file():
-        raise _missing_file(file)
+        near = suggest(file.name, [path.name for path in file.parent.glob("*") if path.is_file()])
+        raise DataError(
+            "is no regular file." if file.exists() else "no such file.",
+            where=str(file),
+            remedy=f"Paths are relative to the folder of the study file. {near}".rstrip(),
+        )
     if ending == ".zip":
         return _read_member(file, member, endings)
     try:
@@ -353,17 +358,6 @@ def _read_file(path: str, endings: tuple[str, ...] | None) -> tuple[bytes, str]:
             return head + stream.read(), file.name
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror}).", where=str(file)) from None
-
-
-def _missing_file(file: Path) -> DataError:
-    if file.is_dir():
-        return DataError("is a folder, not a file.", where=str(file), remedy="Name a file in it.")
-    if file.exists():
-        remedy = "Copy its content into a file."
-        return DataError("is not a regular file.", where=str(file), remedy=remedy)
-    near = suggest(file.name, [path.name for path in file.parent.glob("*") if path.is_file()])
-    remedy = f"Paths are relative to the folder of the study file. {near}".rstrip()
-    return DataError("no such file.", where=str(file), remedy=remedy)
 
 
 def _open_zip(path: Path) -> zipfile.ZipFile:

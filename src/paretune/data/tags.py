@@ -175,13 +175,8 @@ def is_conll(path: str) -> bool:
     *texts, _ = head.split("\n")  # the last line may be cut
     texts = [text for text in texts if not text.startswith(("#", _DOCUMENT))]
     sentences = "\n".join(texts).strip().split("\n\n")
-    widths = {len(_split_fields(text)) for text in texts if text.strip()}
+    widths = {len(text.split("\t" if "\t" in text else None)) for text in texts if text.strip()}
     return len(sentences) > 1 and len(widths) == 1 and min(widths) > 1
-
-
-def _split_fields(line: str) -> list[str]:
-    """The fields of a line, between tabs where it has any."""
-    return line.split("\t" if "\t" in line else None)
 
 
 def parse_conll(text: str, name: str) -> list[Row]:

@@ -107,21 +107,3 @@ class Task:
         dataset, revision = self.hub
         pinned = {"dataset": dataset, "revision": spec.revision or revision}
         return spec.model_copy(update={**pinned, "splits": {"train": "train"}})
-
-
-def read_parts(
-    spec: TaskSpec, read: Callable[[str, str | None], tuple[list[Row], str]]
-) -> TaskRows:
-    """The rows of the files that a study names.
-
-    Args:
-        read: from a path (and that of the second file of a translation) to the rows and the name
-            of what was read.
-    """
-    rows, names = {}, []
-    for part in ("train", "test", "test_shifted"):
-        if (path := getattr(spec, part)) is not None:
-            rows[part], name = read(path, getattr(spec, f"{part}_target"))
-            names.append(name)
-    test, shifted = rows.get("test", ()), rows.get("test_shifted", ())
-    return TaskRows(rows["train"], test, shifted=shifted, source=", ".join(names))

@@ -28,7 +28,6 @@ from paretune.data.columns import (
 from paretune.data.finding import InvalidRowsError, summarise
 from paretune.data.instructions import PREFERENCE_FORMS, find_form
 from paretune.data.labels import (
-    describe_empty_sets,
     describe_imbalance,
     describe_unlabelled,
     find_broken_lists,
@@ -209,17 +208,16 @@ def infer_task(
         draft.remarks += (f"{file.name}: {describe_unused_columns(unused)}",)
     if split_by is None:
         _add_test_file(draft, test)
-        _propose_splits(draft, columns)
-        return draft
-    if test is not None:
+    elif test is not None:
         raise DataError(
             f"its column {split_by} says which rows are the test.",
             where=str(path),
             remedy=f"Leave out {spell_option('test')}, or remove the column.",
         )
-    del draft.task["test"], draft.reasons["test"]
-    draft.add("split_by", split_by, "it says which rows are train and which are the test")
-    draft.remarks = (f"{file.name}: {division}", *draft.remarks)
+    else:
+        del draft.task["test"], draft.reasons["test"]
+        draft.add("split_by", split_by, "it says which rows are train and which are the test")
+        draft.remarks = (f"{file.name}: {division}", *draft.remarks)
     _propose_splits(draft, columns)
     return draft
 
@@ -441,7 +439,7 @@ def _draft_labelled(
     if drop_unlabelled:
         draft.add("drop_unlabelled", True, "as you said")
     elif 0 < len(unlabelled) < len(rows) and len(sets) == 1:
-        remark = describe_empty_sets(unlabelled, len(rows))
+        remark = f"{describe_unlabelled(unlabelled, len(rows))} That is an empty set of labels."
         draft.remarks += (f"{remark} If nobody labelled them, drop them: --drop-unlabelled.",)
     elif 0 < len(unlabelled) < len(rows):
         remark = describe_unlabelled(unlabelled, len(rows))
@@ -665,14 +663,12 @@ def _propose_splits(draft: InferredTask, columns: Columns) -> None:
     lists = (value for value in task.values() if isinstance(value, list | tuple))
     used = {*map(str, task.values()), *(name for names in lists for name in names)}
     if "group" not in task:
-        groups = find_possible_groups(columns, used)
-        for name, reason in groups.items():
+        for name, reason in find_possible_groups(columns, used).items():
             draft.proposals.setdefault("group", (name, f"{reason}: one value, one side of a split"))
-        draft.remarks += tuple(
-            f"{name} is not used and repeats ({reason}): if rows of one value hang together, write "
-            f"group: {name} into the task."
-            for name, reason in groups.items()
-        )
+            draft.remarks += (
+                f"{name} is not used and repeats ({reason}): if rows of one value hang together, "
+                f"write group: {name} into the task.",
+            )
     dates = [name for name, c in columns.items() if name not in used and c.holds_dates]
     if dates and not {"test", "split_by"} & {*task}:
         draft.proposals["split_by"] = (dates[0], "dates: the newest fifth is the test, then")

@@ -46,7 +46,7 @@ from paretune.data.finding import (
     raise_for_findings,
     summarise,
 )
-from paretune.data.instructions import PREFERENCE_FORMS, Form, describe_forms, find_form, named_form
+from paretune.data.instructions import FORMS, PREFERENCE_FORMS, Form, find_form, named_form
 from paretune.data.labels import (
     collapse_label_faults,
     describe_unlabelled,
@@ -67,7 +67,7 @@ from paretune.data.prompt import Prompt
 from paretune.data.rows import Row, read_declared_labels
 from paretune.data.split import divide_rows, find_part_column, names_parts
 from paretune.data.tags import find_scheme, list_tags, read_table, read_tags, to_iob2
-from paretune.data.task import Task, TaskRows, read_parts
+from paretune.data.task import Task, TaskRows
 from paretune.errors import DataError, StudyError
 from paretune.study import Answer, TaskSpec
 from paretune.tasks.shapes import (
@@ -147,16 +147,20 @@ def load_by_kind(spec: TaskSpec, task: Task, data_home: Path | None) -> Dataset:
     return replace(dataset, clustered=task.clustered)
 
 
-def load_labels(spec: TaskSpec) -> Dataset:
-    """Read the user's texts or tables with one of several labels in each row.
+def load_labels(spec: TaskSpec, *, numeric: bool = False) -> Dataset:
+    """Read the user's texts or tables with one of several labels in each row, or a number.
 
     Raises:
         StudyError: the template of a table does not name its features.
         DataError: unreadable files, a hub dataset that was never fetched, missing columns, rows
             that cannot become examples; all such rows are named at once.
     """
-    label = str(spec.label)
-    rows = convert_decimal_commas(_read_labelled_rows(spec), spec.features or ())
+    label, features = str(spec.label), spec.features or ()
+    if numeric:
+        rows = convert_decimal_commas(_read_labelled_rows(spec), [label, *features])
+        read_number_of = partial(read_number, column=label)
+        return _build_labelled(spec, rows, _make_text_reader(spec), read_number_of, (label,))
+    rows = convert_decimal_commas(_read_labelled_rows(spec), features)
     every = [*rows.train, *rows.test]
     labels, findings = determine_labels(every, label, spec.labels, rows.declared)
     if rows.declared is None:
@@ -207,14 +211,6 @@ def load_label_sets(spec: TaskSpec, rows: TaskRows | None = None) -> Dataset:
         rows = replace(rows, findings=[*rows.findings, *findings])
     read_target = partial(read_label_set, column=spec.label, labels=labels, separator=separator)
     return _build_labelled(spec, rows, _make_text_reader(spec), read_target, labels)
-
-
-def load_numbers(spec: TaskSpec) -> Dataset:
-    """Read the user's texts or tables with a number in each row; see :func:`load_labels`."""
-    label = str(spec.label)
-    rows = convert_decimal_commas(_read_labelled_rows(spec), [label, *(spec.features or ())])
-    read_target = partial(read_number, column=label)
-    return _build_labelled(spec, rows, _make_text_reader(spec), read_target, (label,))
 
 
 def load_choices(spec: TaskSpec) -> Dataset:
@@ -509,10 +505,11 @@ def _build_instructions(
     form = preferences or named or find_form(columns)
     if form is None:
         refuse_unsupported_shape(columns, rows[0].file)
+        known = "; ".join(f"{' and '.join(form.columns)} ({form.title})" for form in FORMS)
         raise DataError(
             "has no columns of a known form of instructions.",
             where=rows[0].file,
-            remedy=f"Known are {describe_forms()}. Its own are {', '.join(sorted(columns))}; name "
+            remedy=f"Known are {known}. Its own are {', '.join(sorted(columns))}; name "
             "two of them as text (the prompt) and label (the completion).",
         )
 
@@ -583,10 +580,23 @@ def _read_rows(
 ) -> TaskRows:
     """The rows of the user's data, from the hub or from files, with a note on unused columns.
 
+    Args:
+        read: from a path (and that of the second file of a translation) to the rows and the name
+            of what was read.
+
     Raises:
         DataError: they cannot be read, or not be divided by the column ``split_by``.
     """
-    rows = hub.load_splits(spec) if spec.dataset is not None else read_parts(spec, read)
+    if spec.dataset is not None:
+        rows = hub.load_splits(spec)
+    else:
+        parts, names = {}, []
+        for part in ("train", "test", "test_shifted"):
+            if (path := getattr(spec, part)) is not None:
+                parts[part], name = read(path, getattr(spec, f"{part}_target"))
+                names.append(name)
+        test, shifted = parts.get("test", ()), parts.get("test_shifted", ())
+        rows = TaskRows(parts["train"], test, shifted=shifted, source=", ".join(names))
     findings, where, columns = [*rows.findings], rows.train[0].file, gather_columns(rows.train)
     unused = find_unused_columns(spec, columns)
     if unused:
@@ -625,7 +635,7 @@ READERS: dict[str, Callable[..., Dataset]] = {
     "labels": load_labels,
     "choices": load_choices,
     "label_sets": load_label_sets,
-    "numbers": load_numbers,
+    "numbers": partial(load_labels, numeric=True),
     "parallel": load_pairs,
     "instructions": load_instructions,
     "preference": partial(load_instructions, preferences=PREFERENCE_FORMS["preference"]),

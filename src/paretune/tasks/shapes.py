@@ -1,15 +1,14 @@
 """Kinds of data that have no one label a row, recognised by columns and values.
 
-:data:`SHAPES` lists those that paretune does not train: they are refused by name before a label is
-guessed.
+:data:`UNSUPPORTED` lists those that paretune does not train and whose columns would be taken for
+something else: they are refused by name before a label is guessed.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from itertools import islice
 from operator import eq
 
@@ -43,8 +42,6 @@ _TAGS = re.compile(r"(ner|pos|chunk|upos|xpos)?_?tags?|ner|upos|labels?|oznake",
 _RATING = re.compile(
     r"(.*_)?(ratings?|scores?|rewards?|helpful(ness)?|quality|grade|stars)", re.IGNORECASE
 )
-_QUERY = "query|anchor|question"
-_PASSAGES = "passages?|documents?|docs?|contexts?|ctxs|positives?"
 _MEDIA = re.compile(
     r"(.*_)?(image|img|picture|photo|audio|sound|speech|wav|video|clip|pixel)s?"
     r"(_?(path|file|name|file_?name|bytes|values))?",
@@ -62,32 +59,17 @@ _BINARY = ({"true", "false"}, {"0", "1"})
 _RATINGS = ({"yes", "no"}, {"good", "bad"}, {"up", "down"}, {"desirable", "undesirable"})
 
 
-@dataclass(frozen=True)
-class Shape:
-    """A kind of data that paretune does not train.
-
-    Attributes:
-        title: what it is.
-        closest: what the user can do instead.
-        find: the columns that show it; none where it is something else.
-    """
-
-    title: str
-    closest: str
-    find: Callable[[Columns], tuple[str, ...]]
-
-
 def refuse_unsupported_shape(columns: Columns, where: str) -> None:
     """Stop where the data of a file is of a kind that paretune does not train.
 
     Raises:
         DataError: it is; says which kind, by which columns, and what is closest.
     """
-    for shape in SHAPES:
-        if names := shape.find(columns):
+    for find, title, remedy in UNSUPPORTED:
+        if names := find(columns):
             evidence = f"its {'columns' if len(names) > 1 else 'column'} {', '.join(names)}"
-            what = f"looks like {shape.title}, by {evidence}: paretune does not train on such data."
-            raise DataError(what, where=where, remedy=shape.closest)
+            what = f"looks like {title}, by {evidence}: paretune does not train on such data."
+            raise DataError(what, where=where, remedy=remedy)
 
 
 def find_verdict(columns: Columns) -> str | None:
@@ -213,19 +195,6 @@ def _is_media(cell: object) -> bool:
     return isinstance(cell, list | bytes)
 
 
-def _find_stepwise_rewards(columns: Columns) -> tuple[str, ...]:
-    """Steps of a solution, and a label of each."""
-    names = match_names(columns, "completions|steps|solutions", "labels|ratings|rewards")
-    if not names:
-        return ()
-    steps, labels = ([*map(parse_list, columns[name].values)] for name in names)
-    lists = [
-        isinstance(step, list) and isinstance(label, list) and len(step) == len(label)
-        for step, label in zip(steps, labels, strict=True)
-    ]
-    return names if sum(lists) > 0.9 * len(lists) else ()
-
-
 def _find_rated_answers(columns: Columns) -> tuple[str, ...]:
     """A prompt, the answer to it and a number that rates it; a verdict of two values is none."""
     pair = match_texts(
@@ -239,13 +208,6 @@ def _find_rated_answers(columns: Columns) -> tuple[str, ...]:
     of_form = find_form(columns) is not None  # its label is read as a verdict, which this is none
     ratings = [n for n in numeric if _RATING.fullmatch(n) or (of_form and n == "label")]
     return (*pair, ratings[0]) if ratings else ()
-
-
-def _find_listed_passages(columns: Columns) -> tuple[str, ...]:
-    """A query, and a list or an object of passages in each row."""
-    names = match_names(columns, _QUERY, _PASSAGES)
-    cells = [parse_literal(v) for name in names[1:] for v in columns[name].values if v is not None]
-    return names if cells and all(isinstance(cell, list | dict) for cell in cells) else ()
 
 
 def _find_spans(columns: Columns) -> tuple[str, ...]:
@@ -286,13 +248,9 @@ def find_label_sets(columns: Columns, label: str | None = None) -> tuple[str, ..
             named = []
     if named and all(holds_label_sets(columns[name]) for name in named):
         return (named[0],)
-    return _find_indicators(columns) if label is None else ()
-
-
-def _find_indicators(columns: Columns) -> tuple[str, ...]:
-    """Three columns or more of 0 and 1 beside a text, and none that is called like a label."""
-    if any(LABEL.fullmatch(name) or NUMERIC_TARGET.fullmatch(name) for name in columns):
+    if label is not None or any(LABEL.fullmatch(n) or NUMERIC_TARGET.fullmatch(n) for n in columns):
         return ()
+    # Three columns or more of 0 and 1 beside a text, and none that is called like a label.
     binary = [n for n, c in columns.items() if {t.casefold() for t in c.distinct} in _BINARY]
     rest = [c for n, c in columns.items() if n not in binary and not ID.fullmatch(n)]
     repeating = sum(column.repeats for column in rest)
@@ -300,63 +258,34 @@ def _find_indicators(columns: Columns) -> tuple[str, ...]:
     return tuple(binary) if has_text and len(binary) > max(2, repeating) else ()
 
 
-SHAPES = (
-    Shape(
+UNSUPPORTED = (
+    (
+        _find_media,
         "images, sounds or files beside the table",
         "If a text beside it is all that is to be read, name it and the label: --text COLUMN "
         "--label COLUMN.",
-        _find_media,
     ),
-    Shape(
-        "stepwise rewards, a label for each step of an answer",
-        "Closest is kind: unpaired_preference: a row for each step, with what is before it as "
-        "prompt, the step as completion and its label as label (true or false).",
-        _find_stepwise_rewards,
-    ),
-    Shape(
-        "triplets for an embedding model",
-        "Closest is a pair task: two rows of each triplet, with a column label that says whether "
-        "the second text is the positive.",
-        lambda columns: match_texts(
-            columns,
-            "anchor|query|question|sentence",
-            r"positives?(_?(\d+|ctxs|passages?))?|pos",
-            r"negatives?(_?(\d+|ctxs|passages?))?|neg",
-        ),
-    ),
-    Shape(
+    (
+        _find_spans,
         "entities as spans of a text, or one word a row",
         "Write each text as a list of its words and a list of their tags (tokens, tags), or a word "
         "and its tag in each line (CoNLL).",
-        _find_spans,
     ),
-    Shape(
+    (
+        _find_extractive_answers,
         "extractive question answering (SQuAD)",
         "Closest is an instruction task: context and question together as prompt, the answer as "
         "completion.",
-        _find_extractive_answers,
     ),
-    Shape(
+    (
+        _find_rated_answers,
         "answers with a rating",
         "Closest is a preference task: two answers to a prompt as chosen and rejected, or a label "
         "true or false in the place of the rating. To predict the rating itself, name the columns: "
         "--text PROMPT --pair ANSWER --label RATING.",
-        _find_rated_answers,
-    ),
-    Shape(
-        "retrieval, queries with lists of passages",
-        "Closest is a pair task: a row for each query and passage, with a column label that says "
-        "whether they belong together.",
-        _find_listed_passages,
-    ),
-    Shape(
-        "retrieval, texts with what answers them and no label",
-        "Closest is a pair task: add rows with texts that do not belong together, and a column "
-        "label that says which do.",
-        lambda columns: match_unlabelled_texts(columns, _QUERY, f"{_PASSAGES}|pos"),
     ),
 )
-"""What is refused; the first that is found counts."""
+"""What is refused: the columns that show it, what it is, and what the user can do instead."""
 
 
 def _count_words(column: DataColumn) -> list[int]:
