@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,11 +16,7 @@ BUSY_TIMEOUT_SECONDS = 30.0
 """How long one process waits for another's write; a write takes milliseconds."""
 
 
-OpenDatabase = tuple[sqlite3.Connection, tempfile.TemporaryDirectory[str] | None]
-"""A connection, and the copy of the database where only a copy could be opened."""
-
-
-def open_database(folder: Path, *, create: bool) -> OpenDatabase:
+def open_database(folder: Path, *, create: bool) -> sqlite3.Connection:
     """The database of a folder; read-only where it cannot be written.
 
     Raises:
@@ -46,13 +40,21 @@ def open_database(folder: Path, *, create: bool) -> OpenDatabase:
             remedy="Choose another folder, or check its permissions.",
         ) from error
     try:
-        return _check_current(connect(path), path, create=create), None
+        return _check_current(connect(path), path, create=create)
     except StoreError as error:
         # SQLite may not write where it must to open the file in the usual way.
         name = error_name(error.__cause__)
         if create or not name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
             raise
-    return _open_read_only(path)
+    # Where nobody has it open for writing, nothing but the file itself is needed.
+    log = path.with_name(f"{path.name}-wal")
+    is_written = log.exists() and log.stat().st_size
+    mode = "mode=ro" if is_written else "mode=ro&immutable=1"
+    with translate_errors(path):
+        uri = f"{path.absolute().as_uri()}?{mode}"
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None)
+        register_checksum_function(connection)
+    return _check_current(connection, path, create=False)
 
 
 def _check_current(
@@ -71,37 +73,6 @@ def _check_current(
         connection.close()
         raise
     return connection
-
-
-def _open_read_only(path: Path) -> OpenDatabase:
-    """The file itself; a copy where it has a write-ahead log beside it."""
-    log = path.with_name(f"{path.name}-wal")
-    if not (log.exists() and log.stat().st_size):
-        with translate_errors(path):
-            uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"  # nobody writes it
-            connection = sqlite3.connect(uri, uri=True, isolation_level=None)
-            register_checksum_function(connection)
-        return _check_current(connection, path, create=False), None
-    copy = None
-    try:
-        copy = tempfile.TemporaryDirectory(prefix="paretune-")
-        for file in (path, log):
-            if file.exists():
-                shutil.copyfile(file, Path(copy.name) / file.name)
-        copied = Path(copy.name) / path.name
-        connection = _check_current(connect(copied), copied, create=False)
-        connection.execute("PRAGMA query_only = ON")
-    except BaseException as error:  # nothing stays open
-        if copy is not None:
-            copy.cleanup()
-        if isinstance(error, OSError):
-            raise StoreError(
-                f"is read-only, and cannot be copied to be read ({error.strerror or error}).",
-                where=str(path),
-                remedy=f"Free space in {tempfile.gettempdir()}, or name another folder by TMPDIR.",
-            ) from error
-        raise
-    return connection, copy
 
 
 def connect(path: Path) -> sqlite3.Connection:

@@ -107,10 +107,19 @@ def plan_merge(db: sqlite3.Connection, content: StoreContent) -> MergePlan:
 def put_content(db: sqlite3.Connection, content: StoreContent, plan: MergePlan) -> None:
     """Write the studies, the added runs and the settings that are not here yet."""
     for row in content.studies:
-        names = (*tables.KEY_COLUMNS["studies"], *tables.PROTECTED_COLUMNS["studies"], "checksum")
-        _insert(db, "studies", {name: row[name] for name in names})
+        columns = (*tables.KEY_COLUMNS["studies"], *tables.PROTECTED_COLUMNS["studies"], "checksum")
+        _insert(db, "studies", {name: row[name] for name in columns})
+    names = (*tables.KEY_COLUMNS["runs"], *tables.PROTECTED_COLUMNS["runs"])
+    changed = [name for name in tables.PROTECTED_COLUMNS["runs"] if name != "stage"]
+    assignments = ", ".join(f"{name} = ?" for name in changed)
     for run_id in plan.added:
-        _put_run(db, content.runs[run_id])
+        row = content.runs[run_id]
+        if not _insert(db, "runs", {name: row[name] for name in names}):
+            # In place of one that has not ended or failed.
+            rows.reset_run(db, run_id)
+            values = (*(row[name] for name in changed), run_id)
+            db.execute(f"UPDATE runs SET {assignments} WHERE run_id = ?", values)  # noqa: S608
+        tables.write_checksums(db, "runs", "run_id = ?", (run_id,))
     added = set(plan.added)
     for row in content.requests:
         if row["run_id"] not in added:
@@ -120,26 +129,14 @@ def put_content(db: sqlite3.Connection, content: StoreContent, plan: MergePlan) 
             "SELECT coalesce(max(position) + 1, 0) FROM study_runs WHERE study_hash = ?",
             (row["study_hash"],),
         ).fetchone()[0]
-        values = {name: row[name] for name in ("study_hash", "run_id", "run", "left_out")}
-        if _insert(db, "study_runs", {**values, "position": position}):
+        request = {name: row[name] for name in ("study_hash", "run_id", "run", "left_out")}
+        if _insert(db, "study_runs", {**request, "position": position}):
             key = (row["study_hash"], row["run_id"])
             tables.write_checksums(db, "study_runs", "study_hash = ? AND run_id = ?", key)
     for setting, value in content.settings.items():
         of_run = setting.rpartition("/")[2]
         if of_run in added or of_run not in content.runs:
             rows.put_setting(db, setting, value, if_absent=True)
-
-
-def _put_run(db: sqlite3.Connection, row: sqlite3.Row) -> None:
-    """The row of an ended run, in place of one that has not ended or failed."""
-    names = (*tables.KEY_COLUMNS["runs"], *tables.PROTECTED_COLUMNS["runs"])
-    if not _insert(db, "runs", {name: row[name] for name in names}):
-        rows.reset_run(db, row["run_id"])
-        changed = [name for name in tables.PROTECTED_COLUMNS["runs"] if name != "stage"]
-        assignments = ", ".join(f"{name} = ?" for name in changed)
-        values = [row[name] for name in changed]
-        db.execute(f"UPDATE runs SET {assignments} WHERE run_id = ?", (*values, row["run_id"]))  # noqa: S608 (constants)
-    tables.write_checksums(db, "runs", "run_id = ?", (row["run_id"],))
 
 
 def _insert(db: sqlite3.Connection, table: str, values: Mapping[str, Any]) -> bool:

@@ -24,7 +24,7 @@ from paretune.store import blobs as blob_files
 from paretune.store import rows as table_rows
 from paretune.store import tables
 from paretune.store.blobs import DROPPED_PREFIX, STORED_WEIGHTS
-from paretune.store.database import OpenDatabase, open_database, transaction, without_sync
+from paretune.store.database import open_database, transaction, without_sync
 from paretune.store.encoding import decode_predictions, to_canonical_json
 from paretune.store.merge import MergePlan, StoreContent, plan_merge, put_content
 from paretune.store.record import Claim, Predictions, Record, RunStatus, StudyEntry
@@ -55,9 +55,9 @@ class Store:
     - Run ids are shared: a run that two studies ask for is one run.
     """
 
-    def __init__(self, folder: Path, database: OpenDatabase) -> None:
+    def __init__(self, folder: Path, database: sqlite3.Connection) -> None:
         self.folder = folder
-        self._db, self._copy = database
+        self._db = database
         self._db.row_factory = sqlite3.Row
         self._file, self._blobs = folder / "study.db", folder / "blobs"
         self._parsed_runs: dict[tuple[str, str], tuple[str, Run]] = {}
@@ -75,8 +75,22 @@ class Store:
         """
         store = cls(folder, open_database(folder, create=create))
         try:
-            if create:
-                store._recover()
+            if not create:
+                return store
+            # Tidy what killed processes left: parts, checkpoints of ended runs, dropped blobs.
+            checkpoints = folder / "checkpoints"
+            for place in (folder, store._blobs / "part", checkpoints):
+                remove_stale_parts(place)
+            with store._read() as db:
+                rows = db.execute("SELECT run_id FROM runs WHERE ended IS NOT NULL")
+                ended = {row["run_id"] for row in rows}
+                dropped = blob_files.list_dropped_runs(db)
+            if dropped:
+                with store._write() as db:
+                    blob_files.remove_dropped_blobs(db, store._blobs)
+            for path in checkpoints.glob("*.safetensors"):
+                if path.stem in ended:
+                    path.unlink(missing_ok=True)
         except BaseException:  # nothing stays open
             store.close()
             raise
@@ -89,8 +103,6 @@ class Store:
     def close(self) -> None:
         """Close the connection; the store stays as it is."""
         self._db.close()
-        if self._copy is not None:
-            self._copy.cleanup()
 
     def __enter__(self) -> Self:
         return self
@@ -406,18 +418,17 @@ class Store:
         ]
         if not predictions:
             return records
-        return [replace(record, predictions=self._predictions(record)) for record in records]
-
-    def _predictions(self, record: Record) -> dict[str, Predictions]:
-        sha256 = record.result.get("predictions")
-        if sha256 is None:
-            return {}
-        try:
-            return decode_predictions(self.read_blob(sha256), f"run {record.run_id}")
-        except StoreError:
-            if record.run.stage == "tune":
-                return {}  # the rate is chosen by the scores, which are in the record
-            raise
+        loaded = []
+        for record in records:
+            parts: dict[str, Predictions] = {}
+            try:
+                if sha256 := record.result.get("predictions"):
+                    parts = decode_predictions(self.read_blob(sha256), f"run {record.run_id}")
+            except StoreError:
+                if record.run.stage != "tune":  # its rate is chosen by scores in the record
+                    raise
+            loaded.append(replace(record, predictions=parts))
+        return loaded
 
     def count_ended(self) -> int:
         """How many runs have ended, of all studies."""
@@ -556,22 +567,6 @@ class Store:
         if self._parsed_runs.get(key, ("", None))[0] != text:
             self._parsed_runs[key] = text, Run.model_validate_json(text)
         return self._parsed_runs[key][1]
-
-    def _recover(self) -> None:
-        """Tidy what killed processes left: parts, checkpoints of ended runs, dropped blobs."""
-        checkpoints = self.folder / "checkpoints"
-        for folder in (self.folder, self._blobs / "part", checkpoints):
-            remove_stale_parts(folder)
-        with self._read() as db:
-            rows = db.execute("SELECT run_id FROM runs WHERE ended IS NOT NULL")
-            ended = {row["run_id"] for row in rows}
-            dropped = blob_files.list_dropped_runs(db)
-        if dropped:
-            with self._write() as db:
-                blob_files.remove_dropped_blobs(db, self._blobs)
-        for path in checkpoints.glob("*.safetensors"):
-            if path.stem in ended:
-                path.unlink(missing_ok=True)
 
 
 def _change(
