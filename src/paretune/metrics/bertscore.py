@@ -51,8 +51,16 @@ def score_pairs(
         with torch.inference_mode():
             hypothesis_tokens = _embed_tokens(hypotheses[part], model, tokenizer, layer)
             reference_tokens = _embed_tokens(references[part], model, tokenizer, layer)
-        pairs = zip(hypothesis_tokens, reference_tokens, strict=True)
-        scores += [_match_tokens(hypothesis, reference) for hypothesis, reference in pairs]
+        for (vectors, counted), (reference_vectors, reference_counted) in zip(
+            hypothesis_tokens, reference_tokens, strict=True
+        ):
+            if not counted.any() or not reference_counted.any():
+                scores.append(0.0)
+                continue
+            cosines = vectors @ reference_vectors.T
+            precision = cosines.max(dim=1).values[counted].mean()
+            recall = cosines.max(dim=0).values[reference_counted].mean()
+            scores.append(float(2 * precision * recall / (precision + recall)))
     return scores
 
 
@@ -76,16 +84,6 @@ def _embed_tokens(
     counted = ~torch.isin(encoded["input_ids"], ends)
     there = encoded["attention_mask"].bool()
     return [(h[t], c[t]) for h, c, t in zip(hidden, counted, there, strict=True)]
-
-
-def _match_tokens(hypothesis: tuple[Tensor, Tensor], reference: tuple[Tensor, Tensor]) -> float:
-    (vectors, counted), (reference_vectors, reference_counted) = hypothesis, reference
-    if not counted.any() or not reference_counted.any():
-        return 0.0
-    cosines = vectors @ reference_vectors.T
-    precision = cosines.max(dim=1).values[counted].mean()
-    recall = cosines.max(dim=0).values[reference_counted].mean()
-    return float(2 * precision * recall / (precision + recall))
 
 
 def _prepare(language: str, encoder: ScoringModel | None) -> ScoreSegments:

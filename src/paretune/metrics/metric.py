@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,15 +123,17 @@ ScoreSegments = Callable[[Sequence[str], Sequence[str]], list[float]]
 """From hypotheses and references to the score of each segment, 0 to 1."""
 
 
-class ScoringModel(Protocol):
-    """The model that a study names for a metric."""
+@dataclass(frozen=True)
+class ScoringModel:
+    """The model that a study names for a metric.
 
-    @property
-    def name(self) -> str:
-        """As on the hub, or of its folder."""
+    Attributes:
+        name: as on the hub, or of its folder.
+        load: gives the model, in evaluation mode, and its tokenizer.
+    """
 
-    def load(self) -> tuple[Any, Any]:
-        """The model, in evaluation mode, and its tokenizer."""
+    name: str
+    load: Callable[[], tuple[Any, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)

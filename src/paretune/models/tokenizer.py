@@ -72,7 +72,11 @@ def _load_by_format(folder: Path, model_type: str, where: str) -> Any:
     from transformers import PreTrainedTokenizerFast
 
     algorithm, spm = _read_algorithm(folder), find_sentencepiece_model(folder)
-    merges = spm is not None and algorithm is None and model_type == "camembert" and is_bpe(spm)
+    merges = False
+    if spm is not None and algorithm is None and model_type == "camembert":
+        # Most SentencePiece models choose pieces by likelihood, this one may merge pairs of them.
+        trainer = _load_proto(spm).trainer_spec
+        merges = trainer.model_type == trainer.BPE
     try:
         with warnings.catch_warnings():
             # Marian's reminder of sacremoses: it normalises punctuation, which the SentencePiece
@@ -163,16 +167,6 @@ PROBE_SENTENCES = (
 def find_sentencepiece_model(folder: Path) -> Path | None:
     """The folder's SentencePiece model, if it has one under a usual name."""
     return next((folder / name for name in MODEL_FILES if (folder / name).is_file()), None)
-
-
-def is_bpe(file: Path) -> bool:
-    """Whether a SentencePiece model merges pairs of pieces (BPE); most choose pieces by likelihood.
-
-    Raises:
-        ModelError: the file is no SentencePiece model.
-    """
-    proto = _load_proto(file)
-    return bool(proto.trainer_spec.model_type == proto.trainer_spec.BPE)
 
 
 def build_camembert_bpe(file: Path) -> Tokenizer:

@@ -15,6 +15,7 @@ knows no languages     T5: ``source_prefix`` names them in words
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,20 +29,9 @@ _ISO_639_3 = {
     "uk": "ukr", "ar": "ara", "zh": "zho", "ja": "jpn", "ko": "kor", "hi": "hin", "vi": "vie",
 }  # fmt: skip
 """ISO 639-1 to ISO 639-3, of the languages that are likely in data."""
-_NOT_INDO_EUROPEAN = ("et", "fi", "hu", "tr", "ar", "zh", "ja", "ko", "vi")
-_GROUPS = {
-    "sla": "bg bs cs hr mk pl ru sk sl sr uk",
-    "zls": "bg bs hr mk sl sr",
-    "zle": "ru uk",
-    "zlw": "cs pl sk",
-    "gmw": "de en nl",
-    "gem": "da de en nl sv",
-    "roa": "es fr it pt ro",
-    "itc": "es fr it pt ro",
-    "bat": "lt lv",
-    "ine": " ".join(two for two in _ISO_639_3 if two not in _NOT_INDO_EUROPEAN),
-}
-"""Language groups in names of OPUS-MT models, with those of the languages above."""
+_LANGUAGES = {*_ISO_639_3, *_ISO_639_3.values()}
+_CODE = re.compile(r"_*[a-z]{2,3}(_([A-Za-z]{2}|[A-Za-z]{4}))?_*")
+"""A special token that names a language."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +72,7 @@ def set_languages(
             raise _unknown_language(target, [t[2:-2] for t in targets], where)
         return TranslationDirection(f"{prefix}{min(matching, key=len)} ")
     if hasattr(tokenizer, "src_lang") and hasattr(tokenizer, "tgt_lang"):
-        codes = [t for t in tokenizer.all_special_tokens if _is_code(t)]
+        codes = [t for t in tokenizer.all_special_tokens if _CODE.fullmatch(t)]
         tokenizer.src_lang = _find_code(source, codes, where)
         tokenizer.tgt_lang = _find_code(target, codes, where)
         code = tokenizer.tgt_lang
@@ -90,7 +80,9 @@ def set_languages(
         return TranslationDirection(prefix, first)
     direction = (getattr(tokenizer, "source_lang", None), getattr(tokenizer, "target_lang", None))
     for preposition, language, covered in zip(("from", "into"), languages, direction, strict=True):
-        if isinstance(covered, str) and covered and not _covers(covered, language):
+        # What is no language that is known here is a group of them: the model may know this one.
+        variants = _code_variants(covered) if isinstance(covered, str) else set[str]()
+        if variants & _LANGUAGES and not variants & _code_variants(language):
             raise ModelError(
                 f'translates {preposition} "{covered}", but the task is {preposition} '
                 f'"{language}".',
@@ -106,23 +98,6 @@ def _code_variants(language: str) -> set[str]:
     plain = language.partition("_")[0].partition("-")[0].casefold()
     two = next((two for two, three in _ISO_639_3.items() if three == plain), plain)
     return {language, plain, two, _ISO_639_3.get(two, two)}
-
-
-def _covers(covered: str, language: str) -> bool:
-    """Whether a model's language, or group of languages, includes the task's."""
-    parts = covered.replace("+", "_").split("_")
-    codes = {code for part in (covered, *parts) for code in _code_variants(part)}
-    codes |= set(_GROUPS.get(covered, "").split())
-    unknown_group = (
-        len(covered) == 3 and covered not in _GROUPS and covered not in _ISO_639_3.values()
-    )
-    return covered == "mul" or unknown_group or bool(codes & _code_variants(language))
-
-
-def _is_code(token: str) -> bool:
-    plain = token.strip("_")
-    head, _, tail = plain.partition("_")
-    return head.isalpha() and head.islower() and len(head) in (2, 3) and len(tail) in (0, 2, 4)
 
 
 def _find_code(language: str, codes: list[str], where: str) -> str:

@@ -38,17 +38,6 @@ _HALVES = {"F16": "float16", "BF16": "bfloat16"}
 _IMPLEMENTATION = re.compile("_?(attn|experts)_implementation(_internal)?")
 _OWN_IMPLEMENTATIONS = ("eager", "sdpa", None)
 """Those of ``transformers`` that need nothing else; a run chooses one of the two itself."""
-_LARGEST = (
-    (re.compile("_?num_labels"), 100_000),
-    (re.compile("n_layer|(.*_)?layers"), 1_000),
-    (
-        re.compile(
-            "d_(model|ff|kv)|n_(embd|inner)|(.*_)?(size|dim|heads?|positions|embeddings|ctx)"
-        ),
-        2**24,
-    ),
-)
-"""By the name of a size in a config: more than any model has, and few enough to compare shapes."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +130,7 @@ def resolve_source(spec: ModelSpec, *, offline: bool = True) -> ModelSource:
 
 
 def _refuse_foreign_code(spec: ModelSpec, files: ModelFiles) -> None:
-    """Refuse a config of absurd sizes, or with code or files elsewhere, which no hash would cover.
+    """Refuse a config with code or files elsewhere, which no hash would cover.
 
     ``auto_map`` is Python code of the model's own. ``attn_implementation: OWNER/NAME`` is native
     code of the hub, which ``transformers`` fetches and runs where the package ``kernels`` is
@@ -184,17 +173,6 @@ def _refuse_foreign_code(spec: ModelSpec, files: ModelFiles) -> None:
                 where=where,
                 remedy=f"Rename that file to {SAFETENSORS} and remove {key}.",
             )
-        for names, largest in _LARGEST:
-            if (
-                isinstance(value, int | float)
-                and names.fullmatch(key)
-                and not -1 <= value <= largest
-            ):
-                raise ModelError(
-                    f"has {key}: {value:,}"[:80] + ", which no model has.",
-                    where=where,
-                    remedy="It is damaged, or not to be trusted: fetch the model again.",
-                )
 
 
 _OF_SENTENCES = ["modules.json", "1_Pooling/config.json"]

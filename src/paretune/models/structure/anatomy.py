@@ -34,14 +34,9 @@ def find_backbone_parameters(model: Any, topology: Topology) -> frozenset[str]:
             f"{type(model).__name__} cannot be run from embeddings ({error}).",
             remedy=SUPPORTED_FAMILIES,
         ) from None
-    reached = _find_leaves(hidden).union(*(table.parameters() for table in tables))
-    return frozenset(name for name, p in model.named_parameters() if p in reached)
-
-
-def _find_leaves(hidden: Tensor) -> set[Tensor]:
-    """The leaf tensors that ``hidden`` was computed from; tensors are hashed by identity."""
+    # The leaf tensors that it was computed from; tensors are hashed by identity.
+    reached: set[Tensor] = {p for table in tables for p in table.parameters()}
     seen: set[Any] = set()
-    leaves: set[Tensor] = set()
     waiting: list[Any] = [hidden.grad_fn]
     while waiting:
         node = waiting.pop()
@@ -50,9 +45,9 @@ def _find_leaves(hidden: Tensor) -> set[Tensor]:
         seen.add(node)
         leaf = getattr(node, "variable", None)  # only nodes that accumulate gradients have one
         if leaf is not None:
-            leaves.add(leaf)
+            reached.add(leaf)
         waiting.extend(following for following, _ in node.next_functions)
-    return leaves
+    return frozenset(name for name, p in model.named_parameters() if p in reached)
 
 
 @contextmanager

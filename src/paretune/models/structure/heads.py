@@ -192,9 +192,6 @@ def score_last_token(
 SAFE_LOADING: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 """How anything is loaded by ``transformers``: nothing is fetched, and no code of a folder runs."""
 
-MAX_TRANSLATOR_POSITIONS = 2**14
-"""More than any translation model has; some compute them all, one by one, when they are made."""
-
 
 def load_config(source: ModelSource) -> Any:
     """The config of a model that can be trained here, as far as a config tells.
@@ -227,13 +224,6 @@ def load_config(source: ModelSource) -> Any:
             "its name has it quantised.",
         )
     require_known(config, where)
-    positions = getattr(config, "max_position_embeddings", 0)
-    if config.is_encoder_decoder and positions > MAX_TRANSLATOR_POSITIONS:
-        raise ModelError(
-            f"its config.json has max_position_embeddings: {positions:,}, which no translation "
-            "model has.",
-            where=where,
-        )
     return config
 
 

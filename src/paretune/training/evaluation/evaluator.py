@@ -17,8 +17,8 @@ from paretune.analysis.outcomes import answers_are_constant
 from paretune.data.example import Dataset, Example, dependence_groups
 from paretune.measuring.devices import read_free_bytes
 from paretune.metrics import segment_metrics
+from paretune.metrics.metric import ScoringModel
 from paretune.models.load import load_headless_encoder
-from paretune.models.sources.resolve import ModelSource
 from paretune.objectives import ModelPredictions, Objective, TargetScale
 from paretune.objectives.encoding import Encoded
 from paretune.objectives.language_modelling import TokenLosses
@@ -38,24 +38,6 @@ for its hidden states.
 """
 
 
-@dataclass(frozen=True)
-class _Encoder:
-    source: ModelSource
-    device: str
-
-    @property
-    def name(self) -> str:
-        return self.source.name
-
-    def load(self) -> tuple[Any, Any]:
-        """On the device of the run; on the CPU where that is a GPU without room."""
-        model, tokenizer = load_headless_encoder(self.source)
-        weight_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
-        is_gpu = self.device.startswith("cuda")
-        fits = not is_gpu or read_free_bytes(self.device) >= ENCODER_COPIES * weight_bytes
-        return model.to(self.device if fits else "cpu"), tokenizer
-
-
 SegmentScorers = Mapping[str, Callable[[Sequence[str], Sequence[str]], list[float]]]
 """By metric, from hypotheses and references to the score of each segment, 0 to 1."""
 
@@ -71,7 +53,17 @@ def prepare_metrics(
     """
     encoder = None
     if generation.bertscore_model is not None:
-        encoder = _Encoder(caches.source(ModelSpec(name=generation.bertscore_model)), device)
+        source = caches.source(ModelSpec(name=generation.bertscore_model))
+
+        def load() -> tuple[Any, Any]:
+            """On the device of the run; on the CPU where that is a GPU without room."""
+            model, tokenizer = load_headless_encoder(source)
+            weight_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
+            is_gpu = device.startswith("cuda")
+            fits = not is_gpu or read_free_bytes(device) >= ENCODER_COPIES * weight_bytes
+            return model.to(device if fits else "cpu"), tokenizer
+
+        encoder = ScoringModel(source.name, load)
     available = segment_metrics() if generation.metrics else {}
     return {name: available[name].prepare(language or "", encoder) for name in generation.metrics}
 
