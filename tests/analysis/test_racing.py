@@ -13,16 +13,13 @@ from support import fake_records as fake
 from paretune.analysis.cell import Cell
 from paretune.analysis.cells import build_cells, group_into_cells
 from paretune.analysis.comparisons import PairwiseComparisons, correct_by_family
-from paretune.analysis.pareto.recommend import recommend
+from paretune.analysis.pareto.recommend import Budget, choose, recommend
 from paretune.analysis.racing import (
     DECIDED,
     RaceState,
-    ScoreTable,
     allowed_positions,
     decide_rounds,
-    estimate_fold_effects,
     simulate_completions,
-    tabulate_scores,
 )
 from paretune.store.record import Record
 from paretune.study import Study
@@ -142,38 +139,43 @@ def test_a_stopped_study_recommends_what_the_full_one_does(outer: str | int) -> 
     assert chosen.cell.method == full.cell.method == "full"
 
 
+def complete(cells: Sequence[Cell], further: dict[str, int]) -> dict[str, Any]:
+    """Completions of each method, (4000,), and the scores that were seen, where it has some."""
+    candidates = choose(cells, Budget()).candidates
+    runs = [further.get(c.cell.method, 0) for c in candidates]
+    means = simulate_completions(candidates, runs, 4000, np.random.default_rng(0))
+    return {
+        c.cell.method: (drawn, c.expected.score)
+        for c, drawn in zip(candidates, means.T, strict=True)
+    }
+
+
 def test_completions_keep_what_is_known_and_spread_as_much_as_runs_do() -> None:
-    scores = np.full((3, 5), np.nan)
-    scores[0, :2], scores[1, :2], scores[2] = (0.8, 0.84), (0.6, 0.6), 0.5
-    lost = np.zeros((3, 5), bool)
-    lost[1, 4] = True
-    fixed = np.array([False, False, True])
-    table = ScoreTable((("m", "a"), ("m", "b"), ("-", "c")), scores, lost, fixed, fixed)
-    whole = simulate_completions(table, 4000, np.random.default_rng(0))
-    assert (whole[:, 0, :2] == [0.8, 0.84]).all() and (whole[:, 2] == 0.5).all()
-    assert np.isnan(whole[:, 1, 4]).all() and np.isfinite(whole[:, 1, :4]).all()
-    # Shrunk towards the other by a tenth.
-    assert 0.79 < whole[:, 0, 2].mean() < 0.82
-    # Two seeds 0.028 apart, a prior of 0.025, and the uncertainty of the mean.
-    assert 0.02 < whole[:, 0, 2].std() < 0.05
+    study, records = drawn(ALIKE, rows=2000, seed_sd=0.02)
+    cells = [
+        allowed_positions(c, study.protocol, 5 if c.baseline or c.method == "full" else 2)
+        for c in build_cells(study, records)
+    ]
+    completions = complete(cells, dict.fromkeys(("lora", "prompt", "ia3"), 3))
+    for method in ("majority", "tfidf", "head_only", "full"):  # these have all their runs
+        drawn_means, seen = completions[method]
+        assert np.allclose(drawn_means, seen.estimate)
+    for method in ("lora", "prompt", "ia3"):
+        drawn_means, seen = completions[method]
+        assert abs(drawn_means.mean() - seen.estimate) < 0.01
+        # Runs scatter by 0.02, of which 3/5 is the mean of 3 and as much that of 2.
+        assert 0.5 < drawn_means.std() / (0.02 * 3 / 5 * np.sqrt(1 / 2 + 1 / 3)) < 1.6
 
 
 def test_folds_that_are_hard_for_all_are_no_difference_between_methods() -> None:
-    rows = np.array([0.0, 0.1, -0.1, 0.05, -0.05])
-    scores = np.array([0.8 + rows, 0.7 + rows, 0.6 + rows])
-    scores[0, 2:] = scores[1, 3:] = np.nan
-    none = np.zeros(3, bool)
-    table = ScoreTable(
-        (("m", "a"), ("m", "b"), ("-", "c")), scores, np.isnan(scores) & False, none, none, True
-    )
-    assert np.allclose(estimate_fold_effects(table), rows, atol=1e-3)
-
-
-def test_tables_have_a_place_for_every_seed() -> None:
-    study, records = drawn(ALIKE, failing=0.5, seed=4)
-    table = tabulate_scores(build_cells(study, records), study.protocol)
-    lost = sum(r.outcome == "collapsed" for r in records)
-    assert table.lost.sum() == lost > 0 and not table.missing.any()
+    study = fake_cells.raced(("full", "lora"), protocol={"outer": 5})
+    alike = [r for m in ("full", "lora") for r in fake_cells.crossed_cell(study, m, 0.8, 5)[:2]]
+    further = {"full": 3, "lora": 3}
+    completions = complete(fake_cells.topic_cells(study, alike), further)
+    full, lora = (completions[method][0] for method in ("full", "lora"))
+    assert full.std() > 0.03
+    independent = np.hypot(full.std(), lora.std())
+    assert (full - lora).std() < 0.6 * independent
 
 
 METHODS = ("full", "lora", "prompt", "ia3", "bitfit")

@@ -15,18 +15,16 @@ Every round is decided by the runs of the rounds before it alone: the same recor
 same rounds, in any order and after interruptions. Why the claims of a race are those of the full
 study is in docs/how-it-works/statistics.md.
 
-**Completions.** A run of a cell scores its mean, plus what its rows share (only in
-cross-validation, where each position has its own fold of rows), plus its own noise. The test rows
-stay as they are, so all that is uncertain is the noise of runs (the variance between test rows is
-in the study's answer with all runs, and no run can change it). For a cell with S scores::
+**Completions.** All scores come from the posterior of
+:mod:`paretune.analysis.pareto.expected_scores`, with its pooled variance of runs, s^2. On one split
+the test rows stay as they are, so all that is uncertain is the noise of runs (the variance between
+test rows is in the study's answer with all runs, and no run can change it). Folds that wait bring
+rows of their own, so in cross-validation the rows' covariance C is uncertain too until every fold
+was answered once. With S of N runs, and a share a of the rows answered::
 
-    sigma_b^2 = d s~^2 / chi2_d,   d = d0 + S - 1,   s~^2 = (d0 s0^2 + sum of squares) / d
-
-``s0^2`` is the variance of all cells together, with two degrees of freedom of 2.5 points, and
-d0 = 4. Pooling is harmless here: it decides what is trained, not what is claimed. The means are
-drawn from the posterior that is shrunk to a common mean
-(:func:`paretune.analysis.pareto.expected_scores.draw_true_means`): of the best of several after two
-runs, further ones are lower on average. Each missing run scores ``mean_b + sigma_b z``.
+    m ~ posterior of the true mean, around the score x with variance s^2 / S (and C)
+    mean of all runs = x + (1 - S/N) (m - x) + noise
+    variance of the noise = s^2 (N - S) / N^2 (and a (1 - a) C, of all configurations together)
 
 What is then recommended follows from the rule of :mod:`paretune.analysis.pareto.recommend`: of what
 exceeds the trivial score, is within the limits and does not fail mostly, the cheapest whose
@@ -38,16 +36,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 
-from paretune import metrics
 from paretune.analysis.cell import FIRST_RUNS, Cell, CellKey, Stop, has_test_answers, position_of
 from paretune.analysis.pareto.costs import AXES, estimate_cost
 from paretune.analysis.pareto.expected_scores import (
     draw_true_means,
-    failure_prior,
+    estimate_failures,
+    estimate_means,
+    pool_run_variance,
     score_of_constant,
 )
 from paretune.analysis.pareto.recommend import (
@@ -55,10 +53,9 @@ from paretune.analysis.pareto.recommend import (
     Candidate,
     Choice,
     cheapest_near_best,
-    cheapness_key,
     choose,
+    may_be_chosen,
 )
-from paretune.methods import baselines
 from paretune.metrics import Array
 from paretune.study import Limits, Protocol, Study
 from paretune.study.specs import FOUND_BY_SEARCH
@@ -72,10 +69,6 @@ final runs: rates that were dropped after fewer trials. The chance does not know
 """
 DRAWS = 500
 _SEED = 20_261_126
-_SHARED_DEGREES = 4.0
-_PRIOR_DEGREES = 2.0
-_PRIOR_POINTS = 2.5
-_SWEEPS = 20
 
 
 @dataclass(frozen=True)
@@ -166,16 +159,13 @@ def decide_rounds(
     positions = {key: 0 if key in stopped else min(FIRST_RUNS, most) for key in methods}
     if unmeasured or not all(cell.complete for cell in cells if cell.baseline):
         return RaceState(every | positions, stopped)  # what a search finds is measured after it
-    table = tabulate_scores(cells, protocol)
-    missing, lost = (
-        dict(zip(table.keys, part, strict=True)) for part in (table.missing, table.lost)
-    )
+    lost = {key: _find_lost_positions(cell, protocol) for key, cell in methods.items()}
     racing = [k for k, cell in methods.items() if k not in stopped and not cell.all_trials_failed]
     forecast = None
-    while not any(missing[key][: positions[key]].any() for key in racing):
+    while all(at in lost[key] for key in racing for at in range(positions[key])):
         forecast = _foresee_round(cells, positions, protocol, budget)
         unfinished = [key for key in racing if positions[key] < most]
-        failures = {key: lost[key][: positions[key]].sum() for key in unfinished}
+        failures = {key: sum(lost[key][at] for at in range(positions[key])) for key in unfinished}
         able = [key for key in unfinished if 2 * failures[key] < most]
         # In cross-validation what is behind is not recommended: it keeps up with those that failed.
         undecided = forecast is None or forecast.agreement < DECIDED
@@ -218,6 +208,16 @@ def allowed_positions(cell: Cell, protocol: Protocol, count: int) -> Cell:
     return replace(cell, final=records, failed_folds=failed, pending={})
 
 
+def _find_lost_positions(cell: Cell, protocol: Protocol) -> dict[int, bool]:
+    """The positions whose run has ended, and whether without a score of a run that trained."""
+    lost = {
+        at: cell.has_failed(record) or not has_test_answers(record)
+        for record in cell.final
+        if (at := position_of(record, protocol.seeds)) is not None
+    }
+    return lost | {outer.position: True for outer in cell.failed_folds}
+
+
 def foresee_choice(
     cells: Sequence[Cell], protocol: Protocol, choice: Choice, round_seed: int = 0
 ) -> ChoiceForecast:
@@ -227,26 +227,35 @@ def foresee_choice(
         cells: of the task, from which it was made.
         round_seed: completions of another number are drawn anew.
     """
-    by_key = {candidate.cell.key: candidate for candidate in choice.candidates}
-    scored = [cell for cell in cells if cell.key in by_key]
-    if not scored:
+    candidates = choice.candidates
+    if not candidates:
         return ChoiceForecast({}, {})
-    table = tabulate_scores(scored, protocol)
+    further = {
+        c.cell.key: 0
+        if c.cell.deterministic
+        else len(protocol.seeds) - len(_find_lost_positions(c.cell, protocol))
+        for c in candidates
+    }
     rng = np.random.default_rng([_SEED, round_seed])
-    completions = simulate_completions(table, DRAWS, rng)
-    candidates = [by_key[key] for key in table.keys]
-    expected, useful = _expected_scores(choice, candidates, table, completions)
-    point = table.highest / 100
-    within, axis = choice.budget.within_points, choice.budget.cost_axis
+    completions = simulate_completions(candidates, [*further.values()], DRAWS, rng)
+    failures = estimate_failures([c.cell for c in candidates], further)
+    failed = {key: fails / (fails + trained) for key, (fails, trained) in failures.items()}
+    constant = score_of_constant(cells)
     chosen: Counter[CellKey | None] = Counter()
     best: Counter[CellKey] = Counter()
-    for scores, possible in zip(expected, useful, strict=True):
-        pool = np.flatnonzero(possible)
-        points = {table.keys[i]: scores[i] / point for i in pool}
-        cheapness = {table.keys[i]: cheapness_key(candidates[i], axis, scores[i]) for i in pool}
-        chosen[cheapest_near_best(points, cheapness, within)] += 1
-        if points:
-            best[max(points, key=points.__getitem__)] += 1
+    for means in completions:
+        pool = []
+        for candidate, mean in zip(candidates, means, strict=True):
+            key = candidate.cell.key
+            fails = failed.get(key, 0.0)
+            if candidate.within_budget and may_be_chosen(
+                candidate, choice.trivial_score, mean, further[key]
+            ):
+                pool.append((candidate, float((1 - fails) * mean + fails * constant)))
+        cheapest = cheapest_near_best(pool, choice.budget)
+        chosen[cheapest.cell.key if cheapest else None] += 1
+        if pool:
+            best[max(pool, key=lambda scored: scored[1])[0].cell.key] += 1
     return ChoiceForecast(
         {key: count / DRAWS for key, count in chosen.items()},
         {key: count / DRAWS for key, count in best.items()},
@@ -254,182 +263,33 @@ def foresee_choice(
     )
 
 
-def _expected_scores(
-    choice: Choice, candidates: Sequence[Candidate], table: ScoreTable, completions: Array
-) -> tuple[Array, Array]:
-    """Expected scores, and which may be recommended: (draws, cells)."""
+def simulate_completions(
+    candidates: Sequence[Candidate], further: Sequence[int], draws: int, rng: np.random.Generator
+) -> Array:
+    """Mean scores of all runs of configurations on one task, (draws, candidates).
+
+    Args:
+        candidates: with a score.
+        further: runs of each that have not ended; none of them fails.
+    """
     cells = [candidate.cell for candidate in candidates]
-    level = completions - estimate_fold_effects(table)  # failed folds may be hard or easy
-    with np.errstate(invalid="ignore"):
-        means = np.nanmean(level, axis=2)
-    lost = table.lost.sum(axis=1)
-    seeds = table.scores.shape[1]
-    runs = np.array([1 if cell.deterministic else seeds for cell in cells])
-    may_fail = np.array([not cell.trains_nothing for cell in cells])
-    prior = failure_prior(
-        (int(f), int(r - f)) for f, r, may in zip(lost, runs, may_fail, strict=True) if may
-    )
-    fails = np.where(may_fail, (lost + prior[0]) / (runs + sum(prior)), 0.0)
-    constant = score_of_constant(cells)
-    expected = (1 - fails) * means + fails * constant
-    allowed = np.array(
-        [
-            candidate.within_budget
-            and cell.name not in baselines.TRIVIAL
-            and not cell.selected_on_test
-            and not (failed > 0 and 2 * failed >= count)
-            for candidate, cell, failed, count in zip(candidates, cells, lost, runs, strict=True)
-        ]
-    )
-    trivial = choice.trivial_score
-    useful = allowed & np.isfinite(means)
-    if trivial is not None:
-        useful = useful & (means > trivial.value + 1e-9)
-    return expected, useful
-
-
-@dataclass(frozen=True)
-class ScoreTable:
-    """The scores of one task's final runs, by cell and position.
-
-    A position is a seed of the study; in cross-validation each has its own fold.
-
-    Attributes:
-        keys: of the cells.
-        scores: (cells, positions); NaN where a run failed or has not ended.
-        lost: (cells, positions): runs that ended without a score of a run that trained.
-        fixed: (cells,): cells that depend on no seed.
-        trivial: (cells,): cells that answer without regard to the row, so that what they score in
-            a fold says nothing of the others.
-        crossed: each position tests its own rows.
-        lowest: of the metric.
-        highest: of the metric.
-    """
-
-    keys: tuple[CellKey, ...]
-    scores: Array
-    lost: Array
-    fixed: Array
-    trivial: Array
-    crossed: bool = False
-    lowest: float = 0.0
-    highest: float = 1.0
-
-    @property
-    def missing(self) -> Array:
-        """(cells, positions): runs that have not ended."""
-        return ~np.isfinite(self.scores) & ~self.lost & ~self.fixed[:, None]
-
-    @property
-    def counts(self) -> Array:
-        """(cells,): scores of each cell."""
-        return np.asarray(np.isfinite(self.scores).sum(axis=1))
-
-
-def tabulate_scores(cells: Sequence[Cell], protocol: Protocol) -> ScoreTable:
-    """The scores of one task's cells, at the positions of the protocol's seeds."""
-    seeds = protocol.seeds
-    metric = metrics.get(cells[0].metric)
-    crossed = any(cell.design.is_cross_validation for cell in cells)
-    shape = len(cells), len(seeds)
-    scores, lost = np.full(shape, np.nan), np.zeros(shape, dtype=bool)
-    for row, cell in enumerate(cells):
-        for record in cell.final:
-            at = position_of(record, seeds)
-            if at is None:
-                continue
-            if cell.has_failed(record) or not has_test_answers(record):
-                lost[row, at] = True
-            else:
-                part = record.predictions["test"]
-                answers = getattr(part, metric.reads)
-                scores[row, at] = metric.compute(part.label, answers, part.question)
-        if cell.deterministic:  # it scores the same in each repeat
-            period = cell.design.folds if crossed else 1
-            for place in range(len(seeds)):
-                if not np.isfinite(scores[row, place]):
-                    scores[row, place] = scores[row, place % period]
-        for outer in cell.failed_folds:  # no final run will come
-            lost[row, outer.position] = True
-    return ScoreTable(
-        keys=tuple(cell.key for cell in cells),
-        scores=scores,
-        lost=lost,
-        fixed=np.array([cell.deterministic for cell in cells]),
-        trivial=np.array([cell.name in baselines.TRIVIAL for cell in cells]),
-        crossed=crossed,
-        lowest=metric.lowest,
-        highest=metric.highest,
-    )
-
-
-def simulate_completions(table: ScoreTable, draws: int, rng: np.random.Generator) -> Array:
-    """Scores of all runs, (draws, cells, positions); NaN where a run failed.
-
-    Cells without any score are NaN.
-    """
-    fit, counts = fit_runs(table), np.maximum(table.counts, 1)
-    seeded = np.flatnonzero(~table.fixed & (table.counts > 0))
-    means = np.broadcast_to(fit.means, (draws, len(fit.means))).copy()
-    if len(seeded):
-        means[:, seeded] = draw_true_means(
-            fit.means[seeded],
-            np.diag(fit.variance[seeded] / counts[seeded]),
-            np.zeros(len(seeded), dtype=int),
-            table.highest / 100,
-            draws,
-            rng,
-        ).T
-    sigma = np.sqrt(fit.degrees * fit.variance / rng.chisquare(fit.degrees, means.shape))
-    noise = rng.normal(size=(draws, *table.scores.shape))
-    drawn = means[..., None] + sigma[..., None] * noise + fit.of_fold
-    missing = table.missing & (~table.fixed & (table.counts > 0))[:, None]
-    whole = np.where(missing, drawn, table.scores)
-    return np.asarray(np.clip(whole, table.lowest, table.highest))
-
-
-class RunFit(NamedTuple):
-    """Means and pooled variances of cells, (cells,), their degrees, and effects of folds."""
-
-    means: Array
-    variance: Array
-    degrees: Array
-    of_fold: Array
-
-
-def fit_runs(table: ScoreTable) -> RunFit:
-    """The scores of each cell as above."""
-    of_fold = estimate_fold_effects(table)
-    level = np.where(np.isfinite(table.scores), table.scores - of_fold, np.nan)
-    counts = table.counts
-    means = np.nansum(level, axis=1) / np.maximum(counts, 1)
-    squares = np.nansum((level - means[:, None]) ** 2, axis=1)
-    seeded = ~table.fixed & (counts > 0)
-    degrees = np.maximum(counts - 1, 0)
-    prior = _PRIOR_DEGREES * (_PRIOR_POINTS * table.highest / 100) ** 2
-    shared = (prior + squares[seeded].sum()) / (_PRIOR_DEGREES + degrees[seeded].sum())
-    pooled = _SHARED_DEGREES + degrees
-    return RunFit(means, (_SHARED_DEGREES * shared + squares) / pooled, pooled, of_fold)
-
-
-def estimate_fold_effects(table: ScoreTable) -> Array:
-    """How much higher scores are on the rows of each position: (positions,); 0 on one split.
-
-    The additive fit of cells and positions by least squares, in which cells that know other
-    positions count by what they score there more or less than elsewhere.
-    """
-    effects = np.zeros(table.scores.shape[1])
-    scored = np.isfinite(table.scores) & ~table.trivial[:, None]
-    if not table.crossed or not scored.any():
-        return effects
-    for _ in range(_SWEEPS):
-        level = np.where(scored, table.scores - effects, 0.0)
-        means = level.sum(axis=1) / np.maximum(scored.sum(axis=1), 1)
-        rest = np.where(scored, table.scores - means[:, None], 0.0)
-        updated = rest.sum(axis=0) / np.maximum(scored.sum(axis=0), 1)
-        seen = scored.any(axis=0)
-        updated = np.where(seen, updated - updated[seen].mean(), 0.0)
-        if np.allclose(updated, effects, rtol=0, atol=1e-9):
-            break
-        effects = updated
-    return effects
+    scores = [candidate.expected.score for candidate in candidates]
+    seeded = np.array([not cell.deterministic for cell in cells])
+    estimates, of_rows = estimate_means(scores, [False] * len(cells))
+    run = pool_run_variance([s for s, scatters in zip(scores, seeded, strict=True) if scatters])
+    ended = np.array([max(score.runs, 1) for score in scores])
+    left = np.array(further)
+    # What runs in cross-validation have not answered is new to all, baselines included.
+    folds = [cell.design.answered for cell in cells if cell.design.folds and not cell.deterministic]
+    answered = max(folds) / scores[0].design.folds if folds else 1.0
+    if answered == 1:
+        of_rows = np.zeros_like(of_rows)
+    point = scores[0].highest / 100
+    noise = of_rows + np.diag(np.where(seeded, run / ended, 0.0))
+    true = draw_true_means(cells, estimates, noise, point, draws, rng).T
+    means = estimates + np.where(seeded, left / (ended + left), 1 - answered) * (true - estimates)
+    means += np.sqrt(run * left) / (ended + left) * rng.normal(size=means.shape)
+    if answered < 1:
+        of_rows = answered * (1 - answered) * of_rows + (1e-5 * point) ** 2 * np.eye(len(cells))
+        means += rng.multivariate_normal(np.zeros(len(cells)), of_rows, draws, method="cholesky")
+    return np.asarray(np.clip(means, scores[0].lowest, scores[0].highest))

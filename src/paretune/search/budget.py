@@ -9,9 +9,9 @@ Frazier, Powell and Dayanik 2008)::
     value = s f(-gap / s),   s = sigma / sqrt(S (S + 1)),   f(z) = z Phi(z) + phi(z)
 
 with ``gap`` the distance to the best of the others and sigma the scatter of runs, pooled as in
-:mod:`paretune.analysis.racing`. Runs are added a few at a time, so that each is decided
-by all results before it. What is predicted to end too late is not begun. A race whose answer is
-decided adds no final runs.
+:mod:`paretune.analysis.pareto.expected_scores`. Runs are added a few at a time, so that each is
+decided by all results before it. What is predicted to end too late is not begun. A race whose
+answer is decided adds no final runs.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ import numpy as np
 
 from paretune.analysis.cell import Cell
 from paretune.analysis.cells import build_cells
+from paretune.analysis.pareto.expected_scores import pool_run_variance
 from paretune.analysis.pareto.recommend import choose
-from paretune.analysis.racing import DECIDED, fit_runs, foresee_choice, race_budget, tabulate_scores
+from paretune.analysis.racing import DECIDED, foresee_choice, race_budget
 from paretune.planning.prepare import PlannedRun, PreparedStudy
 from paretune.search.expand import expand_study
 from paretune.search.surrogate import expected_excess
@@ -178,16 +179,17 @@ def _value_cells(cells: Sequence[Cell], study: Study) -> Mapping[CellName, float
         choice = choose(cells, race_budget(study.limits))
         if foresee_choice(cells, study.protocol, choice).agreement >= DECIDED:
             return {}
-    table = tabulate_scores(scored, study.protocol)
-    scatter = np.sqrt(fit_runs(table).variance)
-    means = np.array([c.run_scores.estimate for c in scored if c.run_scores is not None])
-    for row, cell in enumerate(scored):
-        count = int(table.counts[row])
+    scores = [c.run_scores for c in scored if c.run_scores is not None]
+    means = np.array([score.estimate for score in scores])
+    scatter = math.sqrt(
+        pool_run_variance([s for c, s in zip(scored, scores, strict=True) if not c.deterministic])
+    )
+    for row, (cell, score) in enumerate(zip(scored, scores, strict=True)):
         rivals = np.delete(means, row)
-        if cell.deterministic or count == 0 or not len(rivals):
+        if cell.deterministic or not len(rivals):
             continue
-        change = scatter[row] / math.sqrt(count * (count + 1))
+        change = scatter / math.sqrt(score.runs * (score.runs + 1))
         gap = abs(means[row] - rivals.max())
-        gain = change * float(expected_excess(-gap / change)) if change > 0 else 0.0
-        values[cell.task, cell.model, cell.method] = 100 * gain / table.highest
+        gain = change * float(expected_excess(-gap / change))
+        values[cell.task, cell.model, cell.method] = 100 * gain / score.highest
     return values

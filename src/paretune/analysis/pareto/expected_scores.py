@@ -86,27 +86,15 @@ def expected_scores(cells: Sequence[Cell]) -> dict[CellKey, ExpectedScore]:
     first = next(iter(scores.values()))
     seeded = [not cell.deterministic for cell in configurations]
     estimates, noise = estimate_means(list(scores.values()), seeded)
-    draws = draw_true_means(
-        estimates,
-        noise,
-        np.array([2 if c.name in baselines.TRIVIAL else int(c.baseline) for c in configurations]),
-        first.highest / 100,
-        DRAWS,
-        rng,
-    )
+    draws = draw_true_means(configurations, estimates, noise, first.highest / 100, DRAWS, rng)
     draws = np.clip(draws, first.lowest, first.highest)
     constant = score_of_constant(cells)
-    counts = {
-        key: (rate.failed, rate.runs - rate.failed)
-        for key in scores
-        if (rate := by_key[key].failures) is not None
-    }
-    prior = failure_prior(counts.values())
+    failures = estimate_failures(configurations)
     expected = {}
     for (key, score), mean, means in zip(scores.items(), estimates, draws, strict=True):
         fails, share = 0.0, np.zeros(DRAWS)
-        if key in counts:
-            failed, trained = np.add(counts[key], prior)
+        if key in failures:
+            failed, trained = failures[key]
             fails, share = failed / (failed + trained), rng.beta(failed, trained, DRAWS)
         expected[key] = ExpectedScore(
             score=score,
@@ -177,7 +165,7 @@ def estimate_means(scores: Sequence[RunScores], seeded: Sequence[bool]) -> tuple
     if first.credit is not None:
         counts = np.array([len(s.credit) for s in scores if s.credit is not None])
         covariance += np.diag(0.5 / (counts + 2) ** 2)
-    run = _pool_run_variance([s for s, scatters in zip(scores, seeded, strict=True) if scatters])
+    run = pool_run_variance([s for s, scatters in zip(scores, seeded, strict=True) if scatters])
     for i in map(int, np.flatnonzero(seeded)):
         noise = 0.0 if first.design.is_cross_validation else scores[i].noise_variance
         of_mean = run / max(scores[i].runs, 1)
@@ -186,9 +174,9 @@ def estimate_means(scores: Sequence[RunScores], seeded: Sequence[bool]) -> tuple
 
 
 def draw_true_means(
+    cells: Sequence[Cell],
     estimates: Array,
     noise: Array,
-    groups: Array,
     point: float,
     draws: int,
     rng: np.random.Generator,
@@ -196,13 +184,15 @@ def draw_true_means(
     """Draws of the posterior of true means: (k, draws).
 
     Args:
+        cells: k of them.
         estimates: (k,)
         noise: (k, k), covariance of the estimates around the true means.
-        groups: (k,): 0 scatters around a mean, 1 around another that is shifted from it; 2 is free.
         point: a hundredth of the metric's highest value.
         draws: how many.
         rng: of the draws.
     """
+    # 0 scatters around a mean, 1 around another that is shifted from it; 2 is free.
+    groups = np.array([2 if c.name in baselines.TRIVIAL else int(c.baseline) for c in cells])
     wide = (100 * point) ** 2
     noise = noise + (1e-5 * point) ** 2 * np.eye(len(noise))  # so that it can be factored
     shifts = _SPREAD_POINTS if 1 in groups else (0.0,)
@@ -224,7 +214,7 @@ def draw_true_means(
     return np.concatenate(parts).T
 
 
-def _pool_run_variance(scores: Sequence[RunScores]) -> float:
+def pool_run_variance(scores: Sequence[RunScores]) -> float:
     """The variance of single runs of all configurations together, with its prior."""
     if not scores:
         return 0.0
@@ -242,14 +232,27 @@ def _pool_run_variance(scores: Sequence[RunScores]) -> float:
     return max(total / degrees, (_LEAST_RUN_POINTS * point) ** 2)
 
 
-def failure_prior(counts: Iterable[tuple[int, int]]) -> tuple[float, float]:
-    """Failed and trained runs that every configuration is given beforehand."""
+def estimate_failures(
+    cells: Iterable[Cell], further_runs: Mapping[CellKey, int] | None = None
+) -> dict[CellKey, tuple[float, float]]:
+    """Failed and trained runs of each configuration that may fail, the prior's included.
+
+    Args:
+        further_runs: runs that train beside those that have ended.
+    """
+    counts = {
+        cell.key: (rate.failed, rate.runs - rate.failed + (further_runs or {}).get(cell.key, 0))
+        for cell in cells
+        if (rate := cell.failures) is not None
+    }
     failed, runs = _PRIOR_FAILURES
-    for fails, trained in counts:
-        failed += fails
-        runs += fails + trained
-    share = failed / runs
-    return _PRIOR_RUNS * share, _PRIOR_RUNS * (1 - share)
+    failed += sum(fails for fails, _ in counts.values())
+    runs += sum(map(sum, counts.values()))
+    share = _PRIOR_RUNS * failed / runs
+    return {
+        key: (fails + share, trained + _PRIOR_RUNS - share)
+        for key, (fails, trained) in counts.items()
+    }
 
 
 def score_of_constant(cells: Sequence[Cell]) -> float:

@@ -268,19 +268,14 @@ def choose(
         free.expected if free else None,
         budget.within_points,
     )
-    pool = {
-        c.cell.key: c
+    pool = [
+        (c, c.expected.estimate)
         for c in candidates
         if c.within_budget and may_be_chosen(c, trivial_score)
         if c.proven or c.cell.baseline or not budget.proven
-    }
-    chosen = cheapest_near_best(
-        {key: 100 * c.expected.estimate / c.interval.highest for key, c in pool.items()},
-        {key: cheapness_key(c, budget.cost_axis, c.expected.estimate) for key, c in pool.items()},
-        budget.within_points,
-    )
-    choice = pool[chosen] if chosen else None
-    return Choice(budget, tuple(candidates), trivial_score, prospects, free, choice)
+    ]
+    chosen = cheapest_near_best(pool, budget)
+    return Choice(budget, tuple(candidates), trivial_score, prospects, free, chosen)
 
 
 def _make_candidate(
@@ -300,36 +295,49 @@ def _make_candidate(
     )
 
 
-def may_be_chosen(candidate: Candidate, trivial_score: TrivialScore | None) -> bool:
-    """Whether the rule may choose it, the budget aside: step 1."""
+def may_be_chosen(
+    candidate: Candidate,
+    trivial_score: TrivialScore | None,
+    score: float | None = None,
+    further_runs: int = 0,
+) -> bool:
+    """Whether the rule may choose it, the budget aside: step 1.
+
+    Args:
+        score: of the runs that train; the one that was seen by default.
+        further_runs: runs that train beside those that have ended.
+    """
     cell = candidate.cell
-    if cell.name in baselines.TRIVIAL or _fails_mostly(cell) or cell.selected_on_test:
+    if cell.name in baselines.TRIVIAL or cell.selected_on_test or _fails_mostly(cell, further_runs):
         return False
-    return trivial_score is None or candidate.interval.estimate > trivial_score.value + 1e-9
+    score = candidate.interval.estimate if score is None else score
+    return trivial_score is None or score > trivial_score.value + 1e-9
 
 
-def _fails_mostly(cell: Cell) -> bool:
+def _fails_mostly(cell: Cell, further_runs: int = 0) -> bool:
     rate = cell.failures
-    return rate is not None and rate.failed > 0 and 2 * rate.failed >= rate.runs
+    return rate is not None and rate.failed > 0 and 2 * rate.failed >= rate.runs + further_runs
 
 
-def cheapest_near_best(
-    points: Mapping[CellKey, float], cheapness: Mapping[CellKey, Cheapness], within_points: float
-) -> CellKey | None:
-    """The cheapest of those whose ``points`` are at most ``within_points`` below the most."""
-    least = max(points.values(), default=0.0) - within_points - 1e-9
-    near = [key for key, value in points.items() if value >= least]
-    return min(near, key=lambda key: cheapness[key], default=None)
+def cheapest_near_best(pool: Sequence[tuple[Candidate, float]], budget: Budget) -> Candidate | None:
+    """The cheapest candidate whose expected score is near enough to the highest.
 
+    Args:
+        pool: those that may be chosen, each with its expected score.
+    """
 
-Cheapness = tuple[int, float, float]
+    def cheapness(scored: tuple[Candidate, float]) -> tuple[int, float, float]:
+        # No model, then a model as it comes and what is trained by their cost, then unknown costs.
+        candidate, expected = scored
+        cell, cost = candidate.cell, candidate.costs.get(budget.cost_axis)
+        if cell.model == NO_MODEL:
+            return 0, -expected, baselines.COMPLEXITY[cell.name]
+        if cost is None:
+            return 3, -expected, 0.0
+        as_it_comes = cell.trains_nothing and budget.cost_axis != "inference"
+        return 1 if as_it_comes else 2, cost.value, -expected
 
-
-def cheapness_key(candidate: Candidate, axis: Axis, expected: float) -> Cheapness:
-    """Sort key: no model, a model as it comes, by cost, cost unknown; ``expected``: its score."""
-    cell, cost = candidate.cell, candidate.costs.get(axis)
-    if cell.model == NO_MODEL:
-        return 0, -expected, baselines.COMPLEXITY[cell.name]
-    if cost is None:
-        return 3, -expected, 0.0
-    return 1 if cell.trains_nothing and axis != "inference" else 2, cost.value, -expected
+    points = [100 * expected / candidate.interval.highest for candidate, expected in pool]
+    least = max(points, default=0.0) - budget.within_points - 1e-9
+    near = [scored for scored, value in zip(pool, points, strict=True) if value >= least]
+    return min(near, key=cheapness)[0] if near else None
