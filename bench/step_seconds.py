@@ -1,7 +1,7 @@
 """How many seconds a step takes, beside what `plan` predicts before any run has ended.
 
 Steps of several shapes, methods and precisions are timed (seconds of the processor, one thread, no
-dropout); then the passes over memory of :mod:`paretune.measuring.cost_estimation` are fitted to
+dropout); then the passes over memory of :mod:`paretune.measuring.costs` are fitted to
 them anew, by relative errors.
 
     python bench/step_seconds.py
@@ -26,15 +26,14 @@ from sides import RATE, VARIANTS, side
 from turns import save
 from workload import Work, model_folder
 
-from paretune.measuring.cost_estimation import (
+from paretune.measuring.costs import (
     BACKWARD_PASSES,
     FORWARD_PASSES,
     OPTIMIZER_PASSES,
-    describe_trained_part,
     estimate_compute_cost,
-    measure_shape,
 )
 from paretune.measuring.machine import MachineSpeed
+from paretune.measuring.model_shape import describe_trained_part, measure_shape
 
 BATCHES, WARM_UP = 8, 3
 

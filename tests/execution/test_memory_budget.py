@@ -21,7 +21,7 @@ from paretune.execution.memory_budget import (
 from paretune.execution.study_runs import add_missing_runs
 from paretune.execution.worker_crashes import WorkerCrashes, WorkerExit
 from paretune.execution.worker_settings import WorkerSettings
-from paretune.planning.predicted_cost import PROCESS_BYTES, worker_bytes
+from paretune.planning.predicted_cost import PROCESS_BYTES, PredictedCost
 from paretune.planning.prepare import prepare_study
 from paretune.store import Store
 from paretune.verbs.workers import explain_memory
@@ -129,7 +129,7 @@ def fit(needs: list[int], **settings: Any) -> WorkerSettings:
 
 def test_workers_are_counted_by_what_the_coming_runs_need(machine: Any) -> None:
     machine(8, 16 * GIB)
-    xlmr_full, lora = worker_bytes(int(6.8 * GIB)), worker_bytes(GIB)
+    xlmr_full, lora = PROCESS_BYTES + int(6.8 * GIB), PROCESS_BYTES + GIB
     assert fit([xlmr_full] * 5).device_workers == 1
     assert fit([lora] * 20).device_workers == 8
     mixed = fit([xlmr_full] * 5 + [lora] * 5)
@@ -137,10 +137,10 @@ def test_workers_are_counted_by_what_the_coming_runs_need(machine: Any) -> None:
     assert (mixed.count_fitting(xlmr_full), mixed.count_fitting(lora)) == (1, 5)
     assert fit([lora] * 20, threads=4).device_workers == 2
     assert fit([]).device_workers == 8
-    assert fit([worker_bytes(200 * GIB)]).device_workers == 1
+    assert fit([200 * GIB]).device_workers == 1
     gpu = fit([xlmr_full] * 5, device="cuda")
     assert (gpu.device_workers, gpu.memory_bytes) == (1, None)
-    assert worker_bytes(None) == PROCESS_BYTES
+    assert PredictedCost(None, None, "", "").worker_bytes == PROCESS_BYTES
 
 
 def test_why_is_said(machine: Any) -> None:
@@ -148,10 +148,10 @@ def test_why_is_said(machine: Any) -> None:
         return explain_memory([fit(needs, **settings)], needs)
 
     machine(2, 16 * GIB)
-    large, small = worker_bytes(7 * GIB), worker_bytes(GIB)
+    large, small = PROCESS_BYTES + 7 * GIB, PROCESS_BYTES + GIB
     assert "so 1 train at once on 2 cores" in explain([large] * 2)[0]
     assert "runs wait while they would not fit" in explain([small, small, large])[0]
-    assert "may not fit" in explain([small, small, worker_bytes(20 * GIB)])[0]
+    assert "may not fit" in explain([small, small, 20 * GIB])[0]
     assert explain([small])[0].endswith("predicted to need 1.38 GiB.")
     assert explain([small], device_workers=2) == ()
 
@@ -170,7 +170,5 @@ def test_what_a_run_needs_is_kept_before_it_can_be_claimed(tmp_path: Path, tiny_
             if state.stage == "cost":
                 assert state.run_id not in needs
             else:
-                assert int(needs[state.run_id]) == worker_bytes(
-                    predictor.predict_peak_bytes(state.run)
-                )
+                assert int(needs[state.run_id]) == predictor.predict(state.run).worker_bytes
     assert max(map(int, needs.values())) > PROCESS_BYTES

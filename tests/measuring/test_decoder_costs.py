@@ -8,12 +8,8 @@ from typing import Any
 
 import pytest
 
-from paretune.measuring.cost_estimation import (
-    ModelShape,
-    TrainedPart,
-    estimate_compute_cost,
-    measure_shape,
-)
+from paretune.measuring.costs import estimate_compute_cost
+from paretune.measuring.model_shape import ModelShape, TrainedPart, measure_shape
 from paretune.models.load import load_model
 from paretune.models.quantised import count_parameters
 from paretune.models.sources.resolve import resolve_source

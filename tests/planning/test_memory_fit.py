@@ -26,19 +26,17 @@ def predictor(device: str = "cpu") -> CostPredictor:
 
 
 def test_what_stays_is_weights_and_four_copies_of_what_is_trained(runs: tuple[Run, Run]) -> None:
-    full, lora = (predictor().predict_resident(run) for run in runs)
-    assert full.weights_bytes == lora.weights_bytes == full.trained_bytes == full.copy_bytes
-    assert full.total_bytes == 5 * full.weights_bytes
-    assert lora.total_bytes == lora.weights_bytes + 4 * lora.trained_bytes
-    assert lora.trained_bytes < full.trained_bytes / 4
-    on_gpu = predictor("mps").predict_resident(runs[0])
-    assert on_gpu.copy_bytes == 0 and on_gpu.total_bytes == 4 * full.weights_bytes
+    full, lora = (predictor().predict_work(run).held_bytes for run in runs)
+    weights, adapter = (4 * predictor().count_trained(run) for run in runs)
+    assert full == 5 * weights
+    assert lora == weights + 4 * adapter and adapter < weights / 4
+    assert predictor("mps").predict_work(runs[0]).held_bytes == 4 * weights
 
 
 def test_only_what_cannot_fit_is_named(
     runs: tuple[Run, Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    weights = predictor().predict_resident(runs[0]).weights_bytes
+    weights = 4 * predictor().count_trained(runs[0])
     monkeypatch.setattr("paretune.measuring.processor.read_total_bytes", lambda: 3 * weights)
     (sentence,) = explain_too_large([*runs, runs[0]], predictor(), [WorkerSettings("cpu")])
     assert sentence.startswith("full fine-tuning on tiny needs ") and "gradients" in sentence
@@ -51,7 +49,7 @@ def test_a_quantised_base_is_counted_as_it_is_stored(runs: tuple[Run, Run]) -> N
     _, lora = runs
     model = lora.model.model_copy(update={"quantisation": "int8"})
     plain, packed = (
-        predictor().predict_resident(run).weights_bytes
+        predictor().predict_work(run).held_bytes
         for run in (lora, lora.model_copy(update={"model": model}))
     )
     assert packed < plain

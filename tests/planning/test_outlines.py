@@ -12,7 +12,7 @@ from support.slobench import six
 
 from paretune import methods, objectives
 from paretune.errors import ModelError
-from paretune.measuring.cost_estimation import measure_shape
+from paretune.measuring.model_shape import measure_shape
 from paretune.methods.core.method import parse_options
 from paretune.planning import checks, predicted_cost
 from paretune.planning.predicted_cost import CostPredictor

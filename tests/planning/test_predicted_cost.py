@@ -17,7 +17,7 @@ from paretune.testing import tiny_models
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.testing.translator_folders import tiny_marian, tiny_pairs
 from paretune.training.caches import ProcessCache
-from paretune.training.fleet import count_slots
+from paretune.training.fleet import RunParameters, SharedModel
 from paretune.training.forward.select import MAX_STACK_TOKENS
 
 pytestmark = pytest.mark.thorough
@@ -103,21 +103,22 @@ def test_records_set_the_speed_and_the_rest(
 def test_who_trains_together_is_known_before(
     family: str, tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As many as the worker then finds, by default and where it is asked."""
+    """Those that the model itself then lets share its batches."""
     caches, translates = ProcessCache(), family == "marian"
     task = tiny_pairs(tmp_path / "data") if translates else tiny_task(tmp_path)
     model = tiny_marian(tmp_path / "marian") if translates else tiny_model(family)
     budget = 1 << 26
     for method in ("lora", "prefix", "full", "unipelt"):
         run = tiny_run(task, model, method)
+        joins = method in ("lora", "prefix")
         for tokens in (10_000, 50):
             monkeypatch.setitem(MAX_STACK_TOKENS, "cpu", tokens)
-            capacity = count_slots(run, caches, "cpu", 8, budget)
-            by_default = count_slots(run, caches, "cpu", 8, budget, where_it_pays=True)
             predicted = CostPredictor(caches, SPEED).predict_fleet_size(run, 8, budget)
-            assert predicted == (capacity, by_default > 1)
-            alike = (8, 8 if tokens > 50 else 1) if method in ("lora", "prefix") else (1, 1)
-            assert (capacity, by_default) == alike
+            assert predicted == ((8, tokens > 50) if joins else (1, False))
+        if joins:
+            shared = SharedModel(run, caches.run_model(run), "cpu", caches.objective(run))
+            assert shared.place([RunParameters(run)])
+            shared.remove_all()
     cost = tiny_run(task, model, stage="cost")
     predictor = CostPredictor(caches, SPEED)
     assert predictor.predict_fleet_size(cost, 8, budget) == (1, False)

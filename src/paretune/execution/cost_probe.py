@@ -13,14 +13,11 @@ from typing import Any
 
 import torch
 
-from paretune.measuring.cost_estimation import (
-    describe_trained_part,
-    estimate_compute_cost,
-    measure_shape,
-)
+from paretune.measuring.costs import estimate_compute_cost
 from paretune.measuring.energy import EnergyMeter
 from paretune.measuring.machine import describe_device, describe_environment
 from paretune.measuring.memory import PeakMeter, warm_libraries
+from paretune.measuring.model_shape import describe_trained_part, measure_shape
 from paretune.measuring.training_step import (
     MIN_STEPS,
     ActivationMeter,

@@ -32,7 +32,6 @@ def add_missing_runs(
         predictor: predicts the memory that each needs, from what has ended so far.
         expand: which runs; by default all.
     """
-    from paretune.planning.predicted_cost import worker_bytes
     from paretune.search.expand import expand_study
 
     study = prepared.study
@@ -47,7 +46,7 @@ def add_missing_runs(
     if predictor is not None:
         ended = {record.run_id for record in records}
         to_train = [p for p in planned if p.run_id not in ended and p.run.stage != "cost"]
-        needs = {p.run_id: worker_bytes(predictor.predict_peak_bytes(p.run)) for p in to_train}
+        needs = {p.run_id: predictor.predict(p.run).worker_bytes for p in to_train}
         store.set_settings({f"{MEMORY_PREFIX}{key}": str(size) for key, size in needs.items()})
     return store.add_runs(study.study_hash, [(p.run_id, p.run) for p in planned])
 

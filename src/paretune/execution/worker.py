@@ -16,7 +16,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,6 +44,7 @@ from paretune.terminal import echo, sanitise_tracebacks_and_warnings
 from paretune.training import FleetOutOfMemoryError, Outcome
 
 if TYPE_CHECKING:
+    from paretune.planning.predicted_cost import CostPredictor
     from paretune.training.caches import ProcessCache
     from paretune.training.trainer import Trainer
 
@@ -62,7 +63,6 @@ class RunExecutor:
 
     settings: WorkerSettings
     caches: ProcessCache
-    _capacities: dict[str, int] = field(default_factory=dict)
 
     def execute(self, claim: Claim, halvings: int = 0) -> Outcome:
         """Train a run, or measure its cost.
@@ -88,24 +88,12 @@ class RunExecutor:
     def fleet_capacity(self, run: Run, settings: WorkerSettings, budget_bytes: int) -> int:
         """How many runs like this one train together within ``budget_bytes`` beside the model.
 
-        Computed once for each key and method, since it opens the model.
-
         Raises:
             ParetuneError: the data, the model or the method cannot be used.
         """
-        from paretune.training.fleet import count_slots, fleet_key
-
-        key = f"{fleet_key(run)} {run.method.model_dump_json()}"
-        if key not in self._capacities:
-            self._capacities[key] = count_slots(
-                run,
-                self.caches,
-                settings.device,
-                settings.fleet_size,
-                budget_bytes,
-                where_it_pays=not settings.fleet_always,
-            )
-        return self._capacities[key]
+        limit = settings.fleet_size
+        size, pays = self._predictor.predict_fleet_size(run, limit, budget_bytes)
+        return size if pays or settings.fleet_always else 1
 
     def execute_fleet(
         self,
@@ -132,6 +120,12 @@ class RunExecutor:
 
             self.caches.drop_model()
             release_memory()
+
+    @cached_property
+    def _predictor(self) -> CostPredictor:
+        from paretune.planning.predicted_cost import CostPredictor
+
+        return CostPredictor(self.caches, device=self.settings.device)
 
     def _make_trainer(self) -> Trainer:
         from paretune.training import TrainerOptions

@@ -14,5 +14,5 @@ reason under ``not_measured``; it is never 0. Keys of a record's ``measured``:
 ``not_measured``          what is absent, and why
 ========================  ====================================================================
 
-What is computed instead of measured: :mod:`.cost_estimation`.
+What is computed instead of measured: :mod:`.costs`.
 """

@@ -1,41 +1,41 @@
 """Predicted cost of a run before it starts: seconds and bytes.
 
-Operations and bytes are computed (:mod:`paretune.measuring.cost_estimation`); this store's records
-of the same model on the same device give the machine's speed and the bytes beside the tensors
-(:mod:`paretune.analysis.forecast`). Where no run has ended yet, the bytes are those of
+The arithmetic is that of :mod:`paretune.measuring.costs`, given the study's data and models and the
+records of its store. Where no run of a model has ended on this device yet, the bytes are those of
 the tensors, and the speed is that of matrix products and of memory on the CPU, measured now; on a
 GPU, whose steps wait for launches more than for products, it is unknown.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from paretune import methods
-from paretune.analysis.forecast import CostModel, device_of, fit_cost_model
 from paretune.data.split import labelled_rows
-from paretune.measuring.cost_estimation import (
-    ModelShape,
-    describe_trained_part,
+from paretune.measuring.costs import (
+    CostModel,
+    device_of,
     estimate_compute_cost,
     estimate_evaluation_cost,
-    measure_shape,
+    fit_cost_model,
 )
 from paretune.measuring.devices import query_gpu
 from paretune.measuring.machine import MachineSpeed
+from paretune.measuring.model_shape import ModelShape, describe_trained_part, measure_shape
 from paretune.models.load import LoadedModel
 from paretune.models.weight_storage import WeightStorage, stored_bytes
+from paretune.objectives.encoding import pad_batch
 from paretune.objectives.objective import Encode
 from paretune.store.record import ComputeCost, Record
 from paretune.study import DEFAULT_COST_SECONDS, NO_MODEL, Generation, Limits, Run
 from paretune.terminal.plural import pluralise
 from paretune.training.caches import ProcessCache
-from paretune.training.fleet import can_join_fleet, count_fitting_runs, fleet_pays
+from paretune.training.fleet import can_join_fleet
 from paretune.training.forward.activation_cache import keeps_activations
-from paretune.training.forward.select import can_share, overhead_tokens
+from paretune.training.forward.select import MAX_STACK_TOKENS, can_share, overhead_tokens
 from paretune.training.prepare import allows_bf16_weights
 
 if TYPE_CHECKING:
@@ -49,7 +49,11 @@ SCORED_EXAMPLES = 64
 """By which the scored tokens of all are estimated."""
 MIN_PROBE_STEPS = 3
 """Of the shortest one: two steps, two evaluations, one pass for the components."""
-UNFITTED = CostModel(None, 0, None, 0)
+FLEET_COPIES = 6
+"""Copies in fp32 of what a run of a fleet trains: itself, its gradient, AdamW's two moments, the
+best so far, and one while runs are placed anew."""
+MIN_RUNS_THAT_PAY = 4
+"""With two or three, a CPU gains 4 % (dev/log.md): less than identical bits are worth."""
 
 
 @dataclass(frozen=True)
@@ -68,24 +72,10 @@ class PredictedCost:
     basis: str
     memory_basis: str
 
-
-@dataclass(frozen=True)
-class ResidentMemory:
-    """What a run holds however small its passes are.
-
-    Attributes:
-        trained_bytes: gradients of what is trained; AdamW's moments are twice as much.
-        copy_bytes: the best weights so far.
-    """
-
-    weights_bytes: int
-    trained_bytes: int
-    copy_bytes: int
-
     @property
-    def total_bytes(self) -> int:
-        """All of it."""
-        return self.weights_bytes + 3 * self.trained_bytes + self.copy_bytes
+    def worker_bytes(self) -> int:
+        """Bytes of a worker that trains the run."""
+        return PROCESS_BYTES + max(0, self.peak_bytes or 0)
 
 
 @dataclass(frozen=True)
@@ -119,19 +109,20 @@ class CostPredictor:
         self.caches = caches
         self._cost_seconds = cost_seconds
         self._speed = speed
-        self._device = device
+        self.device = device
         self._texts: dict[tuple[str, str, Encode], list[list[int]]] = {}
         self._outlines: dict[nn.Module, OutlinedModel] = {}
         self._works: dict[str, ComputeCost] = {}
         self._trained_counts: dict[tuple[nn.Module, str], int] = {}
-        self._fleet_sizes: dict[tuple[str, int, int], tuple[int, bool]] = {}
+        self._step_tokens: dict[str, float] = {}
         self._cost_models: dict[str, CostModel] = {}
         self.fit(records)
 
     def fit(self, records: Sequence[Record]) -> None:
         """Fit the prediction to the runs that have ended."""
-        name = query_gpu(self._device).name if self._device.startswith("cuda") else ""
-        device = f"{self._device.split(':')[0]} {name}".rstrip()  # of GPUs, the same model
+        on_gpu = bool(records) and self.device.startswith("cuda")
+        name = query_gpu(self.device).name if on_gpu else ""
+        device = f"{self.device.split(':')[0]} {name}".rstrip()  # of GPUs, the same model
         by_model: dict[str, list[tuple[Record, ComputeCost]]] = {}
         for record in records:
             if record.run.model != NO_MODEL and (device_of(record) or "cpu") == device:
@@ -150,11 +141,11 @@ class CostPredictor:
             basis = "a baseline without a model"
             return PredictedCost(1.0, None, basis, basis)
         work, steps = self.predict_work(run), self.count_steps(run)
-        cost_model = self._cost_models.get(run.model.key, UNFITTED)
-        seconds, peak = cost_model.predict_seconds(work, steps), self.predict_peak_bytes(run)
+        cost_model = self._cost_models.get(run.model.key, CostModel())
+        seconds, peak = cost_model.predict_seconds(work, steps), cost_model.predict_peak_bytes(work)
         basis = f"{pluralise(cost_model.speed_runs, 'ended run')} of this model"
         memory_basis = f"{pluralise(cost_model.residual_runs, 'cost measurement')} of this model"
-        if seconds is None and self._device != "cpu":
+        if seconds is None and self.device != "cpu":
             basis = "nothing: no run of this model has ended on this GPU"
         elif seconds is None and self._speed is None:
             basis = "nothing: no run of this model has ended, and no speed was measured"
@@ -168,59 +159,38 @@ class CostPredictor:
         if run.stage == "cost" and seconds is not None:
             shortest = MIN_PROBE_STEPS * seconds / steps  # however long they take
             seconds = min(seconds, max(1.5 * self._cost_seconds, shortest))
-        if not cost_model.residual_runs:
-            memory_basis = "tensor sizes"
-        return PredictedCost(seconds, peak, basis, memory_basis)
-
-    def predict_peak_bytes(self, run: Run) -> int | None:
-        """As in :meth:`predict`."""
-        if run.model == NO_MODEL:
-            return None
-        work = self.predict_work(run)
-        peak = self._cost_models.get(run.model.key, UNFITTED).predict_peak_bytes(work)
-        return work.held_bytes + work.saved_bytes if peak is None else round(peak)
-
-    def predict_worker_bytes(self, runs: Iterable[Run]) -> list[int]:
-        """Of the workers that train the runs; costs, which are measured alone, are left out."""
-        training = (run for run in runs if run.stage != "cost")
-        return [worker_bytes(self.predict_peak_bytes(run)) for run in training]
-
-    def predict_resident(self, run: Run) -> ResidentMemory:
-        """What a run with a model holds however small its passes are."""
-        trained = 4 * self.count_trained(run)
-        whole = self.predict_work(run).held_bytes
-        # As estimate_compute_cost has it: weights, three copies of what is trained, or four.
-        copies = 0 if run.stage == "cost" or self._device != "cpu" else trained
-        return ResidentMemory(whole - 3 * trained - copies, trained, copies)
+        if peak is None:
+            peak, memory_basis = work.held_bytes + work.saved_bytes, "tensor sizes"
+        return PredictedCost(seconds, round(peak), basis, memory_basis)
 
     def predict_fleet_size(self, run: Run, limit: int, budget_bytes: int) -> tuple[int, bool]:
-        """How many runs like this one can train together, and whether they do by default.
+        """How many runs like this one train together, and whether they do by default.
 
-        As a worker decides when it forms a fleet, but with the lengths of all training texts,
-        truncated to the study's ``max_length``.
+        By default they do where steps of :data:`MIN_RUNS_THAT_PAY` runs fit into one pass on a
+        CPU: there they are clearly faster together. It is not measured on a GPU.
 
         Args:
             limit: never more.
             budget_bytes: for what they hold beside the model and one pass.
+
+        Raises:
+            ParetuneError: the data, the model or the method cannot be used.
         """
-        trains = run.model != NO_MODEL and run.stage != "cost" and run.learning_rate is not None
-        if not trains or not can_join_fleet(run):
+        if limit < 2 or not can_join_fleet(run):
             return 1, False
         model = self.open_outline(run).loaded.model
-        if not can_share(model):
+        if not can_share(model) or self.caches.objective(run).collate is not pad_batch:
             return 1, False
-        key = (_work_key(run), limit, budget_bytes)
-        if key not in self._fleet_sizes:
+        size = max(1, min(limit, budget_bytes // (4 * FLEET_COPIES * self.count_trained(run))))
+        if size == 1 or self.device != "cpu":
+            return size, False
+        key = _work_key(run)
+        if key not in self._step_tokens:
             train, lengths = self.caches.dataset(run.task).train, self._text_lengths(run)
-            mean = (sum(lengths) / len(lengths) + overhead_tokens(model)) * len(train[0].segments)
-            tokens = mean * min(run.training.batch_size, len(train))
-            size = count_fitting_runs(self.count_trained(run), limit, budget_bytes)
-            self._fleet_sizes[key] = size, size > 1 and fleet_pays(tokens, self._device)
-        return self._fleet_sizes[key]
-
-    def predict_weight_bytes(self, run: Run) -> int:
-        """Bytes of a run's trained tensors, stored in fp32; 0 where it needs no model."""
-        return 0 if run.model == NO_MODEL else 4 * self.count_trained(run)
+            of_text = sum(lengths) / len(lengths) + overhead_tokens(model)
+            batch = min(run.training.batch_size, len(train))
+            self._step_tokens[key] = of_text * len(train[0].segments) * batch
+        return size, MIN_RUNS_THAT_PAY * self._step_tokens[key] <= MAX_STACK_TOKENS["cpu"]
 
     def predict_work(self, run: Run) -> ComputeCost:
         """What a run computes and keeps."""
@@ -241,7 +211,7 @@ class CostPredictor:
                 part,
                 lengths,
                 self._count_choices(run),
-                self._device,
+                self.device,
                 self._mean_scored(run),
             )
         return self._works[key]
@@ -332,7 +302,9 @@ class CostPredictor:
         return rows, rows if run.selection == "test" else rows * 4 // 5
 
     def count_trained(self, run: Run) -> int:
-        """How many parameters a run trains, the head's included."""
+        """How many parameters a run trains, the head's included; 0 where it needs no model."""
+        if run.model == NO_MODEL:
+            return 0
         outline = self.open_outline(run)
         key = (outline.loaded.model, run.method.model_dump_json())
         if key not in self._trained_counts:
@@ -382,24 +354,23 @@ class LimitCheck:
         if axis == "parameters":
             return predictor.count_trained(run)
         if axis == "saved":
-            return predictor.predict_weight_bytes(run)
+            return 4 * predictor.count_trained(run)
         work = predictor.predict_work(run.model_copy(update={"stage": "cost"}))
         counted = work.held_bytes + work.saved_bytes
         if measured is None:
             return counted if axis == "memory" else None
         reference = predictor.predict_work(measured.run)
         if axis == "memory":
-            peak_bytes = measured.peak_bytes
-            if peak_bytes is None:
+            if measured.peak_bytes is None:
                 return counted
-            return counted + peak_bytes - reference.held_bytes - reference.saved_bytes
+            rest = measured.peak_bytes - reference.held_bytes - reference.saved_bytes
+            return CostModel(residual_bytes=rest).predict_peak_bytes(work)
         if axis == "time":
             step_seconds = measured.median_step_seconds
             if step_seconds is None:
                 return None
-            return (
-                predictor.count_steps(run) * step_seconds * (work.operations / reference.operations)
-            )
+            machine = CostModel(operations_per_second=reference.operations / step_seconds)
+            return machine.predict_seconds(work, predictor.count_steps(run))
         inference = measured.measured.get("inference")
         if inference is None:
             return None
@@ -411,11 +382,6 @@ class LimitCheck:
         outline = self.predictor.open_outline(run)
         part = describe_trained_part(run, outline.loaded, self.predictor.count_trained(run))
         return outline.shape.backbone_parameters + part.token_parameters
-
-
-def worker_bytes(peak_bytes: int | None) -> int:
-    """Bytes of a worker, from the predicted peak of its run; None: a run without a model."""
-    return PROCESS_BYTES + max(0, peak_bytes or 0)
 
 
 def _work_key(run: Run) -> str:

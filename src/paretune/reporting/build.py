@@ -9,7 +9,6 @@ from paretune import metrics
 from paretune.analysis.cell import NO_MODEL, Cell, CellKey
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.comparisons import PairwiseComparisons
-from paretune.analysis.forecast import Backtest, backtest_predictions
 from paretune.analysis.learning_rates import find_primary_metric
 from paretune.analysis.over_tasks import OverTasks, compare_over_tasks
 from paretune.analysis.pareto.costs import count_trained_parameters, estimate_cost
@@ -18,6 +17,7 @@ from paretune.analysis.pareto.front import pareto_front
 from paretune.analysis.pareto.recommend import Recommendation, recommend
 from paretune.analysis.racing import foresee_choice, race_budget
 from paretune.data.finding import Finding
+from paretune.measuring.costs import Backtest, backtest_predictions
 from paretune.methods import full
 from paretune.methods.core.titles import title_of
 from paretune.reporting import Report, overview

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 
 from paretune import metrics, plugins
 from paretune.analysis.cell import Cell, CellKey
-from paretune.analysis.forecast import Backtest
 from paretune.analysis.secondary_scores import CellLikelihood, measure_forgetting, score_shifted
 from paretune.analysis.statistics.intervals import Interval, confidence_interval
 from paretune.analysis.statistics.scores import RunScores, score_segments
+from paretune.measuring.costs import Backtest
 from paretune.metrics import Metric
 from paretune.metrics.translation import SACREBLEU_NAMES
 from paretune.objectives.likelihood import ExampleLikelihood

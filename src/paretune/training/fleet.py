@@ -1,4 +1,4 @@
-"""Several runs on one backbone: which may train together, how many fit, and their parameters.
+"""Several runs on one backbone: which may train together, and their parameters.
 
 The parameters of a run alone are the model's own: any method on any model. With several runs, each
 parameter of a method has the runs as its first axis, and those of one run are views of it: its
@@ -27,30 +27,16 @@ from paretune.objectives import Objective
 from paretune.objectives.encoding import Encoded
 from paretune.objectives.objective import Collector
 from paretune.study import MethodSpec, Run
-from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.predict import evaluate
 from paretune.training.forward.passes import Compute, Forward
-from paretune.training.forward.select import (
-    MAX_STACK_TOKENS,
-    device_kind,
-    make_forward,
-    make_shared_forward,
-    overhead_tokens,
-)
+from paretune.training.forward.select import make_forward, make_shared_forward
 from paretune.training.prepare import (
     PreparedModel,
-    allows_bf16_weights,
     configure_model,
     parse_method,
     prepare,
     usable_length,
 )
-
-COPIES = 6
-"""Copies of each trained parameter that a run needs, in fp32: itself, its gradient, AdamW's two
-moments, the best so far, and one while runs are placed anew."""
-MIN_RUNS_THAT_PAY = 4
-"""With two or three, a CPU gains 4 % (dev/log.md): less than identical bits are worth."""
 
 
 def fleet_key(run: Run) -> str:
@@ -80,63 +66,6 @@ def can_join_fleet(run: Run) -> bool:
         return False
     method = methods.configure(run.method)
     return isinstance(method, methods.ConfiguredMethod) and not method.trains_alone
-
-
-def count_slots(
-    run: Run,
-    caches: ProcessCache,
-    device: str,
-    limit: int,
-    budget_bytes: int,
-    *,
-    where_it_pays: bool = False,
-) -> int:
-    """How many runs like this one can train together; 1 where batches cannot be shared.
-
-    Args:
-        budget_bytes: for the runs, apart from the model and one pass.
-        where_it_pays: only where the steps of :data:`MIN_RUNS_THAT_PAY` runs fit into one pass.
-    """
-    if limit < 2 or not can_join_fleet(run) or (where_it_pays and device != "cpu"):
-        return 1
-    loaded = caches.run_model(run, bf16=allows_bf16_weights(run))
-    model = SharedModel(run, loaded, device, caches.objective(run))
-    parameters = RunParameters(run)
-    try:
-        shared = model.place([parameters])
-    except BaseException:  # always raised again
-        caches.drop_model()  # a method may be half injected
-        raise
-    size = sum(p.numel() for p in parameters.trained.values())
-    length = model.prepared.max_length
-    model.remove_all()
-    if not shared or (where_it_pays and not fleet_pays(_step_tokens(run, caches, length), device)):
-        return 1
-    return count_fitting_runs(size, limit, budget_bytes)
-
-
-def fleet_pays(step_tokens: float, device: str) -> bool:
-    """Whether runs of so many tokens a step are clearly faster together; not measured on a GPU."""
-    return (
-        device == "cpu" and MIN_RUNS_THAT_PAY * step_tokens <= MAX_STACK_TOKENS[device_kind(device)]
-    )
-
-
-def count_fitting_runs(trained_parameters: int, limit: int, budget_bytes: int) -> int:
-    """Number of runs that fit in ``budget_bytes``, at least 1 and at most ``limit``."""
-    return max(1, min(limit, budget_bytes // (4 * COPIES * trained_parameters)))
-
-
-def _step_tokens(run: Run, caches: ProcessCache, length: int) -> float:
-    """Tokens of a mean step, overhead of its texts included."""
-    loaded = caches.run_model(run, bf16=allows_bf16_weights(run))
-    train, encode = caches.parts(run).train, caches.objective(run).encoder("train")
-    encoded = caches.encode(train, loaded, caches.source(run.model), length, encode)
-    tokens = sum(
-        overhead_tokens(loaded.model) + len(text) for choices in encoded.ids for text in choices
-    )
-    tokens += sum(map(len, encoded.targets or ()))
-    return tokens / len(train) * min(run.training.batch_size, len(train))
 
 
 @dataclass(eq=False)

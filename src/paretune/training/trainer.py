@@ -14,13 +14,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from paretune import methods
-from paretune.measuring.cost_estimation import (
-    describe_trained_part,
-    estimate_compute_cost,
-    measure_shape,
-)
+from paretune.measuring.costs import estimate_compute_cost
 from paretune.measuring.machine import describe_environment
 from paretune.measuring.memory import HeapTrimmer
+from paretune.measuring.model_shape import describe_trained_part, measure_shape
 from paretune.methods import ConfiguredBaseline, Trains, configure_method
 from paretune.methods.core.trials import describe_trial
 from paretune.objectives import ModelPredictions

@@ -125,8 +125,6 @@ class Plan(Result):
 
         None where it is not known of a run that is left.
         """
-        from paretune.planning.predicted_cost import worker_bytes
-
         left = [p for p in self.runs if not p.done]
         seconds = _total_seconds([p for p in left if p.run.stage == "cost"])
         for predicted in left:
@@ -134,7 +132,7 @@ class Plan(Result):
                 continue
             if predicted.cost.seconds is None or seconds is None:
                 return None
-            run_bytes = worker_bytes(predicted.cost.peak_bytes)
+            run_bytes = predicted.cost.worker_bytes
             fitting = sum(s.count_fitting(run_bytes) for s in self.worker_settings)
             seconds += predicted.cost.seconds / fitting
         return seconds
@@ -338,12 +336,13 @@ def plan(
     predictor = CostPredictor(caches, MachineSpeed.measure(), records, device, cost_seconds)
     coming = run_plan.list_coming(records)
     checks.check_splits(coming, caches)
-    run_bytes = predictor.predict_worker_bytes(coming)
+    training = [run for run in coming if run.stage != "cost"]  # costs are measured alone
+    run_bytes = [predictor.predict(run).worker_bytes for run in training]
     settings = fit_workers(settings, run_bytes)
 
     def predict(run: Run, *, done: bool = False, undecided: bool = False) -> PredictedRun:
         is_kept = run.stage == "final" and run.rows == 1
-        weight_bytes = predictor.predict_weight_bytes(run) if is_kept else 0
+        weight_bytes = 4 * predictor.count_trained(run) if is_kept else 0
         return PredictedRun(run, done, predictor.predict(run), weight_bytes, undecided)
 
     raced = study.protocol.race != "off"

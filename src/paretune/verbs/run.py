@@ -226,7 +226,8 @@ def run(
         too_large = explain_too_large(coming, predictor, settings)
         if too_large:
             raise StudyError("\n".join(too_large), remedy=REMEDY)
-        run_bytes = predictor.predict_worker_bytes(coming)
+        training = [run for run in coming if run.stage != "cost"]  # costs are measured alone
+        run_bytes = [predictor.predict(run).worker_bytes for run in training]
         fitted = fit_workers(settings, run_bytes)
         if executor == "local":  # what fits here says nothing of a cluster
             settings = fitted

@@ -95,6 +95,7 @@ def explain_too_large(
     A pass that is too large is split (:mod:`paretune.training.interruption`); weights,
     gradients, optimiser states and the best weights so far are there whatever a pass is.
     """
+    from paretune.measuring.costs import count_copies
     from paretune.measuring.devices import query_gpu
     from paretune.measuring.processor import read_total_bytes
     from paretune.methods.core.titles import title_of
@@ -108,17 +109,21 @@ def explain_too_large(
     for run in runs:
         if run.model == NO_MODEL or (run.model.key, run.method.key) in sentences:
             continue
-        memory = predictor.predict_resident(run)
-        if memory.total_bytes > total_bytes:
-            parts = [f"weights {format_bytes(memory.weights_bytes)}"]
-            if memory.trained_bytes:
-                trained = format_bytes(memory.trained_bytes)
+        held_bytes, trained_bytes = (
+            predictor.predict_work(run).held_bytes,
+            4 * predictor.count_trained(run),
+        )
+        if held_bytes > total_bytes:
+            copies = count_copies(run, predictor.device)
+            parts = [f"weights {format_bytes(held_bytes - copies * trained_bytes)}"]
+            if trained_bytes:
+                trained = format_bytes(trained_bytes)
                 parts.append(f"gradients {trained}, AdamW's two moments twice that")
-            if memory.copy_bytes:
-                parts.append(f"the best weights so far {format_bytes(memory.copy_bytes)}")
+            if trained_bytes and copies > 3:
+                parts.append(f"the best weights so far {trained}")
             sentences[run.model.key, run.method.key] = (
                 f"{title_of(run.method.key)} on {run.model.key} needs "
-                f"{format_bytes(memory.total_bytes)} ({', '.join(parts)}) before any activation, "
+                f"{format_bytes(held_bytes)} ({', '.join(parts)}) before any activation, "
                 f"and {device} has {format_bytes(total_bytes)}."
             )
     return list(sentences.values())

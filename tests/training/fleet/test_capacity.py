@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from paretune.data.batch import stack_passes
+from paretune.planning.predicted_cost import CostPredictor
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
-from paretune.training.fleet import count_slots
 from paretune.training.forward.select import MAX_STACK_TOKENS
 from paretune.training.trainer import train_run
 
@@ -22,7 +22,7 @@ def test_who_trains_alone(tmp_path: Path, tiny_model: Any) -> None:
 
     def places(family: str, method: str, **changes: Any) -> int:
         run = tiny_run(task, tiny_model(family), method, **changes)
-        return count_slots(run, bench, "cpu", 8, 1 << 30)
+        return CostPredictor(bench).predict_fleet_size(run, 8, 1 << 30)[0]
 
     assert places("bert", "lora") == places("deberta-v2", "lora") == 8
     for method in ("full", "dora", "unipelt", "peft:vera"):
@@ -38,14 +38,13 @@ def test_seats_are_what_memory_bears_and_where_they_pay(
     bench = ProcessCache()
     run = tiny_run(tiny_task(tmp_path), tiny_model(family), "lora")
     size = train_run(run, checkpoint=tmp_path / "alone", report=silent).result["trained_parameters"]
-    assert count_slots(run, bench, "cpu", 8, 3 * 24 * size) == 3
-    assert count_slots(run, bench, "cpu", 8, 0) == 1
-    options: dict[str, Any] = {"where_it_pays": True}
+    predictor = CostPredictor(bench)
     monkeypatch.setitem(MAX_STACK_TOKENS, "cpu", 10_000)
-    assert count_slots(run, bench, "cpu", 8, 1 << 30, **options) == 8
+    assert predictor.predict_fleet_size(run, 8, 3 * 24 * size) == (3, True)
+    assert predictor.predict_fleet_size(run, 8, 0) == (1, False)
     monkeypatch.setitem(MAX_STACK_TOKENS, "cpu", 50)  # a step has more than 25 tokens
-    assert count_slots(run, bench, "cpu", 8, 1 << 30, **options) == 1
-    assert count_slots(run, bench, "cpu", 8, 1 << 30) == 8
+    assert predictor.predict_fleet_size(run, 8, 1 << 30) == (8, False)
+    assert CostPredictor(bench, device="cuda").predict_fleet_size(run, 8, 1 << 30) == (8, False)
 
 
 def test_stacks() -> None:

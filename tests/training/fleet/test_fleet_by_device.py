@@ -12,11 +12,11 @@ import transformers
 from support.joint_runs import assert_as_alone
 
 from paretune.models.packing.apply import PACKED_ENCODERS
+from paretune.planning.predicted_cost import CostPredictor
 from paretune.testing.tiny_models import encoder_tokenizer, unsettle_vectors
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.testing.translator_folders import tiny_marian, tiny_pairs
 from paretune.training.caches import ProcessCache
-from paretune.training.fleet import count_slots
 from paretune.training.forward import select
 from paretune.training.forward.passes import Compute
 from paretune.training.forward.select import SHAREABLE, make_forward, make_shared_forward
@@ -76,7 +76,7 @@ def test_each_run_as_alone(family: str, method: str, tmp_path: Path) -> None:
         tiny_run(task, model, method, training=training, seed=seed, learning_rate=1e-3)
         for seed in (1, 2)
     ]
-    assert count_slots(runs[0], ProcessCache(), "cpu", 2, 1 << 30) == 2
+    assert CostPredictor(ProcessCache()).predict_fleet_size(runs[0], 2, 1 << 30)[0] == 2
     assert_as_alone(runs, tmp_path)
 
 
@@ -86,7 +86,7 @@ def test_where_it_was_not_tested_runs_train_alone(
     monkeypatch.setattr(select, "SHAREABLE", ())
     model = checkpoint("albert", tmp_path / "model")
     run: Any = tiny_run(tiny_task(tmp_path), model, "lora")
-    assert count_slots(run, ProcessCache(), "cpu", 8, 1 << 30) == 1
+    assert CostPredictor(ProcessCache()).predict_fleet_size(run, 8, 1 << 30)[0] == 1
 
 
 @pytest.mark.parametrize("family", ["bert", "marian"])

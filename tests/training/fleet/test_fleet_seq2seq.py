@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from support.joint_runs import alone, equal, together
 
+from paretune.planning.predicted_cost import CostPredictor
 from paretune.study import Generation, Run
 from paretune.testing.tiny_tasks import tiny_run
 from paretune.testing.translator_folders import tiny_pairs, translator_folder
 from paretune.training.caches import ProcessCache
-from paretune.training.fleet import count_slots
 from paretune.training.forward.packed import PackedSeq2SeqForward
 from paretune.training.forward.select import MAX_STACK_TOKENS
 
@@ -93,7 +93,7 @@ def test_each_run_as_alone(
 ) -> None:
     monkeypatch.setitem(MAX_STACK_TOKENS, "cpu", rows)
     runs, bench = runs_of(tmp_path, family, method=method), ProcessCache()
-    assert count_slots(runs[0], bench, "cpu", 3, 1 << 30) == 3
+    assert CostPredictor(bench).predict_fleet_size(runs[0], 3, 1 << 30)[0] == 3
     joint = together(runs, tmp_path, bench=bench)
     assert max(shared_passes) == 3 and (min(shared_passes) < 3) == (rows == 200)
     losses = set()
@@ -127,10 +127,10 @@ def test_who_trains_alone(tmp_path: Path) -> None:
     """T5's attention has biases, so its batches are padded; what changes the base has its own."""
     task, bench = tiny_pairs(tmp_path / "data"), ProcessCache()
 
-    def places(family: str, method: str = "lora", **options: Any) -> int:
+    def places(family: str, method: str = "lora") -> tuple[int, bool]:
         run = tiny_run(task, translator_folder(family, tmp_path / family), method)
-        return count_slots(run, bench, "cpu", 8, 1 << 30, **options)
+        return CostPredictor(bench).predict_fleet_size(run, 8, 1 << 30)
 
-    assert places("marian") == places("mbart") == places("marian", "prompt") == 8
-    assert places("t5") == places("marian", "full") == places("marian", "unipelt") == 1
-    assert places("marian", where_it_pays=True) == 8  # a step has about 100 tokens
+    together, alone = (8, True), (1, False)  # a step has about 100 tokens
+    assert places("marian") == places("mbart") == places("marian", "prompt") == together
+    assert places("t5") == places("marian", "full") == places("marian", "unipelt") == alone

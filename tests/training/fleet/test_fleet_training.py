@@ -13,11 +13,12 @@ from support.joint_runs import Job, alone, assert_as_alone, equal, together
 
 from paretune import methods, objectives
 from paretune.errors import StaleClaimError
+from paretune.planning.predicted_cost import CostPredictor
 from paretune.study import MethodSpec, Run
 from paretune.testing.tiny_tasks import silent, small, tiny_run, tiny_task
 from paretune.training import Outcome, TrainerOptions, fleet
 from paretune.training.caches import ProcessCache
-from paretune.training.fleet import count_slots, fleet_key
+from paretune.training.fleet import fleet_key
 from paretune.training.forward.passes import PaddedForward
 from paretune.training.forward.select import MAX_STACK_TOKENS, PassSplitter
 from paretune.training.prepare import prepare
@@ -141,7 +142,7 @@ def test_each_run_of_a_fleet_as_alone(
         for seed, rate in ((1, 1e-3), (2, 1e-3), (1, 3e-3))
     ]
     bench = ProcessCache()
-    assert count_slots(runs[0], bench, "cpu", 3, 1 << 30) == 3
+    assert CostPredictor(bench).predict_fleet_size(runs[0], 3, 1 << 30)[0] == 3
     assert len({fleet_key(run) for run in runs}) == 1
     joint = together(runs, tmp_path, bench=bench)
     if (family, method, kind) in PADDED + MORE_PADDED:

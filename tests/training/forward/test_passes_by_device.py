@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from support.batches import make_batch
 
 from paretune.data.batch import NEVER_SPLIT, PASS_OVERHEAD_TOKENS, pass_overhead_tokens
-from paretune.measuring.cost_estimation import ModelShape, TrainedPart, estimate_compute_cost
+from paretune.measuring.costs import estimate_compute_cost
+from paretune.measuring.model_shape import ModelShape, TrainedPart
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.packing.layout import Packing
 from paretune.objectives.encoding import Encoded
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
-from paretune.training import fleet
-from paretune.training.caches import ProcessCache
-from paretune.training.fleet import count_slots
 from paretune.training.forward.select import EVALUATION_TOKENS, PassSplitter, device_kind
 
 LENGTHS = np.random.default_rng(0).integers(20, 512, 64).tolist()
@@ -85,17 +82,3 @@ def test_what_is_predicted_of_the_plain_path_is_whole_micro_batches(tmp_path: Pa
         estimate_compute_cost(own, words, PART, LENGTHS, 1).saved_bytes for own in (run, plain)
     )
     assert all_words > in_chunks
-
-
-def test_no_fleet_is_formed_unasked_on_a_gpu(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nor is a model opened to find that out."""
-
-    def refused(*_: Any, **__: Any) -> Any:
-        raise AssertionError("a model was put together")
-
-    monkeypatch.setattr(fleet, "SharedModel", refused)
-    run = tiny_run(tiny_task(tmp_path), tmp_path, "lora")
-    assert count_slots(run, ProcessCache(), "cuda", 8, 1 << 40, where_it_pays=True) == 1
-    assert not fleet.fleet_pays(1.0, "cuda") and fleet.fleet_pays(1.0, "cpu")

@@ -1,4 +1,7 @@
-"""How much a run will compute and keep, from the model's shape and the lengths of the texts.
+"""Seconds and bytes of a run: by first principles, and by the runs that have ended.
+
+First principles say how methods differ (:class:`~paretune.store.record.ComputeCost`, known before
+the run starts): operations of a step, bytes that are held, bytes that a pass saves, bytes moved.
 
 Operations: 2 N T for the forward pass of T tokens through N backbone parameters, 2 N T for the
 gradient of the inputs, and 2 N T for the gradient of the weights where they are trained (Kaplan et
@@ -16,18 +19,28 @@ what is trained as fit measured steps (``bench/step_seconds.py``).
 
 What an encoder's layer saves is a rule of thumb, a multiple of its width. Decoders differ too much
 for one: by the width of their feed-forward part, by gates, by the number of key and value heads.
-There the numbers are counted from the layer's modules (:class:`SavedValues`).
+There the numbers are counted from the layer's modules (:mod:`.model_shape`).
+
+The speed of a machine and the memory of its libraries are unknown; they are fitted to ended runs of
+the same model on the same device, one number each (:class:`CostModel`)::
+
+    seconds    = steps * operations / operations_per_second
+    peak_bytes = held_bytes + saved_bytes + residual_bytes
+
+Both are medians over runs, so that one run on a busy machine changes little. The residual
+(temporary results, fragmentation, libraries) is added, since the rule of thumb counts what a pass
+saves well: a factor was less accurate where passes differ in length.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-
-from torch import nn
+from typing import TYPE_CHECKING
 
 from paretune import methods
+from paretune.analysis.cell import NO_MODEL, Cell
 from paretune.data.batch import (
     NEVER_SPLIT,
     pass_overhead_tokens,
@@ -35,14 +48,13 @@ from paretune.data.batch import (
     split_by_length,
     split_packed,
 )
-from paretune.measuring.training_step import count_weight_bytes
 from paretune.methods import Trains
-from paretune.models.load import LoadedModel
-from paretune.models.packing.apply import can_pack
-from paretune.models.quantised import count_parameters
-from paretune.objectives.chunked_cross_entropy import chunk_tokens
-from paretune.store.record import ComputeCost
+from paretune.methods.baselines import WITH_MODEL
+from paretune.store.record import ComputeCost, Record
 from paretune.study import Run
+
+if TYPE_CHECKING:
+    from paretune.measuring.model_shape import ModelShape, TrainedPart
 
 TRAINED_OPERATIONS = 6.0
 """Operations of one step for each trained parameter and token."""
@@ -54,141 +66,6 @@ FORWARD_PASSES, BACKWARD_PASSES, OPTIMIZER_PASSES = 9, 18, 18
 """Passes of a step over the numbers that a layer saves, and over what is trained, all as fp32."""
 SEARCH_OPERATIONS = 6
 """Words in a pass that take as long as one of a beam (Marian, four beams, Zen 3: 5 to 8)."""
-
-
-@dataclass(frozen=True)
-class TrainedPart:
-    """What a run trains of a model.
-
-    Attributes:
-        parameters: all of them, the head's included.
-        token_parameters: of these, those of an adapter that every token goes through.
-        layers_below: layers below everything that is trained.
-        skips_below: whether these are computed once for all epochs.
-        saved_widths: vectors of the width that adapters save for each token, all layers together.
-    """
-
-    parameters: int
-    token_parameters: int = 0
-    layers_below: int = 0
-    skips_below: bool = False
-    saved_widths: float = 0.0
-
-
-def describe_trained_part(
-    run: Run, loaded: LoadedModel, parameters: int, *, skips_below: bool = False
-) -> TrainedPart:
-    """What a run trains of a model; ``parameters``: how many, the head's included."""
-    method, anatomy = methods.configure_method(run.method), loaded.anatomy
-    below, through, saved = method.count_layers_below(anatomy), 0, 0.0
-    if method.trains is Trains.ADAPTER:
-        saved = method.sum_saved_widths(anatomy)
-        if not method.method.counts_by_wrapping:
-            through = method.count_token_parameters(loaded.model, anatomy)
-    return TrainedPart(parameters, through, below, skips_below, saved)
-
-
-@dataclass(frozen=True)
-class SavedValues:
-    """How many numbers a decoder's layer saves for each token until the backward pass.
-
-    Attributes:
-        wide: inputs of normalisations, which compute in fp32, and four vectors of the residual
-            stream, which is in fp32 (counted on Gemma 3 and SmolLM2, dev/log.md).
-        narrow: query, keys, values and output of attention, and what the activation and the gate of
-            the feed-forward part save; in the precision of products.
-        inputs: those of linear layers, which the gradients of their weights need.
-        computed_again: of these, what packed batches do not keep: that of the last matrix of a
-            gated feed-forward part.
-        width: input of an adapter.
-    """
-
-    wide: int
-    narrow: int
-    inputs: int
-    computed_again: int
-    width: int
-
-
-@dataclass(frozen=True)
-class ModelShape:
-    """A model before a method is in it.
-
-    Attributes:
-        backbone_parameters: without its word embeddings, and without what scores words.
-        vocabulary: words that it scores for each target token; 0 where it scores none.
-        stacks: among which the tokens of an example are divided.
-        saved: what a layer saves; None: a multiple of its width.
-    """
-
-    weights_bytes: int
-    total_parameters: int
-    backbone_parameters: int
-    width: int
-    layers: int
-    heads: int
-    vocabulary: int
-    packs: bool
-    stacks: int = 1
-    saved: SavedValues | None = None
-
-
-def measure_shape(loaded: LoadedModel) -> ModelShape:
-    """The shape of a model as it was loaded."""
-    model, width = loaded.model, loaded.anatomy.width
-    total = count_parameters(model)
-    tables = {
-        t.weight
-        for t in (model.get_input_embeddings(), model.get_output_embeddings())
-        if t is not None
-    }
-    embeddings = sum(table.numel() for table in tables)
-    heads = getattr(model.config, "num_attention_heads", None) or max(1, width // 64)
-    return ModelShape(
-        weights_bytes=count_weight_bytes(model),
-        total_parameters=total,
-        backbone_parameters=int(total - embeddings),
-        width=width,
-        layers=len(loaded.anatomy.layers),
-        heads=int(heads),
-        vocabulary=loaded.anatomy.topology.scored_vocabulary(model),
-        packs=can_pack(model),
-        stacks=len(loaded.anatomy.stacks),
-        saved=_count_saved_values(loaded),
-    )
-
-
-def _count_saved_values(loaded: LoadedModel) -> SavedValues | None:
-    """Of the first layer of a decoder, which the others are like."""
-    layer, model = loaded.anatomy.layers[0], loaded.model
-    if layer.stack != "decoder" or len(loaded.anatomy.stacks) > 1:
-        return None
-
-    def linear(name: str) -> nn.Linear:
-        module = model.get_submodule(name)
-        assert isinstance(module, nn.Linear)  # noqa: S101  (the anatomy names linear layers)
-        return module
-
-    attention, width = layer.self_attention, loaded.anatomy.width
-    query = linear(attention.output).in_features
-    projected = {attention.query, attention.key, attention.value}
-    keys_and_values = sum(linear(name).out_features for name in projected) - query
-    inner = linear(layer.down).in_features
-    is_gated = sum(linear(name).out_features for name in layer.up) > inner
-    vectors = [
-        module.weight.numel()
-        for module in model.get_submodule(layer.name).modules()
-        if isinstance(getattr(module, "weight", None), nn.Parameter) and module.weight.ndim == 1
-    ]
-    # Norms of query and key (Qwen3, Gemma 3) have the weights of one head, for all of them.
-    heads = query + keys_and_values // 2 if any(size < width for size in vectors) else 0
-    return SavedValues(
-        wide=4 * width + sum(size for size in vectors if size >= width) + heads,
-        narrow=2 * query + keys_and_values + (3 if is_gated else 2) * inner,
-        inputs=2 * width + inner,
-        computed_again=inner if is_gated else 0,
-        width=width,
-    )
 
 
 def estimate_compute_cost(
@@ -224,16 +101,22 @@ def estimate_compute_cost(
     forward = above if trained.skips_below else 1.0
     moved = shape.layers * (FORWARD_PASSES * forward + BACKWARD_PASSES * backward)
     moved *= _bytes_of_token(run, shape, mean) / _value_bytes(run) * tokens * batch
-    # The best weights so far, which the probe does not keep, nor any run on a GPU.
-    copies = 3 if run.stage == "cost" or device != "cpu" else 4
     return ComputeCost(
         operations=(passes * products + own_products) * batch,
-        held_bytes=shape.weights_bytes + 4 * copies * trained.parameters,
+        held_bytes=shape.weights_bytes + 4 * count_copies(run, device) * trained.parameters,
         saved_bytes=_saved_bytes(
             run, shape, trained, longest, choices, device, scored / max(1.0, tokens)
         ),
         moved_bytes=int(4 * (moved + OPTIMIZER_PASSES * trained.parameters)),
     )
+
+
+def count_copies(run: Run, device: str) -> int:
+    """Copies in fp32 of what is trained beside itself: its gradient, AdamW's moments, the best.
+
+    The best weights so far are kept neither by the probe nor by any run on a GPU.
+    """
+    return 3 if run.stage == "cost" or device != "cpu" else 4
 
 
 def estimate_evaluation_cost(
@@ -317,5 +200,132 @@ def _saved_bytes(
     # Scores of all words and their gradient, in fp32; where batches are packed, a chunk at a time.
     scored = tokens / shape.stacks
     if shape.packs and shape.vocabulary and not plain:
+        from paretune.objectives.chunked_cross_entropy import chunk_tokens
+
         scored = min(scored * scored_share, chunk_tokens(shape.vocabulary, device))
     return int(saved + 8 * scored * shape.vocabulary)
+
+
+@dataclass(frozen=True)
+class CostModel:
+    """Fitted constants of one model on one device; None if no run gives them.
+
+    Attributes:
+        residual_bytes: measured peak minus counted bytes.
+    """
+
+    operations_per_second: float | None = None
+    speed_runs: int = 0
+    residual_bytes: float | None = None
+    residual_runs: int = 0
+
+    def predict_seconds(self, work: ComputeCost, steps: int) -> float | None:
+        """Seconds of training and evaluation, of which the fitted runs had as much."""
+        if self.operations_per_second is None:
+            return None
+        return steps * work.operations / self.operations_per_second
+
+    def predict_peak_bytes(self, work: ComputeCost) -> float | None:
+        """Peak memory above that of the process before the model is loaded."""
+        if self.residual_bytes is None:
+            return None
+        # The residual is negative if mapped weights are counted that were never read.
+        return max(0.0, work.held_bytes + work.saved_bytes + self.residual_bytes)
+
+
+def fit_cost_model(runs: Iterable[tuple[Record, ComputeCost]]) -> CostModel:
+    """Fit one model on one device to its ended runs.
+
+    Probes are ignored: they run the backbone once and cache its outputs.
+    """
+    speeds, residuals = [], []
+    for record, work in runs:
+        if record.run.method.name in WITH_MODEL:
+            continue
+        timing = seconds_of(record)
+        if timing is not None and work.operations > 0:
+            seconds, steps = timing
+            speeds.append(work.operations * steps / seconds)
+        peak = peak_of(record)
+        if peak is not None:
+            residuals.append(peak - work.held_bytes - work.saved_bytes)
+    return CostModel(
+        statistics.median(speeds) if speeds else None,
+        len(speeds),
+        statistics.median(residuals) if residuals else None,
+        len(residuals),
+    )
+
+
+def seconds_of(record: Record) -> tuple[float, int] | None:
+    """Seconds of training and the evaluation after it, and steps; None if unknown or a cost run."""
+    if record.run.stage == "cost" or not record.train_seconds or not record.steps:
+        return None
+    return record.train_seconds + record.measured["wall_seconds"].get("evaluation", 0), record.steps
+
+
+def peak_of(record: Record) -> float | None:
+    """Measured peak memory of training; None unless it is a cost run that fitted."""
+    if record.run.stage != "cost" or record.outcome != "ok":
+        return None
+    return record.peak_bytes
+
+
+def device_of(record: Record) -> str:
+    """``cpu``, ``cuda NVIDIA ...``: the device to which a speed belongs."""
+    environment = record.measured.get("environment", {})
+    device = environment.get("device", "").split(":")[0]
+    return f"{device} {environment.get('device_name', '')}".rstrip()
+
+
+@dataclass(frozen=True)
+class Backtest:
+    """Predictions of one cell against its measurements: (predicted, measured) of each run.
+
+    Attributes:
+        model: from which they are predicted.
+        seconds: of final runs, for the steps that they took.
+        peaks: of cost runs, in bytes.
+    """
+
+    cell: Cell
+    model: CostModel
+    seconds: tuple[tuple[float, float], ...]
+    peaks: tuple[tuple[float, float], ...]
+
+
+def backtest_predictions(cells: Sequence[Cell]) -> list[Backtest]:
+    """Predict each cell as before its first run, from the other methods of its model only.
+
+    Runs on another device are ignored. Cells without a model, probes, and cells without a
+    prediction are left out.
+    """
+    by_cell = [
+        (cell, [(r, work) for r in cell.runs if (work := ComputeCost.from_record(r)) is not None])
+        for cell in cells
+        if cell.model != NO_MODEL
+    ]
+    backtests = []
+    for cell, runs in by_cell:
+        if not runs or cell.name in WITH_MODEL:
+            continue
+        device = device_of(runs[-1][0])
+        model = fit_cost_model(
+            (record, work)
+            for source, source_runs in by_cell
+            if source.model == cell.model and source.method != cell.method
+            for record, work in source_runs
+            if device_of(record) == device
+        )
+        seconds, peaks = [], []
+        for record, work in runs:
+            timing, peak = seconds_of(record), peak_of(record)
+            if timing is not None and record.run.stage == "final":
+                measured, steps = timing
+                if (predicted := model.predict_seconds(work, steps)) is not None:
+                    seconds.append((predicted, measured))
+            if peak is not None and (predicted := model.predict_peak_bytes(work)) is not None:
+                peaks.append((predicted, peak))
+        if seconds or peaks:
+            backtests.append(Backtest(cell, model, tuple(seconds), tuple(peaks)))
+    return backtests

@@ -4,7 +4,7 @@ import pytest
 from support import fake_records as fake
 
 from paretune.analysis.cells import group_into_cells
-from paretune.analysis.forecast import CostModel, backtest_predictions, fit_cost_model
+from paretune.measuring.costs import CostModel, backtest_predictions, fit_cost_model
 from paretune.store.record import ComputeCost, Record
 from paretune.study import Study
 
@@ -90,7 +90,7 @@ def test_records_without_work_are_left_out() -> None:
     study = fake.study()
     assert backtest_predictions(group_into_cells(study, fake.whole(study), ())) == []
     nothing = fit_cost_model([])
-    assert nothing == CostModel(None, 0, None, 0)
+    assert nothing == CostModel()
     assert (
         nothing.predict_seconds(WORKS["full"], 3) is None
         and nothing.predict_peak_bytes(WORKS["full"]) is None
