@@ -139,11 +139,11 @@ def test_a_stopped_study_recommends_what_the_full_one_does(outer: str | int) -> 
     assert chosen.cell.method == full.cell.method == "full"
 
 
-def complete(cells: Sequence[Cell], further: dict[str, int]) -> dict[str, Any]:
-    """Completions of each method, (4000,), and the scores that were seen, where it has some."""
+def complete(cells: Sequence[Cell], runs: int) -> dict[str, Any]:
+    """Completions of each method to so many runs, (4000,), and the scores that were seen."""
     candidates = choose(cells, Budget()).candidates
-    runs = [further.get(c.cell.method, 0) for c in candidates]
-    means = simulate_completions(candidates, runs, 4000, np.random.default_rng(0))
+    trained = [runs] * len(candidates)
+    means = simulate_completions(candidates, trained, 4000, np.random.default_rng(0))
     return {
         c.cell.method: (drawn, c.expected.score)
         for c, drawn in zip(candidates, means.T, strict=True)
@@ -156,7 +156,7 @@ def test_completions_keep_what_is_known_and_spread_as_much_as_runs_do() -> None:
         allowed_positions(c, study.protocol, 5 if c.baseline or c.method == "full" else 2)
         for c in build_cells(study, records)
     ]
-    completions = complete(cells, dict.fromkeys(("lora", "prompt", "ia3"), 3))
+    completions = complete(cells, 5)
     for method in ("majority", "tfidf", "head_only", "full"):  # these have all their runs
         drawn_means, seen = completions[method]
         assert np.allclose(drawn_means, seen.estimate)
@@ -170,12 +170,21 @@ def test_completions_keep_what_is_known_and_spread_as_much_as_runs_do() -> None:
 def test_folds_that_are_hard_for_all_are_no_difference_between_methods() -> None:
     study = fake_cells.raced(("full", "lora"), protocol={"outer": 5})
     alike = [r for m in ("full", "lora") for r in fake_cells.crossed_cell(study, m, 0.8, 5)[:2]]
-    further = {"full": 3, "lora": 3}
-    completions = complete(fake_cells.topic_cells(study, alike), further)
+    completions = complete(fake_cells.topic_cells(study, alike), 5)
     full, lora = (completions[method][0] for method in ("full", "lora"))
     assert full.std() > 0.03
     independent = np.hypot(full.std(), lora.std())
     assert (full - lora).std() < 0.6 * independent
+
+
+def test_baselines_that_have_all_folds_are_uncertain_where_methods_have_not_answered() -> None:
+    study, records = drawn(ALIKE, rows=300, protocol={"outer": 5})
+    two_folds = [
+        c if c.baseline else allowed_positions(c, study.protocol, 2)
+        for c in build_cells(study, records)
+    ]
+    completions = complete(two_folds, 5)
+    assert all(drawn_means.std() > 0.01 for drawn_means, _ in completions.values())
 
 
 METHODS = ("full", "lora", "prompt", "ia3", "bitfit")

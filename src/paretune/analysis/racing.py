@@ -26,6 +26,9 @@ was answered once. With S of N runs, and a share a of the rows answered::
     mean of all runs = x + (1 - S/N) (m - x) + noise
     variance of the noise = s^2 (N - S) / N^2 (and a (1 - a) C, of all configurations together)
 
+What a completion is off the expected scores is stretched by sqrt(d / chi2_d) for all alike, since
+s^2 is an estimate with d degrees of freedom.
+
 What is then recommended follows from the rule of :mod:`paretune.analysis.pareto.recommend`: of what
 exceeds the trivial score, is within the limits and does not fail mostly, the cheapest whose
 expected score is within ``within_points`` of the highest.
@@ -33,6 +36,7 @@ expected score is within ``within_points`` of the highest.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -230,14 +234,14 @@ def foresee_choice(
     candidates = choice.candidates
     if not candidates:
         return ChoiceForecast({}, {})
-    further = {
-        c.cell.key: 0
-        if c.cell.deterministic
-        else len(protocol.seeds) - len(_find_lost_positions(c.cell, protocol))
-        for c in candidates
-    }
+    lost = [_find_lost_positions(c.cell, protocol) for c in candidates]
+    trained = [len(protocol.seeds) - sum(positions.values()) for positions in lost]
     rng = np.random.default_rng([_SEED, round_seed])
-    completions = simulate_completions(candidates, [*further.values()], DRAWS, rng)
+    completions = simulate_completions(candidates, trained, DRAWS, rng)
+    further = {
+        c.cell.key: 0 if c.cell.deterministic else len(protocol.seeds) - len(positions)
+        for c, positions in zip(candidates, lost, strict=True)
+    }
     failures = estimate_failures([c.cell for c in candidates], further)
     failed = {key: fails / (fails + trained) for key, (fails, trained) in failures.items()}
     constant = score_of_constant(cells)
@@ -264,32 +268,35 @@ def foresee_choice(
 
 
 def simulate_completions(
-    candidates: Sequence[Candidate], further: Sequence[int], draws: int, rng: np.random.Generator
+    candidates: Sequence[Candidate], trained: Sequence[int], draws: int, rng: np.random.Generator
 ) -> Array:
     """Mean scores of all runs of configurations on one task, (draws, candidates).
 
     Args:
         candidates: with a score.
-        further: runs of each that have not ended; none of them fails.
+        trained: runs of each that will have trained when all have ended.
     """
     cells = [candidate.cell for candidate in candidates]
     scores = [candidate.expected.score for candidate in candidates]
     seeded = np.array([not cell.deterministic for cell in cells])
     estimates, of_rows = estimate_means(scores, [False] * len(cells))
-    run = pool_run_variance([s for s, scatters in zip(scores, seeded, strict=True) if scatters])
-    ended = np.array([max(score.runs, 1) for score in scores])
-    left = np.array(further)
+    scatter = pool_run_variance(itertools.compress(scores, seeded))
+    of_run = np.where(seeded, scatter.variance, 0.0)
+    ended = np.array([score.runs for score in scores])
     # What runs in cross-validation have not answered is new to all, baselines included.
-    folds = [cell.design.answered for cell in cells if cell.design.folds and not cell.deterministic]
+    folds = [cell.design.answered for cell in cells if cell.design.folds and not cell.baseline]
     answered = max(folds) / scores[0].design.folds if folds else 1.0
     if answered == 1:
         of_rows = np.zeros_like(of_rows)
+    left = np.where(seeded, 1 - ended / np.maximum(trained, ended), 1 - answered)
     point = scores[0].highest / 100
-    noise = of_rows + np.diag(np.where(seeded, run / ended, 0.0))
-    true = draw_true_means(cells, estimates, noise, point, draws, rng).T
-    means = estimates + np.where(seeded, left / (ended + left), 1 - answered) * (true - estimates)
-    means += np.sqrt(run * left) / (ended + left) * rng.normal(size=means.shape)
+    true = draw_true_means(cells, estimates, of_rows + np.diag(of_run / ended), point, draws, rng).T
+    noise = np.sqrt(of_run * left * (1 - left) / ended) * rng.normal(size=true.shape)
     if answered < 1:
         of_rows = answered * (1 - answered) * of_rows + (1e-5 * point) ** 2 * np.eye(len(cells))
-        means += rng.multivariate_normal(np.zeros(len(cells)), of_rows, draws, method="cholesky")
+        noise += rng.multivariate_normal(np.zeros(len(cells)), of_rows, draws, method="cholesky")
+    # The variance of runs is not known better than from these few.
+    unknown = np.sqrt(scatter.degrees / rng.chisquare(scatter.degrees, (draws, 1)))
+    means = estimates + left * (true.mean(axis=0) - estimates)
+    means = means + unknown * (left * (true - true.mean(axis=0)) + noise)
     return np.asarray(np.clip(means, scores[0].lowest, scores[0].highest))

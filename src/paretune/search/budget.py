@@ -181,9 +181,8 @@ def _value_cells(cells: Sequence[Cell], study: Study) -> Mapping[CellName, float
             return {}
     scores = [c.run_scores for c in scored if c.run_scores is not None]
     means = np.array([score.estimate for score in scores])
-    scatter = math.sqrt(
-        pool_run_variance([s for c, s in zip(scored, scores, strict=True) if not c.deterministic])
-    )
+    seeded = [s for c, s in zip(scored, scores, strict=True) if not c.deterministic]
+    scatter = math.sqrt(pool_run_variance(seeded).variance)
     for row, (cell, score) in enumerate(zip(scored, scores, strict=True)):
         rivals = np.delete(means, row)
         if cell.deterministic or not len(rivals):

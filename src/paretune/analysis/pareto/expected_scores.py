@@ -40,7 +40,7 @@ import numpy as np
 from paretune import metrics
 from paretune.analysis.cell import Cell, CellKey
 from paretune.analysis.learning_check import TRIVIAL_TEXTS, best_trivial_score
-from paretune.analysis.statistics.differences import ROW_FACTOR, fold_scatter
+from paretune.analysis.statistics.differences import ROW_FACTOR, RunScatter, fold_scatter
 from paretune.analysis.statistics.scores import RunScores, keep_comparable
 from paretune.methods import baselines
 from paretune.metrics import Array
@@ -165,7 +165,7 @@ def estimate_means(scores: Sequence[RunScores], seeded: Sequence[bool]) -> tuple
     if first.credit is not None:
         counts = np.array([len(s.credit) for s in scores if s.credit is not None])
         covariance += np.diag(0.5 / (counts + 2) ** 2)
-    run = pool_run_variance([s for s, scatters in zip(scores, seeded, strict=True) if scatters])
+    run = pool_run_variance(itertools.compress(scores, seeded)).variance
     for i in map(int, np.flatnonzero(seeded)):
         noise = 0.0 if first.design.is_cross_validation else scores[i].noise_variance
         of_mean = run / max(scores[i].runs, 1)
@@ -214,13 +214,11 @@ def draw_true_means(
     return np.concatenate(parts).T
 
 
-def pool_run_variance(scores: Sequence[RunScores]) -> float:
+def pool_run_variance(scores: Iterable[RunScores]) -> RunScatter:
     """The variance of single runs of all configurations together, with its prior."""
-    if not scores:
-        return 0.0
-    point = scores[0].highest / 100
-    total, degrees = _RUN_DEGREES * (_RUN_POINTS * point) ** 2, _RUN_DEGREES
+    point, total, degrees = 0.0, 0.0, _RUN_DEGREES
     for score in scores:
+        point = score.highest / 100
         variance = score.run_variance
         if score.fold_scores is not None and score.units > 1:
             # What rows explain: a fold has 1/K of them.
@@ -229,7 +227,8 @@ def pool_run_variance(scores: Sequence[RunScores]) -> float:
             variance -= rows * score.runs / len(score.tables)
         total += score.run_degrees * variance
         degrees += score.run_degrees
-    return max(total / degrees, (_LEAST_RUN_POINTS * point) ** 2)
+    total += _RUN_DEGREES * (_RUN_POINTS * point) ** 2
+    return RunScatter(max(total / degrees, (_LEAST_RUN_POINTS * point) ** 2), degrees)
 
 
 def estimate_failures(
