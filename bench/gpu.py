@@ -9,7 +9,7 @@ and one page. What the time did not suffice for is named.
     python bench/gpu.py --out /tmp/gpu --device cpu --tiny     (tries the program on a CPU)
 
 Needs no network and no installed paretune (PYTHONPATH=src): torch, transformers, peft, pytest and
-what paretune itself imports; `nvidia-ml-py` for energy and the bytes of the process. Where MiniLM's
+what paretune itself imports; `nvidia-ml-py` for the bytes of the process. Where MiniLM's
 package is not installed, a model of its shape with random weights takes its place.
 """
 

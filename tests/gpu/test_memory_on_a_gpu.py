@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from paretune.measuring import devices
-from paretune.measuring.energy import EnergyMeter
 from paretune.measuring.memory import PeakMeter, choose_counter, warm_libraries
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.training import TrainerOptions
@@ -94,14 +93,3 @@ def test_a_worker_keeps_nothing_of_its_runs(device: str, tmp_path: Path, tiny_mo
         trainer.train_run(Claim(run, tmp_path / "x"))
         byte_counts.append(counter.read_bytes())
     assert device == "cpu" or byte_counts[1] == byte_counts[-1]
-
-
-def test_a_step_uses_energy(device: str) -> None:
-    if device == "cpu" or devices.why_nvml_unavailable():
-        pytest.skip(devices.why_nvml_unavailable() or "of a CPU: tests/measuring/test_energy.py")
-    with EnergyMeter(device) as energy:
-        a = torch.randn(4096, 4096, device=device)
-        for _ in range(200):
-            a = (a @ a).tanh()
-        torch.cuda.synchronize(device)
-    assert energy.joules is not None and energy.joules > 0, energy.not_measured

@@ -203,10 +203,10 @@ def test_steps_take_what_products_and_memory_take() -> None:
     assert speed.predict_step_seconds(work, "bf16") == pytest.approx(1.5)
 
 
-def test_doctor_shows_the_machine_and_what_it_cannot_measure(monkeypatch):
+def test_doctor_shows_the_machine(monkeypatch):
     monkeypatch.setitem(sys.modules, "pynvml", None)
     machine = doctor()
-    for word in ("usable", "precision: auto", "GFLOP/s", "torch", "cannot be measured"):
+    for word in ("usable", "precision: auto", "GFLOP/s", "torch", "memory"):
         assert word in str(machine)
     facts = machine.to_json()
     assert facts["packages"]["torch"] == torch.__version__
@@ -240,37 +240,33 @@ def an_old_and_a_new_card(monkeypatch: pytest.MonkeyPatch) -> None:
             name=name, total_memory=16 << 30, major=major, minor=minor, uuid=f"of {name}"
         )
 
-    def energy(uuid: str) -> tuple[int | None, str]:
-        return (5, "") if uuid == "of NVIDIA L4" else (None, "NVML: not supported")
-
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_properties", properties)
     monkeypatch.setattr(
         devices, "_query_in_subprocess", lambda d: Gpu(cards[d][0], 16 << 30, 1, cards[d][1])
     )
-    monkeypatch.setattr(devices, "read_millijoules", energy)
-    monkeypatch.setattr(devices, "why_nvml_unavailable", lambda: "")
+    monkeypatch.setattr(devices, "why_nvml_unavailable", lambda: "NVML: not supported")
 
 
 def test_each_card_has_what_it_can_do_and_what_it_cannot(an_old_and_a_new_card: None) -> None:
     old, new, cpu = machine.list_devices()
     assert [d["device"] for d in (old, new, cpu)] == ["cuda:0", "cuda:1", "cpu"]
     assert [d["native_bf16"] for d in (old, new)] == [False, True]
-    assert old["measures"]["energy"] == {"counter": None, "reason": "NVML: not supported"}
-    assert new["measures"]["energy"]["counter"] is not None
+    missing = {"counter": None, "reason": "NVML: not supported"}
+    assert old["measures"]["process_memory"] == missing
     description = _describe_device(old)
-    assert "energy: cannot be measured: NVML: not supported" in description
+    assert "process memory: cannot be measured: NVML: not supported" in description
     assert "never run on such a device" in description
     assert "never run" not in _describe_device(cpu)
 
 
-def test_of_mps_neither_energy_nor_the_process_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_mps_the_memory_of_the_process_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: 8 << 30)
     mps, _ = machine.list_devices()
     measures = mps["measures"]
     assert (mps["device"], mps["native_bf16"], mps["tried"]) == ("mps", False, False)
-    assert measures["memory"]["counter"] and not measures["energy"]["counter"]
+    assert measures["memory"]["counter"] and not measures["process_memory"]["counter"]
     assert measures["process_memory"]["reason"]

@@ -77,7 +77,7 @@ def test_what_is_not_there_is_empty_and_never_zero() -> None:
     records.append(fake.cost(fake.make_run(study, "cost", "full", 1), None))
     tables = named(build_report(study, records))
     full = rows_of(tables["costs"])[0]
-    assert (full["method"], full["peak_bytes"], full["step_joules"]) == ("full", "", "")
+    assert (full["method"], full["peak_bytes"]) == ("full", "")
     assert full["step_seconds"] == "0.84" and full["measurements"] == "1"
     assert rows_of(tables["bytes"])[0]["rest_bytes"] == ""
 

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 
 from paretune.measuring.costs import estimate_compute_cost
-from paretune.measuring.energy import EnergyMeter
 from paretune.measuring.machine import describe_device, describe_environment
 from paretune.measuring.memory import PeakMeter, warm_libraries
 from paretune.measuring.model_shape import describe_trained_part, measure_shape
@@ -169,7 +168,7 @@ def _measure(
         (losses,) = accumulate_gradients([replace(batch, step=number)], forward)
         optimizer.step(number, 0.0, losses)
 
-    with meter.phase("train"), EnergyMeter(forward.compute.device) as energy:
+    with meter.phase("train"):
         step_seconds = clock.repeat(step, limit_seconds)
     # Bytes by component, in one more pass over the first micro-batch.
     first, *_ = forward.splitter.split_training([batch])
@@ -184,7 +183,7 @@ def _measure(
     with meter.phase("evaluation"):
         latency = _measure_latency(run, prepared, forward, batch, questions, limit_seconds / 2)
     median = step_seconds["median"]
-    measured: dict[str, Any] = {
+    return {
         "components": components,
         "step_seconds": step_seconds,
         "inference": latency,
@@ -192,12 +191,6 @@ def _measure(
         "examples_per_second": len(batch.indices) / median,
         "tokens_per_second": _count_tokens(batch.data, batch.indices) / median,
     }
-    if energy.joules is None:
-        reasons["energy"] = energy.not_measured
-    else:
-        joules = energy.joules / len(clock.seconds)
-        measured["energy"] = {"joules": joules, "counter": energy.counter}
-    return measured
 
 
 def _count_tokens(encoded: Encoded, examples: Iterable[int]) -> int:

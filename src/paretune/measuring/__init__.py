@@ -1,4 +1,4 @@
-"""Measured costs of a run: peak memory by phase, components, step time, energy; and the machine.
+"""Measured costs of a run: peak memory by phase, components, step time; and the machine.
 
 A cost run is measured alone in a fresh process. What could not be measured is absent and has its
 reason under ``not_measured``; it is never 0. Keys of a record's ``measured``:
@@ -10,7 +10,6 @@ reason under ``not_measured``; it is never 0. Keys of a record's ``measured``:
 ``components``            ``weights_bytes``, ``gradients_bytes``, ``optimizer_bytes``,
                           ``activations_bytes``
 ``step_seconds``          ``median``, ``q1``, ``q3``, ``n``, after warm-up
-``energy``                ``joules`` and ``counter``
 ``not_measured``          what is absent, and why
 ========================  ====================================================================
 

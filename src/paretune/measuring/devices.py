@@ -261,16 +261,6 @@ def read_process_bytes(uuid: str) -> tuple[int | None, str]:
     return _query_nvml(read)
 
 
-def read_millijoules(uuid: str) -> tuple[int | None, str]:
-    """Energy that the card has used since the driver was loaded, or None and why."""
-
-    def read(pynvml: Any) -> tuple[int | None, str]:
-        card = pynvml.nvmlDeviceGetHandleByUUID(_nvml_name(uuid))
-        return int(pynvml.nvmlDeviceGetTotalEnergyConsumption(card)), ""
-
-    return _query_nvml(read)
-
-
 def _nvml_name(uuid: str) -> str:
     """Torch's UUID has no prefix, NVML's has."""
     return uuid if uuid.startswith(("GPU-", "MIG-")) else f"GPU-{uuid}"

@@ -15,7 +15,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from paretune.measuring import devices, energy
+from paretune.measuring import devices
 from paretune.measuring.devices import has_native_bf16
 from paretune.measuring.memory import choose_counter
 from paretune.measuring.processor import (
@@ -89,9 +89,9 @@ def list_devices() -> list[dict[str, Any]]:
 
     Returns:
         Of each ``device``, ``name``, ``memory`` (bytes), ``native_bf16`` and ``reason``;
-        ``tried`` (whether paretune was ever run on such a device), and ``measures``: ``memory``,
-        ``process_memory`` (not of a CPU, whose memory is that of the process) and ``energy``, each
-        with ``counter``, or None and the ``reason``, as in a record.
+        ``tried`` (whether paretune was ever run on such a device), and ``measures``: ``memory`` and
+        ``process_memory`` (not of a CPU, whose memory is that of the process), each with
+        ``counter``, or None and the ``reason``, as in a record.
     """
     import torch
 
@@ -99,11 +99,9 @@ def list_devices() -> list[dict[str, Any]]:
     for number in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
         device = f"cuda:{number}"
         properties = torch.cuda.get_device_properties(device)
-        no_energy = devices.read_millijoules(str(properties.uuid))[1]
         measures = {
             "memory": _counter("torch's CUDA allocator, allocated and reserved"),
             "process_memory": _counter("NVML", devices.why_nvml_unavailable()),
-            "energy": _counter("NVML, all programs on the card", no_energy),
         }
         total, name = int(properties.total_memory), properties.name
         gpus.append(_describe(device, name, total, measures))
@@ -112,14 +110,9 @@ def list_devices() -> list[dict[str, Any]]:
         measures = {
             "memory": _counter(choose_counter("mps").name),
             "process_memory": _counter("", "MPS tells no bytes of a process"),
-            "energy": _counter("", "no energy counter is known for mps"),
         }
         gpus.append(_describe("mps", "Apple GPU", total, measures))
-    zones, no_rapl = energy.find_rapl_zones()
-    measures = {
-        "memory": _counter(choose_counter("cpu").name),
-        "energy": _counter(f"RAPL ({len(zones)} domains)", no_rapl),
-    }
+    measures = {"memory": _counter(choose_counter("cpu").name)}
     cpu = _describe("cpu", read_processor_name(), read_memory()["total"] or 0, measures)
     return [*gpus, cpu]
 

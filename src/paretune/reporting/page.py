@@ -175,7 +175,7 @@ def _draw_task(task: TaskReport) -> dict[str, Any]:
     """The charts and tables of one task."""
     fronts = charts.chart_fronts(task)
     ends = [end for cell in task.cells if cell.score for end in (cell.score.low, cell.score.high)]
-    costs = ("evaluation", "step", "energy") if task.fronts else tuple(tables.COSTS)
+    costs = ("evaluation", "step") if task.fronts else tuple(tables.COSTS)
     return {
         "task": task,
         "bars": list(filter(None, (charts.chart_scores(task), charts.chart_memory(task)))),

@@ -237,7 +237,6 @@ class CellCost(Part):
     saved: Amount = Field(description="bytes of the trained tensors on disk")
     evaluation: Amount = Field(description="peak bytes in evaluation")
     latency: Amount = Field(description="seconds of inference an example, unmerged")
-    energy: Amount = Field(description="joules of a step")
     conditions: str = Field(description="device, threads, batch and length of the measurement")
     counter: str = Field(description="what the peaks were read from")
 
@@ -315,7 +314,7 @@ class CellReport(Part):
     costs: tuple[dict[str, Any], ...] = Field(
         description="solo measurements as the store has them: run, outcome, device, threads, "
         "batch_size, length, phases (each its peak_bytes), components, step_seconds, inference, "
-        "saved_bytes, energy ..., and not_measured with the reasons"
+        "saved_bytes ..., and not_measured with the reasons"
     )
     memory: MemoryParts | None = Field(description="peak memory by part; null: not measured")
 

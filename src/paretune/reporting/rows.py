@@ -252,7 +252,6 @@ def summarise_cost(cell: Cell) -> CellCost:
         saved=_summarise(cell, ("saved_bytes",), format_bytes),
         evaluation=_summarise(cell, ("phases", "evaluation", "peak_bytes"), format_bytes),
         latency=_summarise(cell, ("inference", "unmerged_seconds_per_example"), format_seconds),
-        energy=_summarise(cell, ("energy", "joules"), lambda joules: f"{joules:.3g} J"),
         conditions=sanitise_line(", ".join(conditions)),
         counter=sanitise_line(str(last.get("peak_counter", ""))),
     )

@@ -201,7 +201,6 @@ COSTS = {
     "latency": column("inference_seconds", "inference per example"),
     "trained": column("trained_parameters", "trained parameters"),
     "saved": column("saved_bytes", "saved"),
-    "energy": column("step_joules", "energy of a step"),
 }
 """The columns of the fields of :class:`~paretune.reporting.parts.CellCost`."""
 

@@ -213,7 +213,6 @@ class Measurements(TypedDict, total=False):
     peak_counter: str
     components: dict[str, int]
     step_seconds: StepSeconds | None
-    energy: dict[str, Any]
     inference: dict[str, Any]
     not_measured: dict[str, str]
     trained_parameters: int

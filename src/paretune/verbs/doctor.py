@@ -86,7 +86,7 @@ class Machine(Result):
 def doctor() -> Machine:
     """Show what this machine and installation can do.
 
-    Devices, precision, memory and energy counters, versions, and plug-ins.
+    Devices, precision, memory counters, versions, and plug-ins.
     """
     from paretune.measuring.machine import describe_machine
 
