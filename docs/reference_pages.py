@@ -119,7 +119,7 @@ def tables_page() -> str:
         "",
         "`report --tables DIR` writes those of `scores`, `comparisons`, `costs`, `bytes`, `sizes`,",
         "`rates` and `failures` that have rows, and one of each further measure: `translations`,",
-        "`shifted`, `forgetting`, `likelihood` and those of plug-ins. These are the columns of",
+        "`shifted`, `forgetting` and those of plug-ins. These are the columns of",
         "`.csv` and `.parquet`; a table has those that apply.",
     ]
     lines += ["", "Sizes are bytes, times are seconds.", "", "| column | meaning |", "|---|---|"]

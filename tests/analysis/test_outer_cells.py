@@ -17,7 +17,6 @@ from paretune.analysis.outcomes import FailureRate
 from paretune.analysis.pareto.expected_scores import estimate_means, expected_scores
 from paretune.analysis.pareto.recommend import recommend
 from paretune.analysis.run_selection import select_run
-from paretune.analysis.secondary_scores import CellLikelihood, cell_likelihood
 from paretune.analysis.statistics.differences import ROW_FACTOR
 from paretune.analysis.statistics.scores import SPLIT, TestDesign
 from paretune.errors import StoreError
@@ -130,7 +129,7 @@ def test_scores_are_compared_as_if_a_failed_fold_had_been_answered() -> None:
     assert noise[1, 1] > complete[0, 0]
 
 
-def test_filled_rows_have_their_own_scores_clusters_and_likelihood() -> None:
+def test_filled_rows_have_their_own_scores_and_clusters() -> None:
     part = replace(
         fake.answers(0.7, n=20),
         cluster=tuple(i // 4 for i in range(20)),
@@ -142,38 +141,6 @@ def test_filled_rows_have_their_own_scores_clusters_and_likelihood() -> None:
     assert filled.uid == part.uid and merge([other], [lacking]) == other
     assert filled.scores == other.scores[:8] + part.scores[8:]
     assert (filled.cluster, filled.segment) == (part.cluster, part.segment)
-
-
-def test_the_likelihood_of_a_failed_folds_rows_is_that_of_the_answers_in_its_place() -> None:
-    study = make_study(10)
-    selection = fake.answers(0.7, n=30, part="train")
-    records = [
-        replace(record, predictions={**record.predictions, "selection": selection})
-        for record in fake.crossed_cell(study, "lora", 0.8, 5)
-    ]
-    whole = cell_likelihood(lora(study, records))
-    cell = lora(study, fake.without_fold(records, 2))
-    likelihood = cell_likelihood(cell)
-    assert likelihood.log_likelihood is not None and likelihood.log_likelihood.runs == 9
-    assert cell.fold_of_rows is not None
-    own, other = (_row_likelihoods(whole, repeat) for repeat in (0, 1))
-    rows = np.where(cell.fold_of_rows[0] == -1, other, own)
-    assert likelihood.log_likelihood.seeds == pytest.approx([rows.mean(), other.mean()])
-
-
-def _row_likelihoods(likelihood: CellLikelihood, repeat: int) -> np.ndarray:
-    """Of one repeat, in the order of its answers."""
-    rows = {
-        uid: value
-        for record in likelihood.cell.trained
-        if record.run.outer is not None and record.run.outer.repeat == repeat
-        for uid, value in zip(
-            record.predictions["test"].uid,
-            likelihood.runs[record.run_id].log_likelihood,
-            strict=True,
-        )
-    }
-    return np.array([rows[uid] for uid in likelihood.cell.test_answers[repeat].uid])
 
 
 def test_clusters_and_questions_are_numbered_anew() -> None:

@@ -1,4 +1,4 @@
-"""Likelihood, forgetting, the shifted part and answers without a label; no verdict feels them."""
+"""Forgetting, the shifted part and answers without a label; no verdict feels them."""
 
 from __future__ import annotations
 
@@ -14,83 +14,15 @@ from paretune.analysis.cell import Cell
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.pareto.costs import estimate_cost
 from paretune.analysis.secondary_scores import (
-    NO_SHARES,
-    cell_likelihood,
-    example_likelihood,
     measure_forgetting,
     score_shifted,
 )
 from paretune.metrics.classification import NO_LABEL
-from paretune.objectives.likelihood import ExampleLikelihood, NoLikelihood
 from paretune.reporting.build import build_report
 from paretune.reporting.page import render_page
 from paretune.reporting.tables import build_front_table, build_tables
 from paretune.store.record import Predictions, Record
 from paretune.study import Run, Study
-
-SHARP, FLAT = 1.0, 0.05
-
-
-def logits(part: Predictions, sureness: float, seed: int) -> Predictions:
-    """The same answers with logits; the higher ``sureness``, the better they tell right from wrong.
-
-    The answer has the highest logit. By how much says how likely it is right, blurred by noise.
-    """
-    rng = np.random.default_rng([seed, len(part.uid)])
-    rows = []
-    for label, answer in zip(part.label, part.prediction, strict=True):
-        margin = 0.5 + abs(rng.normal()) + sureness * 3 * (label == answer)
-        rows.append(tuple(float(margin * (k == answer)) for k in range(3)))
-    return replace(part, scores=tuple(rows))
-
-
-def records_of(study: Study, method: str, sureness: float, part: str = "full") -> list[Record]:
-    """Final runs whose answers do not depend on ``sureness``."""
-    records = []
-    for seed in study.protocol.seeds:
-        run = fake.make_run(study, "final", method, seed)
-        parts = {
-            name: logits(fake.answers(0.7, n=n, seed=seed, part=name), sureness, seed)
-            for name, n in (("selection", 40), ("test", 120))
-        }
-        records.append(fake.record(run, parts))
-    return records
-
-
-def cells_of(study: Study, records: list[Record]) -> dict[str, Cell]:
-    cells = group_into_cells(study, records)
-    return {cell.method: cell for cell in cells if cell.task == "topics"}
-
-
-@pytest.fixture
-def study() -> Study:
-    return fake.study(methods=["full", "lora"])
-
-
-def test_the_mean_is_that_of_the_runs(study: Study) -> None:
-    records = records_of(study, "full", SHARP)
-    cell = cells_of(study, records)["full"]
-    likelihood = cell_likelihood(cell)
-    assert likelihood.log_likelihood is not None and likelihood.brier is not None
-    runs = [example_likelihood(record, cell.objective) for record in records]
-    means = [run.log_likelihood.mean() for run in runs if isinstance(run, ExampleLikelihood)]
-    assert likelihood.log_likelihood.seeds == pytest.approx(means)
-    assert likelihood.log_likelihood.estimate < 0 < likelihood.brier.estimate
-    assert set(likelihood.runs) == {record.run_id for record in records}
-
-
-def test_what_cannot_be_fitted_says_why(study: Study) -> None:
-    records = records_of(study, "full", SHARP)
-    without = [replace(r, predictions={"test": r.predictions["test"]}) for r in records]
-    on_test = [replace(r, run=r.run.model_copy(update={"selection": "test"})) for r in records]
-    for runs in (without, on_test):
-        likelihood = cell_likelihood(cells_of(study, runs)["full"])
-        assert likelihood.log_likelihood is None and "selection part" in likelihood.reason
-    nothing = cell_likelihood(cells_of(study, [])["full"])
-    assert nothing.reason == "no run that trained has left answers"
-    objective = cells_of(study, records)["full"].objective
-    plain = replace(objective, likelihood=None)
-    assert isinstance(example_likelihood(records[0], plain), NoLikelihood)
 
 
 def measured(changes: dict[str, float]) -> tuple[Study, list[Record]]:
@@ -221,26 +153,3 @@ def test_the_share_of_answers_without_a_label_is_told() -> None:
     (task,) = build_report(study, records, []).tasks
     sentences = [s for s in task.sentences if s.startswith("No label was found")]
     assert len(sentences) == 1 and "which count as wrong: 10.0% of LoRA" in sentences[0]
-
-
-def test_labels_have_the_probabilities_that_are_stored_beside_the_texts() -> None:
-    """None in records of before they were; then those of the labels' own texts."""
-    study, records = text_study()
-    cell = next(c for c in topic_cells(study, records) if c.method == "lora")
-    assert cell_likelihood(cell).reason == NO_SHARES.reason
-    scored = [
-        replace(
-            record,
-            predictions={
-                part: replace(fake.answers(0.9, seed=record.run.seed), prediction=own.prediction)
-                for part, own in (
-                    ("selection", record.predictions["test"]), ("test", record.predictions["test"])
-                )
-            },
-        )
-        if record.run.readout == "text"
-        else record
-        for record in records
-    ]  # fmt: skip
-    likelihood = cell_likelihood(next(c for c in topic_cells(study, scored) if c.method == "lora"))
-    assert likelihood.log_likelihood is not None and not likelihood.reason

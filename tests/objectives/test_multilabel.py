@@ -1,4 +1,4 @@
-"""Several labels: loss, thresholds and likelihood, beside torch and what is best by trial."""
+"""Several labels: loss and thresholds, beside torch and what is best by trial."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ from paretune.methods import configure
 from paretune.metrics.classification import multi_hot
 from paretune.objectives import LossOptions
 from paretune.objectives.encoding import Encoded
-from paretune.objectives.likelihood import ExampleLikelihood
-from paretune.store.record import Predictions
 from paretune.study import MethodSpec
 
 OBJECTIVE = objectives.get("multilabel")
@@ -80,28 +78,6 @@ def test_no_threshold_has_a_higher_f1(seed: int) -> None:
         best = max(f1_score(true[:, label], column > t, zero_division=0) for t in [-1.0, *column])
         assert f1_score(true[:, label], decided[:, label]) == pytest.approx(best)
     assert OBJECTIVE.decide({"test": predictions}, []) == ({"test": predictions}, ())
-
-
-def test_the_likelihood_is_that_of_every_label_at_one_temperature() -> None:
-    examples, logits = draw(200)
-    predictions = OBJECTIVE.predict(logits, examples, None)
-    part = Predictions(
-        tuple(e.uid for e in examples),
-        tuple(str(e.label) for e in examples),
-        tuple(predictions.prediction),
-        tuple(map(tuple, predictions.scores)),
-    )
-    assert OBJECTIVE.likelihood
-    fitted = OBJECTIVE.likelihood(part, part)
-    assert isinstance(fitted, ExampleLikelihood) and fitted.temperature and fitted.brier is not None
-    true = torch.tensor(multi_hot(part.label)).double()
-    z = torch.tensor(logits).double() / fitted.temperature
-    losses = F.binary_cross_entropy_with_logits(z, true, reduction="none").sum(1)
-    np.testing.assert_allclose(-fitted.log_likelihood, losses.numpy(), rtol=1e-6)
-    squares = 2 * (torch.sigmoid(z) - true).square().mean(1)
-    np.testing.assert_allclose(fitted.brier, squares.numpy(), rtol=1e-6)
-    for factor in (1.3, 0.8):
-        assert F.binary_cross_entropy_with_logits(z / factor, true) > losses.mean() / 4
 
 
 @pytest.mark.parametrize("name", ["majority", "tfidf"])

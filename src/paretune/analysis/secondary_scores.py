@@ -1,11 +1,6 @@
-"""Beside the scores: likelihood, forgetting, and scores on a shifted test part.
+"""Beside the scores: forgetting, and scores on a shifted test part.
 
 Nothing here enters the verdicts, ranks and recommendations of the scores.
-
-**Likelihood**: how probable the right answers were. Two methods that answer equally well may differ
-in the probabilities that they give to the right answers, and a method that answers more examples
-correctly may give them lower ones. Everything is computed from what records keep
-(:mod:`paretune.objectives.likelihood`), of the runs that trained.
 
 **Forgetting**: what fine-tuning costs a language model, the change of its mean token loss on a
 text. A run's forgetting is the loss of all scored tokens after training, minus that before, divided
@@ -21,8 +16,7 @@ overlap, so that the interval there is of the runs as they are, not of new train
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -34,84 +28,7 @@ from paretune.analysis.statistics.intervals import (
     difference_interval,
 )
 from paretune.analysis.statistics.scores import RunScores, ratio_of_sums, score_runs, score_sums
-from paretune.metrics import Array
-from paretune.objectives import Objective
-from paretune.objectives.likelihood import ExampleLikelihood, NoLikelihood
-from paretune.store.record import Predictions, Record
-
-NO_PROBABILITIES = NoLikelihood("this kind of task defines no probabilities")
-NO_SHARES = NoLikelihood("no probabilities of the labels are stored beside the generated texts")
-NO_ANSWERS = NoLikelihood("no run that trained has left answers")
-
-
-def example_likelihood(record: Record, objective: Objective) -> ExampleLikelihood | NoLikelihood:
-    """How probable one run made the right answers, example by example of its test part."""
-    if objective.likelihood is None:
-        return NO_PROBABILITIES
-    if not record.predictions.get("test"):
-        return NO_ANSWERS
-    parts = [
-        record.predictions[name] for name in ("selection", "test") if name in record.predictions
-    ]
-    if objective.predicts_labels and not all(
-        len(shares) for part in parts for shares in part.scores
-    ):
-        return NO_SHARES
-    selection = None if record.run.selection == "test" else record.predictions.get("selection")
-    return objective.likelihood(selection, record.predictions["test"])
-
-
-@dataclass(frozen=True)
-class CellLikelihood:
-    """Means over the seeds and test examples of a cell, and the runs that they are of.
-
-    Attributes:
-        log_likelihood: nats an example, of translations a token; higher is better.
-        brier: lower is better; None where answers are no labels.
-        reason: why there is no likelihood; empty where there is one.
-    """
-
-    cell: Cell
-    log_likelihood: RunScores | None = None
-    brier: RunScores | None = None
-    runs: Mapping[str, ExampleLikelihood] = field(default_factory=dict)
-    reason: str = ""
-
-
-def cell_likelihood(cell: Cell) -> CellLikelihood:
-    """The likelihood of the runs whose answers the cell's score is computed from."""
-    by_seed = cell.answers_by_seed
-    if not by_seed:
-        return CellLikelihood(cell, reason=NO_ANSWERS.reason)
-    runs: dict[str, ExampleLikelihood] = {}
-    records = {record.run_id: record for answers in by_seed.values() for record in answers.runs}
-    for run_id, record in records.items():
-        likelihood = example_likelihood(record, cell.objective)
-        if isinstance(likelihood, NoLikelihood):
-            return CellLikelihood(cell, reason=likelihood.reason)
-        runs[run_id] = likelihood
-
-    def score(
-        values: Callable[[ExampleLikelihood], Array], bounds: tuple[float, float]
-    ) -> RunScores:
-        tables = []
-        for answers in by_seed.values():
-            of_run = [runs[record.run_id] for record in answers.runs]
-            columns = [np.stack([values(run), run.weight], axis=1) for run in of_run]
-            tables.append(np.stack([columns[number][place] for number, place in answers.sources]))
-        design = cell.design
-        return score_sums(
-            cell.test_answers, tables, ratio_of_sums, bounds, design, cell.fold_of_rows
-        )
-
-    has_brier = all(run.brier is not None for run in runs.values())
-    is_density = any(run.deviation is not None for run in runs.values())
-    return CellLikelihood(
-        cell,
-        score(lambda run: run.log_likelihood, (-np.inf, np.inf if is_density else 0.0)),
-        score(lambda run: np.asarray(run.brier), (0.0, 2.0)) if has_brier else None,
-        runs,
-    )
+from paretune.store.record import Predictions
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,6 @@ from numpy.typing import NDArray
 
 from paretune.metrics.classification import LABEL_SET, multi_hot, write_label_set
 from paretune.objectives.encoding import Encoded
-from paretune.objectives.likelihood import label_likelihood
 from paretune.objectives.objective import (
     LossOptions,
     ModelPredictions,
@@ -160,7 +159,6 @@ CLASSIFICATION = Objective(
     loss_settings=("label_smoothing", "class_weights"),
     loss=cross_entropy,
     predict=predict_labels,
-    likelihood=label_likelihood,
 )
 PAIR = replace(
     CLASSIFICATION,

@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 
 from paretune.objectives.classification import NO_QUESTION
 from paretune.objectives.encoding import Encoded
-from paretune.objectives.likelihood import label_likelihood, text_likelihood
 from paretune.objectives.objective import (
     LossOptions,
     ModelPredictions,
@@ -142,7 +141,6 @@ TRANSLATION = Objective(
     collector=TokenLossCollector,
     predict=lambda texts, examples, scale: ModelPredictions([*texts], [[] for _ in texts], None),
     reference=target_of,
-    likelihood=text_likelihood,
     peft_task_type="SEQ_2_SEQ_LM",
     usage="generation",
 )
@@ -185,7 +183,6 @@ PREFERENCE = replace(
     loss_settings=("label_smoothing", "preference_beta"),
     predict=predict_preferences,
     reference=label_of,
-    likelihood=label_likelihood,
 )
 PREFERENCES = (
     PREFERENCE,

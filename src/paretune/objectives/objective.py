@@ -29,7 +29,6 @@ from paretune.metrics import Metric
 from paretune.metrics.classification import NO_LABEL
 from paretune.objectives.class_weights import ClassWeights, weight_classes
 from paretune.objectives.encoding import Batch, Encoded, encode_texts, pad_batch
-from paretune.objectives.likelihood import FitLikelihood
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -252,7 +251,6 @@ class Objective:
             its labels; None: they do not.
         reference: what the prediction for an example is compared with; None where it has none.
         fit_target: the scale of the targets, from the training part; None where there is none.
-        likelihood: how probable the right answers were; None: the kind defines no probabilities.
 
         peft_task_type: PEFT's name of the kind; None where it has none.
         usage: which template of :mod:`paretune.exporting.card` shows an export's use.
@@ -306,7 +304,6 @@ class Objective:
     for_labels: Callable[[Objective, Sequence[str]], Objective] | None = None
     reference: Callable[[Example], Answer | None] = label_of
     fit_target: Callable[[Sequence[Example]], TargetScale | None] = no_target_scale
-    likelihood: FitLikelihood | None = None
 
     peft_task_type: str | None = "SEQ_CLS"
     usage: str = "texts"

@@ -15,7 +15,6 @@ import numpy as np
 
 from paretune.objectives.classification import NO_QUESTION
 from paretune.objectives.encoding import Encoded
-from paretune.objectives.likelihood import number_likelihood
 from paretune.objectives.objective import (
     LossOptions,
     ModelPredictions,
@@ -93,7 +92,6 @@ REGRESSION = Objective(
     loss=squared_error,
     predict=predict_numbers,
     fit_target=fit_target_scale,
-    likelihood=number_likelihood,
     answer_noun="number",
     answer_code="logits[:, 0].tolist()",
 )

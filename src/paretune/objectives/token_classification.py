@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from paretune.objectives.classification import NO_FEATURES, NO_QUESTION, cross_entropy
 from paretune.objectives.encoding import IGNORE_INDEX, Encoded
 from paretune.objectives.language_modelling import target_of
-from paretune.objectives.likelihood import text_likelihood
 from paretune.objectives.objective import ModelPredictions, Objective, TargetScale
 
 if TYPE_CHECKING:
@@ -168,7 +167,6 @@ TOKEN_CLASSIFICATION = Objective(
     predict=predict_tags,
     for_labels=name_tags,
     reference=target_of,
-    likelihood=text_likelihood,
     peft_task_type="TOKEN_CLS",
     usage="words",
     answer_noun="tags",

@@ -32,7 +32,6 @@ from paretune.reporting.document import (
 from paretune.reporting.measures import (
     build_class_table,
     build_forgetting_table,
-    build_likelihood_table,
     build_metric_table,
     build_plugin_tables,
     build_prediction_table,
@@ -170,7 +169,6 @@ def _build_task(
         search and build_search_front_table(rows, records),
         build_shifted_table(rows),
         build_forgetting_table(rows),
-        build_likelihood_table(rows),
         Table.model_validate_json(deployment) if deployment else None,
         build_prediction_table(rows, backtests),
     )

@@ -13,13 +13,12 @@ from dataclasses import dataclass, replace
 
 from paretune import metrics, plugins
 from paretune.analysis.cell import Cell, CellKey
-from paretune.analysis.secondary_scores import CellLikelihood, measure_forgetting, score_shifted
+from paretune.analysis.secondary_scores import measure_forgetting, score_shifted
 from paretune.analysis.statistics.intervals import Interval, confidence_interval
 from paretune.analysis.statistics.scores import RunScores, score_segments
 from paretune.measuring.costs import Backtest
 from paretune.metrics import Metric
 from paretune.metrics.translation import SACREBLEU_NAMES
-from paretune.objectives.likelihood import ExampleLikelihood
 from paretune.reporting.disagreement import name_labels
 from paretune.reporting.parts import Amount, RowValues, Score, Table, column, round_amount
 from paretune.reporting.rows import CellRow
@@ -124,82 +123,6 @@ def build_forgetting_table(rows: Sequence[CellRow]) -> Table | None:
             "on one model, whose tokens are the same.",
         ),
     )
-
-
-def build_likelihood_table(rows: Sequence[CellRow]) -> Table | None:
-    """How probable the right answers were.
-
-    Where no cell has a likelihood, the table has no rows and says why; it is None where no run
-    that trained has left answers.
-    """
-    ended = [row for row in rows if row.cell.final]
-    generates = rows[0].cell.objective.generates
-    if any(row.likelihood.log_likelihood for row in rows):
-        notes = [*_note_likelihoods([row.likelihood for row in ended], generates)]
-    else:
-        reasons = {row.likelihood.reason for row in rows if row.cell.answers_by_seed}
-        notes = [f"Not known: {reason}." for reason in sorted(reasons)]
-        ended = []
-    if not notes:
-        return None
-    return Table.collect(
-        "likelihood",
-        "How probable the right answers were",
-        map(_write_likelihood, ended),
-        above="It enters no verdict, rank or recommendation: methods of equal score may differ in "
-        "it, and it may point the other way.",
-        notes=notes,
-    )
-
-
-def _write_likelihood(row: CellRow) -> RowValues:
-    likelihood = row.likelihood
-    first = _read_score(likelihood.log_likelihood)
-    return {
-        **row.report.names,
-        column("log_likelihood", "log-likelihood [95 %]", digits=_DIGITS): first,
-        column("brier", "Brier score [95 %]", digits=_DIGITS): _read_score(likelihood.brier),
-        column("log_likelihood", "n x seeds", "basis"): first,
-        column("fitted"): _format_fitted(likelihood.runs.values()),
-        column("missing", kind="words"): likelihood.reason,
-    }
-
-
-def _format_fitted(runs: Iterable[ExampleLikelihood]) -> str:
-    """``T 1.8 to 2.4``, ``sd 0.31``: what was fitted on the selection parts."""
-    for sign, values in (
-        ("T", [run.temperature for run in runs if run.temperature is not None]),
-        ("sd", [run.deviation for run in runs if run.deviation is not None]),
-    ):
-        if values:
-            ends = dict.fromkeys(f"{value:.3g}" for value in (min(values), max(values)))
-            return f"{sign} {' to '.join(ends)}".replace("inf", "infinite")
-    return "–"
-
-
-def _note_likelihoods(likelihoods: Sequence[CellLikelihood], generates: bool) -> Iterable[str]:
-    runs = [run for likelihood in likelihoods for run in likelihood.runs.values()]
-    if generates:
-        yield (
-            "Log-likelihood: mean over the tokens of the references, each given those before it, "
-            "in nats; higher is better. No temperature is fitted: logits are not kept. It is "
-            "comparable between methods on one model, whose tokens are the same."
-        )
-    elif any(run.deviation is not None for run in runs):
-        yield (
-            "Log-likelihood: mean over the test examples of the logarithm of the density of the "
-            "right number, in nats; higher is better. Errors are taken as Gaussian, with the "
-            "standard deviation (sd) that they have on each run's selection part. Its level "
-            "depends on the unit of the numbers, differences do not."
-        )
-    else:
-        yield (
-            "Log-likelihood: mean over the test examples of the logarithm of the probability of "
-            "the right answer, in nats; 0 is the highest. Brier score: squared distance of the "
-            "probabilities from the right answer, summed over the labels, 0 to 2; lower is better. "
-            "Logits are divided by a temperature (T) fitted on each run's selection part; an "
-            "infinite one makes all answers equally probable."
-        )
 
 
 def build_metric_table(task: TaskSpec, rows: Sequence[CellRow]) -> Table | None:

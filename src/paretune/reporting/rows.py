@@ -13,7 +13,6 @@ from paretune.analysis.comparisons import PairwiseComparisons, Verdict
 from paretune.analysis.learning_check import is_mostly_collapsed
 from paretune.analysis.memory_breakdown import break_down_memory
 from paretune.analysis.pareto.costs import count_trained_parameters
-from paretune.analysis.secondary_scores import CellLikelihood, cell_likelihood
 from paretune.analysis.statistics.intervals import score_interval
 from paretune.methods.baselines import CONSTANT
 from paretune.methods.core.titles import title_of
@@ -47,11 +46,10 @@ USEFUL_POINTS = 10.0
 
 @dataclass(frozen=True)
 class CellRow:
-    """One cell of a task, what the report says of it, and how probable it made right answers."""
+    """One cell of a task, and what the report says of it."""
 
     cell: Cell
     report: CellReport
-    likelihood: CellLikelihood
 
 
 def build_rows(
@@ -135,7 +133,7 @@ def build_rows(
             ),
             memory=MemoryParts.read(break_down_memory(cell.cost)),
         )
-        return CellRow(cell, report, cell_likelihood(cell))
+        return CellRow(cell, report)
 
     return tuple(map(build, sorted(cells, key=lambda cell: cell.baseline)))
 

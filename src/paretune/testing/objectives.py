@@ -14,8 +14,6 @@ from paretune import methods, metrics
 from paretune.data.example import Example
 from paretune.objectives import LossOptions, Objective
 from paretune.objectives.encoding import Encoded
-from paretune.objectives.likelihood import ExampleLikelihood
-from paretune.store.record import Predictions
 from paretune.study import Training
 from paretune.testing.tiny_models import tiny_model
 
@@ -124,24 +122,6 @@ class ObjectiveContract:
             predictions.append(self.objective.predict(collected, examples, options.target_scale))
         assert predictions[0].prediction == predictions[1].prediction
         assert len(predictions[0].prediction) == len(examples)
-
-    def test_likelihoods_are_finite_one_for_each_example(
-        self, data: Encoded, options: LossOptions
-    ) -> None:
-        if self.objective.likelihood is None or self.objective.generates:
-            pytest.skip("it defines no probabilities, or records have those of texts only")
-        examples, outputs = self.examples(), self.collect(data)
-        predictions = self.objective.predict(outputs, examples, options.target_scale)
-        part = Predictions(
-            uid=tuple(example.uid for example in examples),
-            label=tuple(self.objective.references(examples)),
-            prediction=tuple(predictions.prediction),
-            scores=tuple(map(tuple, predictions.scores)),
-        )
-        likelihood = self.objective.likelihood(part, part)
-        assert isinstance(likelihood, ExampleLikelihood)
-        assert likelihood.log_likelihood.shape == likelihood.weight.shape == (len(examples),)
-        assert np.isfinite(likelihood.log_likelihood).all()
 
     def test_scores_have_the_primary_one(self, data: Encoded, options: LossOptions) -> None:
         if self.objective.generates:
