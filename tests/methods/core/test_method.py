@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pkgutil
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from paretune import methods
 from paretune.errors import MethodError, StudyError
 from paretune.methods import lora, prompt
-from paretune.methods.core import registry
+from paretune.methods.core import registry, titles
 from paretune.methods.core.method import parse_options
 from paretune.study import Generation, ModelSpec, Study, TaskSpec, Training, validation_errors
 
@@ -66,10 +67,13 @@ def test_defaults_are_within_their_own_range() -> None:
 
 
 def test_the_folder_is_the_list() -> None:
+    files = {module.name for module in pkgutil.iter_modules(methods.__path__) if not module.ispkg}
+    assert files - {"baselines"} == set(titles.TITLES)
     modules = methods.available()
     assert {"full", "head_only", "lora", "loha", "prompt", "majority", "tfidf"} <= set(modules)
     for name, module in modules.items():
-        assert name == module.name and module.title and module.code_epoch >= 1
+        assert name == module.name and module.code_epoch >= 1
+        assert module.title == methods.title_of(name)
         if isinstance(module, methods.Method) and module.learning_rates is not None:
             for rates in (module.learning_rates, module.decoder_learning_rates):
                 low, middle, high = rates or module.learning_rates

@@ -27,13 +27,14 @@ def test_a_broken_plug_in_disturbs_no_study_that_does_not_name_it(install: Insta
     faults = methods.broken_plugins()
     assert set(faults) == {"broken", "lora"}
     assert faults["lora"] == "paretune has a method of this name and uses that"
+    assert [methods.title_of(name) for name in ("broken", "lora")] == ["broken", "LoRA"]
 
 
 def test_a_plug_in_is_a_method_like_any_other() -> None:
-    with plugins.registered(plugins.METHODS, replace(lora.METHOD, name="my_lora")):
+    with plugins.registered(plugins.METHODS, replace(lora.METHOD, name="my_lora", title="My LoRA")):
         configured = methods.configure_method(MethodSpec(name="my_lora", rank=2))
         assert configured.options.rank == 2 and configured.mixes
-        assert "my_lora" in methods.available()
+        assert "my_lora" in methods.available() and methods.title_of("my_lora") == "My LoRA"
 
 
 def test_baselines_are_methods() -> None:

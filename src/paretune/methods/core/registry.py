@@ -29,7 +29,7 @@ from paretune.methods.core.method import (
     no_place,
     parse_options,
 )
-from paretune.methods.core.titles import list_files
+from paretune.methods.core.titles import TITLES
 from paretune.methods.peft.supported import PEFT_PREFIX, SUPPORTED
 from paretune.objectives import Objective
 from paretune.study import MethodSpec, Readout, Study
@@ -332,7 +332,7 @@ def available() -> dict[str, Method | Baseline]:
 
 
 def _list_built_in() -> tuple[str, ...]:
-    return *list_files(), *baselines.METHODS
+    return *TITLES, *baselines.METHODS
 
 
 def broken_plugins() -> dict[str, str]:
@@ -359,7 +359,7 @@ def get(name: str) -> Method | Baseline:
         return tuner_methods.make_method(name.removeprefix(PEFT_PREFIX))
     if name in baselines.METHODS:
         return baselines.METHODS[name]
-    if name in list_files():
+    if name in TITLES:
         method: Method = importlib.import_module(f"paretune.methods.{name}").METHOD
         return method
     if name in plugins.names(plugins.METHODS):

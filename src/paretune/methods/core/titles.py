@@ -1,37 +1,50 @@
-"""What the methods of this package are called; torch is not needed to ask."""
+"""What methods are called where a person reads; torch is not needed to ask."""
 
 from __future__ import annotations
 
-import pkgutil
-import re
-from functools import cache
-from pathlib import Path
+from collections.abc import Mapping
 
+from paretune import plugins
+from paretune.errors import PluginError
 from paretune.methods import baselines
+from paretune.methods.core.method import Method
 from paretune.methods.peft.supported import PEFT_PREFIX, SUPPORTED
 
+TITLES: Mapping[str, str] = {
+    "adapterdrop": "AdapterDrop",
+    "auto": "searched combination",
+    "bitfit": "BitFit",
+    "dora": "DoRA",
+    "full": "full fine-tuning",
+    "houlsby": "Houlsby adapters",
+    "ia3": "IA3",
+    "layer_norm": "LayerNorm tuning",
+    "loha": "LoHa",
+    "lokr": "LoKr",
+    "lora": "LoRA",
+    "mam": "MAM adapter",
+    "p_tuning": "P-tuning",
+    "parallel": "parallel adapter",
+    "pfeiffer": "Pfeiffer adapters",
+    "prefix": "prefix tuning",
+    "prompt": "prompt tuning",
+    "setfit": "SetFit",
+    "stack": "stack of methods",
+    "unipelt": "UniPELT",
+}
+"""The methods that have a file of this package, most of which import torch."""
 
-@cache
+
 def title_of(key: str) -> str:
-    """What a method is called where a person reads: ``LoRA`` for ``lora``; a label as it is.
-
-    A title of this package is read from the source, since importing a method imports torch. A
-    plug-in is called by its name.
-    """
+    """What a method is called where a person reads: ``LoRA`` for ``lora``; a label as it is."""
     tuner = key.removeprefix(PEFT_PREFIX)
     if tuner != key and tuner in SUPPORTED:
         return f"{SUPPORTED[tuner].title} (peft)"
     if key in baselines.METHODS:
         return baselines.METHODS[key].title
-    if key not in list_files():
-        return key
-    source = pkgutil.get_data("paretune.methods", f"{key}.py") or b""
-    titles = re.findall(r'^    title="(.+)",$', source.decode("utf-8"), re.MULTILINE)
-    return titles[0] if titles else key
-
-
-@cache
-def list_files() -> tuple[str, ...]:
-    """The methods that have a file of this package, without the baselines."""
-    modules = pkgutil.iter_modules([str(Path(__file__).parents[1])])
-    return tuple(m.name for m in modules if not m.ispkg and m.name != "baselines")
+    if key not in TITLES and key in plugins.names(plugins.METHODS):
+        try:
+            return plugins.load(plugins.METHODS, key, Method).title
+        except PluginError:
+            return key  # its results can be read all the same; doctor says what is wrong with it
+    return TITLES.get(key, key)
