@@ -76,14 +76,13 @@ def page() -> str:
         "the head comes on top. Below: [what they cost](#what-they-cost); at the",
         "end: [the tuners of peft](#peft-tuners), which a study may name beside these.",
         "",
-        "| method | trained on BERT-base | starts as the base model | merges | lines of code |",
-        "|---|---|---|---|---|",
+        "| method | trained on BERT-base | merges | lines of code |",
+        "|---|---|---|---|",
     ]
     for name, module in trained.items():
-        starts = "yes" if module.starts_as_base else "no"
         merges = "yes" if module.merge is not None else "no"
         shown = f"[{module.title}](#{anchor(module)}) `{name}`"
-        lines.append(f"| {shown} | {counts[name]} | {starts} | {merges} | {code_lines(module)} |")
+        lines.append(f"| {shown} | {counts[name]} | {merges} | {code_lines(module)} |")
     lines += ["", *LAYERS.split("\n"), "", *cost_section()]
     for module in trained.values():
         lines += ["", *section(module)]

@@ -168,9 +168,9 @@ def test_completions_keep_what_is_known_and_spread_as_much_as_runs_do() -> None:
 
 
 def test_folds_that_are_hard_for_all_are_no_difference_between_methods() -> None:
-    study = fake_cells.raced(("full", "lora"), protocol={"outer": 5})
-    alike = [r for m in ("full", "lora") for r in fake_cells.crossed_cell(study, m, 0.8, 5)[:2]]
-    completions = complete(fake_cells.topic_cells(study, alike), 5)
+    study = fake.raced(("full", "lora"), protocol={"outer": 5})
+    alike = [r for m in ("full", "lora") for r in fake.crossed_cell(study, m, 0.8, 5)[:2]]
+    completions = complete(fake.topic_cells(study, alike), 5)
     full, lora = (completions[method][0] for method in ("full", "lora"))
     assert full.std() > 0.03
     independent = np.hypot(full.std(), lora.std())

@@ -146,7 +146,7 @@ def test_a_prompt_of_words_is_read_as_those_words(family: str) -> None:
     one = decoder_case("prompt", family)
     written = one.forced([words + text for text in one.texts()])
     options = prompt.PromptOptions(num_virtual_tokens=3, init="text", init_text="x")
-    one.options = prompt.with_tokenizer(options, lambda text: {"input_ids": words})
+    one.options = options.with_tokenizer(lambda text: {"input_ids": words})
     one.inject()
     for prompted, whole in zip(one.forced(one.texts()), written, strict=True):
         torch.testing.assert_close(prompted, whole[3:], rtol=0, atol=2e-5)

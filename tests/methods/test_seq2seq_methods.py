@@ -79,7 +79,7 @@ def test_a_prompt_of_words_is_read_as_those_words(family: str) -> None:
     options = prompt.PromptOptions(
         num_virtual_tokens=3, init="text", init_text="x", text_positions="shifted"
     )
-    one.options = prompt.with_tokenizer(options, lambda text: {"input_ids": words})
+    one.options = options.with_tokenizer(lambda text: {"input_ids": words})
     one.inject()
     torch.testing.assert_close(one.logits(**batch), written, rtol=0, atol=1e-5)
     assert one.translations(**batch) == texts

@@ -140,8 +140,15 @@ ZERO = {
 """Which tensors make a method be without effect, whatever its others are; None: it has no such."""
 
 
+NOT_AS_BASE = {"mam", "p_tuning", "prefix", "prompt", "setfit", "unipelt"}
+"""Methods whose models answer otherwise than the base from the start."""
+
+
 class OwnMethodContract(MethodContract):
     """Which tensors are without effect at zero, and which the gradient holds constant."""
+
+    def is_base_at_start(self, walk: Walk) -> bool:
+        return walk.method not in NOT_AS_BASE
 
     def neutral_tensors(self, walk: Walk) -> tuple[str, ...] | None:
         return ZERO[walk.method]

@@ -73,6 +73,8 @@ def _as_ours(name: str, parameter: Tensor, value: Tensor, ours: PreparedModel) -
     return value.reshape(parameter.shape)
 
 
+NOT_AS_BASE = {"c3a", "fourierft", "unilora", "vblora"}
+"""Tuners with which a model answers otherwise than the base from the start."""
 SMALL: dict[str, dict[str, Any]] = {
     "adamss": {"r": 8, "num_subspaces": 2},
     "c3a": {"block_size": 8},

@@ -173,7 +173,7 @@ def select_form(form: str, reasons: dict[str, str], run: Run) -> str:
     """
     possible = [name for name in FORMS if not reasons[name]]
     require_name("form", form, ("auto", *FORMS), spell_option("form"))
-    if methods.configure_method(run.method).shots:
+    if methods.configure_method(run.method).options.shots:
         raise MethodError(
             "its answers need the solved examples of its prompt, which no export holds.",
             where=f"method {run.method.key}",

@@ -72,7 +72,11 @@ def explain_forms(
         reasons["sentence_transformers"] = ""
     if reason:
         return reasons
-    reasons["merged"] = method.cannot_merge(options)
+    reasons["merged"] = ""
+    if method.to_sentence_transformers is not None:
+        reasons["merged"] = "transformers has no classifier of sentence vectors"
+    elif unmerged := [part.name for part in configured.parts if part.method.merge is None]:
+        reasons["merged"] = f"{', '.join(unmerged)} cannot be merged"
     if method.trains is Trains.ADAPTER and method.merge is None:
         reasons["merged"] = f"{method.title} cannot become a part of the weights"
     if method.trains is not Trains.ADAPTER:

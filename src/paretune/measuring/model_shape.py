@@ -39,11 +39,9 @@ def describe_trained_part(
 ) -> TrainedPart:
     """What a run trains of a model; ``parameters``: how many, the head's included."""
     method, anatomy = methods.configure_method(run.method), loaded.anatomy
-    below, through, saved = method.count_layers_below(anatomy), 0, 0.0
-    if method.trains is Trains.ADAPTER:
-        saved = method.sum_saved_widths(anatomy)
-        if not method.method.counts_by_wrapping:
-            through = method.count_token_parameters(loaded.model, anatomy)
+    below = method.count_layers_below(anatomy)
+    through = method.count_token_parameters(loaded.model, anatomy)
+    saved = method.sum_saved_widths(anatomy) if method.trains is Trains.ADAPTER else 0.0
     return TrainedPart(parameters, through, below, skips_below, saved)
 
 

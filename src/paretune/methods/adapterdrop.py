@@ -43,6 +43,10 @@ class AdapterDropOptions(houlsby.BottleneckOptions):
     robust_up_to: int | None = Field(default=None, ge=0, le=1000)
     READ_WITH: ClassVar[Mapping[str, str]] = {"robust_up_to": "robust"}
 
+    def count_layers_below(self, anatomy: Anatomy) -> int:
+        """Those that are dropped; 0 where each step drops others."""
+        return 0 if self.robust else _count_dropped(len(anatomy.stacks[0]), self)[0]
+
 
 class DroppableBottleneck(pfeiffer.PfeifferBottleneck):
     """A bottleneck that is skipped where the layers up to its own are dropped.
@@ -125,14 +129,10 @@ METHOD = Method(
     learning_rates=(3e-4, 1e-3, 3e-3),
     # LLM-Adapters (Hu et al. 2023, arXiv:2304.01933) takes 3e-4 on LLaMA.
     decoder_learning_rates=(1e-4, 3e-4, 1e-3),
-    starts_as_base=True,
     inject=inject,
     count_parameters=count_parameters,
     code_epoch=2,
     # With ``robust`` a step leaves out the same layers for all rows of a pass.
     trains_alone=lambda options: options.robust,
     saved_widths=2.6,
-    layers_below=lambda o, anatomy: (
-        0 if o.robust else _count_dropped(len(anatomy.stacks[0]), o)[0]  # 0: each step drops others
-    ),
 )

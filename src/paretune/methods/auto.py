@@ -75,12 +75,9 @@ METHOD = Method(
     title="searched combination",
     options=AutoOptions,
     learning_rates=stack.METHOD.learning_rates,
-    starts_as_base=True,
     inject=stack.inject,
     count_parameters=stack.count_parameters,
     trains_alone=lambda options: not options.methods,
     merge=stack.merge,
-    cannot_merge=lambda o: stack.describe_unmergeable(m.method for m in _configure_members(o)),
-    not_in_stack="name the methods that it found instead",
     members_of=_configure_members,
 )

@@ -289,6 +289,11 @@ class FewShotOptions(MethodOptions):
 
     k: int = Field(default=5, ge=1, le=100)
 
+    @property
+    def shots(self) -> int:
+        """All ``k``."""
+        return self.k
+
 
 def inject_nothing(
     model: nn.Module, anatomy: Anatomy, options: MethodOptions, fleet: Fleet, seeds: list[int]
@@ -304,13 +309,11 @@ HEAD_ONLY = Method(
     title="linear probe",
     options=MethodOptions,
     learning_rates=(1e-3, 5e-3, 2e-2),
-    starts_as_base=True,
     inject=inject_nothing,
     count_parameters=lambda model, anatomy, options: 0,  # the head is counted apart
     code_epoch=2,  # 2: no dropout below the head
     trains=Trains.HEAD,
     head=Head.NEW,
-    not_in_stack="the head is trained with every method",
 )
 UNTUNED = replace(
     HEAD_ONLY,
@@ -321,7 +324,6 @@ UNTUNED = replace(
     trains=Trains.NOTHING,
     head=Head.PRETRAINED,
     readouts=("head", "label_words", "text", "likelihood"),  # its reward would be 0
-    not_in_stack="it trains nothing",
 )
 FEW_SHOT = replace(
     UNTUNED,
@@ -329,7 +331,6 @@ FEW_SHOT = replace(
     title="few-shot prompt",
     options=FewShotOptions,
     readouts=("label_words", "text"),
-    shots=lambda options: options.k,
 )
 METHODS: Mapping[str, Method | Baseline] = {
     method.name: method

@@ -47,13 +47,8 @@ METHOD = Method(
     # LLaMA-Factory and PEFT's comparison on MetaMathQA take 1e-5, TRL 2e-5, GaMS3
     # (arXiv:2603.01691) 5e-6; 2e-4 ruins a decoder.
     decoder_learning_rates=(5e-6, 1.5e-5, 5e-5),
-    starts_as_base=True,
     inject=inject,
     count_parameters=count_parameters,
     trains=Trains.EVERYTHING,
     reads_base_weights=always,
-    cannot_train_quantised=lambda options: (
-        "it trains every weight, and no step moves a quantised one"
-    ),
-    not_in_stack="it trains everything already",
 )

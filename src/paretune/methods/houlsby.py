@@ -15,7 +15,7 @@ When: quality counts more than speed; two bottlenecks a layer.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Literal, TypeVar
+from typing import ClassVar, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -61,6 +61,8 @@ class BottleneckOptions(MethodOptions):
 
 class HoulsbyOptions(LayerOptions, BottleneckOptions):
     """Those of every bottleneck, and its layers."""
+
+    SIZE_OPTION: ClassVar[str] = "-reduction_factor"
 
 
 class Bottleneck(nn.Module):
@@ -130,13 +132,10 @@ METHOD = Method(
     learning_rates=(3e-4, 1e-3, 3e-3),
     # LLM-Adapters (Hu et al. 2023, arXiv:2304.01933) takes 3e-4 on LLaMA.
     decoder_learning_rates=(1e-4, 3e-4, 1e-3),
-    starts_as_base=True,
     inject=inject,
     count_parameters=lambda model, anatomy, options: (
         2 * len(anatomy.layers) * options.count(anatomy.width)
     ),
     mixes=always,
     saved_widths=3.8,
-    size_option="reduction_factor",
-    size_option_shrinks=True,
 )

@@ -161,7 +161,6 @@ METHOD = Method(
     title="IA3",
     options=LayerOptions,
     learning_rates=(1e-3, 3e-3, 1e-2),
-    starts_as_base=True,
     inject=inject,
     count_parameters=count_parameters,
     merge=merge,

@@ -132,7 +132,6 @@ METHOD = Method(
     title="LayerNorm tuning",
     options=LayerOptions,
     learning_rates=(3e-4, 1e-3, 3e-3),
-    starts_as_base=True,
     inject=inject,
     count_parameters=count_parameters,
     merge=merge,

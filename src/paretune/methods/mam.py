@@ -48,7 +48,6 @@ METHOD = Method(
     options=MamOptions,
     learning_rates=parallel.METHOD.learning_rates,
     decoder_learning_rates=parallel.METHOD.decoder_learning_rates,
-    starts_as_base=False,
     inject=stack.inject,
     count_parameters=stack.count_parameters,
     members_of=stack.configure_members,

@@ -120,12 +120,10 @@ METHOD = Method(
     learning_rates=(3e-4, 1e-3, 3e-3),
     # PEFT's comparison on MetaMathQA takes 1e-4 and 5e-4.
     decoder_learning_rates=(1e-4, 3e-4, 1e-3),
-    starts_as_base=False,
     inject=inject,
     count_parameters=count_parameters,
     to_peft=to_peft,
     cannot_export_to_peft=prompt.cannot_export_to_peft,
-    prepends_tokens=True,
+    virtual_tokens="text",
     saved_widths=2.4,
-    reads_tokens=False,
 )

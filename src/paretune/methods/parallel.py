@@ -12,7 +12,7 @@ When: much may be trained, and the change is to stand beside the feed-forward pa
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -30,6 +30,7 @@ NAME = "parallel"
 class ParallelOptions(LayerOptions, houlsby.BottleneckOptions):
     """``reduction_factor``: the width over the size; ``scaling``: the factor of the change."""
 
+    SIZE_OPTION: ClassVar[str] = "-reduction_factor"
     reduction_factor: int = Field(default=2, ge=1, le=4096)
     non_linearity: houlsby.Activation = "relu"
     scaling: float = Field(default=4.0, ge=0.01, le=1024)
@@ -78,11 +79,8 @@ METHOD = Method(
     title="parallel adapter",
     options=ParallelOptions,
     learning_rates=(1e-4, 3e-4, 1e-3),
-    starts_as_base=True,
     inject=inject,
     count_parameters=pfeiffer.count_parameters,
     mixes=always,
     saved_widths=2.9,
-    size_option="reduction_factor",
-    size_option_shrinks=True,
 )

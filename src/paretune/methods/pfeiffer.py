@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -32,6 +32,7 @@ NAME = "pfeiffer"
 class PfeifferOptions(LayerOptions, houlsby.BottleneckOptions):
     """``reduction_factor``: the width over the size of the bottleneck."""
 
+    SIZE_OPTION: ClassVar[str] = "-reduction_factor"
     non_linearity: houlsby.Activation = "relu"
 
 
@@ -116,12 +117,9 @@ METHOD = Method(
     learning_rates=(3e-4, 1e-3, 3e-3),
     # LLM-Adapters (Hu et al. 2023, arXiv:2304.01933) takes 3e-4 on LLaMA.
     decoder_learning_rates=(1e-4, 3e-4, 1e-3),
-    starts_as_base=True,
     inject=inject,
     count_parameters=count_parameters,
     code_epoch=2,
     mixes=always,
     saved_widths=2.6,
-    size_option="reduction_factor",
-    size_option_shrinks=True,
 )

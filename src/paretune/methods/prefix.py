@@ -52,6 +52,7 @@ class PrefixOptions(LayerOptions):
     prefix_projection: bool = False
     encoder_hidden_size: int = Field(default=512, ge=1, le=8192)
     READ_WITH: ClassVar[Mapping[str, str]] = {"encoder_hidden_size": "prefix_projection"}
+    SIZE_OPTION: ClassVar[str] = "num_virtual_tokens"
 
 
 class PrefixEncoder(nn.Module):
@@ -200,12 +201,10 @@ METHOD = Method(
     title="prefix tuning",
     options=PrefixOptions,
     learning_rates=(1e-3, 3e-3, 1e-2),
-    starts_as_base=False,
     inject=inject,
     count_parameters=count_parameters,
     to_peft=to_peft,
     cannot_export_to_peft=cannot_export_to_peft,
+    virtual_tokens="attention",
     saved_widths=0.0,
-    reads_tokens=False,
-    size_option="num_virtual_tokens",
 )

@@ -20,7 +20,7 @@ When: the model itself may not be touched; large models gain more from it than s
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -62,22 +62,23 @@ class PromptOptions(MethodOptions):
             raise ValueError("init: text and init_text go together; give both")
         return self
 
+    def with_tokenizer(self, tokenizer: Any) -> Self:
+        """The same, with the tokens of ``init_text``.
 
-def with_tokenizer(options: PromptOptions, tokenizer: Any) -> PromptOptions:
-    """The options with the tokens of ``init_text``.
-
-    Raises:
-        MethodError: it has none.
-    """
-    if options.init_text is None:
-        return options
-    # Special tokens and all, as PEFT: a head that reads the first position finds its token there.
-    ids = tokenizer(options.init_text)["input_ids"]
-    if not ids:
-        raise MethodError("init_text has no tokens.", where=f"method {NAME}", remedy="Write some.")
-    tokenised = options.model_copy()
-    tokenised._init_ids = tuple(ids)
-    return tokenised
+        Raises:
+            MethodError: it has none.
+        """
+        if self.init_text is None:
+            return self
+        # All special tokens, as PEFT: a head that reads the first position finds its token there.
+        ids = tokenizer(self.init_text)["input_ids"]
+        if not ids:
+            raise MethodError(
+                "init_text has no tokens.", where=f"method {NAME}", remedy="Write some."
+            )
+        tokenised = self.model_copy()
+        tokenised._init_ids = tuple(ids)
+        return tokenised
 
 
 class PromptTable(nn.Module):
@@ -193,13 +194,10 @@ METHOD = Method(
     learning_rates=(3e-3, 1e-2, 3e-2),
     # PEFT's comparison on MetaMathQA takes 1e-3 from tokens of the vocabulary.
     decoder_learning_rates=(1e-3, 3e-3, 1e-2),
-    starts_as_base=False,
     inject=inject,
     count_parameters=count_parameters,
-    with_tokenizer=with_tokenizer,
     to_peft=to_peft,
     cannot_export_to_peft=cannot_export_to_peft,
-    prepends_tokens=True,
+    virtual_tokens="text",
     saved_widths=3.0,
-    reads_tokens=False,
 )

@@ -211,7 +211,6 @@ METHOD = replace(
     title="SetFit",
     learning_rates=(1e-5, 3e-5, 1e-4),
     decoder_learning_rates=None,
-    starts_as_base=False,
     inject=inject,
     count_parameters=lambda model, anatomy, options: sum(
         p.numel() for p in list_trained(model, anatomy).values()
@@ -219,6 +218,5 @@ METHOD = replace(
     head=Head.LABELS,
     readouts=("head",),
     body_training=BodyTraining(3, draw_pairs, cosine_loss, fit_head, ("class_weights",)),
-    cannot_merge=lambda options: "transformers has no classifier of sentence vectors",
     to_sentence_transformers=to_sentence_transformers,
 )

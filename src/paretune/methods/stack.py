@@ -15,8 +15,7 @@ rate, so that prompts and adapters can be trained together.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 from torch import nn
 
@@ -51,6 +50,12 @@ class StackOptions(MethodOptions):
     def as_stack(self) -> StackOptions:
         """Itself."""
         return self
+
+    def with_tokenizer(self, tokenizer: Any) -> Self:
+        """The same, with the token ids of members that start from a text."""
+        tokenised = self.model_copy()
+        tokenised._tokenised = tuple(m.with_tokenizer(tokenizer) for m in configure_members(self))
+        return tokenised
 
 
 class Combination(Protocol):
@@ -134,17 +139,12 @@ def _find_conflicts(names: list[str], members: list[Method | Baseline], least: i
             reasons.append(f"{member.name}: {member.not_in_stack}")
         elif member.first_in_stack and {*names[:position]} - {member.name}:
             reasons.append(f"{member.name} has to come first: {member.first_in_stack}")
-    before_text = sorted({m.name for m in members if isinstance(m, Method) and m.prepends_tokens})
+    before_text = sorted(
+        {m.name for m in members if isinstance(m, Method) and m.virtual_tokens == "text"}
+    )
     if len(before_text) > 1:
         reasons.append(f"{' and '.join(before_text)} both put virtual tokens before the text")
     return reasons
-
-
-def with_tokenizer(options: StackOptions, tokenizer: Any) -> StackOptions:
-    """The options with the token ids of members that start from a text."""
-    tokenised = options.model_copy()
-    tokenised._tokenised = tuple(m.with_tokenizer(tokenizer) for m in configure_members(options))
-    return tokenised
 
 
 def inject(
@@ -179,17 +179,11 @@ def merge(model: nn.Module, injection: Injection) -> None:
     Raises:
         MethodError: a member does not merge; nothing was changed.
     """
-    if reason := describe_unmergeable(method for method, _ in injection.members):
-        raise MethodError(f"{reason}.", where=f"method {NAME}")
+    if unmerged := [method.name for method, _ in injection.members if method.merge is None]:
+        raise MethodError(f"{', '.join(unmerged)} cannot be merged.", where=f"method {NAME}")
     for method, part in injection.members:
         if method.merge is not None:
             method.merge(model, part)
-
-
-def describe_unmergeable(members: Iterable[Method]) -> str:
-    """Which of them cannot be merged, or ""."""
-    names = [method.name for method in members if method.merge is None]
-    return f"{', '.join(names)} cannot be merged" if names else ""
 
 
 def _middle_rate(member: ConfiguredMethod, anatomy: Anatomy) -> float:
@@ -203,12 +197,8 @@ METHOD = Method(
     title="stack of methods",
     options=StackOptions,
     learning_rates=(3e-4, 1e-3, 3e-3),
-    starts_as_base=True,
     inject=inject,
     count_parameters=count_parameters,
-    with_tokenizer=with_tokenizer,
     merge=merge,
-    cannot_merge=lambda o: describe_unmergeable(m.method for m in configure_members(o)),
-    not_in_stack="name its members instead",
     members_of=configure_members,
 )

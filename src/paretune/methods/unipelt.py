@@ -259,7 +259,6 @@ METHOD = Method(
     learning_rates=(3e-4, 1e-3, 3e-3),
     # Between those of its LoRA and its adapter.
     decoder_learning_rates=(1e-4, 3e-4, 1e-3),
-    starts_as_base=False,
     inject=inject,
     count_parameters=count_parameters,
     code_epoch=2,

@@ -242,7 +242,7 @@ class CostPredictor:
     def _text_lengths(self, run: Run) -> list[int]:
         objective = self.caches.objective(run)
         key = (run.task.model_dump_json(), run.model.name, objective.encode)
-        longest = run.training.max_length * (methods.configure_method(run.method).shots + 1)
+        longest = run.training.max_length * (methods.configure(run.method).options.shots + 1)
         if key not in self._texts:
             tokenizer = self.open_outline(run).loaded.tokenizer
             train = self.caches.dataset(run.task).train
@@ -310,7 +310,7 @@ class CostPredictor:
         if key not in self._trained_counts:
             loaded = outline.loaded
             method = methods.configure_method(run.method)
-            if method.method.counts_by_wrapping:
+            if method.method.wraps_layers:
                 loaded = self.caches.run_model(run)
             count = method.count_parameters(loaded.model, loaded.anatomy)
             head = 0 if method.trains is methods.Trains.EVERYTHING else outline.head

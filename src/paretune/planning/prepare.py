@@ -398,8 +398,7 @@ def choose_readout(
                 remedy=f"It answers by {' or '.join(possible)}; or remove readout.",
             )
     configured = methods.configure(method)
-    shots = configured.shots if isinstance(configured, methods.ConfiguredMethod) else 0
-    if shots and any(example.messages for example in dataset.train):
+    if configured.options.shots and any(example.messages for example in dataset.train):
         raise _refuse("solved examples cannot stand before a conversation", task, method)
     refusals = {readout: _refusal(configured.method, dataset, readout) for readout in possible}
     allowed = [readout for readout in possible if not refusals[readout]]

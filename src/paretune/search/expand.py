@@ -164,7 +164,7 @@ def _plan_cell(
         return []
     default_rates = configured.learning_rates(prepared.topologies[cell.model.key])
     if default_rates is None:
-        if not configured.shots:
+        if not configured.options.shots:
             # No seed, rate or training row changes anything: one answer to each row is enough.
             once = [outer for outer, _ in places if outer is None or outer.repeat == 0]
             places = [(outer, [protocol.seeds[0]]) for outer in once]

@@ -58,6 +58,7 @@ class MethodContract:
         method: the value to test; it need not be installed.
         options: of the method, small enough for models of width 32.
         places: families of models and kinds of task.
+        starts_as_base: until the first step the model answers as the base does, bit for bit.
         neutral: names of tensors with which, at their initial values, the model answers as the
             base does, whatever the others are; None: only a method as it starts is without effect.
     """
@@ -70,6 +71,7 @@ class MethodContract:
         ("deberta-v2", "regression"),
         ("marian", TRANSLATION),
     )
+    starts_as_base: ClassVar[bool] = True
     neutral: ClassVar[tuple[str, ...] | None] = None
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
@@ -102,6 +104,10 @@ class MethodContract:
         compute_in_float64(monkeypatch)
         return torch.float64
 
+    def is_base_at_start(self, walk: Walk) -> bool:
+        """See ``starts_as_base``."""
+        return self.starts_as_base
+
     def neutral_tensors(self, walk: Walk) -> tuple[str, ...] | None:
         """See ``neutral``."""
         return self.neutral
@@ -119,7 +125,7 @@ class MethodContract:
     @clause("S")
     def test_it_starts_where_it_says(self, walk: Walk) -> None:
         assert any(walk.texts["base"]) == walk.task.objective.generates
-        if walk.value.starts_as_base:
+        if self.is_base_at_start(walk):
             assert torch.equal(walk.start, walk.base)
             assert walk.texts["start"] == walk.texts["base"]
         else:
@@ -306,7 +312,7 @@ class MethodContract:
         base = select_logits(plain.model.to(dtype)(**batch).logits, batch)
         prepared = walk.prepared(walk.copied())
         model = prepared.loaded.model.to(dtype)
-        if neutral is None and not walk.value.starts_as_base:
+        if neutral is None and not self.is_base_at_start(walk):
             record_property(EXCUSED, "it reads the hidden states otherwise than the base's head")
             return
         note = "as it starts" if neutral is None else without_effect(prepared.injection, neutral)

@@ -110,8 +110,7 @@ class ProcessCache:
             max_tokens: what a model takes, solved examples and all; None: there is no limit.
         """
         dataset, prompt = self.dataset(run.task), self.dataset(run.task).prompt
-        method = methods.configure(run.method)
-        shots = method.shots if isinstance(method, methods.ConfiguredMethod) else 0
+        shots = methods.configure(run.method).options.shots
         if shots and prompt is not None:
             solved = draw_shots(self.parts(run).train, shots, run.seed)
             room = run.training.max_length * (shots + 1)

@@ -124,6 +124,7 @@ class LowRankOptions(LayerOptions):
         "layers_pattern": "layers_to_transform counts the layers of every architecture",
         "bias": "take a stack of lora and bitfit",
     }
+    SIZE_OPTION: ClassVar[str] = "rank"
 
     @model_validator(mode="after")
     def _check_layers(self) -> Self:
@@ -317,12 +318,9 @@ def low_rank_method(update: type[LowRankUpdate], *, name: str, **facts: Any) -> 
     defaults: dict[str, Any] = {
         "merge": merge_deltas,
         "reads_base_weights": lambda options: bool(options.modules_to_save),
-        "layers_below": LowRankOptions.count_layers_below,
-        "size_option": "rank",
     }
     return Method(
         name=name,
-        starts_as_base=True,
         inject=inject,
         count_parameters=count_parameters,
         to_peft=to_peft,

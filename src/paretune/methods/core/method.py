@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -51,6 +51,24 @@ class MethodOptions(FrozenModel):
     model_config = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
     READ_WITH: ClassVar[Mapping[str, str]] = {}
     """Options that are read only where another one, a flag, is true."""
+    SIZE_OPTION: ClassVar[str] = ""
+    """A numeric option that sets how much is trained; ``-NAME`` where more of it is less."""
+
+    @property
+    def shots(self) -> int:
+        """How many solved examples of train stand in each prompt; drawn by the run's seed."""
+        return 0
+
+    def with_tokenizer(self, tokenizer: Any) -> Self:
+        """The same, with the token ids of what is held as text."""
+        return self
+
+    def count_layers_below(self, anatomy: Anatomy) -> int:
+        """How many layers of an anatomy lie below everything that is trained.
+
+        The option ``layers`` has taken others out of the anatomy before.
+        """
+        return 0
 
 
 OptionsT = TypeVar("OptionsT", bound=MethodOptions)
@@ -258,26 +276,22 @@ class Method:
             options cannot be served; the model is then as before.
         count_parameters: the formula for the trained parameters of one run without the head
             (EVERYTHING: with the head), of a model that may be on the meta device.
-        starts_as_base: until the first step the model answers as the base does, bit for bit.
         code_epoch: raised whenever the method's results change; it is part of a run's identity.
         head: which head it needs; tasks with another are refused.
         readouts: how a model with this method may answer (:mod:`paretune.objectives.readouts`), as
             far as task, model and ``head`` allow it.
         body_training: what its steps minimise, where it is not the objective's loss.
-        shots: with these options, how many solved examples of train stand in each prompt; drawn by
-            the run's seed.
         reads_base_weights: trains, measures or rewrites the base's matrices; where no method does,
             they may be held in bf16.
-        cannot_train_quantised: with these options, why not beside quantised matrices; or "".
+        cannot_train_quantised: with these options, why its adapters do not train beside quantised
+            matrices; or "".
         trains_alone: its runs cannot share a forward pass, even with their own kind.
         mixes: its runs may share batches with runs of other methods that mix: it stands beside
             layers and draws nothing during a step.
         learning_rates: of encoders and translation models; None: it learns nothing.
         decoder_learning_rates: of decoder-only models, where they are others.
-        with_tokenizer: the options, with the token ids of what they hold as text.
         merge: folds the only run into the weights and takes the method out: a plain model with the
             same logits; None: it cannot be merged.
-        cannot_merge: with these options, why not; or "".
         to_peft: a ``PeftModel`` around a fresh base, (model, options, injection, common), with the
             tensors of the only run; ``common`` goes to PEFT's config (``task_type``,
             ``modules_to_save``). None: PEFT has nothing that runs here.
@@ -285,20 +299,15 @@ class Method:
             opened, so not asked), why not; or "".
         to_sentence_transformers: writes the trained model as a folder of sentence-transformers
             whose vectors are the logits, (loaded model, most tokens, folder).
-        not_in_stack: why it cannot be a member of a stack; or "".
         first_in_stack: why it must be the first member of a stack; or "".
-        prepends_tokens: puts virtual tokens before the text, which one member of a stack may do.
+        virtual_tokens: what it puts them before: the ``text``, which one member of a stack may do,
+            or keys and values of ``attention``. No token of a text goes through its parameters.
+        wraps_layers: takes the place of layers, as PEFT's tuners do. ``count_parameters`` puts it
+            into the model, and so needs the model's weights.
         members_of: with these options, the methods that it is made of. Rates are those of the
             first; epoch, precision, fleets and costs follow from all of them.
-        reads_tokens: every token of a text goes through its parameters, and not virtual ones.
-        layers_below: how many layers of an anatomy lie below everything that it trains, where its
-            option ``layers`` does not say it.
         saved_widths: vectors of a layer's width that it keeps for each token and layer until the
             backward pass, beside the layer's own; measured (``bench/method_costs.py``).
-        size_option: a numeric option that sets how much it trains; "" where nothing does.
-        size_option_shrinks: more of that option is less to train.
-        counts_by_wrapping: ``count_parameters`` puts the method into the model, and so needs the
-            model's weights.
     """
 
     name: str
@@ -307,36 +316,41 @@ class Method:
     inject: Callable[[Any, Anatomy, Any, Fleet, list[int]], Injection]
     count_parameters: Callable[[Any, Anatomy, Any], int]
     learning_rates: Rates | None
-    starts_as_base: bool
     code_epoch: int = 1
     trains: Trains = Trains.ADAPTER
     head: Head = Head.ANY
     readouts: tuple[Readout, ...] = ("head", "label_words", "text", "reward", "likelihood")
     body_training: BodyTraining | None = None
-    shots: Callable[[Any], int] = lambda options: 0
     reads_base_weights: Callable[[Any], bool] = lambda options: False
     cannot_train_quantised: Callable[[Any], str] = lambda options: ""
     trains_alone: Callable[[Any], bool] = lambda options: False
     mixes: Callable[[Any], bool] = lambda options: False
     decoder_learning_rates: Rates | None = None
-    with_tokenizer: Callable[[Any, Any], Any] = lambda options, tokenizer: options
     merge: Callable[[nn.Module, Injection], None] | None = None
-    cannot_merge: Callable[[Any], str] = lambda options: ""
     to_peft: Callable[[Any, Any, Injection, dict[str, Any]], Any] | None = None
     cannot_export_to_peft: Callable[[Any, Objective, nn.Module | None], str] = (
         lambda options, objective, model: ""
     )
     to_sentence_transformers: Callable[[LoadedModel, int, Path], None] | None = None
-    not_in_stack: str = ""
     first_in_stack: str = ""
-    prepends_tokens: bool = False
-    counts_by_wrapping: bool = False
+    virtual_tokens: Literal["", "text", "attention"] = ""
+    wraps_layers: bool = False
     members_of: Callable[[Any], Sequence[ConfiguredMethod]] | None = None
-    reads_tokens: bool = True
-    layers_below: Callable[[Any, Anatomy], int] | None = None
     saved_widths: float = 2.0
-    size_option: str = ""
-    size_option_shrinks: bool = False
+
+    @property
+    def not_in_stack(self) -> str:
+        """Why it cannot be a member of a stack, or ""."""
+        if "methods" in self.options.model_fields:
+            return "name its members instead"
+        if self.wraps_layers:
+            return "it takes the place of layers that others stand beside"
+        return {
+            Trains.EVERYTHING: "it trains everything already",
+            Trains.ADAPTER: "",
+            Trains.HEAD: "the head is trained with every method",
+            Trains.NOTHING: "it trains nothing",
+        }[self.trains]
 
 
 @dataclass(frozen=True)

@@ -127,13 +127,10 @@ class ConfiguredMethod:
     @property
     def cannot_train_quantised(self) -> str:
         """Why not on a quantised base, or ""."""
+        if self.trains is Trains.EVERYTHING:
+            return "it trains every weight, and no step moves a quantised one"
         reasons = (part.cannot_train_quantised for part in self.parts)
         return next(filter(None, reasons), self.method.cannot_train_quantised(self.options))
-
-    @property
-    def shots(self) -> int:
-        """How many solved examples stand in each prompt."""
-        return self.method.shots(self.options)
 
     @property
     def trains_alone(self) -> bool:
@@ -166,8 +163,11 @@ class ConfiguredMethod:
         if self.parts:
             subset = self.own_part(anatomy)
             return sum(part.count_token_parameters(model, subset) for part in self.parts)
-        through = self.trains is Trains.ADAPTER and self.method.reads_tokens
-        return self.count_parameters(model, anatomy) if through else 0
+        if self.trains is not Trains.ADAPTER:
+            return 0
+        if self.method.virtual_tokens or self.method.wraps_layers:  # these cannot be counted here
+            return 0
+        return self.count_parameters(model, anatomy)
 
     def count_layers_below(self, anatomy: Anatomy) -> int:
         """How many of a model's layers lie below everything that the method trains.
@@ -179,8 +179,8 @@ class ConfiguredMethod:
             below = len(subset.layers)
         elif self.parts:
             below = min(part.count_layers_below(subset) for part in self.parts)
-        elif self.method.layers_below is not None:
-            below = self.method.layers_below(self.options, subset)
+        else:
+            below = self.options.count_layers_below(subset)
         if below == len(subset.layers):
             return len(anatomy.layers)
         return anatomy.find_layer(subset.layers[below].name) or 0
@@ -193,8 +193,7 @@ class ConfiguredMethod:
         subset = self.own_part(anatomy)
         if self.parts:
             return sum(part.sum_saved_widths(subset) for part in self.parts)
-        layers_below = self.method.layers_below
-        below = 0 if layers_below is None else layers_below(self.options, subset)
+        below: int = self.options.count_layers_below(subset)
         return self.method.saved_widths * (len(subset.layers) - below)
 
     def own_part(self, anatomy: Anatomy) -> Anatomy:
@@ -209,7 +208,7 @@ class ConfiguredMethod:
 
     def with_tokenizer(self, tokenizer: Any) -> ConfiguredMethod:
         """The same, with the token ids of what the options hold as text."""
-        return replace(self, options=self.method.with_tokenizer(self.options, tokenizer))
+        return replace(self, options=self.options.with_tokenizer(tokenizer))
 
 
 @dataclass(frozen=True)

@@ -37,9 +37,10 @@ class Member:
 
 def describe_member(method: Method) -> Member:
     """The sizes of a method: its size option at :data:`SIZE_FACTORS`, within its bounds."""
-    option, shrinks = method.size_option, method.size_option_shrinks
+    option = method.options.SIZE_OPTION.removeprefix("-")
     if not option:
         return Member(method.name, "", (None,))
+    shrinks = option != method.options.SIZE_OPTION
     spec = method.options.model_fields[option]
     low = next(bound.ge for bound in spec.metadata if isinstance(bound, Ge))
     high = next(bound.le for bound in spec.metadata if isinstance(bound, Le))

@@ -41,7 +41,6 @@ class SupportedTuner:
     Attributes:
         targets: the roles of the layers that it adapts by default; ``norms`` and ``embeddings`` are
             those of the backbone. None: what the model's topology has.
-        starts_as_base: until the first step the model answers as the base does.
         required_option: an option without which it does nothing, or "".
         head_learning_rate_factor: the head's learning rate over the method's, where the method's
             own would make the head diverge.
@@ -56,7 +55,6 @@ class SupportedTuner:
     title: str
     rates: Rates = USUAL
     targets: tuple[str, ...] | None = None
-    starts_as_base: bool = True
     required_option: str = ""
     head_learning_rate_factor: float = 1.0
     rewriting_option: str = ""
@@ -123,16 +121,12 @@ SUPPORTED: Mapping[str, SupportedTuner] = {
     "beft": SupportedTuner("BEFT", targets=("value",)),
     "boft": SupportedTuner("BOFT"),
     # 3e-1 in peft's comparison (of a model that has no head).
-    "c3a": SupportedTuner(
-        "C3A", (3e-2, 1e-1, 3e-1), starts_as_base=False, head_learning_rate_factor=0.03
-    ),
+    "c3a": SupportedTuner("C3A", (3e-2, 1e-1, 3e-1), head_learning_rate_factor=0.03),
     "deft": SupportedTuner("DEFT"),
     "delora": SupportedTuner("DeLoRA"),
     # Its numbers are divided by the size of the weight; the paper's rates on GLUE are like these,
     # with a head that learns at a tenth of them (arXiv:2405.03003).
-    "fourierft": SupportedTuner(
-        "FourierFT", (1e-2, 3e-2, 1e-1), starts_as_base=False, head_learning_rate_factor=0.1
-    ),
+    "fourierft": SupportedTuner("FourierFT", (1e-2, 3e-2, 1e-1), head_learning_rate_factor=0.1),
     "frod": SupportedTuner(
         "FRoD", closed_options={"runtime_offload_base_weight": "the base is not offloaded"}
     ),
@@ -178,8 +172,8 @@ SUPPORTED: Mapping[str, SupportedTuner] = {
         closed_options={"target_modules": "it is the word embeddings"},
         not_in_peft="PEFT saves no head beside trainable tokens",
     ),
-    "unilora": SupportedTuner("Uni-LoRA", VECTORS, starts_as_base=False),  # 2e-3 there
-    "vblora": SupportedTuner("VB-LoRA", VECTORS, starts_as_base=False),
+    "unilora": SupportedTuner("Uni-LoRA", VECTORS),  # 2e-3 there
+    "vblora": SupportedTuner("VB-LoRA", VECTORS),
     # 4e-3 on SST-2 and 1e-2 on MRPC by its authors (arXiv:2310.11454).
     "vera": SupportedTuner("VeRA", (3e-3, 1e-2, 3e-2)),
     "waveft": SupportedTuner("WaveFT"),

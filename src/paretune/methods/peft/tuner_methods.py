@@ -163,10 +163,9 @@ def make_method(tuner: str) -> Method:
         options=make_options(config, supported),
         learning_rates=supported.rates,
         decoder_learning_rates=supported.decoder_rates,
-        starts_as_base=supported.starts_as_base,
         inject=functions.inject,
         count_parameters=functions.count_parameters,
-        counts_by_wrapping=True,
+        wraps_layers=True,
         # peft follows the tables that a translation model ties together, and wraps one twice.
         head=Head.NEW if supported.targets == ("embeddings",) else Head.ANY,
         reads_base_weights=always,
@@ -174,7 +173,6 @@ def make_method(tuner: str) -> Method:
         merge=functions.merge,
         to_peft=functions.to_peft,
         cannot_export_to_peft=functions.cannot_export_to_peft,
-        not_in_stack="it takes the place of layers that others stand beside",
     )
 
 
