@@ -54,7 +54,7 @@ ASKED: dict[str, tuple[str, ...]] = {
     "verify": ("verify", "s.yaml", "--store", "store"),
     "merge": ("merge", "store", "-o", "merged"),
     "ls": ("ls",),
-    "track": ("track", "s.yaml", "--store", "store", "--to", "tensorboard", "-o", "mirror"),
+    "track": ("track", "s.yaml", "--store", "store", "--to", "mlflow", "-o", "copy"),
 }  # fmt: skip
 
 
@@ -63,7 +63,7 @@ def test_a_verb_gives_one_object_with_the_documented_fields(
     verb: str, in_study: None, capsys: Any
 ) -> None:
     if verb == "track":
-        pytest.importorskip("tensorboard")
+        pytest.importorskip("mlflow", reason='needs mlflow: pip install "paretune[mlflow]"')
     code, out, err = command(capsys, *ASKED[verb], "--json")
     assert code == 0, err
     result = json.loads(out)
@@ -122,17 +122,6 @@ def test_run_tells_its_progress_on_stderr_and_gives_the_object_on_stdout(
     assert code == 0 and set(result) == {*PAGE.COMMON, *FIELDS["run"]}
     assert result["failed"] == [] and result["ended"] > 0
     assert "1 worker with" in err
-
-
-def test_a_missing_package_of_a_tracker_is_no_fault_of_the_data(
-    in_study: None, monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
-    monkeypatch.setattr("paretune.contrib.trackers.find_spec", lambda name: None)
-    code, _, err = command(
-        capsys, "track", "s.yaml", "--store", "store", "--to", "trackio", "-o", "mirror"
-    )
-    assert code == 9
-    assert "the package trackio is not installed" in err
 
 
 def test_a_shell_completes_verbs_options_and_studies(

@@ -54,7 +54,7 @@ def test_help_is_there_for_every_verb_and_loads_nothing_heavy(capsys: Any) -> No
         "report demo --details --json",
         "report demo --details --quiet",
         "watch demo --json --every 3",
-        "track demo --to tensorboard --output x --every 3",
+        "track demo --to tensorboard --output x",
         "slobench score a.zip --reference b.zip --bert-layer 3",
         "slobench score a.zip --reference b.zip --bert-revision abc",
         "export demo --public",

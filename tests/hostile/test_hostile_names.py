@@ -16,14 +16,11 @@ from support.fake_records import study, whole
 from support.hostile_names import HOSTILE_NAMES
 from support.tiny_study import command, finished
 
-from paretune.contrib.trackers import mirror_results
-from paretune.contrib.trackers.libraries import TensorBoard
 from paretune.reporting.build import build_report
 from paretune.store import Record
 from paretune.study import Study
 from paretune.verbs import report as report_verb
 from paretune.verbs.export import export
-from paretune.verbs.report import StudyResults
 
 
 def named(original: Study, records: list[Record], name: str) -> tuple[Study, list[Record]]:
@@ -55,10 +52,9 @@ def named(original: Study, records: list[Record], name: str) -> tuple[Study, lis
 
 
 def walk(tmp_path: Path, name: str, *, everything: bool) -> None:
-    """Every output of a report, and a mirror: all files lie in the folders that were named."""
+    """Every output of a report: all files lie in the folders that were named."""
     original = study()
     renamed, records = named(original, whole(original), name)
-    results = StudyResults(renamed, tmp_path, records, [], [])
     inside = tmp_path / "inside" / "deeper"
     written = build_report(renamed, records).write(
         inside / "page.html" if everything else None,
@@ -66,12 +62,10 @@ def walk(tmp_path: Path, name: str, *, everything: bool) -> None:
         tables=inside / "tables",
         json=inside / "study.json",
     )
-    tracker = TensorBoard(str(inside / "events"), renamed.study)
-    mirror_results(results, tracker)
     for _, path in written:
         assert path.resolve().is_relative_to(inside.resolve()), name
     assert {p.name for p in inside.iterdir()} <= {
-        "page.html", "figures", "tables", "study.json", "events"
+        "page.html", "figures", "tables", "study.json"
     }  # fmt: skip
     assert [p.name for p in tmp_path.iterdir()] == ["inside"]
     if everything:

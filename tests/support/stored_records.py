@@ -64,5 +64,4 @@ READING_VERBS = {
     "watch": ("--once",),
     "verify": (),
     "export": ("--method", "lora", "--output", "exported"),
-    "track": ("--to", "tensorboard", "--output", "mirror"),
 }

@@ -163,7 +163,7 @@ def list_command_lines(verb: str) -> list[list[object]]:
         ],
         "run": [["run", study, "--store", "fresh", "--workers", "1"], ["run", EVIL]],
         "watch": [["watch", study, *store, "--once"]],
-        "track": [["track", study, *store, "--to", "tensorboard", "--output", EVIL]],
+        "track": [["track", study, *store, "--to", "mlflow", "--output", EVIL]],
         "report": [["report", study, *store, "--page", f"{EVIL}.html", "--tables", EVIL]],
         "why": [["why", study, EVIL, "majority", *store], ["why", study, "a", "b", *store]],
         "peft-results": [["peft-results", "."], ["peft-results", EVIL]],
