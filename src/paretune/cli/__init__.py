@@ -44,10 +44,6 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "track": ("paretune.contrib.trackers:track", "Copy results into an experiment tracker."),
     "report": ("paretune.verbs.report:report", "Show the results of a study, and write a page."),
     "why": ("paretune.verbs.compare:why", "Explain why one method needs more memory."),
-    "peft-results": (
-        "paretune.contrib.peft_comparison:peft_results",
-        "Judge the published results of peft's comparison.",
-    ),
     "recommend": (
         "paretune.verbs.recommend:recommend",
         "Say which method to take within a budget, and why.",

@@ -8,10 +8,8 @@ from scipy import stats
 from support import fake_records as fake
 
 from paretune.analysis.statistics.intervals import (
-    correct_count,
     newcombe_difference,
     score_interval,
-    smallest_example_count,
     wilson_interval,
 )
 from paretune.errors import StoreError
@@ -94,12 +92,6 @@ def test_p_is_the_chi_squared_tests(a: int, b: int, n: int) -> None:
         assert difference.p == pytest.approx(stats.chi2_contingency(table, correction=False).pvalue)
 
 
-def test_how_many_examples_a_share_can_be_of() -> None:
-    assert correct_count(0.48218347232752085, 1319) == 636
-    assert correct_count(0.48218347232752085, 1000) is None
-    assert correct_count(0.5, 7) is None
-    assert smallest_example_count([0.48218347232752085, 0.5003790750568613]) == 1319
-    assert smallest_example_count([0.5, 0.25, 1.0]) == 4
-    assert smallest_example_count([0.1234567890123456]) is None
+def test_more_correct_answers_than_examples_are_refused() -> None:
     with pytest.raises(ValueError, match="5 correct answers of 4"):
         wilson_interval(5, 4)

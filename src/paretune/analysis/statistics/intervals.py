@@ -21,7 +21,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 
 from scipy import special
 from scipy.stats import binomtest
@@ -126,9 +125,6 @@ def build_interval(
     )
 
 
-_MAX_EXAMPLES = 100_000
-
-
 def wilson_interval(correct: int, n: int) -> Interval:
     """The accuracy with its 95 % score interval (Wilson 1927).
 
@@ -148,50 +144,14 @@ def wilson_interval(correct: int, n: int) -> Interval:
 def newcombe_difference(a: int, n: int, b: int, m: int) -> Interval:
     """Accuracy ``a`` of ``n`` minus accuracy ``b`` of ``m``; 95 %, unpaired.
 
-    The interval is Newcombe's (1998, method 10), from both Wilson intervals; ``p`` is that of
-    :func:`score_test`.
+    The interval is Newcombe's (1998, method 10), from both Wilson intervals; ``p`` is two-sided,
+    with the pooled share.
     """
     first, second = wilson_interval(a, n), wilson_interval(b, m)
     difference = first.estimate - second.estimate
     down = math.hypot(first.estimate - first.low, second.high - second.estimate)
     up = math.hypot(first.high - first.estimate, second.estimate - second.low)
-    p = score_test(a, n, b, m)
-    return Interval(difference, difference - down, difference + up, min(n, m), 1, 0.0, p)
-
-
-def score_test(a: int, n: int, b: int, m: int, seed_deviation: float = 0.0) -> float:
-    """Two-sided p-value of two shares, with the pooled share.
-
-    Args:
-        a: correct answers of one side.
-        n: its examples.
-        b: correct answers of the other.
-        m: its examples.
-        seed_deviation: standard deviation of the share over seeds, assumed for both sides.
-    """
     pooled = (a + b) / (n + m)
-    error = math.sqrt(pooled * (1 - pooled) * (1 / n + 1 / m) + 2 * seed_deviation**2)
-    gap = abs(a / n - b / m)
-    return 1.0 if error == 0 else float(special.erfc(gap / error / math.sqrt(2)))
-
-
-def correct_count(share: float, n: int) -> int | None:
-    """The number of correct answers of ``n`` that give ``share``; None if it is not whole."""
-    correct = round(share * n)
-    return correct if abs(correct / n - share) < 1e-9 and 0 <= correct <= n else None
-
-
-def smallest_example_count(shares: Sequence[float]) -> int | None:
-    """The least n such that every share is a whole number of n examples; None above 100,000.
-
-    The true n is this or a multiple of it: it can confirm a stated n, not replace it.
-    """
-    least = 1
-    for share in shares:
-        fraction = Fraction(share).limit_denominator(_MAX_EXAMPLES)
-        if abs(float(fraction) - share) > 1e-12:
-            return None
-        least = math.lcm(least, fraction.denominator)
-        if least > _MAX_EXAMPLES:
-            return None
-    return least
+    error = math.sqrt(pooled * (1 - pooled) * (1 / n + 1 / m))
+    p = 1.0 if error == 0 else float(special.erfc(abs(difference) / error / math.sqrt(2)))
+    return Interval(difference, difference - down, difference + up, min(n, m), 1, 0.0, p)
