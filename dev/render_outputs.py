@@ -42,9 +42,8 @@ def render(study: str, store: str, folder: Path) -> None:
     run(folder, "recommend", *source, "--json")
     run(folder, "recommend", *source, "--max-memory", "900MiB", "--within", "2pt")
     first, second = methods(study)[:2]
-    for verb in ("compare", "why"):
-        run(folder, verb, study, first, second, *source[1:])
-        run(folder, verb, study, first, second, *source[1:], "--json")
+    run(folder, "compare", study, first, second, *source[1:])
+    run(folder, "compare", study, first, second, *source[1:], "--json")
     drop_library(folder / "page.html")
 
 

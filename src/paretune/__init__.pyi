@@ -10,13 +10,11 @@ from .verbs.compare import (
     ComparisonResult as ComparisonResult,
 )
 from .verbs.compare import (
-    MemoryExplanation as MemoryExplanation,
 )
 from .verbs.compare import (
     compare as compare,
 )
 from .verbs.compare import (
-    why as why,
 )
 from .verbs.deploy import Deployment as Deployment
 from .verbs.deploy import deploy as deploy

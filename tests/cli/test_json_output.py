@@ -43,7 +43,6 @@ ASKED: dict[str, tuple[str, ...]] = {
     "check": ("check", "s.yaml"),
     "plan": ("plan", "s.yaml", "--store", "store"),
     "watch": ("watch", "s.yaml", "--store", "store"),
-    "why": ("why", "s.yaml", "lora", "head_only", "--store", "store"),
     "recommend": ("recommend", "s.yaml", "--store", "store"),
     "next": ("next", "s.yaml", "--store", "store"),
     "compare": ("compare", "s.yaml", "head_only", "majority", "--store", "store"),

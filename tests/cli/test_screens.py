@@ -30,7 +30,6 @@ COMMANDS = {
     "recommend-within": ("recommend", "s.yaml", "--within", "5pt", "--max-memory", "4GiB", *STORE),
     "recommend-quiet": ("recommend", "s.yaml", "--quiet", *STORE),
     "next": ("next", "s.yaml", *STORE),
-    "why": ("why", "s.yaml", "full", "lora", *STORE),
     "watch": ("watch", "s.yaml", *STORE),
     "verify": ("verify", "s.yaml", *STORE),
     "merge": ("merge", "store", "--output", "merged"),
@@ -108,7 +107,7 @@ def test_what_new_says_and_writes_is_the_golden_text(
 def test_help_is_the_golden_text(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     """The help of options is read from docstrings."""
     monkeypatch.setenv("COLUMNS", "80")
-    verbs = ("tune", "new", "run", "report", "export", "why", "merge")
+    verbs = ("tune", "new", "run", "report", "export", "merge")
     assert_golden("help", {verb: command(capsys, verb, "--help")[1] for verb in verbs})
 
 
@@ -123,7 +122,7 @@ def assert_golden(kind: str, screens: Mapping[str, str]) -> None:
 @pytest.mark.wide
 def test_the_reading_verbs_need_no_model_library(folder: Path) -> None:
     verbs = {verb: READING_VERBS[verb] for verb in ("report", "recommend", "watch", "verify")}
-    verbs |= {"compare": ("full", "lora"), "why": ("full", "lora")}
+    verbs |= {"compare": ("full", "lora")}
     commands = [(verb, "s.yaml", *arguments, *STORE) for verb, arguments in verbs.items()]
     assert list_loaded(*commands, folder=folder) == ([0] * len(verbs), [])
     assert "<h1" in (folder / "store" / "report.html").read_text(encoding="utf-8")

@@ -13,10 +13,10 @@ from sklearn.metrics import f1_score
 from support import fake_records as fake
 from support.report_texts import texts_by_method
 
-from paretune import why as ask
+from paretune import compare
 from paretune.analysis.cell import Cell
 from paretune.analysis.cells import group_into_cells
-from paretune.errors import StudyError
+from paretune.analysis.memory_breakdown import break_down_memory
 from paretune.reporting import measures
 from paretune.reporting.build import build_report
 from paretune.reporting.search import build_search_table
@@ -137,23 +137,25 @@ def changed(records: list[Record], method: str, **measured: Any) -> list[Record]
     return [*others, fake.record(base.run, measured={**base.measured, **measured})]
 
 
-def test_why_says_what_makes_a_comparison_unfair_or_impossible() -> None:
+def explain(cell: Cell, reference: Cell) -> list[str]:
+    a, b = break_down_memory(cell.cost), break_down_memory(reference.cost)
+    assert a is not None and b is not None
+    return [*explain_memory_difference(cell.method, a, reference.method, b)]
+
+
+def test_memory_says_what_makes_a_comparison_unfair_or_impossible() -> None:
     study = fake.study()
     records = changed(fake.whole(study), "lora", batch_size=4, not_measured={})
     full, lora, prompt = methods_of(study, records)
     assert "not measured under the same conditions (batch 16 against 4)" in " ".join(
-        explain_memory_difference(full, lora)
+        explain(full, lora)
     )
     near = changed(records, "prompt", phases={"train": {"peak_bytes": 880 * 2**20}})
     cells = methods_of(study, near)
-    assert "cannot be separated" in " ".join(explain_memory_difference(cells[1], cells[2]))
+    assert "cannot be separated" in " ".join(explain(cells[1], cells[2]))
     shut = changed(records, "prompt", phases={}, not_measured={"phases": "the counter is shut"})
     prompt = methods_of(study, shut)[2]
-    assert explain_memory_difference(full, prompt) == (
-        "The peak of prompt tuning in training is not known: the counter is shut.",
-    )
-    none = methods_of(study, [r for r in records if r.run.stage != "cost"])[0]
-    assert "no solo measurement yet" in explain_memory_difference(none, lora)[0]
+    assert explain(full, prompt) == []
 
 
 def test_the_table_says_what_it_stands_on_and_what_it_cannot_tell() -> None:
@@ -173,38 +175,12 @@ def test_the_table_says_what_it_stands_on_and_what_it_cannot_tell() -> None:
     assert build_memory_table(build_report(study, []).tasks[0]) is None
 
 
-def test_the_verb_names_what_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compare_names_what_takes_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     study = fake.study()
     results = gathering.StudyResults(study, Path(), fake.whole(study), [], [])
     monkeypatch.setattr("paretune.verbs.compare.load_results", lambda *_: results)
-    answers = ask(study, "full", "lora")
-    assert [(one.task, one.model) for one in answers] == [
-        ("topics", "e5-small"), ("entailment", "e5-small")
-    ]  # fmt: skip
-    assert answers[0].gaps[0].part == "optimizer"
-    assert len(ask(study, "full", "head_only", task="topics")) == 1
-    for bad in (("full", "lorra"), ("full", "full"), ("majority", "full")):
-        with pytest.raises(StudyError):
-            ask(study, *bad)
-    with pytest.raises(StudyError, match="It has topics, entailment"):
-        ask(study, "full", "lora", task="nowhere")
-
-
-def test_a_method_is_compared_with_itself_on_a_quantised_base(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    study = fake.study(
-        models=[{"name": "x/base"}, {"name": "x/base", "quantisation": "nf4"}], methods=["lora"]
-    )
-    records = [
-        fake.cost(fake.make_run(study, "cost", "lora", 1, model=model), megabytes)
-        for model, megabytes in zip(study.models, (870.0, 400.0), strict=True)
-    ]
-    results = gathering.StudyResults(study, Path(), records, [], [])
-    monkeypatch.setattr("paretune.verbs.compare.load_results", lambda *_: results)
-    (answer,) = ask(study, "lora@base-nf4", "lora@base", task="topics")
-    assert (answer.task, answer.model) == ("topics", "base-nf4 and base")
-    assert "400 MiB with LoRA on base-nf4, 870 MiB with LoRA on base" in answer.sentences[0]
-    assert ask(study, "lora", "lora@base")[0].model == "base-nf4 and base"
-    with pytest.raises(StudyError, match="It has base, base-nf4"):
-        ask(study, "lora@gemma", "lora@base")
+    for answer in compare(study, "full", "lora"):
+        assert answer.memory_parts[0].part == "optimizer"
+        assert answer.memory[0].startswith("Peak memory in training: 1.85 GiB with full")
+    assert all(not answer.memory for answer in compare(study, "full", "majority"))
+    assert all(not answer.memory for answer in compare(study, than="full"))

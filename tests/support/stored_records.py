@@ -60,7 +60,6 @@ READING_VERBS = {
     "report": (),
     "recommend": (),
     "compare": ("lora", "head_only"),
-    "why": ("lora", "head_only"),
     "watch": ("--once",),
     "verify": (),
     "export": ("--method", "lora", "--output", "exported"),

@@ -165,7 +165,6 @@ def list_command_lines(verb: str) -> list[list[object]]:
         "watch": [["watch", study, *store, "--once"]],
         "track": [["track", study, *store, "--to", "mlflow", "--output", EVIL]],
         "report": [["report", study, *store, "--page", f"{EVIL}.html", "--tables", EVIL]],
-        "why": [["why", study, EVIL, "majority", *store], ["why", study, "a", "b", *store]],
         "recommend": [["recommend", study, *store], ["recommend", study, *store, "--task", EVIL]],
         "compare": [["compare", study, "majority", EVIL, *store]],
         "merge": [["merge", EVIL, "-o", "merged"], ["merge", "store", "-o", f"{EVIL}merged"]],

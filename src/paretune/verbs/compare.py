@@ -1,4 +1,4 @@
-"""``compare`` and ``why``: two methods of a study side by side. Needs no torch."""
+"""``compare``: two methods of a study side by side. Needs no torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 from paretune.errors import StudyError, require_name, spell_option
 from paretune.terminal.sanitise import sanitise_line
-from paretune.verbs.options import Model, StoreFolder, StudyLike, Word
+from paretune.verbs.options import StoreFolder, StudyLike, Word
 from paretune.verbs.report import load_results
 from paretune.verbs.result import Result, ResultList
 
@@ -39,6 +39,10 @@ class ComparisonResult(Result):
             between seeds is unknown.
         why: why there is no difference; empty where there is one.
         note: what the claim supposes.
+        memory: where the difference in memory lies, in sentences; only of two named methods whose
+            peaks in training were measured.
+        memory_parts: what both hold in training, in bytes by part, the largest difference first;
+            empty where parts do not add up to the peak.
     """
 
     task: str
@@ -51,6 +55,8 @@ class ComparisonResult(Result):
     of_trained: bool = False
     why: str = ""
     note: str = ""
+    memory: tuple[str, ...] = ()
+    memory_parts: tuple[PartDifference, ...] = ()
 
     def describe(self) -> Iterable[RenderableType]:
         """A heading and sentences."""
@@ -65,7 +71,7 @@ class ComparisonResult(Result):
             size, failed = self.sample_size, self.failed_seeds
             sentences = describe_pair(self.pair, size, failed, of_trained=self.of_trained)
             sentences = [*sentences, *filter(None, [self.note])]
-        for sentence in sentences:
+        for sentence in [*sentences, *self.memory]:
             yield Text(f"  {sentence}")
 
 
@@ -74,7 +80,8 @@ class ComparisonResults(ResultList[ComparisonResult]):
 
     Attributes:
         tasks: each: task, model, metric, pair (a, b, difference as an interval, p_holm, mcnemar;
-            or null), sample_size, failed_seeds, single_seed, of_trained, why, note.
+            or null), sample_size, failed_seeds, single_seed, of_trained, why, note, memory,
+            memory_parts (part, a, b).
     """
 
     json_name: ClassVar[str] = "tasks"
@@ -91,8 +98,8 @@ def compare(
     """Compare two methods, or all with one.
 
     On every task and model of the study, paired on the same examples: the score of A minus that
-    of B. --than METHOD asks whether any method is better than METHOD: the claims are corrected for
-    that many comparisons instead of all pairs.
+    of B; and where the difference in memory lies. --than METHOD asks whether any method is better
+    than METHOD: the claims are corrected for that many comparisons instead of all pairs.
 
     Args:
         a: A method or baseline: lora, tfidf. With --than: only this one.
@@ -105,6 +112,9 @@ def compare(
     """
     from paretune.analysis.cell import NO_MODEL
     from paretune.analysis.comparisons import PairwiseComparisons
+    from paretune.analysis.memory_breakdown import break_down_memory, compare_breakdowns
+    from paretune.methods.core.titles import title_of
+    from paretune.reporting.text.comparison import explain_memory_difference
 
     results = load_results(study, store)
     cells = results.cells
@@ -139,9 +149,18 @@ def compare(
         for model in dict.fromkeys(cell.model for cell in of_task if cell.model != NO_MODEL):
             of_model = [cell for cell in of_task if cell.model in (model, NO_MODEL)]
             comparisons = PairwiseComparisons(of_model, reference)
+            memory = {cell.method: break_down_memory(cell.cost) for cell in of_model}
             for first in firsts:
                 result = _compare_cells(comparisons, model, first, b)
-                compared.append(replace(result, note=note if result.pair else ""))
+                result = replace(result, note=note if result.pair else "")
+                breakdown, base = memory[first], memory[b]
+                if than is None and breakdown and base:
+                    sentences = explain_memory_difference(
+                        title_of(first), breakdown, title_of(b), base
+                    )
+                    parts = compare_breakdowns(breakdown, base)
+                    result = replace(result, memory=tuple(sentences), memory_parts=parts)
+                compared.append(result)
     return ComparisonResults(tuple(compared))
 
 
@@ -175,104 +194,3 @@ def _compare_cells(
     single_seed = pair.withheld == "one run"
     answer = pair, sample_size, failed_seeds, single_seed, of_trained
     return ComparisonResult(task, model, metric, *answer)
-
-
-@dataclass(frozen=True, repr=False)
-class MemoryExplanation(Result):
-    """Why one method takes more memory than another, on one task and model.
-
-    Attributes:
-        task: its key.
-        model: its key; of METHOD@MODEL perhaps two.
-        gaps: components by their difference in bytes; empty if those of one are not known.
-        sentences: what they say, or why they are not known.
-    """
-
-    task: str
-    model: str
-    gaps: tuple[PartDifference, ...]
-    sentences: tuple[str, ...]
-
-    def describe(self) -> Iterable[RenderableType]:
-        """A heading and sentences."""
-        from rich.text import Text
-
-        yield Text(f"{sanitise_line(self.task)}, {sanitise_line(self.model)}", style="bold")
-        yield from map(Text, self.sentences)
-
-
-class MemoryExplanations(ResultList[MemoryExplanation]):
-    """Why one method takes more memory than another, on every task and model.
-
-    Attributes:
-        pairs: each: task, model, gaps (bytes by part), sentences.
-    """
-
-    json_name: ClassVar[str] = "pairs"
-
-
-def why(
-    study: StudyLike,
-    a: Word,
-    b: Word,
-    *,
-    store: StoreFolder = None,
-    task: Annotated[str | None, typer.Option(metavar="TASK")] = None,
-    model: Model | None = None,
-) -> MemoryExplanations:
-    """Explain why one method needs more memory.
-
-    Lists what methods A and B hold in training (weights, gradients, optimizer states, activations,
-    the rest) by their difference. METHOD@MODEL compares models too: lora@gemma-nf4 and lora@gemma.
-
-    Args:
-        a: A method of the study, or METHOD@MODEL.
-        b: The method to compare it with.
-        task: Only this task. [default: all]
-        model: Only this model. [default: all]
-
-    Raises:
-        StudyError: no such study, method, task or model, or twice the same method.
-        StoreError: the store is missing or damaged, or never ran this study.
-    """
-    from paretune.analysis.cell import NO_MODEL
-    from paretune.analysis.memory_breakdown import break_down_memory, compare_breakdowns
-    from paretune.reporting.text.comparison import explain_memory_difference
-
-    results = load_results(study, store)
-    cells = [cell for cell in results.cells if cell.model != NO_MODEL]
-    methods = [cell.method for cell in cells]
-    # A method may have an @ in its name.
-    (first, first_model), (second, second_model) = (
-        (name, None) if name in methods or "@" not in name else name.rsplit("@", 1)
-        for name in (a, b)
-    )
-    for what, named, choices in (
-        ("method", (first, second), methods),
-        ("task", (task,), [cell.task for cell in cells]),
-        ("model", (first_model, second_model, model), [cell.model for cell in cells]),
-    ):
-        for name in filter(None, named):
-            require_name(what, name, choices, f"study {results.study.study}")
-    if (first, first_model) == (second, second_model):
-        raise StudyError(
-            "a method is not compared with itself.", where=a, remedy="Name two methods."
-        )
-    by_place = {(cell.task, cell.model, cell.method): cell for cell in cells}
-    explanations = []
-    for cell in cells:
-        partner = by_place.get((cell.task, second_model or cell.model, second))
-        if cell.method != first or first_model not in (None, cell.model) or partner is None:
-            continue
-        if partner is cell or task not in (None, cell.task) or model not in (None, cell.model):
-            continue
-        memory, base = break_down_memory(cell.cost), break_down_memory(partner.cost)
-        explanations.append(
-            MemoryExplanation(
-                task=sanitise_line(cell.task),
-                model=sanitise_line(" and ".join(dict.fromkeys((cell.model, partner.model)))),
-                gaps=compare_breakdowns(memory, base) if memory and base else (),
-                sentences=explain_memory_difference(cell, partner),
-            )
-        )
-    return MemoryExplanations(tuple(explanations))

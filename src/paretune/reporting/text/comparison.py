@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from paretune.analysis.cell import Cell
 from paretune.analysis.comparisons import describe_withheld
 from paretune.analysis.memory_breakdown import (
     PART_TITLES,
     MemoryBreakdown,
-    break_down_memory,
     compare_breakdowns,
     differing_conditions,
     peaks_differ,
@@ -17,7 +15,6 @@ from paretune.analysis.memory_breakdown import (
 from paretune.analysis.pairs import Pair
 from paretune.analysis.statistics.sample_size import FOUND_POINTS, POWER, SampleSize
 from paretune.methods.core.titles import title_of
-from paretune.reporting.rows import summarise_cost
 from paretune.reporting.text.formatting import (
     describe_standing,
     format_basis,
@@ -155,33 +152,31 @@ def approximate(count: int, noun: str) -> str:
     return f"about {pluralise(-(-count // step) * step, noun)}"
 
 
-def explain_memory_difference(cell: Cell, reference: Cell) -> tuple[str, ...]:
-    """Why ``cell`` takes more or less memory than ``other``, of the same task."""
-    names = [title_of(side.method) for side in (cell, reference)]
-    if cell.model != reference.model:
-        names = [f"{title_of(side.method)} on {side.model}" for side in (cell, reference)]
-    name, reference_name = map(sanitise_line, names)
-    a, b = break_down_memory(cell.cost), break_down_memory(reference.cost)
-    if a is None or b is None or a.peak is None or b.peak is None:
-        return (*_explain_unknown(cell, a), *_explain_unknown(reference, b))
-    peaks = (
+def explain_memory_difference(
+    name: str, a: MemoryBreakdown, reference_name: str, b: MemoryBreakdown
+) -> Iterable[str]:
+    """Why one method takes more or less memory than another on the same task and model.
+
+    Nothing where a peak in training was not measured.
+
+    Args:
+        name: of one method, as readers see it.
+        reference_name: of the other.
+    """
+    if a.peak is None or b.peak is None:
+        return
+    name, reference_name = sanitise_line(name), sanitise_line(reference_name)
+    yield (
         f"Peak memory in training: {format_bytes(a.peak)} with {name}, {format_bytes(b.peak)} with "
         f"{reference_name}, {_format_difference(a.peak - b.peak)}."
     )
-    return (peaks, *_explain(name, a, reference_name, b))
-
-
-def _explain_unknown(cell: Cell, memory: MemoryBreakdown | None) -> Iterable[str]:
-    if memory is None or memory.peak is None:
-        reason = memory.missing["peak"] if memory else summarise_cost(cell).memory.text
-        name = sanitise_line(title_of(cell.method))
-        yield f"The peak of {name} in training is not known: {sanitise_line(reason)}."
-
-
-def _explain(
-    name: str, a: MemoryBreakdown, reference_name: str, b: MemoryBreakdown
-) -> Iterable[str]:
-    yield _describe_basis(a, b)
+    if a.measurements == b.measurements == 1:
+        yield "One solo measurement each, in a fresh process; no interval can be given."
+    else:
+        yield (
+            f"Means of {pluralise(a.measurements, 'solo measurement')} and of {b.measurements}, "
+            "each in a fresh process."
+        )
     if differing := differing_conditions(a, b):
         conditions = [
             f"{_CONDITION_TITLES.get(key, key)} {of_a} against {of_b}"
@@ -216,15 +211,6 @@ def _explain(
             f"{format_parameters(b.trained)} with {reference_name}. Gradients and optimiser states "
             "follow from that."
         )
-
-
-def _describe_basis(a: MemoryBreakdown, b: MemoryBreakdown) -> str:
-    if a.measurements == b.measurements == 1:
-        return "One solo measurement each, in a fresh process; no interval can be given."
-    return (
-        f"Means of {pluralise(a.measurements, 'solo measurement')} and of {b.measurements}, "
-        "each in a fresh process."
-    )
 
 
 def _format_difference(difference: float) -> str:
