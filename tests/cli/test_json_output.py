@@ -62,7 +62,7 @@ def test_a_verb_gives_one_object_with_the_documented_fields(
     verb: str, in_study: None, capsys: Any
 ) -> None:
     if verb == "track":
-        pytest.importorskip("mlflow", reason='needs mlflow: pip install "paretune[mlflow]"')
+        pytest.importorskip("mlflow", reason="needs mlflow: pip install mlflow")
     code, out, err = command(capsys, *ASKED[verb], "--json")
     assert code == 0, err
     result = json.loads(out)

@@ -109,7 +109,7 @@ def track(
         raise TrackerError(
             f"the package of {to} cannot be imported ({error}).",
             where=spell_option("to", to),
-            remedy=f'Install it: pip install "paretune[{to}]".',
+            remedy=f"The extra paretune[{to}] has it: pip install {to}.",
         ) from None
     except Exception as error:
         raise TrackerError(
