@@ -25,7 +25,6 @@ left, in a terminal, or as one output of a notebook::
         print(advice)                            # sentences, and the command that exports it
     paretune.find_next_steps(study)[0].sentence  # labels to look at, more rows, longer training
     paretune.export(study).folder                # the best method's run, as a PEFT adapter
-    paretune.deploy(study, tasks=10).table       # bytes and seconds of many tasks on one base
     model, tokenizer = paretune.load(folder)     # what was exported in paretune's own form
 
 The package has a folder for each concern; docs/extend/architecture.md says what each is for. The

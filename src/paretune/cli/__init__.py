@@ -56,7 +56,6 @@ VERBS: Mapping[str, tuple[str, str]] = {
         "paretune.verbs.export:export",
         "Write a trained model that other libraries open.",
     ),
-    "deploy": ("paretune.verbs.deploy:deploy", "Measure what many tasks on one base take."),
     "verify": ("paretune.verbs.stores:verify", "Compare every stored result with its checksum."),
     "merge": (
         "paretune.verbs.stores:merge",
@@ -79,7 +78,7 @@ A function is imported when its verb is called. A verb may have two words.
 SECTIONS: Mapping[str, Sequence[str]] = {
     "Start here": ("demo", "tune"),
     "Step by step": ("new", "check", "plan", "run", "watch"),
-    "Answers": ("report", "recommend", "next", "compare", "export", "deploy"),
+    "Answers": ("report", "recommend", "next", "compare", "export"),
 }
 """Of the help: verbs by what they are for; all others come after them."""
 DATA_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".txt", ".gz", ".xlsx")

@@ -38,7 +38,7 @@ from paretune.reporting.measures import (
     build_shifted_table,
 )
 from paretune.reporting.next_steps import write_next_steps
-from paretune.reporting.parts import CostFront, FrontPoint, PairDifference, Score, Table
+from paretune.reporting.parts import CostFront, FrontPoint, PairDifference, Score
 from paretune.reporting.rows import CellRow, build_rows
 from paretune.reporting.search import build_search_front_table, build_search_table
 from paretune.reporting.text.conclusions import (
@@ -70,7 +70,6 @@ def build_report(
     records: Sequence[Record],
     states: Sequence[RunStatus] = (),
     findings: Iterable[Finding] = (),
-    deployments: Mapping[str, str] | None = None,
 ) -> Report:
     """Compute every statistic of a study and state what follows. Call it once for all outputs.
 
@@ -79,7 +78,6 @@ def build_report(
         records: ended runs with their predictions.
         states: the state of every run, for what is unfinished.
         findings: of the audit of the study's data.
-        deployments: by task, the table of ``deploy``, as JSON.
     """
     cells = group_into_cells(study, records, states)
     comparisons = {
@@ -100,7 +98,6 @@ def build_report(
             [record for record in records if record.run.task.key == task.key],
             backtests,
             most_texts,
-            (deployments or {}).get(task.key),
         )
         for task in study.tasks
     )
@@ -152,7 +149,6 @@ def _build_task(
     records: Sequence[Record],
     backtests: Mapping[tuple[str, CellKey], Backtest],
     most_texts: int,
-    deployment: str | None,
 ) -> TaskReport:
     metric = metrics.get(cells[0].metric)
     selected_on_test = any(cell.selected_on_test for cell in cells)
@@ -169,7 +165,6 @@ def _build_task(
         search and build_search_front_table(rows, records),
         build_shifted_table(rows),
         build_forgetting_table(rows),
-        Table.model_validate_json(deployment) if deployment else None,
         build_prediction_table(rows, backtests),
     )
     return TaskReport(

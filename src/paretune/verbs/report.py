@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,8 +29,6 @@ class StudyResults:
     records: list[Record]
     states: list[RunStatus]
     findings: list[Finding]
-    deployments: Mapping[str, str] = field(default_factory=dict)
-    """By task, the table of ``deploy``."""
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
@@ -83,9 +80,7 @@ def report(
     from paretune.reporting.build import build_report
 
     results = load_results(study, store)
-    document = build_report(
-        results.study, results.records, results.states, results.findings, results.deployments
-    )
+    document = build_report(results.study, results.records, results.states, results.findings)
     document.write(page, card=card, figures=figures, tables=tables, json=json)
     document._typed = study_input.spell_study(results.study, results.folder)
     document._folder = results.folder
@@ -117,8 +112,7 @@ def load_results(study: StudyLike, store: Path | str | None = None) -> StudyResu
         for finding in doubts:
             warnings.warn(str(finding), StoredResultsWarning, stacklevel=1)
         findings = [*doubts, *load_findings(opened, study.study_hash)]
-        deployments = opened.get_settings(f"deployment/{study.study_hash}/")
-        return StudyResults(study, folder, records, states, findings, deployments)
+        return StudyResults(study, folder, records, states, findings)
 
 
 def load_states(opened: Store, study: Study) -> list[RunStatus]:
