@@ -120,7 +120,7 @@ def tables_page() -> str:
         "`report --tables DIR` writes those of `scores`, `comparisons`, `costs`, `bytes`, `sizes`,",
         "`rates` and `failures` that have rows, and one of each further measure: `translations`,",
         "`shifted`, `forgetting` and those of plug-ins. These are the columns of",
-        "`.csv` and `.parquet`; a table has those that apply.",
+        "`.csv`; a table has those that apply.",
     ]
     lines += ["", "Sizes are bytes, times are seconds.", "", "| column | meaning |", "|---|---|"]
     lines += [f"| `{name}` | {meaning} |" for name, (_, meaning) in COLUMNS.items()]

@@ -22,8 +22,7 @@ from paretune.data.finding import Finding
 from paretune.data.rows import Row, read_rows
 from paretune.data.task import Task, TaskRows
 from paretune.errors import DataError
-from paretune.files import data_home as default_home
-from paretune.files import expand_home
+from paretune.files import data_home as default_home, expand_home
 from paretune.study import TaskSpec
 
 COLLECTION_NAME = "superglue-sl"

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 from support import fake_records as fake
-from support.fake_records import answers, make_run, record
-from support.fake_records import study as make_study
+from support.fake_records import answers, make_run, record, study as make_study
 
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.run_selection import (

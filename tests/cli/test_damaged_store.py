@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 from support.stored_records import READING_VERBS, tamper
-from support.tiny_study import as_file, command, load_finals
-from support.tiny_study import finished as finished_study
+from support.tiny_study import as_file, command, finished as finished_study, load_finals
 
 from paretune.errors import StoreError
 from paretune.execution import local

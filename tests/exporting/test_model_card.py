@@ -23,8 +23,7 @@ from support.tiny_study import load_finals, small, train
 from paretune.data.example import Dataset
 from paretune.exporting import card
 from paretune.study import Study, TaskSpec
-from paretune.tasks import available
-from paretune.tasks import load_dataset as load_task
+from paretune.tasks import available, load_dataset as load_task
 from paretune.testing.tiny_tasks import WORDS, tiny_task
 from paretune.verbs.export import export
 

@@ -10,10 +10,8 @@ from support import fake_records as fake
 from paretune.reporting.build import build_report
 from paretune.reporting.parts import Table
 from paretune.reporting.table_files import (
-    COLUMNS,
     render_csv,
-    render_parquet,
-    render_text,
+    render_latex,
     write_tables,
 )
 from paretune.reporting.tables import build_tables, format_rows
@@ -42,7 +40,7 @@ def test_every_table_in_every_format(tmp_path: Path) -> None:
     names = {"scores", "pairs", "costs", "bytes", "sizes", "rates", "over-tasks", "failures"}
     names |= {"metrics", "classes"}
     assert {path.name for path in written} == {
-        f"{name}.{form}" for name in names for form in ("tex", "md", "csv", "parquet")
+        f"{name}.{form}" for name in names for form in ("tex", "csv")
     }
     assert write_tables(build_report(study, []), tmp_path / "none") == []
     again = write_tables(build_report(study, [*fake.whole(study), bad]), tmp_path / "again")
@@ -83,7 +81,7 @@ def test_what_is_not_there_is_empty_and_never_zero() -> None:
 
 
 def test_latex_takes_names_literally() -> None:
-    text = render_text(hostile(), "tex")
+    text = render_latex(hostile())
     body = [line for line in text.splitlines() if line.endswith(r" \\")]
     for line in body:
         assert len(re.findall(r"(?<!\\)&", line)) == 11
@@ -113,24 +111,15 @@ def test_no_character_steers_latex(evil: str) -> None:
 
 
 def test_wide_and_long_tables_stay_in_the_line() -> None:
-    text = render_text(hostile(), "tex")
+    text = render_latex(hostile())
     assert r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%" in text
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}}") == 1
     study = fake.study(
         methods=[{"name": "full", "label": "a name of more than thirty-two letters"}]
     )
-    scores = render_text(named(build_report(study, fake.whole(study)))["scores"], "tex")
+    scores = render_latex(named(build_report(study, fake.whole(study)))["scores"])
     assert r">{\raggedright\arraybackslash}p{4cm}" in scores
     assert r"\usepackage{array,booktabs,graphicx}" in scores
-
-
-def test_markdown_takes_names_literally() -> None:
-    lines = render_text(hostile(), "md").splitlines()
-    body = [line for line in lines if line.startswith("|")]
-    for line in body:
-        assert len(re.findall(r"(?<!\\)\|", line)) == 13
-    row = next(line for line in body if "1+1" in line)
-    assert r"\<b>" in row and "](" not in row and "\\`" in row
 
 
 @pytest.mark.parametrize("plain", ["copy_source", "a__b", "1 < 2 > 0!", "R&D", "C# {x}", "-5", "-"])
@@ -175,15 +164,3 @@ def test_csv_keeps_negative_numbers_and_one_line_a_row() -> None:
     study = fake.study()
     differences = rows_of(named(build_report(study, fake.whole(study)))["pairs"])
     assert any(row["difference"].startswith("-0.") for row in differences)
-
-
-def test_parquet_has_types_meanings_and_the_name_as_it_is() -> None:
-    import pyarrow.parquet
-
-    table = pyarrow.parquet.read_table(io.BytesIO(render_parquet(hostile())))
-    assert str(table.schema.field("score").type) == "double"
-    assert str(table.schema.field("n").type) == "int64"
-    assert str(table.schema.field("baseline").type) == "bool"
-    assert table.schema.field("low").metadata[b"meaning"] == COLUMNS["low"][1].encode()
-    assert any(name.startswith("=1+1|a") for name in table["method"].to_pylist())
-    assert None in table["model"].to_pylist()

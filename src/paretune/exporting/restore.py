@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save_file
+from safetensors.torch import load as load_tensors, save_file
 
 from paretune import methods, objectives
 from paretune.data.example import Dataset, Example

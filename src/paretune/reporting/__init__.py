@@ -3,7 +3,7 @@
 :func:`build.build_report` computes every statistic and returns a :class:`Report`, which is the
 JSON: what is not there is null, NaN and infinity are never written, and the same records give the
 same bytes. Renderers read only that: ``text.terminal``, ``page``, ``charts`` with
-``figure_files``, and ``tables`` with ``table_files`` (LaTeX, Markdown, CSV, Parquet).
+``figure_files``, and ``tables`` with ``table_files`` (CSV, LaTeX).
 """
 
 from __future__ import annotations

@@ -527,7 +527,7 @@ Value = Score | Amount | str | float | int | bool | None
 TableRow = dict[str, Value]
 
 RowValues = dict[Column | str, Value]
-"""Values of a row by column; a value under a text is in files only (CSV, Parquet)."""
+"""Values of a row by column; a value under a text is in CSV files only."""
 
 
 def column(

@@ -1,6 +1,6 @@
-"""The tables of a report as files: LaTeX (booktabs), Markdown, CSV and Parquet.
+"""The tables of a report as files: CSV with unrounded values, LaTeX (booktabs) as readers see them.
 
-CSV and Parquet have unrounded values, LaTeX and Markdown what readers see.
+For other forms ``Report.to_pandas()`` is a DataFrame.
 """
 
 from __future__ import annotations
@@ -8,11 +8,9 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
 
 from ruamel.yaml import YAML
 
@@ -28,31 +26,25 @@ COLUMNS: Mapping[str, tuple[type, str]] = {
     .load((files("paretune.reporting") / "columns.yaml").read_text(encoding="utf-8"))
     .items()
 }
-"""Columns of CSV and Parquet files: types and meanings."""
+"""Columns of CSV files: types and meanings."""
 _OF_A_SCORE = ("low", "high", "n", "n_groups", "n_questions", "seeds")
 _SCORES = ("score", "difference", "selection_score")
 """Columns of scores, which have an interval and a basis also where no row has one."""
 _Plain = str | float | int | bool | None
+MAX_UNBROKEN_CHARACTERS = 32
+"""Of a cell; LaTeX breaks the lines of a column with a longer one."""
 
 
 def write_tables(report: Document, folder: Path) -> list[Path]:
-    """Write every table that has rows in each format; returns the files.
-
-    Raises:
-        StoreError: a file cannot be written.
-    """
-    return [path for table in build_tables(report) for path in write_table(table, folder)]
-
-
-def write_table(table: Table, folder: Path) -> list[Path]:
-    """Write one table in each format; returns the files.
+    """Write every table that has rows as LaTeX and CSV; returns the files.
 
     Raises:
         StoreError: a file cannot be written.
     """
     return [
-        write_file(folder / f"{table.name}.{suffix}", write(table), "a table")
-        for suffix, write in FORMATS.items()
+        write_file(folder / f"{table.name}.{suffix}", render(table), "a table")
+        for table in build_tables(report)
+        for suffix, render in (("tex", render_latex), ("csv", render_csv))
     ]
 
 
@@ -102,56 +94,21 @@ def render_csv(table: Table) -> str:
     return out.getvalue()
 
 
-def render_parquet(table: Table) -> bytes:
-    """Typed columns, each with its meaning; title and notes in the schema's metadata."""
-    import pyarrow
-    import pyarrow.parquet
-
-    types = {
-        str: pyarrow.string(),
-        float: pyarrow.float64(),
-        int: pyarrow.int64(),
-        bool: pyarrow.bool_(),
-    }
-    rows = read_values(table)
-    fields = [
-        pyarrow.field(name, types[COLUMNS[name][0]], metadata={"meaning": COLUMNS[name][1]})
-        for name in rows[0]
-    ]
-    about = {"title": table.title, "notes": "\n".join(table.notes)}
-    out = io.BytesIO()
-    schema = pyarrow.schema(fields, metadata=about)
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), out)
-    return out.getvalue()
-
-
-LONG = 32
-"""Letters of a cell beyond which LaTeX breaks its column's lines: cells that hold sentences."""
-
-
-def render_text(table: Table, form: Literal["tex", "md"]) -> str:
+def render_latex(table: Table) -> str:
     """As readers see it, under its title, with the notes below.
 
-    LaTeX needs ``array``, ``booktabs`` and ``graphicx``, and T1 fonts for other alphabets.
+    It needs ``array``, ``booktabs`` and ``graphicx``, and T1 fonts for other alphabets. The lines
+    of a column that holds sentences are broken.
     """
     texts = format_rows(table)
     sides = []
     for column in zip(*texts, strict=True):
         starts = [text.removeprefix("<")[:1] for text in column]
         numeric = all(start.isdigit() or start in "-–" for start in starts)
-        is_long = form == "tex" and max(map(len, column)) > LONG
+        is_long = max(map(len, column)) > MAX_UNBROKEN_CHARACTERS
         sides.append("text" if is_long else "r" if numeric else "l")
     jinja = escape.open_templates("paretune.reporting")
-    jinja.filters |= {"latex": escape.escape_latex, "markdown": escape.escape_markdown}
+    jinja.filters["latex"] = escape.escape_latex
     headings = [column.heading for column in table.columns]
-    template = jinja.get_template(f"table.{form}.j2")
+    template = jinja.get_template("table.tex.j2")
     return template.render(table=table, headings=headings, texts=texts, sides=sides)
-
-
-FORMATS: Mapping[str, Callable[[Table], str | bytes]] = {
-    "tex": partial(render_text, form="tex"),
-    "md": partial(render_text, form="md"),
-    "csv": render_csv,
-    "parquet": render_parquet,
-}
-"""What each suffix is written by."""

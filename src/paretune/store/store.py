@@ -20,9 +20,7 @@ from typing import Any, Self
 
 from paretune.errors import StaleClaimError, StoreError, spell_option
 from paretune.files import remove_stale_parts
-from paretune.store import blobs as blob_files
-from paretune.store import rows as table_rows
-from paretune.store import tables
+from paretune.store import blobs as blob_files, rows as table_rows, tables
 from paretune.store.blobs import DROPPED_PREFIX, STORED_WEIGHTS
 from paretune.store.database import open_database, transaction, without_sync
 from paretune.store.encoding import decode_predictions, to_canonical_json

@@ -67,7 +67,7 @@ def report(
         card: Also write the result as a picture for links: PNG or SVG, 1,200 x 630. In Python a
             page that is written too names it.
         figures: Also write the figures here: PNG, SVG and PDF.
-        tables: Also write the tables here: LaTeX, Markdown, CSV, Parquet.
+        tables: Also write the tables here: CSV and LaTeX.
         json: also write the whole study (JSON) here.
 
     Returns:

@@ -6,8 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from support import fake_records as fake
-from support import made_up_paper as made_up
+from support import fake_records as fake, made_up_paper as made_up
 from support.pages import EVIL, Tags
 
 from paretune import tasks

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support import fake_records as fake
-from support import slobench
+from support import fake_records as fake, slobench
 
 from paretune.analysis.statistics.differences import row_variance
 from paretune.analysis.statistics.intervals import Interval
