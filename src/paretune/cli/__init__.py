@@ -256,14 +256,17 @@ def refuse_near_miss(words: Sequence[str]) -> None:
     """
     first, rest = words[0].lower(), words[1:]
     if first.endswith(DATA_ENDINGS):
-        what, suggestion = f"{words[0]} is a data file.", _spell("tune", words)
+        what = f"{words[0]} is a data file."
+        suggestion = _spell("tune", words)
     elif first.endswith(STUDY_ENDINGS):
-        what, suggestion = f"{words[0]} is a study file.", _spell("run", words)
+        what = f"{words[0]} is a study file."
+        suggestion = _spell("run", words)
     elif first in SYNONYMS:
         verb = SYNONYMS[first]
         if verb == "run" and any(word.lower().endswith(DATA_ENDINGS) for word in rest):
             verb = "tune"
-        what, suggestion = f"there is no command {words[0]}.", _spell(verb, rest)
+        what = f"there is no command {words[0]}."
+        suggestion = _spell(verb, rest)
         if verb == "run" and not rest:
             suggestion = "paretune tune DATA, or: paretune run STUDY"
     else:

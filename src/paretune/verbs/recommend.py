@@ -153,10 +153,12 @@ def find_next_steps(
     from paretune.tasks import load_dataset
 
     results = load_results(study, store)
-    specs, all_steps = {spec.key: spec for spec in results.study.tasks}, []
+    specs = {spec.key: spec for spec in results.study.tasks}
+    all_steps = []
     shares = results.study.protocol.rows
     for key, of_task in _group_by_task(results, task).items():
-        dataset, choice = None, recommend_cell(of_task, race_budget(results.study.limits))
+        choice = recommend_cell(of_task, race_budget(results.study.limits))
+        dataset = None
         with suppress(DataError):  # data may be elsewhere: rows keep their identifiers
             dataset = load_dataset(specs[key])
         all_steps.append(write_next_steps(choice, dataset, shares=shares))

@@ -244,7 +244,9 @@ def run(
                 f"Share {share.index} of {share.count}: whole cells of the study, every run, by no "
                 "race and no budget; costs are measured once, after the merge."
             )
-        expand, deadline, cost_seconds = race.plan_wanted_runs, None, study.protocol.cost_seconds
+        expand = race.plan_wanted_runs
+        deadline = None
+        cost_seconds = study.protocol.cost_seconds
         if seconds is not None:
             end = deadline = started + seconds
             # Costs are timed for a tenth of the time; of each, answers for half as long as steps.

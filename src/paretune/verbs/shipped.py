@@ -99,7 +99,8 @@ def demo(
     """
     from paretune.models.sources.resolve import find_package_folder
 
-    file, package = shipped_studies()[DEMO], "package:"
+    file = shipped_studies()[DEMO]
+    package = "package:"
     study = Study.load(file, called=DEMO)
     for model in study.models:  # before torch is imported
         if model.name.startswith(package):

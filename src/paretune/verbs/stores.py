@@ -101,7 +101,8 @@ def merge(
     """
     from paretune.store import Store
 
-    folders, into = [Path(store) for store in stores], Path(output)
+    folders = [Path(store) for store in stores]
+    into = Path(output)
     if not folders:
         raise StudyError("names no store.", where="merge", remedy="Name folders of results.")
     if any(folder.resolve() == into.resolve() for folder in folders):

@@ -55,8 +55,13 @@ if TYPE_CHECKING:
     from paretune.terminal.rich_console import Terminal
 
 TASK_KEYS = {
-    **{"label": "label", "text": "text", "pair": "text_pair", "test": "test"},
-    **{"source": "source_lang", "target": "target_lang", "drop_unlabelled": "drop_unlabelled"},
+    "label": "label",
+    "text": "text",
+    "pair": "text_pair",
+    "test": "test",
+    "source": "source_lang",
+    "target": "target_lang",
+    "drop_unlabelled": "drop_unlabelled",
 }
 """Keys of a task by the names of their parameters."""
 DEFAULTS = {"threads": 1, "devices": "auto"}
@@ -350,7 +355,8 @@ def _refuse_contradictions(
     Raises:
         StudyError: it names both values, of everything that differs.
     """
-    task, called = _find_task(study, drafted), drafted.tasks[0]
+    task = _find_task(study, drafted)
+    called = drafted.tasks[0]
     keys = {"the data": "train"}
     keys |= {spell_option(name): key for name, key in TASK_KEYS.items() if options[name]}
     pairs = {name: (getattr(task, key), getattr(called, key)) for name, key in keys.items()}

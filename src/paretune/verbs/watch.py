@@ -85,8 +85,17 @@ class StudyProgress(Result):
     """
 
     json_fields: ClassVar = (
-        *("study", "finished", "ended", "total", "workers", "seconds", "seconds_left"),
-        *("spared", "running", "failed", "cells"),
+        "study",
+        "finished",
+        "ended",
+        "total",
+        "workers",
+        "seconds",
+        "seconds_left",
+        "spared",
+        "running",
+        "failed",
+        "cells",
     )
 
     study: Study

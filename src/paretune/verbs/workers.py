@@ -66,7 +66,8 @@ def explain_memory(devices: Sequence[WorkerSettings], run_bytes: Sequence[int]) 
     from paretune.execution.memory_budget import count_cores
     from paretune.reporting.text.formatting import format_bytes
 
-    largest, sentences = max(run_bytes, default=0), []
+    largest = max(run_bytes, default=0)
+    sentences = []
     for settings in devices:
         if settings.memory_bytes is None:
             continue
@@ -75,7 +76,8 @@ def explain_memory(devices: Sequence[WorkerSettings], run_bytes: Sequence[int]) 
             f"Memory for runs{where}: {format_bytes(settings.memory_bytes)}; the largest is "
             f"predicted to need {format_bytes(largest)}"
         )
-        count, cores = settings.device_workers, count_cores(settings, devices)
+        count = settings.device_workers
+        cores = count_cores(settings, devices)
         if largest > settings.memory_bytes:
             sentences.append(f"{sentence}: it trains alone, and may not fit.")
         elif settings.device == "cpu" and count < cores:
@@ -168,7 +170,8 @@ def make_executor(
     from paretune.execution.cluster.executor import ClusterExecutor, collect_inputs
     from paretune.execution.cluster.ray_cluster import open_ray
 
-    tasks, settings = devices[0].device_workers or None, devices[0]
+    settings = devices[0]
+    tasks = settings.device_workers or None
     settings = replace(settings, device=_kind(settings), device_workers=1)
     if fleet is None and settings.device != "cpu":
         settings = replace(settings, fleet_size=1)
