@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-
-from pydantic import TypeAdapter, ValidationError
 
 from paretune import objectives
 from paretune.data.finding import Finding
 from paretune.data.prompt import Prompt
-from paretune.errors import DataError
 from paretune.objectives import Objective
 from paretune.study import Label, digest
 from paretune.terminal.plural import pluralise
 
-PACKED_ENDING = ".dataset.json.gz"
-"""Of a file that :func:`pack_dataset` wrote."""
 Segments = tuple[tuple[str, str | None], ...]
 """One ``(text, pair)`` for each choice; exactly one where there are no choices."""
 Message = tuple[str, str]
@@ -102,37 +94,6 @@ class Dataset:
                 **({"languages": self.languages} if self.languages else {}),
             }
         )
-
-
-DATASET_VALUES: TypeAdapter[Dataset] = TypeAdapter(Dataset)
-"""Reads a dataset back from what ``asdict`` and JSON made of it."""
-
-
-def pack_dataset(dataset: Dataset) -> bytes:
-    """A dataset as one file: the same bytes for the same dataset.
-
-    A machine that has none of a study's files can train on it: the content hash, which is part of
-    every run's identity, is the same.
-    """
-    text = json.dumps(asdict(dataset), ensure_ascii=False, separators=(",", ":"), sort_keys=True)
-    return gzip.compress(text.encode(), compresslevel=6, mtime=0)
-
-
-def read_packed_dataset(file: Path) -> Dataset:
-    """The dataset of a file that :func:`pack_dataset` wrote.
-
-    Raises:
-        DataError: it is missing or damaged.
-    """
-    try:
-        return DATASET_VALUES.validate_python(json.loads(gzip.decompress(file.read_bytes())))
-    except (OSError, EOFError, ValueError, ValidationError) as error:
-        reason = getattr(error, "strerror", None) or type(error).__name__
-        raise DataError(
-            f"the packed dataset cannot be read ({reason}).",
-            where=str(file),
-            remedy="The same command sends it anew.",
-        ) from error
 
 
 def _hashed_values(examples: Iterable[Example]) -> list[list[object]]:

@@ -6,13 +6,14 @@ separate phases. What cannot be measured has its reason instead.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
 import torch
 
+from paretune.data.example import Dataset
 from paretune.measuring.costs import estimate_compute_cost
 from paretune.measuring.machine import describe_device, describe_environment
 from paretune.measuring.memory import PeakMeter, warm_libraries
@@ -42,7 +43,11 @@ WARM_UP_STEPS = 2
 
 
 def measure_cost(
-    claim: Claim, device: str = "cpu", halvings: int = 0, limit_seconds: float = 20.0
+    claim: Claim,
+    device: str = "cpu",
+    halvings: int = 0,
+    limit_seconds: float = 20.0,
+    datasets: Mapping[str, Dataset] | None = None,
 ) -> Outcome:
     """Measure a run's cost. Call it in a process that has done nothing else.
 
@@ -51,6 +56,7 @@ def measure_cost(
         halvings: how often the micro-batch is halved, after the system killed earlier attempts.
         limit_seconds: for timing steps, and half of it for timing inference; two of each are timed
             however long they take (:meth:`StepClock.repeat`).
+        datasets: that this process has, as in :class:`ProcessCache`.
 
     Returns:
         ``measured`` with the keys of :mod:`paretune.measuring`, and ``batch_size``,
@@ -58,7 +64,7 @@ def measure_cost(
         ``tokens_per_second``, ``saved_bytes``, ``inference``; ``batch_tokens`` of the timed batch
         and ``mean_batch_tokens`` of an average one.
     """
-    run, caches = claim.run, ProcessCache()
+    run, caches = claim.run, ProcessCache(dict(datasets or {}))
     dataset, parts = caches.dataset(run.task), caches.parts(run)
     objective = caches.objective(run)
     source = caches.source(run.model)

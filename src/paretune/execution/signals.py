@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from paretune.owner import process_exists
@@ -78,9 +78,9 @@ class StopRequest:
         """Whether this process is to stop."""
         return self._signalled or (self.parent is not None and not _is_alive(self.parent))
 
-    def install(self) -> None:
-        """Handle the signals of this process; to be called in its main thread."""
-        for number in STOP_SIGNALS:
+    def install(self, signals: Iterable[int] = STOP_SIGNALS) -> None:
+        """Handle these signals of this process; to be called in its main thread."""
+        for number in signals:
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self._receive)
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paretune.errors import DeviceLostError, ParetuneError, StaleClaimError, StoreError
-from paretune.execution.claims import Leases, finish_run
+from paretune.execution.claims import Leases, claim_fleet, fail_run, finish_run
 from paretune.execution.cost_processes import hold_cost_lock, run_each_in_fork
 from paretune.execution.executor import POLL_SECONDS
 from paretune.execution.memory_budget import (
@@ -76,7 +76,8 @@ class RunExecutor:
         from paretune.execution.cost_probe import measure_cost
 
         if claim.run.stage == "cost":
-            return measure_cost(claim, self.settings.device, halvings, self.settings.cost_seconds)
+            settings, datasets = self.settings, self.caches.datasets
+            return measure_cost(claim, settings.device, halvings, settings.cost_seconds, datasets)
         return self._make_trainer().train_run(claim, halvings)
 
     def fleet_key(self, run: Run) -> str:
@@ -262,21 +263,14 @@ class _WorkerLoop:
         """Claim at most so many runs that train with the first one."""
         if limit < 1 or self.stop.requested:
             return []
-        key = self.executor.fleet_key(first.run)
-        excluded = list_solo_runs(self.store)
-
-        def matches(run_id: str, run: Run) -> bool:
-            eligible = run.stage != "cost" and run_id not in excluded
-            return eligible and self.executor.fleet_key(run) == key
-
         with self.stop.deferred():
-            claims = self.store.claim_matching(
-                first.owner,
+            claims = claim_fleet(
+                self.store,
                 self.study_hash,
-                matches,
+                first,
+                self.executor.fleet_key,
                 limit=limit,
                 workers=self.settings.workers,
-                lease_seconds=first.lease_seconds,
             )
             return [self._hold(claim) for claim in claims]
 
@@ -339,10 +333,7 @@ class _WorkerLoop:
             place = f"(at {Path(last.filename).name}:{last.lineno})"
             message = f"{type(error).__name__}: {error} {place}"
         measured = {"traceback": _escape_surrogates(trace)}
-        try:
-            self.store.fail(claim, "error", _escape_surrogates(message), measured)
-        except StaleClaimError as stale:
-            _print_error(f"{describe_run(claim.run)}: {stale}")
+        fail_run(self.store, claim, "error", _escape_surrogates(message), measured, _print_error)
 
 
 def _escape_surrogates(text: str) -> str:

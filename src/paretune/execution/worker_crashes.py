@@ -8,7 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from paretune.errors import DeviceLostError, ParetuneError, StaleClaimError, StoreError
+from paretune.errors import DeviceLostError, ParetuneError, StoreError
+from paretune.execution.claims import fail_run
 from paretune.execution.memory_budget import HALVE_PREFIX, ISOLATED_PREFIX
 from paretune.execution.progress import describe_run
 from paretune.execution.signals import KILL_SIGNAL
@@ -167,10 +168,7 @@ class WorkerCrashes:
             owner=status.owner or "",
             attempt=status.attempt,
         )
-        try:
-            self.store.fail(claim, kind, message, {})
-        except StaleClaimError:
-            self.note(f"{describe_run(status.run)}: another process has taken it over.")
+        fail_run(self.store, claim, kind, message, {}, self.note)
 
 
 def count_oom_kills(

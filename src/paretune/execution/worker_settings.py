@@ -33,7 +33,6 @@ class WorkerSettings:
         keep_bytes: trained weights of a run are kept up to this size; None: of any size.
         cost_seconds: for timing the steps of one cost.
         lease_seconds: how long a claim outlives a worker that nobody can prove dead.
-        checkpoint_seconds: least time between two checkpoints that a node of a cluster sends.
         parent: the worker stops when the process with this id is no longer its parent.
         fork: each run is executed in a fork of the worker.
     """
@@ -51,7 +50,6 @@ class WorkerSettings:
     keep_bytes: int | None = None
     cost_seconds: float = DEFAULT_COST_SECONDS
     lease_seconds: float = 60.0
-    checkpoint_seconds: float = 300.0
     parent: int | None = None
     fork: bool = False
 

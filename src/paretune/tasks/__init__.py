@@ -14,7 +14,7 @@ from pathlib import Path
 
 from paretune import metrics, objectives, plugins
 from paretune.data import hub
-from paretune.data.example import PACKED_ENDING, Dataset, read_packed_dataset
+from paretune.data.example import Dataset
 from paretune.data.language import language_name
 from paretune.data.prompt import Prompt, choose_prompt
 from paretune.data.task import Task
@@ -72,8 +72,6 @@ def load_dataset(spec: TaskSpec, data_home: Path | None = None) -> Dataset:
         DataError: the files are missing or unreadable, a hub dataset was never fetched, or rows
             cannot become examples; all such rows are named at once.
     """
-    if spec.source is not None and spec.source.endswith(PACKED_ENDING):
-        return read_packed_dataset(Path(spec.source))
     task = None if spec.has_own_data else get(spec.name)
     _check_spec(spec, task)
     prompt: Prompt | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paretune.study import NO_MODEL, Run
@@ -167,17 +167,17 @@ def make_executor(
     ]
     if executor == "local":
         return LocalExecutor(devices)
-    from paretune.execution.cluster.executor import ClusterExecutor, collect_inputs
-    from paretune.execution.cluster.ray_cluster import open_ray
+    from paretune.execution.ray import RayExecutor
+    from paretune.study.specs import SHIPPED_LANGUAGES
 
     settings = devices[0]
     tasks = settings.device_workers or None
     settings = replace(settings, device=_kind(settings), device_workers=1)
     if fleet is None and settings.device != "cpu":
         settings = replace(settings, fleet_size=1)
-    inputs, contents = collect_inputs(prepared)
-    connect = partial(open_ray, address, contents=contents)
-    return ClusterExecutor(connect, settings, inputs, tasks=tasks)
+    text = prepared.study.forgetting
+    texts = {} if text in (None, *SHIPPED_LANGUAGES) else {text: Path(text).read_bytes()}
+    return RayExecutor(address, prepared.datasets, texts, settings, tasks)
 
 
 def _kind(settings: WorkerSettings) -> str:
