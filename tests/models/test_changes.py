@@ -9,16 +9,6 @@ from torch import nn
 from paretune.models.changes import ModelChanges
 
 
-def test_steps_are_taken_once_and_the_last_first() -> None:
-    order: list[int] = []
-    changes = ModelChanges()
-    for number in range(3):
-        changes.push(lambda number=number: order.append(number))
-    changes.undo()
-    changes.undo()
-    assert order == [2, 1, 0]
-
-
 def test_an_attribute_is_what_it_was_or_is_gone() -> None:
     module, changes = nn.Dropout(0.5), ModelChanges()
     x = torch.ones(3)
@@ -27,7 +17,7 @@ def test_an_attribute_is_what_it_was_or_is_gone() -> None:
     changes.set(module, "forward", lambda x: x + 1)
     changes.set(module, "note", "new")
     assert module(x).tolist() == [2, 2, 2]
-    changes.undo()
+    changes.close()
     assert module.p == 0.5
     assert not {"forward", "note"} & set(vars(module))
     assert torch.equal(module.eval()(x), x)
@@ -41,7 +31,7 @@ def test_modules_and_hooks_are_taken_out_again() -> None:
     changes.replace_module(model, "0", nn.Identity())
     changes.hook(model.register_forward_hook(lambda module, args, out: out + 1))
     assert not torch.equal(model(torch.ones(1, 2)), before)
-    changes.undo()
+    changes.close()
     assert model[0] is plain
     assert [*plain._modules] == []
     assert torch.equal(model(torch.ones(1, 2)), before)

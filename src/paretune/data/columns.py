@@ -217,15 +217,6 @@ class DataColumn:
         return 2 <= len(self.distinct) <= max(2, len(self.values) // 2)
 
     @property
-    def is_group_like(self) -> bool:
-        """Whether its values repeat as authors and documents do, by its name or its values."""
-        count, filled = len(self.distinct), sum(cell_text(v) is not None for v in self.values)
-        if not MIN_GROUPS <= count <= 0.8 * filled or self.holds_dates:
-            return False
-        short = self.numbers is None and self.words < 4
-        return bool(_GROUP.fullmatch(self.name)) or (short and count >= MIN_UNNAMED_GROUPS)
-
-    @property
     def is_unique(self) -> bool:
         """A different plain value in every row."""
         return self.is_plain and len(self.distinct) == len(self.values)
@@ -245,12 +236,16 @@ def find_possible_groups(
     Returns:
         ``40 values in 250 rows`` by the column's name.
     """
-    names_used = set(used)
-    return {
-        name: f"{len(column.distinct):,} values in {len(column.values):,} rows"
-        for name, column in columns.items()
-        if name not in names_used and column.is_group_like
-    }
+    groups, names_used = {}, set(used)
+    for name, column in columns.items():
+        count, rows = len(column.distinct), len(column.values)
+        filled = sum(cell_text(value) is not None for value in column.values)
+        if name in names_used or not MIN_GROUPS <= count <= 0.8 * filled or column.holds_dates:
+            continue
+        short = column.numbers is None and column.words < 4
+        if _GROUP.fullmatch(name) or (short and count >= MIN_UNNAMED_GROUPS):
+            groups[name] = f"{count:,} values in {rows:,} rows"
+    return groups
 
 
 def convert_decimal_commas(rows: TaskRows, columns: Iterable[str]) -> TaskRows:

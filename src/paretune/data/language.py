@@ -17,18 +17,21 @@ NAMES = {
 _UNNAMED = "af be cy eu gl hy is ka kk ky mn ms mt nn sw tg tl ur"
 CODES = {*NAMES, *_UNNAMED.split()}
 """Codes that a file or column may be named after."""
-_ISO_639_3 = {
-    **{"slv": "sl", "eng": "en", "deu": "de", "ger": "de", "fra": "fr", "ita": "it", "hrv": "hr"},
-    **{"srp": "sr", "bos": "bs", "mkd": "mk", "rus": "ru", "ukr": "uk", "bul": "bg", "ell": "el"},
-    **{"hun": "hu", "ces": "cs", "slk": "sk", "pol": "pl", "spa": "es", "por": "pt", "zho": "zh"},
-    **{"jpn": "ja", "kor": "ko"},
-}
+ISO_639_3 = {
+    "bg": "bul", "bs": "bos", "cs": "ces", "da": "dan", "de": "deu", "el": "ell", "en": "eng",
+    "es": "spa", "et": "est", "fi": "fin", "fr": "fra", "hr": "hrv", "hu": "hun", "it": "ita",
+    "lt": "lit", "lv": "lav", "mk": "mkd", "nl": "nld", "pl": "pol", "pt": "por", "ro": "ron",
+    "ru": "rus", "sk": "slk", "sl": "slv", "sq": "sqi", "sr": "srp", "sv": "swe", "tr": "tur",
+    "uk": "ukr", "ar": "ara", "zh": "zho", "ja": "jpn", "ko": "kor", "hi": "hin", "vi": "vie",
+}  # fmt: skip
+"""ISO 639-1 to ISO 639-3, of the languages that are likely in data."""
+_ISO_639_1 = {"ger": "de", **{three: two for two, three in ISO_639_3.items()}}
 
 
 def language_code(language: str) -> str:
     """The language of a tag: ``sl`` of ``sl-SI``, ``SL`` and ``slv_Latn`` alike."""
     primary = language.casefold().replace("_", "-").partition("-")[0]
-    return _ISO_639_3.get(primary, primary)
+    return _ISO_639_1.get(primary, primary)
 
 
 def language_name(language: str) -> str:

@@ -63,7 +63,15 @@ def assign_folds(examples: Sequence[Example], seed: int, folds: int = NUM_FOLDS)
     counts = np.array([strata[members].sum(axis=0) for members in groups], dtype=float)
     sizes = np.array([float(len(members)) for members in groups])
     placed = _place_groups(counts, sizes, generator, folds)
-    _spread_labels(placed, counts, folds)
+    # Move a group where a label with several groups ended in one part only (rare).
+    for label in range(counts.shape[1]):
+        having = np.flatnonzero(counts[:, label])
+        if len(having) < 2 or len(set(placed[having])) > 1:
+            continue
+        row = having[np.argmin(counts[having].sum(axis=1))]
+        loads = [counts[placed == part].sum() for part in range(folds)]
+        loads[placed[row]] = np.inf
+        placed[row] = int(np.argmin(loads))
     result = [0] * len(examples)
     for row, members in enumerate(groups):
         for i in members:
@@ -238,18 +246,6 @@ def _place_groups(
     return placed
 
 
-def _spread_labels(placed: NDArray[np.int64], counts: NDArray[np.float64], folds: int) -> None:
-    """Move a group where a label with several groups ended in one part only (rare)."""
-    for label in range(counts.shape[1]):
-        having = np.flatnonzero(counts[:, label])
-        if len(having) < 2 or len(set(placed[having])) > 1:
-            continue
-        row = having[np.argmin(counts[having].sum(axis=1))]
-        loads = [counts[placed == part].sum() for part in range(folds)]
-        loads[placed[row]] = np.inf
-        placed[row] = int(np.argmin(loads))
-
-
 MIN_OUTSIDE_ROWS = 10
 """Rows outside a fold, so that training and selection part have some (as train must have)."""
 
@@ -332,12 +328,6 @@ def find_part_column(columns: Mapping[str, Iterable[str]]) -> str | None:
         if "train" in parts and len(parts) > 1 and None not in parts:
             return column
     return None
-
-
-def names_parts(rows: Sequence[Row], column: str) -> bool:
-    """Whether a column to split by holds parts; else it should hold dates."""
-    values = {cell_text(row.values.get(column)) or "" for row in rows}
-    return any(value.casefold() in PART_NAMES for value in values)
 
 
 def divide_rows(rows: Sequence[Row], column: str) -> tuple[list[Row], list[Row], Finding]:

@@ -19,17 +19,10 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from paretune.data.language import ISO_639_3
 from paretune.errors import ModelError
 
-_ISO_639_3 = {
-    "bg": "bul", "bs": "bos", "cs": "ces", "da": "dan", "de": "deu", "el": "ell", "en": "eng",
-    "es": "spa", "et": "est", "fi": "fin", "fr": "fra", "hr": "hrv", "hu": "hun", "it": "ita",
-    "lt": "lit", "lv": "lav", "mk": "mkd", "nl": "nld", "pl": "pol", "pt": "por", "ro": "ron",
-    "ru": "rus", "sk": "slk", "sl": "slv", "sq": "sqi", "sr": "srp", "sv": "swe", "tr": "tur",
-    "uk": "ukr", "ar": "ara", "zh": "zho", "ja": "jpn", "ko": "kor", "hi": "hin", "vi": "vie",
-}  # fmt: skip
-"""ISO 639-1 to ISO 639-3, of the languages that are likely in data."""
-_LANGUAGES = {*_ISO_639_3, *_ISO_639_3.values()}
+_LANGUAGES = {*ISO_639_3, *ISO_639_3.values()}
 _CODE = re.compile(r"_*[a-z]{2,3}(_([A-Za-z]{2}|[A-Za-z]{4}))?_*")
 """A special token that names a language."""
 
@@ -96,8 +89,8 @@ def set_languages(
 def _code_variants(language: str) -> set[str]:
     """``sl`` and ``slv``; what a study writes in full (``slv_Latn``) stays as it is."""
     plain = language.partition("_")[0].partition("-")[0].casefold()
-    two = next((two for two, three in _ISO_639_3.items() if three == plain), plain)
-    return {language, plain, two, _ISO_639_3.get(two, two)}
+    two = next((two for two, three in ISO_639_3.items() if three == plain), plain)
+    return {language, plain, two, ISO_639_3.get(two, two)}
 
 
 def _find_code(language: str, codes: list[str], where: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from paretune.study.quantities import DURATION, SIZE
 from paretune.study.specs import FrozenModel
@@ -195,18 +195,13 @@ class Generation(FrozenModel):
     metrics: tuple[str, ...] = ()
     bertscore_model: str | None = None
 
-    @field_validator("metrics")
-    @classmethod
-    def _check_metrics(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+    @model_validator(mode="after")
+    def _check_metrics(self) -> Generation:
         from paretune.metrics import segment_metrics  # here: numpy comes with it
 
-        available = segment_metrics()
-        if unknown := [name for name in names if name not in available]:
-            raise ValueError(f'"{unknown[0]}" is not one of {", ".join(available)}')
-        return names
-
-    @model_validator(mode="after")
-    def _check_bertscore(self) -> Generation:
+        available = segment_metrics() if self.metrics else {}
+        if unknown := [name for name in self.metrics if name not in available]:
+            raise ValueError(f'metrics: "{unknown[0]}" is not one of {", ".join(available)}')
         if ("bertscore" in self.metrics) != (self.bertscore_model is not None):
             raise ValueError("metrics: [bertscore] and bertscore_model: MODEL go together")
         return self

@@ -182,7 +182,7 @@ class Run(FrozenModel):
             form["loss"] = "cdpo"  # stores of 0.2 have such runs that passed it over
         form.pop("forgetting")
         if self.forgetting is not None:
-            form["forgetting"] = self.forgetting.canonical_form()
+            form["forgetting"] = {"sha256": self.forgetting.sha256}  # the content, not the place
         return omit_defaults(form)
 
     def on_rows(self, share: float) -> Run:
@@ -226,7 +226,3 @@ class ForgettingText(FrozenModel):
 
     text: str
     sha256: str
-
-    def canonical_form(self) -> dict[str, Any]:
-        """What identifies a run: the content, not the place."""
-        return {"sha256": self.sha256}

@@ -18,6 +18,7 @@ from pydantic import (
     Field,
     PrivateAttr,
     ValidationError,
+    ValidationInfo,
     model_validator,
 )
 
@@ -50,19 +51,16 @@ MAX_NAME_LENGTH = 100
 LANGUAGE_KEYS = ("source_lang", "target_lang")
 
 
-def _limit_entries(section: str) -> BeforeValidator:
+def _limit_entries(value: Any, info: ValidationInfo) -> Any:
     """Refuse a list that is too long before each of its entries is validated."""
-
-    def check(value: Any) -> Any:
-        limit = MAX_COUNTS[section]
-        if isinstance(value, list | tuple) and len(value) > limit:
-            raise ValueError(
-                f"{len(value)} {section} are more than one study may have ({limit}); "
-                "split it into several studies"
-            )
-        return as_entries(value)
-
-    return BeforeValidator(check)
+    section = str(info.field_name)
+    limit = MAX_COUNTS[section]
+    if isinstance(value, list | tuple) and len(value) > limit:
+        raise ValueError(
+            f"{len(value)} {section} are more than one study may have ({limit}); "
+            "split it into several studies"
+        )
+    return as_entries(value)
 
 
 def _check_names(spec: Any) -> Any:
@@ -102,17 +100,17 @@ class Study(FrozenModel):
     study: str = Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     tasks: Annotated[
         tuple[Annotated[TaskSpec, AfterValidator(_check_names)], ...],
-        _limit_entries("tasks"),
+        BeforeValidator(_limit_entries),
         Field(min_length=1),
     ]
     models: Annotated[
         tuple[Annotated[ModelSpec, AfterValidator(_check_names)], ...],
-        _limit_entries("models"),
+        BeforeValidator(_limit_entries),
         Field(min_length=1),
     ]
     methods: Annotated[
         tuple[Annotated[MethodSpec, AfterValidator(_check_names)], ...],
-        _limit_entries("methods"),
+        BeforeValidator(_limit_entries),
         Field(min_length=1),
     ]
     protocol: Protocol = Protocol()

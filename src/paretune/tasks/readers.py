@@ -32,6 +32,7 @@ from paretune.data.build import Built, Schema, build_dataset, build_examples
 from paretune.data.columns import (
     NULL_VALUES,
     Values,
+    cell_text,
     convert_decimal_commas,
     gather_columns,
     make_table_reader,
@@ -65,7 +66,7 @@ from paretune.data.labels import (
 from paretune.data.parallel import read_pairs
 from paretune.data.prompt import Prompt
 from paretune.data.rows import Row, read_declared_labels
-from paretune.data.split import divide_rows, find_part_column, names_parts
+from paretune.data.split import PART_NAMES, divide_rows, find_part_column
 from paretune.data.tags import find_scheme, list_tags, read_table, read_tags, to_iob2
 from paretune.data.task import Task, TaskRows
 from paretune.errors import DataError, StudyError
@@ -603,9 +604,12 @@ def _read_rows(
         what = describe_unused_columns(unused)
         remedy = "Nothing to do if they say nothing of the task."
         findings.append(Finding("note", UNUSED_COLUMNS, where, what, remedy))
-    if spec.split_by is not None and names_parts(rows.train, spec.split_by):
-        train, test, note = divide_rows(rows.train, spec.split_by)
-        return replace(rows, train=train, test=test, findings=[*findings, note])
+    if spec.split_by is not None:
+        values = {cell_text(row.values.get(spec.split_by)) or "" for row in rows.train}
+        # One that holds no parts should hold dates.
+        if any(value.casefold() in PART_NAMES for value in values):
+            train, test, note = divide_rows(rows.train, spec.split_by)
+            return replace(rows, train=train, test=test, findings=[*findings, note])
     if column := find_part_column({name: columns[name].distinct for name in unused}):
         what = f'"{column}" says which rows are train and which are not, and nothing obeys it.'
         remedy = f"Give the task split_by: {column} in the place of test, or remove the column."

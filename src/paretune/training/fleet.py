@@ -264,7 +264,7 @@ class SharedModel:
     def _inject_groups(self, runs: Sequence[RunParameters], fleet: Fleet) -> Injection:
         """Inject the methods of all runs; returns one injection for all of them."""
         whole, first = Injection({}), 0
-        whole.changes.push(self._groups.clear)
+        whole.changes.callback(self._groups.clear)
         alike = [list(group) for _, group in groupby(runs, lambda run: method_key(run.run))]
         for group in alike:
             part = fleet if len(alike) == 1 else fleet.make_subfleet(first, len(group))

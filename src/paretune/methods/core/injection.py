@@ -56,11 +56,11 @@ class Injection:
         self.prefix_positions += part.prefix_positions
         self.placeholder_id = self.placeholder_id or part.placeholder_id
         self.supports_packing &= part.supports_packing
-        self.changes.push(part.undo)
+        self.changes.callback(part.undo)
 
     def undo(self) -> None:
         """Take the method out; the model is the base again, bit for bit."""
-        self.changes.undo()
+        self.changes.close()
 
     def finish_merge(self) -> None:
         """Take the method out of a merged model: what was trained in full stays."""

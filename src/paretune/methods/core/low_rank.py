@@ -408,5 +408,5 @@ def train_modules(model: nn.Module, injection: Injection, names: Sequence[str]) 
         injection.base_weights.clear()
 
     if names:
-        injection.changes.push(restore_base)
+        injection.changes.callback(restore_base)
     return injection

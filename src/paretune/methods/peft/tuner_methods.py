@@ -215,7 +215,7 @@ class _Tuner:
         before = ModelSnapshot(model, settings["target_modules"] if rewrites else ())
         seed = derive_seed(seeds[0], "init", self.name)
         changes = ModelChanges()
-        changes.push(before.restore)
+        changes.callback(before.restore)
         device = next(model.parameters()).device
         try:
             with changes.on_failure(), isolated_rng(seed, device), _filter_warnings():

@@ -268,8 +268,8 @@ def enable_packing(prepared: PreparedModel, *, per_run_dropout: bool = False) ->
     fleet.packing = packing
     if per_run_dropout or model.device.type == "cpu":
         fleet.dropout_rng = packing.dropout_rng
-    injection.changes.push(fleet.stop_packing)
-    injection.changes.push(packing.changes.undo)
+    injection.changes.callback(fleet.stop_packing)
+    injection.changes.callback(packing.changes.close)
     return True
 
 
@@ -278,7 +278,7 @@ def use_seeded_dropout(prepared: PreparedModel, rng: DropoutRng) -> None:
     model, fleet = prepared.loaded.model, prepared.fleet
     fleet.dropout_rng = rng
     changes = prepared.injection.changes
-    changes.push(fleet.stop_packing)
+    changes.callback(fleet.stop_packing)
     count_offsets_by_layer(changes, model, prepared.loaded.anatomy, rng)
     attention = getattr(model.config, "_attn_implementation", None)
     if attention in _EAGER and has_dropout(model):
@@ -292,7 +292,7 @@ def packing_disabled(loaded: LoadedModel, fleet: Fleet) -> Iterator[None]:
     if packing is None:
         yield
         return
-    packing.changes.undo()
+    packing.changes.close()
     fleet.packing = None
     try:
         yield
