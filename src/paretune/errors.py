@@ -144,6 +144,47 @@ def explain_missing(requirement: str, purpose: str) -> Iterator[None]:
         ) from None
 
 
+@contextmanager
+def explain_hub_errors(where: str, kind: type[ParetuneError], remedy: str) -> Iterator[None]:
+    """Turn errors of the hub's libraries into ours; their classes differ between versions.
+
+    Args:
+        kind: raised where what is asked for cannot be had, with ``remedy``; NetworkError where the
+            hub does not answer.
+    """
+    from huggingface_hub import errors
+
+    try:
+        yield
+    except ParetuneError:
+        raise
+    except errors.GatedRepoError as error:
+        raise kind(
+            "is gated: its owner asks you to accept terms first.",
+            where=where,
+            remedy="Accept them on its page of the hub, then log in with `hf auth login`.",
+        ) from error
+    except Exception as error:
+        what = f"cannot be loaded ({first_line(error)})."
+        is_from_library = type(error).__module__.startswith(("httpx", "requests"))
+        is_absent = isinstance(error, FileNotFoundError | ValueError)
+        if isinstance(error, errors.RevisionNotFoundError):
+            what = "has no such revision on the hub."
+        elif isinstance(error, errors.RepositoryNotFoundError):
+            what = "does not exist on the hub, or is private."
+        elif (
+            isinstance(error, errors.LocalEntryNotFoundError)  # nor is it here
+            or is_from_library
+            or (isinstance(error, OSError) and not is_absent)
+        ):
+            raise NetworkError(
+                f"could not be fetched ({first_line(error)}).",
+                where=where,
+                remedy="Try again with a network: finished downloads are kept.",
+            ) from error
+        raise kind(what, where=where, remedy=remedy) from error
+
+
 class ModelError(ParetuneError):
     """A model cannot be found, opened safely, or understood."""
 

@@ -171,8 +171,8 @@ def test_a_test_file_is_refused_by_none_and_a_validation_file_is_named(tmp_path:
         table(tmp_path / name, "text,label", ["Another text,a", "And another,B"])
     inferred = infer_task(path)
     assert inferred.task["test"] == str(tmp_path / "test.csv")
-    taken, unused = inferred.remarks
-    assert "taken as the test; --test none" in taken and unused.startswith("valid.csv is not used")
+    used, unused = inferred.remarks
+    assert "taken as the test; --test none" in used and unused.startswith("valid.csv is not used")
     refused = infer_task(path, test="none")
     assert "test" not in refused.task and refused.remarks == ()
     other = str(tmp_path / "other.csv")

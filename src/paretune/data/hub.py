@@ -13,8 +13,6 @@ has. Only fetching needs the extra ``hub``. Kept as::
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -22,14 +20,7 @@ from urllib.parse import quote
 from paretune.data.finding import Finding
 from paretune.data.rows import parse_parquet, read_declared_labels
 from paretune.data.task import TaskRows
-from paretune.errors import (
-    DataError,
-    NetworkError,
-    ParetuneError,
-    explain_missing,
-    first_line,
-    spell_option,
-)
+from paretune.errors import DataError, explain_hub_errors, explain_missing, spell_option
 from paretune.files import data_home, replace_file, write_atomically
 from paretune.study import TaskSpec
 
@@ -103,7 +94,12 @@ def fetch_splits(spec: TaskSpec) -> None:
     with explain_missing("datasets>=4", f"dataset {name}"):
         import datasets
         import huggingface_hub
-    with _translate_errors(name):
+    remedy = (
+        "Check dataset, config, revision and splits, or name your files as train: FILE. Code of a "
+        f"dataset is never run: where one has a script, give the task revision: "
+        f"{CONVERTED_REVISION}."
+    )
+    with explain_hub_errors(f"dataset {name}", DataError, remedy):
         commit = cached.commit if cached else None
         if commit is None:
             commit = str(huggingface_hub.HfApi().dataset_info(name, revision=spec.revision).sha)
@@ -176,45 +172,3 @@ def _select_splits(spec: TaskSpec, available: list[str]) -> dict[str, str]:
         return splits
     free = [name for name in _TEST_SPLITS if name in available and name != splits["train"]]
     return {**splits, "test": free[0]} if free else splits
-
-
-@contextmanager
-def _translate_errors(name: str) -> Iterator[None]:
-    """Errors of the hub's libraries as ours; their classes differ from version to version."""
-    from huggingface_hub import errors
-
-    where = f"dataset {name}"
-    try:
-        yield
-    except ParetuneError:
-        raise
-    except errors.GatedRepoError as error:
-        raise DataError(
-            "is gated: its owner requires accepting terms first.",
-            where=where,
-            remedy="Accept them on the dataset's page, then log in with `hf auth login`.",
-        ) from error
-    except errors.RepositoryNotFoundError as error:
-        raise DataError(
-            "does not exist on the hub, or is private.",
-            where=where,
-            remedy="Check the spelling; files of your own are named as train: FILE.",
-        ) from error
-    except Exception as error:
-        reason = first_line(error)
-        unknown = isinstance(error, errors.RevisionNotFoundError | FileNotFoundError | ValueError)
-        library = type(error).__module__.split(".")[0]
-        network = isinstance(error, OSError) or library.startswith(("httpx", "requests"))
-        if network and not unknown:
-            raise NetworkError(
-                f"could not be fetched ({reason}).",
-                where=where,
-                remedy="Try again with a network, or download the files and name them as "
-                "train: FILE.",
-            ) from error
-        raise DataError(
-            f"cannot be loaded ({reason}).",
-            where=where,
-            remedy="Check dataset, config, revision and splits; code of a dataset is never run: "
-            f"where one has a script, give the task revision: {CONVERTED_REVISION}.",
-        ) from error

@@ -12,7 +12,7 @@ probabilities of a model.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -236,7 +236,7 @@ DropoutRates = dict[tuple[str, str], float]
 
 def read_dropout_rates(model: nn.Module) -> DropoutRates:
     """All dropout probabilities of a model."""
-    return {place: value for place, value, _ in _list_rates(model)}
+    return {place: value for place, value, *_ in _list_rates(model)}
 
 
 def set_dropout(model: nn.Module, p: float) -> None:
@@ -246,25 +246,23 @@ def set_dropout(model: nn.Module, p: float) -> None:
     ``attention_dropout``), and the config. A layer that was built without dropout (ModernBERT's
     and ELECTRA's where the config has 0) gets none.
     """
-    for _, _, put in _list_rates(model):
-        put(p)
+    for *_, owner, attribute in _list_rates(model):
+        setattr(owner, attribute, p)
 
 
 def restore_dropout(model: nn.Module, rates: DropoutRates) -> None:
     """Set the probabilities of :func:`read_dropout_rates`; modules added later keep theirs."""
-    for place, value, put in _list_rates(model):
-        put(rates.get(place, value))
+    for place, value, owner, attribute in _list_rates(model):
+        setattr(owner, attribute, rates.get(place, value))
 
 
 def has_dropout(model: nn.Module) -> bool:
     """Whether any dropout of the model is on."""
-    return any(value > 0 for _, value, _ in _list_rates(model))
+    return any(value > 0 for _, value, *_ in _list_rates(model))
 
 
-def _list_rates(
-    model: nn.Module,
-) -> Iterator[tuple[tuple[str, str], float, Callable[[float], None]]]:
-    """Place, value and setter of each probability."""
+def _list_rates(model: nn.Module) -> Iterator[tuple[tuple[str, str], float, Any, str]]:
+    """Place, value, owner and attribute of each probability."""
     owners: list[tuple[str, Any]] = [
         *model.named_modules(),
         ("config", getattr(model, "config", None)),
@@ -275,8 +273,4 @@ def _list_rates(
         for attribute, value in list(vars(owner).items()):
             named = "dropout" in attribute or (attribute == "p" and isinstance(owner, _DropoutNd))
             if named and isinstance(value, float | int) and not isinstance(value, bool):
-
-                def put(p: float, owner: Any = owner, attribute: str = attribute) -> None:
-                    setattr(owner, attribute, p)
-
-                yield (name, attribute), float(value), put
+                yield (name, attribute), float(value), owner, attribute

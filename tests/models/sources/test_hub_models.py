@@ -146,7 +146,7 @@ def test_pickled_weights_come_only_where_there_is_nothing_else(hub, tiny_model, 
 
 def test_an_unknown_revision(hub, tiny_model):
     hub.add("main", tiny_model("bert"))
-    with pytest.raises(ModelError, match="has no revision v9"):
+    with pytest.raises(ModelError, match="has no such revision"):
         resolve_hub("v9", offline=False)
 
 

@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from paretune.errors import ModelError, NetworkError, first_line, spell_option
+from paretune.errors import ModelError, explain_hub_errors, spell_option
 from paretune.files import data_home, expand_home, write_atomically
 from paretune.models.sources.convert import convert_to_safetensors
 from paretune.models.sources.files import (
@@ -203,7 +203,10 @@ def find_snapshot(name: str, revision: str | None, *, offline: bool) -> tuple[Pa
             remedy = f"Fetch the rest with {spell_option('online', True)}.{hint}"
         raise ModelError(what, where=f"model {name}", remedy=remedy)
     # An incomplete snapshot is completed at its own commit: the model stays what it was.
-    folder = _fetch(name, revision if folder is None else folder.name, at)
+    commit = revision if folder is None else folder.name
+    remedy = "Check the spelling and the revision; a folder is written ./FOLDER."
+    with explain_hub_errors(f"model {name}", ModelError, remedy):
+        folder = _download(name, commit, local=False)
     if missing := describe_missing(folder):
         raise ModelError(
             f"lacks {missing} on the hub{at}.",
@@ -230,62 +233,33 @@ def _find_cached(name: str, revision: str | None) -> tuple[Path | None, str]:
         return folder, describe_missing(folder) or "some of its files"
 
 
-def _fetch(name: str, revision: str | None, at: str) -> Path:
-    from huggingface_hub import errors
-
-    where = f"model {name}"
-    try:
-        return _download(name, revision, local=False)
-    except errors.GatedRepoError:
-        raise ModelError(
-            "is gated: its owner asks you to accept terms first.",
-            where=where,
-            remedy="Accept them on the model's page, then log in with `hf auth login`.",
-        ) from None
-    except errors.RevisionNotFoundError:
-        raise ModelError(f"has no revision {revision}.", where=where) from None
-    except errors.RepositoryNotFoundError:
-        raise ModelError(
-            "does not exist on the hub, or is private.",
-            where=where,
-            remedy="Check the spelling; a folder is written ./FOLDER.",
-        ) from None
-    # The base class of whichever HTTP library the hub client uses, httpx or httpx2.
-    except (errors.HTTPError, OSError) as error:  # type: ignore[attr-defined]  # not listed there
-        raise NetworkError(
-            f"could not be fetched{at} ({first_line(error)}).",
-            where=where,
-            remedy="Try again: finished downloads are kept.",
-        ) from None
-
-
 def _download(name: str, revision: str | None, *, local: bool) -> Path:
     """The snapshot's folder: with safetensors, or, where the model has none, with ``.bin``."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
 
-    def download(at: str | None, weights: list[str]) -> Path:
-        folder = snapshot_download(
-            name,
-            revision=at,
-            allow_patterns=[*_ALWAYS, *weights],
-            # Files in folders inside the repository (ONNX, pooling) would match by name too.
-            ignore_patterns=["*/*"],
-            local_files_only=local,
-        )
-        return Path(folder)
-
+    folder = Path()
     try:
-        folder = download(revision, _SAFE)
-        if has_weights(folder, SAFETENSORS):
-            return folder
-        return download(folder.name, _PICKLED)
+        for weights in (_SAFE, _PICKLED):
+            snapshot = snapshot_download(
+                name,
+                revision=revision,
+                allow_patterns=[*_ALWAYS, *weights],
+                # Files in folders inside the repository (ONNX, pooling) would match by name too.
+                ignore_patterns=["*/*"],
+                local_files_only=local,
+            )
+            folder = Path(snapshot)
+            if has_weights(folder, SAFETENSORS):
+                break
+            revision = folder.name
     except HFValidationError:
         raise ModelError(
             f'"{name}" is neither a model on the hub nor a folder.',
             where=f"model {name}",
             remedy="Write OWNER/NAME, ./FOLDER, or package:NAME.",
         ) from None
+    return folder
 
 
 def find_package_folder(name: str) -> tuple[Path, str | None]:

@@ -109,7 +109,8 @@ class Topology:
     def find_position_embeddings(self, model: Any, word_embeddings: str) -> str | None:
         """Name of the module with a row for every absolute position; None where there is none."""
         # OPT's has two rows in front of the first position.
-        limit = position_limit(model) or 1
+        if (limit := position_limit(model)) is None:
+            return None
         return _find_table(
             model,
             parent_name(word_embeddings),
@@ -147,16 +148,6 @@ class EncoderOnly(Topology):
     families = ENCODER_FAMILIES
     heads = ("sequence_classification", "token_classification", "multiple_choice")
     pooled_token = 0
-
-    def find_position_embeddings(self, model: Any, word_embeddings: str) -> str | None:
-        """An embedding beside the word embeddings, exactly as long as the config says."""
-        limit = position_limit(model)
-        return _find_table(
-            model,
-            parent_name(word_embeddings),
-            word_embeddings,
-            lambda module: isinstance(module, nn.Embedding) and module.num_embeddings == limit,
-        )
 
     def max_length(self, model: Any, position_embeddings: str | None) -> int | None:
         """Rows of the position table that tokens use; the trained length of rotary positions."""
