@@ -78,11 +78,6 @@ def test_shares_lie_inside_one_another_with_every_label_and_whole_groups() -> No
         assert {e.label for e in part} == {0, 1} and sum(e.group is not None for e in part) % 3 == 0
 
 
-def test_too_few_examples_are_refused() -> None:
-    with pytest.raises(DataError, match="cannot be cut into 5 parts"):
-        assign_folds(examples([0, 1, 0, 1]), seed=0)
-
-
 def test_one_group_alone_cannot_be_cut() -> None:
     with pytest.raises(DataError, match="of one group"):
         assign_folds(examples([0, 1] * 5, ["g"] * 10), seed=0)

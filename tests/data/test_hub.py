@@ -20,7 +20,6 @@ from support.tiny_study import small
 
 from paretune.data import hub
 from paretune.errors import DataError, NetworkError
-from paretune.files import data_home
 from paretune.planning.prepare import prepare_study
 from paretune.search.expand import expand_study
 from paretune.study import TaskSpec
@@ -166,10 +165,6 @@ def test_another_split_is_fetched_at_the_commit_that_is_here(the_hub: Hub) -> No
     assert not any(request.endswith("at b") for request in the_hub.requests)
 
 
-def test_labels_are_read_by_name_in_the_order_that_the_study_lists(the_hub: Hub) -> None:
-    assert load_dataset(fetched(labels=("pos", "neg"))).train[1].label == 0
-
-
 def test_no_network_no_such_dataset_and_no_such_split(the_hub: Hub) -> None:
     with pytest.raises(NetworkError, match="could not be fetched"):
         hub.fetch_splits(spec(dataset="no/network"))
@@ -233,12 +228,3 @@ def test_the_real_library_writes_what_we_read(
     monkeypatch.setattr(datasets, "load_dataset", lambda *a, split, **k: there[split])
     data = load_dataset(fetched())
     assert (len(data.train), len(data.test), data.labels) == (20, 6, ("neg", "pos"))
-
-
-def test_the_environment_says_where_fetched_data_lies(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "here"))
-    assert data_home() == tmp_path / "here"
-    monkeypatch.delenv("PARETUNE_HOME")
-    assert data_home().parts[-2:] == ("paretune", "data")

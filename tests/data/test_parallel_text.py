@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from paretune.data.parallel import read_line_pairs, read_units, resolve_pair_files
-from paretune.data.rows import Row, read_rows
+from paretune.data.rows import Row
 from paretune.data.split import sample_held_out
 from paretune.errors import DataError
 from paretune.study import TaskSpec
@@ -122,12 +122,6 @@ def test_a_zip_of_opus_needs_no_member(tmp_path: Path) -> None:
         resolve_pair_files(zipped(tmp_path / "z.zip", {"a.sl": "x"}), None, LANGUAGES)
     table = zipped(tmp_path / "t.zip", {"a.tsv": "sl\ten\nx\ty\n", "README": "x"})
     assert resolve_pair_files(table, None, LANGUAGES) is None
-
-
-def test_quotes_in_a_table_are_kept(tmp_path: Path) -> None:
-    lines = ['"Da," je rekel.\t"Yes," he said.', 'On: "Ne."\tHe: "No."', '5" x 7"\t5" by 7"']
-    path = put(tmp_path / "a.tsv", "\n".join(["sl\ten", *lines]))
-    assert ["\t".join(map(str, pair)) for pair in texts(read_rows(path))] == lines
 
 
 TMX = """<?xml version="1.0" encoding="UTF-8"?>

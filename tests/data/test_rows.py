@@ -218,6 +218,11 @@ def test_a_damaged_zip_is_refused(tmp_path: Path) -> None:
         read_rows(f"{path}::a.csv")
 
 
+def test_a_zip_with_one_data_file_needs_no_member(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "data.zip", {"a.csv": "t,l\nx,y\n", "__MACOSX/._a.csv": "junk"})
+    assert read_rows(path)[0].values == {"t": "x", "l": "y"}
+
+
 def test_gigabytes_that_are_no_text_are_not_read_to_their_end(tmp_path: Path) -> None:
     with (tmp_path / "a.csv").open("wb") as file:
         file.write("besedilo,oznaka\nčaša,".encode())
@@ -230,8 +235,3 @@ def test_gigabytes_that_are_no_text_are_not_read_to_their_end(tmp_path: Path) ->
     finally:
         tracemalloc.stop()
     assert peak_bytes < 1 << 24
-
-
-def test_a_zip_with_one_data_file_needs_no_member(tmp_path: Path) -> None:
-    path = zipped(tmp_path / "data.zip", {"a.csv": "t,l\nx,y\n", "__MACOSX/._a.csv": "junk"})
-    assert read_rows(path)[0].values == {"t": "x", "l": "y"}

@@ -87,11 +87,6 @@ def test_rows_without_a_date_are_named(tmp_path: Path, dates: list[Any], message
     assert "2026-01-31" in str(caught.value)
 
 
-def test_a_column_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match='has no column "date" to split by'):
-        load_dataset(make_spec(write_csv(tmp_path, list(DAYS)), split_by="date"))
-
-
 def test_what_contradicts_it_is_refused(tmp_path: Path) -> None:
     path = write_csv(tmp_path, list(DAYS))
     with pytest.raises(ValueError, match="split_by takes the test part from train"):

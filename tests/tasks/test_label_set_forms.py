@@ -120,18 +120,6 @@ def test_a_label_in_test_alone_and_one_that_all_rows_have(
     assert ("line" in findings[code].where) == (code == "missing-class")
 
 
-def test_one_class_after_dropping_rows_is_refused(tmp_path: Path) -> None:
-    train = tmp_path / "a.csv"
-    train.write_text("text,label\n" + "\n".join(f"row {i},{'yes' * (i % 2)}" for i in range(80)))
-    spec = {"kind": "classification", "label": "label", "drop_unlabelled": True}
-    with pytest.raises(DataError, match='every row has the same label, "yes"'):
-        load(str(train), **spec)
-    (error,) = [
-        f for f in audit(load(str(train), **spec, labels=("no", "yes"))) if f.severity == "error"
-    ]
-    assert 'same label or labels: "yes"' in error.what
-
-
 @pytest.mark.parametrize("grouped", [False, True])
 def test_folds_hold_equal_shares_of_every_label(grouped: bool) -> None:
     generator = np.random.default_rng(1)

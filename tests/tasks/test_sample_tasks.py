@@ -61,14 +61,6 @@ def test_tickets_have_none_to_three_labels_and_each_is_learnable() -> None:
         assert all(sum(s[i] == "1" for s in sets) >= len(sets) / 6 for i in range(5))
 
 
-def test_replies_have_answers_of_equal_length() -> None:
-    data = tasks.load_dataset(TaskSpec(name="replies"))
-    for example in (*data.train, *data.test):
-        (prompt, rejected), (again, chosen) = example.segments
-        assert prompt == again and example.label == 1
-        assert 0.5 < len(str(chosen)) / len(str(rejected)) < 2
-
-
 def test_sample_tasks_are_listed_with_those_of_installed_packages() -> None:
     known = tasks.available()
     assert set(known) >= {"boolq", "cb", "copa", "rte", "routing", "paraphrase", "follows"}
