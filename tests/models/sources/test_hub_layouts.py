@@ -59,7 +59,7 @@ def test_revisions_of_a_cache(tmp_path: Any, monkeypatch: Any) -> None:
         assert (source.folder, source.revision) == (snapshot, LAYOUTS[name].commit)
     for revision in ("v1.0", "f" * 40):
         with pytest.raises(
-            ModelError, match=f"not in the local cache of the hub at revision {revision}"
+            ModelError, match=f"the local cache of the hub at revision {revision} lacks it"
         ):
             resolve_source(ModelSpec(name=name, revision=revision))
 

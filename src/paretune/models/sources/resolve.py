@@ -189,24 +189,33 @@ def find_snapshot(name: str, revision: str | None, *, offline: bool) -> tuple[Pa
             on the hub.
         NetworkError: the hub does not answer.
     """
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
     at = f" at revision {revision}" if revision else ""
-    folder, missing = _find_cached(name, revision)
-    if folder is not None and not missing:
+    missing = "it"
+    try:
+        folder = _download(name, revision, local=True)
+        missing, revision = describe_missing(folder), folder.name
+    except LocalEntryNotFoundError:
+        # Newer clients find none that lacks a file.
+        config = try_to_load_from_cache(name, "config.json", revision=revision)
+        if isinstance(config, str):
+            folder = Path(config).parent
+            missing, revision = describe_missing(folder) or "some of its files", folder.name
+    if not missing:
         return folder, folder.name
     if offline:
         hint = f" For the folder, write ./{name}." if Path(name).is_dir() else ""
-        if folder is None:
-            what = f"is not in the local cache of the hub{at}, and offline nothing is fetched."
-            remedy = f"Fetch it with {spell_option('online', True)}, or give a folder.{hint}"
-        else:
-            what = f"is incomplete in the local cache of the hub{at}: it lacks {missing}."
-            remedy = f"Fetch the rest with {spell_option('online', True)}.{hint}"
-        raise ModelError(what, where=f"model {name}", remedy=remedy)
-    # An incomplete snapshot is completed at its own commit: the model stays what it was.
-    commit = revision if folder is None else folder.name
+        raise ModelError(
+            f"the local cache of the hub{at} lacks {missing}, and offline nothing is fetched.",
+            where=f"model {name}",
+            remedy=f"Fetch it with {spell_option('online', True)}, or give a folder.{hint}",
+        )
+    # What is there in part is completed at its own commit: the model stays what it was.
     remedy = "Check the spelling and the revision; a folder is written ./FOLDER."
     with explain_hub_errors(f"model {name}", ModelError, remedy):
-        folder = _download(name, commit, local=False)
+        folder = _download(name, revision, local=False)
     if missing := describe_missing(folder):
         raise ModelError(
             f"lacks {missing} on the hub{at}.",
@@ -214,23 +223,6 @@ def find_snapshot(name: str, revision: str | None, *, offline: bool) -> tuple[Pa
             remedy="Choose another model, or a folder with all files.",
         )
     return folder, folder.name
-
-
-def _find_cached(name: str, revision: str | None) -> tuple[Path | None, str]:
-    """The snapshot's folder, if there is any, and what it lacks."""
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    try:
-        folder = _download(name, revision, local=True)
-        return folder, describe_missing(folder)
-    except LocalEntryNotFoundError:
-        # Newer clients know what a snapshot should have, and return none that lacks a file.
-        config = try_to_load_from_cache(name, "config.json", revision=revision)
-        if not isinstance(config, str):
-            return None, ""
-        folder = Path(config).parent
-        return folder, describe_missing(folder) or "some of its files"
 
 
 def _download(name: str, revision: str | None, *, local: bool) -> Path:
