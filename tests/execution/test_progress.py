@@ -190,18 +190,6 @@ def test_a_notebook_has_one_output_with_a_bar(
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_notebooks_output_ends_without_a_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    outputs = open_notebook(monkeypatch, object())
-    monkeypatch.setattr(progress, "is_terminal", lambda stream=None: False)
-    running = state(1, "running", progress={"step": 3, "steps": 8})
-    with pytest.raises(KeyboardInterrupt), open_default_observer(None) as bar:
-        bar.ended(done(0, 40.0), take_snapshot([done(0, 40.0), running], 1, 100))
-        raise KeyboardInterrupt
-    (states,) = outputs
-    assert states[1].startswith("1/100 runs, about 66 min left\ncb-sl x tiny x lora")
-    assert states[2].startswith("1/100 runs\n<progress")
-
-
 def test_bars_follow_the_running_runs_and_survive_markup():
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, width=160)

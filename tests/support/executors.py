@@ -12,8 +12,9 @@ import pytest
 from paretune.execution.executor import Executor, StudyCallbacks
 from paretune.execution.progress import Observer, Snapshot
 from paretune.store import RunStatus, Store
-from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec
+from paretune.study import NO_MODEL, MethodSpec, Run, TaskSpec
 from support.tiny_runs import STUDY, a_store
+from support.tiny_study import two_files
 
 
 class RecordingObserver(Observer):
@@ -25,15 +26,12 @@ class RecordingObserver(Observer):
         self.notes: list[str] = []
 
     def update(self, snapshot: Snapshot) -> None:
-        """See :class:`~paretune.execution.progress.Observer`."""
         self.snapshots.append(snapshot)
 
     def ended(self, status: RunStatus, snapshot: Snapshot) -> None:
-        """See :class:`~paretune.execution.progress.Observer`."""
         self.ended_runs.append(status.run_id)
 
     def note(self, text: str) -> None:
-        """See :class:`~paretune.execution.progress.Observer`."""
         self.notes.append(text)
 
 
@@ -47,27 +45,17 @@ class ExecutorContract:
     @pytest.fixture
     def store(self, tmp_path: Path) -> Store:
         """A store with a study and no runs."""
-        for name in ("train", "test"):
-            rows = [f"text {name} {i},{'yes' if i % 3 else 'no'}" for i in range(40)]
-            path = tmp_path / f"{name}.csv"
-            path.write_text("\n".join(["text,label", *rows]), encoding="utf-8")
+        two_files(tmp_path)
         return a_store(tmp_path / "store")
 
     def make_run(self, store: Store, method: str = "majority", train: str = "train.csv") -> Run:
         """A baseline on the data beside the store."""
         folder = store.folder.parent
-        spec = {
-            "name": "words",
-            "kind": "classification",
-            "train": str(folder / train),
-            "test": str(folder / "test.csv"),
-            "text": "text",
-            "label": "label",
-        }
+        files = {"train": str(folder / train), "test": str(folder / "test.csv")}
         return Run(
             stage="final",
-            task=TaskSpec.model_validate(spec),
-            model=ModelSpec(name="-"),
+            task=TaskSpec(name="words", kind="classification", text="text", label="label", **files),
+            model=NO_MODEL,
             method=MethodSpec(name=method),
             learning_rate=None,
             seed=1,

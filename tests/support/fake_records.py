@@ -17,9 +17,8 @@ from paretune.analysis.statistics.intervals import Interval, score_difference
 from paretune.analysis.statistics.scores import score_runs
 from paretune.planning.prepare import PlannedRun
 from paretune.store.record import Predictions, Record, RunStatus
-from paretune.study import MethodSpec, ModelSpec, OuterFold, Run, Study
+from paretune.study import NO_MODEL, MethodSpec, OuterFold, Run, Study
 
-NO_MODEL = ModelSpec(name="-")
 PARAMETERS = {
     "full": 117_653_763,
     "lora": 296_067,
