@@ -1,7 +1,6 @@
 """Whole runs on a GPU: near those of a CPU, the same bits twice, resumed, packed, out of memory.
 
-Nobody has run these on one yet: none was at hand where they were written. What can be known without
-is in tests/fake_cuda.
+Nobody has run these on one yet: none was at hand where they were written.
 """
 
 from __future__ import annotations
