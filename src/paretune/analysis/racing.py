@@ -26,8 +26,8 @@ was answered once. With S of N runs, and a share a of the rows answered::
     mean of all runs = x + (1 - S/N) (m - x) + noise
     variance of the noise = s^2 (N - S) / N^2 (and a (1 - a) C, of all configurations together)
 
-What a completion is off the expected scores is stretched by sqrt(d / chi2_d) for all alike, since
-s^2 is an estimate with d degrees of freedom.
+On one split what a completion is off the expected scores is stretched by sqrt(d / chi2_d) for all
+alike, since s^2 is an estimate with d degrees of freedom; in cross-validation the rows outweigh it.
 
 What is then recommended follows from the rule of :mod:`paretune.analysis.pareto.recommend`: of what
 exceeds the trivial score, is within the limits and does not fail mostly, the cheapest whose
@@ -295,8 +295,10 @@ def simulate_completions(
     if answered < 1:
         of_rows = answered * (1 - answered) * of_rows + (1e-5 * point) ** 2 * np.eye(len(cells))
         noise += rng.multivariate_normal(np.zeros(len(cells)), of_rows, draws, method="cholesky")
-    # The variance of runs is not known better than from these few.
-    unknown = np.sqrt(scatter.degrees / rng.chisquare(scatter.degrees, (draws, 1)))
+    # On one split all hangs on the variance of runs, which is not known better than from these few.
+    unknown = np.ones((draws, 1))
+    if answered == 1:
+        unknown = np.sqrt(scatter.degrees / rng.chisquare(scatter.degrees, unknown.shape))
     means = estimates + left * (true.mean(axis=0) - estimates)
     means = means + unknown * (left * (true - true.mean(axis=0)) + noise)
     return np.asarray(np.clip(means, scores[0].lowest, scores[0].highest))
