@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy import stats
 from support import fake_records as fake
 
 from paretune.analysis.cell import Cell, TestAnswers
@@ -16,12 +15,11 @@ from paretune.analysis.comparisons import PairwiseComparisons
 from paretune.analysis.outcomes import FailureRate
 from paretune.analysis.pareto.expected_scores import estimate_means, expected_scores
 from paretune.analysis.pareto.recommend import recommend
-from paretune.analysis.run_selection import select_run
 from paretune.analysis.statistics.differences import ROW_FACTOR
 from paretune.analysis.statistics.scores import SPLIT, TestDesign
 from paretune.errors import StoreError
 from paretune.reporting.build import build_report
-from paretune.reporting.text.formatting import format_n_by_seeds, format_runs
+from paretune.reporting.text.formatting import format_n_by_seeds
 from paretune.store.record import Predictions
 from paretune.study import OuterFold, Study
 
@@ -248,41 +246,6 @@ def test_the_design_is_what_the_study_asks_for_or_what_its_runs_are() -> None:
     assert lora(auto, fake.cell(auto, "lora", 0.5)).design == SPLIT
     waiting = tuple(fake.state(record.run) for record in crossed)
     assert lora(auto, [], waiting).design == TestDesign(3, 1)
-
-
-def test_a_run_is_selected_though_selection_parts_differ() -> None:
-    study = make_study(3)
-    records = [
-        replace(
-            record,
-            predictions={
-                **record.predictions,
-                "selection": fake.answers(0.8, n=20, seed=place, part=f"own{place}"),
-            },
-            result={
-                **record.result,
-                "scores": {"selection": {"primary": 0.5 + place / 10, "loss": 1.0}},
-            },
-        )
-        for place, record in enumerate(fake.crossed_cell(study, "lora", 0.8, 3))
-    ]
-    selected = select_run([lora(study, records)])
-    assert selected is not None and selected.record.run.seed == 3
-    assert selected.mean == pytest.approx(0.6)
-    assert selected.run_interval is not None and selected.interval is not None
-    scores = [
-        np.equal(part.label, part.prediction).mean()
-        for record in records
-        for part in [record.predictions["selection"]]
-    ]
-    interval, spread = selected.interval, np.std(scores, ddof=1) ** 2
-    assert interval.estimate == pytest.approx(np.mean(scores))
-    assert (interval.n_examples, format_runs(interval)) == (60, "3 folds")
-    # Student's interval of three runs; no surer than their 20 rows, times the factor of folds.
-    rows = np.mean([p * (1 - p) / 20 for p in scores])
-    least = stats.t.ppf(0.975, 2) * (ROW_FACTOR * max(spread, rows) / 3) ** 0.5
-    assert least * 0.95 <= interval.high - interval.estimate <= least * 1.3 or interval.high == 1.0
-    assert interval.low < interval.estimate - 0.95 * least
 
 
 def test_the_page_says_which_rows_are_tested() -> None:

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from paretune.analysis.cells import group_into_cells
-from paretune.analysis.pareto.recommend import recommend
-from paretune.analysis.run_selection import best_runs_fit, select_weights_to_drop, weight_bytes
+from paretune.analysis.pareto.recommend import Budget, choose
+from paretune.analysis.run_selection import select_weights_to_drop, weight_bytes
 from paretune.execution.memory_budget import MEMORY_PREFIX
 from paretune.store import Record, Store
 from paretune.study import Study
@@ -61,18 +61,13 @@ def drop_excess_weights(study: Study, store: Store) -> list[str]:
     if store.sum_weight_bytes(study.study_hash) <= budget:
         return []
     dropped = store.list_dropped_runs()
-    records = store.load_records(study.study_hash)
+    records = store.load_records(study.study_hash, predictions=True)
     with_weights = [r for r in records if weight_bytes(r) and r.run_id not in dropped]
-    cells = group_into_cells(study, records)
-    recommended = set()
-    if not best_runs_fit(with_weights, cells, budget):
-        records = store.load_records(study.study_hash, predictions=True)
-        scored_cells = group_into_cells(study, records)
-        for task in study.tasks:
-            advice = recommend([cell for cell in scored_cells if cell.task == task.key])
-            for costed in (advice.chosen, advice.best):
-                if costed is not None:
-                    cell = costed.cell
-                    recommended.add((cell.task, cell.model, cell.method))
+    cells, recommended = group_into_cells(study, records), set()
+    for task in study.tasks:
+        choice = choose([cell for cell in cells if cell.task == task.key], Budget())
+        for candidate in (choice.chosen, choice.best):
+            if candidate is not None:
+                recommended.add((task.key, *candidate.cell.key))
     excess = select_weights_to_drop(with_weights, cells, budget, recommended)
     return store.drop_weights(study.study_hash, [record.run_id for record in excess])

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from paretune.analysis.cell import Cell
-    from paretune.analysis.run_selection import SelectedRun
+    from paretune_slovene.slobench.run_selection import SelectedRun
     from paretune_slovene.slobench.submission_card import SubmittedTask
 
 
@@ -240,7 +240,7 @@ def _select_runs(
     specs: Mapping[str, Sequence[TaskSpec]], cells: Sequence[Cell], study: Study
 ) -> dict[str, SelectedRun]:
     """The best run of each task."""
-    from paretune.analysis.run_selection import select_run
+    from paretune_slovene.slobench.run_selection import select_run
 
     selected, unfinished = {}, []
     for name, variants in specs.items():

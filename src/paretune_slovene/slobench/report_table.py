@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from paretune.analysis.cell import NO_MODEL, Cell
-from paretune.analysis.run_selection import SelectedRun, select_run
 from paretune.methods.core.titles import title_of
 from paretune.reporting.measures import ReportTable, segment_interval
 from paretune.reporting.parts import Score, Table, column
@@ -24,6 +23,7 @@ from paretune_slovene.slobench.official_scores import (
     TranslationScores,
     score_translations,
 )
+from paretune_slovene.slobench.run_selection import SelectedRun, select_run
 from paretune_slovene.slobench.superglue_submission import is_superglue_task
 
 TITLES = {"CHRF (avg)": "CHRF (avg = corpus)"}

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 from paretune import metrics
-from paretune.analysis.run_selection import SelectedRun
 from paretune.exporting.card import render_template
 from paretune.reporting.text.formatting import (
     format_examples,
@@ -18,6 +17,7 @@ from paretune.reporting.text.formatting import (
 )
 from paretune.study import Study
 from paretune.terminal.plural import pluralise
+from paretune_slovene.slobench.run_selection import SelectedRun
 from paretune_slovene.slobench.submission import Submission
 from paretune_slovene.slobench.superglue_submission import NAME
 

@@ -114,6 +114,7 @@ class Choice:
 
     Attributes:
         free_baseline: the highest baseline without a model.
+        best: the highest expected score of those that may be recommended.
     """
 
     budget: Budget
@@ -121,6 +122,7 @@ class Choice:
     trivial_score: TrivialScore | None
     prospects: Mapping[CellKey, Prospect]
     free_baseline: Candidate | None
+    best: Candidate | None
     chosen: Candidate | None
 
 
@@ -129,7 +131,6 @@ class Recommendation(Choice):
     """What to use for one task.
 
     Attributes:
-        best: the highest expected score of those that may be recommended.
         missing: baselines without a score.
         unmeasured_candidates: configurations of which a limited cost was not measured.
         unfinished: cells with final runs still to come.
@@ -141,7 +142,6 @@ class Recommendation(Choice):
     """
 
     task: str
-    best: Candidate | None
     missing: tuple[str, ...]
     unmeasured_candidates: tuple[Candidate, ...]
     unfinished: tuple[Cell, ...]
@@ -192,7 +192,6 @@ def recommend(
         **vars(choice),
         **alternatives,
         task=cells[0].task if cells else "",
-        best=_find_highest(c for c in useful if c.within_budget),
         missing=tuple(dict.fromkeys(missing)),
         unmeasured_candidates=tuple(c for c in useful if c.unmeasured and not c.exceeded),
         unfinished=tuple(c for c in cells if not c.finished),
@@ -209,7 +208,7 @@ def _find_alternatives(
     if chosen is None:
         return
     pool = [c for c in useful if c.within_budget]
-    best, outside = _find_highest(pool), _find_highest(c for c in useful if not c.within_budget)
+    best, outside = choice.best, _find_highest(c for c in useful if not c.within_budget)
     if best is not None and best is not chosen:
         yield "best_alternative", best, chosen
     if outside is not None and outside.expected.estimate > chosen.expected.estimate:
@@ -268,14 +267,17 @@ def choose(
         free.expected if free else None,
         budget.within_points,
     )
-    pool = [
-        (c, c.expected.estimate)
-        for c in candidates
-        if c.within_budget and may_be_chosen(c, trivial_score)
-        if c.proven or c.cell.baseline or not budget.proven
-    ]
-    chosen = cheapest_near_best(pool, budget)
-    return Choice(budget, tuple(candidates), trivial_score, prospects, free, chosen)
+    useful = [c for c in candidates if c.within_budget and may_be_chosen(c, trivial_score)]
+    pool = [c for c in useful if c.proven or c.cell.baseline or not budget.proven]
+    return Choice(
+        budget=budget,
+        candidates=tuple(candidates),
+        trivial_score=trivial_score,
+        prospects=prospects,
+        free_baseline=free,
+        best=_find_highest(useful),
+        chosen=cheapest_near_best([(c, c.expected.estimate) for c in pool], budget),
+    )
 
 
 def _make_candidate(
