@@ -20,7 +20,6 @@ from paretune.measuring.training_step import (
     ActivationMeter,
     StepClock,
     count_safetensors_bytes,
-    count_tensor_bytes,
     measure_components,
 )
 
@@ -233,5 +232,4 @@ def test_the_size_is_that_of_the_file(tensors: dict[str, Tensor]) -> None:
 def test_only_shapes_are_looked_at() -> None:
     """A tensor that has no numbers has a size all the same."""
     huge = {"weight": torch.empty(1 << 20, 1 << 20, device="meta")}
-    assert count_tensor_bytes(huge) == 4 << 40
     assert 0 < count_safetensors_bytes(huge) - (4 << 40) < 200

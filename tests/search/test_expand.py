@@ -12,7 +12,6 @@ from support.tiny_study import end_run, planning_study
 from paretune.errors import MethodError, StudyError
 from paretune.execution.local import LocalExecutor
 from paretune.execution.worker_settings import WorkerSettings
-from paretune.measuring.devices import AutoPrecision
 from paretune.methods import lora
 from paretune.planning.prepare import PlannedRun, prepare_study
 from paretune.search.expand import (
@@ -206,9 +205,8 @@ def test_other_data_or_another_model_is_another_run(
 def test_automatic_precision_is_that_of_the_device(
     ask: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fast = AutoPrecision("bf16", "it is fast here")
     monkeypatch.setattr(
-        "paretune.planning.prepare.resolve_auto_precision", lambda device, width: fast
+        "paretune.planning.prepare.resolve_auto_precision", lambda device, width: "bf16"
     )
     study = ask(training={}, methods=["lora"])
     assert {

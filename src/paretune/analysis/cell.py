@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import median
 from typing import Any, Literal
@@ -236,11 +236,6 @@ class Cell:
             return None
         folds = self.fold_of_rows if self.test_answers else None
         return score_runs(self.shown_answers, metric, self.design, folds)
-
-    @cached_property
-    def first_scores(self) -> RunScores | None:
-        """:attr:`run_scores` of :attr:`first_runs` alone: the same whatever a race has stopped."""
-        return replace(self, final=self.first_runs).run_scores
 
     @cached_property
     def fold_of_rows(self) -> Array | None:

@@ -205,13 +205,9 @@ class PairwiseComparisons:
         return self._compare(by_name, partial(correct_all_pairs, members=members))
 
     @cached_property
-    def _expected(self) -> Mapping[CellKey, ExpectedScore]:
+    def expected(self) -> Mapping[CellKey, ExpectedScore]:
+        """The expected scores of cells that have one on enough rows."""
         return expected_scores(self.cells)
-
-    def expected_score(self, cell: Cell) -> float | None:
-        """Of its next run, failures included; None where it has no score on enough rows."""
-        expected = self._expected.get(cell.key)
-        return None if expected is None else expected.estimate
 
     def estimate_sample_size(self, a: Cell, b: Cell) -> SampleSize | None:
         """What would decide between ``a`` and ``b``; None if they share no examples.
@@ -281,8 +277,8 @@ class PairwiseComparisons:
         if better.failures is not None and better.failures.failed:
             if better.raced:  # what failures cost depends on how often all others fail
                 return "failures"
-            ahead, behind = map(self.expected_score, (better, worse))
-            if ahead is not None and behind is not None and ahead <= behind:
+            ahead, behind = (self.expected.get(cell.key) for cell in (better, worse))
+            if ahead and behind and ahead.estimate <= behind.estimate:
                 return "failures"
         return ""
 
@@ -361,8 +357,12 @@ def _moderate_scatters(
     lenders = {name: score for name, score in scores.items() if not cells[name].baseline}
     if not any(cell.raced for cell in cells.values()):
         return moderate_scatters(scores, lenders)
-    lending = {n: c for n, c in cells.items() if not c.baseline and c.stop != "limit"}
-    first = keep_comparable((name, cell.first_scores) for name, cell in lending.items())
+    lending = {
+        name: replace(cell, final=cell.first_runs)
+        for name, cell in cells.items()
+        if not cell.baseline and cell.stop != "limit"
+    }
+    first = keep_comparable((name, cell.run_scores) for name, cell in lending.items())
     if not any(score.design.is_cross_validation for score in first.values()):
         return moderate_scatters(scores, first)
     return moderate_scatters(first, first)

@@ -89,19 +89,17 @@ def best_trivial_score(cells: Sequence[Cell]) -> TrivialScore | None:
     if texts:
         return max(texts, key=lambda trivial: trivial.value)
     majority = scores["majority"].estimate if "majority" in scores else None
-    best = next((_best_label_score(c) for c in cells if c.run_scores is not None), None)
+    best = None
+    first = next(((c, s) for c in cells if (s := c.run_scores) is not None), None)
+    if first is not None and first[0].objective.predicts_labels:
+        cell, score = first
+        metric = metrics.get(cell.metric)
+        labels = [int(label) for label in score.label]
+        answers = ([label] * len(labels) for label in set(labels))
+        best = max(metric.compute(labels, answer, score.question) for answer in answers)
     if majority is not None and (best is None or majority >= best - 1e-9):
         return TrivialScore(majority, "majority")
     return None if best is None else TrivialScore(best, "label")
-
-
-def _best_label_score(cell: Cell) -> float | None:
-    score, metric = cell.run_scores, metrics.get(cell.metric)
-    if score is None or not cell.objective.predicts_labels:
-        return None
-    labels = [int(label) for label in score.label]
-    answers = ([label] * len(labels) for label in set(labels))
-    return max(metric.compute(labels, answer, score.question) for answer in answers)
 
 
 def _count_scored(cell: Cell) -> int:

@@ -208,9 +208,9 @@ def _compare(
 
 def _expected_points(task: PairwiseComparisons, cell: Cell) -> float:
     """Score of its next run, failures included, in points; of few rows without failures."""
-    score = task.expected_score(cell)
-    if score is None:
-        score = cell.run_scores.estimate if cell.run_scores else 0.0
+    score = cell.run_scores.estimate if cell.run_scores else 0.0
+    if expected := task.expected.get(cell.key):
+        score = expected.estimate
     return 100 * score / metrics.get(cell.metric).highest
 
 

@@ -156,7 +156,9 @@ def compare_all_pairs(
         of_runs = [scatters.get(name) for name in names]
         estimates[names] = estimate_variances(*pair, of_runs)
         difference = difference_interval(estimates[names], *pair)
-        withheld[names] = "few folds" if count_common_folds(*pair) < MIN_FOLDS else ""
+        # Folds in which both sides trained, where any scatters.
+        folds = min((side.runs for side in pair if side.folds is not None), default=math.inf)
+        withheld[names] = "few folds" if folds < MIN_FOLDS else ""
         if not {*names}.isdisjoint(stopped):
             difference = replace(difference, p=1.0)
         differences[names] = difference
@@ -166,11 +168,6 @@ def compare_all_pairs(
         exact = mcnemar_test(*sides[names])
         estimate, reason = estimates[names], withheld[names]
         yield Pair(*names, difference, estimate, *corrected[names], exact, reason)
-
-
-def count_common_folds(a: RunScores, b: RunScores) -> float:
-    """Folds in which both sides trained, of scores on common rows; infinite where none scatters."""
-    return min((side.runs for side in (a, b) if side.folds is not None), default=math.inf)
 
 
 def correct_against_reference(

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from paretune.errors import StudyError, spell_option
 from paretune.measuring.processor import read_bf16_flags, read_vendor
@@ -179,29 +179,15 @@ MIN_GPU_WIDTH = 768
 """The same of a GPU, where narrower layers take as long as their launch in either precision."""
 
 
-class AutoPrecision(NamedTuple):
-    """The precision that ``auto`` means, and why."""
-
-    precision: Precision
-    reason: str
-
-
-def resolve_auto_precision(device: str, width: int | None) -> AutoPrecision:
+def resolve_auto_precision(device: str, width: int | None) -> Precision:
     """The precision on a device; ``width``: the model's hidden size, None where not known.
 
     A rule, never a timing: what a run is must not depend on how busy the machine was when the study
     began. ``paretune doctor`` shows the rule beside a timing, so that a user can see where the two
     differ and name the precision in the study file.
     """
-    fast, reason = is_bf16_fast(device)
-    least = min_bf16_width(device)
-    if not fast:
-        return AutoPrecision("fp32", reason)
-    if width is None:
-        return AutoPrecision("fp32", f"{reason}, but the model's width is not known")
-    if width < least:
-        return AutoPrecision("fp32", f"{reason}, but a width of {width} is below {least}")
-    return AutoPrecision("bf16", reason)
+    fast, _ = is_bf16_fast(device)
+    return "bf16" if fast and width is not None and width >= min_bf16_width(device) else "fp32"
 
 
 def min_bf16_width(device: str) -> int:

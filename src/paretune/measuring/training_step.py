@@ -119,11 +119,6 @@ def _sum_bytes(tensors: Iterable[Tensor]) -> int:
 _SAFETENSORS_DTYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16", "float64": "F64"}
 
 
-def count_tensor_bytes(tensors: Mapping[str, Tensor]) -> int:
-    """Bytes of the tensors' elements."""
-    return sum(t.numel() * t.element_size() for t in tensors.values())
-
-
 def count_safetensors_bytes(tensors: Mapping[str, Tensor]) -> int:
     """Bytes of these floating-point tensors as a safetensors file without metadata.
 

@@ -141,7 +141,7 @@ class PreparedStudy:
             setting = f"precision/{device.split(':')[0]}/{width}"
             stored = None if store is None else store.get_setting(setting)
             if stored is None:
-                stored = resolve_auto_precision(device, width).precision
+                stored = resolve_auto_precision(device, width)
                 if store is not None and store.is_writable:
                     stored = store.set_default_setting(setting, stored)
             precisions[key] = "bf16" if stored == "bf16" else "fp32"

@@ -18,7 +18,6 @@ from paretune.data.batch import shuffle_order
 from paretune.data.example import Dataset
 from paretune.errors import StaleClaimError
 from paretune.measuring.machine import describe_device
-from paretune.measuring.training_step import count_tensor_bytes
 from paretune.objectives import ModelPredictions
 from paretune.objectives.encoding import Encoded
 from paretune.store import Claim
@@ -357,7 +356,8 @@ class RunState:
             return
         if thresholds := result.get("thresholds"):
             origin["thresholds"] = thresholds
-        result["trained_bytes"] = size = count_tensor_bytes(self.trained)
+        size = sum(p.numel() * p.element_size() for p in self.trained.values())
+        result["trained_bytes"] = size
         fits = keep_bytes is None or size <= keep_bytes  # others can be trained again
         if self.run.stage == "final" and self.run.rows == 1 and fits:
             tensors = {name: p.detach().cpu().contiguous() for name, p in self.trained.items()}

@@ -48,7 +48,15 @@ def pareto_front(
     if not names:
         return ()
     rng = np.random.default_rng([_SEED, len(names)])
-    prices = np.stack([_draw_cost(costs[name], rng) for name in names])
+    # A cost without a standard error is the same in every draw.
+    prices = np.stack(
+        [
+            np.maximum(rng.normal(cost.value, cost.standard_error, DRAWS), 0.0)
+            if cost.standard_error > 0
+            else np.full(DRAWS, cost.value)
+            for cost in (costs[name] for name in names)
+        ]
+    )
     drawn = non_dominated(np.stack([expected[name].draws for name in names]), prices)
     on_front = non_dominated(
         np.array([[expected[name].estimate] for name in names]),
@@ -74,9 +82,3 @@ def non_dominated(scores: NDArray[Any], prices: NDArray[Any]) -> NDArray[Any]:
         better = (scores > scores[i]) | (prices < prices[i])
         on_front[i] = ~(as_good & better).any(axis=0)
     return on_front
-
-
-def _draw_cost(cost: CostEstimate, rng: np.random.Generator) -> NDArray[Any]:
-    if cost.standard_error <= 0:
-        return np.full(DRAWS, cost.value)
-    return np.asarray(np.maximum(rng.normal(cost.value, cost.standard_error, DRAWS), 0.0))

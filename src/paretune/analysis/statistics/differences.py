@@ -153,16 +153,17 @@ def _fit_fold_scatters(scores: Mapping[str, RunScores]) -> dict[str, RunScatter]
     pairs: list[tuple[int, int]] = []
     excesses: list[float] = []
     rows: list[float] = []
-    degrees: list[int] = []
+    degrees: list[float] = []
     for a, b in combinations(scores, 2):
         if set(scores[a].uid).isdisjoint(scores[b].uid):
             continue
         difference = _difference_by_fold(*on_common_rows(scores[a], scores[b]))
         if difference is not None:
+            scatter, of_rows = difference
             pairs.append((places[a], places[b]))
-            excesses.append(difference.variance - difference.of_rows)
-            rows.append(difference.of_rows)
-            degrees.append(difference.degrees)
+            excesses.append(scatter.variance - of_rows)
+            rows.append(of_rows)
+            degrees.append(scatter.degrees)
     if not pairs:
         return {}
     design, index = np.zeros((len(pairs), len(places))), np.array(pairs)
@@ -181,17 +182,11 @@ def _fit_fold_scatters(scores: Mapping[str, RunScores]) -> dict[str, RunScatter]
     return scatters
 
 
-@dataclass(frozen=True)
-class _FoldDifference:
-    """The variance between folds of a difference, and what rows explain of it."""
+def _difference_by_fold(a: RunScores, b: RunScores) -> tuple[RunScatter, float] | None:
+    """How ``a`` minus ``b`` on the same rows scatters between folds, and what rows explain of it.
 
-    variance: float
-    of_rows: float
-    degrees: int
-
-
-def _difference_by_fold(a: RunScores, b: RunScores) -> _FoldDifference | None:
-    """Of ``a`` minus ``b`` on the same rows; None where it is known in fewer than two folds."""
+    None where the difference is known in fewer than two folds.
+    """
     values = _difference_by_pass(a, b)
     tables = [side.fold_means(values) for side in (a, b) if side.folds is not None]
     if not tables or a.units < 2:
@@ -203,7 +198,7 @@ def _difference_by_fold(a: RunScores, b: RunScores) -> _FoldDifference | None:
         return None
     folds = float(np.isfinite(table).sum()) / len(table)
     of_rows = float(values.var(axis=1, ddof=1).mean()) * folds / a.units
-    return _FoldDifference(scatter.variance, of_rows, int(scatter.degrees))
+    return scatter, of_rows
 
 
 def _difference_by_pass(a: RunScores, b: RunScores) -> Array:
