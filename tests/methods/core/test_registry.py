@@ -9,7 +9,7 @@ from support.packages import Install
 
 from paretune import methods, plugins
 from paretune.errors import PluginError
-from paretune.methods import baselines, lora
+from paretune.methods import lora
 from paretune.study import MethodSpec
 
 
@@ -35,9 +35,3 @@ def test_a_plug_in_is_a_method_like_any_other() -> None:
         configured = methods.configure_method(MethodSpec(name="my_lora", rank=2))
         assert configured.options.rank == 2 and configured.mixes
         assert "my_lora" in methods.available() and methods.title_of("my_lora") == "My LoRA"
-
-
-def test_baselines_are_methods() -> None:
-    assert set(methods.available()) >= baselines.NAMES >= baselines.WITH_MODEL
-    assert {"untuned"} == baselines.DRAWS_NOTHING
-    assert {"majority", "copy_source", "frequent_text"} == baselines.TRIVIAL

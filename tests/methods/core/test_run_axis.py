@@ -63,17 +63,6 @@ def test_logits_and_gradients_of_each_run(
     pair.equal(shares, cross_entropy(pair))
 
 
-@pytest.mark.parametrize("method", ["lora", "loha", "prompt"])
-def test_a_run_starts_in_a_fleet_as_alone(both: Any, method: str) -> None:
-    """What a seed draws does not depend on the runs beside it."""
-    pair = both(method, 3, "bert", "pair")
-    for r, prepared in enumerate(pair.solo):
-        for name, parameter in prepared.injection.parameters.items():
-            assert torch.equal(pair.injection.parameters[name][r : r + 1], parameter)
-    first, second = (next(iter(p.injection.parameters.values())) for p in pair.solo)
-    assert not torch.equal(first, second)
-
-
 @pytest.mark.parametrize("counts", [[2, 3, 1], [2, 0, 4], [0, 0, 6]])
 def test_each_runs_vector_and_rows_are_repeated_without_atomic_sums(
     counts: list[int], monkeypatch: pytest.MonkeyPatch

@@ -10,7 +10,7 @@ import peft
 import pytest
 import torch
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
-from support.tiny_study import command, finish, small
+from support.tiny_study import finish, small
 from test_peft_tuners import SMALL, peft_run
 
 import paretune
@@ -170,8 +170,3 @@ def test_a_study_compares_one_with_ours(
     assert done.folder == Path("exports", "small", "words-tiny-peft+vera")
     assert done.form == "peft" and done.largest_difference < 1e-5
     assert "VeRA (peft) for words" in done.card
-
-
-def test_ls_names_them(capsys: Any) -> None:
-    code, out, _ = command(capsys, "ls", "methods")
-    assert code == 0 and "peft:NAME" in out and "vera" in out
