@@ -226,12 +226,6 @@ def test_faults_of_a_translation(source: Path, text: bytes, code: str, says: str
     assert all(finding.remedy for finding in seen.findings)
 
 
-def test_line_ends_of_windows_are_line_ends(source: Path) -> None:
-    good = translation_submission.write_translations(source.parent / "s.zip", ["a", "b", "c"])
-    crlf = changed(good, translation_submission.NAME, lambda data: data.replace(b"\n", b"\r\n"))
-    assert check(crlf, release=source).findings == ()
-
-
 @pytest.mark.parametrize("extra", ["__MACOSX/._translation.txt", "second.txt"])
 def test_a_translation_is_one_file_and_nothing_else(source: Path, extra: str) -> None:
     path = translation_submission.write_translations(source.parent / "s.zip", ["a", "b", "c"])
@@ -250,23 +244,6 @@ def test_lines_that_would_break_a_submission_are_never_written(tmp_path: Path) -
     for lines in (["a", ""], ["a\nb"], ["a\r"]):
         with pytest.raises(ValueError, match="is empty or has a line break"):
             translation_submission.write_translations(tmp_path / "s.zip", lines)
-
-
-@pytest.mark.parametrize(
-    ("name", "data", "says"),
-    [
-        ("s.zip", b"not a zip", "is not a readable zip"),
-        ("absent.zip", None, "no such file or folder"),
-    ],
-)
-def test_what_cannot_be_opened_is_told(
-    source: Path, name: str, data: bytes | None, says: str
-) -> None:
-    path = source.parent / name
-    if data is not None:
-        path.write_bytes(data)
-    with pytest.raises(DataError, match=says):
-        check(path, release=source)
 
 
 def test_a_zip_that_unpacks_to_too_much_is_refused(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-import shutil
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,22 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import fake_records
 from support.slobench import UNLABELLED, keep_records, release, six
 from support.tiny_study import as_file, command, finish
 
 from paretune import metrics
 from paretune.errors import DataError, StoreError, StudyError
 from paretune.exporting.restore import predict
-from paretune.reporting.build import build_report
 from paretune.reporting.text.formatting import format_examples, format_interval
-from paretune.store import Record, Store
+from paretune.store import Store
 from paretune.tasks import available, load_dataset
 from paretune.terminal.plural import pluralise
 from paretune.training.caches import ProcessCache
 from paretune.verbs import report as reports
 from paretune_slovene.commands.slobench import check
-from paretune_slovene.slobench import superglue_submission, superglue_zip
+from paretune_slovene.slobench import superglue_zip
 from paretune_slovene.slobench.export_submission import export_slobench
 from paretune_slovene.slobench.kinds import ask_superglue
 from paretune_slovene.slobench.official_scores import LABELS
@@ -226,33 +222,6 @@ def test_data_that_changed_since_is_noticed(done: Any, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_tasks_of_several_folders_need_a_release(done: Any, tmp_path: Path) -> None:
-    study, _, source = done
-    other = Path(shutil.copytree(source, tmp_path / "other"))
-    moved = study.tasks[0].model_copy(update={"source": str(other)})
-    tasks = {"BoolQ": [moved], "RTE": [study.tasks[4]]}
-    with pytest.raises(StudyError, match="read from several folders"):
-        superglue_submission.common_source(tasks)
-    assert superglue_submission.common_source({"BoolQ": [moved]}) == other
-
-
-def test_a_release_may_be_a_folder_for_each_task(done: Any, tmp_path: Path) -> None:
-    study, store, source = done
-    with zipfile.ZipFile(source / "qa_test.zip") as archive:
-        for name in archive.namelist():
-            folder = tmp_path / "folders" / name.removesuffix(".jsonl")
-            folder.mkdir(parents=True)
-            (folder / "test.jsonl").write_bytes(archive.read(name))
-    submission = export_slobench(
-        study, store=store, output=tmp_path / "a", release=tmp_path / "folders"
-    )
-    assert check(tmp_path / "a" / "superglue.zip", release=tmp_path / "folders").findings == ()
-    assert "- `folders::CB.jsonl`, sha256" in submission.readme
-    (tmp_path / "folders" / "WSC" / "test.jsonl").unlink()
-    with pytest.raises(DataError, match=r"holds no WSC\.jsonl"):
-        export_slobench(study, store=store, output=tmp_path / "b", release=tmp_path / "folders")
-
-
 def test_what_a_reader_would_not_expect_is_noted(done: Any, tmp_path: Path) -> None:
     study, store, source = done
     rte = ask_superglue("RTE", load_dataset(study.tasks[4]), superglue_zip.open_release(source))
@@ -291,38 +260,6 @@ def test_where_the_report_recommends_something_else_the_export_says_so(
         differences += notes
     readme = submission.readme.replace("\\", "")
     assert differences and all(note in readme for note in differences)
-
-
-def test_the_difference_names_both_and_the_reason() -> None:
-    """The selection part prefers LoRA; the test, and memory, LoHa."""
-    study = fake_records.study(
-        tasks=[{"name": "rte", "language": "sl"}], methods=["lora", "loha"],
-        protocol={"seeds": [1, 2, 3], "folds": 1},
-    )  # fmt: skip
-    records = [*fake_records.cell(study, "majority", None), *fake_records.cell(study, "tfidf", 0.4)]
-    for method, test, selection in (("lora", 0.7, 0.9), ("loha", 0.75, 0.8)):
-        for seed in study.protocol.seeds:
-            parts = {
-                "test": fake_records.answers(test, seed=seed),
-                "selection": fake_records.answers(selection, n=40, seed=seed, part="train"),
-            }
-            run = fake_records.make_run(study, "final", method, seed)
-            records.append(fake_records.record(run, parts))
-
-    def note_of(records: list[Record]) -> str:
-        (task,) = build_report(study, records).tasks
-        notes = [n for table in task.tables if table.name == "slobench" for n in table.notes]
-        return " ".join(notes)
-
-    note = note_of(records)
-    assert note.startswith("`export slobench` takes LoRA, and the report recommends LoHa: a ")
-    numbers = re.search(r"selection part alone \((0\.\d+) \[.*\] against (0\.\d+) \[", note)
-    assert numbers is not None and float(numbers[1]) > float(numbers[2])
-    assert note_of([r for r in records if r.run.method.name != "lora"]) == ""
-    good = [*fake_records.cell(study, "tfidf", 0.98), *records]
-    assert note_of([r for r in good if r is not records[1]]).endswith(
-        "recommends TF-IDF: a model answers wherever one has ended a run."
-    )
 
 
 def test_the_command_line(done: Any, tmp_path: Path, capsys: Any) -> None:

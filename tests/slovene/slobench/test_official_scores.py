@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.metrics import f1_score
 from support import slobench
 
 from paretune.errors import DataError, MissingDependencyError
@@ -224,34 +223,3 @@ def test_whatever_a_line_is_it_is_mended_and_never_emptied() -> None:
         assert (mended == line) is not nltk_ngrams.crashes_slobench(line)
         seen += mended != line
     assert seen > 100
-
-
-def multirc(labels: list[list[int]]) -> dict[official_scores.Key, official_scores.Label]:
-    return {(0, q, 10 * q + a): x for q, row in enumerate(labels) for a, x in enumerate(row)}
-
-
-def six(**changed: Any) -> dict[str, official_scores.Answers]:
-    plain: dict[str, official_scores.Answers] = {
-        task: {0: labels[0], 1: labels[1]} for task, labels in official_scores.LABELS.items()
-    }
-    return {**plain, "MultiRC": multirc([[0, 1], [1]]), **changed}
-
-
-def test_perfect_answers_score_one_everywhere() -> None:
-    got = official_scores.score_superglue(six(), six())
-    assert {interval.estimate for interval in got.values()} == {1.0} and len(got) == 11
-
-
-def test_multirc_f1_is_over_answers_and_em_over_questions() -> None:
-    draw = np.random.default_rng(1)
-    for _ in range(50):
-        shape = [draw.integers(1, 4) for _ in range(draw.integers(1, 5))]
-        right, answers = ([draw.integers(2, size=n).tolist() for n in shape] for _ in "ab")
-        pair = six(MultiRC=multirc(answers)), six(MultiRC=multirc(right))
-        got = official_scores.score_superglue(*pair)
-        flat = [[label for row in rows for label in row] for rows in (right, answers)]
-        f1, exact = got["MultiRC F1a Score"].estimate, got["MultiRC EM"].estimate
-        assert f1 == exactly(f1_score(*flat, zero_division=0.0))
-        hits = sum(a == b for a, b in zip(right, answers, strict=True))
-        assert exact == exactly(hits / len(shape))
-        assert got["MultiRC Average"].estimate == exactly((f1 + exact) / 2)

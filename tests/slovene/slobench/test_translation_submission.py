@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.slobench import keep_records, release, six
+from support.slobench import release, six
 from support.tiny_study import as_file, command, finish
 
 from paretune.errors import DataError, StudyError
@@ -16,7 +16,6 @@ from paretune.exporting import restore
 from paretune.store import Store
 from paretune.study import Study
 from paretune.testing.translator_folders import sentences, tiny_marian, tiny_pairs
-from paretune.verbs import report as reports
 from paretune_slovene.commands.slobench import check
 from paretune_slovene.slobench.export_submission import export_slobench
 
@@ -97,18 +96,6 @@ def test_an_empty_translation_becomes_its_source_and_that_is_told(
     )
     written = lines_of(tmp_path / "out" / "words-sl-en.zip")
     assert written == [*sources[:2], *(f"a b {i}" for i in range(8))]
-
-
-def test_where_no_model_has_ended_the_source_is_copied(
-    done: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    study, store, source = done
-    gather = keep_records(lambda record: record.run.model.name == "-")
-    monkeypatch.setattr(reports, "load_results", gather)
-    submission = export_slobench(study, store=store, source=source, output=tmp_path / "out")
-    assert "a baseline answers (copy_source)" in submission.readme
-    written = lines_of(tmp_path / "out" / "words-sl-en.zip")
-    assert written == source.read_text(encoding="utf-8").splitlines()
 
 
 def test_what_cannot_be_is_refused_before_anything_is_written(

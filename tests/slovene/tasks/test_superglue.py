@@ -96,12 +96,6 @@ def test_copa_asks_in_its_own_language(shared: Path) -> None:
     assert paper.train[0].segments[0] == first
 
 
-def test_limit_takes_the_first_rows(shared: Path) -> None:
-    whole = load("cb", shared / "data" / "superglue-sl")
-    cut = load("cb", shared / "data" / "superglue-sl", limit={"train": 110, "test": 22})
-    assert cut.train == whole.train[:110] and cut.test == whole.test[:22]
-
-
 def test_mixed_label_types_and_stray_keys_are_read(tmp_path: Path) -> None:
     spellings: list[object] = [True, "true", "True", 1, "1", 1.0, "1.0", False, "False", 0, "0"]
     rows = [
