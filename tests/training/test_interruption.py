@@ -53,10 +53,16 @@ def eight_steps(tmp_path: Path, tiny_model: Any, method: str = "lora", **more: A
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("method", ["full", "prompt"])
 def test_no_step_is_lost_and_the_bits_are_the_same(
-    place: str, after: bool, tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+    method: str,
+    place: str,
+    after: bool,
+    tmp_path: Path,
+    tiny_model: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    run = eight_steps(tmp_path, tiny_model, "full", training={"patience": None})
+    run = eight_steps(tmp_path, tiny_model, method, training={"patience": None})
     whole = train_run(run, checkpoint=tmp_path / "whole", report=silent)
     seen: list[int] = []
 

@@ -7,20 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from support.chosen import chosen
 
 from paretune.study import Run
-from paretune.testing.tiny_models import DECODERS
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
-from paretune.training import Outcome, TrainerOptions
+from paretune.training import Outcome
 from paretune.training.caches import ProcessCache
 from paretune.training.trainer import train_run
 
 METHODS = ("lora", "full", "setfit", "loha", "prompt", "head_only")
-
-
-class KilledError(Exception):
-    """The process ends here."""
 
 
 def left(outcome: Outcome) -> tuple[dict[str, Any], dict[str, bytes]]:
@@ -49,47 +43,6 @@ def test_whatever_ran_before(method: str, tmp_path: Path, tiny_model: Any) -> No
     again = train_run(run, checkpoint=tmp_path / "d", report=silent, caches=shared)
     assert left(first) == left(alone)
     assert left(again) == left(alone)
-
-
-@pytest.mark.parametrize(
-    ("family", "method"),
-    chosen(
-        [(f, m) for f in ("bert", "modernbert", *DECODERS) for m in ("full", "lora", "prompt")], 10
-    ),
-)
-def test_a_killed_run_goes_on_to_the_same_bits(
-    method: str, family: str, tmp_path: Path, tiny_model: Any
-) -> None:
-    """Killed twice: after step 2, before the first evaluation, and after step 5, between two."""
-    run = run_of(method, tmp_path, tiny_model)
-    run = run.model_copy(
-        update={"model": run.model.model_copy(update={"name": str(tiny_model(family))})}
-    )
-    whole = train_run(run, checkpoint=tmp_path / "whole", report=silent)
-    seen: list[int] = []
-
-    def until(last: int) -> Any:
-        def report(progress: dict[str, Any]) -> None:
-            seen.append(progress["step"])
-            if progress["step"] == last:
-                raise KilledError
-
-        return report
-
-    kept = tmp_path / "kept.safetensors"
-    for last in (3, 6):
-        with pytest.raises(KilledError):
-            train_run(
-                run,
-                checkpoint=kept,
-                report=until(last),
-                options=TrainerOptions(checkpoint_seconds=0),
-            )
-    ended = train_run(
-        run, checkpoint=kept, report=until(-1), options=TrainerOptions(checkpoint_seconds=0)
-    )
-    assert seen == [1, 2, 3, 3, 4, 5, 6, 6, 7, 8]  # each time from the last checkpoint
-    assert left(ended) == left(whole)
 
 
 def test_a_run_that_was_interrupted_leaves_no_trace_in_the_workbench(

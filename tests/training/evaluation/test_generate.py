@@ -24,9 +24,8 @@ from paretune.tasks import load_dataset as load_task
 from paretune.testing.tiny_tasks import tiny_run
 from paretune.testing.translator_folders import tiny_marian, tiny_pairs
 from paretune.training import Outcome, caches
-from paretune.training.evaluation.predict import evaluate_alone, generate
+from paretune.training.evaluation.predict import generate
 from paretune.training.forward.passes import Compute, to_tensors
-from paretune.training.forward.select import forward_for
 from paretune.training.trainer import train_run
 
 
@@ -73,39 +72,6 @@ def test_the_smoothed_loss_is_that_of_transformers(loaded: LoadedModel, words: T
     assert tokens == int((inputs["labels"] >= 0).sum())
     torch.testing.assert_close(loss / tokens, expected)
     torch.testing.assert_close(plain / tokens, out.loss)
-
-
-def test_micro_batches_of_tokens_make_the_same_gradient(
-    loaded: LoadedModel, words: TaskSpec
-) -> None:
-    encoded = encode_texts(load_task(words).train[:6], loaded.tokenizer, 64)
-    loaded.model.double().train()
-    gradients = []
-    for cut in ([range(6)], [range(2), range(2, 5), range(5, 6)]):
-        loaded.model.zero_grad()
-        for part in cut:
-            loss = plain_loss(loaded.model, loaded.pad_id, encoded, part)
-            (loss / SEQ2SEQ.weight(encoded, range(6))).backward()
-        gradients.append([p.grad.clone() for p in loaded.model.parameters() if p.grad is not None])
-    # Dropout is 0 in this model. Its loss is taken in fp32, whatever the model computes in.
-    for a, b in zip(*gradients, strict=True):
-        torch.testing.assert_close(a, b, atol=1e-8, rtol=1e-5)
-
-
-def test_padding_of_targets_is_passed_over(loaded: LoadedModel, words: TaskSpec) -> None:
-    encoded = encode_texts(load_task(words).train[:6], loaded.tokenizer, 64)
-    batch = pad_batch(encoded, [0, 1, 2], 7)
-    assert batch["labels"].shape[1] == max(len(encoded.targets[i]) for i in range(3))  # type: ignore[index]
-    forward = forward_for(loaded, Fleet(), Compute())
-    together = evaluate_alone(forward, encoded, SEQ2SEQ.collector)
-    sums = [
-        evaluate_alone(forward, encoded.select([i]), SEQ2SEQ.collector).mean
-        * SEQ2SEQ.weight(encoded, [i])
-        for i in range(6)
-    ]
-    assert together.mean == pytest.approx(sum(sums) / SEQ2SEQ.weight(encoded, range(6)), rel=1e-5)
-    assert [len(tokens) for tokens in together.tokens] == [len(t) for t in encoded.targets or ()]
-    assert [float(tokens.sum()) for tokens in together.tokens] == pytest.approx(sums, rel=1e-5)
 
 
 def test_long_texts_are_cut_on_both_sides_and_counted(loaded: LoadedModel, words: TaskSpec) -> None:
@@ -163,21 +129,6 @@ def test_a_run_leaves_translations_scores_and_signatures(
     assert -sum(tokens) / len(tokens) == pytest.approx(loss, abs=1e-4)  # rounded to 4 decimals
     assert len(predictions["scores"]) == len(dataset.test)
     assert not any(json.loads(outcome.blobs["predictions"])["selection"]["scores"])
-
-
-@pytest.mark.slow
-def test_a_language_is_learnt(words: TaskSpec, marian: Path, tmp_path: Path) -> None:
-    task = tiny_pairs(tmp_path, train=400, test=20)
-    run = a_run(
-        task,
-        marian,
-        "full",
-        learning_rate=4e-3,
-        training={"batch_size": 16, "epochs": 30, "max_steps": None, "patience": None},
-    )
-    outcome = finished(run, tmp_path)
-    # The model knows nothing at first: an untrained one scores under 1.
-    assert outcome.result["scores"]["test"]["bleu"] > 90
 
 
 def test_the_selection_part_of_a_translation_is_cut_whole(

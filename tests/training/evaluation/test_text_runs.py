@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.joint_runs import alone, together
+from support.joint_runs import alone
 
 from paretune.metrics.classification import NO_LABEL
 from paretune.study import Generation, Run, TaskSpec
@@ -74,16 +74,3 @@ def test_labels_are_read_from_texts(tiny_model: Callable[[str], Path], tmp_path:
     )
     words = text_run(task, tiny_model("llama")).model_copy(update={"readout": "label_words"})
     assert set(outcome.result["truncated"]) == set(alone(words, tmp_path).result["truncated"])
-
-
-def test_runs_of_a_fleet_write_what_they_write_alone(
-    instructions: TaskSpec, tiny_model: Callable[[str], Path], tmp_path: Path
-) -> None:
-    runs = [text_run(instructions, tiny_model("llama"), seed=seed) for seed in (1, 2)]
-    shared = together(runs, tmp_path)
-    for run in runs:
-        own = read(alone(run, tmp_path / f"alone{run.seed}"))["test"]
-        of_fleet = read(shared[run.seed, run.learning_rate, run.fold])["test"]
-        assert of_fleet["prediction"] == own["prediction"]
-        for a, b in zip(of_fleet["scores"], own["scores"], strict=True):
-            assert a == pytest.approx(b, abs=2e-3)

@@ -5,22 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
 from support.chosen import chosen
 from support.joint_runs import together
 
-from paretune import objectives
 from paretune.errors import StudyError
-from paretune.models.load import load_model
-from paretune.models.sources.resolve import resolve_source
-from paretune.study import ModelSpec
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.training import trainer
 from paretune.training.caches import ProcessCache
 from paretune.training.forward import activation_cache
-from paretune.training.forward.activation_cache import budget_bytes, count_frozen_layers
+from paretune.training.forward.activation_cache import budget_bytes
 from paretune.training.trainer import train_run
 
 TOP = {"target_modules": ["1.attention.self.query", "1.attention.self.value"]}
@@ -156,30 +150,3 @@ def test_the_least_recently_used_make_room(
     second = train("classification")
     assert first[0] not in second and first != second
     assert sum(cached.rows.nbytes for cached in bench.activations.values()) <= used_bytes
-
-
-def test_rows_come_back_as_they_were() -> None:
-    for dtype in (torch.float32, torch.bfloat16, torch.float64):
-        hidden = torch.randn(5, 1, 4, dtype=dtype)
-        cached = activation_cache.CachedActivations(
-            activation_cache.to_integers(hidden), [0, 2, 2, 5], dtype
-        )
-        assert torch.equal(cached.rows_of([0, 2]), hidden)
-        assert torch.equal(cached.rows_of([2, 0]), torch.cat([hidden[2:], hidden[:2]]))
-
-
-def test_the_lowest_trained_layer(tiny_model: Any) -> None:
-    loaded = load_model(
-        resolve_source(ModelSpec(name=str(tiny_model("bert")))),
-        objectives.get("pair").head_spec(("a", "b")),
-    )
-    names = [name for name, _ in loaded.model.named_parameters()]
-    lowest = {name: count_frozen_layers(loaded.anatomy, [name]) for name in names}
-    for name, depth in lowest.items():
-        expected = (
-            0 if "embeddings" in name or "layer.0." in name else 1 if "layer.1." in name else 2
-        )
-        assert depth == expected, name
-    assert count_frozen_layers(loaded.anatomy, []) == 2
-    assert count_frozen_layers(loaded.anatomy, names) == 0
-    assert np.unique(list(lowest.values())).tolist() == [0, 1, 2]

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.tiny_study import say_numbers
 
-from paretune import objectives
+from paretune import methods, objectives
 from paretune.study import Generation, Run
-from paretune.testing.tiny_models import FAMILIES
+from paretune.testing.tiny_models import DECODERS, FAMILIES
 from paretune.testing.tiny_tasks import KINDS, tiny_run, tiny_task
 from paretune.testing.translator_folders import tiny_pairs, translator_folder
 from paretune.training import Outcome
@@ -28,13 +29,47 @@ LOSSES_WITHIN = 1e-5
 SCORES_WITHIN = 2e-4
 """Rounding of one step, which six steps of AdamW carry on."""
 TRANSLATORS = ("marian", "mbart", "t5", "m2m100")
-PLACES = [
-    *((family, kind) for family in FAMILIES for kind in KINDS),
-    *((family, "translation") for family in TRANSLATORS),
+TRAINED = [
+    name
+    for name, m in methods.available().items()
+    if isinstance(m, methods.Method) and m.learning_rates is not None
 ]
 
 
-def a_run(family: str, kind: str, folder: Path, tiny_model: Any, **changes: Any) -> Run:
+def is_packed(method: str, kind: str) -> bool:
+    """Whether batches of the method can be packed, and it serves the kind."""
+    value = methods.get(method)
+    refusal = methods.refusal(value, objectives.get(kind), tabular=False)
+    return not refusal and value.body_training is None and method != "unipelt"
+
+
+KEPT = {"num_virtual_tokens": 4, "text_positions": "kept"}
+PLACES: list[tuple[str, str, str, dict[str, Any] | None]] = [
+    *((family, "lora", kind, None) for family in FAMILIES for kind in KINDS),
+    *((family, "lora", "translation", None) for family in TRANSLATORS),
+    *(("bert", m, "pair", None) for m in TRAINED if m != "lora" and is_packed(m, "pair")),
+    *(
+        ("marian", m, "translation", None)
+        for m in TRAINED
+        if m != "lora" and is_packed(m, "translation")
+    ),
+    *((f, m, "translation", None) for f in TRANSLATORS[1:] for m in ("full", "prefix", "prompt")),
+    *((f, "prefix", "classification", None) for f in ("modernbert", "distilbert", "roberta")),
+    *((f, "prompt", "multiple_choice", None) for f in ("bert", "roberta", "modernbert")),
+    *((f, "prompt", "classification", KEPT) for f in ("bert", "roberta")),
+    ("electra", "full", "multiple_choice", None),
+    ("llama", "lora", "multiple_choice", None),
+    *((family, "lora", kind, None) for family in DECODERS for kind in ("pair", "instruction")),
+    *(("gemma3", m, "instruction", None) for m in ("prefix", "ia3", "prompt", "full")),
+    *(("opt", m, "pair", None) for m in ("prefix", "ia3", "prompt", "full")),
+    *((f, "prefix", "instruction", None) for f in ("gemma2", "mistral", "phi3", "gpt_neox")),
+]
+"""Family, method, kind of task, and options of the method (None: small ones)."""
+
+
+def a_run(
+    family: str, kind: str, folder: Path, tiny_model: Any, method: str = "lora", **changes: Any
+) -> Run:
     training = {"max_steps": 6, "eval_every": 3, "dropout": 0.0, "micro_batch": 4}
     if family == "m2m100":  # leaves out layers at random for a whole pass: one pass in a step
         training["micro_batch"] = 8
@@ -42,9 +77,12 @@ def a_run(family: str, kind: str, folder: Path, tiny_model: Any, **changes: Any)
     if kind == "translation":
         task, model = tiny_pairs(folder / "data"), translator_folder(family, folder / family)
         changes["generation"] = Generation(max_new_tokens=8, num_beams=2)
+    elif kind == "instruction":
+        task, model = say_numbers(folder), tiny_model(family)
+        changes |= {"generation": Generation(max_new_tokens=4), "readout": "text"}
     else:
         task, model = tiny_task(folder / "data", kind), tiny_model(family)
-    return tiny_run(task, model, training=training, learning_rate=1e-3, **changes)
+    return tiny_run(task, model, method, training=training, learning_rate=1e-3, **changes)
 
 
 def plainly(run: Run) -> Run:
@@ -69,7 +107,7 @@ def same_predictions(fast: Outcome, plain: Outcome, kind: str) -> None:
         assert fast.result["scores"][part]["loss"] == pytest.approx(
             plain.result["scores"][part]["loss"], abs=SCORES_WITHIN
         )
-        if kind == "translation":
+        if kind in ("translation", "instruction"):
             assert ours[part]["prediction"] == theirs[part]["prediction"]
             continue
         scores = [one[part]["scores"] for one in (ours, theirs)]
@@ -81,12 +119,18 @@ def same_predictions(fast: Outcome, plain: Outcome, kind: str) -> None:
         np.testing.assert_allclose(*scores, rtol=0, atol=SCORES_WITHIN)
 
 
-@pytest.mark.parametrize(("family", "kind"), PLACES)
+@pytest.mark.parametrize(("family", "method", "kind", "options"), PLACES)
 def test_a_run_by_the_fast_path_is_that_by_the_plain_path(
-    family: str, kind: str, tmp_path: Path, tiny_model: Any
+    family: str,
+    method: str,
+    kind: str,
+    options: dict[str, Any] | None,
+    tmp_path: Path,
+    tiny_model: Any,
 ) -> None:
     """Packed, or in tight padded batches, or of an encoder and a decoder."""
-    run = a_run(family, kind, tmp_path, tiny_model)
+    changes = {} if options is None else {"options": options}
+    run = a_run(family, kind, tmp_path, tiny_model, method, **changes)
     fast, plain = trained(run, tmp_path / "fast"), trained(plainly(run), tmp_path / "plain")
     assert len(set(plain[0])) == 6 and fast[0] == pytest.approx(plain[0], abs=LOSSES_WITHIN)
     same_predictions(fast[1], plain[1], kind)
@@ -95,8 +139,7 @@ def test_a_run_by_the_fast_path_is_that_by_the_plain_path(
 def test_all_objectives_are_compared() -> None:
     """The two kinds without own data are those of classification to a model.
 
-    Instructions go to decoders, whose paths are compared in ``test_packed.py``, and preferences in
-    ``test_preference.py``.
+    Preferences are compared in ``test_preference.py``.
     """
     classification = objectives.get("classification")
     for kind in ("span_pair", "answer_set"):
