@@ -56,19 +56,6 @@ def test_what_is_kept_is_independent_of_place_and_seed() -> None:
     assert keep_threshold(1.0 - 2**-17) == 1  # something is always kept
 
 
-def test_a_runs_dropout_does_not_depend_on_the_runs_beside_it() -> None:
-    x = torch.randn(9, 4)
-    rng = DropoutRng()
-    rng.begin_pass([5, 6], [[6, 3], [2, 1]])
-    both, few = rng.drop(x, 0.5), rng.drop(x[:3], 0.5)
-    rng.begin_pass([6], [])
-    assert torch.equal(rng.drop(x[6:], 0.5), both[6:])
-    assert torch.equal(rng.drop(x[2:3], 0.5), few[2:])
-    rng.begin_pass([5, 6], [[6, 3]])
-    with pytest.raises(ValueError, match="4 rows are not those of the runs"):
-        rng.drop(x[:4], 0.5)
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_one_kernel_of_a_gpu_is_product_and_scale(dtype: torch.dtype) -> None:
     """The operator that is called there, here on the CPU."""
@@ -100,14 +87,6 @@ def test_without_dropout_training_equals_evaluation(tiny_model, family):
     restore_dropout(model, rates)
     assert [m.p for m in model.modules() if isinstance(m, nn.Dropout)] == as_loaded
     assert model.config.to_dict() == config
-
-
-def test_a_module_added_later_keeps_its_own(tiny_model):
-    model = AutoModelForSequenceClassification.from_pretrained(tiny_model("bert"))
-    rates = read_dropout_rates(model)
-    model.add_module("later", nn.Dropout(0.7))
-    restore_dropout(model, rates)
-    assert model.later.p == 0.7
 
 
 SEEDS, ROWS, LENGTHS, P = [11, 22, 33], [2, 0, 3], [5, 0, 9], 0.3
@@ -159,14 +138,6 @@ def test_each_run_draws_as_at_its_own_length(kind: str) -> None:
         at += rows
 
 
-def test_the_next_dropout_draws_anew() -> None:
-    """By its place in the pass, as alone."""
-    rng, x = shared_rng(), torch.ones(5, 9, 7)
-    first, second = rng.drop(x, P), rng.drop(x, P)
-    assert not torch.equal(first, second)
-    assert torch.equal(second[2:], alone(SEEDS[2], x[2:], passed=1))
-
-
 def test_a_table_of_each_run_draws_as_the_one_alone() -> None:
     tables = torch.ones(2, 6, 7)
     out = shared_rng().drop_per_run(tables, [0, 2], P)
@@ -179,11 +150,6 @@ def test_what_is_one_runs_alone_draws_as_alone() -> None:
     with rng.single_run(2):
         assert torch.equal(rng.drop(x, P), alone(SEEDS[2], x))
     assert torch.equal(rng.drop(torch.ones(5, 9, 7), P)[2:], alone(33, torch.ones(3, 9, 7), 1))
-
-
-def test_without_probability_nothing_is_counted() -> None:
-    rng, x = shared_rng(), torch.ones(5, 9, 7)
-    assert rng.drop(x, 0.0) is x and rng.offset == 0
 
 
 def test_what_holds_no_texts_is_refused() -> None:

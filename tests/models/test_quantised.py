@@ -105,12 +105,6 @@ def test_products_and_gradients_are_those_of_the_dequantised_matrix(
     torch.testing.assert_close(own.bias.grad, bias.grad, rtol=tolerance, atol=tolerance)
 
 
-def test_gradients_in_float64(kind: Quantisation) -> None:
-    own = quantise(layer((6, 8)), kind).double()
-    x = torch.randn(3, 8, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(own, (x,))
-
-
 def test_nothing_of_the_full_matrix_is_kept_for_the_backward_pass(kind: Quantisation) -> None:
     own, saved = quantise(layer((512, 512)), kind), []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t.numel()), lambda t: t):

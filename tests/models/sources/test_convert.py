@@ -85,12 +85,6 @@ def test_the_hash_is_of_the_original(pickled):
     assert after.folder != before.folder
 
 
-def test_a_tied_output_layer_is_not_written_again(pickled):
-    tensors = load_file(resolve_folder(pickled).folder / "model.safetensors")
-    assert "bert.embeddings.word_embeddings.weight" in tensors
-    assert "cls.predictions.decoder.weight" not in tensors
-
-
 def as_pickle(folder, state, **config):
     """The folder with ``state`` as pytorch_model.bin, and its config changed."""
     (folder / "model.safetensors").unlink()

@@ -209,23 +209,6 @@ def test_a_cache_without_a_tokenizer_is_completed_at_its_own_commit(hub, tiny_mo
     assert resolve_hub(offline=True) == source
 
 
-def test_a_cache_without_a_shard_is_completed(hub, tiny_model, tmp_path):
-    from transformers import AutoModelForMaskedLM
-
-    folder = tiny_model("roberta", tmp_path / "served")
-    (folder / "model.safetensors").unlink()
-    AutoModelForMaskedLM.from_pretrained(tiny_model("roberta")).save_pretrained(
-        folder, max_shard_size="40KB"
-    )
-    hub.add("main", folder)
-    source = resolve_hub(offline=False)
-    shard = sorted(source.folder.glob("model-*.safetensors"))[-1].name
-    drop(source, shard)
-    with pytest.raises(ModelError, match=f"lacks {shard}"):
-        resolve_hub(offline=True)
-    assert resolve_hub(offline=False) == source
-
-
 def test_a_model_that_has_no_tokenizer_on_the_hub(hub, tiny_model, tmp_path):
     folder = tiny_model("bert", tmp_path / "served")
     (folder / "tokenizer.json").unlink()
