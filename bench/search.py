@@ -29,10 +29,10 @@ from paretune.analysis.statistics.scores import RunScores
 from paretune.errors import ParetuneError
 from paretune.planning.prepare import prepare_study
 from paretune.search.expand import expand_study
-from paretune.search.surrogate import find_front
 from paretune.store import Store
 from paretune.study import Study
 from paretune.verbs.report import StudyResults, load_results
+from paretune_autopeft.surrogate import find_front
 
 CONTROL = "random"
 DRAWS = 500
@@ -108,9 +108,9 @@ def sum_seconds(results: StudyResults, store: Store, task: str) -> dict[str, flo
     prepared = prepare_study(results.study).in_store(store, "cpu")
     seconds: dict[str, float] = {}
     for one in expand_study(prepared, results.records):
-        if one.searched_by is not None and one.run.task.key == task:
-            label = re.sub(r"-[23]$", "", one.searched_by[1])
-            if one.searched_by[1] == label:
+        if one.proposed_by is not None and one.run.task.key == task:
+            label = re.sub(r"-[23]$", "", one.proposed_by[1])
+            if one.proposed_by[1] == label:
                 if one.run_id not in of_run:
                     raise SystemExit(f"{results.study.study}: a trial on {task} has not ended.")
                 seconds[label] = seconds.get(label, 0.0) + of_run[one.run_id]

@@ -71,7 +71,7 @@ class Grid:
 
     Attributes:
         records: by run id.
-        store: knows the runs' precision and what searches have proposed.
+        store: knows the runs' precision and its proposals.
     """
 
     study: Study

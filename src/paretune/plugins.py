@@ -21,6 +21,7 @@ SEGMENT_METRICS = "paretune.segment_metrics"
 OBJECTIVES = "paretune.objectives"
 COMMANDS = "paretune.commands"
 STUDIES = "paretune.studies"
+PROPOSERS = "paretune.proposers"
 
 T = TypeVar("T")
 

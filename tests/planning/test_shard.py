@@ -42,9 +42,9 @@ def test_every_cell_is_in_one_share_on_every_machine() -> None:
     sizes = [sum(shard.has(cell) for cell in cells) for shard in shards]
     assert sum(sizes) == 400 and min(sizes) > 70
     assert shards[1].has(("boolq", "sloberta", "lora"))  # wherever and whenever it is asked
-    searched = [[shard.has((task, "m", name), searched=True) for shard in shards]
+    proposed = [[shard.has((task, "m", name), proposed=True) for shard in shards]
                 for task in ("a", "b") for name in ("auto", "other")]  # fmt: skip
-    assert searched.count(searched[0]) == 4 and sum(searched[0]) == 1
+    assert proposed.count(proposed[0]) == 4 and sum(proposed[0]) == 1
 
 
 def test_shares_plan_all_runs_but_costs_and_race_no_methods(study: Study) -> None:
@@ -56,14 +56,6 @@ def test_shares_plan_all_runs_but_costs_and_race_no_methods(study: Study) -> Non
     assert all(cells) and not cells[0] & cells[1]
     whole = expand_study(prepare_study(study), [])
     assert {*planned[0], *planned[1]} == {o.run_id for o in whole if o.run.stage != "cost"}
-
-
-def test_a_search_that_begins_with_a_cost_is_not_shared(tmp_path: Path, tiny_model: Any) -> None:
-    auto = {"name": "auto", "members": ["lora", "ia3"], "groups": 2, "budget": 1.0}
-    study = small(tmp_path, tiny_model("bert"), methods=[auto], limits={"max_memory": "1 GB"})
-    with pytest.raises(StudyError, match="leave out shard="):
-        for index in (1, 2):  # whichever has it
-            expand_study(prepare_study(study, shard=Shard(index, 2)), [])
 
 
 def test_a_share_has_no_budget(study: Study, tmp_path: Path) -> None:
@@ -93,23 +85,6 @@ def test_shares_that_were_merged_are_the_whole_study_to_the_bit(
             if one.run_id not in results
         ]
         assert {one.run.stage for one in left} == {"cost"}
-
-
-@pytest.mark.slow
-def test_a_search_in_its_share_finds_what_it_finds_in_the_whole_study(
-    tmp_path: Path, tiny_model: Any
-) -> None:
-    auto = {"name": "auto", "members": ["lora", "ia3"], "groups": 2, "budget": 1.0}
-    methods = [auto, {"name": "lora", "rank": 2}]
-    study = small(tmp_path / "data", tiny_model("bert"), methods=methods, protocol=PROTOCOL)
-    for index in (1, 2, 3):
-        finish(study, tmp_path / f"share{index}", shard=Shard(index, 3)).close()
-    merge([tmp_path / f"share{index}" for index in (1, 2, 3)], tmp_path / "merged")
-    with (
-        finish(study, tmp_path / "whole", costs=0) as whole,
-        Store.open(tmp_path / "merged") as merged,
-    ):
-        assert digests(merged, study.study_hash) == digests(whole, study.study_hash)
 
 
 @pytest.mark.slow

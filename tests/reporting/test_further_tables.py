@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,11 +18,10 @@ from paretune.analysis.cells import group_into_cells
 from paretune.analysis.memory_breakdown import break_down_memory
 from paretune.reporting import measures
 from paretune.reporting.build import build_report
-from paretune.reporting.search import build_search_table
 from paretune.reporting.tables import build_memory_table, build_size_table, format_rows
 from paretune.reporting.text.comparison import explain_memory_difference
 from paretune.store.record import Predictions, Record
-from paretune.study import MethodSpec, Study
+from paretune.study import Study
 from paretune.verbs import report as gathering
 
 MIB = 2**20
@@ -80,46 +78,6 @@ def test_types_of_entities_and_further_metrics_have_columns() -> None:
         "token accuracy": "0.83", "entity F1": "0.50", "PER (1)": "1.00", "ORG (1)": "0.00"
     }  # fmt: skip
     assert "0.00 [0.00, 0.00]" not in texts.values()
-
-
-LORA = {"name": "lora", "rank": 8}
-
-
-def row(label: str, score: float, **options: Any) -> Any:
-    """A row of the report; with options what a search has found, without a plain method."""
-    values: dict[str, Any] = {"name": "auto" if options else "lora", "label": label, **options}
-    run = fake.make_run(fake.study(), "final", "lora", 1).model_copy(
-        update={"method": MethodSpec.model_validate(values), "learning_rate": 1e-3}
-    )
-    cell = SimpleNamespace(
-        model="m",
-        baseline=False,
-        final=(fake.record(run),) * 3,
-        tuning=(),
-        interval=SimpleNamespace(estimate=score),
-    )
-    report = SimpleNamespace(title=label, model="m", names={"label": label})
-    return SimpleNamespace(cell=cell, report=report)
-
-
-def test_it_is_said_once_whether_a_search_was_worth_it() -> None:
-    """A further one of the front is meant to be cheaper, and a control is none of it."""
-    rows = [
-        row("lora", 0.80),
-        row("auto", 0.85, methods=[LORA]),
-        row("auto-2", 0.70, methods=[LORA], finalist=2),
-        row("auto-random", 0.84, methods=[LORA], sampler="random"),
-        row("auto-tuned-lora", 0.83, methods=[LORA], members=["lora"]),
-    ]
-    grid = build_search_table(rows, [])
-    assert grid is not None and [line["label"] for line in grid.rows] == [
-        r.report.title for r in rows[1:]
-    ]
-    (note,) = grid.notes
-    assert note.startswith(
-        "Was the search worth it? auto (3 final runs) is 0.010 above auto-random"
-    )
-    assert "0.050 above lora, the best method that was set by hand" in note
 
 
 def methods_of(study: Study, records: list[Record]) -> list[Cell]:

@@ -126,13 +126,6 @@ def test_folds_of_a_method_are_completed_before_the_next_method_begins(
     assert [finals(records)[name] for name in ("head_only", "prompt", "lora")] == [5, 5, 0]
 
 
-def test_a_search_has_its_part_of_a_budget(ask: Any, caches: Any) -> None:
-    search = {"name": "auto", "members": ["ia3"], "groups": 1, "budget": 0.5, "controls": False}
-    study = ask(methods=["lora", search], trials=1)
-    by_method = finals(spend(study, caches, 200.0))
-    assert by_method["auto"] >= 1 and by_method["lora"] >= 1
-
-
 @dataclass
 class Machine:
     """An executor with a clock of its own, on which a run takes ``slowness`` times as predicted."""

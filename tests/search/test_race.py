@@ -99,29 +99,6 @@ def test_what_exceeds_a_limit_is_measured_and_not_trained(ask: Any, caches: Any)
     assert finals(records)["lora"] >= 2
 
 
-SEARCH = {
-    "name": "auto", "members": ["lora", "ia3"], "groups": 2, "budget": 0.7, "controls": False
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("outer", ["split", pytest.param(5, marks=pytest.mark.slow)])
-def test_what_a_search_finds_is_raced_like_any_method(ask: Any, caches: Any, outer: Any) -> None:
-    study = ask(methods=["full", "lora", SEARCH], outer=outer)
-    records, rounds = race(study, caches, levels=LEVELS | {"auto": 0.8})
-    by_method = finals(records)
-    assert by_method["auto"] == 2 and by_method["full"] >= 2
-    trials = [r for r in records if r.run.method.key.startswith("auto.")]
-    measured = [r for r in records if r.run.stage == "cost" and r.run.method.key == "auto"]
-    assert trials and len(measured) == 1
-    if outer == "split":  # no final run of any method before the search has ended
-        first = next(n for n, new in enumerate(rounds) if "final" in stages(new))
-        search_rounds = [n for n, new in enumerate(rounds) if any(one.searched_by for one in new)]
-        assert max(search_rounds) < first
-    last = plan_runs(prepare_study(study, caches), records)
-    assert not last.undecided and all(run.method.key != "auto" or run.stage == "final"
-                                      for run in last.given_up)  # fmt: skip
-
-
 def test_every_run_of_the_full_study_is_wanted_open_or_given_up(ask: Any, caches: Any) -> None:
     study = ask()
     grid = study.model_copy(update={"protocol": study.protocol.model_copy(update={"race": "off"})})

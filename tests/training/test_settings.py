@@ -289,7 +289,6 @@ TASK = {"name": "t", "kind": "classification", "train": "none.csv", "label": "a"
         ({"name": "tfidf", "learning_rates": [1e-3]}, "learning_rates"),
         ({"name": "untuned", "learning_rates": [1e-3]}, "learning_rates"),
         ({"name": "majority", "readout": "text"}, "readout"),
-        ({"name": "auto", "learning_rates": [1e-3]}, "learning_rates"),
         ({"name": "stack", "methods": ["lora", {"name": "bitfit", "rank": 1}]}, "bitfit"),
     ],
 )

@@ -249,9 +249,9 @@ def _setting_key(record: Record) -> str:
     if run.stage != "final" or run.outer is not None:  # each fold has its own rate
         ignored["learning_rate"] = 0
     form = run.canonical_form()
-    option = run.method.found_by_search
-    if option and run.outer is not None:  # each fold has its own search
-        options = {k: v for k, v in form["method"]["options"].items() if k != option}
+    proposer = run.method.proposer
+    if proposer is not None and run.outer is not None:  # each fold has trials of its own
+        options = {k: v for k, v in form["method"]["options"].items() if k != proposer.completes}
         form["method"] = {**form["method"], "options": options}
     return repr(sorted({**form, **ignored}.items()))
 
@@ -261,10 +261,11 @@ def _closeness(records: Sequence[Record], study: Study, rate: float | None) -> t
     training = run.training.model_copy(update={"precision": study.training.precision})
     in_study = False
     for spec in study.all_methods:
-        if spec.key == run.method.key:  # the study's method, or what a search has found for it
-            searched, options = spec.found_by_search, spec.options_of_runs
-            items = run.method.options_of_runs.items()
-            in_study |= options == {k: v for k, v in items if k != searched or searched in options}
+        if spec.key == run.method.key:  # the study's method, or what its trials have completed
+            options, options_of_run = spec.options_of_runs, run.method.options_of_runs
+            if spec.proposer is not None and spec.proposer.completes not in options:
+                options_of_run.pop(spec.proposer.completes, None)
+            in_study |= options == options_of_run
     return (
         in_study,
         training == study.training,

@@ -62,7 +62,7 @@ from paretune.analysis.pareto.recommend import (
 )
 from paretune.metrics import Array
 from paretune.study import Limits, Protocol, Study
-from paretune.study.specs import FOUND_BY_SEARCH
+from paretune.study.specs import find_proposer
 
 DECIDED = 0.975
 IN_PLAY = 0.02
@@ -153,7 +153,7 @@ def decide_rounds(
             stopped[key] = "limit"
     nothing = RaceState(every | dict.fromkeys(methods, 0), stopped)
     unmeasured = [cell for cell in methods.values() if not cell.cost]
-    if any(cell.name not in FOUND_BY_SEARCH for cell in unmeasured):
+    if any(find_proposer(cell.name) is None for cell in unmeasured):
         return replace(nothing, measured=False)
     if tuned is None:
         tuned = methods if any(cell.final for cell in methods.values()) else ()
@@ -162,7 +162,7 @@ def decide_rounds(
         return nothing
     positions = {key: 0 if key in stopped else min(FIRST_RUNS, most) for key in methods}
     if unmeasured or not all(cell.complete for cell in cells if cell.baseline):
-        return RaceState(every | positions, stopped)  # what a search finds is measured after it
+        return RaceState(every | positions, stopped)  # what proposes is measured after its trials
     lost = {key: _find_lost_positions(cell, protocol) for key, cell in methods.items()}
     racing = [k for k, cell in methods.items() if k not in stopped and not cell.all_trials_failed]
     forecast = None

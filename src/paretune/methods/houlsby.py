@@ -15,7 +15,7 @@ When: quality counts more than speed; two bottlenecks a layer.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import ClassVar, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -61,8 +61,6 @@ class BottleneckOptions(MethodOptions):
 
 class HoulsbyOptions(LayerOptions, BottleneckOptions):
     """Those of every bottleneck, and its layers."""
-
-    SIZE_OPTION: ClassVar[str] = "-reduction_factor"
 
 
 class Bottleneck(nn.Module):

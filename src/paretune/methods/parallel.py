@@ -12,7 +12,7 @@ When: much may be trained, and the change is to stand beside the feed-forward pa
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -30,7 +30,6 @@ NAME = "parallel"
 class ParallelOptions(LayerOptions, houlsby.BottleneckOptions):
     """``reduction_factor``: the width over the size; ``scaling``: the factor of the change."""
 
-    SIZE_OPTION: ClassVar[str] = "-reduction_factor"
     reduction_factor: int = Field(default=2, ge=1, le=4096)
     non_linearity: houlsby.Activation = "relu"
     scaling: float = Field(default=4.0, ge=0.01, le=1024)

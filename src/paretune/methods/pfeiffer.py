@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -32,7 +32,6 @@ NAME = "pfeiffer"
 class PfeifferOptions(LayerOptions, houlsby.BottleneckOptions):
     """``reduction_factor``: the width over the size of the bottleneck."""
 
-    SIZE_OPTION: ClassVar[str] = "-reduction_factor"
     non_linearity: houlsby.Activation = "relu"
 
 

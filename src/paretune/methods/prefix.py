@@ -52,7 +52,6 @@ class PrefixOptions(LayerOptions):
     prefix_projection: bool = False
     encoder_hidden_size: int = Field(default=512, ge=1, le=8192)
     READ_WITH: ClassVar[Mapping[str, str]] = {"encoder_hidden_size": "prefix_projection"}
-    SIZE_OPTION: ClassVar[str] = "num_virtual_tokens"
 
 
 class PrefixEncoder(nn.Module):

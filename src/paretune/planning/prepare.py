@@ -68,18 +68,18 @@ class PreparedCell:
 class PlannedRun:
     """A run with its identity.
 
-    ``searched_by``: model and method of the search whose trial it is; a trial of several searches
-    is planned by each.
+    ``proposed_by``: of a proposed trial, model and method of the cell that it is for; a trial for
+    several cells is planned by each.
     """
 
     run_id: str
     run: Run
-    searched_by: tuple[str, str] | None = None
+    proposed_by: tuple[str, str] | None = None
 
     @property
     def cell(self) -> tuple[str, str, str]:
-        """Task, model and method that it is for: of a trial of a search, those of the search."""
-        return self.run.cell if self.searched_by is None else (self.run.cell[0], *self.searched_by)
+        """Task, model and method that it is for."""
+        return self.run.cell if self.proposed_by is None else (self.run.cell[0], *self.proposed_by)
 
 
 @dataclass(frozen=True)
@@ -102,10 +102,10 @@ class PreparedStudy:
         refused: of methods that cannot train on models: the study runs without those cells.
         findings: of the audit of the data, where it was asked for.
         caches: data and models of this process.
-        predictor: of the work of runs, by which searches count their budgets.
-        store: keeps what searches have proposed; None where nothing is kept.
+        predictor: of the work of runs.
+        store: whose runs are planned; None where nothing is kept.
         shard: whose runs alone are planned; None for the whole study.
-        searches: what searches have computed (:class:`~paretune.search.auto.SearchMemory`).
+        memory: what methods that propose runs need not compute again.
     """
 
     study: Study
@@ -125,7 +125,7 @@ class PreparedStudy:
     predictor: CostPredictor
     shard: Shard | None = None
     store: Store | None = None
-    searches: dict[str, Any] = field(default_factory=dict)
+    memory: dict[str, Any] = field(default_factory=dict)
 
     def in_store(self, store: Store | None, device: str) -> PreparedStudy:
         """The study in a store that is open for writing, or for reading; None: in no store.
@@ -186,13 +186,11 @@ class PreparedStudy:
         stage: Stage,
         rate: float | None,
         seed: int,
-        *,
-        searched_by: tuple[str, str] | None = None,
         **options: Any,
     ) -> PlannedRun:
         """A run of a cell (:meth:`make_run`) with its identity."""
         run = self.make_run(cell, stage, rate, seed, **options)
-        return PlannedRun(self.caches.identify(run), run, searched_by)
+        return PlannedRun(self.caches.identify(run), run)
 
     def describe_precisions(self) -> str:
         """The precision of the study's runs; where its models differ, that of each."""

@@ -39,12 +39,12 @@ class Shard:
     def __str__(self) -> str:
         return f"shard-{self.index}-of-{self.count}"
 
-    def has(self, cell: tuple[str, str, str], *, searched: bool = False) -> bool:
+    def has(self, cell: tuple[str, str, str], *, proposed: bool = False) -> bool:
         """Whether a cell (task, model, method) is in this share.
 
         Args:
-            searched: its method is found by a search. The searches of one model share trials, and
-                that of a task begins with what that of an earlier task found: they stay together.
+            proposed: its method proposes runs. Of one model such cells may share trials, and may
+                begin with what was found on an earlier task: they stay together.
         """
-        unit = ["searches", cell[1]] if searched else list(cell)
+        unit = ["searches", cell[1]] if proposed else list(cell)
         return int(digest(unit)[:16], 16) % self.count == self.index - 1

@@ -40,7 +40,6 @@ from paretune.reporting.measures import (
 from paretune.reporting.next_steps import write_next_steps
 from paretune.reporting.parts import CostFront, FrontPoint, PairDifference, Score
 from paretune.reporting.rows import CellRow, build_rows
-from paretune.reporting.search import build_search_front_table, build_search_table
 from paretune.reporting.text.conclusions import (
     describe_designs,
     describe_protocol,
@@ -156,13 +155,10 @@ def _build_task(
     recommendation = recommend(cells, race_budget(study.limits), comparisons)
     advice = write_advice(recommendation, race=describe_race(study, cells, recommendation))
     rows = build_rows(cells, comparisons, advice)
-    search = build_search_table(rows, records)
     tables = (
         build_metric_table(task, rows),
         build_class_table(task, rows),
-        *build_plugin_tables(task, rows),
-        search,
-        search and build_search_front_table(rows, records),
+        *build_plugin_tables(task, rows, records),
         build_shifted_table(rows),
         build_forgetting_table(rows),
         build_prediction_table(rows, backtests),

@@ -61,7 +61,7 @@ class TaskReport(Part):
     pairs: tuple[PairDifference, ...] = Field(description="every pair on a model")
     tables: tuple[Table, ...] = Field(
         description="further measures: translations or metrics, classes, shifted, forgetting, "
-        "search, predictions, and those of plug-ins"
+        "predictions, and those of plug-ins"
     )
     model_sizes: tuple[ModelSize, ...] = Field(description="of models whose size is known")
     next_steps: NextSteps | None = Field(description="what to do next; null: no method has a score")

@@ -23,6 +23,7 @@ from paretune.reporting.disagreement import name_labels
 from paretune.reporting.parts import Amount, RowValues, Score, Table, column, round_amount
 from paretune.reporting.rows import CellRow
 from paretune.reporting.text.formatting import format_bytes, format_seconds, join_names
+from paretune.store.record import Record
 from paretune.study import TaskSpec
 from paretune.tasks import objective_of
 from paretune.terminal.plural import pluralise
@@ -41,21 +42,23 @@ class ReportTable:
 
     Attributes:
         build: the table of a task; None where it has none for this task. Rows are all cells of the
-            task, in the report's order, also those without scores.
+            task, in the report's order, also those without scores; records all that ended of it.
     """
 
     name: str
-    build: Callable[[TaskSpec, Sequence[CellRow]], Table | None]
+    build: Callable[[TaskSpec, Sequence[CellRow], Sequence[Record]], Table | None]
 
 
-def build_plugin_tables(task: TaskSpec, rows: Sequence[CellRow]) -> Iterable[Table]:
+def build_plugin_tables(
+    task: TaskSpec, rows: Sequence[CellRow], records: Sequence[Record]
+) -> Iterable[Table]:
     """The tables of all installed packages, ordered by name.
 
     One that cannot be loaded is a table without rows, with the error as its note.
     """
     tables, errors = plugins.load_all(REPORT_TABLES, ReportTable)
     for offered in tables.values():
-        if (table := offered.build(task, rows)) is not None:
+        if (table := offered.build(task, rows, records)) is not None:
             yield table
     for name, error in errors.items():
         yield Table(name=name, title=name, notes=(str(error),))

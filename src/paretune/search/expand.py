@@ -19,12 +19,12 @@ from paretune.analysis.cells import group_into_cells, model_free_baselines
 from paretune.analysis.learning_rates import find_rates_in_play, select_learning_rate
 from paretune.analysis.pareto.recommend import choose
 from paretune.analysis.racing import race_budget
-from paretune.errors import StudyError, spell_option
+from paretune.errors import StudyError
 from paretune.planning.prepare import PlannedRun, PreparedCell, PreparedStudy
-from paretune.search.auto import AutoSearch, find_warm_start
 from paretune.store import Record, Store
 from paretune.study import NO_MODEL, MethodSpec, OuterFold, Run, Study
 from paretune.study.run import is_trial
+from paretune.study.specs import Proposer
 
 CellKey = tuple[str, str, str]
 MAX_ROWS_FOR_FOLDS = 500
@@ -65,7 +65,7 @@ def plan_pending_runs(
     waiting: list[Run] = []
     for (cell, outer), trials in tuned.items():
         if is_trial(trials[0].run):
-            continue  # its search says what follows
+            continue  # what follows is proposed
         if (cell, outer) in final or all(trial.run_id in ended for trial in trials):
             continue  # without a final run, every trial failed: nothing will follow
         rates = list(dict.fromkeys(trial.run.learning_rate for trial in trials))
@@ -88,7 +88,7 @@ def find_possible_run_ids(
 ) -> frozenset[str]:
     """Identities of all runs that the study can have with its present data, models and code.
 
-    Independent of what has ended, but for searches, which propose by it: final runs at every rate
+    Independent of what has ended, but for runs that are proposed by it: final runs at every rate
     that may be chosen, of all shares, in every precision that ``auto`` may mean.
     """
     precisions = [prepared.precisions]
@@ -106,9 +106,9 @@ def find_possible_run_ids(
 
 def leave_out_stale_runs(prepared: PreparedStudy, store: Store) -> int:
     """Leave out the study's runs of other data, models or code than now; return their number."""
-    # A search reads the answers of its trials.
-    searches = any(method.found_by_search for method in prepared.study.methods)
-    records = store.load_records(prepared.study.study_hash, predictions=searches)
+    # What proposes runs reads the answers of its trials.
+    proposes = any(method.proposer is not None for method in prepared.study.methods)
+    records = store.load_records(prepared.study.study_hash, predictions=proposes)
     possible = find_possible_run_ids(prepared, records)
     return store.leave_out(prepared.study.study_hash, possible)
 
@@ -126,19 +126,16 @@ def _plan_runs(
             if shard is None or shard.has(run.cell)
         ]
     planned: list[PlannedRun] = []
-    searches: dict[tuple[str, str], list[AutoSearch]] = {}
+    proposed = _list_proposed(prepared, ended)
     for task in prepared.tasks:
         free = [
             PreparedCell(task, NO_MODEL, MethodSpec(name=name))
             for name in model_free_baselines(task, prepared.datasets[task.key].objective)
         ]
         for cell in (*free, *(cell for cell in prepared.cells if cell.task == task)):
-            searched = bool(cell.method.found_by_search)
-            if shard is not None and not shard.has(cell.key, searched=searched):
-                continue
-            if searched:
-                planned += _plan_search(prepared, cell, ended, searches)
-            else:
+            if cell.method.proposer is not None:
+                planned += proposed.get(cell.key, ())
+            elif shard is None or shard.has(cell.key):
                 planned += _plan_cell(prepared, cell, ended if rates_chosen else None)
     if shard is not None:
         planned = [p for p in planned if p.run.stage != "cost"]
@@ -148,6 +145,22 @@ def _plan_runs(
     # Baselines without a model take a second: they come first.
     planned.sort(key=lambda p: 0 if p.run.model == NO_MODEL else order[p.run.stage])
     return planned
+
+
+def _list_proposed(
+    prepared: PreparedStudy, ended: Mapping[str, Record]
+) -> dict[CellKey, Sequence[PlannedRun]]:
+    """The runs of each cell of the shard whose method proposes them."""
+    shard, cells = prepared.shard, dict[Proposer, list[PreparedCell]]()
+    for cell in prepared.cells:
+        proposer = cell.method.proposer
+        if proposer is not None and (shard is None or shard.has(cell.key, proposed=True)):
+            cells.setdefault(proposer, []).append(cell)
+    return {
+        cell.key: runs
+        for proposer, its_cells in cells.items()
+        for cell, runs in zip(its_cells, proposer.propose(prepared, its_cells, ended), strict=True)
+    }
 
 
 def _plan_cell(
@@ -224,46 +237,6 @@ def _plan_on_shares(prepared: PreparedStudy, runs: Iterable[Run]) -> list[Planne
     return [PlannedRun(prepared.caches.identify(run), run) for run in on_shares]
 
 
-def _plan_search(
-    prepared: PreparedStudy,
-    cell: PreparedCell,
-    ended: Mapping[str, Record],
-    searches: dict[tuple[str, str], list[AutoSearch]],
-) -> list[PlannedRun]:
-    """The trials of a search, and the final runs of what it has found.
-
-    ``searches``: those of earlier tasks, by model and method; this one is added. It begins when
-    these have ended. In cross-validation each outer fold has its own, and begins anew, since its
-    rows may have been in the other task's trials.
-    """
-    protocol, key = prepared.study.protocol, (cell.model.key, cell.method.key)
-    warm = find_warm_start(searches.get(key, ()))
-    if warm is None:
-        return []
-    make = partial(prepared.plan_run, cell)
-    rows = len(prepared.datasets[cell.task.key].train)
-    trials: list[PlannedRun] = []
-    finals: list[PlannedRun] = []
-    for outer, seeds in prepared.designs[cell.task.key].place_seeds(protocol.seeds):
-        folds = count_folds(prepared.study, rows) if outer is None else 1
-        search = AutoSearch(prepared, cell, ended, protocol.trials * folds, outer, warm)
-        if prepared.shard is not None and search.waits_for_reference:
-            raise StudyError(
-                "begins with a measured cost under these limits, and a share of a study has none.",
-                where=f"method {cell.method.key}",
-                remedy=f"Run the study whole: leave out {spell_option('shard')}.",
-            )
-        if outer is None:
-            searches.setdefault(key, []).append(search)
-        trials += search.plan_trials()
-        if (choice := search.choose()) is not None:
-            spec, rate = choice
-            finals += [make("final", rate, s, outer=outer, method=spec) for s in seeds]
-            if outer is None or outer.position == 0:  # one cost for all folds
-                finals.append(make("cost", rate, protocol.seeds[0], method=spec))
-    return [*trials, *finals]
-
-
 def _check_distinct(planned: list[PlannedRun]) -> list[PlannedRun]:
     """Return the runs, each once for all that ask for it, unless two cells differ only in names."""
     first: dict[str, Run] = {}
@@ -274,7 +247,7 @@ def _check_distinct(planned: list[PlannedRun]) -> list[PlannedRun]:
                 f"{' x '.join(earlier.cell)} and {' x '.join(p.run.cell)} are the same run.",
                 remedy="They differ in nothing but their names: remove one, or change it.",
             )
-    return list({(p.run_id, p.searched_by): p for p in planned}.values())
+    return list({(p.run_id, p.proposed_by): p for p in planned}.values())
 
 
 def count_folds(study: Study, training_rows: int) -> int:

@@ -100,7 +100,7 @@ def plan_runs(prepared: PreparedStudy, records: Sequence[Record]) -> RunPlan:
             if (not on_shares if run.rows < 1 else (run.cell, run.outer) not in with_final)
         ),
     ]
-    # Several searches may ask for the same trial, and it counts once: undecided while one may.
+    # Several cells may ask for the same trial, and it counts once: undecided while one may.
     undecided: dict[str, Run] = {}
     given_up: dict[str, Run] = {}
     for run_id, run, (task, *key), dropped in later:
@@ -118,8 +118,8 @@ def _decide(
     cells = build_cells(study, [record for record in records if record.run_id in ids])
     tuned = _find_tuned(planned, records)
     ended = {record.run_id for record in records}
-    # A search that has ended without a final run, since every trial failed, is left out.
-    with_runs = {p.cell for p in planned if not p.searched_by or p.run_id not in ended}
+    # A cell whose proposed trials have all failed has no final run, and is left out.
+    with_runs = {p.cell for p in planned if not p.proposed_by or p.run_id not in ended}
     states = {}
     for task in study.tasks:
         of_task = [

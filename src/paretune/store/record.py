@@ -196,7 +196,6 @@ class Measurements(TypedDict, total=False):
         phases: peaks of ``load``, ``train`` and ``evaluation``.
         inference: ``unmerged_seconds_per_example`` in evaluation, without merging: the median; and
             ``unmerged``, its quartiles as :class:`StepSeconds`.
-        configuration: of a trial of a search (:func:`paretune.methods.core.trials.describe_trial`).
         measured_again: the slower of two measurements, where the first was contradicted.
         contradicted: what in the study contradicts this measurement.
         traceback: of a run that stopped with an error.
@@ -207,8 +206,6 @@ class Measurements(TypedDict, total=False):
     kept_activations: bool
     environment: dict[str, Any]
     work: dict[str, Any]
-    layer_gradients: list[float]
-    configuration: dict[str, Any]
     phases: dict[str, dict[str, int]]
     peak_counter: str
     components: dict[str, int]
@@ -308,12 +305,6 @@ class Record:
     def trained_parameters(self) -> int | None:
         """Of the method and the head."""
         return self.result.get("trained_parameters")
-
-    @property
-    def layer_count(self) -> int | None:
-        """Layers of its model, of a trial of a search."""
-        sums = self.measured.get("layer_gradients")
-        return None if sums is None else len(sums)
 
     @property
     def train_seconds(self) -> float | None:

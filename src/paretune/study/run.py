@@ -196,8 +196,8 @@ class Run(FrozenModel):
 
 
 def is_trial(run: Run) -> bool:
-    """Whether a run is one of a search (``method: auto``), in a cell of its own."""
-    return run.stage == "tune" and bool(run.method.found_by_search)
+    """Whether a run was proposed as a trial, in a cell of its own (:class:`Proposer`)."""
+    return run.stage == "tune" and run.method.proposer is not None
 
 
 def compute_run_id(run: Run, *, data_hash: str, weights_hash: str, code_epoch: int) -> str:

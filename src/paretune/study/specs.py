@@ -1,11 +1,14 @@
-"""A model and a method as a study file names them, what a search brings, and the base of them."""
+"""A model and a method as a study file names them, what proposes runs, and the base of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from paretune import plugins
 
 Readout = Literal["head", "label_words", "text", "reward", "likelihood"]
 """How a model answers: by a head; by the likelihood of each label's text; by a text it writes; of
@@ -14,10 +17,6 @@ Quantisation = Literal["nf4", "int8"]
 """How the frozen linear layers of a model are held (:mod:`paretune.models.quantised`)."""
 
 
-FOUND_BY_SEARCH: Mapping[str, str] = {"auto": "methods"}
-"""Methods that a search completes, with the option that it fills in."""
-NOT_OF_RUNS: Mapping[str, tuple[str, ...]] = {"auto": ("finalists", "controls")}
-"""Options that say what else enters the study, and are no part of a run."""
 SHIPPED_LANGUAGES = ("sl", "en")
 """Of the text for ``forgetting`` that comes with paretune: 40 paragraphs, each in both."""
 FILE_KEYS = (
@@ -91,9 +90,9 @@ class MethodSpec(BaseModel):
     label: str | None = None
 
     @property
-    def found_by_search(self) -> str:
-        """The option that a search fills in; "" of a method that is set by hand."""
-        return FOUND_BY_SEARCH.get(self.name, "")
+    def proposer(self) -> Proposer | None:
+        """What proposes its runs; None of a method that is set by hand."""
+        return find_proposer(self.name)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -103,7 +102,7 @@ class MethodSpec(BaseModel):
     @property
     def options_of_runs(self) -> dict[str, Any]:
         """Its options without those that say what else enters the study."""
-        excluded = NOT_OF_RUNS.get(self.name, ())
+        excluded = () if self.proposer is None else self.proposer.not_of_runs
         return {name: value for name, value in self.options.items() if name not in excluded}
 
     @property
@@ -112,45 +111,43 @@ class MethodSpec(BaseModel):
         return self.label or self.name
 
 
-RANDOM, TUNED = "random", "tuned-lora"
-"""What is appended to the key of a search for the keys of its controls."""
+@dataclass(frozen=True)
+class Proposer:
+    """A method that proposes runs: it tries settings of its own choice, and trains the best.
 
+    A package offers it by an entry point of its method's name in the group ``paretune.proposers``,
+    in a module that imports no torch, beside that of the method in ``paretune.methods``. Values of
+    planning and training, which study files do not know, are ``Any`` here.
 
-def enter_search_rows(methods: Sequence[MethodSpec]) -> tuple[MethodSpec, ...]:
-    """The methods of a study with the rows that their searches bring.
-
-    A search that is better than nothing but itself shows nothing. So beside the one combination
-    that its row names stand the best of random configurations, which took as many trainings, and
-    LoRA whose rank and rate took as many; and where ``finalists`` asks for it, further
-    configurations of its front. What the study names itself is not brought again.
+    Attributes:
+        title: of its method.
+        completes: the option that its runs have and a study file has not.
+        not_of_runs: options that say what else enters the study, and are no part of a run.
+        list_rows: the methods that enter a study beside this one, as its controls.
+        propose: all runs that it asks for by the results so far, (prepared study, cells of its
+            method, ended records by run id) -> the planned runs of each cell. A trial is of stage
+            ``tune``, in a cell of its own, and has in ``proposed_by`` the cell that it is for.
+        measure_trial: what the record of a trial has beside what all have, (run, loaded model, mean
+            squared gradient of each trained tensor in the first step).
+        describe: sentences for ``plan``, (prepared study, its runs).
     """
-    entered: dict[str, MethodSpec] = {}
-    for method in methods:
-        entered[method.key] = method
-        if method.found_by_search:
-            written = [m.options_of_runs for m in methods if m.name == method.name]
-            for row in _list_search_rows(method):
-                if row.options not in written:
-                    entered.setdefault(row.key, row)
-    return tuple(entered.values())
+
+    name: str
+    title: str
+    completes: str
+    not_of_runs: tuple[str, ...]
+    list_rows: Callable[[MethodSpec], Iterable[MethodSpec]]
+    propose: Callable[[Any, Any, Any], Iterable[Any]]
+    measure_trial: Callable[[Any, Any, Mapping[str, float]], dict[str, Any]]
+    describe: Callable[[Any, Any], Iterable[str]]
 
 
-def _list_search_rows(search: MethodSpec) -> Iterator[MethodSpec]:
-    options = search.options_of_runs
-    finalists = search.options.get("finalists", 1)
-    if isinstance(finalists, int):  # what it must be, planning says
-        for place in range(2, min(finalists, 3) + 1):
-            yield _make_row(search, str(place), {**options, "finalist": place})
-    is_control = options.get("sampler") == "random" or options.get("members") in (
-        ["lora"],
-        ("lora",),
-    )
-    if search.options.get("controls", True) is not True or is_control or "finalist" in options:
-        return
-    yield _make_row(search, RANDOM, {**options, "sampler": "random"})
-    yield _make_row(search, TUNED, {**options, "members": ["lora"], "groups": 1, "pick": "best"})
+def find_proposer(method: str) -> Proposer | None:
+    """What proposes the runs of the method of this name; None where nothing does.
 
-
-def _make_row(search: MethodSpec, suffix: str, options: dict[str, object]) -> MethodSpec:
-    values = {"name": search.name, "label": f"{search.key}-{suffix}", "readout": search.readout}
-    return MethodSpec.model_validate({**values, **options})
+    Raises:
+        PluginError: it cannot be loaded.
+    """
+    if method not in plugins.names(plugins.PROPOSERS):
+        return None
+    return plugins.load(plugins.PROPOSERS, method, Proposer)

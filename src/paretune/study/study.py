@@ -33,7 +33,6 @@ from paretune.study.specs import (
     FrozenModel,
     MethodSpec,
     ModelSpec,
-    enter_search_rows,
     is_path,
 )
 from paretune.study.study_file import (
@@ -233,8 +232,16 @@ class Study(FrozenModel):
 
     @property
     def all_methods(self) -> tuple[MethodSpec, ...]:
-        """The methods that it names, and the rows that their searches bring."""
-        return enter_search_rows(self.methods)
+        """The methods that it names, and those that enter beside what proposes runs, each once."""
+        entered: dict[str, MethodSpec] = {}
+        for method in self.methods:
+            entered[method.key] = method
+            if (proposer := method.proposer) is not None:
+                written = [m.options_of_runs for m in self.methods if m.name == method.name]
+                for row in proposer.list_rows(method):
+                    if row.options not in written:
+                        entered.setdefault(row.key, row)
+        return tuple(entered.values())
 
     @property
     def overrides(self) -> tuple[str, ...]:
@@ -258,7 +265,7 @@ class Study(FrozenModel):
         if place[0] == "methods":
             entries = as_entries(self._file.values["methods"])
             keys = [entry.get("label") or entry.get("name") for entry in entries]
-            if place[1] not in keys:  # a search brings it
+            if place[1] not in keys:  # it has entered beside another
                 return words
             place = ("methods", keys.index(place[1]), *place[2:])
         return self._file.locate(place, words)

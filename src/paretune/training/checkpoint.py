@@ -42,7 +42,7 @@ class RunProgress:
     """What changes of a run while it trains, apart from tensors.
 
     ``without_gain``: evaluations since the best one. ``seconds``: of training, in all attempts.
-    ``devices``: on which, in turn. ``first_gradients``: of a trial of a search, the squared norm of
+    ``devices``: on which, in turn. ``first_gradients``: of a proposed trial, the squared norm of
     the first step's gradient of each trained tensor, divided by its size.
     """
 

@@ -22,6 +22,7 @@ from paretune.objectives import ModelPredictions
 from paretune.objectives.encoding import Encoded
 from paretune.store import Claim
 from paretune.study import Training
+from paretune.study.run import is_trial
 from paretune.training import Outcome
 from paretune.training.caches import TEST_PARTS, Parts
 from paretune.training.checkpoint import CheckpointFile, RunProgress
@@ -249,7 +250,7 @@ class RunState:
         """
         run, step, training = self.run, self.progress.step, self.run.training
         factor = learning_rate_factor(step, self.steps, training.warmup_fraction, training.schedule)
-        if step == 0 and run.stage == "tune" and run.method.found_by_search:
+        if step == 0 and is_trial(run):
             self.progress.first_gradients = {
                 name: float(p.grad.float().square().mean())
                 for name, p in self.trained.items()

@@ -18,8 +18,7 @@ from paretune.measuring.costs import estimate_compute_cost
 from paretune.measuring.machine import describe_environment
 from paretune.measuring.memory import HeapTrimmer
 from paretune.measuring.model_shape import describe_trained_part, measure_shape
-from paretune.methods import ConfiguredBaseline, Trains, configure_method
-from paretune.methods.core.trials import describe_trial
+from paretune.methods import ConfiguredBaseline, Trains
 from paretune.objectives import ModelPredictions
 from paretune.objectives.encoding import Encoded
 from paretune.store.record import Claim, Report
@@ -301,18 +300,9 @@ class Session:
         )
         state.outcome.measured["work"] = asdict(cost)
         if first := state.progress.first_gradients:
-            sums = [0.0] * len(self._model.loaded.anatomy.layers)
-            for name, size in first.items():
-                layer = self._model.loaded.anatomy.find_layer(name)
-                if layer is not None:
-                    sums[layer] += size
-            state.outcome.measured["layer_gradients"] = sums
-            method = configure_method(run.method)
-            rates = method.learning_rates(self._model.loaded.anatomy.topology)
-            assert rates and run.learning_rate is not None  # noqa: S101  (it has trained)
-            members = [member.method for member in method.members()]
-            configuration = describe_trial(members, run.learning_rate, rates[1])
-            state.outcome.measured["configuration"] = configuration
+            proposer = run.method.proposer
+            assert proposer is not None  # noqa: S101  (the run is a trial)
+            state.outcome.measured |= proposer.measure_trial(run, self._model.loaded, first)
         if run.forgetting is None or not state.has_best_weights:
             return
         prepared = self._model.place_alone(state.parameters)

@@ -98,6 +98,7 @@ def check_plugins() -> list[dict[str, str | None]]:
     from paretune import methods, metrics, objectives, plugins, tasks
     from paretune.reporting.measures import REPORT_TABLES, ReportTable
     from paretune.study.presets import PROTOCOLS, Preset, load_preset
+    from paretune.study.specs import Proposer
 
     groups: tuple[tuple[str, type[Any], Callable[[str], Any] | None], ...] = (
         (plugins.METHODS, methods.Method, methods.get),
@@ -105,6 +106,7 @@ def check_plugins() -> list[dict[str, str | None]]:
         (plugins.METRICS, metrics.Metric, metrics.get),
         (plugins.OBJECTIVES, objectives.Objective, objectives.get),
         (PROTOCOLS, Preset, load_preset),
+        (plugins.PROPOSERS, Proposer, None),
         (REPORT_TABLES, ReportTable, None),
     )
     rows: list[dict[str, str | None]] = []

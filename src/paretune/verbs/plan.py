@@ -74,7 +74,7 @@ class Plan(Result):
             memory_basis.
         worker_settings: of the workers of each device.
         precision: of the models.
-        searches: for each search, what it will try, and what its selection part can tell.
+        searches: what the methods that propose runs say of what they will try.
         too_large: a sentence with numbers for each model and method that cannot fit into memory;
             with any, the study is not run.
         impossible: methods that cannot train on a model as it is held; these cells have no runs.
@@ -327,7 +327,6 @@ def plan(
     from paretune.planning.predicted_cost import CostPredictor
     from paretune.planning.prepare import prepare_study
     from paretune.search import race
-    from paretune.search.auto import describe_searches
     from paretune.store import Store
 
     folder = study_input.store_folder(study, store)
@@ -362,13 +361,15 @@ def plan(
         *(predict(run, done=run_id in ended) for run_id, run in run_plan.runs.items()),
         *(predict(run, undecided=raced) for run in run_plan.undecided),
     ]
+    proposers = dict.fromkeys(filter(None, (method.proposer for method in study.all_methods)))
+    every_run = [predicted.run for predicted in runs]
     budget_bytes = fleet_budget_bytes(settings[0].device_workers, device)
     return Plan(
         study,
         tuple(sorted(runs, key=lambda predicted: STAGES.index(predicted.run.stage))),
         settings,
         prepared.describe_precisions(),
-        searches=tuple(describe_searches(prepared, [predicted.run for predicted in runs])),
+        searches=tuple(text for p in proposers for text in p.describe(prepared, every_run)),
         too_large=tuple(explain_too_large(coming, predictor, settings)),
         impossible=prepared.refused,
         given_up=tuple(map(predict, run_plan.given_up)),

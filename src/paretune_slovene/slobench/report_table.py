@@ -14,6 +14,7 @@ from paretune.reporting.measures import ReportTable, segment_interval
 from paretune.reporting.parts import Score, Table, column
 from paretune.reporting.rows import CellRow
 from paretune.reporting.text.formatting import format_interval, join_names
+from paretune.store.record import Record
 from paretune.study import TaskSpec
 from paretune.tasks import objective_of
 from paretune.terminal.sanitise import sanitise_line
@@ -32,7 +33,9 @@ BERTSCORE_MODELS = {"en": "roberta-large", "sl": "bert-base-multilingual-cased"}
 """The models with which SloBench computes BERTScore."""
 
 
-def build_slobench_table(task: TaskSpec, rows: Sequence[CellRow]) -> Table | None:
+def build_slobench_table(
+    task: TaskSpec, rows: Sequence[CellRow], records: Sequence[Record]
+) -> Table | None:
     """Official scores of a translation's cells, and what else a submission takes; None: neither."""
     recommended = next((row.cell for row in rows if "*" in row.report.signs), None)
     selected = select_run([row.cell for row in rows])

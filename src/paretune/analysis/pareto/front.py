@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtr
 
 from paretune.analysis.pareto.costs import CostEstimate
 from paretune.analysis.pareto.expected_scores import DRAWS, ExpectedScore
@@ -82,3 +83,9 @@ def non_dominated(scores: NDArray[Any], prices: NDArray[Any]) -> NDArray[Any]:
         better = (scores > scores[i]) | (prices < prices[i])
         on_front[i] = ~(as_good & better).any(axis=0)
     return on_front
+
+
+def expected_excess(z: ArrayLike) -> NDArray[np.float64]:
+    """E[max(z + N, 0)] = z Phi(z) + phi(z) of a standard normal N, for each ``z``."""
+    z = np.asarray(z, dtype=float)
+    return np.asarray(z * ndtr(z) + np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi))

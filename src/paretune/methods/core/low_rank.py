@@ -124,7 +124,6 @@ class LowRankOptions(LayerOptions):
         "layers_pattern": "layers_to_transform counts the layers of every architecture",
         "bias": "take a stack of lora and bitfit",
     }
-    SIZE_OPTION: ClassVar[str] = "rank"
 
     @model_validator(mode="after")
     def _check_layers(self) -> Self:

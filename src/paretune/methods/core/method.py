@@ -51,8 +51,6 @@ class MethodOptions(FrozenModel):
     model_config = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
     READ_WITH: ClassVar[Mapping[str, str]] = {}
     """Options that are read only where another one, a flag, is true."""
-    SIZE_OPTION: ClassVar[str] = ""
-    """A numeric option that sets how much is trained; ``-NAME`` where more of it is less."""
 
     @property
     def shots(self) -> int:

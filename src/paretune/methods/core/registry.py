@@ -33,7 +33,6 @@ from paretune.methods.core.titles import TITLES
 from paretune.methods.peft.supported import PEFT_PREFIX, SUPPORTED
 from paretune.objectives import Objective
 from paretune.study import MethodSpec, Readout, Study
-from paretune.study.specs import FOUND_BY_SEARCH
 from paretune.study.study_file import KeyPath
 
 if TYPE_CHECKING:
@@ -65,6 +64,7 @@ METHOD_HINTS: Mapping[str, str] = {
     "pissa": "write {name: peft:lora, init_lora_weights: pissa}",
     "olora": "write {name: peft:lora, init_lora_weights: olora}",
     **dict.fromkeys(("adapter", "adapters"), "take pfeiffer, houlsby or parallel"),
+    "auto": "reinstall paretune, which brings it as a plug-in",
 }
 """By the name of no method, what to write instead."""
 
@@ -304,7 +304,7 @@ def check_options(method: MethodSpec, study: Study) -> None:
             if getattr(options, option) != default and not getattr(options, flag):
                 remedy = f"Remove it, or add {flag}: true."
                 refuse(option, f"is read with {flag}: true alone", remedy)
-    if rates is not None and method.found_by_search:
+    if rates is not None and method.proposer is not None:
         refuse("learning_rates", "a search chooses its own learning rates", "Remove them.")
     if rates is not None and not configured.learns:
         refuse("learning_rates", f"{title} takes no step that could have one", "Remove them.")
@@ -319,10 +319,11 @@ def check_options(method: MethodSpec, study: Study) -> None:
 def available() -> dict[str, Method | Baseline]:
     """Every method by name: the files of this package, and the plug-ins that can be loaded.
 
-    Without what a search completes (``auto``): what that trains is a stack.
+    Without those that propose runs: what these train is a stack of others.
     """
-    methods = {name: get(name) for name in _list_built_in() if name not in FOUND_BY_SEARCH}
-    for name in set(plugins.names(plugins.METHODS)) - set(methods):
+    methods = {name: get(name) for name in _list_built_in()}
+    excluded = {*methods, *plugins.names(plugins.PROPOSERS)}
+    for name in set(plugins.names(plugins.METHODS)) - excluded:
         try:
             methods[name] = plugins.load(plugins.METHODS, name, Method)
         except PluginError:

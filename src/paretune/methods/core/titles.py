@@ -9,10 +9,10 @@ from paretune.errors import PluginError
 from paretune.methods import baselines
 from paretune.methods.core.method import Method
 from paretune.methods.peft.supported import PEFT_PREFIX, SUPPORTED
+from paretune.study.specs import find_proposer
 
 TITLES: Mapping[str, str] = {
     "adapterdrop": "AdapterDrop",
-    "auto": "searched combination",
     "bitfit": "BitFit",
     "dora": "DoRA",
     "full": "full fine-tuning",
@@ -42,6 +42,8 @@ def title_of(key: str) -> str:
         return f"{SUPPORTED[tuner].title} (peft)"
     if key in baselines.METHODS:
         return baselines.METHODS[key].title
+    if (proposer := find_proposer(key)) is not None:
+        return proposer.title
     if key not in TITLES and key in plugins.names(plugins.METHODS):
         try:
             return plugins.load(plugins.METHODS, key, Method).title

@@ -152,7 +152,7 @@ def describe_protocol(study: Study, cells: Sequence[Cell] = ()) -> str:
     elif True in crossed:
         folds = f"{folds}, in cross-validation on {outside}"
     by_fold = by_fold and f"{by_fold},"
-    searched = [m.key for m in study.all_methods if m.found_by_search]
+    searched = [m.key for m in study.all_methods if m.proposer is not None]
     by_hand, of_search = "every method", ""
     if searched:
         by_hand = "every method that is set by hand"

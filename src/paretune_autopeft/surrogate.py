@@ -28,7 +28,9 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
+
+from paretune.analysis.pareto.front import expected_excess
 
 Array = NDArray[np.float64]
 
@@ -139,14 +141,6 @@ def find_front(costs: Array, scores: Array, worst: float, highest_cost: float) -
     """The front of configurations that are better than ``worst``."""
     front = [n for n in list_front(costs, scores) if scores[n] > worst]
     return Front(costs[front], scores[front], worst, highest_cost)
-
-
-def expected_excess(z: ArrayLike) -> Array:
-    """E[max(z + N, 0)] = z Phi(z) + phi(z) of a standard normal N, for each ``z``."""
-    from scipy.special import ndtr
-
-    z = np.asarray(z, dtype=float)
-    return np.asarray(z * ndtr(z) + np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi))
 
 
 def expected_improvement(front: Front, costs: Array, means: Array, deviations: Array) -> Array:

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretune.methods.core.method import ALL, write_ranges
-from paretune.methods.core.trials import RATE_FACTORS, Member, describe_member
 from paretune.study import derive_seed
+from paretune_autopeft.trials import RATE_FACTORS, Member, describe_member
 
 if TYPE_CHECKING:
     from paretune.methods import ConfiguredMethod

@@ -3,7 +3,7 @@
 The first half of the budget goes to each method alone in all layers, to the best configurations of
 other tasks, and to random ones; these are known before anything has run. The other half goes, in
 batches, to what is expected to raise the front most for each predicted second
-(:mod:`paretune.search.surrogate`), among random configurations and neighbours of the front. A
+(:mod:`paretune_autopeft.surrogate`), among random configurations and neighbours of the front. A
 batch follows from the results of the batches before it alone, so a search that was stopped goes on
 as if it had not been. At its end the front is what is believed of the scores.
 """
@@ -17,9 +17,10 @@ from typing import Literal
 
 import numpy as np
 
-from paretune.search.optuna_sampler import SAMPLERS, ask_optuna
-from paretune.search.space import Configuration, Space
-from paretune.search.surrogate import (
+from paretune.study import derive_seed
+from paretune_autopeft.optuna_sampler import SAMPLERS, ask_optuna
+from paretune_autopeft.space import Configuration, Space
+from paretune_autopeft.surrogate import (
     Array,
     Surrogate,
     expected_improvement,
@@ -27,7 +28,6 @@ from paretune.search.surrogate import (
     fit_surrogate,
     list_front,
 )
-from paretune.study import derive_seed
 
 Sampler = Literal["improvement", "random", "tpe", "gp"]
 Pick = Literal["best", "knee", "cheapest"]

@@ -4,7 +4,7 @@ A trial is a run of stage ``tune`` with the tuning seed, on the first part of tr
 configuration at one rate; test labels are never seen. Its cell is one of its own
 (``auto.1a2b3c``), so that a report of methods leaves it out, and its run names the configuration
 alone: searches of one study share it. What follows from the trials is
-:mod:`paretune.search.schedule`; here its results are read from records, and its costs predicted.
+:mod:`paretune_autopeft.schedule`; here its results are read from records, and its costs predicted.
 
 A search is replayed from its results whenever it goes on. Its arithmetic may round otherwise on
 another processor or with other libraries, and propose other configurations there: trials that have
@@ -16,7 +16,7 @@ all that it follows from.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
@@ -24,15 +24,21 @@ from typing import Any
 
 from paretune import methods
 from paretune.data.split import labelled_rows
-from paretune.errors import MethodError
-from paretune.methods import Method, auto
+from paretune.errors import MethodError, StudyError, spell_option
+from paretune.methods import Method
 from paretune.methods.core.method import LayerOptions
-from paretune.methods.core.trials import RATE_FACTORS
 from paretune.planning.predicted_cost import MEASURED_LIMITS, LimitCheck
 from paretune.planning.prepare import PlannedRun, PreparedCell, PreparedStudy
-from paretune.search.optuna_sampler import SAMPLERS, require_optuna
-from paretune.search.review import read_trial
-from paretune.search.schedule import (
+from paretune.search.expand import count_folds
+from paretune.store import Record, Store
+from paretune.study import MethodSpec, OuterFold, Run, digest
+from paretune.study.protocol import NUM_FOLDS
+from paretune.study.run import is_trial
+from paretune_autopeft.method import AutoOptions
+from paretune_autopeft.optuna_sampler import SAMPLERS, require_optuna
+from paretune_autopeft.proposer import NAME
+from paretune_autopeft.review import read_trial
+from paretune_autopeft.schedule import (
     Batch,
     Beliefs,
     Cost,
@@ -43,12 +49,9 @@ from paretune.search.schedule import (
     TrialScore,
     believe,
 )
-from paretune.search.space import Configuration, Space, make_space
-from paretune.search.surrogate import expected_optimism
-from paretune.store import Record, Store
-from paretune.study import MethodSpec, OuterFold, Run, digest
-from paretune.study.protocol import NUM_FOLDS
-from paretune.study.run import is_trial
+from paretune_autopeft.space import Configuration, Space, make_space
+from paretune_autopeft.surrogate import expected_optimism
+from paretune_autopeft.trials import RATE_FACTORS
 
 PROPOSALS_PREFIX = "proposals/"
 """A setting of the store for each batch that a search has proposed."""
@@ -87,10 +90,10 @@ class AutoSearch:
     warm: tuple[Configuration, ...] = ()
 
     @cached_property
-    def options(self) -> auto.AutoOptions:
+    def options(self) -> AutoOptions:
         """What the study file says of the search."""
         options = methods.configure_method(self.cell.method).options
-        assert isinstance(options, auto.AutoOptions)  # noqa: S101  (of this method)
+        assert isinstance(options, AutoOptions)  # noqa: S101  (of this method)
         return options
 
     @cached_property
@@ -118,7 +121,7 @@ class AutoSearch:
                         suited.append(configured)
                 continue
             raise MethodError(
-                f"{name}{why}", where=f"method {auto.NAME}", remedy="Remove it from members."
+                f"{name}{why}", where=f"method {NAME}", remedy="Remove it from members."
             )
         if not suited:
             raise MethodError(
@@ -138,7 +141,7 @@ class AutoSearch:
         if not study.limits.by_axis.keys() & MEASURED_LIMITS:
             return None
         lora = next((m for m in study.methods if m.name == "lora" and not m.options), None)
-        lora = lora or MethodSpec(name="lora", label=f"{auto.NAME}.unit")
+        lora = lora or MethodSpec(name="lora", label=f"{NAME}.unit")
         rate, seed = self._middle_rate(lora), study.protocol.seeds[0]
         return self.prepared.plan_run(self.cell, "cost", rate, seed, method=lora)
 
@@ -242,11 +245,11 @@ class AutoSearch:
             seed, rate = self.prepared.study.protocol.tuning_seed, self._rate_of(point)
             options: Any = {"outer": self.outer, "method": self._to_spec(point)}
             trials[point] = self.prepared.plan_run(self.cell, "tune", rate, seed, **options)
-        return replace(trials[point], searched_by=self.cell.key[1:])
+        return replace(trials[point], proposed_by=self.cell.key[1:])
 
     @cached_property
     def _memory(self) -> SearchMemory:
-        memory: SearchMemory = self.prepared.searches.setdefault(self._digest, SearchMemory())
+        memory: SearchMemory = self.prepared.memory.setdefault(self._digest, SearchMemory())
         return memory
 
     @cached_property
@@ -289,7 +292,8 @@ class AutoSearch:
         sums = [0.0] * self.space.groups
         for point in self.space.everywhere():
             record = self.ended.get(self._trial_of(point).run_id)
-            by_layer: Any = record.measured.get("layer_gradients") if record is not None else None
+            measured: Any = {} if record is None else record.measured
+            by_layer = measured.get("layer_gradients")
             if not by_layer:
                 continue
             total = sum(by_layer) or 1.0
@@ -332,6 +336,52 @@ def recall_batch(
     return batches[history]
 
 
+def plan_searches(
+    prepared: PreparedStudy, cells: Sequence[PreparedCell], ended: Mapping[str, Record]
+) -> Iterable[list[PlannedRun]]:
+    """For each cell the trials of its search, and the final runs of what that has found.
+
+    A search begins when those of earlier tasks, of its model and method, have ended. In
+    cross-validation each outer fold has its own, and begins anew, since its rows may have been in
+    the other task's trials.
+
+    Raises:
+        MethodError: a member cannot be part of a search, or none of them suits the model.
+        StudyError: a share of a study would have to measure costs.
+    """
+    protocol, shard = prepared.study.protocol, prepared.shard
+    searches: dict[tuple[str, ...], list[AutoSearch]] = {}
+    for cell in cells:
+        before = searches.setdefault(cell.key[1:], [])
+        trials: list[PlannedRun] = []
+        finals: list[PlannedRun] = []
+        warm = find_warm_start(before)
+        places = [] if warm is None else prepared.designs[cell.task.key].place_seeds(protocol.seeds)
+        for outer, seeds in places:
+            rows = len(prepared.datasets[cell.task.key].train)
+            folds = count_folds(prepared.study, rows) if outer is None else 1
+            search = AutoSearch(prepared, cell, ended, protocol.trials * folds, outer, warm or ())
+            if shard is not None and search.waits_for_reference:
+                raise StudyError(
+                    "begins with a measured cost under these limits, and a share of a study has "
+                    "none.",
+                    where=f"method {cell.method.key}",
+                    remedy=f"Run the study whole: leave out {spell_option('shard')}.",
+                )
+            if outer is None:
+                before.append(search)
+            trials += search.plan_trials()
+            if (choice := search.choose()) is not None:
+                spec, rate = choice
+                make = partial(prepared.plan_run, cell, outer=outer, method=spec)
+                finals += [make("final", rate, seed) for seed in seeds]
+                if outer is None or outer.position == 0:  # one cost for all folds
+                    finals.append(
+                        prepared.plan_run(cell, "cost", rate, protocol.seeds[0], method=spec)
+                    )
+        yield [*trials, *finals]
+
+
 def find_warm_start(before: Sequence[AutoSearch]) -> tuple[Configuration, ...] | None:
     """The best configurations of the searches of earlier tasks; None while one of them goes on.
 
@@ -356,10 +406,8 @@ def describe_searches(prepared: PreparedStudy, runs: Sequence[Run]) -> Iterator[
         runs: that are planned.
     """
     study = prepared.study
-    searched = [m for m in study.all_methods if m.found_by_search]
-    if not searched:
-        return
-    budget = max(float(m.options.get("budget", auto.AutoOptions().budget)) for m in searched)
+    searched = [m for m in study.all_methods if m.name == NAME]
+    budget = max(float(m.options.get("budget", AutoOptions().budget)) for m in searched)
     for task in study.tasks:
         trials = [run for run in runs if is_trial(run) and run.task.key == task.key]
         planned = len({(run.method.key, run.learning_rate) for run in trials})

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretune.errors import explain_missing
-from paretune.methods.core.trials import RATE_FACTORS
-from paretune.search.space import Configuration, Space
+from paretune_autopeft.space import Configuration, Space
+from paretune_autopeft.trials import RATE_FACTORS
 
 SAMPLERS = ("tpe", "gp")
 _ASKS = 25

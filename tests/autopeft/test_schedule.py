@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from paretune import methods
-from paretune.methods import auto, stack
-from paretune.search.schedule import (
+from paretune.methods import stack
+from paretune.study import MethodSpec
+from paretune_autopeft.method import FoundStack
+from paretune_autopeft.schedule import (
     Cost,
     RatedConfiguration,
     Sampler,
@@ -20,15 +22,14 @@ from paretune.search.schedule import (
     believe,
     pick_candidate,
 )
-from paretune.search.space import Configuration, Space, describe_layers, make_space
-from paretune.search.surrogate import (
+from paretune_autopeft.space import Configuration, Space, describe_layers, make_space
+from paretune_autopeft.surrogate import (
     expected_improvement,
     expected_maximum,
     expected_optimism,
     find_front,
     fit_surrogate,
 )
-from paretune.study import MethodSpec
 
 NAMES = ("lora", "pfeiffer", "ia3")
 
@@ -78,7 +79,7 @@ def test_every_random_configuration_is_legal_and_its_neighbours_too() -> None:
             assert not own.is_empty
             assert all(sum(size >= 0 for size in group) <= 3 for group in own.groups)
             members = tuple(space.to_members(own))
-            stack.configure_members(auto.FoundStack(methods=members))
+            stack.configure_members(FoundStack(methods=members))
             features = space.to_features(own)
             assert features.min() >= 0 and features.max() <= 1
         assert near != one

@@ -1,4 +1,4 @@
-"""The blocks on searches: what each has found, what its trials said, and what the test says."""
+"""The tables on searches: what each has found, what its trials said, and what the test says."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any, NamedTuple
 
+from paretune.reporting.measures import ReportTable
 from paretune.reporting.parts import Amount, RowValues, Table, column, round_amount
 from paretune.reporting.rows import CellRow
 from paretune.reporting.text.formatting import (
@@ -15,12 +16,14 @@ from paretune.reporting.text.formatting import (
     format_share,
     join_names,
 )
-from paretune.search.review import SearchReview, review_search
-from paretune.search.space import describe_layers
-from paretune.search.surrogate import expected_maximum
 from paretune.store.record import Record
+from paretune.study import TaskSpec
 from paretune.study.run import is_trial
 from paretune.terminal.plural import pluralise
+from paretune_autopeft.proposer import NAME
+from paretune_autopeft.review import SearchReview, review_search
+from paretune_autopeft.space import describe_layers
+from paretune_autopeft.surrogate import expected_maximum
 
 _NORMAL = 1.96
 
@@ -41,14 +44,16 @@ class _SearchResult(NamedTuple):
 def _find(row: CellRow) -> _SearchResult | None:
     """None where no search was."""
     for record in row.cell.final:
-        if option := record.run.method.found_by_search:
+        if record.run.method.name == NAME:
             options = record.run.method.options
             control = options.get("sampler") == "random" or options.get("members") == ["lora"]
-            return _SearchResult(options[option], options, record.run.learning_rate, control)
+            return _SearchResult(options["methods"], options, record.run.learning_rate, control)
     return None
 
 
-def build_search_table(rows: Sequence[CellRow], records: Sequence[Record]) -> Table | None:
+def build_search_table(
+    task: TaskSpec, rows: Sequence[CellRow], records: Sequence[Record]
+) -> Table | None:
     """A line for each method that a search has completed; None where there is none.
 
     Args:
@@ -78,7 +83,9 @@ def build_search_table(rows: Sequence[CellRow], records: Sequence[Record]) -> Ta
     )
 
 
-def build_search_front_table(rows: Sequence[CellRow], records: Sequence[Record]) -> Table | None:
+def build_search_front_table(
+    task: TaskSpec, rows: Sequence[CellRow], records: Sequence[Record]
+) -> Table | None:
     """The front of the first search of each model, of the first outer fold; None without one."""
     lines: list[RowValues] = []
     notes: list[str] = []
@@ -229,3 +236,7 @@ def _compare(row: CellRow, reference: CellRow) -> str:
     assert row.cell.interval is not None and reference.cell.interval is not None  # noqa: S101  (filtered)
     gap = row.cell.interval.estimate - reference.cell.interval.estimate
     return f"{abs(gap):.3f} {'above' if gap >= 0 else 'below'} {reference.report.title}"
+
+
+TABLE = ReportTable("search", build_search_table)
+FRONT = ReportTable("search-front", build_search_front_table)

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from paretune import methods
-from paretune.methods.core.trials import RATE_FACTORS, describe_trial
-from paretune.search.review import review_search
-from paretune.search.schedule import TrialScore, believe
-from paretune.search.space import Configuration, Space, make_space
 from paretune.store.record import Record
 from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec
+from paretune_autopeft.review import review_search
+from paretune_autopeft.schedule import TrialScore, believe
+from paretune_autopeft.space import Configuration, Space, make_space
+from paretune_autopeft.trials import RATE_FACTORS, describe_trial
 
 LAYERS = 6
 

@@ -1,8 +1,8 @@
 """What the trials of a search say, read from their records: its front, and what mattered.
 
 Each trial's record has the sizes of its members and its factor of the rate
-(:func:`~paretune.methods.core.trials.describe_trial`), so its configuration can be read without a
-model library. The process of :mod:`~paretune.search.surrogate` is fitted anew to all of them.
+(:func:`~paretune_autopeft.trials.describe_trial`), so its configuration can be read without a
+model library. The process of :mod:`~paretune_autopeft.surrogate` is fitted anew to all of them.
 
 **Importance**: by how much the process's mean differs where one group of choices is drawn anew and
 all others stay, as a share of its variance over the space: the total effect of Sobol (Jansen 1999,
@@ -23,10 +23,10 @@ from paretune.analysis.learning_rates import assume_primary_metric
 from paretune.analysis.statistics.differences import row_variance
 from paretune.analysis.statistics.scores import score_runs
 from paretune.methods.core.method import ALL, list_layers
-from paretune.methods.core.trials import Member
-from paretune.search.schedule import Beliefs, RatedConfiguration, TrialScore, believe
-from paretune.search.space import Configuration, Space
 from paretune.store.record import Record
+from paretune_autopeft.schedule import Beliefs, RatedConfiguration, TrialScore, believe
+from paretune_autopeft.space import Configuration, Space
+from paretune_autopeft.trials import Member
 
 LEAST_TRIALS = 4
 """With fewer a front says nothing."""
@@ -64,13 +64,13 @@ def review_search(trials: Sequence[Record], by: str = "parameters") -> SearchRev
         trials: of one task, model and test fold.
         by: the cost over which the front is drawn.
     """
-    readable = [r for r in trials if r.measured.get("configuration") and r.layer_count]
+    readable = [r for r in trials if "configuration" in r.measured and _count_layers(r)]
     priced = {r.run_id: price for r in readable if (price := PRICES[by](r)) is not None}
     readable = [r for r in readable if r.run_id in priced]
-    if len(readable) < LEAST_TRIALS or len({r.layer_count for r in readable}) != 1:
+    if len(readable) < LEAST_TRIALS or len(set(map(_count_layers, readable))) != 1:
         return None
     space = _read_space(readable)
-    record_of = {_read_configuration(r, space): r for r in readable}
+    record_of = {_place_in_space(r, space): r for r in readable}
     trials_of = {
         point: read_trial(record, priced[record.run_id]) for point, record in record_of.items()
     }
@@ -110,13 +110,26 @@ def _sum_work(record: Record, *names: str) -> float | None:
     return None if work is None else float(sum(work[name] for name in names))
 
 
+def _count_layers(record: Record) -> int:
+    """Of its model, as a trial's record says it; 0 where it does not."""
+    measured: Any = record.measured
+    return len(measured.get("layer_gradients", ()))
+
+
+def _read_configuration(record: Record) -> dict[str, Any]:
+    """What :func:`~paretune_autopeft.trials.describe_trial` wrote."""
+    measured: Any = record.measured
+    configuration: dict[str, Any] = measured["configuration"]
+    return configuration
+
+
 def _read_space(trials: Sequence[Record]) -> Space:
     """The members that were tried, and the fewest groups that have all their layers' borders."""
     members: dict[str, Member] = {}
     borders: set[int] = set()
-    count = trials[0].layer_count or 1
+    count = _count_layers(trials[0])
     for record in trials:
-        for name, sizes in record.measured["configuration"]["members"].items():
+        for name, sizes in _read_configuration(record)["members"].items():
             members.setdefault(name, Member(name, sizes["option"], tuple(sizes["sizes"])))
         for member in record.run.method.options["methods"]:
             inside = list_layers(str(member.get("layers", ALL)), count)
@@ -129,7 +142,7 @@ def _read_space(trials: Sequence[Record]) -> Space:
     return next(s for s in spaces if borders <= {layers.start for layers in s.boundaries})
 
 
-def _read_configuration(record: Record, space: Space) -> Configuration:
+def _place_in_space(record: Record, space: Space) -> Configuration:
     groups = [[-1] * len(space.members) for _ in space.boundaries]
     names = [member.name for member in space.members]
     for options in record.run.method.options["methods"]:
@@ -140,7 +153,7 @@ def _read_configuration(record: Record, space: Space) -> Configuration:
         for number, layers in enumerate(space.boundaries):
             if inside.issuperset(layers):
                 groups[number][n] = size
-    rate = int(record.measured["configuration"]["rate"])
+    rate = int(_read_configuration(record)["rate"])
     return Configuration(tuple(tuple(group) for group in groups), rate)
 
 

@@ -1,7 +1,7 @@
 """Auto: a combination of methods that is searched for, as one method of the study.
 
 Source: Zhou et al. 2023 (AutoPEFT), arXiv:2301.12132: layers, methods and sizes by Bayesian
-optimisation with several objectives. The search itself is :mod:`paretune.search`.
+optimisation with several objectives. The search itself is :mod:`paretune_autopeft.search`.
 Equation: that of the stack of methods that the search finds.
 Example: {name: auto, members: [lora, pfeiffer, ia3], groups: 4, budget: 3}
 Start: the base model. Merges, exports: as the stack that was found.
@@ -13,7 +13,7 @@ trials: 3, so that it takes as long as three methods that are set by hand. ``by`
 which the front is drawn. ``pick``: the one of the front that the study goes on with; ``finalists``
 so many of them enter the study, each as a row of its own whose ``finalist`` is its place.
 ``controls``: rows for the best of random configurations and for a tuned LoRA, which take as long
-(:mod:`paretune.study.specs`). ``sampler``: ``random`` is the control; ``tpe`` and ``gp``
+(:mod:`paretune_autopeft.proposer`). ``sampler``: ``random`` is the control; ``tpe`` and ``gp``
 are Optuna's.
 """
 
@@ -27,8 +27,8 @@ from paretune.errors import MethodError
 from paretune.methods import stack
 from paretune.methods.core.method import Method, MethodList, MethodOptions, Names
 from paretune.methods.core.registry import ConfiguredMethod
+from paretune_autopeft.proposer import NAME, TITLE
 
-NAME = "auto"
 MEMBERS = ("lora", "pfeiffer", "parallel", "ia3", "bitfit")
 
 
@@ -72,7 +72,7 @@ def _configure_members(options: AutoOptions) -> list[ConfiguredMethod]:
 
 METHOD = Method(
     name=NAME,
-    title="searched combination",
+    title=TITLE,
     options=AutoOptions,
     learning_rates=stack.METHOD.learning_rates,
     inject=stack.inject,

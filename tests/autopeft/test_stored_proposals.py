@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from paretune import methods
-from paretune.search.auto import PROPOSALS_PREFIX, recall_batch
-from paretune.search.schedule import Cost, History, Schedule, TrialScore
-from paretune.search.space import Configuration, make_space
 from paretune.store import Store
 from paretune.study import MethodSpec
+from paretune_autopeft.schedule import Cost, History, Schedule, TrialScore
+from paretune_autopeft.search import PROPOSALS_PREFIX, recall_batch
+from paretune_autopeft.space import Configuration, make_space
 
 SPACE = make_space(
     [methods.configure_method(MethodSpec(name=name)) for name in ("lora", "ia3")],
