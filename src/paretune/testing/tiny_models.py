@@ -43,6 +43,8 @@ SENTENCES = (
     "Prices rose by 12 percent in 2023; nobody knows why!",
     "Which of these sentences follows from the first one?",
 )
+WORDS = sorted({word.strip(".,?!;") for text in SENTENCES for word in text.split()})
+_LETTERS = sorted(set("".join(SENTENCES)) - {" "})
 
 _SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
 _WIDE = {**_SIZES, "intermediate_size": 48, "initializer_range": 0.2}
@@ -270,16 +272,12 @@ def _fast_tokenizer(
 # The trainers of word pieces and unigrams give another order each time; these vocabularies do not.
 def _pieces(specials: tuple[str, ...]) -> dict[str, int]:
     """Special tokens, every letter inside and at the start of a word, and the known words."""
-    letters = sorted(set("".join(SENTENCES)) - {" "})
-    words = sorted({word.strip(".,?!;") for text in SENTENCES for word in text.split()})
-    entries = [*specials, *letters, *(f"##{letter}" for letter in letters), *words]
+    entries = [*specials, *_LETTERS, *(f"##{letter}" for letter in _LETTERS), *WORDS]
     return {piece: i for i, piece in enumerate(dict.fromkeys(entries))}
 
 
 def _scored(specials: tuple[str, ...]) -> list[tuple[str, float]]:
     """The same for unigrams, words with the mark of their start and better scores."""
-    letters = sorted(set("".join(SENTENCES)) - {" "})
-    words = sorted({word.strip(".,?!;") for text in SENTENCES for word in text.split()})
-    marked = ["\u2581", *(f"\u2581{word}" for word in words)]
-    entries = [(piece, -4.0) for piece in marked] + [(letter, -8.0) for letter in letters]
+    marked = ["\u2581", *(f"\u2581{word}" for word in WORDS)]
+    entries = [(piece, -4.0) for piece in marked] + [(letter, -8.0) for letter in _LETTERS]
     return [(piece, 0.0) for piece in specials] + entries

@@ -9,9 +9,8 @@ from typing import Any
 
 from paretune import methods
 from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec, Training
-from paretune.testing.tiny_models import SENTENCES
+from paretune.testing.tiny_models import WORDS
 
-WORDS = sorted({word.strip(".,?!;") for text in SENTENCES for word in text.split()})
 KINDS = (
     *("classification", "pair", "multiple_choice", "regression"),
     *("multilabel", "token_classification"),

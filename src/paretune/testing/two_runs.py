@@ -46,7 +46,13 @@ class Both:
             self.solo.append(prepare(of_seed, fresh(), device))
             self.solo[-1].loaded.model.to(dtype)
         self.joint, self.fleet = fresh(), Fleet(runs=2)
-        self.reach = _reach(self.joint.model.config)
+        # How many tokens before it a decoder's last token sees through all layers: a layer with a
+        # sliding window sees ``window - 1`` before each. None: all of them.
+        config = self.joint.model.config
+        window = getattr(config, "sliding_window", None)
+        if "full_attention" in (getattr(config, "layer_types", None) or []):
+            window = None
+        self.reach = None if window is None else config.num_hidden_layers * (window - 1)
         set_dropout(self.joint.model, 0.0)
         self.heads = self._heads_of_both()
         method = methods.configure_method(run.method)
@@ -170,18 +176,6 @@ class Both:
                 # Of sums over thousands of logits, gradients are large, and so is their rounding.
                 atol = 1e-10 * max(1.0, float(parameter.grad.abs().max()))
                 torch.testing.assert_close(gradient, parameter.grad, rtol=0, atol=atol, msg=name)
-
-
-def _reach(config: Any) -> int | None:
-    """How many tokens before it a decoder's last token sees through all layers; None: all of them.
-
-    A layer with a sliding window sees ``window - 1`` tokens before each.
-    """
-    types = getattr(config, "layer_types", None) or []
-    window = getattr(config, "sliding_window", None)
-    if window is None or "full_attention" in types:
-        return None
-    return int(config.num_hidden_layers * (window - 1))
 
 
 VIRTUAL = ("K", "V", "P", "Z")
