@@ -39,7 +39,9 @@ def test_runs_are_claimed_once_in_their_order_and_by_stage(tmp_path):
 def test_a_stale_claim_writes_nothing_and_a_run_that_is_done_never_changes(tmp_path):
     store = a_store(tmp_path, runs(1))
     stale = claim_next(store)
-    assert store.release(stale)
+    checkpoint = store.checkpoint_path(stale.run_id)
+    checkpoint.write_bytes(b"state")
+    assert store.release(stale) and checkpoint.exists()
     latest = claim_next(store)
     assert (latest.run_id, latest.attempt) == (stale.run_id, stale.attempt + 1)
 

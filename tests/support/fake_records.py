@@ -129,15 +129,18 @@ def answers(
     return predictions(label, np.where(right, label, wrong), part)
 
 
-def predictions(label: Sequence[int], answer: Sequence[int], part: str = "test") -> Predictions:
-    """Given labels and answers."""
-    size = 1 + max(*label, *answer)
-    return Predictions(
-        uid=tuple(f"{part}-{i}" for i in range(len(label))),
-        label=tuple(int(i) for i in label),
-        prediction=tuple(int(i) for i in answer),
-        scores=tuple(tuple(float(j == i) for j in range(size)) for i in answer),
+def predictions(label: Iterable[Any], answer: Iterable[Any], part: str = "test") -> Predictions:
+    """Given labels and answers; numbers of labels have scores of 0 and 1, all else has none."""
+    labels, given = (
+        tuple(value.item() if isinstance(value, np.generic) else value for value in values)
+        for values in (label, answer)
     )
+    scores: tuple[tuple[float, ...], ...] = ()
+    if all(isinstance(value, int) for value in (*labels, *given)):
+        size = 1 + max(*labels, *given)
+        scores = tuple(tuple(float(j == i) for j in range(size)) for i in given)
+    uid = tuple(f"{part}-{i}" for i in range(len(labels)))
+    return Predictions(uid, labels, given, scores)
 
 
 def constant(n: int = 60, labels: int = 3, answer: int = 0) -> Predictions:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy import special
+from support.fake_records import predictions
 
 from paretune.analysis.statistics.intervals import Interval, confidence_interval
 from paretune.analysis.statistics.scores import score_runs
@@ -47,11 +48,7 @@ def right_answers(rng: np.random.Generator, p: Array, n: int) -> NDArray[np.bool
 
 def answered(right: NDArray[np.bool_], label: NDArray[np.int64]) -> list[Predictions]:
     """The same as answers, of one study: (seeds, n)."""
-    uid, labels = tuple(map(str, range(len(label)))), tuple(label.tolist())
-    return [
-        Predictions(uid, labels, tuple(np.where(one, label, 1 - label).tolist()), ())
-        for one in right
-    ]
+    return [predictions(label, np.where(one, label, 1 - label)) for one in right]
 
 
 def covered(

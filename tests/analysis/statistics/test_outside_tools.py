@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 from statsmodels.stats import contingency_tables, multitest, power
+from support.fake_records import predictions
 
 from paretune.analysis.outcomes import FailureRate
 from paretune.analysis.pairs import mcnemar_test
@@ -13,15 +14,10 @@ from paretune.analysis.statistics.differences import estimate_variances
 from paretune.analysis.statistics.multiple_testing import holm_correction
 from paretune.analysis.statistics.sample_size import estimate_sample_size
 from paretune.analysis.statistics.scores import RunScores, score_runs
-from paretune.store.record import Predictions
 
 
 def of(right: np.ndarray) -> RunScores:
-    n = len(right)
-    part = Predictions(
-        tuple(map(str, range(n))), (0,) * n, tuple((~right).astype(int).tolist()), ()
-    )
-    return score_runs([part], "accuracy")
+    return score_runs([predictions([0] * len(right), (~right).astype(int))], "accuracy")
 
 
 def test_holm() -> None:

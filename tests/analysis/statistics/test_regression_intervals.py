@@ -5,18 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from support.fake_records import difference
+from support.fake_records import predictions as part
 
 from paretune.analysis.outcomes import answers_are_constant, is_collapsed
 from paretune.analysis.statistics.intervals import score_interval
-from paretune.store.record import Predictions
-
-
-def part(label: np.ndarray, answer: np.ndarray) -> Predictions:
-    uids = tuple(f"test:{i}" for i in range(len(label)))
-    prediction = tuple(float(a) for a in answer)
-    return Predictions(
-        uids, tuple(float(y) for y in label), prediction, tuple((a,) for a in prediction)
-    )
 
 
 def test_an_interval_may_reach_below_zero() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from sacrebleu.metrics import BLEU, CHRF, TER
 from support import fake_records as fake
+from support.fake_records import predictions
 
 from paretune import metrics
 from paretune.analysis.outcomes import is_collapsed
@@ -15,7 +16,6 @@ from paretune.analysis.statistics.differences import row_variance
 from paretune.analysis.statistics.intervals import confidence_interval, score_interval
 from paretune.analysis.statistics.scores import score_runs
 from paretune.metrics import translation
-from paretune.store.record import Predictions
 
 METRICS = {"bleu": BLEU(force=True), "chrf": CHRF(), "ter": TER()}
 REFERENCES = (
@@ -60,12 +60,6 @@ def test_resampled_scores_are_sacrebleus(name: str, texts: str) -> None:
     assert metric.compute(REFERENCES, outputs) == pytest.approx(ours[0])
 
 
-def predictions(translations: tuple[str, ...], references: tuple[str, ...]) -> Predictions:
-    count = len(references)
-    uid = tuple(str(i) for i in range(count))
-    return Predictions(uid, references, translations, ((-0.5,),) * count)
-
-
 def test_the_variance_is_that_of_drawn_corpora() -> None:
     part, rng = fake.translated(0.8, n=200), np.random.default_rng(5)
     (table,) = metrics.get("bleu").statistics(part.label, [part.prediction], ())
@@ -76,7 +70,7 @@ def test_the_variance_is_that_of_drawn_corpora() -> None:
 
 def test_an_interval_of_texts_goes_to_a_hundred() -> None:
     interval = confidence_interval(
-        score_runs([predictions(TRANSLATIONS["good"], REFERENCES)], "bleu")
+        score_runs([predictions(REFERENCES, TRANSLATIONS["good"])], "bleu")
     )
     assert interval.estimate == pytest.approx(
         BLEU(force=True).corpus_score(list(TRANSLATIONS["good"]), [list(REFERENCES)]).score
@@ -91,7 +85,7 @@ def test_scores_that_no_draw_moves_have_no_width(texts: str, value: float) -> No
     hypotheses, references = (
         tuple(t[i] for i in chosen) for t in (TRANSLATIONS[texts], REFERENCES)
     )
-    interval = confidence_interval(score_runs([predictions(hypotheses, references)] * 2, "bleu"))
+    interval = confidence_interval(score_runs([predictions(references, hypotheses)] * 2, "bleu"))
     assert (interval.low, interval.estimate, interval.high) == pytest.approx((value, value, value))
     assert interval.share_seeds == 0
 
@@ -105,12 +99,12 @@ def test_texts_are_read_once_however_many_rows_are_left_out() -> None:
     before = translation._corpus_table.cache_info().misses
     for name in METRICS:
         for _ in range(2):
-            assert score_runs([predictions(hypotheses, references)], name).values.shape == (1, 200)
+            assert score_runs([predictions(references, hypotheses)], name).values.shape == (1, 200)
     assert translation._corpus_table.cache_info().misses == before + len(METRICS)
 
 
 def test_segments_of_one_cluster_are_drawn_together() -> None:
-    alone = predictions(TRANSLATIONS["good"] * 20, REFERENCES * 20)
+    alone = predictions(REFERENCES * 20, TRANSLATIONS["good"] * 20)
     drawn = replace(alone, cluster=tuple(i // 6 for i in range(120)))
     interval = score_interval([drawn], "bleu")
     assert interval.n_clusters == 20
@@ -121,4 +115,4 @@ def test_segments_of_one_cluster_are_drawn_together() -> None:
 
 @pytest.mark.parametrize(("texts", "same"), [("nothing", True), ("good", False)])
 def test_one_translation_for_everything_is_collapsed(texts: str, same: bool) -> None:
-    assert is_collapsed(predictions(TRANSLATIONS[texts], REFERENCES)) is same
+    assert is_collapsed(predictions(REFERENCES, TRANSLATIONS[texts])) is same
