@@ -1,6 +1,7 @@
 """Whole runs on a GPU: near those of a CPU, the same bits twice, resumed, packed, out of memory.
 
-Nobody has run these on one yet: none was at hand where they were written.
+Nobody has run these on one yet: none was at hand where they were written. What can be known without
+is in tests/fake_cuda.
 """
 
 from __future__ import annotations
