@@ -119,7 +119,11 @@ def compare_over_tasks(
     for model in dict.fromkeys(c.model for c in cells if c.model != NO_MODEL):
         on_model = [c for c in cells if c.model in (model, NO_MODEL)]
         methods = dict.fromkeys(c.method for c in on_model if not c.baseline)
-        for reference in _references(on_model, chosen):
+        trained = [cell for cell in on_model if not cell.baseline]
+        largest = max(trained, key=lambda c: count_trained_parameters(c) or 0.0, default=None)
+        useful = (c.method for c in on_model if c.baseline and c.name not in baselines.TRIVIAL)
+        first = chosen or (largest and largest.method)
+        for reference in dict.fromkeys([first, *useful] if first else useful):
             comparisons += [
                 row
                 for method in methods
@@ -137,14 +141,6 @@ def compare_over_tasks(
     return tuple(
         replace(row, p_holm=corrected[row.model, row.method, row.reference]) for row in comparisons
     )
-
-
-def _references(cells: Sequence[Cell], chosen: str | None) -> list[str]:
-    trained = [cell for cell in cells if not cell.baseline]
-    largest = max(trained, key=lambda c: count_trained_parameters(c) or 0.0, default=None)
-    useful = (c.method for c in cells if c.baseline and c.name not in baselines.TRIVIAL)
-    first = chosen or (largest and largest.method)
-    return list(dict.fromkeys([first, *useful] if first else useful))
 
 
 def _compare(

@@ -185,7 +185,12 @@ def correct_against_reference(
         half = pair.difference.p / 2
         p = half if pair.difference.estimate > 0 else 1 - half
         one_sided.append(1.0 if pair.withheld else p)
-    rows = [_difference_of_rows(scores[pair.a], scores[reference]) for pair in pairs]
+    # What each unit contributes to a difference, by the identifier of its first row.
+    rows: list[dict[str, float]] = []
+    for pair in pairs:
+        a, b = on_common_rows(scores[pair.a], scores[reference])
+        differences = a.values.mean(axis=0) - b.values.mean(axis=0)
+        rows.append(dict(zip(a.unit_uids, differences.tolist(), strict=True)))
     correlation = np.eye(len(pairs))
     for i, j in combinations(range(len(pairs)), 2):
         shares = (1 - pairs[i].estimate.run_share) * (1 - pairs[j].estimate.run_share)
@@ -197,13 +202,6 @@ def correct_against_reference(
             correlation[i, j] = correlation[j, i] = of_rows
     corrected = dunnett_correction(one_sided, correlation)
     return {pair.a: p for pair, p in zip(pairs, corrected, strict=True)}
-
-
-def _difference_of_rows(a: RunScores, b: RunScores) -> dict[str, float]:
-    """What each unit contributes to ``a`` minus ``b``, by the identifier of its first row."""
-    a, b = on_common_rows(a, b)
-    differences = a.values.mean(axis=0) - b.values.mean(axis=0)
-    return dict(zip(a.unit_uids, differences.tolist(), strict=True))
 
 
 def correct_all_pairs(

@@ -89,10 +89,6 @@ class ChoiceForecast:
     best: Mapping[CellKey, float]
     agreement: float = 0.0
 
-    def matters(self, key: CellKey) -> float:
-        """How likely the configuration is the recommended one or the highest."""
-        return max(self.chosen.get(key, 0.0), self.best.get(key, 0.0))
-
 
 @dataclass(frozen=True)
 class RaceState:
@@ -174,12 +170,11 @@ def decide_rounds(
         # In cross-validation what is behind is not recommended: it keeps up with those that failed.
         undecided = forecast is None or forecast.agreement < DECIDED
         undecided |= crossed and any(failures[key] for key in able)
-        promoted = [
-            key
-            for key in able
-            if failures[key]
-            or (undecided and (forecast is None or forecast.matters(key) >= IN_PLAY))
-        ]
+        in_play = set(able)
+        if forecast is not None:
+            chances = (forecast.chosen, forecast.best)
+            in_play = {k for k in able if max(of.get(k, 0.0) for of in chances) >= IN_PLAY}
+        promoted = [key for key in able if failures[key] or (undecided and key in in_play)]
         if not promoted:
             stopped |= dict.fromkeys(unfinished, "no change")
             return RaceState(every | positions, stopped, over=True, forecast=forecast)

@@ -267,23 +267,24 @@ def prepare_study(
         dataset, objective = datasets[cell.task.key], _objective_of(cell, datasets)
         objective.loss_options(dataset.train, study.training, dataset.labels)  # may refuse them
     precision = study.training.precision
+    assumed: Precision = "fp32" if precision == "auto" else precision
     return PreparedStudy(
-        study,
-        load_preset(study.protocol.preset),
-        tuple(pinned_tasks),
-        tuple(pinned_models),
-        datasets,
-        designs,
-        sources,
-        topologies,
-        dict.fromkeys([*sources, NO_MODEL.key], "fp32" if precision == "auto" else precision),
-        forgetting,
-        tuple(cells),
-        refused,
-        tuple(findings),
-        caches,
-        CostPredictor(caches),
-        shard,
+        study=study,
+        preset=load_preset(study.protocol.preset),
+        tasks=tuple(pinned_tasks),
+        models=tuple(pinned_models),
+        datasets=datasets,
+        designs=designs,
+        sources=sources,
+        topologies=topologies,
+        precisions=dict.fromkeys([*sources, NO_MODEL.key], assumed),
+        forgetting=forgetting,
+        cells=tuple(cells),
+        refused=refused,
+        findings=tuple(findings),
+        caches=caches,
+        predictor=CostPredictor(caches),
+        shard=shard,
     )
 
 

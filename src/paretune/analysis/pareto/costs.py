@@ -65,7 +65,14 @@ def estimate_cost(cell: Cell, axis: Axis) -> CostEstimate | None:
     if axis in ("step", "time") and cell.trains_nothing:
         return CostEstimate(0.0, measurements=0)
     if axis == "time":
-        return _training_time(cell)
+        step = estimate_cost(cell, "step")
+        steps = [float(record.steps) for record in cell.final if record.steps]
+        if step is None or not steps:
+            return None
+        mean = float(np.mean(steps))
+        of_seeds = float(np.std(steps, ddof=1)) / math.sqrt(len(steps)) if len(steps) > 1 else 0.0
+        error = math.hypot(step.standard_error * mean, step.value * of_seeds)
+        return CostEstimate(step.value * mean, error, step.measurements, len(steps))
     if axis == "forgetting":
         if (forgetting := measure_forgetting(cell)) is None:
             return None
@@ -79,9 +86,9 @@ def estimate_cost(cell: Cell, axis: Axis) -> CostEstimate | None:
     if len(values) > 1:
         error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
     elif axis == "step":
-        (step,) = (s for record in cell.cost if (s := record.measured.get("step_seconds")))
-        if step.get("n"):  # the error of a median, from its quartiles
-            error = 1.2533 * (step["q3"] - step["q1"]) / 1.349 / math.sqrt(step["n"])
+        (timed,) = (s for record in cell.cost if (s := record.measured.get("step_seconds")))
+        if timed.get("n"):  # the error of a median, from its quartiles
+            error = 1.2533 * (timed["q3"] - timed["q1"]) / 1.349 / math.sqrt(timed["n"])
     return CostEstimate(float(np.mean(values)), error, len(values))
 
 
@@ -143,14 +150,3 @@ def _machine_of(measured: Measurements) -> tuple[Any, ...]:
 
 def _threads_of(measured: Measurements) -> float:
     return float(measured.get("environment", {}).get("threads") or 1.0)
-
-
-def _training_time(cell: Cell) -> CostEstimate | None:
-    step = estimate_cost(cell, "step")
-    steps = [float(record.steps) for record in cell.final if record.steps]
-    if step is None or not steps:
-        return None
-    mean = float(np.mean(steps))
-    seed_error = float(np.std(steps, ddof=1)) / math.sqrt(len(steps)) if len(steps) > 1 else 0.0
-    error = math.hypot(step.standard_error * mean, step.value * seed_error)
-    return CostEstimate(step.value * mean, error, step.measurements, len(steps))
