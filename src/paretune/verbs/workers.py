@@ -111,10 +111,8 @@ def explain_too_large(
     for run in runs:
         if run.model == NO_MODEL or (run.model.key, run.method.key) in sentences:
             continue
-        held_bytes, trained_bytes = (
-            predictor.predict_work(run).held_bytes,
-            4 * predictor.count_trained(run),
-        )
+        held_bytes = predictor.predict_work(run).held_bytes
+        trained_bytes = 4 * predictor.count_trained(run)
         if held_bytes > total_bytes:
             copies = count_copies(run, predictor.device)
             parts = [f"weights {format_bytes(held_bytes - copies * trained_bytes)}"]
