@@ -124,8 +124,11 @@ def cluster():
         patch.setenv("PYTHONPATH", PATH)
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_worker_niceness", "0")  # 15 by default: on a busy machine they starve
+        # A shell that starts Ray in its background has it ignore what cancels a task.
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
         started = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
         started.add_node(**NODE)
+        signal.signal(signal.SIGINT, handler)
         yield started
         started.shutdown()
 

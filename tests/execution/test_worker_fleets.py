@@ -165,7 +165,7 @@ def test_told_to_stop_all_runs_are_given_back(tmp_path: Path) -> None:
     store, stop = a_store(tmp_path, runs(3, group="a")), StopRequest()
 
     def signalled() -> None:
-        stop._receive(signal.SIGTERM)
+        stop.receive(signal.SIGTERM)
 
     go(store, FleetExecutor(between=signalled), max_runs=2, stop=stop)
     assert [(s.state, s.is_claimable) for s in store.load_statuses(STUDY)] == [("todo", True)] * 3

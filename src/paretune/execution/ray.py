@@ -134,8 +134,8 @@ def train_runs(
         settings = replace(settings, threads=count_usable_cores())
     limit_threads(settings.threads)
     stop = StopRequest()
-    handler = signal.getsignal(signal.SIGINT)
-    stop.install((signal.SIGINT,))  # by which Ray cancels a task
+    # By which Ray cancels a task, also where it was started by a shell that ignores it.
+    handler = signal.signal(signal.SIGINT, stop.receive)
     try:
         executor = _cached_executor(settings)
         for run_id, run in runs.items():

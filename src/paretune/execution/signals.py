@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from paretune.owner import process_exists
@@ -78,11 +78,11 @@ class StopRequest:
         """Whether this process is to stop."""
         return self._signalled or (self.parent is not None and not _is_alive(self.parent))
 
-    def install(self, signals: Iterable[int] = STOP_SIGNALS) -> None:
-        """Handle these signals of this process; to be called in its main thread."""
-        for number in signals:
+    def install(self) -> None:
+        """Handle the signals of this process; to be called in its main thread."""
+        for number in STOP_SIGNALS:
             if signal.getsignal(number) != signal.SIG_IGN:
-                signal.signal(number, self._receive)
+                signal.signal(number, self.receive)
 
     def request(self) -> None:
         """Stop at the next :meth:`check`; from any thread."""
@@ -117,7 +117,8 @@ class StopRequest:
             self._interruptible = before
         self.check()
 
-    def _receive(self, *_: object) -> None:
+    def receive(self, *_: object) -> None:
+        """The handler of a signal: stop now where that is safe, otherwise as :meth:`request`."""
         self._signalled = True
         if self._interruptible:
             interrupt()
