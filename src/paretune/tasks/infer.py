@@ -56,7 +56,6 @@ from paretune.tasks.shapes import (
     find_verdict,
     marks_entities,
     match_texts,
-    match_unlabelled_texts,
     refuse_unsupported_shape,
 )
 from paretune.terminal.plural import pluralise
@@ -107,11 +106,10 @@ class NamedColumns:
     target: str | None = None
 
     def __post_init__(self) -> None:
+        both = f"{spell_option('source')} and {spell_option('target')}"
         if (self.source is None) != (self.target is None):
-            both = f"{spell_option('source')} and {spell_option('target')}"
             raise StudyError(f"{both} go together.", remedy="Name both columns.")
         if self.source is not None and {self.label, self.text, self.pair} != {None}:
-            both = f"{spell_option('source')} and {spell_option('target')}"
             label, text, pair = map(spell_option, ("label", "text", "pair"))
             raise StudyError(
                 f"{both} name all columns of a translation.",
@@ -290,9 +288,13 @@ def _draft_instructions(file: Path, columns: Columns) -> InferredTask | None:
         if set(of_answers.columns) <= set(columns) and not unrated:
             reason = f"columns {' and '.join(of_answers.columns)}, as {of_answers.title} has them"
             return _start_draft(file, kind, reason, rows)
-    pair = match_unlabelled_texts(
+    pair = match_texts(
         columns, "document|article|dialogue|text|body|besedilo", "summary|highlights|povzetek"
     )
+    # No column beside them may be a label, by its name or its values.
+    apart = ((n, c) for n, c in columns.items() if n not in pair and not ID.fullmatch(n))
+    if any(LABEL.fullmatch(n) or NUMERIC_TARGET.fullmatch(n) or c.repeats for n, c in apart):
+        pair = ()
     prompt = _SUMMARY_PROMPT if pair else ""
     if not pair:
         pair = match_texts(columns, "question|query|vprašanje|vprasanje", "answer|response|odgovor")

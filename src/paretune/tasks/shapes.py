@@ -31,7 +31,6 @@ NUMERIC_TARGET = re.compile(
 MAX_LABEL_LENGTH = 60
 """Characters of a label, where no name tells that it is one."""
 ID = re.compile(r"(.*_)?(id|idx|uid|guid|index|uuid)(_id)?", re.IGNORECASE)
-_SCORE = re.compile(r"(.*_)?(score|relevance|rel|similarity|grade)", re.IGNORECASE)
 _SETS = re.compile(r"labels|classes|categories|tags|topics|genres|emotions|intents", re.IGNORECASE)
 _VERDICT = re.compile(
     r"label|kto_tag|desirable|thumbs?_?(up)?|accepted|preferred|liked?|feedback|"
@@ -124,18 +123,6 @@ def match_names(columns: Columns, *patterns: str) -> tuple[str, ...]:
 def match_texts(columns: Columns, *patterns: str) -> tuple[str, ...]:
     """The same of columns that hold texts of several words, or lists."""
     return match_names({n: c for n, c in columns.items() if c.holds_texts()}, *patterns)
-
-
-def match_unlabelled_texts(columns: Columns, *patterns: str) -> tuple[str, ...]:
-    """The same where no column beside them may be a label, by its name or its values."""
-    texts = match_texts(columns, *patterns)
-    apart = [(n, c) for n, c in columns.items() if n not in texts and not ID.fullmatch(n)]
-    labelled = any(
-        any(pattern.fullmatch(name) for pattern in (LABEL, NUMERIC_TARGET, _SCORE))
-        or column.repeats
-        for name, column in apart
-    )
-    return () if labelled else texts
 
 
 def find_tags(columns: Columns) -> tuple[str, ...]:
