@@ -197,11 +197,12 @@ class Generation(FrozenModel):
 
     @model_validator(mode="after")
     def _check_metrics(self) -> Generation:
-        from paretune.metrics import segment_metrics  # here: numpy comes with it
+        if self.metrics:
+            from paretune.metrics import segment_metrics  # here: numpy comes with it
 
-        available = segment_metrics() if self.metrics else {}
-        if unknown := [name for name in self.metrics if name not in available]:
-            raise ValueError(f'metrics: "{unknown[0]}" is not one of {", ".join(available)}')
+            available = segment_metrics()
+            if unknown := [name for name in self.metrics if name not in available]:
+                raise ValueError(f'metrics: "{unknown[0]}" is not one of {", ".join(available)}')
         if ("bertscore" in self.metrics) != (self.bertscore_model is not None):
             raise ValueError("metrics: [bertscore] and bertscore_model: MODEL go together")
         return self
