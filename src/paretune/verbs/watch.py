@@ -72,6 +72,8 @@ class StudyProgress(Result):
         study: its name.
         cells: each: task, model, method, done, running, waiting, failed, seconds, score (an
             interval, or null).
+        ended: number of runs that have ended.
+        total: number of all runs, those that are not added yet included.
         running: each with what identifies the run, seconds, and progress (step, steps, loss).
         abandoned: runs whose worker is gone; they count as waiting.
         failed: each with what identifies the run, run_id and message.
@@ -101,6 +103,8 @@ class StudyProgress(Result):
     study: Study
     folder: Path
     cells: tuple[CellProgress, ...]
+    ended: int
+    total: int
     running: tuple[RunStatus, ...]
     abandoned: tuple[RunStatus, ...]
     failed: tuple[RunStatus, ...]
@@ -112,17 +116,7 @@ class StudyProgress(Result):
     @property
     def finished(self) -> bool:
         """Whether every run has ended, and none will be added."""
-        return not any(cell.running or cell.waiting for cell in self.cells)
-
-    @property
-    def ended(self) -> int:
-        """How many runs have ended."""
-        return sum(cell.done + cell.failed for cell in self.cells)
-
-    @property
-    def total(self) -> int:
-        """How many runs there are, those that are not added yet included."""
-        return self.ended + sum(cell.running + cell.waiting for cell in self.cells)
+        return self.ended == self.total
 
     @property
     def seconds(self) -> float:
@@ -330,7 +324,8 @@ def _count_progress(
     for state in states:
         by_cell.setdefault(state.run.cell, []).append(state)
     together = Counter(state.owner for state in states if state.state == "running")
-    progress, unscheduled = [], 0
+    progress = []
+    unscheduled = 0
     spared = {"runs": 0, "seconds": 0.0, "undecided": 0}
     for cell in cells:
         place = (cell.task, cell.model, cell.method)
@@ -359,20 +354,20 @@ def _count_progress(
                 cell.selected_on_test,
             )
         )
-    running = tuple(state for state in states if state.state == "running")
-    workers = len({state.owner for state in running})
-    snapshot = take_snapshot(states, workers, len(states) + unscheduled)
+    snapshot = take_snapshot(states, len(together), len(states) + unscheduled)
     return StudyProgress(
         study,
         folder,
         tuple(progress),
-        running,
+        snapshot.ended,
+        snapshot.total,
+        snapshot.running,
         tuple(abandoned),
-        tuple(state for state in states if state.state == "failed"),
-        unscheduled,
-        workers,
-        snapshot.seconds_left if running else None,
-        None if study.protocol.race == "off" else spared,
+        failed=tuple(state for state in states if state.state == "failed"),
+        unscheduled=unscheduled,
+        workers=len(together),
+        seconds_left=snapshot.seconds_left if snapshot.running else None,
+        spared=None if study.protocol.race == "off" else spared,
     )
 
 
