@@ -233,13 +233,6 @@ def _check_study(study: Study, *, offline: bool, devices: str) -> Iterator[Check
         notes = "".join(f"; {note}" for note in source.notes)
         return f"{source.name}{revision}, files {source.weights_hash[:12]}{notes}", ()
 
-    def check_options(spec: MethodSpec) -> Checked:
-        """Options, without a model."""
-        from paretune import methods
-
-        methods.check_options(spec, study)
-        return "", ()
-
     def check_method(spec: MethodSpec) -> Checked:
         """Rates, and whether it serves all tasks and models that can be read."""
         from paretune.methods import configure
@@ -267,7 +260,9 @@ def _check_study(study: Study, *, offline: bool, devices: str) -> Iterator[Check
     yield from (_check("task", task.key, check_task, task) for task in study.tasks)
     if not datasets:
         return
-    options = [_check("method", spec.key, check_options, spec) for spec in study.methods]
+    from paretune.methods import check_options
+
+    options = [_check("method", spec.key, check_options, spec, study) for spec in study.methods]
     if wrong := [item for item in options if item.error is not None]:
         yield from wrong
         return
@@ -299,20 +294,17 @@ def _check_cells(
     """What the tasks, models and methods of a study are together; only what is to be said of it."""
     from paretune.measuring.devices import resolve_devices
     from paretune.planning import checks
-    from paretune.planning.checks import run_dry_steps
     from paretune.planning.prepare import find_refused_cells, prepare_study
     from paretune.search.expand import expand_study
 
-    def check_metrics() -> Checked:
+    def check_metrics() -> None:
         tested = [datasets[task.key] for task in usable.tasks]
         checks.check_optional_metrics(tested, usable.generation, caches, offline=offline)
-        return "", ()
 
-    def check_splits(task: TaskSpec) -> Checked:
+    def check_splits(task: TaskSpec) -> None:
         """As the baselines without a model need it."""
         alone = prepare_study(usable.model_copy(update={"tasks": (task,), "models": ()}), caches)
         checks.check_splits([planned.run for planned in expand_study(alone, [])], caches)
-        return "", ()
 
     refused = _check(
         "methods", usable.study, lambda: ("some cells are not possible", find_refused_cells(usable))
@@ -334,7 +326,7 @@ def _check_cells(
     try:
         yield from _check_pairs(prepared)
         runs = [planned.run for planned in expand_study(prepared, [])]
-        for dry in run_dry_steps(prepared, runs, device):
+        for dry in checks.run_dry_steps(prepared, runs, device):
             name = " x ".join(dry.run.cell)
             yield CheckedItem("step", name, dry.summary, dry.findings, dry.error)
     except ParetuneError as error:
@@ -345,12 +337,14 @@ Checked = tuple[str, "tuple[Finding, ...]"]
 """What is checked in words, and findings."""
 
 
-def _check(kind: str, name: str, look: Callable[..., Checked], *arguments: Any) -> CheckedItem:
+def _check(
+    kind: str, name: str, look: Callable[..., Checked | None], *arguments: Any
+) -> CheckedItem:
     """What a function says of an item, or the error that it raises."""
     from paretune.data.finding import InvalidRowsError, summarise_by_code
 
     try:
-        return CheckedItem(kind, name, *look(*arguments))
+        return CheckedItem(kind, name, *(look(*arguments) or ()))
     except InvalidRowsError as error:
         return CheckedItem(kind, name, findings=summarise_by_code(error.findings), error=error)
     except ParetuneError as error:

@@ -54,7 +54,23 @@ def save_trained_data(store: Store, study: Study, datasets: Mapping[str, Dataset
     for task in study.tasks:
         dataset = datasets[task.key]
         files = {name: sha256 for name, (_, sha256) in hash_files(task).items()}
-        values[task.key] = TrainedData(dataset.content_hash, files, _outline(dataset))
+        # In place of the rows one made-up example in their form.
+        first = (*dataset.train[:1], *dataset.test[:1])[0]
+        made_up = Example(
+            uid="made-up",
+            segments=tuple(
+                ("A text.", None if pair is None else "A second text.")
+                for _, pair in first.segments
+            ),
+            label=None if first.label is None else type(first.label)(0),
+            where="",
+            target=None if first.target is None else "A text.",
+            messages=(("user", "A question."),) if first.messages else (),
+        )
+        outline = replace(
+            dataset, train=(made_up,), test=(), shifted=(), unlabelled=(), findings=()
+        )
+        values[task.key] = TrainedData(dataset.content_hash, files, outline)
     store.set_setting(f"data/{study.study_hash}", TRAINED_DATA.dump_json(values).decode())
 
 
@@ -139,21 +155,6 @@ def hash_files(task: TaskSpec) -> dict[str, tuple[Path, str]]:
                     sha256 = hashlib.file_digest(file, "sha256").hexdigest()
                 files[f"{key}: {path.name}"] = path, sha256
     return files
-
-
-def _outline(dataset: Dataset) -> Dataset:
-    first = (*dataset.train[:1], *dataset.test[:1])[0]
-    made_up = Example(
-        uid="made-up",
-        segments=tuple(
-            ("A text.", None if pair is None else "A second text.") for _, pair in first.segments
-        ),
-        label=None if first.label is None else type(first.label)(0),
-        where="",
-        target=None if first.target is None else "A text.",
-        messages=(("user", "A question."),) if first.messages else (),
-    )
-    return replace(dataset, train=(made_up,), test=(), shifted=(), unlabelled=(), findings=())
 
 
 def save_findings(store: Store, study_hash: str, findings: Sequence[Finding]) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from paretune import plugins
 from paretune.errors import StudyError, spell_option
 from paretune.files import write_atomically
-from paretune.study import Study, TaskSpec
+from paretune.study import Study
 
 if TYPE_CHECKING:
     from paretune.planning.shard import Shard
@@ -70,18 +70,16 @@ def describe_test_files(study: Study) -> list[str]:
     """A sentence on each test file: whether it is all that a task is tested on."""
     pooled = "train and " if isinstance(study.protocol.outer, int) else ""
     folds = f", in {study.protocol.outer} folds" if pooled else ""
-    return [
-        f"Task {task.key} is tested on {pooled}{part}{folds}."
-        for task in study.tasks
-        if (part := _name_test_part(task)) is not None
-    ]
-
-
-def _name_test_part(task: TaskSpec) -> str | None:
-    """The test file, or the rows that a column names; None where some of train are held out."""
-    if task.split_by is not None:
-        return f"the rows that {task.split_by} names"
-    return None if task.test is None else Path(task.test).name
+    sentences = []
+    for task in study.tasks:
+        if task.split_by is not None:
+            part = f"the rows that {task.split_by} names"
+        elif task.test is not None:
+            part = Path(task.test).name
+        else:  # some rows of train are held out
+            continue
+        sentences.append(f"Task {task.key} is tested on {pooled}{part}{folds}.")
+    return sentences
 
 
 def shard_folder(study: Study, shard: Shard) -> Path:
