@@ -48,9 +48,9 @@ class ComparisonResult(Result):
     task: str
     model: str
     metric: str
-    pair: Pair | None
-    sample_size: SampleSize | None
-    failed_seeds: tuple[str, ...]
+    pair: Pair | None = None
+    sample_size: SampleSize | None = None
+    failed_seeds: tuple[str, ...] = ()
     single_seed: bool = False
     of_trained: bool = False
     why: str = ""
@@ -172,25 +172,29 @@ def _compare_cells(
     from paretune.reporting.text.formatting import describe_failures
 
     by_method = {cell.method: cell for cell in comparisons.cells}
-    task, metric = by_method[a].task, metrics.get(by_method[a].metric).title
+    first, second = by_method[a], by_method[b]
+    task = first.task
+    metric = metrics.get(first.metric).title
     scores = comparisons.scores(model)
     if absent := [title_of(name) for name in (a, b) if name not in scores]:
         why = f"Not compared: no score of {' and '.join(absent)}"
-        return ComparisonResult(task, model, metric, None, None, (), why=why)
-    first, second = by_method[a], by_method[b]
+        return ComparisonResult(task, model, metric, why=why)
     pair = comparisons.compare(first, second)
     if pair is None:
         why = f"Not compared: {title_of(a)} and {title_of(b)} trained in no common fold"
-        return ComparisonResult(task, model, metric, None, None, (), why=why)
-    sample_size = None
-    if pair.standing == "unclear":
-        sample_size = comparisons.estimate_sample_size(first, second)
-    failed_seeds = tuple(
-        describe_failures(title_of(cell.method), cell.failures)
-        for cell in (first, second)
-        if cell.failures is not None and cell.failures.runs
+        return ComparisonResult(task, model, metric, why=why)
+    undecided = pair.standing == "unclear"
+    return ComparisonResult(
+        task,
+        model,
+        metric,
+        pair,
+        sample_size=comparisons.estimate_sample_size(first, second) if undecided else None,
+        failed_seeds=tuple(
+            describe_failures(title_of(cell.method), cell.failures)
+            for cell in (first, second)
+            if cell.failures is not None and cell.failures.runs
+        ),
+        single_seed=pair.withheld == "one run",
+        of_trained=any(cell.failures and cell.failures.failed for cell in (first, second)),
     )
-    of_trained = any(cell.failures and cell.failures.failed for cell in (first, second))
-    single_seed = pair.withheld == "one run"
-    answer = pair, sample_size, failed_seeds, single_seed, of_trained
-    return ComparisonResult(task, model, metric, *answer)

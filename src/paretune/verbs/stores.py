@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -168,7 +168,7 @@ def verify(study: StudyLike, *, store: StoreFolder = None) -> VerifyResult:
     """Compare every stored result with its checksum.
 
     Names what changed since it was written: records, blobs, checkpoints of runs that have not
-    ended, and what is kept for all studies of this user (cached activations, converted models).
+    ended, and converted models, which all studies of this user share.
 
     Raises:
         StudyError: no such study, or its file cannot be used.
@@ -178,25 +178,16 @@ def verify(study: StudyLike, *, store: StoreFolder = None) -> VerifyResult:
 
     folder = study_input.store_folder(study_input.load_study(study), store)
     with Store.open(folder) as opened:
-        problems = [*opened.verify(), *_find_damaged_files(folder)]
+        problems = list(opened.verify())
+        # Of files that nothing rests on; a checkpoint goes when its run ends.
+        problems += [
+            f"{path}: a checkpoint has changed since it was written; its run starts anew"
+            for path in sorted((folder / "checkpoints").glob("*.safetensors"))
+            if not has_valid_checksum(path) and path.exists()
+        ]
+        problems += [
+            f"{path}: a converted model has changed since it was written; it is converted again"
+            for path in sorted(converted_models_home().glob("[!.]*"))
+            if not is_whole_copy(path) and path.exists()
+        ]
         return VerifyResult(folder, opened.count_ended(), tuple(problems))
-
-
-def _find_damaged_files(store: Path) -> Iterator[str]:
-    """A sentence for each damaged file that nothing rests on."""
-    checks: tuple[tuple[Iterable[Path], Callable[[Path], bool], str], ...] = (
-        (
-            (store / "checkpoints").glob("*.safetensors"),
-            has_valid_checksum,
-            "a checkpoint has changed since it was written; its run starts anew",
-        ),
-        (
-            converted_models_home().glob("[!.]*"),
-            is_whole_copy,
-            "a converted model has changed since it was written; it is converted again",
-        ),
-    )
-    for paths, is_whole, problem in checks:
-        for path in sorted(paths):
-            if not is_whole(path) and path.exists():  # a run may end meanwhile
-                yield f"{path}: {problem}"
