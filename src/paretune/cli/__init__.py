@@ -91,7 +91,7 @@ SYNONYMS: Mapping[str, str] = {
     **dict.fromkeys(("status", "progress", "monitor"), "watch"),
     **dict.fromkeys(("eval", "evaluate", "results", "show", "score", "scores"), "report"),
     **dict.fromkeys(("best", "choose", "select", "suggest"), "recommend"),
-    **dict.fromkeys(("diff", "versus", "vs"), "compare"),
+    **dict.fromkeys(("diff", "versus", "vs", "why"), "compare"),
     **dict.fromkeys(("save", "push", "upload", "predict"), "export"),
     **dict.fromkeys(("list", "methods", "models", "studies"), "ls"),
     **dict.fromkeys(("info", "env", "diagnose"), "doctor"),
