@@ -27,7 +27,7 @@ def test_no_hidden_syncs(family: str, device: str, tmp_path: Path, tiny_model: A
     objective = caches.objective(run)
     loaded = caches.run_model(run, bf16=False)
     prepared = prepare(run, loaded, device)
-    forward = make_forward(prepared, Compute.of(run, device), "fast", objective.collate)
+    forward = make_forward(prepared, Compute.of(run, device), "fast")
     data = caches.encode(
         parts.train, loaded, caches.source(run.model), prepared.max_length, objective.encode
     )

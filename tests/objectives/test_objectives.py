@@ -14,6 +14,7 @@ from paretune import metrics, objectives
 from paretune.data.audit import CHECKS
 from paretune.data.example import Example
 from paretune.errors import StudyError
+from paretune.exporting.card import USAGES
 from paretune.objectives import LossOptions, ModelPredictions, Objective
 from paretune.objectives.encoding import Encoded, encode_texts
 from paretune.tasks import READERS
@@ -28,10 +29,10 @@ def named(objective: Objective) -> str:
 
 @pytest.mark.parametrize("objective", EVERY, ids=named)
 def test_what_it_names_exists(objective: Objective) -> None:
-    assert objective.reader in READERS
+    assert objective.reader in (*READERS, "")
     templates = files("paretune.exporting") / "templates"
-    assert (templates / f"predict_{objective.usage}.py.j2").is_file()
-    assert {*objective.checks} <= {*CHECKS}
+    assert (templates / f"predict_{USAGES[objective.head]}.py.j2").is_file()
+    assert objective.reader in CHECKS
     assert objective.accepts(metrics.get(objective.default_metric))
     assert {objective.default_metric} <= {*objective.selectable_metrics}
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from support import fake_records as fake
 from support.fake_records import topic_cells
 
+from paretune import objectives
 from paretune.analysis.cell import Cell
 from paretune.analysis.pareto.recommend import Recommendation, recommend
 from paretune.data.example import Dataset, Example
@@ -131,7 +132,7 @@ def test_why_the_gain_of_more_rows_is_not_known() -> None:
 def test_methods_that_learned_little_have_no_vote() -> None:
     both, _ = make_cells([4.0, 0.3], [0, 20])
     assert {label.runs for label in find_steps(both).labels} == {3}
-    texts = [replace(c, objective=replace(c.objective, predicts_labels=False)) for c in both]
+    texts = [replace(c, objective=objectives.get("instruction")) for c in both]
     assert find_steps(texts).rows == 0 and write_next_steps(recommend([])) is None
 
 

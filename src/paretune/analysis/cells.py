@@ -33,7 +33,7 @@ from paretune.tasks import objective_of
 
 def model_free_baselines(task: TaskSpec, objective: Objective) -> tuple[str, ...]:
     """The names of a task's baselines without a model."""
-    return objective.baselines + (objective.tabular_baselines if task.features else ())
+    return tuple(n for n in objective.baselines if task.features or n not in baselines.OF_TABLES)
 
 
 def methods_with_probe(study: Study, objective: Objective) -> list[MethodSpec]:

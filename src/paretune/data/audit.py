@@ -85,8 +85,8 @@ def audit(
         what = f"test has {len(tested)} rows{many}: {reach}"
         remedy = "Differences smaller than that show nothing; more test rows would."
         findings.append(Finding("note", "small-test", tested[-1].where, what, remedy))
-    for name in dataset.objective.checks:
-        findings += CHECKS[name](dataset, checks)
+    for check in CHECKS[dataset.objective.reader]:
+        findings += check(dataset, checks)
     return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
 
 
@@ -421,11 +421,13 @@ def _judge(count: int, total: int, key: str, max_share: float) -> tuple[Severity
     )
 
 
-CHECKS: dict[str, Callable[[Dataset, Checks], list[Finding]]] = {
-    "labels": _check_classes,
-    "numbers": _check_numbers,
-    "texts": _check_texts,
-    "parallel": _check_pairs,
-    "instructions": partial(_check_targets, source="prompt", target="completion", min_words=1),
+CHECKS: dict[str, tuple[Callable[[Dataset, Checks], list[Finding]], ...]] = {
+    **dict.fromkeys(
+        ("", "labels", "label_sets", "tags", "unpaired_preference"), (_check_classes, _check_texts)
+    ),
+    **dict.fromkeys(("choices", "preference"), (_check_texts,)),
+    "numbers": (_check_numbers, _check_texts),
+    "parallel": (_check_pairs,),
+    "instructions": (partial(_check_targets, source="prompt", target="completion", min_words=1),),
 }
-"""Checks by name; which of them a dataset needs is a fact of its objective."""
+"""What a data set is checked for, by the reader of its objective."""

@@ -75,9 +75,7 @@ def measure_cost(
         loaded = caches.run_model(run, bf16=allows_bf16_weights(run))
         shape = measure_shape(loaded)
         prepared = prepare(run, loaded, device)
-        forward = make_forward(
-            prepared, Compute.of(run, device), run.training.backend, objective.collate
-        )
+        forward = make_forward(prepared, Compute.of(run, device), run.training.backend)
     objective = caches.objective(run, loaded.anatomy.max_length)
     num_classes = prepared.num_classes(objective, len(dataset.labels))
     encode = partial(caches.encode, parts.train, loaded, source, prepared.max_length)

@@ -96,6 +96,16 @@ class ExportedRun:
         return TaskSignature.of(self.run, self.dataset)
 
 
+USAGES = {
+    "sequence_classification": "texts",
+    "multiple_choice": "choices",
+    "token_classification": "words",
+    "seq2seq_lm": "generation",
+    "causal_lm": "generation",
+}
+"""Which template has the code that answers, by the head of a task."""
+
+
 def render_predict(
     run: Run, dataset: Dataset, prepared: PreparedModel, form: str
 ) -> tuple[str, Any]:
@@ -115,7 +125,7 @@ def render_predict(
     decoder = loaded.anatomy.topology.pooled_token == -1
     prompted = decoder and run.readout != "head"
     pairs = prompt.names_pair if prompted else _has_pairs(dataset)
-    usage, tail = dataset.objective.usage, 0
+    usage, tail = USAGES[dataset.objective.head], 0
     chat = False
     if prompted and run.readout == "label_words":
         usage, tail = "label_words", count_trailing_tokens(loaded.tokenizer)

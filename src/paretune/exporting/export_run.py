@@ -9,14 +9,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from paretune.data.example import Example
+from paretune.data.example import Dataset, Example
 from paretune.errors import StoreError
 from paretune.exporting import card, formats
 from paretune.exporting.card import ExportedRun
 from paretune.exporting.restore import is_same_answer, restore_run
+from paretune.metrics.classification import LABEL_SET, write_label_set
 from paretune.models.structure.heads import load_config, quiet_transformers
 from paretune.models.structure.topology import topology_of
 from paretune.objectives.readouts import for_readout
+from paretune.study import Answer
 from paretune.terminal.plural import pluralise
 from paretune.training.prepare import PreparedModel
 
@@ -98,6 +100,16 @@ def write_export(
     return text, difference, answers
 
 
+def _read_answer(answer: Any, dataset: Dataset) -> Answer:
+    """What the code of a card returns for a row, as records have it."""
+    if dataset.objective.predicts_labels and isinstance(answer, str):
+        return dataset.labels.index(answer)
+    if dataset.objective.target_types == (LABEL_SET,):
+        return write_label_set(label in answer for label in dataset.labels)
+    value: Answer = answer
+    return value
+
+
 def check_answers(
     export: ExportedRun, predict: str, argument: Any, model: Any, tokenizer: Any
 ) -> AnswerCheck:
@@ -117,7 +129,7 @@ def check_answers(
     by_uid = {example.uid: example for example in (*dataset.train, *dataset.test)}
     pairs = zip(stored.uid, stored.prediction, strict=True) if stored else ()
     scored = [(by_uid[uid], answer) for uid, answer in pairs if uid in by_uid][:limit]
-    if dataset.objective.usage == "generation" and not objective.generates:
+    if not dataset.objective.draws_head and not objective.generates:
         scored = []  # the function writes answers, and the run has scored those of the data
     namespace: dict[str, Any] = {"model": model, "tokenizer": tokenizer}
     exec(f"import re\nimport torch\n{predict}", namespace)  # noqa: S102 (what the card shows)
@@ -131,7 +143,7 @@ def check_answers(
         if objective.generates:
             answers = objective.predict(answers, examples, None).prediction
         else:
-            answers = [objective.parse_answer(answer, dataset.labels) for answer in answers]
+            answers = [_read_answer(answer, dataset) for answer in answers]
         different += sum(
             not is_same_answer(answer, expected)
             for answer, (_, expected) in zip(answers, batch, strict=True)

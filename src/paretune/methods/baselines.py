@@ -359,6 +359,8 @@ TRIVIAL = frozenset(
     if isinstance(method, Baseline) and not method.is_useful
 )
 """Those that are scores to be exceeded, and never recommended."""
+OF_TABLES = frozenset({"gradient_boosting"})
+"""Those that read the columns of a table, and not its text."""
 CONSTANT = frozenset({"majority", "frequent_text"})
 """Those that give every example the same answer, as they shall."""
 COMPLEXITY = {

@@ -59,7 +59,7 @@ get: Callable[[str], Objective] = _REGISTRY.get
 
 def own_data_names() -> tuple[str, ...]:
     """Names of the objectives that a study may name for data of its own."""
-    return tuple(n for n in names() if n not in _REGISTRY.built_in or get(n).own_data)
+    return tuple(n for n in names() if n not in _REGISTRY.built_in or get(n).reader)
 
 
 def guess(*, between_languages: bool) -> Objective:

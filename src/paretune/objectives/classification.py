@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paretune.metrics.classification import LABEL_SET, multi_hot, write_label_set
+from paretune.metrics.classification import multi_hot, write_label_set
 from paretune.objectives.encoding import Encoded
 from paretune.objectives.objective import (
     LossOptions,
@@ -150,12 +150,9 @@ CLASSIFICATION = Objective(
     name="classification",
     title="one of several labels",
     excluded={"question": NO_QUESTION},
-    describe=lambda labels, languages: f"labels {', '.join(labels)}",
     readouts=("label_words", "text"),
-    target_types=("label",),
     default_metric="accuracy",
     recorded_metrics=("accuracy", "macro_f1", "weighted_f1"),
-    predicts_labels=True,
     loss_settings=("label_smoothing", "class_weights"),
     loss=cross_entropy,
     predict=predict_labels,
@@ -171,15 +168,14 @@ SPAN_PAIR = replace(
     CLASSIFICATION,
     name="span_pair",
     title="one of several labels for two spans of a text",
-    own_data=False,
+    reader="",
 )
 ANSWER_SET = replace(
     CLASSIFICATION,
     name="answer_set",
     title="which answers to a question are right",
-    own_data=False,
+    reader="",
     excluded={},
-    target_types=("label", "answer_set"),
     default_metric="f1a_em",
     recorded_metrics=("accuracy", "macro_f1", "weighted_f1", "f1a", "em"),
 )
@@ -190,13 +186,8 @@ MULTIPLE_CHOICE = replace(
     required=("text", "label", "choices"),
     excluded={"features": NO_FEATURES},
     reader="choices",
-    checks=("texts",),
     loss_settings=("label_smoothing",),
     head="multiple_choice",
-    problem_type=None,
-    num_logits=lambda labels: 1,
-    peft_task_type=None,
-    usage="choices",
 )
 MULTILABEL = replace(
     CLASSIFICATION,
@@ -205,19 +196,14 @@ MULTILABEL = replace(
     required=("text",),
     excluded={"question": NO_QUESTION, "choices": "choices go with kind multiple_choice"},
     reader="label_sets",
-    describe=lambda labels, languages: f"any of the labels {', '.join(labels)}",
     readouts=(),
-    predicts_labels=False,
     problem_type="multi_label_classification",
-    target_types=(LABEL_SET,),
     default_metric="multilabel_macro_f1",
     recorded_metrics=("micro_f1", "multilabel_macro_f1", "ranking_average_precision"),
     decide=decide,
     loss_settings=("class_weights",),
     loss=binary_cross_entropy,
     predict=predict_label_sets,
-    parse_answer=lambda names, labels: write_label_set(label in names for label in labels),
-    answer_noun="labels",
     answer_code="""[
         [model.config.id2label[i] for i, p in enumerate(row) if p > thresholds[i]]
         for row in logits.double().sigmoid().tolist()

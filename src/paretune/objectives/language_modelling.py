@@ -29,7 +29,6 @@ from paretune.objectives.objective import (
     Objective,
     Scores,
     TargetScale,
-    label_of,
 )
 from paretune.objectives.token_outputs import TokenOutputs
 
@@ -37,12 +36,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from paretune.data.example import Example
-    from paretune.study import Answer
-
-LABEL_SMOOTHING = 0.1
-"""Vaswani et al. 2017, arXiv:1706.03762, section 5.4."""
-MAX_SELECTION_EXAMPLES = 500
-"""Selection reads them at every evaluation, and they are generated at the end."""
 
 
 def count_target(data: Encoded, indices: Sequence[int]) -> int:
@@ -107,42 +100,23 @@ def predict_preferences(
     return ModelPredictions(rewards.tolist(), logits.tolist(), loss)
 
 
-def target_of(example: Example) -> Answer | None:
-    """The reference of an example; None where it has none."""
-    return example.target
-
-
 TRANSLATION = Objective(
     name="translation",
     title="a text in another language",
     required=(),
     excluded={"question": NO_QUESTION},
-    between_languages=True,
     reader="parallel",
-    checks=("parallel",),
-    describe=lambda labels, languages: " to ".join(languages),
-    max_selection_examples=MAX_SELECTION_EXAMPLES,
     head="seq2seq_lm",
     readouts=("text",),
-    problem_type=None,
-    draws_head=False,
-    num_logits=lambda labels: 0,
     baselines=("copy_source",),
-    tabular_baselines=(),
-    probe="untuned",
-    target_types=("text",),
     default_metric="bleu",
     recorded_metrics=("bleu", "chrf", "ter"),
     generates=True,
-    label_smoothing=LABEL_SMOOTHING,
     loss_settings=("label_smoothing",),
     weight=count_target,
     loss=token_loss,
     collector=TokenLossCollector,
     predict=lambda texts, examples, scale: ModelPredictions([*texts], [[] for _ in texts], None),
-    reference=target_of,
-    peft_task_type="SEQ_2_SEQ_LM",
-    usage="generation",
 )
 _NO_COLUMNS = "an instruction has a prompt (text) and a completion (label) alone"
 INSTRUCTION = replace(
@@ -153,17 +127,11 @@ INSTRUCTION = replace(
         "question": NO_QUESTION,
         **dict.fromkeys(("text_pair", "choices", "features", "labels"), _NO_COLUMNS),
     },
-    between_languages=False,
     reader="instructions",
-    checks=("instructions",),
-    describe=lambda labels, languages: "a completion",
     head="causal_lm",
     baselines=("copy_source", "frequent_text", "nearest_text"),
-    target_types=("text", "answer"),
     default_metric="chrf",
     recorded_metrics=("exact_match", "token_f1", "chrf"),
-    label_smoothing=0.0,
-    peft_task_type="CAUSAL_LM",
 )
 _TRL_COLUMNS = "its columns are those of TRL: prompt, chosen and rejected, or completion and label"
 PREFERENCE = replace(
@@ -172,17 +140,13 @@ PREFERENCE = replace(
     title="which of two answers is better",
     excluded=dict.fromkeys((*INSTRUCTION.excluded, "text", "label"), _TRL_COLUMNS),
     reader="preference",
-    checks=("texts",),
-    describe=lambda labels, languages: "which answers are better",
     readouts=("reward", "likelihood"),
     baselines=("tfidf",),
-    target_types=("reward",),
     default_metric="reward_accuracy",
     recorded_metrics=("reward_accuracy", "reward_margin"),
     generates=False,
     loss_settings=("label_smoothing", "preference_beta"),
     predict=predict_preferences,
-    reference=label_of,
 )
 PREFERENCES = (
     PREFERENCE,
@@ -191,7 +155,6 @@ PREFERENCES = (
         name="unpaired_preference",
         title="whether an answer is good",
         reader="unpaired_preference",
-        checks=("labels", "texts"),
         loss_settings=("class_weights", "preference_beta"),
     ),
 )

@@ -1,14 +1,14 @@
 """The contract of an objective: what a kind of task means, from texts to scores.
 
 An objective is a frozen value. It says how examples become token ids and batches, what training
-minimises, how model outputs become predictions and these become scores, and which methods, metrics
-and forms of export go with it. Other rooms are named and not imported: baselines, metrics, readers
-and checks by their names. Nothing here needs torch until a loss is computed.
+minimises, how model outputs become predictions and these become scores, and which baselines and
+metrics go with it. Other rooms are named and not imported: baselines, metrics and readers by their
+names. What follows from head, reader and metrics is a property. Nothing here needs torch until a
+loss is computed.
 
 One step of training and one evaluation use it like this::
 
     data = objective.encoder("train")(examples, tokenizer, max_length, prefix)
-    inputs = objective.collate(data, indices, pad_id)             # a padded batch, as arrays
     loss = objective.loss(outputs, data, indices, options)        # summed, divided by the weight
     collector = objective.collector(data); collector.add(indices, outputs)
     predictions = objective.predict(collector.result(), examples, options.target_scale)
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
@@ -26,9 +27,9 @@ from numpy.typing import NDArray
 
 from paretune import metrics
 from paretune.metrics import Metric
-from paretune.metrics.classification import NO_LABEL
+from paretune.metrics.classification import LABEL, NO_LABEL
 from paretune.objectives.class_weights import ClassWeights, weight_classes
-from paretune.objectives.encoding import Batch, Encoded, encode_texts, pad_batch
+from paretune.objectives.encoding import Encoded, encode_texts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,6 +44,21 @@ LOSS_SETTINGS = ("label_smoothing", "class_weights", "preference_beta")
 """The settings of ``training`` that only some losses read; the others are read by every step."""
 SETTINGS_OF_SOME = ("preference_beta",)
 """Those of them that a task's methods need not all read: no loss means the same by them."""
+
+
+CHECKPOINT_HEADS = ("seq2seq_lm", "causal_lm")
+"""Heads that come with the checkpoint; every other one is new, drawn by each run."""
+PEFT_TASK_TYPES = {
+    "sequence_classification": "SEQ_CLS",
+    "token_classification": "TOKEN_CLS",
+    "seq2seq_lm": "SEQ_2_SEQ_LM",
+    "causal_lm": "CAUSAL_LM",
+}
+"""PEFT's names of heads; it has none of multiple choice."""
+SEQ2SEQ_LABEL_SMOOTHING = 0.1
+"""Vaswani et al. 2017, arXiv:1706.03762, section 5.4."""
+MAX_SELECTION_EXAMPLES = 500
+"""Selection reads them at every evaluation, and they are generated at the end."""
 
 
 @dataclass(frozen=True)
@@ -119,8 +135,6 @@ class ModelPredictions:
 Encode: TypeAlias = "Callable[[Sequence[Example], Any, int, str], Encoded]"
 """Token ids of examples: from a tokenizer, the most tokens (longer texts are cut) and the prefix
 before each text."""
-Collate: TypeAlias = Callable[[Encoded, Sequence[int], int], Batch]
-"""Model inputs of some examples, padded with a token to the longest; ``labels`` of targets."""
 Loss: TypeAlias = "Callable[[Any, Encoded, Sequence[int], LossOptions], Tensor]"
 """The loss summed over some examples, in nats, in fp32 or finer; a scalar with a gradient. Outputs
 are those of a forward pass: logits (examples, labels | choices) or (words, labels), or
@@ -153,16 +167,6 @@ Scores = NDArray[np.float32] | NDArray[np.float64]
 def count_examples(data: Encoded, indices: Sequence[int]) -> int:
     """Number of the examples, or of their words."""
     return len(data.class_labels(indices))
-
-
-def label_of(example: Example) -> Answer | None:
-    """The label of an example; None where it has none."""
-    return example.label
-
-
-def find_label(answer: Any, labels: Sequence[str]) -> Answer:
-    """The index of a label's name; anything else as it is."""
-    return labels.index(answer) if isinstance(answer, str) else answer
 
 
 def no_target_scale(train: Sequence[Example]) -> TargetScale | None:
@@ -205,120 +209,134 @@ class Objective:
     Attributes:
         name: the ``kind`` of study files, tasks and records.
         title: one line for readers.
-
-        own_data: whether a study may name the kind for files of its own.
+        reader: how rows of own data become examples: a name in :data:`paretune.tasks.READERS`; the
+            audit of the data goes by it, too. "": a study cannot name the kind for own files.
         required: keys of the study file that such a task must have (``features`` stand for
             ``text``).
         excluded: keys that it must not have, each with the reason.
-        between_languages: whether it has ``source_lang`` and ``target_lang``.
-
-        reader: how rows of own data become examples: a name in :data:`paretune.tasks.READERS`.
-        checks: what the audit looks at: names in :mod:`paretune.data.audit`.
-        describe: what is predicted, in a few words, from labels and languages.
-        max_selection_examples: most examples that select a checkpoint; None: all of the part.
 
         head: the kind of head that a model gets (:class:`HeadSpec`).
-        problem_type: see :class:`HeadSpec`.
-        draws_head: whether the head is new, drawn by each run; otherwise the checkpoint's own.
-        num_logits: logits for one text, from the number of labels.
+        problem_type: see :class:`HeadSpec`; of no other head than ``sequence_classification``.
         readouts: how a causal language model can answer otherwise than by this head
             (:mod:`paretune.objectives.readouts`), the usual way first.
+        baselines: methods without a model that are always run beside others; those that read a
+            table only where there is one.
 
-        baselines: methods without a model that are always run beside others.
-        tabular_baselines: those that are added where the data are a table.
-        probe: the method that shows what each model knows before it is trained.
-
-        target_types: which metrics fit (:attr:`Metric.target_type`).
         default_metric: the primary one where the study names none.
-        recorded_metrics: what every record has beside the primary one.
-
+        recorded_metrics: what every record has beside the primary one. A study may name metrics of
+            the same types.
         generates: predictions are texts, generated once at the end; while training, selection
             compares the loss.
-        stop: where a generated text ends, beside the end-of-text token and what a study names; the
-            text before it counts.
-        predicts_labels: predictions are labels: right or wrong, example by example.
-        answer_scores: scores the text of each label, once, where generated texts are read as
-            labels, so that labels have probabilities; None elsewhere.
-        label_smoothing: where the study does not say.
-        loss_settings: which of :data:`LOSS_SETTINGS` the loss reads.
-        decide: the predictions of some parts, as what the selection part shows decides them, and
-            how probable each label must be to be predicted: (labels,), 0 to 1; or ().
-        cuts_texts: texts that are too long lose their end; otherwise they are read in windows.
-        encode, collate, loss, collector, predict: see above.
+
+        encode, loss, collector, predict: see above.
         encode_training: how examples to train on are encoded; None: as all others.
         weight: what a summed loss is divided by: number of examples, of words, or of target tokens.
+        loss_settings: which of :data:`LOSS_SETTINGS` the loss reads.
+        fit_target: the scale of the targets, from the training part; None where there is none.
+        decide: the predictions of some parts, as what the selection part shows decides them, and
+            how probable each label must be to be predicted: (labels,), 0 to 1; or ().
+        answer_scores: scores the text of each label, once, where generated texts are read as
+            labels, so that labels have probabilities; None elsewhere.
         for_labels: the objective of one data set, where encoding and predictions need the names of
             its labels; None: they do not.
-        reference: what the prediction for an example is compared with; None where it has none.
-        fit_target: the scale of the targets, from the training part; None where there is none.
 
-        peft_task_type: PEFT's name of the kind; None where it has none.
-        usage: which template of :mod:`paretune.exporting.card` shows an export's use.
-        answer_noun, answer_code: what its function returns, and the expression that makes it of
-            ``logits``, for snippets that have logits.
-        parse_answer: from what it returns, and the labels, to an answer as records have it.
+        answer_code: the expression that makes an answer of ``logits``, on the card of an export.
     """
 
     name: str
     title: str
-
-    own_data: bool = True
+    reader: str = "labels"
     required: tuple[str, ...] = ("text", "label")
     excluded: Mapping[str, str] = field(default_factory=dict, hash=False)
-    between_languages: bool = False
-
-    reader: str = "labels"
-    checks: tuple[str, ...] = ("labels", "texts")
-    describe: Callable[[Sequence[str], Sequence[str]], str]
-    max_selection_examples: int | None = None
 
     head: str = "sequence_classification"
-    problem_type: str | None = "single_label_classification"
-    draws_head: bool = True
-    num_logits: Callable[[int], int] = int
+    problem_type: str = "single_label_classification"
     readouts: tuple[Readout, ...] = ()
+    baselines: tuple[str, ...] = ("majority", "tfidf", "gradient_boosting")
 
-    baselines: tuple[str, ...] = ("majority", "tfidf")
-    tabular_baselines: tuple[str, ...] = ("gradient_boosting",)
-    probe: str = "head_only"
-
-    target_types: tuple[str, ...]
     default_metric: str
     recorded_metrics: tuple[str, ...]
-
     generates: bool = False
-    stop: tuple[str, ...] = ()
-    predicts_labels: bool = False
-    answer_scores: Objective | None = None
-    label_smoothing: float = 0.0
-    loss_settings: tuple[str, ...] = ()
-    decide: Decide = lambda predictions, selection: (predictions, ())
-    cuts_texts: bool = True
+
     encode: Encode = encode_texts
     encode_training: Encode | None = None
-    collate: Collate = pad_batch
     weight: Callable[[Encoded, Sequence[int]], int] = count_examples
     loss: Loss
+    loss_settings: tuple[str, ...] = ()
+    fit_target: Callable[[Sequence[Example]], TargetScale | None] = no_target_scale
     collector: Callable[[Encoded], Collector] = LogitsCollector
     predict: Predict
+    decide: Decide = lambda predictions, selection: (predictions, ())
+    answer_scores: Objective | None = None
     for_labels: Callable[[Objective, Sequence[str]], Objective] | None = None
-    reference: Callable[[Example], Answer | None] = label_of
-    fit_target: Callable[[Sequence[Example]], TargetScale | None] = no_target_scale
 
-    peft_task_type: str | None = "SEQ_CLS"
-    usage: str = "texts"
-    answer_noun: str = "label"
     answer_code: str = "[model.config.id2label[i] for i in logits.argmax(-1).tolist()]"
-    parse_answer: Callable[[Any, Sequence[str]], Answer] = find_label
+
+    @property
+    def between_languages(self) -> bool:
+        """Whether it has ``source_lang`` and ``target_lang``."""
+        return self.reader == "parallel"
+
+    @property
+    def draws_head(self) -> bool:
+        """Whether the head is new, drawn by each run; otherwise it is the checkpoint's own."""
+        return self.head not in CHECKPOINT_HEADS
+
+    @property
+    def probe(self) -> str:
+        """The method that shows what each model knows before it is trained."""
+        return "head_only" if self.draws_head else "untuned"
+
+    @property
+    def names_labels(self) -> bool:
+        """Whether each label has a logit, so that the config of a model names it."""
+        return self.head in ("sequence_classification", "token_classification")
+
+    @property
+    def cuts_texts(self) -> bool:
+        """Whether texts that are too long lose their end; otherwise they are read in windows."""
+        return self.head != "token_classification"
+
+    @property
+    def peft_task_type(self) -> str | None:
+        """PEFT's name of the kind; None where it has none."""
+        return PEFT_TASK_TYPES.get(self.head)
+
+    @property
+    def max_selection_examples(self) -> int | None:
+        """Most examples that select a checkpoint; None: all of the part."""
+        return None if self.draws_head else MAX_SELECTION_EXAMPLES
+
+    @property
+    def stop(self) -> tuple[str, ...]:
+        """Where a generated text ends beside the end-of-text token and what a study names.
+
+        The text before it counts. Answers that are one line end with it: models without training go
+        on with another question.
+        """
+        one_line = self.predicts_labels or self.between_languages
+        return ("\n",) if self.generates and self.head == "causal_lm" and one_line else ()
+
+    @cached_property
+    def target_types(self) -> tuple[str, ...]:
+        """Which metrics fit (:attr:`Metric.target_type`): those of the types that are recorded."""
+        names = (self.default_metric, *self.recorded_metrics)
+        return tuple(dict.fromkeys(metrics.get(name).target_type for name in names))
+
+    @property
+    def predicts_labels(self) -> bool:
+        """Whether predictions are labels: right or wrong, example by example."""
+        return LABEL in self.target_types
 
     def head_spec(self, labels: Sequence[str], languages: Sequence[str] = ()) -> HeadSpec:
         """The head that a model needs for these labels or languages."""
+        fixed_counts = {"multiple_choice": 1, **dict.fromkeys(CHECKPOINT_HEADS, 0)}
         return HeadSpec(
             kind=self.head,
             purpose=self.name.replace("_", " "),
-            logits=self.num_logits(len(labels)),
+            logits=fixed_counts.get(self.head, len(labels)),
             labels=tuple(labels) if self.names_labels else (),
-            problem_type=self.problem_type,
+            problem_type=self.problem_type if self.head == "sequence_classification" else None,
             languages=tuple(languages),
         )
 
@@ -331,11 +349,13 @@ class Objective:
             StudyError: the settings weight what is no label.
         """
         smoothing, weights = training.label_smoothing, None
+        if smoothing is None:
+            smoothing = SEQ2SEQ_LABEL_SMOOTHING if self.head == "seq2seq_lm" else 0.0
         if "class_weights" in self.loss_settings:
             weights = weight_classes(train, training.class_weights, labels)
         return LossOptions(
             self.fit_target(train),
-            self.label_smoothing if smoothing is None else smoothing,
+            smoothing,
             weights,
         )
 
@@ -357,11 +377,6 @@ class Objective:
         return {"sources": data.source_lengths, "references": [*map(len, data.targets)]}
 
     @property
-    def names_labels(self) -> bool:
-        """Whether each label has a logit, so that the config of a model names it."""
-        return self.num_logits(2) == 2
-
-    @property
     def scales_targets(self) -> bool:
         """Whether training standardises the targets."""
         return self.fit_target is not no_target_scale
@@ -374,6 +389,10 @@ class Objective:
     def accepts(self, metric: Metric) -> bool:
         """Whether the metric can be the primary one."""
         return metric.selectable and metric.target_type in self.target_types
+
+    def reference(self, example: Example) -> Answer | None:
+        """What the prediction for an example is compared with; None where it has none."""
+        return example.target if example.label is None else example.label
 
     def references(self, examples: Sequence[Example]) -> list[Answer]:
         """References of the examples that have one."""

@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 
 from paretune.objectives.classification import NO_FEATURES, NO_QUESTION, cross_entropy
 from paretune.objectives.encoding import IGNORE_INDEX, Encoded
-from paretune.objectives.language_modelling import target_of
 from paretune.objectives.objective import ModelPredictions, Objective, TargetScale
 
 if TYPE_CHECKING:
@@ -152,23 +151,13 @@ TOKEN_CLASSIFICATION = Objective(
         **dict.fromkeys(("text_pair", "choices"), _NO_SECOND_TEXT),
     },
     reader="tags",
-    describe=lambda labels, languages: f"tags {', '.join(labels)}",
     head="token_classification",
-    problem_type=None,
     baselines=("majority_tag", "gazetteer"),
-    tabular_baselines=(),
-    target_types=("tags",),
     default_metric="entity_f1",
     recorded_metrics=("token_accuracy",),
-    cuts_texts=False,
     encode=encode_words,
     loss_settings=("label_smoothing", "class_weights"),
     loss=cross_entropy,
     predict=predict_tags,
     for_labels=name_tags,
-    reference=target_of,
-    peft_task_type="TOKEN_CLS",
-    usage="words",
-    answer_noun="tags",
-    parse_answer=lambda tags, labels: tags,
 )

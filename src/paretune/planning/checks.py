@@ -129,9 +129,7 @@ def take_dry_step(run: Run, caches: ProcessCache, device: str = "cpu") -> DrySte
     objective = caches.objective(run)
     loaded = caches.run_model(run, bf16=allows_bf16_weights(run))
     prepared = prepare(run, loaded, device)
-    forward = make_forward(
-        prepared, Compute.of(run, device), run.training.backend, objective.collate
-    )
+    forward = make_forward(prepared, Compute.of(run, device), run.training.backend)
     virtual_tokens = prepared.injection.positions_before_text
     try:
         encoded = caches.encode(

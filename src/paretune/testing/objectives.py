@@ -13,7 +13,7 @@ import torch
 from paretune import methods, metrics
 from paretune.data.example import Example
 from paretune.objectives import LossOptions, Objective
-from paretune.objectives.encoding import Encoded
+from paretune.objectives.encoding import Encoded, pad_batch
 from paretune.study import Training
 from paretune.testing.tiny_models import tiny_model
 
@@ -41,7 +41,8 @@ class ObjectiveContract:
     def draw_outputs(self) -> torch.Tensor:
         """Random logits, (examples, logits)."""
         examples = self.examples()
-        width = max(len(examples[0].segments), self.objective.num_logits(self.num_labels))
+        labels = [str(number) for number in range(self.num_labels)]
+        width = max(len(examples[0].segments), self.objective.head_spec(labels).logits)
         return torch.randn(len(examples), width, generator=torch.Generator().manual_seed(1))
 
     def make_outputs(self, outputs: torch.Tensor, indices: Sequence[int]) -> Any:
@@ -71,9 +72,9 @@ class ObjectiveContract:
         objective = self.objective
         assert objective.name.isidentifier() and objective.title
         names = set(methods.available())
-        assert {*objective.baselines, *objective.tabular_baselines, objective.probe} <= names
+        assert {*objective.baselines} <= names
         for name in (objective.default_metric, *objective.recorded_metrics):
-            assert metrics.get(name).target_type in objective.target_types
+            assert metrics.get(name)
 
     def test_every_example_is_encoded_and_cut(self, data: Encoded) -> None:
         owners = range(len(data.ids)) if data.owners is None else data.owners
@@ -82,7 +83,7 @@ class ObjectiveContract:
         assert all(len(ids) <= MAX_LENGTH for choices in data.ids for ids in choices)
 
     def test_a_batch_is_padded_to_its_longest_example(self, data: Encoded) -> None:
-        batch = self.objective.collate(data, [0, 1, 2], 0)
+        batch = pad_batch(data, [0, 1, 2], 0)
         mask = np.asarray(batch["attention_mask"])
         assert batch["input_ids"].shape == mask.shape
         longest = max(len(ids) for choices in data.ids[:3] for ids in choices)

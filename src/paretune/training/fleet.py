@@ -144,7 +144,6 @@ class SharedModel:
         """
         self.remove_all()
         self._runs = runs
-        collate = self.objective.collate
         if self.alone:
             (run,) = runs
             self._prepared = prepare(run.run, self.loaded, self.compute.device)
@@ -152,10 +151,10 @@ class SharedModel:
             run.trained = self._prepared.trained
             run.learning_rate_factors = self._prepared.injection.learning_rate_factors
             backend = run.run.training.backend
-            self._forward = make_forward(self._prepared, self.compute, backend, collate)
+            self._forward = make_forward(self._prepared, self.compute, backend)
         else:
             self._place_together(runs)
-            self._forward = make_shared_forward(self.prepared, self.compute, collate)
+            self._forward = make_shared_forward(self.prepared, self.compute)
         return self._forward is not None
 
     def place_alone(self, run: RunParameters) -> PreparedModel:

@@ -214,7 +214,8 @@ def _check_study(study: Study, *, offline: bool, devices: str) -> Iterator[Check
         if design.folds:
             rows = len(dataset.train) + len(dataset.test)
             size = f"{rows} rows, all tested by {design.folds}-fold cross-validation"
-        target = dataset.objective.describe(dataset.labels, dataset.languages)
+        values = ", ".join(dataset.labels) or " to ".join(dataset.languages)
+        target = dataset.objective.title + (f" ({values})" if values else "")
         description = f"{size}, {target}; licence: {dataset.licence}"
         return description, tuple(audit(dataset, study.checks, design))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -135,8 +134,7 @@ def test_the_selection_part_of_a_translation_is_cut_whole(
     words: TaskSpec, marian: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = caches.ProcessCache().parts(a_run(words, marian))
-    few = replace(SEQ2SEQ, max_selection_examples=5)
-    monkeypatch.setattr("paretune.data.example.objectives.get", lambda kind: few)
+    monkeypatch.setattr("paretune.objectives.objective.MAX_SELECTION_EXAMPLES", 5)
     cut = caches.ProcessCache().parts(a_run(words, marian))
     assert len(whole.selection) == 12 and len(cut.selection) == 5
     assert len(cut.train) == len(whole.train) + 7

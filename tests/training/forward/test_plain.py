@@ -144,7 +144,7 @@ def test_all_objectives_are_compared() -> None:
     classification = objectives.get("classification")
     for kind in ("span_pair", "answer_set"):
         other = objectives.get(kind)
-        for name in ("encode", "collate", "loss", "collector", "weight", "head"):
+        for name in ("encode", "loss", "collector", "weight", "head"):
             assert getattr(other, name) == getattr(classification, name), name
     compared = {*KINDS, "translation", "instruction", "preference", "unpaired_preference"}
     assert {*compared, "span_pair", "answer_set"} == set(objectives.names())

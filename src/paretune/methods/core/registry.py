@@ -384,10 +384,10 @@ def refusal(
     """
     task = objective.name.replace("_", " ")
     if isinstance(method, Baseline):
-        if method.name in objective.tabular_baselines and not tabular:
-            return f"{method.title} reads the columns of a table, and the task has none (features:)"
-        if method.name not in (*objective.baselines, *objective.tabular_baselines):
+        if method.name not in objective.baselines:
             return f"{method.title} serves other tasks, not {task}"
+        if method.name in baselines.OF_TABLES and not tabular:
+            return f"{method.title} reads the columns of a table, and the task has none (features:)"
         return ""
     if readout not in method.readouts:
         return f"{method.title} answers by {' or '.join(method.readouts)}, not by {readout}"
@@ -395,6 +395,7 @@ def refusal(
     if (method.head is Head.NEW and not new_head) or (method.head is Head.PRETRAINED and new_head):
         has = "draws a new one" if new_head else "has that of the checkpoint"
         return f"{method.title} needs {method.head.value}, and {task} {has}"
-    if method.head is Head.LABELS and objective.problem_type != "single_label_classification":
+    chooses_label = objective.head_spec(()).problem_type == "single_label_classification"
+    if method.head is Head.LABELS and not chooses_label:
         return f"{method.title} needs {method.head.value}, and {task} has another"
     return ""

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paretune.objectives.encoding import Encoded, pad_batch
+from paretune.objectives.encoding import Encoded
 from paretune.objectives.language_modelling import token_loss
 from paretune.objectives.objective import LossOptions, Objective, count_examples
 from paretune.objectives.token_outputs import TokenOutputs
@@ -45,16 +45,11 @@ def read_label_words(objective: Objective, prompt: Prompt) -> Objective:
     return replace(
         objective,
         head="causal_lm",
-        problem_type=None,
-        draws_head=False,
-        num_logits=lambda labels: 0,
         encode=encode,
         encode_training=replace(encode, right_only=True),
-        collate=pad_batch,
         weight=count_examples,
         loss=right_answer_loss,
         collector=LabelWordsCollector,
-        peft_task_type="CAUSAL_LM",
     )
 
 

@@ -28,7 +28,7 @@ from paretune.objectives.completions import (
     mask_answers,
     render_chat,
 )
-from paretune.objectives.encoding import Encoded, pad_batch
+from paretune.objectives.encoding import Encoded
 from paretune.objectives.language_modelling import TokenLossCollector, count_target, token_loss
 from paretune.objectives.objective import ModelPredictions, Objective, TargetScale
 from paretune.objectives.readouts.label_words import read_label_words
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from paretune.data.example import Example
     from paretune.data.prompt import Prompt
 
-ONE_LINE = ("\n",)
-"""Answers that are one line end with it: models without training go on with another question."""
 _EDGES = re.compile(r"^\W+|\W+$")
 
 
@@ -48,27 +46,18 @@ def read_text(objective: Objective, prompt: Prompt) -> Objective:
     if objective.predicts_labels:
         # Probabilities of texts are no shares of labels; those of the labels' own texts are.
         scores = read_label_words(objective, prompt)
-        changes = {"predict": PredictLabels(prompt), "stop": ONE_LINE, "answer_scores": scores}
-    elif objective.between_languages:
-        changes = {"stop": ONE_LINE}
+        changes = {"predict": PredictLabels(prompt), "answer_scores": scores}
     if prompt.learns_every_answer:
         changes["encode_training"] = EncodeText(prompt, every_answer=True)
     return replace(
         objective,
         head="causal_lm",
-        problem_type=None,
-        draws_head=False,
-        num_logits=lambda labels: 0,
         generates=True,
-        label_smoothing=0.0,
         loss_settings=("label_smoothing",),
         encode=EncodeText(prompt),
-        collate=pad_batch,
         weight=count_target,
         loss=token_loss,
         collector=TokenLossCollector,
-        peft_task_type="CAUSAL_LM",
-        usage="generation",
         **changes,
     )
 

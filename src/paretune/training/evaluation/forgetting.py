@@ -108,8 +108,7 @@ class ForgettingProbe:
         if data.targets is None:
             forward = _make_decoder_pass(loaded, fleet, self.compute, self.source)
         else:
-            pad_id, collate = loaded.pad_id, self.objective.collate
-            forward = PlainForward(model, fleet, self.compute, pad_id, PlainSplitter(), collate)
+            forward = PlainForward(model, fleet, self.compute, loaded.pad_id, PlainSplitter())
         collector = TokenLossCollector(data)
         with (
             evaluation_mode(model),

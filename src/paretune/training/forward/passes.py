@@ -25,7 +25,6 @@ from paretune.models.dropout import DropoutRng
 from paretune.models.structure.heads import shift_right
 from paretune.objectives import LossOptions, Objective
 from paretune.objectives.encoding import Batch, Encoded, pad_batch
-from paretune.objectives.objective import Collate
 from paretune.objectives.token_outputs import TokenLogits
 from paretune.study import Run, derive_seed
 
@@ -164,16 +163,13 @@ class PlainSplitter:
         return _cut(examples, range(len(examples.lengths)), EVALUATION_EXAMPLES)
 
 
-@dataclass(frozen=True)
 class PlainForward(Forward):
     """Runs padded batches of one run through its model."""
-
-    collate: Collate = pad_batch
 
     def __call__(self, micro_batches: Sequence[MicroBatch]) -> list[Any]:
         """Logits, (examples, labels) or (examples, choices); of scored tokens, those of each."""
         (batch,) = micro_batches
-        padded = self.collate(batch.data, batch.indices, self.pad_id)
+        padded = pad_batch(batch.data, batch.indices, self.pad_id)
         inputs = to_tensors(padded, self.compute.device)
         labels = inputs.pop("labels", None)
         self.fleet.set_row_counts([len(batch.indices) * len(batch.data.ids[0])])

@@ -34,8 +34,7 @@ from paretune.models.packing.apply import (
     count_offsets_by_layer,
 )
 from paretune.models.packing.layout import Packing
-from paretune.objectives.encoding import Encoded, pad_batch
-from paretune.objectives.objective import Collate
+from paretune.objectives.encoding import Encoded
 from paretune.training.forward.packed import (
     PackedCompletionForward,
     PackedForward,
@@ -186,39 +185,32 @@ _EAGER = {"sdpa": "eager", "paretune_sdpa": "paretune_eager"}
 """With dropout SDPA has no kernel on a CPU, and draws with torch's own."""
 
 
-def make_forward(
-    prepared: PreparedModel,
-    compute: Compute,
-    backend: str = "fast",
-    collate: Collate = pad_batch,
-) -> Forward:
+def make_forward(prepared: PreparedModel, compute: Compute, backend: str = "fast") -> Forward:
     """The path of a run alone; the model is changed for it, and ``undo`` takes that back.
 
     ``backend``: ``plain`` leaves the model as it comes; ``fast`` packs where model and method allow
-    it, and the objective collates as by default.
+    it.
     """
     loaded, fleet = prepared.loaded, prepared.fleet
     if backend == "plain":
         pad_id = prepared.loaded.pad_id
-        return PlainForward(loaded.model, fleet, compute, pad_id, PlainSplitter(), collate)
-    packed = collate is pad_batch and enable_packing(prepared)
-    if not packed and loaded.model.device.type == "cpu":
+        return PlainForward(loaded.model, fleet, compute, pad_id, PlainSplitter())
+    if not enable_packing(prepared) and loaded.model.device.type == "cpu":
         use_seeded_dropout(prepared, DropoutRng())
-    return forward_for(loaded, fleet, compute, collate)
+    return forward_for(loaded, fleet, compute)
 
 
 def forward_for(
     loaded: LoadedModel,
     fleet: Fleet,
     compute: Compute,
-    collate: Collate = pad_batch,
     splitter: PassSplitter | None = None,
 ) -> Forward:
     """The path through a model as it is: packed, or, of a run alone, in tight padded batches."""
     splitter = splitter or PassSplitter(fleet, compute.device)
     common = (loaded.model, fleet, compute, loaded.pad_id, splitter)
     if fleet.packing is None:
-        return PlainForward(*common, collate)
+        return PlainForward(*common)
     if not loaded.anatomy.topology.scored_vocabulary(loaded.model):
         return PackedForward(*common)
     if loaded.anatomy.source_readers:
@@ -226,16 +218,14 @@ def forward_for(
     return PackedCompletionForward(*common)
 
 
-def make_shared_forward(
-    prepared: PreparedModel, compute: Compute, collate: Collate = pad_batch
-) -> Forward | None:
+def make_shared_forward(prepared: PreparedModel, compute: Compute) -> Forward | None:
     """The path of several runs; None where they cannot share batches of this model.
 
     Every device draws dropout from the seed of each run: torch's would depend on the others.
     """
     loaded, fleet = prepared.loaded, prepared.fleet
     model = loaded.model
-    if not can_share(model) or collate is not pad_batch:
+    if not can_share(model):
         return None
     virtual_tokens, overhead = prepared.injection.virtual_tokens, overhead_tokens(model)
     splitter = PassSplitter(fleet, compute.device, virtual_tokens, False, overhead)
