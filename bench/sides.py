@@ -107,9 +107,9 @@ def no_counterpart(method: str, kind: str) -> str:
         return ""
     if method == "prefix":
         return "PEFT's prefix tuning does not run on encoders in transformers 5"
-    if value.to_peft is None:
+    if value.peft_export is None:
         return f"PEFT has no {method}"
-    return value.cannot_export_to_peft(value.options(), objectives.get(kind), None)
+    return value.peft_export.refuse(value.options(), objectives.get(kind), None)
 
 
 def side(
@@ -193,7 +193,7 @@ def field_model(work: Work, method: str, variant: Variant, seed: int) -> Any:
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     options = parse_options(method, value.options, work.options)
-    # Injected for its weights alone, and taken out again: `to_peft` copies them.
+    # Injected for its weights alone, and taken out again: `convert` copies them.
     injection = value.inject(model, loaded.anatomy, options, Fleet(), [seed])
     injection.undo()
     heads = [
@@ -203,7 +203,7 @@ def field_model(work: Work, method: str, variant: Variant, seed: int) -> Any:
     ]
     task_type = objectives.get(work.shape.kind).peft_task_type
     common = {"modules_to_save": heads, "task_type": task_type}
-    return value.to_peft(model, options, injection, common)
+    return value.peft_export.convert(model, options, injection, common)
 
 
 def decayed(model: Any) -> list[dict[str, Any]]:

@@ -209,7 +209,7 @@ def missing() -> list[Attempt]:
         name: module
         for name, module in sorted(methods.available().items())
         if isinstance(module, methods.Method)
-        and module.to_peft is None
+        and module.peft_export is None
         and module.trains is methods.Trains.ADAPTER
         and name not in ("prefix", "stack")
     }

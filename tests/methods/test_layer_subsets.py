@@ -137,7 +137,7 @@ def test_peft_is_told_the_layers(tiny_model: Any, tmp_path: Path) -> None:
 
 def test_peft_has_no_prefix_in_some_layers(tiny_model: Any) -> None:
     method = methods.configure_method(MethodSpec.model_validate({"name": "prefix", "layers": "0"}))
-    reason = method.method.cannot_export_to_peft(method.options, None, None)  # type: ignore[arg-type]
+    reason = method.method.peft_export.refuse(method.options, None, None)  # type: ignore[arg-type]
     assert reason == "PEFT's prefix is in every layer"
 
 

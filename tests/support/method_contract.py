@@ -45,8 +45,8 @@ IN_PEFT = tuple(
     name
     for name, method in methods.available().items()
     if isinstance(method, methods.Method)
-    and method.to_peft is not None
-    and not method.cannot_export_to_peft(method.options(), objectives.get("pair"), None)
+    and method.peft_export is not None
+    and not method.peft_export.refuse(method.options(), objectives.get("pair"), None)
 )
 MERGED = tuple(name for name in METHODS if methods.get(name).merge is not None)
 """Methods whose export PEFT opens as a classifier, and those that become a part of the weights."""

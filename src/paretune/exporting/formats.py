@@ -84,13 +84,13 @@ def explain_forms(
         reasons["lora"] = reasons["peft"]
         return reasons
     conv1d = False
-    if method.to_peft is None:
+    if method.peft_export is None:
         reasons["peft"] = f"PEFT has no {method.title}"
     else:
-        reasons["peft"] = method.cannot_export_to_peft(options, task.objective, None)
+        reasons["peft"] = method.peft_export.refuse(options, task.objective, None)
         if source is not None and not reasons["peft"]:
             base = load_base(task, source)
-            reasons["peft"] = method.cannot_export_to_peft(options, task.objective, base.model)
+            reasons["peft"] = method.peft_export.refuse(options, task.objective, base.model)
             conv1d = bool(base.transposed) and method.name in LYCORIS
     if method.name == "lora":
         reasons["lora"] = "it is LoRA already: export it as peft"
@@ -109,8 +109,8 @@ def _build_peft_model(
     """The run as PEFT's model on a fresh base, head included; and its tokenizer."""
     base = load_base(task, source)
     configured = methods.configure_method(run.method).with_tokenizer(base.tokenizer)
-    to_peft = configured.method.to_peft
-    assert to_peft is not None  # noqa: S101  (explain_forms was asked)
+    peft_export = configured.method.peft_export
+    assert peft_export is not None  # noqa: S101  (explain_forms was asked)
     injection = prepared.injection
     heads = [
         module
@@ -122,7 +122,7 @@ def _build_peft_model(
         "modules_to_save": modules_to_save or None,
         "task_type": task.objective.peft_task_type,
     }
-    adapter = to_peft(base.model, configured.options, injection, common)
+    adapter = peft_export.convert(base.model, configured.options, injection, common)
     with torch.no_grad():
         full_weights = {name: injection.parameters[name] for name in injection.base_weights}
         for name, parameter in {**prepared.head, **full_weights}.items():

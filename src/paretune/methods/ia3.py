@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from paretune.methods.core.injection import Injection, attach, fill_peft_layers, get_linear
-from paretune.methods.core.method import LayerOptions, Method, always
+from paretune.methods.core.method import LayerOptions, Method, PeftExport, always
 from paretune.methods.core.run_axis import Fleet, per_run_vector
 from paretune.models.structure.anatomy import Anatomy
 from paretune.models.structure.layers import Layer
@@ -164,7 +164,7 @@ METHOD = Method(
     inject=inject,
     count_parameters=count_parameters,
     merge=merge,
-    to_peft=to_peft,
+    peft_export=PeftExport(to_peft),
     mixes=always,
     saved_widths=7.3,
 )

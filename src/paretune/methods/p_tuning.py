@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from paretune.methods import prompt
 from paretune.methods.core.injection import Injection, copy_run_tensor, wrap_in_peft
-from paretune.methods.core.method import Method, MethodOptions
+from paretune.methods.core.method import Method, MethodOptions, PeftExport
 from paretune.methods.core.run_axis import Fleet, draw_normal, draw_uniform, init_generators
 from paretune.methods.core.virtual_tokens import TextPositions, prepend_virtual_tokens
 from paretune.models.structure.anatomy import Anatomy
@@ -122,8 +122,7 @@ METHOD = Method(
     decoder_learning_rates=(1e-4, 3e-4, 1e-3),
     inject=inject,
     count_parameters=count_parameters,
-    to_peft=to_peft,
-    cannot_export_to_peft=prompt.cannot_export_to_peft,
+    peft_export=PeftExport(to_peft, prompt.cannot_export_to_peft),
     virtual_tokens="text",
     saved_widths=2.4,
 )

@@ -28,7 +28,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from paretune.methods.core.injection import Injection, wrap_in_peft
-from paretune.methods.core.method import ALL, LayerOptions, Method
+from paretune.methods.core.method import ALL, LayerOptions, Method, PeftExport
 from paretune.methods.core.prefix_attention import attach_prefixes, prefix_width
 from paretune.methods.core.run_axis import (
     Fleet,
@@ -202,8 +202,7 @@ METHOD = Method(
     learning_rates=(1e-3, 3e-3, 1e-2),
     inject=inject,
     count_parameters=count_parameters,
-    to_peft=to_peft,
-    cannot_export_to_peft=cannot_export_to_peft,
+    peft_export=PeftExport(to_peft, cannot_export_to_peft),
     virtual_tokens="attention",
     saved_widths=0.0,
 )

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from paretune.errors import MethodError
 from paretune.methods.core.injection import Injection, copy_run_tensor, wrap_in_peft
-from paretune.methods.core.method import Method, MethodOptions
+from paretune.methods.core.method import Method, MethodOptions, PeftExport
 from paretune.methods.core.run_axis import Fleet, init_generators
 from paretune.methods.core.virtual_tokens import (
     TextPositions,
@@ -196,8 +196,7 @@ METHOD = Method(
     decoder_learning_rates=(1e-3, 3e-3, 1e-2),
     inject=inject,
     count_parameters=count_parameters,
-    to_peft=to_peft,
-    cannot_export_to_peft=cannot_export_to_peft,
+    peft_export=PeftExport(to_peft, cannot_export_to_peft),
     virtual_tokens="text",
     saved_widths=3.0,
 )

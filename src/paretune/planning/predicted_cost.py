@@ -27,7 +27,6 @@ from paretune.measuring.machine import MachineSpeed
 from paretune.measuring.model_shape import ModelShape, describe_trained_part, measure_shape
 from paretune.models.load import LoadedModel
 from paretune.models.weight_storage import WeightStorage, stored_bytes
-from paretune.objectives.encoding import pad_batch
 from paretune.objectives.objective import Encode
 from paretune.store.record import ComputeCost, Record
 from paretune.study import DEFAULT_COST_SECONDS, NO_MODEL, Generation, Limits, Run
@@ -179,7 +178,7 @@ class CostPredictor:
         if limit < 2 or not can_join_fleet(run):
             return 1, False
         model = self.open_outline(run).loaded.model
-        if not can_share(model) or self.caches.objective(run).collate is not pad_batch:
+        if not can_share(model):
             return 1, False
         size = max(1, min(limit, budget_bytes // (4 * FLEET_COPIES * self.count_trained(run))))
         if size == 1 or self.device != "cpu":

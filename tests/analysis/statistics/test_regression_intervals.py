@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.fake_records import difference
-from support.fake_records import predictions as part
+from support.fake_records import difference, predictions as part
 
 from paretune.analysis.outcomes import answers_are_constant, is_collapsed
 from paretune.analysis.statistics.intervals import score_interval

@@ -132,8 +132,8 @@ class Pair:
         task_type = {"instruction": "CAUSAL_LM", "pair": "SEQ_CLS"}.get(kind)
         common = {"modules_to_save": heads or None, "task_type": task_type}
         configured = methods.configure_method(self.run.method).with_tokenizer(base.tokenizer)
-        assert configured.method.to_peft is not None
-        self.theirs: Any = configured.method.to_peft(
+        assert configured.method.peft_export is not None
+        self.theirs: Any = configured.method.peft_export.convert(
             base.model, configured.options, self.ours.injection, common
         )
         self.batches = self.make_batches()

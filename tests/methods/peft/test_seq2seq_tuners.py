@@ -47,9 +47,9 @@ def test_a_tuner_trains_a_translator(tuner: str, tmp_path: Any) -> None:
     forced = one.logits(**batch, decoder_input_ids=output.sequences[:, :-1])
     torch.testing.assert_close(forced, torch.stack(output.logits, 1), rtol=0, atol=1e-4)
     common = {"modules_to_save": None, "task_type": "SEQ_2_SEQ_LM"}
-    one.method.to_peft(tiny_translator("marian"), one.options, injection, common).save_pretrained(
-        tmp_path
-    )
+    one.method.peft_export.convert(
+        tiny_translator("marian"), one.options, injection, common
+    ).save_pretrained(tmp_path)
     theirs = peft.PeftModel.from_pretrained(tiny_translator("marian"), str(tmp_path)).eval()
     with torch.no_grad():
         torch.testing.assert_close(theirs(**one.batch()).logits, moved, rtol=0, atol=1e-4)

@@ -26,7 +26,7 @@ from paretune.methods.core.injection import (
     get_linear,
     merge_deltas,
 )
-from paretune.methods.core.method import ALL, LayerNumbers, LayerOptions, Method, Names
+from paretune.methods.core.method import ALL, LayerNumbers, LayerOptions, Method, Names, PeftExport
 from paretune.methods.core.run_axis import Fleet, draw_uniform, init_generators
 from paretune.models.quantised import is_quantised
 from paretune.models.structure.anatomy import Anatomy, find_target_modules
@@ -322,7 +322,7 @@ def low_rank_method(update: type[LowRankUpdate], *, name: str, **facts: Any) -> 
         name=name,
         inject=inject,
         count_parameters=count_parameters,
-        to_peft=to_peft,
+        peft_export=PeftExport(to_peft),
         **{**defaults, **facts},
     )
 

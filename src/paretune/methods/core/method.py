@@ -262,6 +262,22 @@ class BodyTraining:
 
 
 @dataclass(frozen=True)
+class PeftExport:
+    """A method as PEFT has it.
+
+    Attributes:
+        convert: a ``PeftModel`` around a fresh base, (model, options, injection, common), with the
+            tensors of the only run; ``common`` goes to PEFT's config (``task_type``,
+            ``modules_to_save``).
+        refuse: with these options, for this objective, on this model (None: not opened, so not
+            asked), why it cannot be; or "".
+    """
+
+    convert: Callable[[Any, Any, Injection, dict[str, Any]], Any]
+    refuse: Callable[[Any, Objective, nn.Module | None], str] = lambda options, objective, model: ""
+
+
+@dataclass(frozen=True)
 class Method:
     """A way to fine-tune a model. Facts that depend on the options are functions of them.
 
@@ -290,11 +306,7 @@ class Method:
         decoder_learning_rates: of decoder-only models, where they are others.
         merge: folds the only run into the weights and takes the method out: a plain model with the
             same logits; None: it cannot be merged.
-        to_peft: a ``PeftModel`` around a fresh base, (model, options, injection, common), with the
-            tensors of the only run; ``common`` goes to PEFT's config (``task_type``,
-            ``modules_to_save``). None: PEFT has nothing that runs here.
-        cannot_export_to_peft: with these options, for this objective, on this model (None: not
-            opened, so not asked), why not; or "".
+        peft_export: the same as PEFT has it; None: PEFT has nothing that runs here.
         to_sentence_transformers: writes the trained model as a folder of sentence-transformers
             whose vectors are the logits, (loaded model, most tokens, folder).
         first_in_stack: why it must be the first member of a stack; or "".
@@ -314,6 +326,7 @@ class Method:
     inject: Callable[[Any, Anatomy, Any, Fleet, list[int]], Injection]
     count_parameters: Callable[[Any, Anatomy, Any], int]
     learning_rates: Rates | None
+    decoder_learning_rates: Rates | None = None
     code_epoch: int = 1
     trains: Trains = Trains.ADAPTER
     head: Head = Head.ANY
@@ -323,12 +336,8 @@ class Method:
     cannot_train_quantised: Callable[[Any], str] = lambda options: ""
     trains_alone: Callable[[Any], bool] = lambda options: False
     mixes: Callable[[Any], bool] = lambda options: False
-    decoder_learning_rates: Rates | None = None
     merge: Callable[[nn.Module, Injection], None] | None = None
-    to_peft: Callable[[Any, Any, Injection, dict[str, Any]], Any] | None = None
-    cannot_export_to_peft: Callable[[Any, Objective, nn.Module | None], str] = (
-        lambda options, objective, model: ""
-    )
+    peft_export: PeftExport | None = None
     to_sentence_transformers: Callable[[LoadedModel, int, Path], None] | None = None
     first_in_stack: str = ""
     virtual_tokens: Literal["", "text", "attention"] = ""

@@ -30,7 +30,7 @@ from torch import nn
 from paretune.errors import MethodError, suggest
 from paretune.methods.core.injection import Injection
 from paretune.methods.core.low_rank import Modules, keep_layers, match_layers
-from paretune.methods.core.method import Head, Method, MethodOptions, always
+from paretune.methods.core.method import Head, Method, MethodOptions, PeftExport, always
 from paretune.methods.core.run_axis import Fleet
 from paretune.methods.layer_norm import find_norms
 from paretune.methods.peft.supported import CLOSED, PEFT_PREFIX, REFUSED, SUPPORTED, SupportedTuner
@@ -171,8 +171,7 @@ def make_method(tuner: str) -> Method:
         reads_base_weights=always,
         cannot_train_quantised=functions.cannot_train_quantised,
         merge=functions.merge,
-        to_peft=functions.to_peft,
-        cannot_export_to_peft=functions.cannot_export_to_peft,
+        peft_export=PeftExport(functions.to_peft, functions.cannot_export_to_peft),
     )
 
 
