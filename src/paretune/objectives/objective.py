@@ -57,8 +57,6 @@ PEFT_TASK_TYPES = {
 """PEFT's names of heads; it has none of multiple choice."""
 SEQ2SEQ_LABEL_SMOOTHING = 0.1
 """Vaswani et al. 2017, arXiv:1706.03762, section 5.4."""
-MAX_SELECTION_EXAMPLES = 500
-"""Selection reads them at every evaluation, and they are generated at the end."""
 
 
 @dataclass(frozen=True)
@@ -301,11 +299,6 @@ class Objective:
     def peft_task_type(self) -> str | None:
         """PEFT's name of the kind; None where it has none."""
         return PEFT_TASK_TYPES.get(self.head)
-
-    @property
-    def max_selection_examples(self) -> int | None:
-        """Most examples that select a checkpoint; None: all of the part."""
-        return None if self.draws_head else MAX_SELECTION_EXAMPLES
 
     @property
     def stop(self) -> tuple[str, ...]:

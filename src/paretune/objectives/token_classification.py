@@ -35,11 +35,6 @@ Array = NDArray[np.float32]
 _WORD = re.compile("[^ ]+")
 
 
-def find_words(text: str, start: int = 0) -> list[Span]:
-    """The characters of each word of a text from ``start`` on; words stand between blanks."""
-    return [match.span() for match in _WORD.finditer(text, start)]
-
-
 def encode_words(
     examples: Sequence[Example],
     tokenizer: Any,
@@ -63,7 +58,7 @@ def encode_words(
     index = {label: i for i, label in enumerate(labels)}
     rows = []
     for owner, (example, text) in enumerate(zip(examples, texts, strict=True)):
-        words = find_words(text, len(prefix))
+        words = [match.span() for match in _WORD.finditer(text, len(prefix))]
         tags = example.target.split() if example.target is not None else [""] * len(words)
         in_order = sorted(windows[owner], key=lambda window: max(window.offsets))
         scored: list[list[tuple[int, int]]] = [[] for _ in in_order]  # places and labels of words

@@ -1,39 +1,22 @@
-"""What a forward pass of a language model gives: enough for the loss of targets or completions."""
+"""What a forward pass of a language model gives: enough for the loss of targets or completions.
+
+:class:`TokenLogits` and :class:`TokenStates` answer alike for the scored tokens of texts: those of
+their targets or of their completions. ``texts`` says whose tokens they are, in the order of the
+tokens; losses and log-probabilities are in nats. ``evaluation_losses`` has no smoothing and no
+gradient: the sum, and the loss of each token, (tokens,). ``alternative_log_probabilities``: how
+likely other tokens are in place of each scored one; both (tokens, alternatives).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, TypeAlias
 
 from paretune.objectives.encoding import IGNORE_INDEX, Text
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-class TokenOutputs(Protocol):
-    """Outputs for the scored tokens of some texts: of their targets, or of their completions."""
-
-    @property
-    def texts(self) -> Sequence[Text]:
-        """Whose tokens they are, in the order of the tokens."""
-
-    @property
-    def labels(self) -> Tensor:
-        """The scored tokens."""
-
-    def summed_loss(self, label_smoothing: float, weights: Tensor | None = None) -> Tensor:
-        """Cross-entropy summed over the scored tokens, in nats; ``weights`` (tokens,)."""
-
-    def evaluation_losses(self) -> tuple[Tensor, Tensor]:
-        """Without smoothing and gradient: the sum, and the loss of each token, (tokens,)."""
-
-    def alternative_log_probabilities(self, alternatives: Sequence[Sequence[int]]) -> Tensor:
-        """How likely other tokens are in place of each scored one, in nats.
-
-        Both (tokens, alternatives), in the order of the tokens.
-        """
 
 
 @dataclass(frozen=True)
@@ -49,7 +32,7 @@ class TokenLogits:
     texts: Sequence[Text]
 
     def summed_loss(self, label_smoothing: float, weights: Tensor | None = None) -> Tensor:
-        """Cross-entropy summed over the scored tokens, in nats; padding is ignored."""
+        """Cross-entropy summed over the scored tokens, not padding; ``weights`` (tokens,)."""
         import torch.nn.functional as F
 
         labels = self.labels.flatten()
@@ -97,7 +80,7 @@ class TokenStates:
     softcap: float | None = None
 
     def summed_loss(self, label_smoothing: float, weights: Tensor | None = None) -> Tensor:
-        """Cross-entropy summed over the tokens, in nats."""
+        """Cross-entropy summed over the tokens; ``weights`` (tokens,)."""
         from paretune.objectives.chunked_cross_entropy import chunked_cross_entropy
 
         states = (self.hidden, self.weight, self.bias, self.labels)
@@ -126,6 +109,10 @@ class TokenStates:
                 logits = (logits.float() / self.softcap).tanh() * self.softcap
             gathered.append(_gather(logits, alternatives[chunk]))
         return torch.cat(gathered)
+
+
+TokenOutputs: TypeAlias = TokenLogits | TokenStates
+"""Outputs for scored tokens."""
 
 
 def _gather(logits: Tensor, alternatives: Sequence[Sequence[int]]) -> Tensor:

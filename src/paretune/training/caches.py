@@ -29,6 +29,9 @@ from paretune.tasks import load_dataset as load_task
 TEST_PARTS = ("test", "test_shifted")
 """Parts that are reported, and seen by nothing that trains or selects."""
 
+MAX_SELECTION_TEXTS = 500
+"""Of tasks of language models: selection reads them at every evaluation, and they are generated."""
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -182,9 +185,8 @@ class ProcessCache:
         folds = assign_folds(rows, run.split_seed)
         selection = [e for e, f in zip(rows, folds, strict=True) if f == run.fold]
         train = [e for e, f in zip(rows, folds, strict=True) if f != run.fold]
-        limit = dataset.objective.max_selection_examples
-        if limit is not None:
-            selection, rest = take_whole_groups(selection, limit)
+        if not dataset.objective.draws_head:
+            selection, rest = take_whole_groups(selection, MAX_SELECTION_TEXTS)
             train += rest
         if run.rows < 1:
             train = take_share(train, run.rows, run.split_seed)
