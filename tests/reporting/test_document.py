@@ -172,3 +172,15 @@ def test_nothing_is_left_where_it_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x", encoding="utf-8")
     with pytest.raises(StoreError, match="the JSON cannot be written"):
         write_json(build_report(fake.study(), []), tmp_path / "file" / "s.json")
+
+
+def test_energy_of_an_older_store_is_kept_and_not_shown() -> None:
+    study = fake.study()
+    energy = {"joules": 3.5, "counter": "RAPL"}
+    records = [
+        replace(r, measured={**r.measured, "energy": energy}) if r.run.stage == "cost" else r
+        for r in fake.whole(study)
+    ]
+    report = build_report(study, records)
+    assert report.to_json()["tasks"][0]["cells"][0]["costs"][0]["energy"] == energy
+    assert str(report) == str(build_report(study, fake.whole(study)))
