@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from support.tiny_study import say_numbers
+from torch import Tensor
 
 from paretune import methods, objectives
 from paretune.study import Generation, Run
@@ -70,7 +72,8 @@ PLACES: list[tuple[str, str, str, dict[str, Any] | None]] = [
 def a_run(
     family: str, kind: str, folder: Path, tiny_model: Any, method: str = "lora", **changes: Any
 ) -> Run:
-    training = {"max_steps": 6, "eval_every": 3, "dropout": 0.0, "micro_batch": 4}
+    training: dict[str, Any] = {"max_steps": 6, "eval_every": 3, "dropout": 0.0, "micro_batch": 4}
+    training["max_grad_norm"] = None
     if family == "m2m100":  # leaves out layers at random for a whole pass: one pass in a step
         training["micro_batch"] = 8
     training |= changes.pop("training", {})
@@ -88,6 +91,24 @@ def a_run(
 def plainly(run: Run) -> Run:
     training = run.training.model_copy(update={"backend": "plain"})
     return run.model_copy(update={"training": training})
+
+
+@pytest.fixture
+def first_gradients(monkeypatch: pytest.MonkeyPatch) -> list[list[Tensor]]:
+    """Of each run, the gradients of its first step: AdamW would not see a wrong scale of them."""
+    gradients: list[list[Tensor]] = []
+    optimizers: list[torch.optim.AdamW] = []
+    step = torch.optim.AdamW.step
+
+    def noting(self: torch.optim.AdamW, *arguments: Any) -> Any:
+        if self not in optimizers:
+            optimizers.append(self)
+            parameters = (p for group in self.param_groups for p in group["params"])
+            gradients.append([torch.zeros(1) if p.grad is None else p.grad + 0 for p in parameters])
+        return step(self, *arguments)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", noting)
+    return gradients
 
 
 def trained(run: Run, folder: Path) -> tuple[list[float], Outcome]:
@@ -127,11 +148,14 @@ def test_a_run_by_the_fast_path_is_that_by_the_plain_path(
     options: dict[str, Any] | None,
     tmp_path: Path,
     tiny_model: Any,
+    first_gradients: list[list[Tensor]],
 ) -> None:
     """Packed, or in tight padded batches, or of an encoder and a decoder."""
     changes = {} if options is None else {"options": options}
     run = a_run(family, kind, tmp_path, tiny_model, method, **changes)
     fast, plain = trained(run, tmp_path / "fast"), trained(plainly(run), tmp_path / "plain")
+    for actual, expected in zip(*first_gradients, strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4)
     assert len(set(plain[0])) == 6 and fast[0] == pytest.approx(plain[0], abs=LOSSES_WITHIN)
     same_predictions(fast[1], plain[1], kind)
 
