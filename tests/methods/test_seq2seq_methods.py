@@ -193,12 +193,3 @@ def test_gates_count_a_prompt_as_text_whoever_came_first(names: tuple[str, str])
         seen = int(alone["attention_mask"].sum())
         alone |= {n: alone[n][:, :seen] for n in ("input_ids", "attention_mask")}
         torch.testing.assert_close(one.logits(**alone)[0], expected, rtol=0, atol=2e-5)
-
-
-def test_full_leaves_alone_what_the_architecture_fixes() -> None:
-    one = case("full", "marian")
-    trained = one.inject().parameters
-    assert {n for n, _ in one.model.named_parameters()} - set(trained) == set(
-        one.anatomy.untrainable
-    )
-    assert len(one.anatomy.untrainable) == 2

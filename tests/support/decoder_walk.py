@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from paretune import methods
-from paretune.methods.core.run_axis import Fleet
 from paretune.models.load import to_linear_layers
 from paretune.models.structure.anatomy import read_anatomy
 from paretune.testing.tiny_models import decoder_tokenizer, random_model
@@ -82,13 +81,3 @@ def decoder_case(method: str, family: str, **overrides: Any) -> DecoderCase:
     """The method with small options on a fresh model."""
     model = tiny_decoder(family)
     return DecoderCase(*configure(method, overrides), model, read_anatomy(model))
-
-
-def two_runs() -> Fleet:
-    """Two runs of a fleet, of which the first has two of three texts.
-
-    Their rows are texts, and in OPT's feed-forward part tokens.
-    """
-    fleet = Fleet(2)
-    fleet.set_row_counts([2, 1], [2 * LONGEST, LONGEST])
-    return fleet

@@ -139,38 +139,30 @@ def test_reported_scores_are_those_of_the_best_step(tmp_path: Path, tiny_model: 
     assert best["selection"]["primary"] == max(p["selection"]["primary"] for p in result["curve"])
 
 
-def test_a_rate_on_trial_never_sees_the_test_part(tmp_path: Path, tiny_model: Any) -> None:
-    task = tiny_task(tmp_path)
-    outcomes = [
-        train_run(
-            tiny_run(one, tiny_model("bert"), stage="tune"),
-            checkpoint=tmp_path / "x",
-            report=silent,
-        )
-        for one in (task, poisoned(task, tmp_path / "poison"))
-    ]
-    assert (outcomes[0].result, outcomes[0].blobs) == (outcomes[1].result, outcomes[1].blobs)
-    assert set(outcomes[0].result["scores"]) == {"selection"}
-    assert set(json.loads(outcomes[0].blobs["predictions"])) == {"selection"}
-
-
-def test_a_final_run_is_stopped_and_chosen_without_the_test_part(
-    tmp_path: Path, tiny_model: Any
+@pytest.mark.parametrize("stage", ["tune", "final"])
+def test_no_run_is_stopped_or_chosen_by_the_test_part(
+    stage: str, tmp_path: Path, tiny_model: Any
 ) -> None:
-    task = tiny_task(tmp_path)
-    outcomes = [
+    """A rate on trial never sees it; a final run is scored on it, and that is all."""
+    task, training = tiny_task(tmp_path), {"max_steps": 8, "eval_every": 2}
+    plain, other = (
         train_run(
-            tiny_run(one, tiny_model("bert"), training={"max_steps": 8, "eval_every": 2}),
+            tiny_run(own, tiny_model("bert"), stage=stage, training=training),
             checkpoint=tmp_path / "x",
             report=silent,
         )
-        for one in (task, poisoned(task, tmp_path / "poison"))
-    ]
-    weights = [from_bytes(f.blobs["weights"]) for f in outcomes]
-    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+        for own in (task, poisoned(task, tmp_path / "poison"))
+    )
+    if stage == "tune":
+        assert (plain.result, plain.blobs) == (other.result, other.blobs)
+        assert {*plain.result["scores"]} == {*json.loads(plain.blobs["predictions"])}
+        assert {*plain.result["scores"]} == {"selection"}
+        return
+    weights, others = (from_bytes(outcome.blobs["weights"]) for outcome in (plain, other))
+    assert all(torch.equal(weights[name], others[name]) for name in weights)
     for key in ("curve", "best_step"):
-        assert outcomes[0].result[key] == outcomes[1].result[key]
-    assert outcomes[0].result["scores"]["test"] != outcomes[1].result["scores"]["test"]
+        assert plain.result[key] == other.result[key]
+    assert plain.result["scores"]["test"] != other.result["scores"]["test"]
 
 
 def test_a_prompt_that_leaves_no_room_for_text(tmp_path: Path, tiny_model: Any) -> None:

@@ -280,8 +280,8 @@ def test_text_prompts_are_the_embeddings_of_the_text_as_pefts(
     tokens: int, tiny_model: Any, tmp_path: Path
 ) -> None:
     text = "The cat sat on the mat"
-    given = {"num_virtual_tokens": tokens, "init": "text", "init_text": text}
-    run = run_of(tiny_model, tmp_path, "prompt", **given)
+    options = {"num_virtual_tokens": tokens, "init": "text", "init_text": text}
+    run = run_of(tiny_model, tmp_path, "prompt", **options)
     ours = prepare(run, loaded := open_base(run)).injection.parameters
     config = peft.PromptTuningConfig(
         task_type="SEQ_CLS",
