@@ -39,7 +39,10 @@ def pairs(names: tuple[str, ...] = TRAINED) -> list[Any]:
 
 @pytest.mark.parametrize("pair", pairs())
 def test_a_search_with_a_cache_finds_what_whole_texts_say(pair: tuple[str, str]) -> None:
-    """Texts padded on the left, some longer than a sliding window, against each text alone."""
+    """Texts padded on the left, some longer than a sliding window, against each text alone.
+
+    Whole texts have the words after each token too: if it knew them, the search would differ.
+    """
     one = decoder_case(*pair)
     one.injected()
     batch = one.batch(left=True)
@@ -60,18 +63,6 @@ def test_a_search_with_a_cache_finds_what_whole_texts_say(pair: tuple[str, str])
         again = one.continuations(2, **batch)
         one.model.generation_config.use_cache = False
         assert torch.equal(one.continuations(2, **batch), again)
-
-
-@pytest.mark.parametrize("pair", pairs())
-def test_no_token_knows_those_after_it(pair: tuple[str, str]) -> None:
-    one = decoder_case(*pair)
-    one.injected()
-    batch = one.batch(rows=1)
-    known, others = one.logits(**batch), {n: t.clone() for n, t in batch.items()}
-    others["input_ids"][:, -1] = 11
-    changed = one.logits(**others)
-    torch.testing.assert_close(changed[:, :-1], known[:, :-1], rtol=0, atol=2e-5)
-    assert not torch.allclose(changed[:, -1], known[:, -1], atol=1e-3)
 
 
 @pytest.mark.parametrize("pair", pairs())

@@ -8,7 +8,7 @@ from typing import Any
 
 import peft
 import pytest
-import test_contract as in_house
+import test_contract
 import torch
 from support.chosen import chosen
 
@@ -18,21 +18,10 @@ from paretune.methods.core.low_rank import find_modules_to_save
 from paretune.methods.core.method import parse_options
 from paretune.models.load import LoadedModel
 from paretune.study import MethodSpec
-from paretune.testing.float64 import compute_in_float64
-from paretune.testing.method_walk import Walk, objective, walk_of, walked
-from paretune.testing.two_runs import Both
+from paretune.testing.method_walk import Walk, walk_of, walked
 from paretune.training.caches import ProcessCache
 from paretune.training.fleet import can_join_fleet
 from paretune.training.prepare import prepare
-
-contract = in_house.TestMethods()
-
-
-@pytest.fixture
-def float64(monkeypatch: pytest.MonkeyPatch) -> torch.dtype:
-    compute_in_float64(monkeypatch)
-    return torch.float64
-
 
 PATTERNS = {
     "rank": 3,
@@ -70,47 +59,31 @@ def bench() -> ProcessCache:
 WALKS = [pytest.param(p, id=f"{p[0]}-{'-'.join(sorted(p[1]))}-{p[2]}") for p in PLACES]
 
 
-@pytest.fixture(scope="module", params=chosen(WALKS, 3))
-def walk(
-    request: pytest.FixtureRequest, bench: ProcessCache, checkpoint: Any,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Walk:  # fmt: skip
-    method, options, family, kind = request.param
-    folder = tmp_path_factory.mktemp("walk")
-    return walked(walk_of(method, kind, checkpoint(family), folder, options), bench, folder)
+class TestTargeted(test_contract.TestMethods):
+    """The clauses of the contract; their tensors without effect are those of the plain methods."""
 
+    test_gradients_are_those_of_finite_differences = None  # type: ignore[assignment]
+    test_without_effect_it_is_the_base = None  # type: ignore[assignment]
 
-@pytest.mark.wide
-def test_the_contract_holds(walk: Walk, tmp_path: Path, record_property: Any) -> None:
-    contract.test_it_starts_where_it_says(walk)
-    contract.test_what_it_trains_is_declared_and_counted(walk)
-    contract.test_the_whole_head_is_trained_and_kept(walk, record_property)
-    contract.test_frozen_tensors_keep_their_bits(walk)
-    contract.test_every_trained_tensor_gets_a_gradient_and_moves(walk, record_property)
-    contract.test_saved_and_loaded_it_answers_the_same(walk)
-    contract.test_merged_equals_unmerged(walk, tmp_path / "merged", record_property)
-    contract.test_undo_restores_the_base(walk, record_property)
-    contract.test_padding_and_batch_size_do_not_change_logits(walk)
+    @pytest.fixture(scope="module", params=chosen(WALKS, 3))
+    @classmethod
+    def walk(
+        cls, request: pytest.FixtureRequest, bench: ProcessCache, checkpoint: Any,
+        tmp_path_factory: pytest.TempPathFactory,
+    ) -> Walk:  # fmt: skip
+        method, options, family, kind = request.param
+        folder = tmp_path_factory.mktemp("walk")
+        return walked(walk_of(method, kind, checkpoint(family), folder, options), bench, folder)
 
-
-@pytest.mark.wide
-def test_the_export_opens_in_peft_and_comes_back(
-    walk: Walk, tmp_path: Path, record_property: Any
-) -> None:
-    contract.test_the_export_opens_in_peft_and_comes_back(walk, tmp_path, record_property)
-
-
-def test_a_run_beside_it_changes_nothing(walk: Walk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ranks that differ from layer to layer are the same in every run of a fleet."""
-    compute_in_float64(monkeypatch)
-    method = methods.configure_method(walk.run.method)
-    if walk.method == "dora" or method.options.modules_to_save:
-        assert method.trains_alone and not can_join_fleet(walk.run)
-        return
-    pair = Both(walk.run, walk.copied, walk.encoded(walk.loaded(), "train"), torch.float64)
-    pair.unsettle()
-    for of_each in ((4, 4), (5, 2)):
-        pair.equal(of_each, lambda logits, rows: objective(logits))
+    def test_a_run_beside_it_changes_nothing(
+        self, walk: Walk, float64: torch.dtype, record_property: Any
+    ) -> None:
+        """Ranks that differ from layer to layer are the same in every run of a fleet."""
+        method = methods.configure_method(walk.run.method)
+        if walk.method == "dora" or method.options.modules_to_save:
+            assert method.trains_alone and not can_join_fleet(walk.run)
+            return
+        super().test_a_run_beside_it_changes_nothing(walk, float64, record_property)
 
 
 def loaded_of(bench: ProcessCache, checkpoint: Any, family: str, folder: Path) -> LoadedModel:

@@ -213,5 +213,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
     report = yield
     if clauses := _clauses(item):
         parameters = item.callspec.params  # type: ignore[attr-defined]
-        setattr(report, ASKED, (clauses, parameters.get("walk", parameters.get("place"))))
+        place = parameters.get("walk", parameters.get("place"))
+        if len(place) == 3:  # what is walked with further options is on no page
+            setattr(report, ASKED, (clauses, place))
     return report
