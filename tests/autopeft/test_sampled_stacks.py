@@ -39,14 +39,6 @@ STACKS = sample(MEMBERS, COUNT // 2) + sample(("lora", "pfeiffer", "parallel"), 
 pytestmark = pytest.mark.slow
 
 
-def test_the_sample_has_every_member_and_pairs_of_them() -> None:
-    names = [{member["name"] for member in stack} for stack in STACKS]
-    assert set().union(*names) == set(MEMBERS)
-    assert sum(len(own) > 1 for own in names) > COUNT // 2
-    twice = [stack for stack in STACKS if len({m["name"] for m in stack}) < len(stack)]
-    assert len(twice) > 5  # one method in two sizes
-
-
 class TestSampledStacks(OwnMethodContract):
     """All clauses, for each of them."""
 

@@ -104,9 +104,6 @@ def test_the_closed_form_is_the_mean_of_what_may_come() -> None:
     assert front.hypervolume == pytest.approx(
         0.1 * math.log(5 / 2) + 0.2 * math.log(9 / 5) + 0.25 * math.log(20 / 9)
     )
-
-
-def test_the_dominated_are_not_on_the_front() -> None:
     front = find_front(np.array([3.0, 1.0, 2.0, 3.0]), np.array([0.5, 0.6, 0.4, 0.7]), 0.0, 4.0)
     assert front.costs.tolist() == [1.0, 3.0] and front.scores.tolist() == [0.6, 0.7]
 
@@ -171,6 +168,8 @@ def test_it_goes_on_as_if_it_had_not_been_stopped() -> None:
     assert all(cost_of(one) is not None for one in whole.proposed)  # never above a limit
     space = space_of()
     assert [*whole.proposed[:2]] == [one for one in space.everywhere() if cost_of(one)][:2]
+    nothing = Schedule(space, lambda point: None, budget=4.0).replay({}.get)  # within the limits
+    assert nothing.finished and not nothing.proposed
 
 
 def test_the_control_draws_at_random_alone() -> None:
@@ -182,18 +181,22 @@ def test_the_control_draws_at_random_alone() -> None:
 
 def test_a_configuration_of_another_task_comes_first() -> None:
     warm = Configuration(((-1, -1, -1),) * 3 + ((1, 1, -1),), 2)
-    state, _ = searched(Schedule(space_of(), cost_of, budget=10.0, warm=(warm,)))
-    assert warm in state.proposed[:4]
+    schedule = Schedule(space_of(), cost_of, budget=10.0, warm=(warm,))
+    assert warm in schedule.replay({}.get).proposed[:4]
 
 
-def test_lost_trials_are_never_picked() -> None:
+def test_finalists_are_distinct_and_begin_with_the_pick_and_none_was_lost() -> None:
     space = space_of()
     drawn = space.draw_distinct(5, 8)
     trials = {one: TrialScore(true_score(one), 1e-4, 1.0 + n) for n, one in enumerate(drawn)}
-    best = max(drawn, key=true_score)
-    trials[best] = TrialScore(0.0, 0.0, trials[best].price, lost=True)
     beliefs = believe(space, tuple(trials), tuple(trials.values()))
     front = beliefs.rank_front()
+    ranked = [one.configuration for one in beliefs.rank_finalists("cheapest")]
+    assert ranked[0] == front[0].configuration and ranked[1] == front[-1].configuration
+    assert len(set(ranked)) == len(ranked) == 8
+    best = max(drawn, key=true_score)
+    trials[best] = TrialScore(0.0, 0.0, trials[best].price, lost=True)
+    front = believe(space, tuple(trials), tuple(trials.values())).rank_front()
     assert front and best not in [one.configuration for one in front]
     assert all(a.price < b.price and a.score < b.score for a, b in pairwise(front))
 
@@ -208,17 +211,6 @@ def test_the_knee_is_what_most_of_the_gain_costs_least() -> None:
     assert pick_candidate(front[:1], "best") is front[0]
 
 
-def test_finalists_are_distinct_and_begin_with_the_pick() -> None:
-    space = space_of()
-    drawn = space.draw_distinct(5, 8)
-    trials = {one: TrialScore(true_score(one), 1e-4, 1.0 + n) for n, one in enumerate(drawn)}
-    beliefs = believe(space, tuple(trials), tuple(trials.values()))
-    front = beliefs.rank_front()
-    ranked = [one.configuration for one in beliefs.rank_finalists("cheapest")]
-    assert ranked[0] == front[0].configuration and ranked[1] == front[-1].configuration
-    assert len(set(ranked)) == len(ranked) == 8
-
-
 @pytest.mark.parametrize("sampler", ["tpe", pytest.param("gp", marks=pytest.mark.slow)])
 def test_optuna_proposes_within_the_same_rules(sampler: Sampler) -> None:
     pytest.importorskip("optuna")
@@ -230,8 +222,3 @@ def test_optuna_proposes_within_the_same_rules(sampler: Sampler) -> None:
     for one in state.proposed:
         assert cost_of(one) is not None and not one.is_empty
         assert all(sum(size >= 0 for size in group) <= 2 for group in one.groups)
-
-
-def test_where_nothing_is_within_the_limits_a_search_ends() -> None:
-    state = Schedule(space_of(), lambda point: None, budget=4.0).replay({}.get)
-    assert state.finished and not state.proposed

@@ -22,55 +22,40 @@ PROTOCOL = {"trials": 1, "folds": 1, "seeds": [1, 2], "outer": 2}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [*KINDS, "answer_set"])
+@pytest.mark.parametrize("kind", [*KINDS, "answer_set", "translation"])
 def test_every_row_is_answered_once(kind: str, tmp_path: Path, tiny_model: Any) -> None:
+    model, generation = tiny_model("bert"), dict[str, Any]()
     if kind == "answer_set":
         source = str(superglue(tmp_path / "superglue", "folders"))
         task: dict[str, Any] = {"name": "multirc", "language": "sl", "source": source}
+    elif kind == "translation":
+        (tmp_path / "task").mkdir()
+        task = tiny_pairs(tmp_path / "task").model_dump(exclude_none=True)
+        model, generation = tiny_marian(tmp_path / "marian"), {"num_beams": 1, "max_new_tokens": 8}
     else:
         task = tiny_task(tmp_path / "task", kind).model_dump(exclude_none=True)
-    study, folder = finished(tmp_path, tiny_model("bert"), tasks=[task], protocol=PROTOCOL)
-    rows = labelled_rows(load_dataset(study.tasks[0]))
-    with Store.open(folder) as store:
-        records = store.load_records(study.study_hash, predictions=True)
-    cells = group_into_cells(study, records)
-    names = {cell.method for cell in cells}
-    assert {"lora", "head_only", "majority"} <= names
-    for cell in cells:
-        assert (cell.design.folds, cell.finished) == (2, True)
-        assert {r.run.outer.index for r in cell.final if r.run.outer} == {0, 1}
-        answered = [uid for r in cell.final for uid in r.predictions["test"].uid]
-        assert sorted(answered) == sorted(e.uid for e in rows)
-        for record in cell.final:
-            own = set(record.predictions["test"].uid)
-            assert not own & set(record.predictions["selection"].uid)
-        if kind == "answer_set" and cell.run_scores is not None:
-            assert cell.run_scores.units == len({e.group for e in rows})  # passages whole
-    assert build_report(study, records).tasks[0].methods[0].method == "lora"
-
-
-@pytest.mark.slow
-def test_translations_are_scored_over_the_rows_of_all_folds(tmp_path: Path) -> None:
-    """BLEU counts over the whole corpus, so folds are pooled and not averaged."""
-    (tmp_path / "task").mkdir()
-    task = tiny_pairs(tmp_path / "task").model_dump(exclude_none=True)
     study, folder = finished(
-        tmp_path,
-        tiny_marian(tmp_path / "marian"),
-        tasks=[task],
-        protocol=PROTOCOL,
-        generation={"num_beams": 1, "max_new_tokens": 8},
+        tmp_path, model, tasks=[task], protocol=PROTOCOL, generation=generation
     )
     rows = labelled_rows(load_dataset(study.tasks[0]))
     with Store.open(folder) as store:
         records = store.load_records(study.study_hash, predictions=True)
     cells = {cell.method: cell for cell in group_into_cells(study, records)}
-    assert {"lora", "untuned", "copy_source"} <= cells.keys()
+    baselines = {"untuned", "copy_source"} if kind == "translation" else {"head_only"}
+    assert {"lora", *baselines} <= cells.keys()
     for cell in cells.values():
         assert (cell.design.folds, cell.finished) == (2, True)
-        (answers,) = cell.shown_answers
-        assert sorted(answers.uid) == sorted(e.uid for e in rows)
-        assert cell.interval is not None
-        pooled = sacrebleu.corpus_bleu(list(answers.prediction), [list(answers.label)])
-        assert cell.interval.estimate == pytest.approx(pooled.score, abs=1e-6)
+        assert {r.run.outer.index for r in cell.final if r.run.outer} == {0, 1}
+        answered = [uid for r in cell.final for uid in r.predictions["test"].uid]
+        assert sorted(answered) == sorted(e.uid for e in rows)
+        for record in cell.final:
+            tested, selection = record.predictions["test"], record.predictions.get("selection")
+            assert selection is None or not {*tested.uid} & {*selection.uid}
+        if kind == "answer_set" and cell.run_scores is not None:
+            assert cell.run_scores.units == len({e.group for e in rows})  # passages whole
+        if kind == "translation":  # BLEU counts over the whole corpus: folds are not averaged
+            (answers,) = cell.shown_answers
+            assert cell.interval is not None
+            pooled = sacrebleu.corpus_bleu(list(answers.prediction), [list(answers.label)])
+            assert cell.interval.estimate == pytest.approx(pooled.score, abs=1e-6)
     assert build_report(study, records).tasks[0].methods[0].method == "lora"

@@ -97,33 +97,6 @@ def test_a_budget_ends_honestly_and_continues(
     assert json.dumps(load_results(study, folder).study.canonical_form())
 
 
-def test_a_stored_full_study_is_raced_again_and_again(
-    tmp_path: Path, tiny_model: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """``bench/race.py grid``: nothing is trained, and parts of the study are raced too."""
-    study = raced(tmp_path / "data", tiny_model("bert"), race="off")
-    file, folder = tiny_study.as_file(study, tmp_path / "study.yaml"), tmp_path / "store"
-    run(Study.load(file), store=folder, workers=1)
-    before = (folder / "study.db").read_bytes()
-    script = Path(__file__).parents[2] / "bench" / "race.py"
-    command = [sys.executable, script, "grid", folder, "--study", file, "--draws", "2"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    *rows, summary = done.stdout.splitlines()
-    races = [json.loads(row) for row in rows]
-    assert len(races) == 3
-    assert all(race["claims are a subset"] for race in races)
-    assert all(race["runs"][1] <= race["runs"][0] for race in races)
-    assert summary.startswith("3 races, same recommendation")
-    assert "training seconds full / race: tune+final" in summary
-    assert (folder / "study.db").read_bytes() == before
-
-    packed = tmp_path / "packed.tar.xz"
-    subprocess.run([sys.executable, script, "pack", folder, packed, "--study", file], check=True)
-    command[3] = packed
-    again = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert again.stdout == done.stdout
-
-
 @pytest.mark.slow
 def test_the_grid_of_the_repository_is_raced_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its real runs are found, whatever has changed since; a race saves what the docs say."""
