@@ -27,8 +27,8 @@ from paretune.analysis.cells import group_into_cells
 from paretune.analysis.pareto.costs import count_trained_parameters
 from paretune.analysis.statistics.scores import RunScores
 from paretune.errors import ParetuneError
+from paretune.planning.expand import expand_study
 from paretune.planning.prepare import prepare_study
-from paretune.search.expand import expand_study
 from paretune.store import Store
 from paretune.study import Study
 from paretune.verbs.report import StudyResults, load_results

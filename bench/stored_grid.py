@@ -26,7 +26,7 @@ from paretune.analysis.pareto.recommend import choose
 from paretune.analysis.racing import race_budget
 from paretune.errors import StoreError
 from paretune.planning.prepare import prepare_study
-from paretune.search.race import plan_wanted_runs
+from paretune.planning.race import plan_wanted_runs
 from paretune.store import Store
 from paretune.store.record import Record
 from paretune.study import Study

@@ -27,9 +27,9 @@ from paretune.data.split import labelled_rows
 from paretune.errors import MethodError, StudyError, spell_option
 from paretune.methods import Method
 from paretune.methods.core.method import LayerOptions
+from paretune.planning.expand import count_folds
 from paretune.planning.predicted_cost import MEASURED_LIMITS, LimitCheck
 from paretune.planning.prepare import PlannedRun, PreparedCell, PreparedStudy
-from paretune.search.expand import count_folds
 from paretune.store import Record, Store
 from paretune.study import MethodSpec, OuterFold, Run, digest
 from paretune.study.protocol import NUM_FOLDS

@@ -16,11 +16,11 @@ from paretune.analysis.cells import group_into_cells
 from paretune.errors import MethodError, StudyError
 from paretune.execution.progress import Observer
 from paretune.methods.core.titles import title_of
+from paretune.planning.budget import TimeBudget
+from paretune.planning.expand import expand_study, find_possible_run_ids, plan_pending_runs
 from paretune.planning.prepare import PlannedRun, prepare_study
+from paretune.planning.race import plan_runs, plan_wanted_runs
 from paretune.planning.shard import Shard
-from paretune.search.budget import TimeBudget
-from paretune.search.expand import expand_study, find_possible_run_ids, plan_pending_runs
-from paretune.search.race import plan_runs, plan_wanted_runs
 from paretune.store import Store
 from paretune.store.record import Record
 from paretune.study import Run, Study

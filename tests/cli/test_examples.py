@@ -13,8 +13,8 @@ from support.chosen import chosen
 from support.slobench import make_paper_quick, release
 from support.tiny_study import as_file, command, finish, superglue
 
+from paretune.planning.expand import expand_study
 from paretune.planning.prepare import prepare_study
-from paretune.search.expand import expand_study
 from paretune.study import Study
 from paretune.study.study_file import as_entries
 from paretune.testing.translator_folders import sentences, tiny_marian

@@ -23,8 +23,8 @@ from paretune.execution.study_runs import add_missing_runs
 from paretune.execution.worker import make_executor, run_worker
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.owner import current_owner, owner_of
+from paretune.planning.expand import plan_pending_runs
 from paretune.planning.prepare import prepare_study
-from paretune.search.expand import plan_pending_runs
 from paretune.store import Store
 from paretune.study import Study
 from paretune.verbs.watch import watch

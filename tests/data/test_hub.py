@@ -20,8 +20,8 @@ from support.tiny_study import small
 
 from paretune.data import hub
 from paretune.errors import DataError, NetworkError
+from paretune.planning.expand import expand_study
 from paretune.planning.prepare import prepare_study
-from paretune.search.expand import expand_study
 from paretune.study import TaskSpec
 from paretune.tasks import load_dataset, pin_dataset
 from paretune.training.caches import ProcessCache

@@ -26,9 +26,9 @@ from paretune.execution.memory_budget import ALONE_PREFIX, HALVE_PREFIX
 from paretune.execution.progress import Observer
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.measuring.processor import THREAD_VARIABLES
+from paretune.planning.expand import expand_study
 from paretune.planning.prepare import prepare_study
 from paretune.planning.shard import Shard
-from paretune.search.expand import expand_study
 from paretune.store import Store
 from paretune.study import ModelSpec, TaskSpec
 from paretune.tasks import load_dataset

@@ -13,8 +13,8 @@ from paretune.execution.signals import StopRequest
 from paretune.execution.study_runs import add_missing_runs
 from paretune.execution.worker import make_executor, run_worker
 from paretune.execution.worker_settings import WorkerSettings
+from paretune.planning.expand import leave_out_stale_runs
 from paretune.planning.prepare import prepare_study
-from paretune.search.expand import leave_out_stale_runs
 from paretune.store import Store, database
 from paretune.verbs.report import report
 

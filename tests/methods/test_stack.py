@@ -16,7 +16,7 @@ from paretune.methods import bitfit, prompt, stack
 from paretune.methods.core.method import parse_options
 from paretune.models.structure.topology import ENCODER
 from paretune.objectives.encoding import pad_batch
-from paretune.search.expand import choose_learning_rates
+from paretune.planning.expand import choose_learning_rates
 from paretune.study import MethodSpec
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.training.caches import ProcessCache

@@ -12,8 +12,8 @@ from paretune.analysis.cells import group_into_cells
 from paretune.data.prompt import draw_shots
 from paretune.errors import MethodError
 from paretune.planning.checks import run_dry_steps
+from paretune.planning.expand import expand_study
 from paretune.planning.prepare import prepare_study
-from paretune.search.expand import expand_study
 from paretune.store import Store
 from paretune.study import Run, Study
 from paretune.testing.tiny_tasks import tiny_run, tiny_task

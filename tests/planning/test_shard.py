@@ -9,10 +9,10 @@ import pytest
 from support.tiny_study import as_file, command, digests, finish, small
 
 from paretune.errors import StudyError
+from paretune.planning.expand import expand_study
 from paretune.planning.prepare import prepare_study
+from paretune.planning.race import plan_wanted_runs
 from paretune.planning.shard import Shard
-from paretune.search.expand import expand_study
-from paretune.search.race import plan_wanted_runs
 from paretune.store import Store
 from paretune.study import Study
 from paretune.training.caches import ProcessCache

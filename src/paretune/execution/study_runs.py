@@ -32,7 +32,7 @@ def add_missing_runs(
         predictor: predicts the memory that each needs, from what has ended so far.
         expand: which runs; by default all.
     """
-    from paretune.search.expand import expand_study
+    from paretune.planning.expand import expand_study
 
     study = prepared.study
     # With data and model where they are now: a moved study was stored with other paths.

@@ -1,7 +1,7 @@
 """A study made ready on this machine: read once, in one pass down, and passed on as one value.
 
 Data come first, then models, then methods, then the cells that can run. Which runs these have
-depends on what has ended: :mod:`paretune.search.expand` says it, from this value and the records.
+depends on what has ended: :mod:`paretune.planning.expand` says it, from this value and the records.
 """
 
 from __future__ import annotations

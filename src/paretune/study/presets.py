@@ -1,6 +1,6 @@
 """Protocol presets: ``protocol.preset`` of a study file as a value. No torch.
 
-``fair`` is what :mod:`paretune.search.expand` plans. Any other preset fixes the settings of every
+``fair`` is what :mod:`paretune.planning.expand` plans. Any other preset fixes the settings of every
 run itself; it is found by its entry point in the group ``paretune.protocols``.
 """
 

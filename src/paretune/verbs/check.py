@@ -239,7 +239,7 @@ def _check_study(study: Study, *, offline: bool, devices: str) -> Iterator[Check
         from paretune.methods import configure
         from paretune.models.structure.topology import ENCODER
         from paretune.planning import prepare
-        from paretune.search.expand import choose_learning_rates
+        from paretune.planning.expand import choose_learning_rates
 
         configured = configure(spec)
         for task in tasks:
@@ -295,8 +295,8 @@ def _check_cells(
     """What the tasks, models and methods of a study are together; only what is to be said of it."""
     from paretune.measuring.devices import resolve_devices
     from paretune.planning import checks
+    from paretune.planning.expand import expand_study
     from paretune.planning.prepare import find_refused_cells, prepare_study
-    from paretune.search.expand import expand_study
 
     def check_metrics() -> None:
         tested = [datasets[task.key] for task in usable.tasks]

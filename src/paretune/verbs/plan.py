@@ -323,10 +323,9 @@ def plan(
     from paretune.execution.memory_budget import fit_workers, fleet_budget_bytes
     from paretune.execution.worker_settings import STAGES
     from paretune.measuring.machine import MachineSpeed
-    from paretune.planning import checks
+    from paretune.planning import checks, race
     from paretune.planning.predicted_cost import CostPredictor
     from paretune.planning.prepare import prepare_study
-    from paretune.search import race
     from paretune.store import Store
 
     folder = study_input.store_folder(study, store)
@@ -406,7 +405,7 @@ def _find_shared_records(
     prepared: PreparedStudy, opened: Store, records: Sequence[Record]
 ) -> list[Record]:
     """What ``run`` will take over from other studies of the store, or from earlier versions."""
-    from paretune.search import race
+    from paretune.planning import race
 
     study_hash = prepared.study.study_hash
     ended_here = {record.run_id for record in records}

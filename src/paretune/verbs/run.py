@@ -197,10 +197,9 @@ def run(
     from paretune.execution.memory_budget import fit_workers
     from paretune.execution.progress import open_default_observer
     from paretune.execution.study_runs import add_missing_runs, drop_excess_weights
-    from paretune.planning import checks
+    from paretune.planning import checks, race
+    from paretune.planning.budget import TimeBudget
     from paretune.planning.prepare import prepare_study
-    from paretune.search import race
-    from paretune.search.budget import TimeBudget
     from paretune.store import Store
 
     settings = resolve_workers(workers, threads, devices)
@@ -304,9 +303,8 @@ def plan_first_runs(
         ParetuneError: data cannot be cut, or a model cannot be used.
     """
     from paretune.measuring.machine import MachineSpeed
-    from paretune.planning import checks
+    from paretune.planning import checks, expand, race
     from paretune.planning.predicted_cost import CostPredictor
-    from paretune.search import expand, race
     from paretune.verbs.stored_audit import find_damaged_trials, save_findings, save_trained_data
 
     study, caches = prepared.study, prepared.caches
@@ -354,7 +352,7 @@ def _predict_rest(
         before: ids of runs that had ended before.
         spent_seconds: on those that have ended since.
     """
-    from paretune.search import race
+    from paretune.planning import race
 
     study = prepared.study
     records = study_input.load_records(study, opened)

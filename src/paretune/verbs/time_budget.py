@@ -55,8 +55,8 @@ def fit_to_budget(
 ) -> tuple[str, list[str]]:
     """Shorten a study file of one task.
 
-    No method is given up, and no seed: further seeds come last (:mod:`paretune.search.budget`), as
-    many as there is time for. What is left to shorten are the folds of the test, then learning
+    No method is given up, and no seed: further seeds come last (:mod:`paretune.planning.budget`),
+    as many as there is time for. What is left to shorten are the folds of the test, then learning
     rates, then training rows.
 
     Args:

@@ -15,8 +15,8 @@ from paretune.errors import DataError, StudyError
 from paretune.models.sources.resolve import resolve_source
 from paretune.models.structure.heads import load_config
 from paretune.models.structure.topology import topology_of
+from paretune.planning.expand import expand_study
 from paretune.planning.prepare import choose_forgetting_text, prepare_study
-from paretune.search.expand import expand_study
 from paretune.study import Generation, ModelSpec, Run
 from paretune.study.run import ForgettingText
 from paretune.tasks.forgetting_text import hash_text, read_blocks, read_pairs

@@ -8,9 +8,9 @@ import pytest
 from support.fake_records import end
 
 from paretune.analysis.cells import group_into_cells
+from paretune.planning.expand import find_possible_run_ids
 from paretune.planning.prepare import prepare_study
-from paretune.search.expand import find_possible_run_ids
-from paretune.search.race import plan_runs, plan_wanted_runs
+from paretune.planning.race import plan_runs, plan_wanted_runs
 from paretune.store.record import Record
 from paretune.study import Protocol
 

@@ -13,13 +13,13 @@ from paretune.errors import MethodError, StudyError
 from paretune.execution.local import LocalExecutor
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.methods import lora
-from paretune.planning.prepare import PlannedRun, prepare_study
-from paretune.search.expand import (
+from paretune.planning.expand import (
     choose_learning_rates,
     count_folds,
     expand_study,
     find_possible_run_ids,
 )
+from paretune.planning.prepare import PlannedRun, prepare_study
 from paretune.study import MethodSpec, Study
 from paretune.testing.tiny_tasks import tiny_task
 from paretune.training.caches import ProcessCache

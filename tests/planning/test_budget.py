@@ -17,9 +17,9 @@ from paretune.execution.executor import StudyCallbacks, StudySummary
 from paretune.execution.worker_settings import STAGES
 from paretune.measuring.machine import MachineSpeed
 from paretune.owner import current_owner
+from paretune.planning.budget import TimeBudget
 from paretune.planning.predicted_cost import CostPredictor, PredictedCost
 from paretune.planning.prepare import PlannedRun, prepare_study
-from paretune.search.budget import TimeBudget
 from paretune.store import Claim, Store
 from paretune.store.encoding import encode_predictions
 from paretune.store.record import Record

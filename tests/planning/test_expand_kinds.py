@@ -11,8 +11,8 @@ from support.tiny_study import end_run, planning_study, small
 
 from paretune.errors import MethodError, ModelError
 from paretune.models.sources.resolve import resolve_source
+from paretune.planning.expand import expand_study, find_possible_run_ids, plan_pending_runs
 from paretune.planning.prepare import PlannedRun, prepare_study
-from paretune.search.expand import expand_study, find_possible_run_ids, plan_pending_runs
 from paretune.study import ModelSpec, OuterFold, Study
 from paretune.testing.tiny_tasks import tiny_task
 from paretune.testing.translator_folders import tiny_pairs

@@ -28,8 +28,8 @@ from paretune.analysis.pareto.expected_scores import pool_run_variance
 from paretune.analysis.pareto.front import expected_excess
 from paretune.analysis.pareto.recommend import choose
 from paretune.analysis.racing import DECIDED, foresee_choice, race_budget
+from paretune.planning.expand import expand_study
 from paretune.planning.prepare import PlannedRun, PreparedStudy
-from paretune.search.expand import expand_study
 from paretune.store.record import Record
 from paretune.study import NO_MODEL, Run, Study
 

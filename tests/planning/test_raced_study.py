@@ -14,7 +14,7 @@ from support import tiny_study
 
 from paretune.analysis.cells import build_cells
 from paretune.planning.prepare import prepare_study
-from paretune.search.race import plan_runs, plan_wanted_runs
+from paretune.planning.race import plan_runs, plan_wanted_runs
 from paretune.store import Store
 from paretune.study import Study
 from paretune.training.caches import ProcessCache

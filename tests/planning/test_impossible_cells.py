@@ -9,8 +9,8 @@ import pytest
 from support.tiny_study import small
 
 from paretune.errors import MethodError
+from paretune.planning.expand import plan_pending_runs
 from paretune.planning.prepare import prepare_study
-from paretune.search.expand import plan_pending_runs
 from paretune.study import Study
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from support.fake_records import LEVELS, end, finals
 
+from paretune.planning.expand import expand_study, find_possible_run_ids
 from paretune.planning.prepare import PlannedRun, prepare_study
-from paretune.search.expand import expand_study, find_possible_run_ids
-from paretune.search.race import plan_runs, plan_wanted_runs
+from paretune.planning.race import plan_runs, plan_wanted_runs
 from paretune.store.record import Record
 from paretune.study import Study
 from paretune.training.caches import ProcessCache

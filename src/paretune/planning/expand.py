@@ -4,7 +4,7 @@ A pure function, called again whenever runs have ended: trials of learning rates
 all trials of a cell have ended, its rate is chosen and the final seeds appear; its cost comes last.
 In outer cross-validation each fold of a cell has its own trials, rate and final run.
 In a race (``protocol.race``) the next fold is tried with the rates that are not clearly behind;
-which of these runs are trained at all is decided by :mod:`paretune.search.race`.
+which of these runs are trained at all is decided by :mod:`paretune.planning.race`.
 The same input gives the same runs, so the same command always continues.
 """
 

@@ -1,6 +1,6 @@
 """The runs of a study that may still change its answer, given the records so far.
 
-A pure function like :func:`paretune.search.expand.expand_study`, of whose runs it returns a part:
+A pure function like :func:`paretune.planning.expand.expand_study`, of whose runs it returns a part:
 called again with the same records it asks for the same runs, so an interrupted race continues and
 several workers race together. It asks for baselines and costs, then for trials, then for final runs
 round by round (:mod:`paretune.analysis.racing`). Runs of another round are never needed to
@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 from paretune.analysis.cells import build_cells
 from paretune.analysis.racing import RaceState, decide_rounds
 from paretune.methods import baselines
+from paretune.planning.expand import expand_study, plan_pending_runs
 from paretune.planning.prepare import PlannedRun, PreparedStudy
-from paretune.search.expand import expand_study, plan_pending_runs
 from paretune.store.record import Record
 from paretune.study import NO_MODEL, Run, Study
 
