@@ -131,16 +131,16 @@ def answers(
 
 def predictions(label: Iterable[Any], answer: Iterable[Any], part: str = "test") -> Predictions:
     """Given labels and answers; numbers of labels have scores of 0 and 1, all else has none."""
-    labels, given = (
+    labels, predicted = (
         tuple(value.item() if isinstance(value, np.generic) else value for value in values)
         for values in (label, answer)
     )
     scores: tuple[tuple[float, ...], ...] = ()
-    if all(isinstance(value, int) for value in (*labels, *given)):
-        size = 1 + max(*labels, *given)
-        scores = tuple(tuple(float(j == i) for j in range(size)) for i in given)
+    if all(isinstance(value, int) for value in (*labels, *predicted)):
+        size = 1 + max(*labels, *predicted)
+        scores = tuple(tuple(float(j == i) for j in range(size)) for i in predicted)
     uid = tuple(f"{part}-{i}" for i in range(len(labels)))
-    return Predictions(uid, labels, given, scores)
+    return Predictions(uid, labels, predicted, scores)
 
 
 def constant(n: int = 60, labels: int = 3, answer: int = 0) -> Predictions:

@@ -506,11 +506,11 @@ def _build_instructions(
     form = preferences or named or find_form(columns)
     if form is None:
         refuse_unsupported_shape(columns, rows[0].file)
-        known = "; ".join(f"{' and '.join(form.columns)} ({form.title})" for form in FORMS)
+        forms = "; ".join(f"{' and '.join(form.columns)} ({form.title})" for form in FORMS)
         raise DataError(
             "has no columns of a known form of instructions.",
             where=rows[0].file,
-            remedy=f"Known are {known}. Its own are {', '.join(sorted(columns))}; name "
+            remedy=f"Known are {forms}. Its own are {', '.join(sorted(columns))}; name "
             "two of them as text (the prompt) and label (the completion).",
         )
 
