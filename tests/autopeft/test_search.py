@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from support import tiny_study
-from support.fake_cells import LEVELS, end, finals
+from support.fake_records import LEVELS, end, finals
 from support.report_texts import texts_by_method
 from support.tiny_study import end_run, planning_study
 

@@ -32,7 +32,7 @@ def test_from_check_to_the_page(study: Study, tmp_path: Path, capsys: Any) -> No
     file = as_file(study, tmp_path / "s.yaml")
     code, out, _ = command(capsys, "check", file)
     assert code == 0
-    assert "80 train in 20 groups, 40 test in 10 groups, labels false, true" in " ".join(
+    assert "80 train in 20 groups, 40 test in 10 groups, which answers to a question" in " ".join(
         out.split()
     )
     with finish(study, tmp_path / "store", costs=1) as store:

@@ -128,7 +128,7 @@ def test_check_names_every_fault_and_writes_nothing(
         YAML(typ="safe", pure=True).dump(study, handle)
     code, out, _ = command(capsys, "check", file)
     assert code == 3
-    assert "task words: 40 train, 20 test (test.csv), labels no, yes" in out
+    assert "task words: 40 train, 20 test (test.csv), one of several labels (no, yes)" in out
     assert "bad.csv line 3" in out and "nowhere.csv" in out
     assert 'method "lorra" is not known' in out
     assert 'method loha: unknown key "rnak". Did you mean rank?' in out

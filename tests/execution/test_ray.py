@@ -287,6 +287,8 @@ def test_what_no_node_has_and_a_cluster_that_is_not_there_are_said(cluster, tmp_
 
 def test_a_node_that_can_execute_nothing_ends_the_study_with_its_name(cluster, tmp_path):
     store = a_store(tmp_path, runs(1))
-    with pytest.raises(ParetuneError, match=r"node .*: model tiny: is not in the local cache"):
+    with pytest.raises(
+        ParetuneError, match=r"node .*: model tiny: the local cache of the hub lacks it"
+    ):
         drive(store, cluster.address)
     assert store.load_statuses(STUDY)[0].state == "todo"
