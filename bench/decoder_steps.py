@@ -144,7 +144,7 @@ def paretune_step(method: str, options: argparse.Namespace) -> tuple[Step, int]:
         data=data,
         seed=run.seed,
         objective=objective,
-        loss_options=objective.loss_options((), Training()),
+        loss_options=objective.loss_options(()),
         micro_batch=run.training.batch_size,
         pass_overhead_tokens=prepared.pass_tokens,
     )

@@ -35,7 +35,7 @@ class FleetSide:
                 data=work.encoded,
                 seed=parameters.run.seed,
                 objective=objective,
-                loss_options=objective.loss_options((), parameters.run.training),
+                loss_options=objective.loss_options(()),
                 micro_batch=parameters.run.training.batch_size,
                 pass_overhead_tokens=self.model.pass_overhead_tokens(parameters),
             )

@@ -32,7 +32,7 @@ def open_run(
         data=data,
         seed=run.seed,
         objective=objective,
-        loss_options=objective.loss_options((), run.training),
+        loss_options=objective.loss_options(()),
         micro_batch=run.training.micro_batch or run.training.batch_size,
         pass_overhead_tokens=model.pass_overhead_tokens(parameters),
     )

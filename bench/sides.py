@@ -235,7 +235,7 @@ class Ours:
             data=work.encoded,
             seed=run.seed,
             objective=objective,
-            loss_options=objective.loss_options((), run.training),
+            loss_options=objective.loss_options(()),
             micro_batch=run.training.batch_size,
             pass_overhead_tokens=self.prepared.pass_tokens,
         )

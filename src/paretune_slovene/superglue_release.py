@@ -17,12 +17,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from paretune.data.example import Segments
 from paretune.data.finding import Finding
 from paretune.data.rows import Row, read_rows
 from paretune.data.task import Task, TaskRows
 from paretune.errors import DataError
 from paretune.files import data_home as default_home, expand_home
+from paretune.objectives.example import Segments
 from paretune.study import TaskSpec
 
 COLLECTION_NAME = "superglue-sl"

@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from paretune.data.audit import audit, audit_truncation
-from paretune.data.example import Dataset, Example
+from paretune.data.example import Dataset
 from paretune.data.finding import Finding
+from paretune.objectives.example import Example
 from paretune.study import Checks
 
 WORDS = re.findall(r"\w+", "ant bee cat dog eel fox gnu hen ibis jay kite lark mole newt owl pig")

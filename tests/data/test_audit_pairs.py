@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from paretune.data.audit import audit, audit_truncation
-from paretune.data.example import Dataset, Example
+from paretune.data.example import Dataset
 from paretune.data.finding import Finding
 from paretune.data.language import language_code
+from paretune.objectives.example import Example
 from paretune.study import TaskSpec
 from paretune.tasks import load_dataset
 

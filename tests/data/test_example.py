@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from paretune.data.batch import shuffle_order, split_by_length, split_for_evaluation, split_packed
-from paretune.data.example import Example
 from paretune.data.split import assign_folds, take_share
 from paretune.errors import DataError
+from paretune.objectives.example import Example
 
 
 def examples(labels: list[int], groups: list[str | None] | None = None) -> list[Example]:

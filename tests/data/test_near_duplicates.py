@@ -11,10 +11,11 @@ import pytest
 
 from paretune.data import audit as audit_module
 from paretune.data.audit import audit
-from paretune.data.example import Dataset, Example
+from paretune.data.example import Dataset
 from paretune.data.finding import Finding
 from paretune.data.near_duplicates import find_near_duplicates
 from paretune.data.split import OuterDesign
+from paretune.objectives.example import Example
 from paretune.study import TaskSpec
 from paretune.tasks import load_dataset
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from paretune.data.audit import audit
-from paretune.data.example import Dataset, Example
+from paretune.data.example import Dataset
 from paretune.data.split import (
     OuterDesign,
     choose_outer_design,
@@ -17,6 +17,7 @@ from paretune.data.split import (
     split_by_fold,
 )
 from paretune.errors import DataError
+from paretune.objectives.example import Example
 from paretune.study import Checks, OuterFold, Protocol, TaskSpec
 
 TASK = TaskSpec(name="made", kind="classification", train="a.csv", text="text", label="label")

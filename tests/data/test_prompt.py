@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from paretune import tasks
-from paretune.data.example import Example
-from paretune.data.prompt import Prompt, choose_prompt
+from paretune.data.prompt import choose_prompt
 from paretune.errors import StudyError
+from paretune.objectives.example import Example
+from paretune.objectives.prompt import Prompt
 from paretune.study import TaskSpec
 
 

@@ -11,7 +11,7 @@ from support.pages import DOCS
 from support.tiny_study import as_file, command, small, train
 
 from paretune import objectives, plugins, tasks
-from paretune.data.example import Example
+from paretune.objectives.example import Example
 from paretune.study import TaskSpec
 from paretune.testing import (
     MethodContract,

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from paretune import methods, objectives
-from paretune.data.example import Example
 from paretune.methods import baselines
 from paretune.methods.core.method import MethodOptions
+from paretune.objectives.example import Example
 
 
 def examples(texts: list[str], labels: list[float]) -> list[Example]:

@@ -9,7 +9,6 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from paretune.data.example import Example
 from paretune.models.load import (
     LoadedModel,
     load_model,
@@ -20,6 +19,7 @@ from paretune.models.load import (
 from paretune.models.sources.resolve import resolve_source
 from paretune.models.structure.heads import last_token_places
 from paretune.objectives.encoding import encode_texts, pad_batch
+from paretune.objectives.example import Example
 from paretune.objectives.objective import HeadSpec
 from paretune.study import ModelSpec
 from paretune.testing.tiny_models import DECODERS, SENTENCES

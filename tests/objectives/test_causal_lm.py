@@ -9,10 +9,10 @@ import pytest
 from transformers import AutoTokenizer
 
 from paretune import objectives
-from paretune.data.example import Example
-from paretune.data.prompt import Prompt
 from paretune.errors import DataError, ModelError
 from paretune.objectives.completions import PromptedText, encode_completions
+from paretune.objectives.example import Example
+from paretune.objectives.prompt import Prompt
 from paretune.objectives.readouts import for_readout
 from paretune.testing.tiny_models import tiny_model
 

@@ -11,13 +11,12 @@ import torch.nn.functional as F
 from sklearn.utils.class_weight import compute_class_weight
 
 from paretune import objectives
-from paretune.data.example import Example
 from paretune.errors import StudyError
 from paretune.metrics.classification import multi_hot
 from paretune.objectives.encoding import Encoded
+from paretune.objectives.example import Example
 from paretune.objectives.readouts.label_words import right_answer_loss
 from paretune.objectives.token_outputs import TokenLogits, TokenStates
-from paretune.study import Training
 
 NAMES = ("a", "b", "c")
 LABELS = [0] * 12 + [1] * 6 + [2] * 2
@@ -29,8 +28,7 @@ def rows(labels: list[Any]) -> list[Example]:
 
 
 def options_of(kind: str, labels: list[Any], weights: Any) -> Any:
-    training = Training(class_weights=weights)
-    return objectives.get(kind).loss_options(rows(labels), training, NAMES)
+    return objectives.get(kind).loss_options(rows(labels), NAMES, class_weights=weights)
 
 
 def test_balanced_is_scikit_learns() -> None:

@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from sklearn.metrics import f1_score
 
 from paretune import objectives
-from paretune.data.example import Example
 from paretune.methods import configure
 from paretune.metrics.classification import multi_hot
 from paretune.objectives import LossOptions
 from paretune.objectives.encoding import Encoded
+from paretune.objectives.example import Example
 from paretune.study import MethodSpec
 
 OBJECTIVE = objectives.get("multilabel")

@@ -12,11 +12,11 @@ import torch
 
 from paretune import metrics, objectives
 from paretune.data.audit import CHECKS
-from paretune.data.example import Example
 from paretune.errors import StudyError
 from paretune.exporting.card import USAGES
 from paretune.objectives import LossOptions, ModelPredictions, Objective
 from paretune.objectives.encoding import Encoded, encode_texts
+from paretune.objectives.example import Example
 from paretune.tasks import READERS
 from paretune.testing import MetricContract, ObjectiveContract
 

@@ -15,12 +15,12 @@ import torch
 import torch.nn.functional as F
 
 from paretune import metrics, objectives
-from paretune.data.example import Example
 from paretune.data.finding import InvalidRowsError
-from paretune.data.prompt import Prompt
 from paretune.metrics import Metric, Value
 from paretune.objectives import LossOptions
 from paretune.objectives.encoding import Encoded
+from paretune.objectives.example import Example
+from paretune.objectives.prompt import Prompt
 from paretune.objectives.readouts import for_readout
 from paretune.objectives.token_outputs import TokenStates
 from paretune.store.record import Claim

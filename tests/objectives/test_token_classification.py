@@ -15,9 +15,8 @@ from support.tiny_study import small, train
 from transformers import AutoTokenizer, pipeline
 
 from paretune import objectives
-from paretune.data.example import Example
 from paretune.objectives.encoding import Encoded
-from paretune.study import Training
+from paretune.objectives.example import Example
 from paretune.testing import ObjectiveContract
 from paretune.testing.tiny_models import tiny_model as write_tiny_model
 from paretune.testing.tiny_tasks import tiny_task
@@ -95,7 +94,7 @@ def test_the_loss_is_torchs_over_the_words(
 ) -> None:
     examples = tagged([30, 3])
     data = encode(examples, "bert", tmp_path, 16)
-    options = OBJECTIVE.loss_options(examples, Training(class_weights=weights), TAGS)
+    options = OBJECTIVE.loss_options(examples, TAGS, class_weights=weights)
     logits = torch.randn(33, 3, generator=torch.Generator().manual_seed(2)).to(dtype)
     logits.requires_grad_(True)
     rows = range(len(data.ids))

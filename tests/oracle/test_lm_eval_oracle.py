@@ -15,8 +15,8 @@ from tokenizers import Tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from paretune import objectives, tasks
-from paretune.data.example import Example
 from paretune.methods.core.run_axis import Fleet
+from paretune.objectives.example import Example
 from paretune.objectives.readouts import for_readout
 from paretune.training.evaluation.predict import evaluate_alone
 from paretune.training.forward.passes import Compute, PlainForward, PlainSplitter

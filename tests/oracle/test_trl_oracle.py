@@ -16,12 +16,12 @@ from tokenizers import Tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from paretune import objectives
-from paretune.data.example import Example
 from paretune.data.instructions import PREFERENCE_FORMS, find_form
-from paretune.data.prompt import Prompt
 from paretune.methods.core.run_axis import Fleet
 from paretune.objectives import LossOptions
 from paretune.objectives.encoding import IGNORE_INDEX, Encoded, pad_batch
+from paretune.objectives.example import Example
+from paretune.objectives.prompt import Prompt
 from paretune.objectives.readouts import for_readout
 from paretune.objectives.readouts.label_words import LabelWordsCollector
 from paretune.training.evaluation.predict import evaluate_alone

@@ -14,7 +14,8 @@ from support.fake_records import topic_cells
 from paretune import objectives
 from paretune.analysis.cell import Cell
 from paretune.analysis.pareto.recommend import Recommendation, recommend
-from paretune.data.example import Dataset, Example
+from paretune.data.example import Dataset
+from paretune.objectives.example import Example
 from paretune.reporting.next_steps import LEAST_MARGIN, PRECISION, write_next_steps
 from paretune.reporting.parts import NextSteps
 from paretune.store.record import Predictions

@@ -21,8 +21,8 @@ from paretune.analysis.pareto.expected_scores import expected_scores
 from paretune.analysis.pareto.front import pareto_front
 from paretune.analysis.statistics.intervals import score_interval
 from paretune.data.batch import shuffle_order
-from paretune.data.example import Example
 from paretune.data.split import assign_folds, sample_held_out, take_whole_groups
+from paretune.objectives.example import Example
 from paretune.reporting import write_json
 from paretune.reporting.build import build_report
 from paretune.reporting.figure_files import write_figures

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from paretune.data.audit import audit
-from paretune.data.example import Example
 from paretune.data.split import assign_folds
 from paretune.errors import DataError, ParetuneError
 from paretune.metrics.classification import multi_hot
+from paretune.objectives.example import Example
 from paretune.study import TaskSpec
 from paretune.tasks import load_dataset
 

@@ -13,12 +13,12 @@ import torch
 from support.tiny_study import small
 
 from paretune import methods, metrics, objectives
-from paretune.data.example import Example
 from paretune.errors import MethodError, StudyError
 from paretune.methods import baselines
 from paretune.methods.core.method import MethodOptions
 from paretune.objectives import LossOptions
 from paretune.objectives.encoding import Encoded
+from paretune.objectives.example import Example
 from paretune.objectives.objective import TargetScale
 from paretune.objectives.regression import fit_target_scale
 from paretune.study import TaskSpec

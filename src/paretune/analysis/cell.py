@@ -16,13 +16,14 @@ from paretune.analysis.learning_rates import RateEdge, RateSelection
 from paretune.analysis.outcomes import FAILED_OUTCOMES, FailureRate, is_collapsed
 from paretune.analysis.statistics.intervals import Interval, confidence_interval
 from paretune.analysis.statistics.scores import SPLIT, RunScores, TestDesign, score_runs
+from paretune.answers import Readout
 from paretune.errors import StoreError
 from paretune.methods import baselines
 from paretune.metrics import Array
 from paretune.metrics.classification import NO_LABEL
 from paretune.objectives import Objective
 from paretune.store.record import Predictions, Record
-from paretune.study import OuterFold, Readout
+from paretune.study import OuterFold
 
 Stop = Literal["limit", "no change"]
 """A race trains no more of a cell: a cost exceeds its limit, or its further runs could not change

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
+from paretune.answers import Answer
 from paretune.store.record import UNSCORED_RESULTS, Predictions
-from paretune.study import Answer
 
 FAILED_OUTCOMES = ("collapsed", *UNSCORED_RESULTS)
 """Outcomes that are failures of a method; an unexpected error says nothing about it."""

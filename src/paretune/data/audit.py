@@ -11,19 +11,13 @@ from statistics import median
 from textwrap import shorten
 from typing import Any
 
-from paretune.data.example import (
-    Dataset,
-    Example,
-    count_groups,
-    describe_groups,
-    normalise_text,
-    text_key,
-)
+from paretune.data.example import Dataset, count_groups, describe_groups, normalise_text, text_key
 from paretune.data.finding import MAX_EXAMPLES, SEVERITIES, Finding, Severity, summarise
 from paretune.data.labels import describe_imbalance
 from paretune.data.near_duplicates import find_near_duplicates
 from paretune.data.split import PUBLISHED_SPLIT, OuterDesign, labelled_rows
 from paretune.objectives import Objective
+from paretune.objectives.example import Example
 from paretune.study import Checks
 
 MIN_TRAIN_ROWS = 10

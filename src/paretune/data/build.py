@@ -8,12 +8,13 @@ from typing import Any
 
 from paretune import objectives
 from paretune.data.columns import Values, cell_text, find_possible_groups, gather_columns
-from paretune.data.example import Dataset, Example
+from paretune.data.example import Dataset
 from paretune.data.finding import Finding, InvalidValueError, raise_for_findings
 from paretune.data.rows import Row
 from paretune.data.split import assign_folds, read_dates, sample_held_out, take_newest
 from paretune.data.task import TaskRows
 from paretune.errors import DataError, suggest
+from paretune.objectives.example import Example
 from paretune.study import TaskSpec, derive_seed
 
 Built = tuple[list[Example], list[Finding]]

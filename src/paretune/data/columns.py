@@ -15,11 +15,11 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
+from paretune.answers import Label
 from paretune.data.finding import Finding, InvalidValueError
 from paretune.data.rows import Row
 from paretune.data.task import TaskRows
 from paretune.errors import StudyError
-from paretune.study import Label
 
 NULL_VALUES = ("nan", "NaN", "None", "null", "NULL", "NA", "N/A", "n/a", "#N/A", "<NA>")
 """How programs write a missing value; pandas' ``na_values`` but for rare ones."""

@@ -19,8 +19,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from paretune.data.columns import Values, cell_text
-from paretune.data.example import Message, normalise_text
+from paretune.data.example import normalise_text
 from paretune.data.finding import InvalidValueError
+from paretune.objectives.example import Message
 
 _ROLES = {
     **dict.fromkeys(("user", "human"), "user"),

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from paretune.data.example import Example, text_key
+from paretune.data.example import text_key
+from paretune.objectives.example import Example
 
 MIN_SIMILARITY = 0.5
 """Shared part of two sets of shingles, the Jaccard index. Of some 5,000 rows of news, questions and

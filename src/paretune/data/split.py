@@ -17,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretune.data.columns import cell_text, parse_date
-from paretune.data.example import Dataset, Example, text_key
+from paretune.data.example import Dataset, text_key
 from paretune.data.finding import Finding, raise_for_findings, summarise
 from paretune.data.rows import Row
 from paretune.errors import DataError, suggest
 from paretune.metrics.classification import multi_hot
+from paretune.objectives.example import Example
 from paretune.study import AUTO_OUTER_FOLDS, NUM_FOLDS, OuterFold, Protocol, TaskSpec, derive_seed
 
 PART_NAMES = {

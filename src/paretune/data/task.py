@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from paretune.data.example import Segments
 from paretune.data.finding import Finding
-from paretune.data.prompt import Prompt
 from paretune.data.rows import Row
+from paretune.objectives.example import Segments
+from paretune.objectives.prompt import Prompt
 from paretune.study import TaskSpec
 
 Template = Callable[[Mapping[str, str], str], Segments]

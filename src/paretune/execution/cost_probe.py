@@ -94,7 +94,12 @@ def measure_cost(
             indices=batch,
             seed=run.seed,
             objective=objective,
-            loss_options=objective.loss_options(parts.train, run.training, dataset.labels),
+            loss_options=objective.loss_options(
+                parts.train,
+                dataset.labels,
+                run.training.label_smoothing,
+                run.training.class_weights,
+            ),
             micro_batch=micro_batch,
             pass_overhead_tokens=prepared.pass_tokens,
             body=prepared.method.method.body_training,

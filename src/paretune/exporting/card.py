@@ -20,7 +20,6 @@ from paretune import metrics, tasks
 from paretune.analysis.cell import NO_MODEL, Cell
 from paretune.analysis.statistics.intervals import score_interval
 from paretune.data.example import Dataset
-from paretune.data.prompt import Prompt
 from paretune.exporting.restore import TaskSignature
 from paretune.files import make_file_name
 from paretune.methods.core.titles import title_of
@@ -28,6 +27,7 @@ from paretune.models.sources.resolve import ModelSource, find_package_folder
 from paretune.models.structure.heads import AUTO_CLASSES, choose_auto_class, load_config
 from paretune.models.structure.topology import DECODER, topology_of
 from paretune.objectives.encoding import marks_pairs
+from paretune.objectives.prompt import Prompt
 from paretune.objectives.readouts import for_readout
 from paretune.objectives.readouts.label_words import count_trailing_tokens
 from paretune.reporting.text import formatting

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from paretune.data.example import Dataset, Example
+from paretune.answers import Answer
+from paretune.data.example import Dataset
 from paretune.errors import StoreError
 from paretune.exporting import card, formats
 from paretune.exporting.card import ExportedRun
@@ -17,8 +18,8 @@ from paretune.exporting.restore import is_same_answer, restore_run
 from paretune.metrics.classification import LABEL_SET, write_label_set
 from paretune.models.structure.heads import load_config, quiet_transformers
 from paretune.models.structure.topology import topology_of
+from paretune.objectives.example import Example
 from paretune.objectives.readouts import for_readout
-from paretune.study import Answer
 from paretune.terminal.plural import pluralise
 from paretune.training.prepare import PreparedModel
 

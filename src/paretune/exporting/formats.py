@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from paretune import methods
-from paretune.data.example import Dataset, Example
+from paretune.data.example import Dataset
 from paretune.errors import MethodError, first_line
 from paretune.exporting.restore import (
     TaskSignature,
@@ -30,6 +30,7 @@ from paretune.models.sources.resolve import ModelSource
 from paretune.models.structure.heads import choose_auto_class, load_config
 from paretune.models.structure.topology import topology_of
 from paretune.objectives.encoding import pad_batch
+from paretune.objectives.example import Example
 from paretune.objectives.readouts import for_readout
 from paretune.study import Run
 from paretune.training.forward.passes import to_tensors

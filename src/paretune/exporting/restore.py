@@ -19,8 +19,8 @@ import torch
 from safetensors.torch import load as load_tensors, save_file
 
 from paretune import methods, objectives
-from paretune.data.example import Dataset, Example
-from paretune.data.prompt import Prompt
+from paretune.answers import Answer, Readout
+from paretune.data.example import Dataset
 from paretune.errors import MethodError, StoreError, WeightsNotKeptError, spell_option
 from paretune.execution.progress import format_duration
 from paretune.files import expand_home
@@ -28,12 +28,14 @@ from paretune.methods import ConfiguredBaseline
 from paretune.models.load import LoadedModel, load_model, rescale_regression_head
 from paretune.models.sources.resolve import ModelSource, is_local_folder
 from paretune.objectives import Objective
+from paretune.objectives.example import Example
+from paretune.objectives.prompt import Prompt
 from paretune.objectives.readouts import for_readout
 from paretune.reporting.text.formatting import format_bytes
 from paretune.store import Store
 from paretune.store.encoding import decode_predictions
 from paretune.store.record import Record
-from paretune.study import Answer, Generation, Readout, Run, specs
+from paretune.study import Generation, Run, specs
 from paretune.study.specs import FrozenModel
 from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.predict import evaluate_alone, generate

@@ -46,10 +46,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from paretune.data.example import Example
 from paretune.methods.core.method import Baseline, Head, Method, MethodOptions, Trains
 from paretune.metrics.answers import normalise_answer
 from paretune.metrics.tags import OUTSIDE, find_entities
+from paretune.objectives.example import Example
 from paretune.objectives.regression import fit_target_scale
 
 if TYPE_CHECKING:

@@ -9,16 +9,13 @@ meaning. Of several labels each is a question of its own, without it or with it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from paretune.errors import StudyError, suggest
 from paretune.metrics.classification import multi_hot
-
-if TYPE_CHECKING:
-    from paretune.data.example import Example
+from paretune.objectives.example import Example
 
 ClassWeights = tuple[tuple[float, ...], ...]
 """(labels, 1), or (2, labels): without the label, and with it."""

@@ -26,8 +26,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from paretune.answers import Answer
 from paretune.metrics.classification import multi_hot, write_label_set
 from paretune.objectives.encoding import Encoded
+from paretune.objectives.example import Example
 from paretune.objectives.objective import (
     LossOptions,
     ModelPredictions,
@@ -40,8 +42,6 @@ from paretune.objectives.objective import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from paretune.data.example import Example
-    from paretune.study import Answer
 
 USUAL_THRESHOLD = 0.5
 NO_QUESTION = "question goes with kind multiple_choice; for two texts: text_pair"

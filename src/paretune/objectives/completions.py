@@ -10,14 +10,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from paretune.answers import Label
 from paretune.errors import DataError, ModelError, first_line
 from paretune.objectives.encoding import Encoded
-
-if TYPE_CHECKING:
-    from paretune.data.example import Example
-    from paretune.study import Label
+from paretune.objectives.example import Example
 
 
 @dataclass(frozen=True)

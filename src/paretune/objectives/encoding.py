@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from paretune.data.example import Example
-    from paretune.study import Label
+from paretune.answers import Label
+from paretune.objectives.example import Example
 
 Text = tuple[int, int]
 """An example and a choice."""

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from paretune.objectives.classification import NO_QUESTION
 from paretune.objectives.encoding import Encoded
+from paretune.objectives.example import Example
 from paretune.objectives.objective import (
     LossOptions,
     ModelPredictions,
@@ -34,8 +35,6 @@ from paretune.objectives.token_outputs import TokenOutputs
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from paretune.data.example import Example
 
 
 def count_target(data: Encoded, indices: Sequence[int]) -> int:

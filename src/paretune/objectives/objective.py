@@ -26,16 +26,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretune import metrics
+from paretune.answers import Answer, Readout
 from paretune.metrics import Metric
 from paretune.metrics.classification import LABEL, NO_LABEL
 from paretune.objectives.class_weights import ClassWeights, weight_classes
 from paretune.objectives.encoding import Encoded, encode_texts
+from paretune.objectives.example import Example
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from paretune.data.example import Example
-    from paretune.study import Answer, Readout, Training
 
 
 UNCUT_TOKENS = 1 << 30
@@ -334,23 +333,23 @@ class Objective:
         )
 
     def loss_options(
-        self, train: Sequence[Example], training: Training, labels: Sequence[str] = ()
+        self,
+        train: Sequence[Example],
+        labels: Sequence[str] = (),
+        label_smoothing: float | None = None,
+        class_weights: str | Mapping[str, float] = "none",
     ) -> LossOptions:
-        """What the loss of a run needs, from its training part, its settings and the labels.
+        """What the loss of a run needs, from its training part, the labels and two settings.
 
         Raises:
-            StudyError: the settings weight what is no label.
+            StudyError: ``class_weights`` names what is no label.
         """
-        smoothing, weights = training.label_smoothing, None
-        if smoothing is None:
-            smoothing = SEQ2SEQ_LABEL_SMOOTHING if self.head == "seq2seq_lm" else 0.0
+        if label_smoothing is None:
+            label_smoothing = SEQ2SEQ_LABEL_SMOOTHING if self.head == "seq2seq_lm" else 0.0
+        weights = None
         if "class_weights" in self.loss_settings:
-            weights = weight_classes(train, training.class_weights, labels)
-        return LossOptions(
-            self.fit_target(train),
-            smoothing,
-            weights,
-        )
+            weights = weight_classes(train, class_weights, labels)
+        return LossOptions(self.fit_target(train), label_smoothing, weights)
 
     def encoder(self, part: str) -> Encode:
         """How the examples of ``train``, ``selection`` or ``test`` are encoded."""

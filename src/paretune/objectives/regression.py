@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from paretune.answers import Answer
 from paretune.objectives.classification import NO_QUESTION
 from paretune.objectives.encoding import Encoded
+from paretune.objectives.example import Example
 from paretune.objectives.objective import (
     LossOptions,
     ModelPredictions,
@@ -25,9 +27,6 @@ from paretune.objectives.objective import (
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from paretune.data.example import Example
-    from paretune.study import Answer
 
 
 def fit_target_scale(train: Sequence[Example]) -> TargetScale | None:

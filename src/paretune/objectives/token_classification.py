@@ -16,18 +16,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from paretune.answers import Answer
 from paretune.objectives.classification import NO_FEATURES, NO_QUESTION, cross_entropy
 from paretune.objectives.encoding import IGNORE_INDEX, Encoded
+from paretune.objectives.example import Example
 from paretune.objectives.objective import ModelPredictions, Objective, TargetScale
-
-if TYPE_CHECKING:
-    from paretune.data.example import Example
-    from paretune.study import Answer
 
 Span = tuple[int, int]
 """First character and the one behind the last."""

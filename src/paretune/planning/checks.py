@@ -145,7 +145,12 @@ def take_dry_step(run: Run, caches: ProcessCache, device: str = "cpu") -> DrySte
             indices=longest,
             seed=run.seed,
             objective=objective,
-            loss_options=objective.loss_options(parts.train, run.training, dataset.labels),
+            loss_options=objective.loss_options(
+                parts.train,
+                dataset.labels,
+                run.training.label_smoothing,
+                run.training.class_weights,
+            ),
             micro_batch=2,
         )
         loaded.model.train()

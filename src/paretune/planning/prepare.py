@@ -13,6 +13,7 @@ from typing import Any
 
 from paretune import methods, tasks
 from paretune.analysis.cells import methods_with_probe
+from paretune.answers import Readout
 from paretune.data.audit import audit
 from paretune.data.example import Dataset
 from paretune.data.finding import Finding
@@ -35,7 +36,6 @@ from paretune.study import (
     MethodSpec,
     ModelSpec,
     OuterFold,
-    Readout,
     Run,
     Stage,
     Study,
@@ -263,9 +263,10 @@ def prepare_study(
             if text is not None:
                 forgetting[task.key, model.key] = text
     refuse_unread_settings(study, cells, datasets)
+    weights = study.training.class_weights
     for cell in {(cell.task.key, cell.readout): cell for cell in cells}.values():
         dataset, objective = datasets[cell.task.key], _objective_of(cell, datasets)
-        objective.loss_options(dataset.train, study.training, dataset.labels)  # may refuse them
+        objective.loss_options(dataset.train, dataset.labels, None, weights)  # may refuse them
     precision = study.training.precision
     assumed: Precision = "fp32" if precision == "auto" else precision
     return PreparedStudy(

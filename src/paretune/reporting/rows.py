@@ -14,6 +14,7 @@ from paretune.analysis.learning_check import is_mostly_collapsed
 from paretune.analysis.memory_breakdown import break_down_memory
 from paretune.analysis.pareto.costs import count_trained_parameters
 from paretune.analysis.statistics.intervals import score_interval
+from paretune.answers import Readout
 from paretune.methods.baselines import CONSTANT
 from paretune.methods.core.titles import title_of
 from paretune.reporting.parts import (
@@ -36,7 +37,6 @@ from paretune.reporting.text.formatting import (
     format_seconds,
 )
 from paretune.store.record import UNSCORED_OUTCOMES, Record
-from paretune.study import Readout
 from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
 

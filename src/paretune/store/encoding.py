@@ -11,9 +11,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from paretune.answers import Answer
 from paretune.errors import StoreError
 from paretune.store.record import Predictions
-from paretune.study import Answer
 
 _COLUMNS = ("uid", "label", "prediction", "scores")
 _GROUPS = ("cluster", "question")

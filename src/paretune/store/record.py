@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict
 
-from paretune.study import Answer, Run
+from paretune.answers import Answer
+from paretune.study import Run
 
 State = Literal["todo", "running", "done", "failed"]
 

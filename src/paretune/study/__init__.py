@@ -18,27 +18,23 @@ from paretune.study.protocol import (
     Training,
 )
 from paretune.study.run import OuterFold, Run, Stage, compute_run_id, derive_seed, digest
-from paretune.study.specs import NO_MODEL, MethodSpec, ModelSpec, Readout
+from paretune.study.specs import NO_MODEL, MethodSpec, ModelSpec
 from paretune.study.study import Study
-from paretune.study.task_spec import Answer, Label, LengthNormalisation, TaskSpec
+from paretune.study.task_spec import TaskSpec
 
 __all__ = [
     "AUTO_OUTER_FOLDS",
     "DEFAULT_COST_SECONDS",
     "NO_MODEL",
     "NUM_FOLDS",
-    "Answer",
     "Axis",
     "Checks",
     "Generation",
-    "Label",
-    "LengthNormalisation",
     "Limits",
     "MethodSpec",
     "ModelSpec",
     "OuterFold",
     "Protocol",
-    "Readout",
     "Run",
     "Stage",
     "Study",

@@ -13,13 +13,14 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from paretune.answers import Readout
 from paretune.study.protocol import (
     NUM_FOLDS,
     Folds,
     Generation,
     Training,
 )
-from paretune.study.specs import PATH_KEYS, FrozenModel, MethodSpec, ModelSpec, Readout, is_path
+from paretune.study.specs import PATH_KEYS, FrozenModel, MethodSpec, ModelSpec, is_path
 from paretune.study.task_spec import PROMPT_KEYS, TaskSpec
 
 Stage = Literal["tune", "final", "cost"]

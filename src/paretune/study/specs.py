@@ -9,10 +9,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from paretune import plugins
+from paretune.answers import Readout
 
-Readout = Literal["head", "label_words", "text", "reward", "likelihood"]
-"""How a model answers: by a head; by the likelihood of each label's text; by a text it writes; of
-preferences by the reward of each answer, or by its likelihood."""
 Quantisation = Literal["nf4", "int8"]
 """How the frozen linear layers of a model are held (:mod:`paretune.models.quantised`)."""
 

@@ -9,13 +9,9 @@ from typing import Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from paretune.study.specs import FrozenModel, Readout
+from paretune.answers import LengthNormalisation, Readout
+from paretune.study.specs import FrozenModel
 
-Label = int | float | str
-"""An index into the labels (or choices), the number that a regression predicts, or of several
-labels a text of 0 and 1, a character for each (``0110``)."""
-Answer = Label
-"""A label, or the text of a translation."""
 DataPart = Literal["train", "test", "test_shifted"]
 """A part of a task's data; the last is a second test part, from elsewhere."""
 
@@ -43,7 +39,6 @@ _OWN_DATA_KEYS = (
     "test_shifted_target",
     "drop_unlabelled",
 )
-LengthNormalisation = Literal["none", "characters", "bytes"]
 LossOn = Literal["last_answer", "all_answers"]
 """Which answers of a conversation are learnt; ``all_answers`` is TRL's ``assistant_only_loss``."""
 

@@ -16,10 +16,11 @@ from paretune import metrics, objectives, plugins
 from paretune.data import hub
 from paretune.data.example import Dataset
 from paretune.data.language import language_name
-from paretune.data.prompt import Prompt, choose_prompt
+from paretune.data.prompt import choose_prompt
 from paretune.data.task import Task
 from paretune.errors import StudyError
 from paretune.objectives import Objective
+from paretune.objectives.prompt import Prompt
 from paretune.study import TaskSpec
 from paretune.tasks import samples
 from paretune.tasks.readers import READERS, TASK_READERS, load_built_in

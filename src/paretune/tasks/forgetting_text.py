@@ -11,9 +11,9 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from paretune.data.example import Example
 from paretune.data.rows import EXTENSIONS, read_bytes, read_rows, read_text
 from paretune.errors import DataError, StudyError
+from paretune.objectives.example import Example
 from paretune.study import TaskSpec
 from paretune.study.specs import SHIPPED_LANGUAGES
 from paretune.tasks.readers import load_pairs

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from paretune import metrics, objectives
+from paretune.answers import Answer
 from paretune.data import hub
 from paretune.data.build import Built, Schema, build_dataset, build_examples
 from paretune.data.columns import (
@@ -64,13 +65,13 @@ from paretune.data.labels import (
     read_number,
 )
 from paretune.data.parallel import read_pairs
-from paretune.data.prompt import Prompt
 from paretune.data.rows import Row, read_declared_labels
 from paretune.data.split import PART_NAMES, divide_rows, find_part_column
 from paretune.data.tags import find_scheme, list_tags, read_table, read_tags, to_iob2
 from paretune.data.task import Task, TaskRows
 from paretune.errors import DataError, StudyError
-from paretune.study import Answer, TaskSpec
+from paretune.objectives.prompt import Prompt
+from paretune.study import TaskSpec
 from paretune.tasks.shapes import (
     find_tags,
     find_verdict,

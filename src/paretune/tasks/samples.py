@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from paretune.data.example import Segments
-from paretune.data.prompt import Prompt
 from paretune.data.tags import read_table
 from paretune.data.task import Task, TaskRows
 from paretune.errors import StudyError, require_name, spell_option
+from paretune.objectives.example import Segments
+from paretune.objectives.prompt import Prompt
 from paretune.study import TaskSpec
 
 SAMPLES_FOLDER = Path(__file__).parents[1] / "samples"

@@ -11,10 +11,9 @@ import pytest
 import torch
 
 from paretune import methods, metrics
-from paretune.data.example import Example
 from paretune.objectives import LossOptions, Objective
 from paretune.objectives.encoding import Encoded, pad_batch
-from paretune.study import Training
+from paretune.objectives.example import Example
 from paretune.testing.tiny_models import tiny_model
 
 MAX_LENGTH = 16
@@ -66,7 +65,7 @@ class ObjectiveContract:
     @pytest.fixture
     def options(self) -> LossOptions:
         """Those of a run on the examples."""
-        return self.objective.loss_options(self.examples(), Training())
+        return self.objective.loss_options(self.examples())
 
     def test_what_it_names_exists(self) -> None:
         objective = self.objective

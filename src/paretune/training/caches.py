@@ -6,24 +6,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from paretune import methods
-from paretune.data.example import Dataset, Example
+from paretune.answers import Readout
+from paretune.data.example import Dataset
 from paretune.data.prompt import draw_shots
 from paretune.data.split import assign_folds, split_by_fold, take_share, take_whole_groups
 from paretune.models.load import LoadedModel, load_model
 from paretune.models.sources.resolve import ModelSource, resolve_source
 from paretune.objectives import HeadSpec, Objective
 from paretune.objectives.encoding import Encoded, encode_texts
+from paretune.objectives.example import Example
 from paretune.objectives.objective import Encode
 from paretune.objectives.readouts import for_readout
-from paretune.study import (
-    NO_MODEL,
-    ModelSpec,
-    Readout,
-    Run,
-    TaskSpec,
-    compute_run_id,
-    digest,
-)
+from paretune.study import NO_MODEL, ModelSpec, Run, TaskSpec, compute_run_id, digest
 from paretune.tasks import load_dataset as load_task
 
 TEST_PARTS = ("test", "test_shifted")

@@ -179,7 +179,12 @@ class Session:
             data=encoded["train"],
             seed=run.seed,
             objective=objective,
-            loss_options=objective.loss_options(parts.train, run.training, dataset.labels),
+            loss_options=objective.loss_options(
+                parts.train,
+                dataset.labels,
+                run.training.label_smoothing,
+                run.training.class_weights,
+            ),
             micro_batch=self._micro_batch or run.training.micro_batch or run.training.batch_size,
             pass_overhead_tokens=self._model.pass_overhead_tokens(parameters),
             body=prepared.method.method.body_training,

@@ -17,10 +17,11 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from paretune.data.example import Dataset, Example
+from paretune.data.example import Dataset
 from paretune.data.finding import MAX_SHOWN, Finding
 from paretune.errors import DataError
 from paretune.files import expand_home
+from paretune.objectives.example import Example
 from paretune.store import Record, Store
 from paretune.study import Study, TaskSpec
 from paretune.study.specs import FILE_KEYS

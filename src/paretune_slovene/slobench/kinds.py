@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from paretune.data.example import Dataset, Example
+from paretune.data.example import Dataset
 from paretune.data.finding import Finding
 from paretune.errors import StudyError, spell_option
 from paretune.files import make_file_name
+from paretune.objectives.example import Example
 from paretune.study import TaskSpec
 from paretune_slovene.slobench import (
     superglue_submission,

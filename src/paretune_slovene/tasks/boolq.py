@@ -6,7 +6,7 @@ cut, which takes from the longer text, shortens the passage and never the questi
 
 from __future__ import annotations
 
-from paretune.data.prompt import Prompt
+from paretune.objectives.prompt import Prompt
 from paretune_slovene.superglue_release import superglue_task
 
 PROMPTS = {

@@ -6,7 +6,7 @@ of accuracy and macro F1.
 
 from __future__ import annotations
 
-from paretune.data.prompt import Prompt
+from paretune.objectives.prompt import Prompt
 from paretune_slovene.superglue_release import superglue_task
 
 PROMPTS = {

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from paretune.data.example import Segments
-from paretune.data.prompt import Prompt
+from paretune.objectives.example import Segments
+from paretune.objectives.prompt import Prompt
 from paretune.tasks.readers import QUESTIONS
 from paretune_slovene.superglue_release import superglue_task
 

@@ -19,10 +19,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from paretune.data.columns import cell_text
-from paretune.data.example import Segments, normalise_text
+from paretune.data.example import normalise_text
 from paretune.data.finding import Finding
-from paretune.data.prompt import Prompt
 from paretune.data.rows import Row
+from paretune.objectives.example import Segments
+from paretune.objectives.prompt import Prompt
 from paretune_slovene.superglue_release import superglue_task
 
 

@@ -5,7 +5,7 @@ Slovene: the human translation of 232/29/29 rows.
 
 from __future__ import annotations
 
-from paretune.data.prompt import Prompt
+from paretune.objectives.prompt import Prompt
 from paretune_slovene.superglue_release import superglue_task
 
 PROMPTS = {

@@ -19,10 +19,10 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from paretune.data.columns import cell_text
-from paretune.data.example import Segments
 from paretune.data.finding import Finding, summarise_by_code
-from paretune.data.prompt import Prompt
 from paretune.data.rows import Row
+from paretune.objectives.example import Segments
+from paretune.objectives.prompt import Prompt
 from paretune_slovene.superglue_release import superglue_task
 
 _WORD = re.compile(r"\S+")

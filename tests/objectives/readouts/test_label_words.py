@@ -12,11 +12,11 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import PreTrainedTokenizerFast
 
 from paretune import objectives
-from paretune.data.example import Example
-from paretune.data.prompt import Prompt
 from paretune.errors import StudyError
 from paretune.objectives.encoding import Encoded
+from paretune.objectives.example import Example
 from paretune.objectives.objective import LossOptions
+from paretune.objectives.prompt import Prompt
 from paretune.objectives.readouts import for_readout
 from paretune.objectives.readouts.label_words import LabelWordsCollector
 from paretune.objectives.token_outputs import TokenStates

@@ -10,10 +10,10 @@ import pytest
 from transformers import AutoTokenizer
 
 from paretune import metrics, objectives
-from paretune.data.example import Example
-from paretune.data.prompt import Prompt
 from paretune.errors import StudyError
 from paretune.metrics.classification import NO_LABEL
+from paretune.objectives.example import Example
+from paretune.objectives.prompt import Prompt
 from paretune.objectives.readouts import for_readout
 from paretune.objectives.readouts.text import find_answer
 from paretune.testing.tiny_models import tiny_model

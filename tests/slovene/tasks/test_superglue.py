@@ -11,8 +11,8 @@ import pytest
 from support.slobench import load, write_rows
 
 from paretune.data.audit import audit
-from paretune.data.example import Example
 from paretune.errors import DataError, StudyError
+from paretune.objectives.example import Example
 from paretune.study import TaskSpec
 from paretune.tasks import load_dataset
 

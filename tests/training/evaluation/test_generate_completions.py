@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from paretune import objectives
-from paretune.data.example import Example
-from paretune.data.prompt import Prompt
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.load import LoadedModel, load_model
 from paretune.models.sources.resolve import resolve_source
 from paretune.objectives import HeadSpec
 from paretune.objectives.encoding import Encoded
+from paretune.objectives.example import Example
+from paretune.objectives.prompt import Prompt
 from paretune.objectives.readouts import for_readout
 from paretune.study import Generation, ModelSpec
 from paretune.training.evaluation import predict

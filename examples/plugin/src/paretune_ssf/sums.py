@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from paretune.data.example import Segments
 from paretune.data.rows import Row
 from paretune.data.task import Task, TaskRows
+from paretune.objectives.example import Segments
 from paretune.study import TaskSpec
 
 WORDS = ("one", "two", "three", "four", "five", "six")

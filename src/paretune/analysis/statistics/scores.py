@@ -23,10 +23,10 @@ from typing import TypeVar
 import numpy as np
 
 from paretune import metrics
+from paretune.answers import Answer
 from paretune.errors import StoreError
 from paretune.metrics import Array
 from paretune.store.record import Predictions
-from paretune.study import Answer
 
 Key = TypeVar("Key", bound=Hashable)
 T = TypeVar("T")

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeV
 
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 
+from paretune.answers import Readout
 from paretune.errors import MethodError
 from paretune.objectives import LossOptions, Objective
-from paretune.study import Readout
 from paretune.study.specs import FrozenModel
 from paretune.study.study_file import KeyPath
 from paretune.study.validation_errors import read_faults
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from paretune.data.example import Example
     from paretune.methods.core.injection import Injection
     from paretune.methods.core.registry import ConfiguredMethod
     from paretune.methods.core.run_axis import Fleet
     from paretune.models.load import LoadedModel
     from paretune.models.structure.anatomy import Anatomy
     from paretune.objectives.encoding import Encoded
+    from paretune.objectives.example import Example
     from paretune.objectives.objective import Loss
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from paretune import plugins
+from paretune.answers import Readout
 from paretune.errors import MethodError, PluginError, suggest
 from paretune.methods import baselines
 from paretune.methods.core.method import (
@@ -32,18 +33,18 @@ from paretune.methods.core.method import (
 from paretune.methods.core.titles import TITLES
 from paretune.methods.peft.supported import PEFT_PREFIX, SUPPORTED
 from paretune.objectives import Objective
-from paretune.study import MethodSpec, Readout, Study
+from paretune.study import MethodSpec, Study
 from paretune.study.study_file import KeyPath
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from paretune.data.example import Example
     from paretune.methods.core.injection import Injection
     from paretune.methods.core.method import Method
     from paretune.methods.core.run_axis import Fleet
     from paretune.models.structure.anatomy import Anatomy
     from paretune.models.structure.topology import Topology
+    from paretune.objectives.example import Example
 
 
 SYNONYMS: Mapping[str, str] = {

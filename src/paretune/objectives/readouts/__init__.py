@@ -13,15 +13,12 @@ and likelihoods stay those of the kind of task.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
+from paretune.answers import Readout
 from paretune.errors import StudyError
 from paretune.objectives.objective import Objective
+from paretune.objectives.prompt import Prompt
 from paretune.objectives.readouts import label_words, rewards, text
-
-if TYPE_CHECKING:
-    from paretune.data.prompt import Prompt
-    from paretune.study import Readout
 
 _MAKE: dict[Readout, Callable[[Objective, Prompt], Objective]] = {
     "label_words": label_words.read_label_words,

@@ -26,15 +26,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretune.objectives.encoding import Encoded
+from paretune.objectives.example import Example
 from paretune.objectives.language_modelling import token_loss
 from paretune.objectives.objective import LossOptions, Objective, count_examples
+from paretune.objectives.prompt import Prompt
 from paretune.objectives.token_outputs import TokenOutputs
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from paretune.data.example import Example
-    from paretune.data.prompt import Prompt
 
 _WORD_START = re.compile(r"(?<=\s)\S")
 

@@ -37,17 +37,16 @@ import numpy as np
 
 from paretune.objectives.completions import encode_completions
 from paretune.objectives.encoding import Encoded
+from paretune.objectives.example import Example
 from paretune.objectives.language_modelling import count_target
 from paretune.objectives.objective import LossOptions, Objective, count_examples
+from paretune.objectives.prompt import Prompt
 from paretune.objectives.readouts.label_words import LabelWordsCollector, right_answer_loss
 from paretune.objectives.readouts.text import write_example
 from paretune.objectives.token_outputs import TokenOutputs
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from paretune.data.example import Example
-    from paretune.data.prompt import Prompt
 
 
 def read_rewards(objective: Objective, prompt: Prompt) -> Objective:

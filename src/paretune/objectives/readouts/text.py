@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from paretune.errors import StudyError
 from paretune.metrics.classification import NO_LABEL
@@ -29,13 +29,11 @@ from paretune.objectives.completions import (
     render_chat,
 )
 from paretune.objectives.encoding import Encoded
+from paretune.objectives.example import Example
 from paretune.objectives.language_modelling import TokenLossCollector, count_target, token_loss
 from paretune.objectives.objective import ModelPredictions, Objective, TargetScale
+from paretune.objectives.prompt import Prompt
 from paretune.objectives.readouts.label_words import read_label_words
-
-if TYPE_CHECKING:
-    from paretune.data.example import Example
-    from paretune.data.prompt import Prompt
 
 _EDGES = re.compile(r"^\W+|\W+$")
 

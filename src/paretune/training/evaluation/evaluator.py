@@ -14,13 +14,14 @@ from typing import Any
 
 from paretune import metrics
 from paretune.analysis.outcomes import answers_are_constant
-from paretune.data.example import Dataset, Example, dependence_groups
+from paretune.data.example import Dataset, dependence_groups
 from paretune.measuring.devices import read_free_bytes
 from paretune.metrics import segment_metrics
 from paretune.metrics.metric import ScoringModel
 from paretune.models.load import load_headless_encoder
 from paretune.objectives import ModelPredictions, Objective, TargetScale
 from paretune.objectives.encoding import Encoded
+from paretune.objectives.example import Example
 from paretune.objectives.language_modelling import TokenLosses
 from paretune.store.encoding import encode_predictions
 from paretune.store.record import Predictions
