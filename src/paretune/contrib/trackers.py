@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from paretune.analysis.statistics.intervals import score_interval
 from paretune.errors import TrackerError, require_name, spell_option
+from paretune.execution.progress import describe_run
 from paretune.verbs.options import Folder, StoreFolder, StudyLike
 from paretune.verbs.report import load_results
 from paretune.verbs.result import Result
@@ -121,9 +123,6 @@ def track(
 
 
 def _read_row(record: Record, metric: str) -> RunRow:
-    from paretune.analysis.statistics.intervals import score_interval
-    from paretune.execution.progress import describe_run
-
     scores = {part: dict(values) for part, values in record.result.get("scores", {}).items()}
     for part, predictions in record.predictions.items():
         interval = score_interval([predictions], metric)

@@ -13,15 +13,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from paretune import metrics
 from paretune.store import RunStatus
 from paretune.study import DEFAULT_COST_SECONDS, Run
+from paretune.tasks import objective_of
 from paretune.terminal import console, echo, is_terminal
 from paretune.terminal.notebook import html_bar, html_block, in_notebook, show_output
-
-if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
 
 MIN_SHARE_DONE = 0.1
 """From this share of its steps on, a running run counts for the estimate of similar ones."""
@@ -54,9 +55,6 @@ def describe_end(status: RunStatus) -> str:
 
 
 def _format_score(score: float, run: Run) -> str:
-    from paretune import metrics  # with numpy, which whoever only watches does not need
-    from paretune.tasks import objective_of
-
     metric = metrics.get(run.task.metric or objective_of(run.task).default_metric)
     return f"{score:.{1 if metric.highest > 1 else 3}f}"
 
@@ -353,7 +351,6 @@ def open_observer(stream: IO[str] | None = None, *, quiet: bool = False) -> Iter
     if not is_terminal(stream):
         yield LineObserver(stream)
         return
-    from rich.progress import BarColumn, Progress, TextColumn
 
     columns = (
         TextColumn("{task.description}", markup=False),

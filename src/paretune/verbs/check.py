@@ -9,8 +9,15 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from paretune.data.audit import audit
+from paretune.data.example import Dataset, describe_groups
+from paretune.data.finding import Finding, InvalidRowsError, summarise_by_code
+from paretune.data.split import choose_outer_design
 from paretune.errors import DataError, ParetuneError
+from paretune.measuring.devices import resolve_devices
+from paretune.methods import check_options, configure
 from paretune.study import MethodSpec, ModelSpec, Study, TaskSpec
+from paretune.tasks import load_dataset, pin_dataset
 from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
 from paretune.verbs import study_input
@@ -20,8 +27,6 @@ from paretune.verbs.result import Result, Tell, tell_nothing
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from paretune.data.example import Dataset
-    from paretune.data.finding import Finding
     from paretune.models.structure.topology import Topology
     from paretune.planning.prepare import PreparedStudy
     from paretune.terminal.rich_console import Terminal
@@ -199,12 +204,7 @@ def _check_study(study: Study, *, offline: bool, devices: str) -> Iterator[Check
 
     def check_task(spec: TaskSpec) -> Checked:
         """Read and audit the data."""
-        from paretune import tasks
-        from paretune.data.audit import audit
-        from paretune.data.example import describe_groups
-        from paretune.data.split import choose_outer_design
-
-        dataset = tasks.load_dataset(tasks.pin_dataset(spec, offline=offline))
+        dataset = load_dataset(pin_dataset(spec, offline=offline))
         datasets[spec.key] = dataset
         design = choose_outer_design(study.protocol, spec, dataset)
         test = "test" if spec.test is None else f"test ({Path(spec.test).name})"
@@ -236,7 +236,6 @@ def _check_study(study: Study, *, offline: bool, devices: str) -> Iterator[Check
 
     def check_method(spec: MethodSpec) -> Checked:
         """Rates, and whether it serves all tasks and models that can be read."""
-        from paretune.methods import configure
         from paretune.models.structure.topology import ENCODER
         from paretune.planning import prepare
         from paretune.planning.expand import choose_learning_rates
@@ -261,13 +260,11 @@ def _check_study(study: Study, *, offline: bool, devices: str) -> Iterator[Check
     yield from (_check("task", task.key, check_task, task) for task in study.tasks)
     if not datasets:
         return
-    from paretune.methods import check_options
 
     options = [_check("method", spec.key, check_options, spec, study) for spec in study.methods]
     if wrong := [item for item in options if item.error is not None]:
         yield from wrong
         return
-    from paretune.tasks import pin_dataset
     from paretune.training.caches import ProcessCache
 
     caches = ProcessCache()
@@ -293,7 +290,6 @@ def _check_cells(
     devices: str,
 ) -> Iterator[CheckedItem]:
     """What the tasks, models and methods of a study are together; only what is to be said of it."""
-    from paretune.measuring.devices import resolve_devices
     from paretune.planning import checks
     from paretune.planning.expand import expand_study
     from paretune.planning.prepare import find_refused_cells, prepare_study
@@ -342,8 +338,6 @@ def _check(
     kind: str, name: str, look: Callable[..., Checked | None], *arguments: Any
 ) -> CheckedItem:
     """What a function says of an item, or the error that it raises."""
-    from paretune.data.finding import InvalidRowsError, summarise_by_code
-
     try:
         return CheckedItem(kind, name, *(look(*arguments) or ()))
     except InvalidRowsError as error:
@@ -357,7 +351,6 @@ def _check_pairs(prepared: PreparedStudy) -> Iterator[CheckedItem]:
 
     The direction is judged by the likelihood of references.
     """
-    from paretune.data.finding import Finding
     from paretune.planning.checks import compare_directions, find_truncations
 
     directions = []

@@ -7,8 +7,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
+from rich.text import Text
 
+from paretune import metrics
+from paretune.analysis.cell import NO_MODEL
+from paretune.analysis.comparisons import PairwiseComparisons
+from paretune.analysis.memory_breakdown import PartDifference, break_down_memory, compare_breakdowns
 from paretune.errors import StudyError, require_name, spell_option
+from paretune.methods.core.titles import title_of
+from paretune.reporting.text.comparison import describe_pair, explain_memory_difference
+from paretune.reporting.text.formatting import describe_failures
 from paretune.terminal.sanitise import sanitise_line
 from paretune.verbs.options import StoreFolder, StudyLike, Word
 from paretune.verbs.report import load_results
@@ -17,8 +25,6 @@ from paretune.verbs.result import Result, ResultList
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from paretune.analysis.comparisons import PairwiseComparisons
-    from paretune.analysis.memory_breakdown import PartDifference
     from paretune.analysis.pairs import Pair
     from paretune.analysis.statistics.sample_size import SampleSize
 
@@ -60,10 +66,6 @@ class ComparisonResult(Result):
 
     def describe(self) -> Iterable[RenderableType]:
         """A heading and sentences."""
-        from rich.text import Text
-
-        from paretune.reporting.text.comparison import describe_pair
-
         heading = f"{self.model} on {self.task}: {self.metric}"
         yield Text(sanitise_line(heading), style="bold")
         sentences: Iterable[str] = [f"{sanitise_line(self.why)}."]
@@ -110,12 +112,6 @@ def compare(
         StudyError: no such study or method, or twice the same.
         StoreError: the store is missing or damaged, or never ran this study.
     """
-    from paretune.analysis.cell import NO_MODEL
-    from paretune.analysis.comparisons import PairwiseComparisons
-    from paretune.analysis.memory_breakdown import break_down_memory, compare_breakdowns
-    from paretune.methods.core.titles import title_of
-    from paretune.reporting.text.comparison import explain_memory_difference
-
     results = load_results(study, store)
     cells = results.cells
     names = list(dict.fromkeys(cell.method for cell in cells))
@@ -167,10 +163,6 @@ def compare(
 def _compare_cells(
     comparisons: PairwiseComparisons, model: str, a: str, b: str
 ) -> ComparisonResult:
-    from paretune import metrics
-    from paretune.methods.core.titles import title_of
-    from paretune.reporting.text.formatting import describe_failures
-
     by_method = {cell.method: cell for cell in comparisons.cells}
     first, second = by_method[a], by_method[b]
     task = first.task

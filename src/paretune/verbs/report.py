@@ -8,16 +8,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from paretune.analysis.cells import group_into_cells
 from paretune.errors import StoredResultsWarning, StoreError
 from paretune.reporting import Report
+from paretune.reporting.build import build_report
+from paretune.store import Record, RunStatus, Store
 from paretune.study import Study
 from paretune.verbs import study_input
 from paretune.verbs.options import File, Folder, StoreFolder, StudyLike
+from paretune.verbs.stored_audit import find_changed_data, find_damaged_trials, load_findings
 
 if TYPE_CHECKING:
     from paretune.analysis.cell import Cell
     from paretune.data.finding import Finding
-    from paretune.store import Record, RunStatus, Store
 
 
 @dataclass(frozen=True)
@@ -33,8 +36,6 @@ class StudyResults:
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
         """All runs, by task, model and method."""
-        from paretune.analysis.cells import group_into_cells
-
         return tuple(group_into_cells(self.study, self.records, self.states))
 
     @property
@@ -77,8 +78,6 @@ def report(
         StudyError: no such study, or its file cannot be used.
         StoreError: the store is missing or damaged, or never ran this study.
     """
-    from paretune.reporting.build import build_report
-
     results = load_results(study, store)
     document = build_report(results.study, results.records, results.states, results.findings)
     document.write(page, card=card, figures=figures, tables=tables, json=json)
@@ -97,9 +96,6 @@ def load_results(study: StudyLike, store: Path | str | None = None) -> StudyResu
         StudyError: no such study, or its file cannot be used.
         StoreError: the store is missing or damaged, or never ran this study.
     """
-    from paretune.store import Store
-    from paretune.verbs.stored_audit import find_changed_data, find_damaged_trials, load_findings
-
     study = study_input.load_study(study)
     folder = study_input.store_folder(study, store)
     with Store.open(folder) as opened:

@@ -12,11 +12,11 @@ from pydantic_core import to_jsonable_python
 from paretune.errors import ParetuneError
 from paretune.study import Run, Study
 from paretune.terminal.notebook import html_code
+from paretune.terminal.rich_console import Terminal
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from paretune.terminal.rich_console import Terminal
 
 Item = TypeVar("Item")
 TEXT_WIDTH = 100
@@ -56,8 +56,6 @@ class Result:
         return _object_of(self, self.json_fields)
 
     def __str__(self) -> str:
-        from paretune.terminal.rich_console import Terminal
-
         stream = io.StringIO()
         # Not coloured by FORCE_COLOR, which the kernel of a notebook sets.
         Result.show(self, Terminal(file=stream, width=TEXT_WIDTH, force_terminal=False))

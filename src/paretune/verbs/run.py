@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 import typer
 
 from paretune.errors import ParetuneError, RunsFailedError, StudyError, require_name, spell_option
+from paretune.execution.executor import StudyCallbacks, StudySummary
+from paretune.execution.memory_budget import fit_workers
+from paretune.execution.progress import Observer, open_default_observer
+from paretune.execution.study_runs import add_missing_runs, drop_excess_weights
+from paretune.measuring.machine import MachineSpeed
 from paretune.planning.shard import Shard
+from paretune.store import RunStatus, Store
 from paretune.study import NO_MODEL, Run, Study
 from paretune.study.quantities import DURATION
 from paretune.terminal.plural import pluralise
@@ -31,6 +37,7 @@ from paretune.verbs.options import (
 )
 from paretune.verbs.report import report as report_study
 from paretune.verbs.result import Result
+from paretune.verbs.stored_audit import find_damaged_trials, save_findings, save_trained_data
 from paretune.verbs.workers import (
     REMEDY,
     describe_workers,
@@ -43,11 +50,8 @@ from paretune.verbs.workers import (
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from paretune.execution.executor import StudySummary
-    from paretune.execution.progress import Observer
     from paretune.planning.predicted_cost import CostPredictor
     from paretune.planning.prepare import PreparedStudy
-    from paretune.store import RunStatus, Store
     from paretune.terminal.rich_console import Terminal
 
 COST_SHARE = 0.1
@@ -193,14 +197,9 @@ def run(
     folder = study_input.store_folder(study, store)
     sentences = study_input.describe_test_files(study)
     # After what costs no seconds: these import torch.
-    from paretune.execution.executor import StudyCallbacks
-    from paretune.execution.memory_budget import fit_workers
-    from paretune.execution.progress import open_default_observer
-    from paretune.execution.study_runs import add_missing_runs, drop_excess_weights
     from paretune.planning import checks, race
     from paretune.planning.budget import TimeBudget
     from paretune.planning.prepare import prepare_study
-    from paretune.store import Store
 
     settings = resolve_workers(workers, threads, devices)
     device = settings[0].device
@@ -302,10 +301,8 @@ def plan_first_runs(
     Raises:
         ParetuneError: data cannot be cut, or a model cannot be used.
     """
-    from paretune.measuring.machine import MachineSpeed
     from paretune.planning import checks, expand, race
     from paretune.planning.predicted_cost import CostPredictor
-    from paretune.verbs.stored_audit import find_damaged_trials, save_findings, save_trained_data
 
     study, caches = prepared.study, prepared.caches
     records = study_input.load_records(study, opened)

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import typer
+from rich.table import Table
+from rich.text import Text
 
-from paretune.errors import ParetuneError
+from paretune import methods, tasks
+from paretune.errors import ParetuneError, StoreError
+from paretune.methods.peft.supported import SUPPORTED
+from paretune.models.sources.resolve import find_package_folder
+from paretune.reporting.text.terminal import print_answer, print_headlines
+from paretune.store import Store
 from paretune.study import Study
+from paretune.tasks.samples import copy_sample
 from paretune.terminal.sanitise import sanitise_line
 from paretune.verbs.options import (
     Devices,
@@ -68,8 +77,6 @@ class DemoResult(Result):
 
     def show(self, out: Terminal, *, quiet: Quiet = False) -> None:
         """Print the answer first, then the table."""
-        from paretune.reporting.text.terminal import print_answer, print_headlines
-
         if quiet:
             print_headlines(self.report, out)
             return
@@ -97,8 +104,6 @@ def demo(
     Raises:
         ModelError: the package of the model is not installed.
     """
-    from paretune.models.sources.resolve import find_package_folder
-
     file = shipped_studies()[DEMO]
     package = "package:"
     study = Study.load(file, called=DEMO)
@@ -159,8 +164,6 @@ def sample(
     Raises:
         StudyError: there is no such sample, or a file of that name is there.
     """
-    from paretune.tasks.samples import copy_sample
-
     return SampleResult(name, tuple(copy_sample(name, Path(output or name))))
 
 
@@ -172,9 +175,6 @@ class Listing(Result):
 
     def describe(self) -> Iterable[RenderableType]:
         """Names to the left, descriptions to the right, wrapped to the terminal and never cut."""
-        from rich.table import Table
-        from rich.text import Text
-
         for title, entries in self.entries.items():
             yield title.upper()
             table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
@@ -216,8 +216,6 @@ def ls(
 
 
 def _list_tasks() -> Iterator[Entry]:
-    from paretune import tasks
-
     for name, task in sorted(tasks.available().items()):
         languages = " and ".join(task.languages)
         parts = f"labels {', '.join(task.labels)}; templates {', '.join(task.templates)}"
@@ -231,9 +229,6 @@ def _list_tasks() -> Iterator[Entry]:
 
 
 def _list_methods() -> Iterator[Entry]:
-    from paretune import methods
-    from paretune.methods.peft.supported import SUPPORTED
-
     def format_rates(rates: Sequence[float]) -> str:
         return ", ".join(f"{rate:g}" for rate in rates)
 
@@ -256,8 +251,6 @@ def _list_methods() -> Iterator[Entry]:
 
 
 def _list_models() -> Iterator[Entry]:
-    from importlib.util import find_spec
-
     yield (
         "ORGANISATION/NAME",
         "an encoder on the hub: BERT, RoBERTa, XLM-R, CamemBERT, DistilBERT, DeBERTa-v3, ELECTRA "
@@ -273,9 +266,6 @@ def _list_models() -> Iterator[Entry]:
 
 
 def _list_studies() -> Iterator[Entry]:
-    from paretune.errors import StoreError
-    from paretune.store import Store
-
     for name, path in shipped_studies().items():
         first = path.read_text(encoding="utf-8").split("\n", 1)[0]
         yield name, f"{first.lstrip('# ')} (shipped)"

@@ -12,6 +12,7 @@ import typer
 from paretune.errors import ParetuneError, StoreError, StudyError
 from paretune.files import converted_models_home, has_valid_checksum
 from paretune.models.sources.convert import is_whole_copy
+from paretune.store import Store
 from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
 from paretune.verbs import study_input
@@ -99,8 +100,6 @@ def merge(
         StoreError: a store is missing or damaged; or runs contradict each other. What came from
             the stores before it stays.
     """
-    from paretune.store import Store
-
     folders = [Path(store) for store in stores]
     into = Path(output)
     if not folders:
@@ -174,8 +173,6 @@ def verify(study: StudyLike, *, store: StoreFolder = None) -> VerifyResult:
         StudyError: no such study, or its file cannot be used.
         StoreError: the store is missing, or cannot be read at all.
     """
-    from paretune.store import Store
-
     folder = study_input.store_folder(study_input.load_study(study), store)
     with Store.open(folder) as opened:
         problems = list(opened.verify())

@@ -9,6 +9,7 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from paretune.errors import StudyError, spell_option
+from paretune.execution.progress import format_duration
 from paretune.study import Study
 from paretune.study.study_file import open_yaml_editor
 
@@ -33,8 +34,6 @@ def divide_time(seconds: float, elapsed: float) -> float:
     Raises:
         StudyError: none are left.
     """
-    from paretune.execution.progress import format_duration
-
     least, most = (share * seconds for share in END_SHARES)
     left = seconds - elapsed - min(max(END_RATIO * elapsed, least), most)
     if left <= 0:

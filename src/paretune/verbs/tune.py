@@ -12,13 +12,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
+from ruamel.yaml import YAML
 
 from paretune.errors import ParetuneError, StudyError, WeightsNotKeptError, spell_option
+from paretune.execution.progress import Observer, default_tell, format_duration
+from paretune.exporting.folder import check_target
 from paretune.files import make_file_name
+from paretune.methods import check_options
 from paretune.study import Study
 from paretune.study.data_frame import save_data_frame
 from paretune.study.quantities import DURATION, SIZE
 from paretune.study.study_file import write_settings
+from paretune.tasks import load_dataset
+from paretune.tasks.infer import NamedColumns
+from paretune.tasks.readers import UNUSED_COLUMNS
 from paretune.terminal.sanitise import sanitise_line
 from paretune.verbs.export import ExportResult, export
 from paretune.verbs.new import draft_study
@@ -48,7 +55,6 @@ from paretune.verbs.time_budget import divide_time, fit_to_budget, spell_budget
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from paretune.execution.progress import Observer
     from paretune.reporting import Report
     from paretune.reporting.parts import Advice
     from paretune.study import TaskSpec
@@ -202,15 +208,6 @@ def tune(
             the call, or the budget is used up before anything is trained.
         KeyboardInterrupt: after the workers gave their runs back.
     """
-    from ruamel.yaml import YAML
-
-    from paretune.execution.progress import default_tell, format_duration
-    from paretune.exporting.folder import check_target
-    from paretune.methods import check_options
-    from paretune.tasks import load_dataset
-    from paretune.tasks.infer import NamedColumns
-    from paretune.tasks.readers import UNUSED_COLUMNS
-
     started = time.monotonic()
     seconds = None if budget is None else DURATION.parse(budget, spell_option("budget"))
     if max_memory is not None:

@@ -16,7 +16,25 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from paretune.analysis.cell import NO_MODEL, Cell
+from paretune.analysis.cells import group_into_cells
 from paretune.errors import StudyError, spell_option
+from paretune.execution.progress import (
+    describe_end,
+    describe_run,
+    describe_step,
+    format_duration,
+    take_snapshot,
+)
+from paretune.methods.core.titles import title_of
+from paretune.owner import is_provably_dead
+from paretune.reporting.text.formatting import SELECTED_ON_TEST, format_interval, format_n_by_seeds
+from paretune.store import RunStatus, Store
 from paretune.study import OuterFold, Study
 from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
@@ -26,12 +44,7 @@ from paretune.verbs.report import load_states
 from paretune.verbs.result import Result
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-    from rich.table import Table
-
-    from paretune.analysis.cell import Cell
     from paretune.analysis.statistics.intervals import Interval
-    from paretune.store import RunStatus
     from paretune.terminal.rich_console import Terminal
 
 POLL_SECONDS = 2.0
@@ -125,17 +138,6 @@ class StudyProgress(Result):
 
     def describe(self) -> Iterable[RenderableType]:
         """Lines, and a table for each task."""
-        from rich.text import Text
-
-        from paretune.analysis.cell import NO_MODEL
-        from paretune.execution.progress import (
-            describe_end,
-            describe_run,
-            describe_step,
-            format_duration,
-        )
-        from paretune.reporting.text.formatting import SELECTED_ON_TEST
-
         yield Text(sanitise_line(self.study.study), style="bold")
         study = study_input.spell_study(self.study, self.folder)
         counts = [f"{self.ended} of {pluralise(self.total, 'run')} ended"]
@@ -211,8 +213,6 @@ class StudyProgress(Result):
         if once or not out.is_terminal or out.is_dumb_terminal:
             super().show(out)
             return
-        from rich.console import Group
-        from rich.live import Live
 
         try:
             with (
@@ -232,13 +232,6 @@ class StudyProgress(Result):
 
 def _cell_table(cells: Iterable[CellProgress]) -> Table:
     """Fixed widths, so that the tables of all tasks align; 80 columns are enough."""
-    from rich.table import Table
-    from rich.text import Text
-
-    from paretune.execution.progress import format_duration
-    from paretune.methods.core.titles import title_of
-    from paretune.reporting.text.formatting import format_interval, format_n_by_seeds
-
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("  method", width=18, overflow="fold")
     for title, width in (("done", 4), ("now", 4), ("wait", 4), ("fail", 4), ("time", 10)):
@@ -266,9 +259,6 @@ def open_progress(
         StudyError: no such study, or its file cannot be used.
         StoreError: the store is missing or damaged, or never ran this study.
     """
-    from paretune.analysis.cells import group_into_cells
-    from paretune.store import Store
-
     study = study_input.load_study(study)
     with Store.open(study_input.store_folder(study, store)) as opened:
         cells: list[Cell] = []
@@ -308,9 +298,6 @@ def watch(study: StudyLike, *, store: StoreFolder = None) -> StudyProgress:
 def _count_progress(
     study: Study, folder: Path, cells: Iterable[Cell], stored: Sequence[RunStatus]
 ) -> StudyProgress:
-    from paretune.execution.progress import take_snapshot
-    from paretune.owner import is_provably_dead
-
     abandoned = [
         state
         for state in stored

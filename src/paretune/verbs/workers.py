@@ -7,12 +7,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from paretune.execution.local import LocalExecutor
+from paretune.execution.memory_budget import count_cores
+from paretune.execution.worker_settings import DEFAULT_FLEET_SIZE, STAGES, WorkerSettings
+from paretune.measuring.costs import count_copies
+from paretune.measuring.devices import query_gpu, resolve_devices
+from paretune.measuring.processor import read_total_bytes
+from paretune.methods.core.titles import title_of
+from paretune.reporting.text.formatting import format_bytes
 from paretune.study import NO_MODEL, Run
+from paretune.study.specs import SHIPPED_LANGUAGES
 from paretune.terminal.plural import pluralise
 
 if TYPE_CHECKING:
     from paretune.execution.executor import Executor
-    from paretune.execution.worker_settings import WorkerSettings
     from paretune.planning.predicted_cost import CostPredictor
     from paretune.planning.prepare import PreparedStudy
 
@@ -30,9 +38,6 @@ def resolve_workers(
     Raises:
         StudyError: there is no such device.
     """
-    from paretune.execution.worker_settings import WorkerSettings
-    from paretune.measuring.devices import resolve_devices
-
     return tuple(
         WorkerSettings(device, threads, device_workers=workers or 0)
         for device in resolve_devices(devices)
@@ -63,9 +68,6 @@ def explain_memory(devices: Sequence[WorkerSettings], run_bytes: Sequence[int]) 
     Args:
         run_bytes: of the workers of the coming runs.
     """
-    from paretune.execution.memory_budget import count_cores
-    from paretune.reporting.text.formatting import format_bytes
-
     largest = max(run_bytes, default=0)
     sentences = []
     for settings in devices:
@@ -97,12 +99,6 @@ def explain_too_large(
     A pass that is too large is split (:mod:`paretune.training.interruption`); weights,
     gradients, optimiser states and the best weights so far are there whatever a pass is.
     """
-    from paretune.measuring.costs import count_copies
-    from paretune.measuring.devices import query_gpu
-    from paretune.measuring.processor import read_total_bytes
-    from paretune.methods.core.titles import title_of
-    from paretune.reporting.text.formatting import format_bytes
-
     total_bytes, device = min(
         (query_gpu(d).total_bytes if d.startswith("cuda") else read_total_bytes(), d)
         for d in (settings.device for settings in workers)
@@ -149,9 +145,6 @@ def make_executor(
     Raises:
         MissingDependencyError: ray is not installed.
     """
-    from paretune.execution.local import LocalExecutor
-    from paretune.execution.worker_settings import DEFAULT_FLEET_SIZE, STAGES
-
     devices = [
         replace(
             settings,
@@ -166,7 +159,6 @@ def make_executor(
     if executor == "local":
         return LocalExecutor(devices)
     from paretune.execution.ray import RayExecutor
-    from paretune.study.specs import SHIPPED_LANGUAGES
 
     settings = devices[0]
     tasks = settings.device_workers or None
