@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from paretune.analysis.learning_rates import RateEdge, RateSelection
-from paretune.analysis.outcomes import FAILED_OUTCOMES, FailureRate, is_collapsed
+from paretune.analysis.outcomes import FAILED_OUTCOMES, FailureRate, answers_are_constant
 from paretune.analysis.statistics.intervals import Interval, confidence_interval
 from paretune.analysis.statistics.scores import SPLIT, RunScores, TestDesign, score_runs
 from paretune.answers import Readout
@@ -194,7 +194,13 @@ class Cell:
         """
         answered = [record for record in records if has_test_answers(record)]
         if not self.folds:
-            return {record.run.seed: TestAnswers.of_run(record) for record in answered}
+            by_seed = {}
+            for record in answered:
+                answers = record.predictions["test"]
+                rows = np.arange(len(answers.uid))
+                sources = np.stack([np.zeros_like(rows), rows], axis=1)
+                by_seed[record.run.seed] = TestAnswers((record,), answers, sources)
+            return by_seed
         repeats: dict[int, list[Record]] = {}
         for outer, runs in group_by_outer(answered).items():
             repeats.setdefault(outer.repeat, []).append(runs[0])
@@ -235,23 +241,15 @@ class Cell:
         """The scores of :attr:`shown_answers` by a metric; None where there are none."""
         if not self.shown_answers:
             return None
-        folds = self.fold_of_rows if self.test_answers else None
-        return score_runs(self.shown_answers, metric, self.design, folds)
-
-    @cached_property
-    def fold_of_rows(self) -> Array | None:
-        """The outer fold that answered each row, (repeats, rows); None where no run scatters.
-
-        -1 where the answer is one of another repeat, which has it already.
-        """
-        if self.deterministic or not self.design.is_cross_validation:
-            return None
+        # The outer fold that answered each row; -1 where another repeat's run did.
         fold_of_rows = []
-        for repeat, answers in self.answers_by_seed.items():
+        crossed = self.design.is_cross_validation and not self.deterministic
+        for repeat, answers in self.answers_by_seed.items() if crossed else ():
             outer = [run.run.outer for run in answers.runs]
             folds = [o.index if o is not None and o.repeat == repeat else -1 for o in outer]
             fold_of_rows.append(np.array(folds)[answers.sources[:, 0]])
-        return np.array(fold_of_rows)
+        folds_of_rows = np.array(fold_of_rows) if fold_of_rows else None
+        return score_runs(self.shown_answers, metric, self.design, folds_of_rows)
 
     @cached_property
     def interval(self) -> Interval | None:
@@ -302,9 +300,12 @@ class Cell:
 def _outcome_of(record: Record) -> str:
     if record.outcome != "ok" or not has_test_answers(record):
         return record.outcome
+    # In cross-validation the selection part counts too: few rows may lie in a fold.
     judged = ("test",) if record.run.outer is None else ("test", "selection")
-    answers = [record.predictions[part] for part in judged if part in record.predictions]
-    return "collapsed" if is_collapsed(*answers) else "ok"
+    parts = [record.predictions[part] for part in judged if part in record.predictions]
+    answers = [answer for part in parts for answer in part.prediction]
+    labels = [label for part in parts for label in part.label]
+    return "collapsed" if answers_are_constant(answers, labels) else "ok"
 
 
 def has_test_answers(record: Record) -> bool:
@@ -351,13 +352,6 @@ class TestAnswers:
     sources: Array
 
     @classmethod
-    def of_run(cls, record: Record) -> TestAnswers:
-        """All rows of one run, in its order."""
-        answers = record.predictions["test"]
-        rows = np.arange(len(answers.uid))
-        return cls((record,), answers, np.stack([np.zeros_like(rows), rows], axis=1))
-
-    @classmethod
     def of_folds(cls, folds: Sequence[Record], further: Sequence[Record] = ()) -> TestAnswers:
         """The rows of several folds, and those that only ``further`` runs have answered.
 
@@ -379,7 +373,15 @@ class TestAnswers:
         first: dict[str, tuple[int, int]] = {}
         for number, part in reversed([*enumerate(parts)]):
             first |= {uid: (number, place) for place, uid in enumerate(part.uid)}
-        sources = [first[uid] for uid in sorted(first, key=_natural_key)]
+        # Texts and numbers alternate in a part: ``train:2`` is before ``train:10``.
+        in_order = sorted(
+            first,
+            key=lambda uid: [
+                int(part) if place % 2 else part
+                for place, part in enumerate(re.split(r"([0-9]+)", uid))
+            ],
+        )
+        sources = [first[uid] for uid in in_order]
         used = {number for number, _ in sources}
 
         def join(columns: Sequence[Sequence[Any]]) -> tuple[Any, ...]:
@@ -403,9 +405,3 @@ class TestAnswers:
             for name in set.intersection(*(set(parts[number].segment) for number in used))
         }
         return cls(runs, Predictions(**merged), np.array(sources))
-
-
-def _natural_key(uid: str) -> list[tuple[int, int, str]]:
-    """``train:2`` before ``train:10``."""
-    parts = re.split(r"(\d+)", uid)
-    return [(1, int(p), "") if p.isdecimal() and p.isascii() else (0, 0, p) for p in parts]

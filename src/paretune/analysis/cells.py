@@ -23,6 +23,7 @@ from paretune.analysis.learning_rates import (
     find_primary_metric,
     select_learning_rate,
 )
+from paretune.analysis.racing import mark_stopped
 from paretune.methods import baselines
 from paretune.objectives import Objective
 from paretune.store.record import Record, RunStatus
@@ -61,8 +62,6 @@ def group_into_cells(
     cells = build_cells(study, records, states)
     if study.protocol.race == "off":
         return cells
-    from paretune.analysis.racing import mark_stopped
-
     return mark_stopped(study, cells)
 
 
@@ -142,7 +141,7 @@ def _count_outer_folds(study: Study, records: Sequence[Record], states: Sequence
     What the study asks for, if there are such runs; else what most runs are.
     """
     runs = [record.run for record in records] or [state.run for state in states]
-    counts = Counter(_folds_of(run) for run in runs if run.stage != "cost")
+    counts = Counter(run.outer.folds if run.outer else 0 for run in runs if run.stage != "cost")
     if not counts:
         return 0
     outer = study.protocol.outer
@@ -150,16 +149,13 @@ def _count_outer_folds(study: Study, records: Sequence[Record], states: Sequence
     return folds if outer != "auto" and folds in counts else counts.most_common(1)[0][0]
 
 
-def _folds_of(run: Run) -> int:
-    return run.outer.folds if run.outer is not None else 0
-
-
 def _build_cell(study: Study, empty: Cell, records: Sequence[Record], folds: int) -> Cell:
     """``empty`` with its records and what follows from them."""
     of_stage: dict[str, list[Record]] = {"tune": [], "final": [], "cost": []}
     whole = [record for record in records if record.run.rows == 1]
     for record in whole:
-        if record.run.stage == "cost" or _folds_of(record.run) == folds:
+        outer = record.run.outer
+        if record.run.stage == "cost" or (outer.folds if outer else 0) == folds:
             of_stage[record.run.stage].append(record)
     raced = study.protocol.race != "off"
     tuning = _keep_one_setting(of_stage["tune"], study)

@@ -172,7 +172,20 @@ class PairwiseComparisons:
         # In a race absent methods would have to count, whose rows are not known.
         raced = any(cell.raced for cell in cells.values())
         if reference in scores and reference not in baselines and not raced:
-            pairs |= _correct_for_reference(pairs, scores, baselines, reference)
+            # The pairs of methods that are ahead of the reference, corrected in its family.
+            against = {
+                names: pair if pair.b == reference else pair.flip()
+                for names, pair in pairs.items()
+                if reference in names and not set(names) & baselines
+            }
+            corrected = correct_against_reference([*against.values()], scores, reference)
+            pairs |= {
+                names: replace(
+                    pairs[names], p_holm=corrected[pair.a], family=len(against), reference=True
+                )
+                for names, pair in against.items()
+                if pair.difference.estimate > 0
+            }
         return _Group(scores, baselines, pairs, bool(stopped))
 
     def scores(self, model: str) -> Mapping[str, RunScores]:
@@ -324,26 +337,6 @@ class _Group:
             losses = [gap + half for rival, (gap, half) in rivals.items() if rival in candidates]
             shortfalls[name] = 100 * min(max([0.0, *losses]), highest) / highest
         return shortfalls
-
-
-def _correct_for_reference(
-    pairs: Mapping[Names, Pair],
-    scores: Mapping[str, RunScores],
-    baselines: Collection[str],
-    reference: str,
-) -> dict[Names, Pair]:
-    """The pairs of methods that are ahead of the reference, corrected in its family."""
-    against = {
-        names: pair if pair.b == reference else pair.flip()
-        for names, pair in pairs.items()
-        if reference in names and not set(names) & set(baselines)
-    }
-    corrected = correct_against_reference([*against.values()], scores, reference)
-    return {
-        names: replace(pairs[names], p_holm=corrected[pair.a], family=len(against), reference=True)
-        for names, pair in against.items()
-        if pair.difference.estimate > 0
-    }
 
 
 def _moderate_scatters(

@@ -79,23 +79,15 @@ class MemoryBreakdown:
             return None
         return self.working - saved
 
-    def list_parts(self, *, merged: bool = False) -> tuple[tuple[str, float], ...]:
-        """Parts that add up to the peak, from the bottom; empty if they do not.
-
-        Args:
-            merged: activations and the rest are one part, also where they can be separated.
-        """
+    @property
+    def stack(self) -> tuple[tuple[str, float], ...]:
+        """Parts that add up to the peak, from the bottom, as many as can be told; none if none."""
         if self.working is None:
             return ()
         resident = [(name, self.counted[name]) for name in RESIDENT_PARTS]
-        if merged or self.rest is None:
+        if self.rest is None:
             return (*resident, ("working", self.working))
         return (*resident, ("activations", self.counted["activations"]), ("rest", self.rest))
-
-    @property
-    def stack(self) -> tuple[tuple[str, float], ...]:
-        """Parts that add up to the peak, as many as can be told."""
-        return self.list_parts()
 
 
 @dataclass(frozen=True)
@@ -161,11 +153,11 @@ def compare_breakdowns(a: MemoryBreakdown, b: MemoryBreakdown) -> tuple[PartDiff
     """
     if a.working is None or b.working is None:
         return ()
-    stacks = (side.list_parts(merged=a.rest is None or b.rest is None) for side in (a, b))
-    differences = [
-        PartDifference(part, size, size_b)
-        for (part, size), (_, size_b) in zip(*stacks, strict=True)
-    ]
+    sizes = {**a.counted, "working": a.working, "rest": a.rest or 0.0}
+    sizes_b = {**b.counted, "working": b.working, "rest": b.rest or 0.0}
+    merged = a.rest is None or b.rest is None
+    names = (*RESIDENT_PARTS, *(("working",) if merged else ("activations", "rest")))
+    differences = [PartDifference(name, sizes[name], sizes_b[name]) for name in names]
     return tuple(sorted(differences, key=lambda part: -abs(part.difference)))
 
 

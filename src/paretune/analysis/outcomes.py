@@ -16,7 +16,7 @@ import numpy as np
 from scipy import special
 
 from paretune.answers import Answer
-from paretune.store.record import UNSCORED_RESULTS, Predictions
+from paretune.store.record import UNSCORED_RESULTS
 
 FAILED_OUTCOMES = ("collapsed", *UNSCORED_RESULTS)
 """Outcomes that are failures of a method; an unexpected error says nothing about it."""
@@ -68,12 +68,3 @@ def answers_are_constant(answers: Sequence[Answer], labels: Sequence[Answer]) ->
         return len(set(answers)) == 1 or len(words) == 1
     predicted, actual = (np.asarray(numbers, dtype=float) for numbers in (answers, labels))
     return bool(predicted.std() <= CONSTANT_SPREAD * actual.std())
-
-
-def is_collapsed(*parts: Predictions) -> bool:
-    """:func:`answers_are_constant` of a run's stored predictions, all parts together.
-
-    Of a run in cross-validation its selection part counts too: few rows may lie in a fold.
-    """
-    answers = [answer for part in parts for answer in part.prediction]
-    return answers_are_constant(answers, [label for part in parts for label in part.label])

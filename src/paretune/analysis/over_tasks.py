@@ -30,9 +30,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import special
+from statsmodels.stats.meta_analysis import combine_effects as combine_random_effects
+from statsmodels.stats.oneway import anova_generic
 
 from paretune import metrics
-from paretune.analysis.cell import NO_MODEL, Cell
+from paretune.analysis.cell import NO_MODEL
 from paretune.analysis.comparisons import PairwiseComparisons, describe_withheld
 from paretune.analysis.pairs import Standing
 from paretune.analysis.pareto.costs import count_trained_parameters
@@ -164,8 +166,12 @@ def _compare(
         effects.append(TaskEffect(a.task, gap.estimate * scale, rows, variance, freedom))
         sides.append((a, b))
         reasons.add(pair.withheld)
-        ahead, behind = (_expected_points(task, cell) for cell in (a, b))
-        lead += rows * (ahead - behind)
+        # Scores of the next runs, failures included; of few rows without failures.
+        ahead, behind = (
+            expected.estimate if (expected := task.expected.get(c.key) or c.run_scores) else 0.0
+            for c in (a, b)
+        )
+        lead += rows * 100 * (ahead - behind) / metrics.get(a.metric).highest
     if len(effects) < 2:
         return None
     points, half, p = combine_effects(effects)
@@ -202,14 +208,6 @@ def _compare(
     )
 
 
-def _expected_points(task: PairwiseComparisons, cell: Cell) -> float:
-    """Score of its next run, failures included, in points; of few rows without failures."""
-    score = cell.run_scores.estimate if cell.run_scores else 0.0
-    if expected := task.expected.get(cell.key):
-        score = expected.estimate
-    return 100 * score / metrics.get(cell.metric).highest
-
-
 def combine_effects(effects: Sequence[TaskEffect]) -> tuple[float, float, float]:
     """The difference over the tasks in points, half the width of its 95 % interval, its p-value."""
     weights = np.array([effect.rows for effect in effects], dtype=float)
@@ -224,8 +222,6 @@ def combine_effects(effects: Sequence[TaskEffect]) -> tuple[float, float, float]
 
 def heterogeneity_p_value(effects: Sequence[TaskEffect]) -> float:
     """Welch's p-value of equal effects, whose variances are estimated."""
-    from statsmodels.stats.oneway import anova_generic
-
     points, variances, freedom = (
         np.array([getattr(effect, name) for effect in effects])
         for name in ("points", "variance", "freedom")
@@ -237,8 +233,6 @@ def heterogeneity_p_value(effects: Sequence[TaskEffect]) -> float:
 
 def interval_of_any_task(effects: Sequence[TaskEffect]) -> tuple[float, float]:
     """95 % for the mean effect on all tasks of which these are some."""
-    from statsmodels.stats.meta_analysis import combine_effects as combine_random_effects
-
     points, variances = (
         np.array([getattr(effect, name) for effect in effects]) for name in ("points", "variance")
     )

@@ -27,7 +27,7 @@ from paretune.analysis.statistics.intervals import (
     confidence_interval,
     difference_interval,
 )
-from paretune.analysis.statistics.scores import RunScores, ratio_of_sums, score_runs, score_sums
+from paretune.analysis.statistics.scores import ratio_of_sums, score_runs, score_sums
 from paretune.store.record import Predictions
 
 
@@ -110,19 +110,16 @@ def score_shifted(cell: Cell) -> ShiftedScore | None:
     shifted = score_runs([*comparable.values()], cell.metric)
     change = None
     if not cell.design.is_cross_validation and comparable.keys() == cell.answers_by_seed.keys():
-        test = [cell.answers_by_seed[seed].predictions for seed in comparable]
-        change = _change(shifted, score_runs(test, cell.metric))
+        answered = [cell.answers_by_seed[seed].predictions for seed in comparable]
+        test = score_runs(answered, cell.metric)
+        # Seeds are paired, examples are not: their variances are of two independent samples.
+        by_seed = shifted.seeds - test.seeds
+        rows = [estimate_variances(score).parts[0] for score in (shifted, test)]
+        variances = [(sum(v for v, _ in rows), sum(degrees for _, degrees in rows))]
+        if len(by_seed) > 1:
+            variances.append((float(by_seed.var(ddof=1)) / len(by_seed), len(by_seed) - 1.0))
+        variance = sum(v for v, _ in variances)
+        share = 1 - variances[0][0] / variance if variance > 0 else 0.0
+        estimate = Estimate(float(by_seed.mean()), variance, tuple(variances), share)
+        change = difference_interval(estimate, shifted, test)
     return ShiftedScore(confidence_interval(shifted), change)
-
-
-def _change(shifted: RunScores, test: RunScores) -> Interval:
-    """Seeds are paired, examples are not: their variances are those of two independent samples."""
-    by_seed = shifted.seeds - test.seeds
-    rows = [estimate_variances(score).parts[0] for score in (shifted, test)]
-    parts = [(sum(v for v, _ in rows), sum(degrees for _, degrees in rows))]
-    if len(by_seed) > 1:
-        parts.append((float(by_seed.var(ddof=1)) / len(by_seed), len(by_seed) - 1.0))
-    variance = sum(v for v, _ in parts)
-    share = 1 - parts[0][0] / variance if variance > 0 else 0.0
-    estimate = Estimate(float(by_seed.mean()), variance, tuple(parts), share)
-    return difference_interval(estimate, shifted, test)

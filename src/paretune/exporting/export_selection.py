@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from paretune import methods
 from paretune.analysis.cell import NO_MODEL, Cell
 from paretune.analysis.cells import group_into_cells
-from paretune.analysis.outcomes import is_collapsed
+from paretune.analysis.outcomes import answers_are_constant
 from paretune.analysis.pareto.recommend import Budget, Candidate, choose
 from paretune.analysis.run_selection import selection_key
 from paretune.errors import MethodError, StoreError, StudyError, require_name, spell_option
@@ -209,4 +209,6 @@ def _has_scores(record: Record) -> bool:
 
 def _is_collapsed(record: Record) -> bool:
     answers = record.predictions.get("test")
-    return record.outcome == "collapsed" or (answers is not None and is_collapsed(answers))
+    if record.outcome == "collapsed" or answers is None:
+        return record.outcome == "collapsed"
+    return answers_are_constant(answers.prediction, answers.label)

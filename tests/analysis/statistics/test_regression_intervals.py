@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support.fake_records import difference, predictions as part
 
-from paretune.analysis.outcomes import answers_are_constant, is_collapsed
+from paretune.analysis.outcomes import answers_are_constant
 from paretune.analysis.statistics.intervals import score_interval
 
 
@@ -31,8 +31,8 @@ def test_differences_are_found_and_not_invented() -> None:
 def test_nearly_the_same_number_everywhere_is_one_answer() -> None:
     label = np.linspace(0, 100, 20)
     rng = np.random.default_rng(5)
-    assert is_collapsed(part(label, 50 + rng.normal(0, 0.01, 20)))
-    assert not is_collapsed(part(label, 50 + rng.normal(0, 1.0, 20)))
+    assert answers_are_constant([*(50 + rng.normal(0, 0.01, 20))], [*label])
+    assert not answers_are_constant([*(50 + rng.normal(0, 1.0, 20))], [*label])
     assert (
         answers_are_constant([1, 1], [0, 1])
         and not answers_are_constant([1], [0])

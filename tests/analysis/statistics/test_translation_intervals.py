@@ -11,7 +11,7 @@ from support import fake_records as fake
 from support.fake_records import predictions
 
 from paretune import metrics
-from paretune.analysis.outcomes import is_collapsed
+from paretune.analysis.outcomes import answers_are_constant
 from paretune.analysis.statistics.differences import row_variance
 from paretune.analysis.statistics.intervals import confidence_interval, score_interval
 from paretune.analysis.statistics.scores import score_runs
@@ -115,4 +115,4 @@ def test_segments_of_one_cluster_are_drawn_together() -> None:
 
 @pytest.mark.parametrize(("texts", "same"), [("nothing", True), ("good", False)])
 def test_one_translation_for_everything_is_collapsed(texts: str, same: bool) -> None:
-    assert is_collapsed(predictions(REFERENCES, TRANSLATIONS[texts])) is same
+    assert answers_are_constant(TRANSLATIONS[texts], REFERENCES) is same

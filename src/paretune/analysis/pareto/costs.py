@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 
@@ -28,6 +28,8 @@ _MEASURED: dict[Axis, Callable[[Record], float | None]] = {
     ),
 }
 
+_MACHINE = ("system", "processor", "device", "device_name")
+"""What of its environment tells a machine from another."""
 CONTRADICTION_RATIO = 2.0
 """A solo step that is slower than the study's own steps by more than this is contradicted."""
 
@@ -121,16 +123,16 @@ def find_contradiction(
     if step is None or not tokens or not mean_tokens:
         return None
     study_steps = []
+    solo = measured.get("environment", {})
     for record in cell_records:
         seconds, steps = record.train_seconds, record.steps
-        run_measured = record.measured
-        alone = run_measured.get("kept_activations") is False and "fleet" not in run_measured
+        alone = record.measured.get("kept_activations") is False and "fleet" not in record.measured
         if not (seconds and steps and alone and record.run.training == run.training):
             continue
-        if _machine_of(run_measured) == _machine_of(measured):
-            study_steps.append(
-                seconds / steps * max(1.0, _threads_of(run_measured) / _threads_of(measured))
-            )
+        shared = record.measured.get("environment", {})
+        if all(shared.get(key) == solo.get(key) for key in _MACHINE):
+            threads = float(shared.get("threads") or 1.0) / float(solo.get("threads") or 1.0)
+            study_steps.append(seconds / steps * max(1.0, threads))
     if not study_steps:
         return None
     expected = float(np.median(study_steps)) * tokens / mean_tokens
@@ -141,12 +143,3 @@ def find_contradiction(
         "runs": len(study_steps),
         "ratio": step["median"] / expected,
     }
-
-
-def _machine_of(measured: Measurements) -> tuple[Any, ...]:
-    environment = measured.get("environment", {})
-    return tuple(environment.get(key) for key in ("system", "processor", "device", "device_name"))
-
-
-def _threads_of(measured: Measurements) -> float:
-    return float(measured.get("environment", {}).get("threads") or 1.0)

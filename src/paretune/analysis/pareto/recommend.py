@@ -253,10 +253,22 @@ def choose(
     trivial_score = best_trivial_score(cells)
     # Every cell with a score on the same examples as most of them.
     by_key = {cell.key: cell for cell in cells}
-    candidates = [
-        _make_candidate(by_key[key], expected, budget, comparisons)
-        for key, expected in expected_scores(cells).items()
-    ]
+    candidates = []
+    for key, expected in expected_scores(cells).items():
+        cell = by_key[key]
+        costs = {axis: cost for axis in AXES if (cost := estimate_cost(cell, axis)) is not None}
+        limits = budget.limits if cell.model != NO_MODEL else {}
+        candidate = Candidate(
+            cell=cell,
+            expected=expected,
+            interval=confidence_interval(expected.score),
+            costs=costs,
+            failed_seeds=cell.failures.failed if cell.failures else 0,
+            verdict=comparisons.verdict(cell) if comparisons else None,
+            exceeded=tuple(a for a, most in limits.items() if a in costs and costs[a].value > most),
+            unmeasured=tuple(a for a in limits if a not in costs),
+        )
+        candidates.append(candidate)
     free = max(
         (c for c in candidates if c.cell.model == NO_MODEL),
         key=lambda c: (c.expected.estimate, -baselines.COMPLEXITY[c.cell.name]),
@@ -277,23 +289,6 @@ def choose(
         free_baseline=free,
         best=_find_highest(useful),
         chosen=cheapest_near_best([(c, c.expected.estimate) for c in pool], budget),
-    )
-
-
-def _make_candidate(
-    cell: Cell, expected: ExpectedScore, budget: Budget, comparisons: PairwiseComparisons | None
-) -> Candidate:
-    costs = {axis: cost for axis in AXES if (cost := estimate_cost(cell, axis)) is not None}
-    limits = budget.limits if cell.model != NO_MODEL else {}
-    return Candidate(
-        cell=cell,
-        expected=expected,
-        interval=confidence_interval(expected.score),
-        costs=costs,
-        failed_seeds=cell.failures.failed if cell.failures else 0,
-        verdict=comparisons.verdict(cell) if comparisons else None,
-        exceeded=tuple(a for a, limit in limits.items() if a in costs and costs[a].value > limit),
-        unmeasured=tuple(a for a in limits if a not in costs),
     )
 
 

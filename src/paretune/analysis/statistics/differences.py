@@ -137,18 +137,16 @@ def moderate_scatters(
 
 
 def _estimate_scatters(scores: Mapping[str, RunScores]) -> dict[str, RunScatter]:
-    """The scatter of each cell by its own runs."""
-    if any(score.design.is_cross_validation for score in scores.values()):
-        return _fit_fold_scatters(scores)
-    return {
-        name: RunScatter(score.run_variance, score.run_degrees)
-        for name, score in scores.items()
-        if score.run_degrees > 0
-    }
+    """The scatter of each cell by its own runs.
 
-
-def _fit_fold_scatters(scores: Mapping[str, RunScores]) -> dict[str, RunScatter]:
-    """The scatter of each cell between folds beyond its rows, fitted to that of all pairs."""
+    Under cross-validation that between folds beyond its rows, fitted to that of all pairs.
+    """
+    if not any(score.design.is_cross_validation for score in scores.values()):
+        return {
+            name: RunScatter(score.run_variance, score.run_degrees)
+            for name, score in scores.items()
+            if score.run_degrees > 0
+        }
     places = {name: place for place, name in enumerate(scores)}
     pairs: list[tuple[int, int]] = []
     excesses: list[float] = []

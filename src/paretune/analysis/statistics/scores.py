@@ -14,7 +14,6 @@ otherwise the row.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -253,12 +252,8 @@ def score_segments(predictions: Sequence[Predictions], name: str) -> RunScores:
     """
     if any(name not in run.segment for run in predictions):
         raise StoreError(f"not every seed has {name} of its segments.")
-    return score_means(predictions, [np.array(run.segment[name]) for run in predictions])
-
-
-def score_means(predictions: Sequence[Predictions], values: Sequence[Array]) -> RunScores:
-    """The means of each run's ``values``, (rows,), 0 to 1."""
-    tables = [np.stack([column, np.ones(len(column))], axis=1) for column in values]
+    columns = [np.array(run.segment[name]) for run in predictions]
+    tables = [np.stack([column, np.ones(len(column))], axis=1) for column in columns]
     return score_sums(predictions, tables, ratio_of_sums)
 
 
@@ -332,14 +327,11 @@ def _check_same_rows(a: Predictions | RunScores, b: Predictions | RunScores) -> 
 
 def keep_comparable(scores: Iterable[tuple[Key, RunScores | None]]) -> dict[Key, RunScores]:
     """The largest group of scores of the same rows or, cross-validated, of the same data."""
-    by_name = {name: score for name, score in scores if score is not None}
-    counts = Counter(map(_rows_key, by_name.values()))
-    if not counts:
-        return {}
-    ((most_common, _),) = counts.most_common(1)
-    return {name: s for name, s in by_name.items() if _rows_key(s) == most_common}
-
-
-def _rows_key(score: RunScores) -> object:
-    # Folds that failed or wait leave rows out, so cross-validated scores may differ in rows.
-    return "folds" if score.design.is_cross_validation else (score.uid, score.units)
+    groups: dict[object, dict[Key, RunScores]] = {}
+    for name, score in scores:
+        if score is not None:
+            # Folds that failed or wait leave rows out, so cross-validated scores may differ in it.
+            crossed = score.design.is_cross_validation
+            rows = "folds" if crossed else (score.uid, score.units)
+            groups.setdefault(rows, {})[name] = score
+    return max(groups.values(), key=len, default={})

@@ -259,7 +259,7 @@ def write_scores(
     tables = {
         part: to_table(answers, parts.named(part), dataset) for part, answers in predictions.items()
     }
-    # As the analysis judges stored answers (paretune.analysis.outcomes.is_collapsed).
+    # As the analysis judges stored answers (paretune.analysis.cell).
     judged = [table for part, table in tables.items() if part != "test_shifted"]
     if "test" in tables and not run.outer:
         judged = [tables["test"]]
