@@ -62,11 +62,12 @@ def named_form(prompt: str, completion: str) -> Form:
 def _read_pair(prompt: object, completion: object, column: str = "completion") -> Instruction:
     if isinstance(prompt, list) and isinstance(completion, list):
         return _split_conversation([*_read_turns(prompt), *_read_turns(completion)])
-    return _describe(_require_text(prompt, "prompt"), _require_text(completion, column))
-
-
-def _describe(prompt: str, completion: str, messages: Sequence[Message] = ()) -> Instruction:
-    return {"segments": ((prompt, None),), "target": completion, "messages": tuple(messages)}
+    text = _require_text(prompt, "prompt")
+    return {
+        "segments": ((text, None),),
+        "target": _require_text(completion, column),
+        "messages": (),
+    }
 
 
 def _read_preference(values: Values) -> Instruction:
@@ -145,7 +146,7 @@ def _split_conversation(messages: Sequence[Message]) -> Instruction:
     prompt = "\n".join(f"{role}: {content}" for role, content in before)
     if [role for role, _ in before] == ["user"]:
         prompt = before[0][1]
-    return _describe(prompt, completion, before)
+    return {"segments": ((prompt, None),), "target": completion, "messages": tuple(before)}
 
 
 def _read_system(values: Values) -> list[Message]:

@@ -7,10 +7,10 @@ in common. MinHash and its index by bands find candidates without comparing ever
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
+from datasketch import MinHash, MinHashLSH
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
@@ -46,8 +46,6 @@ def find_near_duplicates(examples: tuple[Example, ...]) -> tuple[tuple[Example, 
     one group are no such pairs. Of several copies only the first is kept to compare with, so that
     time and memory grow with the rows, not with their pairs.
     """
-    from datasketch import MinHash, MinHashLSH
-
     distinct: dict[tuple[str, ...], Example] = {}
     for example in examples:
         distinct.setdefault(text_key(example), example)
@@ -58,7 +56,12 @@ def find_near_duplicates(examples: tuple[Example, ...]) -> tuple[tuple[Example, 
         columns = zip(*(key for key in keys if len(key) == size), strict=True)
         counts = [len(set(column)) for column in columns]
         telling[size] = counts.index(max(counts))
-    sets = _drop_common([_hash_shingles(key[telling[len(key)]]) for key in keys])
+    sets = [_hash_shingles(key[telling[len(key)]]) for key in keys]
+    # Without the shingles that many of the rows have, by a sample of them.
+    if sample := sets[:: max(1, len(sets) // _SAMPLE)]:
+        shingles, rows = np.unique(np.concatenate(sample), return_counts=True)
+        common = shingles[rows > max(MAX_SHARE * len(sample), 2)]
+        sets = [np.setdiff1d(shingles, common, assume_unique=True) for shingles in sets]
     long_enough = [i for i, shingles in enumerate(sets) if len(shingles) >= MIN_SHINGLES]
     signatures = MinHash.generator(
         [sets[i].tolist() for i in long_enough], num_perm=BANDS * ROWS_OF_BAND, hashfunc=int
@@ -93,16 +96,6 @@ def _hash_shingles(text: str) -> Shingles:
         return np.unique(codes.astype(np.uint32))
     windows = sliding_window_view(codes, SHINGLE_LENGTH)
     return np.unique((windows * _MULTIPLIERS).sum(axis=1, dtype=np.uint32))
-
-
-def _drop_common(sets: Sequence[Shingles]) -> list[Shingles]:
-    """Without the shingles that many of the rows have, by a sample of them."""
-    sample = sets[:: max(1, len(sets) // _SAMPLE)]
-    if not sample:
-        return []
-    shingles, counts = np.unique(np.concatenate(sample), return_counts=True)
-    common = shingles[counts > max(MAX_SHARE * len(sample), 2)]
-    return [np.setdiff1d(shingles, common, assume_unique=True) for shingles in sets]
 
 
 def _compare(first: Shingles, second: Shingles) -> float:

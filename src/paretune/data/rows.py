@@ -23,6 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
+import pyarrow
+import pyarrow.parquet
+
 from paretune.errors import DataError, suggest
 from paretune.files import expand_home
 from paretune.terminal.plural import pluralise
@@ -62,7 +65,7 @@ def read_rows(path: Path | str) -> list[Row]:
     Raises:
         DataError: missing, empty, of an unknown ending, or not strictly what its ending says.
     """
-    data, name = _read_file(str(path), EXTENSIONS)
+    data, name = read_bytes(path, EXTENSIONS)
     ending = PurePosixPath(name).suffix.lower()
     if ending == ".parquet":
         rows = parse_parquet(data, name)
@@ -88,15 +91,6 @@ def read_text(path: Path | str) -> tuple[str, str]:
     """
     data, name = read_bytes(path)
     return _decode(data, name), name
-
-
-def read_bytes(path: Path | str) -> tuple[bytes, str]:
-    """The bytes of a file, or of a zip's member, of any ending, and the name errors call it by.
-
-    Raises:
-        DataError: missing, or a damaged zip.
-    """
-    return _read_file(str(path), None)
 
 
 def list_members(path: Path) -> list[str]:
@@ -295,7 +289,7 @@ def read_declared_labels(path: Path | str, column: str) -> tuple[str, ...] | Non
     """Label names that a Parquet file written by `datasets` declares for a column, else None."""
     if PurePosixPath(str(path)).suffix.lower() != ".parquet":
         return None
-    return _declared_labels(_open_parquet(*_read_file(str(path), EXTENSIONS)), column)
+    return _declared_labels(_open_parquet(*read_bytes(path, EXTENSIONS)), column)
 
 
 def _declared_labels(table: Any, column: str) -> tuple[str, ...] | None:
@@ -311,9 +305,6 @@ def _declared_labels(table: Any, column: str) -> tuple[str, ...] | None:
 
 
 def _open_parquet(data: bytes, name: str) -> Any:
-    import pyarrow
-    import pyarrow.parquet
-
     try:
         return pyarrow.parquet.read_table(io.BytesIO(data))
     except (pyarrow.ArrowException, OSError, ValueError) as error:
@@ -323,9 +314,17 @@ def _open_parquet(data: bytes, name: str) -> Any:
         ) from None
 
 
-def _read_file(path: str, endings: tuple[str, ...] | None) -> tuple[bytes, str]:
-    """The bytes of a file of these endings (None: any), and its name in error messages."""
-    outer, _, member = path.partition("::")
+def read_bytes(path: Path | str, endings: tuple[str, ...] | None = None) -> tuple[bytes, str]:
+    """The bytes of a file, or of a zip's member, and the name errors call it by.
+
+    Args:
+        path: of a file, or ``folder/data.zip::train.csv``.
+        endings: that it may have; None: any.
+
+    Raises:
+        DataError: missing, of another ending, or a damaged zip.
+    """
+    outer, _, member = str(path).partition("::")
     file = expand_home(outer)
     ending = file.suffix.lower()
     if not file.is_file():

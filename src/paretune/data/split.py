@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from paretune.data.columns import cell_text, parse_date
 from paretune.data.example import Dataset, text_key
@@ -198,9 +200,6 @@ def _compute_strata(examples: Sequence[Example]) -> NDArray[np.bool_]:
 
 def _groups(examples: Sequence[Example]) -> list[list[int]]:
     """Indices that must stay together: linked by a group's name or by an equal text."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     numbers: dict[object, int] = {}
     links = [
         (i, len(examples) + numbers.setdefault(key, len(numbers)))

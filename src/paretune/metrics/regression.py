@@ -34,14 +34,17 @@ def _by_scikit_learn(name: str) -> Compute:
     return compute
 
 
-def _pearson(references: Values, predictions: Values, questions: Questions) -> float:
-    return _correlate(*_finite(references, predictions))
+def _pearson(references: Values, predictions: Values, questions: Questions = ()) -> float:
+    label, predicted = _finite(references, predictions)
+    if np.ptp(label) == 0 or np.ptp(predicted) == 0:
+        return 0.0
+    return float(np.corrcoef(label, predicted)[0, 1])
 
 
 def _spearman(references: Values, predictions: Values, questions: Questions) -> float:
     from scipy.stats import rankdata
 
-    return _correlate(*map(rankdata, _finite(references, predictions)))
+    return _pearson(*map(rankdata, _finite(references, predictions)))
 
 
 def _finite(references: Values, predictions: Values) -> tuple[Numbers, Numbers]:
@@ -51,12 +54,6 @@ def _finite(references: Values, predictions: Values) -> tuple[Numbers, Numbers]:
     if not (np.isfinite(label).all() and np.isfinite(predicted).all()):
         raise ValueError("a reference or a prediction is not finite")
     return label, predicted
-
-
-def _correlate(a: Numbers, b: Numbers) -> float:
-    if np.ptp(a) == 0 or np.ptp(b) == 0:
-        return 0.0
-    return float(np.corrcoef(a, b)[0, 1])
 
 
 def moments(references: Values, predictions: Runs, questions: Questions = ()) -> Array:
