@@ -59,8 +59,9 @@ def test_a_failed_fold_costs_its_own_answers_only() -> None:
     whole = lora(study, fake.crossed_cell(study, "lora", 0.8, 5))
     records = fake.crossed_cell(study, "lora", 0.8, 5)
     cell = lora(study, fake.without_fold(fake.without_fold(records, 2), 14))
-    assert cell.design == TestDesign(5, 3, 5) and cell.fold_of_rows is not None
-    inside = [cell.fold_of_rows[r] == -1 for r in range(3)]
+    score = cell.run_scores
+    assert cell.design == TestDesign(5, 3, 5) and score is not None and score.folds is not None
+    inside = [score.folds[r] == -1 for r in range(3)]
     assert [int(rows.sum()) for rows in inside] == [12, 0, 12]
     for repeat, (mine, full) in enumerate(zip(cell.test_answers, whole.test_answers, strict=True)):
         assert (mine.uid, mine.label) == (full.uid, full.label)
@@ -68,8 +69,7 @@ def test_a_failed_fold_costs_its_own_answers_only() -> None:
         expected = np.where(inside[repeat], other, full.prediction)
         # Row by row the mean over what answered it; the first repeat's rows come from the second.
         assert mine.prediction == tuple(expected.tolist())
-    score = cell.run_scores
-    assert score is not None and (score.runs, score.run_degrees) == (13, 3 + 4 + 3)
+    assert (score.runs, score.run_degrees) == (13, 3 + 4 + 3)
 
 
 def test_a_row_that_no_repeat_answered_is_absent_and_a_repeat_without_any_too() -> None:

@@ -252,8 +252,12 @@ def score_segments(predictions: Sequence[Predictions], name: str) -> RunScores:
     """
     if any(name not in run.segment for run in predictions):
         raise StoreError(f"not every seed has {name} of its segments.")
-    columns = [np.array(run.segment[name]) for run in predictions]
-    tables = [np.stack([column, np.ones(len(column))], axis=1) for column in columns]
+    return score_means(predictions, [np.array(run.segment[name]) for run in predictions])
+
+
+def score_means(predictions: Sequence[Predictions], values: Sequence[Array]) -> RunScores:
+    """The means of each run's ``values``, (rows,), 0 to 1."""
+    tables = [np.stack([column, np.ones(len(column))], axis=1) for column in values]
     return score_sums(predictions, tables, ratio_of_sums)
 
 
