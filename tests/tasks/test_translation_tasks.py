@@ -14,7 +14,7 @@ import pytest
 from paretune.data import hub
 from paretune.errors import DataError, StudyError
 from paretune.study import Study, TaskSpec
-from paretune.tasks import hub_source, load_dataset, pin_dataset
+from paretune.tasks import load_dataset, pin_dataset
 from paretune.training.caches import ProcessCache
 from paretune_slovene.tasks import rsdo4
 
@@ -232,9 +232,7 @@ def test_rsdo4_of_the_hub_is_fetched_as_parquet_and_pinned(
     assert pinned.revision == commit and pinned.dataset is None
     assert load_dataset(pinned) == load_dataset(pinned.model_copy())
     assert [e.target for e in load_dataset(pinned).train] == [e.target for e in data.train]
-    here = hub_source(pinned)
-    assert here is not None and hub.pin_revision(here).revision == commit
-    assert len(requests) == 1
+    assert pin_dataset(pinned) == pinned and len(requests) == 1
 
 
 def test_a_folder_of_converted_parquet_stands_for_a_configuration(

@@ -154,7 +154,6 @@ def replace_comma(value: object) -> object:
 class DataColumn:
     """The values of one column in the order of the rows, and what they show."""
 
-    name: str
     values: list[object]
 
     @cached_property
@@ -225,7 +224,7 @@ class DataColumn:
 def gather_columns(rows: Sequence[Row]) -> dict[str, DataColumn]:
     """Every column that a row has; None where another row has no value."""
     names = dict.fromkeys(name for row in rows for name in row.values)
-    return {name: DataColumn(name, [row.values.get(name) for row in rows]) for name in names}
+    return {name: DataColumn([row.values.get(name) for row in rows]) for name in names}
 
 
 def find_possible_groups(

@@ -32,8 +32,3 @@ def language_code(language: str) -> str:
     """The language of a tag: ``sl`` of ``sl-SI``, ``SL`` and ``slv_Latn`` alike."""
     primary = language.casefold().replace("_", "-").partition("-")[0]
     return _ISO_639_1.get(primary, primary)
-
-
-def language_name(language: str) -> str:
-    """The English name of a language, for prompts; its code where it is not known here."""
-    return NAMES.get(language_code(language), language)

@@ -73,12 +73,15 @@ def find_scheme(sentences: Sequence[Sequence[str]]) -> str | None:
     marked = [tag for tag in tags if _ENTITY_TAG.fullmatch(tag)]
     if len(marked) <= len(tags) / 2 or not any(tag[0] in "BI" for tag in marked):
         return None
-
-    def count_wrong(scheme: str) -> int:
-        pairs = (zip(tags, convert_tags(tags, scheme), strict=True) for tags in sentences)
-        return sum(tag != right for of_sentence in pairs for tag, right in of_sentence)
-
-    return min(SCHEMES, key=count_wrong)
+    wrong = {
+        scheme: sum(
+            tag != right
+            for sentence in sentences
+            for tag, right in zip(sentence, convert_tags(sentence, scheme), strict=True)
+        )
+        for scheme in SCHEMES
+    }
+    return min(wrong, key=wrong.__getitem__)
 
 
 def to_iob2(tags: Sequence[str], words: Sequence[str], scheme: str | None) -> Sequence[str]:

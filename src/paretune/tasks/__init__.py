@@ -15,7 +15,7 @@ from pathlib import Path
 from paretune import metrics, objectives, plugins
 from paretune.data import hub
 from paretune.data.example import Dataset
-from paretune.data.language import language_name
+from paretune.data.language import NAMES, language_code
 from paretune.data.prompt import choose_prompt
 from paretune.data.task import Task
 from paretune.errors import StudyError
@@ -30,7 +30,6 @@ __all__ = [
     "Task",
     "available",
     "get",
-    "hub_source",
     "load_dataset",
     "names",
     "objective_of",
@@ -87,7 +86,7 @@ def load_dataset(spec: TaskSpec, data_home: Path | None = None) -> Dataset:
     prompt = prompt or dataset.prompt
     if prompt is None and dataset.objective.between_languages:
         # As lm-evaluation-harness asks for a translation (its tasks of WMT).
-        source, target = map(language_name, dataset.languages)
+        source, target = (NAMES.get(language_code(code), code) for code in dataset.languages)
         prompt = Prompt(template=f"{source} phrase: {{text}}\n{target} phrase:")
     labels = dataset.labels if dataset.objective.predicts_labels else ()
     prompt = choose_prompt(spec, prompt, dataset.train, labels, dataset.language)
@@ -103,19 +102,12 @@ def pin_dataset(spec: TaskSpec, *, offline: bool = True) -> TaskSpec:
     Raises:
         DataError: it is not here, and nothing may be fetched.
     """
-    source = hub_source(spec)
-    if source is None:
+    source = spec if spec.has_own_data else get(spec.name).hub_spec(spec)
+    if source is None or source.dataset is None:
         return spec
     if not offline:
         hub.fetch_splits(source)
     return spec.model_copy(update={"revision": hub.pin_revision(source).revision})
-
-
-def hub_source(spec: TaskSpec) -> TaskSpec | None:
-    """The task with the hub dataset that it is read from; None where it is read from files."""
-    if spec.has_own_data:
-        return spec if spec.dataset is not None else None
-    return get(spec.name).hub_spec(spec)
 
 
 def _check_spec(spec: TaskSpec, task: Task | None) -> None:
