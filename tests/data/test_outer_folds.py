@@ -70,12 +70,6 @@ def test_every_row_is_in_one_fold_and_no_run_sees_its_own() -> None:
     assert answered == Counter(e.uid for e in whole)
 
 
-def test_folds_are_of_equal_size_and_stratified() -> None:
-    parts = inside(make_dataset(), 5)
-    assert [len(part) for part in parts] == [16] * 5
-    assert [sum(int(e.label or 0) for e in part) for part in parts] == [4] * 5
-
-
 def test_groups_and_equal_texts_stay_whole_over_train_and_test() -> None:
     dataset = make_dataset(groups=11)
     twin = replace(dataset.test[0], uid="test:twin", segments=dataset.train[5].segments)

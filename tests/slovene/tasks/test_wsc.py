@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from support.slobench import load, write_rows
 
-from paretune.data.split import assign_folds
 from paretune.errors import DataError
 
 TEXT = "Ana je Maji, ki je zbolela, prinesla juho, ker jo ima rada."
@@ -39,12 +38,10 @@ def test_both_spans_are_marked_and_named(tmp_path: Path) -> None:
     assert wsc(source, template="marked").train[0].segments == ((marked, None),)
 
 
-def test_rows_of_one_text_stay_together(tmp_path: Path) -> None:
+def test_rows_of_one_text_are_one_group(tmp_path: Path) -> None:
     rows = [row(i, bool(i % 2), text=f"{TEXT} {i // 3}", span1_text="Ana") for i in range(30)]
     data = wsc(write(tmp_path, rows, rows[:3]))
     assert data.clustered and len({e.group for e in data.train}) == 10
-    placed = assign_folds(data.train, 0)
-    assert all(len(set(placed[i : i + 3])) == 1 for i in range(0, 30, 3))
 
 
 def test_a_span_that_is_elsewhere_is_found_and_told(tmp_path: Path) -> None:
