@@ -242,15 +242,13 @@ def fill_empty_sets(rows: TaskRows, column: str) -> TaskRows:
     A part all of whose cells are empty stays as it is: nobody labelled it.
     """
 
-    def is_empty(row: Row) -> bool:
-        return cell_text(row.values.get(column)) is None
-
     def fill(part: Sequence[Row]) -> list[Row]:
-        if all(map(is_empty, part)):
+        empty = [cell_text(row.values.get(column)) is None for row in part]
+        if all(empty):
             return list(part)
         return [
-            replace(row, values={**row.values, column: []}) if is_empty(row) else row
-            for row in part
+            replace(row, values={**row.values, column: []}) if is_empty else row
+            for row, is_empty in zip(part, empty, strict=True)
         ]
 
     filled = rows.map(fill)
