@@ -59,8 +59,8 @@ def measure_alone(settings: argparse.Namespace) -> dict[str, Any]:
     from workload import Work
 
     from paretune import methods
+    from paretune.measuring.machine import time_once
     from paretune.measuring.memory import PeakMeter, warm_libraries
-    from paretune.measuring.training_step import StepClock
     from paretune.methods.core.method import parse_options
     from paretune.methods.core.run_axis import Fleet
     from paretune.models.dropout import set_dropout
@@ -100,28 +100,29 @@ def measure_alone(settings: argparse.Namespace) -> dict[str, Any]:
     labels = torch.arange(settings.batch) % 2
     mask = torch.ones_like(rows)
     optimizer = torch.optim.AdamW(trained, lr=1e-4, fused=True)
-    steps, answers = StepClock("cpu", warm_up=2), StepClock("cpu", warm_up=2)
+
+    def step() -> None:
+        logits = model(input_ids=rows, attention_mask=mask).logits
+        torch.nn.functional.cross_entropy(logits, labels).backward()
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    def answer() -> None:
+        model(input_ids=rows, attention_mask=mask)
+
+    # The first two of each are warm-up.
     model.train()
     with meter.phase("train"):
-        for _ in range(settings.steps + 2):
-            with steps.step():
-                logits = model(input_ids=rows, attention_mask=mask).logits
-                torch.nn.functional.cross_entropy(logits, labels).backward()
-                torch.nn.utils.clip_grad_norm_(trained, 1.0)
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
+        steps = [time_once(step, "cpu") for _ in range(settings.steps + 2)][2:]
     model.eval()
     with torch.inference_mode():
-        for _ in range(settings.steps + 2):
-            with answers.step():
-                model(input_ids=rows, attention_mask=mask)
-    timed, answered = steps.summary(), answers.summary()
-    assert timed and answered
+        answers = [time_once(answer, "cpu") for _ in range(settings.steps + 2)][2:]
     return {
         "trained": sum(p.numel() for p in trained),
         "peak_bytes": meter.result()["phases"]["train"]["peak_bytes"],
-        "step_seconds": timed["median"],
-        "answer_seconds": answered["median"],
+        "step_seconds": statistics.median(steps),
+        "answer_seconds": statistics.median(answers),
     }
 
 

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import psutil
+
 _ENDED = "ended"
 
 
@@ -89,8 +91,6 @@ def _has_ended(pid: int, start: str) -> bool:
 def process_exists(pid: int) -> bool:
     """Whether this machine has a process of that number, of whatever user."""
     if sys.platform == "win32":  # signal 0 is Ctrl-C there
-        import psutil
-
         return bool(psutil.pid_exists(pid))
     try:
         os.kill(pid, 0)
@@ -108,8 +108,6 @@ def _boot_id() -> str:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot}.{Path('/proc/self/ns/pid').stat().st_ino}"
     except OSError:
-        import psutil
-
         return f"{psutil.boot_time():.0f}"
 
 
@@ -123,8 +121,6 @@ def _start_time(pid: int) -> str | None:
     except OSError:
         if Path("/proc/self/stat").exists():
             return None  # this system has a /proc, and hides that process (or it ended just now)
-        import psutil
-
         try:
             process = psutil.Process(pid)
             ended = process.status() == psutil.STATUS_ZOMBIE

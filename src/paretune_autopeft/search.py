@@ -28,12 +28,12 @@ from paretune.errors import MethodError, StudyError, spell_option
 from paretune.methods import Method
 from paretune.methods.core.method import LayerOptions
 from paretune.planning.expand import count_folds
-from paretune.planning.predicted_cost import MEASURED_LIMITS, LimitCheck
 from paretune.planning.prepare import PlannedRun, PreparedCell, PreparedStudy
 from paretune.store import Record, Store
 from paretune.study import MethodSpec, OuterFold, Run, digest
 from paretune.study.protocol import NUM_FOLDS
 from paretune.study.run import is_trial
+from paretune_autopeft.limit_check import MEASURED_LIMITS, LimitCheck
 from paretune_autopeft.method import AutoOptions
 from paretune_autopeft.optuna_sampler import SAMPLERS, require_optuna
 from paretune_autopeft.proposer import NAME
@@ -104,7 +104,7 @@ class AutoSearch:
             MethodError: a member cannot be part of a search, or none of them suits the model.
         """
         options, suited = self.options, []
-        loaded = self.prepared.predictor.open_outline(self._unit).loaded
+        loaded, _ = self.prepared.predictor.open_outline(self._unit)
         for name in options.members:
             member = methods.get(name)
             if not isinstance(member, Method):

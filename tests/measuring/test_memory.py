@@ -214,10 +214,10 @@ def test_the_heap_is_trimmed_once_it_has_grown(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(memory, "read_resident_bytes", lambda: resident[0])
     monkeypatch.setattr(memory, "trim_heap", trim)
-    heap = memory.HeapTrimmer()
+    left = 0
     sizes = [200 * MIB, 300 * MIB, 440 * MIB, 460 * MIB]
     for resident[0] in sizes:
-        heap.trim_if_grown()
+        left = memory.trim_heap_if_grown(left)
     assert trimmed == [300 * MIB, 460 * MIB]  # 200 were left of 300, and 256 more are 456
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from itertools import chain, cycle, repeat
 from typing import Any
@@ -14,64 +13,32 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from paretune.measuring.machine import time_once
 from paretune.measuring.training_step import (
     MAX_STEPS,
     MIN_STEPS,
     ActivationMeter,
-    StepClock,
     count_safetensors_bytes,
     measure_components,
+    time_steps,
 )
-
-
-def test_warm_up_steps_are_not_counted_and_quartiles_are_those_of_the_rest():
-    clock = StepClock(warm_up=2)
-    clock.seconds = [100.0, 90.0, 1.0, 2.0, 3.0, 4.0, 5.0]
-    assert clock.summary() == {"median": 3.0, "q1": 2.0, "q3": 4.0, "n": 5}
-
-
-def test_a_step_takes_as_long_as_what_is_inside(monkeypatch):
-    now = [100.0]
-    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
-    clock = StepClock(warm_up=1)
-    for _ in range(4):
-        with clock.step():
-            now[0] += 0.25
-        now[0] += 5.0  # between steps: not counted
-    assert clock.summary() == {"median": 0.25, "q1": 0.25, "q3": 0.25, "n": 3}
-
-
-def test_nothing_after_warm_up_is_none_and_not_zero():
-    clock = StepClock(warm_up=3)
-    for _ in range(3):
-        with clock.step():
-            pass
-    assert clock.summary() is None
-
-
-def test_a_step_that_raises_is_not_counted():
-    clock = StepClock(warm_up=0)
-    with pytest.raises(RuntimeError), clock.step():
-        raise RuntimeError
-    assert clock.seconds == []
 
 
 def test_on_cuda_the_device_is_waited_for_at_both_ends(monkeypatch):
     waited = []
     monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
-    with StepClock("cuda:1").step():
-        assert waited == ["cuda:1"]
-    assert waited == ["cuda:1", "cuda:1"]
+    time_once(lambda: waited.append("work"), "cuda:1")
+    assert waited == ["cuda:1", "work", "cuda:1"]
 
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Callable[[], None]]:
+def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Callable[[int], None]]:
     """``machine(seconds, ...)`` does something that takes these seconds, one after another."""
     now = [0.0]
     monkeypatch.setattr("time.perf_counter", lambda: now[0])
 
-    def doing(durations: Iterator[float]) -> Callable[[], None]:
-        def once() -> None:
+    def doing(durations: Iterator[float]) -> Callable[[int], None]:
+        def once(number: int) -> None:
             now[0] += next(durations)
 
         return once
@@ -80,20 +47,22 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Callable[[], None]
 
 
 def test_steady_steps_are_timed_a_few_times(machine: Any) -> None:
-    result = StepClock(warm_up=2).repeat(machine(chain([9.0, 5.0], repeat(1.0))), 1e9)
+    result = time_steps(
+        machine(chain([9.0, 5.0], repeat(1.0))), "cpu", warm_up=2, limit_seconds=1e9
+    )
     assert result == pytest.approx({"median": 1.0, "q1": 1.0, "q3": 1.0, "n": MIN_STEPS})
 
 
 def test_unsteady_steps_are_timed_until_their_quartiles_are_close(machine: Any) -> None:
     """As 4.34 ms beside 1.85: one of them is no figure."""
     unsteady = chain([1.0], [4.34, 1.85, 4.34, 1.85, 4.3], repeat(1.85))
-    result = StepClock(warm_up=1).repeat(machine(unsteady), 1e9)
+    result = time_steps(machine(unsteady), "cpu", warm_up=1, limit_seconds=1e9)
     assert result["median"] == pytest.approx(1.85) and result["q3"] <= 1.85 * 1.1
     assert MIN_STEPS < result["n"] < MAX_STEPS and "timed_out" not in result
 
 
 def test_what_never_settles_ends(machine: Any) -> None:
-    result = StepClock(warm_up=1).repeat(machine(cycle([1.0, 3.0])), 1e9)
+    result = time_steps(machine(cycle([1.0, 3.0])), "cpu", warm_up=1, limit_seconds=1e9)
     assert result["n"] == MAX_STEPS and "timed_out" not in result
 
 
@@ -105,9 +74,12 @@ def test_long_steps_end_in_time_and_say_so(
     machine: Any, step: float, limit: float, timed: int, in_all: int
 ) -> None:
     """None is begun that would not end in time, but two always are: the second one counts."""
-    one = StepClock(warm_up=2)
-    result = one.repeat(machine(repeat(step)), limit)
-    assert (result["n"], len(one.seconds), result["timed_out"]) == (timed, in_all, True)
+    numbers: list[int] = []
+    take = machine(repeat(step))
+    result = time_steps(
+        lambda number: take(numbers.append(number)), "cpu", warm_up=2, limit_seconds=limit
+    )
+    assert (result["n"], numbers, result["timed_out"]) == (timed, list(range(in_all)), True)
     assert result["median"] == pytest.approx(step)
 
 

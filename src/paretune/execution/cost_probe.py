@@ -21,9 +21,9 @@ from paretune.measuring.model_shape import describe_trained_part, measure_shape
 from paretune.measuring.training_step import (
     MIN_STEPS,
     ActivationMeter,
-    StepClock,
     count_safetensors_bytes,
     measure_components,
+    time_steps,
 )
 from paretune.objectives.encoding import Encoded
 from paretune.store.record import Claim, Report
@@ -55,7 +55,7 @@ def measure_cost(
         claim: a run of stage ``cost``; its checkpoint is not used, since a probe is short.
         halvings: how often the micro-batch is halved, after the system killed earlier attempts.
         limit_seconds: for timing steps, and half of it for timing inference; two of each are timed
-            however long they take (:meth:`StepClock.repeat`).
+            however long they take (:func:`time_steps`).
         datasets: that this process has, as in :class:`ProcessCache`.
 
     Returns:
@@ -168,17 +168,16 @@ def _measure(
         return {"step_seconds": None, "inference": latency, "not_measured": reasons}
     factors = prepared.injection.learning_rate_factors
     optimizer = RunOptimizer(prepared.trained, run.training, num_classes, factors)
-    clock = StepClock(forward.compute.device, warm_up=WARM_UP_STEPS)
+    device = forward.compute.device
     forward.model.train()
 
-    def step() -> None:
-        number = len(clock.seconds)
+    def step(number: int) -> None:
         report({"step": number, "steps": max(WARM_UP_STEPS + MIN_STEPS, number + 1)})
         (losses,) = accumulate_gradients([replace(batch, step=number)], forward)
         optimizer.step(number, 0.0, losses)
 
     with meter.phase("train"):
-        step_seconds = clock.repeat(step, limit_seconds)
+        step_seconds = time_steps(step, device, warm_up=WARM_UP_STEPS, limit_seconds=limit_seconds)
     # Bytes by component, in one more pass over the first micro-batch.
     first, *_ = forward.splitter.split_training([batch])
     forward.fleet.seed_dropout([0])
@@ -219,7 +218,6 @@ def _measure_latency(
 
     ``questions``: the batch as it is evaluated, where it is encoded otherwise to train.
     """
-    clock = StepClock(forward.compute.device, warm_up=1)
     forward.model.eval()
 
     def predict_logits() -> None:
@@ -235,7 +233,9 @@ def _measure_latency(
         settings = (run.generation or Generation()).model_copy(update={"max_new_tokens": longest})
         model = (prepared.loaded, prepared.fleet, forward.compute)
         predict = partial(generate, *model, data, settings)
-    seconds = clock.repeat(predict, limit_seconds)
+    seconds = time_steps(
+        lambda number: predict(), forward.compute.device, warm_up=1, limit_seconds=limit_seconds
+    )
     each = {name: seconds[name] / len(batch.indices) for name in ("median", "q1", "q3")}
     return {
         "unmerged_seconds_per_example": each["median"],

@@ -236,7 +236,9 @@ def read_process_bytes(uuid: str) -> tuple[int | None, str]:
     """Bytes of this process on the card with this UUID, or None and why."""
 
     def read(pynvml: Any) -> tuple[int | None, str]:
-        card = pynvml.nvmlDeviceGetHandleByUUID(_nvml_name(uuid))
+        # Torch's UUID has no prefix, NVML's has.
+        named = uuid if uuid.startswith(("GPU-", "MIG-")) else f"GPU-{uuid}"
+        card = pynvml.nvmlDeviceGetHandleByUUID(named)
         for process in pynvml.nvmlDeviceGetComputeRunningProcesses(card):
             if process.pid == os.getpid():
                 if process.usedGpuMemory is None:
@@ -245,11 +247,6 @@ def read_process_bytes(uuid: str) -> tuple[int | None, str]:
         return None, "NVML lists no process with this id (containers hide it)"
 
     return _query_nvml(read)
-
-
-def _nvml_name(uuid: str) -> str:
-    """Torch's UUID has no prefix, NVML's has."""
-    return uuid if uuid.startswith(("GPU-", "MIG-")) else f"GPU-{uuid}"
 
 
 def _query_nvml(read: Callable[[Any], tuple[int | None, str]]) -> tuple[int | None, str]:

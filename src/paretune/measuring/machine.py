@@ -207,7 +207,7 @@ def measure_bf16_speedup(device: str = "cpu") -> float | None:
     for round_ in range(11):
         for cast, timings in seconds.items():
             with torch.autocast(device.split(":")[0], dtype=torch.bfloat16, enabled=cast):
-                elapsed = _time_once(partial(torch.nn.functional.linear, tokens_in, weight), device)
+                elapsed = time_once(partial(torch.nn.functional.linear, tokens_in, weight), device)
             if round_ >= 2:  # the first two prepare kernels
                 timings.append(elapsed)
     return statistics.median(seconds[False]) / statistics.median(seconds[True])
@@ -256,21 +256,27 @@ def measure_matmul_speed(width: int = 768, tokens: int = 512) -> dict[str, Any]:
 
 def _min_seconds(work: Callable[[], object]) -> float:
     """Of several times: whatever else the machine does can only make one longer."""
-    _time_once(work, "cpu")
+    time_once(work, "cpu")
     seconds: list[float] = []
     ends = time.perf_counter() + TIMING_SECONDS
     while len(seconds) < 3 or time.perf_counter() < ends:
-        seconds.append(_time_once(work, "cpu"))
+        seconds.append(time_once(work, "cpu"))
     return min(seconds)
 
 
-def _time_once(work: Callable[[], object], device: str) -> float:
+def time_once(work: Callable[[], object], device: str) -> float:
+    """Seconds of some work; on a GPU, until the device has done it."""
+    _wait_for(device)
+    begun = time.perf_counter()
+    work()
+    _wait_for(device)
+    return time.perf_counter() - begun
+
+
+def _wait_for(device: str) -> None:
     import torch
 
     if device.startswith("cuda"):
         torch.cuda.synchronize(device)
-    begun = time.perf_counter()
-    work()
-    if device.startswith("cuda"):
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - begun
+    elif device.startswith("mps"):
+        torch.mps.synchronize()

@@ -1,7 +1,9 @@
 """Peak memory of a run's phases, above what the process held before the model was loaded.
 
-Counters of peaks: the kernel's high-water mark, a sampling thread, CUDA's allocator. Each is a
-:class:`Counter`: bytes now, start, and the peak since. :func:`choose_counter` has that of a device.
+Counters of peaks: the kernel's high-water mark, a sampling thread, CUDA's allocator. Each reads the
+bytes now (``read_bytes``), and the peak between ``start`` and ``stop``, which returns the measured
+bytes (``peak_bytes`` among them) and reasons for what is not there. :func:`choose_counter` has that
+of a device.
 
 On CPU the number is growth of the resident set: libraries are in the baseline, weights that are
 mapped from a file count once they are touched. Before the baseline and before each phase garbage
@@ -22,7 +24,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
+
+import psutil
 
 from paretune.measuring.devices import read_process_bytes
 
@@ -31,21 +35,6 @@ SAMPLE_SECONDS = 0.002
 
 STATUS = Path("/proc/self/status")
 CLEAR_REFS = Path("/proc/self/clear_refs")
-
-
-class Counter(Protocol):
-    """A source of peak bytes."""
-
-    name: str
-
-    def read_bytes(self) -> int:
-        """Bytes held at this moment."""
-
-    def start(self) -> None:
-        """Forget older peaks and watch from here."""
-
-    def stop(self) -> tuple[dict[str, int], dict[str, str]]:
-        """Measured bytes (``peak_bytes`` among them), and reasons for what is not there."""
 
 
 class HighWaterMark:
@@ -75,9 +64,6 @@ class SampledGauge:
     def __init__(self, read: Callable[[], int], name: str) -> None:
         self.name = f"{name}, sampled every {SAMPLE_SECONDS * 1000:.0f} ms (short peaks can escape)"
         self.read_bytes = read
-        self._peak = 0
-        self._ended = threading.Event()
-        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Start the thread."""
@@ -92,11 +78,8 @@ class SampledGauge:
 
     def stop(self) -> tuple[dict[str, int], dict[str, str]]:
         """End the thread; the largest sample."""
-        if self._thread is None:
-            raise RuntimeError("the sampler was not started")
         self._ended.set()
         self._thread.join()
-        self._thread = None
         return {"peak_bytes": max(self._peak, self.read_bytes())}, {}
 
 
@@ -147,7 +130,7 @@ class CudaAllocator:
         return {**measured, "process_bytes": process}, {}
 
 
-def choose_counter(device: str) -> Counter:
+def choose_counter(device: str) -> HighWaterMark | SampledGauge | CudaAllocator:
     """The best counter of ``device`` (``cpu``, ``cuda``, ``cuda:1``, ``mps``)."""
     if device.startswith("cuda"):
         return CudaAllocator(device)
@@ -185,8 +168,6 @@ def read_status_bytes(field: str) -> int:
 
 def read_resident_bytes() -> int:
     """Resident set of this process."""
-    import psutil
-
     return int(psutil.Process().memory_info().rss)
 
 
@@ -272,28 +253,6 @@ def release_memory() -> bool:
     return trim_heap()
 
 
-class HeapTrimmer:
-    """Gives the heap's free pages back whenever the process has grown much.
-
-    Kernels that are compiled for a shape of batch live on between the blocks of passes that are
-    gone, and the gaps do not fit the next ones: on a processor with AMX a worker that trained
-    SmolLM2 135M held 4.0 GB, of which 2.2 were free.
-    """
-
-    MIN_GROWTH_BYTES = 256 * 2**20
-
-    def __init__(self) -> None:
-        self._resident_bytes = 0
-
-    def trim_if_grown(self) -> bool:
-        """Whether it was: it takes some 20 ms, and pages have to be mapped anew."""
-        if read_resident_bytes() - self._resident_bytes < self.MIN_GROWTH_BYTES:
-            return False
-        trim_heap()
-        self._resident_bytes = read_resident_bytes()
-        return True
-
-
 def trim_heap() -> bool:
     """Give free pages back to the system; whether the C library has ``malloc_trim``."""
     try:
@@ -302,6 +261,28 @@ def trim_heap() -> bool:
         return False  # musl, macOS, Windows: there is no such call, and nothing to give back
     trim(0)
     return True
+
+
+MIN_HEAP_GROWTH_BYTES = 256 * 2**20
+
+
+def trim_heap_if_grown(before_bytes: int) -> int:
+    """Give the heap's free pages back where the process has grown much; some 20 ms.
+
+    Kernels that are compiled for a shape of batch live on between the blocks of passes that are
+    gone, and the gaps do not fit the next ones: on a processor with AMX a worker that trained
+    SmolLM2 135M held 4.0 GB, of which 2.2 were free.
+
+    Args:
+        before_bytes: resident bytes after the last time.
+
+    Returns:
+        Those after this time.
+    """
+    if read_resident_bytes() - before_bytes < MIN_HEAP_GROWTH_BYTES:
+        return before_bytes
+    trim_heap()
+    return read_resident_bytes()
 
 
 def warm_libraries(device: str = "cpu", *, bf16: bool = False) -> None:

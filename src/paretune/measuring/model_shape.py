@@ -81,6 +81,7 @@ class ModelShape:
     weights_bytes: int
     total_parameters: int
     backbone_parameters: int
+    head_parameters: int
     width: int
     layers: int
     heads: int
@@ -100,11 +101,13 @@ def measure_shape(loaded: LoadedModel) -> ModelShape:
         if t is not None
     }
     embeddings = sum(table.numel() for table in tables)
+    parameters = dict(model.named_parameters())
     heads = getattr(model.config, "num_attention_heads", None) or max(1, width // 64)
     return ModelShape(
         weights_bytes=count_weight_bytes(model),
         total_parameters=total,
         backbone_parameters=int(total - embeddings),
+        head_parameters=sum(parameters[name].numel() for name in loaded.head_parameters),
         width=width,
         layers=len(loaded.anatomy.layers),
         heads=int(heads),

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 CPUINFO = Path("/proc/cpuinfo")
 CGROUP = Path("/proc/self/cgroup")
 CGROUP_ROOT = Path("/sys/fs/cgroup")
@@ -44,8 +46,6 @@ def describe_processor() -> dict[str, Any]:
     without one; ``physical_cores`` is None where the system does not say; ``flags`` are those of
     :data:`BF16_FLAGS` that the processor has.
     """
-    import psutil
-
     return {
         "name": read_processor_name(),
         "logical_cores": os.cpu_count(),
@@ -81,8 +81,6 @@ def limit_threads_to_quota() -> None:
 
 def read_memory() -> dict[str, int | None]:
     """``total``, ``available`` and ``limit`` (the cgroup's, None without one), in bytes."""
-    import psutil
-
     memory, limit = psutil.virtual_memory(), read_memory_limit()
     # A limit above what the machine has limits nothing.
     limit = limit if limit is not None and limit < memory.total else None
@@ -94,8 +92,6 @@ def read_available_bytes(cgroup: Path = CGROUP, root: Path = CGROUP_ROOT) -> int
 
     Inactive file pages of a cgroup count as free, as they do for the whole machine.
     """
-    import psutil
-
     free = [int(psutil.virtual_memory().available)]
     free += [unused for _, unused in _read_memory_limits(cgroup, root) if unused is not None]
     return min(free)

@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
+from paretune.measuring.machine import time_once
 from paretune.models.quantised import QuantisedLinear
 
 
@@ -135,83 +136,42 @@ def count_safetensors_bytes(tensors: Mapping[str, Tensor]) -> int:
     return 8 + -(-len(text) // 8) * 8 + at
 
 
-WARM_UP_STEPS = 5
-"""Steps that are not counted: kernels are prepared, caches filled, clocks raised."""
 MIN_STEPS, MAX_STEPS = 5, 30
 """Fewest steps for quartiles, and most steps that are timed."""
 QUARTILE_TOLERANCE = 0.1
 """A median is stable when both quartiles lie within this share of it."""
 
 
-class StepClock:
-    """Times steps one by one; on CUDA it waits for the device at both ends.
+def time_steps(
+    step: Callable[[int], object], device: str, *, warm_up: int, limit_seconds: float
+) -> dict[str, float | int]:
+    """Time steps until their median is stable, :data:`MAX_STEPS` are timed, or time is up.
 
-    Use::
+    A step is begun only if it is expected to end in time; but two always are, so that the first is
+    warm-up. If time is up before warm-up is over, the last step counts.
 
-        clock = StepClock("cpu")
-        for batch in batches:
-            with clock.step():
-                ...
-        clock.summary()
+    Args:
+        step: makes one step; given how many were made before it.
+        warm_up: steps that are not counted: kernels are prepared, caches filled, clocks raised.
+
+    Returns:
+        ``median``, ``q1``, ``q3`` in seconds, ``n``; and ``timed_out`` where time was up before the
+        median was stable.
     """
-
-    def __init__(self, device: str = "cpu", warm_up: int = WARM_UP_STEPS) -> None:
-        self.device = device
-        self.warm_up = warm_up
-        self.seconds: list[float] = []
-
-    @contextmanager
-    def step(self) -> Iterator[None]:
-        """Time what is inside; a step that raises is not counted."""
-        self._wait()
-        begun = time.perf_counter()
-        yield
-        self._wait()
-        self.seconds.append(time.perf_counter() - begun)
-
-    def _wait(self) -> None:
-        if self.device.startswith("cuda"):
-            torch.cuda.synchronize(self.device)
-        elif self.device.startswith("mps"):
-            torch.mps.synchronize()
-
-    @property
-    def counted_seconds(self) -> list[float]:
-        """Seconds of the steps after warm-up."""
-        return self.seconds[self.warm_up :]
-
-    @property
-    def is_stable(self) -> bool:
-        """Whether the quartiles are close to the median."""
-        summary = self.summary()
-        if summary is None or summary["n"] < MIN_STEPS:
-            return False
-        median, tolerance = summary["median"], QUARTILE_TOLERANCE * summary["median"]
-        return median - summary["q1"] <= tolerance and summary["q3"] - median <= tolerance
-
-    def repeat(self, once: Callable[[], object], limit_seconds: float) -> dict[str, float | int]:
-        """Time ``once`` until the median is stable, :data:`MAX_STEPS` are timed, or time is up.
-
-        A step is begun only if it is expected to end in time; but two always are, so that the first
-        is warm-up. If time is up before warm-up is over, the last steps count. Returns the summary,
-        and ``timed_out`` where time was up before the median was stable.
-        """
-        begun, timed_out = time.perf_counter(), False
-        while not self.is_stable and len(self.counted_seconds) < MAX_STEPS:
-            with self.step():
-                once()
-            spent = time.perf_counter() - begun
-            timed_out = spent + self.seconds[-1] > limit_seconds and len(self.seconds) > 1
-            if timed_out:
-                self.warm_up = min(self.warm_up, len(self.seconds) - 1)
-                break
-        summary = self.summary()
-        assert summary is not None  # noqa: S101  (two were timed at least)
-        return {**summary, **({"timed_out": True} if timed_out and not self.is_stable else {})}
-
-    def summary(self) -> dict[str, float | int] | None:
-        """``median``, ``q1``, ``q3`` in seconds and ``n``; None if no step came after warm-up."""
-        if not self.counted_seconds:
-            return None
-        q1, median, q3 = (float(q) for q in np.quantile(self.counted_seconds, (0.25, 0.5, 0.75)))
-        return {"median": median, "q1": q1, "q3": q3, "n": len(self.counted_seconds)}
+    seconds: list[float] = []
+    begun = time.perf_counter()
+    while True:
+        seconds.append(time_once(partial(step, len(seconds)), device))
+        spent = time.perf_counter() - begun
+        timed_out = len(seconds) > 1 and spent + seconds[-1] > limit_seconds
+        if timed_out:
+            warm_up = min(warm_up, len(seconds) - 1)
+        counted = seconds[warm_up:]
+        if not counted:
+            continue
+        q1, median, q3 = (float(q) for q in np.quantile(counted, (0.25, 0.5, 0.75)))
+        is_close = max(median - q1, q3 - median) <= QUARTILE_TOLERANCE * median
+        is_stable = len(counted) >= MIN_STEPS and is_close
+        if is_stable or timed_out or len(counted) >= MAX_STEPS:
+            summary = {"median": median, "q1": q1, "q3": q3, "n": len(counted)}
+            return {**summary, "timed_out": True} if timed_out and not is_stable else summary

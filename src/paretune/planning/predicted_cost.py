@@ -29,7 +29,7 @@ from paretune.models.load import LoadedModel
 from paretune.models.weight_storage import WeightStorage, stored_bytes
 from paretune.objectives.objective import Encode
 from paretune.store.record import ComputeCost, Record
-from paretune.study import DEFAULT_COST_SECONDS, NO_MODEL, Generation, Limits, Run
+from paretune.study import DEFAULT_COST_SECONDS, NO_MODEL, Generation, Run
 from paretune.terminal.plural import pluralise
 from paretune.training.caches import ProcessCache
 from paretune.training.fleet import can_join_fleet
@@ -77,15 +77,6 @@ class PredictedCost:
         return PROCESS_BYTES + max(0, self.peak_bytes or 0)
 
 
-@dataclass(frozen=True)
-class OutlinedModel:
-    """A model with a head for a task, opened without its weights; ``head``: its parameters."""
-
-    loaded: LoadedModel
-    shape: ModelShape
-    head: int
-
-
 class CostPredictor:
     """Predicts the runs of one study on one machine.
 
@@ -110,7 +101,7 @@ class CostPredictor:
         self._speed = speed
         self.device = device
         self._texts: dict[tuple[str, str, Encode], list[list[int]]] = {}
-        self._outlines: dict[nn.Module, OutlinedModel] = {}
+        self._shapes: dict[nn.Module, ModelShape] = {}
         self._works: dict[str, ComputeCost] = {}
         self._trained_counts: dict[tuple[nn.Module, str], int] = {}
         self._step_tokens: dict[str, float] = {}
@@ -177,7 +168,7 @@ class CostPredictor:
         """
         if limit < 2 or not can_join_fleet(run):
             return 1, False
-        model = self.open_outline(run).loaded.model
+        model = self.open_outline(run)[0].model
         if not can_share(model):
             return 1, False
         size = max(1, min(limit, budget_bytes // (4 * FLEET_COPIES * self.count_trained(run))))
@@ -195,15 +186,15 @@ class CostPredictor:
         """What a run computes and keeps."""
         key = _work_key(run)
         if key not in self._works:
-            outline, trained = self.open_outline(run), self.count_trained(run)
-            shape, loaded = outline.shape, outline.loaded
+            loaded, shape = self.open_outline(run)
             storage = WeightStorage(allows_bf16_weights(run), run.model.quantisation)
             if not storage.is_plain:
                 weights_bytes = stored_bytes(loaded.model, loaded.anatomy, storage)
                 shape = replace(shape, weights_bytes=weights_bytes)
             lengths = self._text_lengths(run)
-            skips = run.stage != "cost" and keeps_activations(run, outline.loaded)
-            part = describe_trained_part(run, outline.loaded, trained, skips_below=skips)
+            skips = run.stage != "cost" and keeps_activations(run, loaded)
+            trained = self.count_trained(run)
+            part = describe_trained_part(run, loaded, trained, skips_below=skips)
             self._works[key] = estimate_compute_cost(
                 run,
                 shape,
@@ -220,30 +211,28 @@ class CostPredictor:
         segments = self.caches.dataset(run.task).train[0].segments
         return len(segments) if run.readout in ("head", "reward") else 1
 
-    def open_outline(self, run: Run) -> OutlinedModel:
-        """The model of a run, without its weights."""
+    def open_outline(self, run: Run) -> tuple[LoadedModel, ModelShape]:
+        """The model of a run, opened without its weights, and its shape."""
         dataset = self.caches.dataset(run.task)
         loaded = self.caches.outline(run.model, dataset, readout=run.readout)
-        if loaded.model not in self._outlines:
-            parameters = dict(loaded.model.named_parameters())
-            head = sum(parameters[name].numel() for name in loaded.head_parameters)
-            self._outlines[loaded.model] = OutlinedModel(loaded, measure_shape(loaded), head)
-        return self._outlines[loaded.model]
+        if loaded.model not in self._shapes:
+            self._shapes[loaded.model] = measure_shape(loaded)
+        return loaded, self._shapes[loaded.model]
 
     def _answer_cost(self, run: Run, *, searching: bool = False) -> ComputeCost:
-        outline, beams = self.open_outline(run), 0
+        (loaded, shape), beams = self.open_outline(run), 0
         if searching:
-            beams = outline.loaded.generation_config(run.generation or Generation()).num_beams or 1
+            beams = loaded.generation_config(run.generation or Generation()).num_beams or 1
         lengths, scored = self._text_lengths(run), self._mean_scored(run)
         count = self._count_choices(run)
-        return estimate_evaluation_cost(run, outline.shape, lengths, count, scored, beams)
+        return estimate_evaluation_cost(run, shape, lengths, count, scored, beams)
 
     def _text_lengths(self, run: Run) -> list[int]:
         objective = self.caches.objective(run)
         key = (run.task.model_dump_json(), run.model.name, objective.encode)
         longest = run.training.max_length * (methods.configure(run.method).options.shots + 1)
         if key not in self._texts:
-            tokenizer = self.open_outline(run).loaded.tokenizer
+            tokenizer = self.open_outline(run)[0].tokenizer
             train = self.caches.dataset(run.task).train
             lengths = objective.text_lengths(train, tokenizer)
             self._texts[key] = [*lengths.values()]
@@ -254,12 +243,12 @@ class CostPredictor:
 
     def _mean_scored(self, run: Run) -> float:
         """Tokens of an example whose words are scored, by the first examples."""
-        outline, dataset = self.open_outline(run), self.caches.dataset(run.task)
-        if not outline.shape.vocabulary:
+        (loaded, shape), dataset = self.open_outline(run), self.caches.dataset(run.task)
+        if not shape.vocabulary:
             return 0.0
         encode = self.caches.objective(run).encoder("train")
         first, longest = dataset.train[:SCORED_EXAMPLES], run.training.max_length
-        return encode(first, outline.loaded.tokenizer, longest, "").mean_scored
+        return encode(first, loaded.tokenizer, longest, "").mean_scored
 
     def count_steps(self, run: Run) -> int:
         """Steps of a run, without early stopping."""
@@ -304,83 +293,16 @@ class CostPredictor:
         """How many parameters a run trains, the head's included; 0 where it needs no model."""
         if run.model == NO_MODEL:
             return 0
-        outline = self.open_outline(run)
-        key = (outline.loaded.model, run.method.model_dump_json())
+        loaded, shape = self.open_outline(run)
+        key = (loaded.model, run.method.model_dump_json())
         if key not in self._trained_counts:
-            loaded = outline.loaded
             method = methods.configure_method(run.method)
             if method.method.wraps_layers:
                 loaded = self.caches.run_model(run)
             count = method.count_parameters(loaded.model, loaded.anatomy)
-            head = 0 if method.trains is methods.Trains.EVERYTHING else outline.head
+            head = 0 if method.trains is methods.Trains.EVERYTHING else shape.head_parameters
             self._trained_counts[key] = count + head
         return self._trained_counts[key]
-
-
-MEASURED_LIMITS = frozenset({"memory", "time", "inference"})
-"""Limits whose costs are predicted from a measurement."""
-
-
-@dataclass(frozen=True)
-class LimitCheck:
-    """Whether a combination would exceed a limit of the study, before anything of it is trained.
-
-    Trained parameters and saved bytes are counted. Peak memory, seconds and latency are predicted
-    from a measurement of LoRA in all layers on the same model, task and machine: its bytes beside
-    what is counted, its seconds an operation, and its latency, in proportion to the parameters that
-    every token goes through.
-
-    Attributes:
-        measured: the measurement of LoRA; None where no limit needs it.
-    """
-
-    predictor: CostPredictor
-    limits: Limits
-    measured: Record | None
-
-    def exceeds(self, run: Run) -> bool:
-        """Whether a run's method is predicted to exceed any limit.
-
-        A cost without a prediction, since the measurement has failed, exceeds none.
-        """
-        limits = self.limits.by_axis.items()
-        costs = ((self._predict(axis, run), limit) for axis, limit in limits)
-        return any(cost is not None and cost > limit for cost, limit in costs)
-
-    def _predict(self, axis: str, run: Run) -> float | None:
-        """Of a run that trains alone, each step as long as the measurement's of its work."""
-        predictor, measured = self.predictor, self.measured
-        if axis == "parameters":
-            return predictor.count_trained(run)
-        if axis == "saved":
-            return 4 * predictor.count_trained(run)
-        work = predictor.predict_work(run.model_copy(update={"stage": "cost"}))
-        counted = work.held_bytes + work.saved_bytes
-        if measured is None:
-            return counted if axis == "memory" else None
-        reference = predictor.predict_work(measured.run)
-        if axis == "memory":
-            if measured.peak_bytes is None:
-                return counted
-            rest = measured.peak_bytes - reference.held_bytes - reference.saved_bytes
-            return CostModel(residual_bytes=rest).predict_peak_bytes(work)
-        if axis == "time":
-            step_seconds = measured.median_step_seconds
-            if step_seconds is None:
-                return None
-            machine = CostModel(operations_per_second=reference.operations / step_seconds)
-            return machine.predict_seconds(work, predictor.count_steps(run))
-        inference = measured.measured.get("inference")
-        if inference is None:
-            return None
-        share = self._count_passed(run) / self._count_passed(measured.run)
-        return float(inference["unmerged_seconds_per_example"]) * share
-
-    def _count_passed(self, run: Run) -> int:
-        """Parameters that every token goes through."""
-        outline = self.predictor.open_outline(run)
-        part = describe_trained_part(run, outline.loaded, self.predictor.count_trained(run))
-        return outline.shape.backbone_parameters + part.token_parameters
 
 
 def _work_key(run: Run) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from paretune import methods
 from paretune.measuring.costs import estimate_compute_cost
 from paretune.measuring.machine import describe_environment
-from paretune.measuring.memory import HeapTrimmer
+from paretune.measuring.memory import trim_heap_if_grown
 from paretune.measuring.model_shape import describe_trained_part, measure_shape
 from paretune.methods import ConfiguredBaseline, Trains
 from paretune.objectives import ModelPredictions
@@ -69,7 +69,7 @@ class Session:
         self._outcome, self._micro_batch = outcome, micro_batch
         self._alone = outcome is not None
         self._states: list[RunState] = []
-        self._heap = HeapTrimmer()
+        self._resident_bytes = 0
         self._model: SharedModel
         self._forgetting: ForgettingProbe
 
@@ -253,7 +253,7 @@ class Session:
         for state in due:
             state.evaluate()
         if due:
-            self._heap.trim_if_grown()
+            self._resident_bytes = trim_heap_if_grown(self._resident_bytes)
         for state in due:
             state.progress.seconds += (time.monotonic() - started) / len(due)
         for state in self._states:

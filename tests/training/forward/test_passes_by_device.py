@@ -19,7 +19,7 @@ from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.training.forward.select import EVALUATION_TOKENS, PassSplitter, device_kind
 
 LENGTHS = np.random.default_rng(0).integers(20, 512, 64).tolist()
-SHAPE = ModelShape(40_000_000, 10_000_000, 8_000_000, 384, 6, 12, 0, packs=False)
+SHAPE = ModelShape(40_000_000, 10_000_000, 8_000_000, 1_000, 384, 6, 12, 0, packs=False)
 
 PART = TrainedPart(1000)
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from paretune.planning.predicted_cost import CostPredictor, LimitCheck
+from paretune.planning.predicted_cost import CostPredictor
 from paretune.store.record import Record
 from paretune.study import Limits, Run
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
+from paretune_autopeft.limit_check import LimitCheck
 
 STEP, LATENCY, PEAK = 100.0, 0.004, 10**8
 """Seconds of a step of LoRA in all layers and of one example in inference, and its peak bytes."""
@@ -41,10 +42,9 @@ def test_each_cost_is_in_proportion_to_what_was_measured(runs: tuple[Run, Run]) 
     unit = predictor.predict_work(reference)
     more_bytes = work.held_bytes + work.saved_bytes - unit.held_bytes - unit.saved_bytes
     passed = [
-        predictor.open_outline(one).shape.backbone_parameters
-        + predictor.count_trained(one)
-        - predictor.open_outline(one).head
+        shape.backbone_parameters + predictor.count_trained(one) - shape.head_parameters
         for one in runs
+        for _, shape in [predictor.open_outline(one)]
     ]
     expected = {
         "max_time": predictor.count_steps(run) * STEP * work.operations / unit.operations,
