@@ -131,7 +131,11 @@ def remove_stale_parts(folder: Path) -> None:
     """Remove temporary files and folders of processes that are gone."""
     for part in folder.glob(".*.part"):
         name = _PART_NAME.fullmatch(part.name)
-        if name is None or not (is_tag_of_dead_owner(name[1]) or _is_old(part)):
+        try:
+            age_seconds = time.time() - part.stat().st_mtime
+        except OSError:  # it is gone by now
+            continue
+        if name is None or not (is_tag_of_dead_owner(name[1]) or age_seconds > STALE_SECONDS):
             continue
         if part.is_dir() and not part.is_symlink():
             shutil.rmtree(part, ignore_errors=True)  # another process may be removing it
@@ -159,13 +163,6 @@ def _os_error_code(error: BaseException) -> int | None:
         return error.errno
     quoted = re.search(r"\(os error (\d+)\)", str(error))
     return int(quoted[1]) if quoted else None
-
-
-def _is_old(part: Path) -> bool:
-    try:
-        return time.time() - part.stat().st_mtime > STALE_SECONDS
-    except OSError:  # it is gone by now
-        return False
 
 
 def _sync(file: Path) -> None:

@@ -71,17 +71,15 @@ def plan(study):
     return planned, dataset
 
 
-def test_a_task_needs_no_files_of_the_study_and_comes_to_the_same_bits(tmp_path, tiny_model):
+def test_a_task_needs_no_data_of_the_study_and_comes_to_the_same_bits(tmp_path, tiny_model):
     folder, text = tmp_path / "data", tmp_path / "text.txt"
     text.write_text("The cat sat.\n\nThe dog slept.\n\nIce turns into water.\n", encoding="utf-8")
     study = small(folder, tiny_model("llama"), forgetting=str(text))
     planned, dataset = plan(study)
     with finish(study, tmp_path / "store", costs=0) as store:
         expected = {r.run_id: r for r in store.load_records(study.study_hash)}
-    texts = {str(text): text.read_bytes()}
     shutil.rmtree(folder)
-    text.unlink()
-    result = train_runs(planned, dataset, texts, WorkerSettings(), NOTHING)
+    result = train_runs(planned, dataset, WorkerSettings(), NOTHING)
     assert {r.run_id for r, _ in result.ended} == planned.keys() == expected.keys()
     for record, blobs in result.ended:
         assert record.result == expected[record.run_id].result
@@ -95,14 +93,14 @@ def test_a_node_with_another_model_or_other_code_says_so(tmp_path, tiny_model):
     planned, dataset = plan(small(tmp_path, tiny_model("bert")))
     first = next(run for run in planned.values() if run.method.name == "lora")
     with pytest.raises(ParetuneError, match=r"node .*words x tiny x lora: would be another run"):
-        train_runs({"another": first}, dataset, {}, WorkerSettings(), NOTHING)
+        train_runs({"another": first}, dataset, WorkerSettings(), NOTHING)
     gone = first.model_copy(update={"model": ModelSpec(name="/no/such/model")})
     with pytest.raises(ParetuneError, match=r"node .*/no/such/model"):
-        train_runs({"another": gone}, dataset, {}, WorkerSettings(), NOTHING)
+        train_runs({"another": gone}, dataset, WorkerSettings(), NOTHING)
 
 
 def test_a_cancelled_task_returns_what_its_runs_go_on_from():
-    inputs = load_dataset(TaskSpec(name="follows")), {}, WorkerSettings()
+    inputs = load_dataset(TaskSpec(name="follows")), WorkerSettings()
     threading.Timer(1.0, signal.raise_signal, [signal.SIGINT]).start()
     result = train_fakes({"run000": a_run(hold=True)}, *inputs, NOTHING)
     assert not result.ended
@@ -189,7 +187,7 @@ class KeepingObserver(Observer):
 def drive(store, address, observer=None, *, add_runs=lambda: 0, deadline=None, **settings):
     """Execute a study of runs that mean nothing."""
     datasets = {a_run().task.key: load_dataset(TaskSpec(name="follows"))}
-    executor = RayExecutor(address, datasets, {}, WorkerSettings(**settings))
+    executor = RayExecutor(address, datasets, WorkerSettings(**settings))
     callbacks = StudyCallbacks(observer or Observer(), add_runs, deadline=deadline)
     return executor.execute(store, STUDY, callbacks)
 

@@ -45,7 +45,7 @@ from paretune.execution.worker_settings import DEFAULT_SETTINGS, WorkerSettings
 from paretune.files import write_atomically
 from paretune.measuring.processor import count_usable_cores
 from paretune.owner import current_owner
-from paretune.store import Claim, Record, RunStatus, Storage, Store
+from paretune.store import Claim, Record, RunStatus, Store
 from paretune.store.blobs import RESULT_BLOBS
 from paretune.study import Run
 from paretune.terminal.plural import pluralise
@@ -82,7 +82,7 @@ class UnfinishedRuns:
     checkpoints: Mapping[str, bytes]
 
     @classmethod
-    def load(cls, store: Storage, run_ids: Collection[str]) -> Self:
+    def load(cls, store: Store, run_ids: Collection[str]) -> Self:
         """What the store has of these runs."""
         settings = {
             f"{prefix}{run_id}": value
@@ -93,7 +93,7 @@ class UnfinishedRuns:
         paths = {run_id: store.checkpoint_path(run_id) for run_id in run_ids}
         return cls(settings, {i: path.read_bytes() for i, path in paths.items() if path.exists()})
 
-    def save(self, store: Storage) -> None:
+    def save(self, store: Store) -> None:
         """Keep it in another store."""
         store.set_settings(self.settings)
         for run_id, content in self.checkpoints.items():
@@ -116,7 +116,6 @@ class TaskResult:
 def train_runs(
     runs: Mapping[str, Run],
     dataset: Dataset,
-    texts: Mapping[str, bytes],
     settings: WorkerSettings,
     unfinished: UnfinishedRuns,
 ) -> TaskResult:
@@ -125,7 +124,6 @@ def train_runs(
     Args:
         runs: by id; they are of one task, and train together where that pays.
         dataset: of their task.
-        texts: files on which forgetting is measured, by their path where the study was planned.
 
     Raises:
         ParetuneError: this node cannot execute the runs, such as where its model is another one.
@@ -152,12 +150,6 @@ def train_runs(
             tempfile.TemporaryDirectory(prefix="paretune-") as folder,
             Store.open(Path(folder), create=True) as store,
         ):
-            for run_id, run in runs.items():
-                if run.forgetting is not None and run.forgetting.text in texts:
-                    copy = Path(folder) / Path(run.forgetting.text).name
-                    copy.write_bytes(texts[run.forgetting.text])
-                    text = run.forgetting.model_copy(update={"text": str(copy)})
-                    runs = {**runs, run_id: run.model_copy(update={"forgetting": text})}
             store.save_study(_STUDY, _STUDY, "", {})
             store.add_runs(_STUDY, runs.items())
             unfinished.save(store)
@@ -225,17 +217,15 @@ class RayExecutor:
     Attributes:
         address: see :func:`connect`.
         datasets: of the study, by the task's key.
-        texts: see :func:`train_runs`.
         tasks: at most so many train at once; None: as many as the nodes have places for.
     """
 
     address: str | None
     datasets: Mapping[str, Dataset]
-    texts: Mapping[str, bytes] = field(default_factory=dict)
     settings: WorkerSettings = DEFAULT_SETTINGS
     tasks: int | None = None
 
-    def execute(self, store: Storage, study_hash: str, callbacks: StudyCallbacks) -> StudySummary:
+    def execute(self, store: Store, study_hash: str, callbacks: StudyCallbacks) -> StudySummary:
         """See :class:`~paretune.execution.executor.Executor`."""
         note = callbacks.observer.note
         with (
@@ -263,7 +253,7 @@ class RayTasks:
     """The tasks of one study; ``claims``: of the runs of each, by the reference to its result."""
 
     executor: RayExecutor
-    store: Storage
+    store: Store
     study_hash: str
     leases: Leases
     crashes: WorkerCrashes
@@ -351,9 +341,7 @@ class RayTasks:
             self._datasets[key] = ray.put(replace(self.executor.datasets[key]))
         unfinished = UnfinishedRuns.load(self.store, runs)
         task = ray.remote(**options)(train_runs)
-        reference = task.remote(
-            runs, self._datasets[key], self.executor.texts, settings, unfinished
-        )
+        reference = task.remote(runs, self._datasets[key], settings, unfinished)
         self.claims[reference] = claims
         for claim in claims:
             self.leases.add(claim).report({"note": "on the Ray cluster"})

@@ -226,7 +226,15 @@ class _WorkerLoop:
                 capacity = self.executor.fleet_capacity(first.run, self.settings, budget_bytes)
                 self._claim_more(first, capacity - 1)
             if len(self.in_hand) == 1:
-                self._execute_alone(self.in_hand[first.run_id], notes)
+                claim = self.in_hand[first.run_id]
+                halvings = int(self.store.get_setting(f"{HALVE_PREFIX}{claim.run_id}") or 0)
+                if left_fleet := self.store.get_setting(f"{ALONE_PREFIX}{claim.run_id}"):
+                    notes = (*notes, left_fleet)
+                with self.stop.interruptible():
+                    outcome = self.executor.execute(claim, halvings)
+                if notes:
+                    outcome.result["notes"] = [*outcome.result.get("notes", []), *notes]
+                self._finish(claim, outcome)
             else:
                 with self.stop.interruptible():
                     self.executor.execute_fleet(
@@ -248,16 +256,6 @@ class _WorkerLoop:
             raise
         except Exception as error:  # noqa: BLE001 (the edge: one run's defect stops no other)
             self._end(self._let_go() or [first], error)
-
-    def _execute_alone(self, claim: Claim, notes: tuple[str, ...]) -> None:
-        halvings = int(self.store.get_setting(f"{HALVE_PREFIX}{claim.run_id}") or 0)
-        if left_fleet := self.store.get_setting(f"{ALONE_PREFIX}{claim.run_id}"):
-            notes = (*notes, left_fleet)
-        with self.stop.interruptible():
-            outcome = self.executor.execute(claim, halvings)
-        if notes:
-            outcome.result["notes"] = [*outcome.result.get("notes", []), *notes]
-        self._finish(claim, outcome)
 
     def _claim_more(self, first: Claim, limit: int) -> list[Claim]:
         """Claim at most so many runs that train with the first one."""

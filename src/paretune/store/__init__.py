@@ -6,7 +6,4 @@
 from paretune.store.record import Claim, Predictions, Record, RunStatus, StudyEntry
 from paretune.store.store import Store
 
-Storage = Store
-"""Its name in contracts."""
-
-__all__ = ["Claim", "Predictions", "Record", "RunStatus", "Storage", "Store", "StudyEntry"]
+__all__ = ["Claim", "Predictions", "Record", "RunStatus", "Store", "StudyEntry"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paretune.execution.local import LocalExecutor
@@ -165,9 +164,7 @@ def make_executor(
     settings = replace(settings, device=_kind(settings), device_workers=1)
     if fleet is None and settings.device != "cpu":
         settings = replace(settings, fleet_size=1)
-    text = prepared.study.forgetting
-    texts = {} if text in (None, *SHIPPED_LANGUAGES) else {text: Path(text).read_bytes()}
-    return RayExecutor(address, prepared.datasets, texts, settings, tasks)
+    return RayExecutor(address, prepared.datasets, settings, tasks)
 
 
 def _kind(settings: WorkerSettings) -> str:
