@@ -142,7 +142,7 @@ def test_a_handle_that_has_looked_before_sees_every_change(tmp_path):
 
     def check():
         opened.append(Store.open(tmp_path))
-        with store.reopen() as again:
+        with Store.open(store.folder) as again:
             assert look(watcher) == look(store) == look(opened[-1]) == look(again)
 
     check()

@@ -91,7 +91,7 @@ class Leases:
     def _renew_until_stopped(self) -> None:
         renewed = time.monotonic()
         try:
-            with self._store.reopen() as store:
+            with Store.open(self._store.folder) as store:
                 while not self._stopped.wait(min(PROGRESS_SECONDS, self._renewal / 2)):
                     due = time.monotonic() - renewed >= self._renewal
                     renewed = time.monotonic() if due else renewed

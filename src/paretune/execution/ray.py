@@ -51,6 +51,7 @@ from paretune.study import Run
 from paretune.terminal.plural import pluralise
 from paretune.terminal.rich_console import drop_output_of
 from paretune.training import Outcome
+from paretune.training.fleet import can_join_fleet, fleet_key
 
 # The version that the cluster has.
 with explain_missing("ray>=2.40,<3", spell_option("executor", "ray")):
@@ -294,20 +295,14 @@ class RayTasks:
             first = self.store.claim(owner, self.study_hash, stages, lease_seconds)
             if first is None:
                 return
-            self.submit([first, *self.claim_fleet(first, places)], nodes)
-
-    def claim_fleet(self, first: Claim, places: int) -> list[Claim]:
-        """Claim what may train with the first run; its node finds out whether that pays."""
-        limit = self.executor.settings.fleet_size - 1
-        if limit < 1 or first.run_id in list_solo_runs(self.store):
-            return []
-        from paretune.training.fleet import can_join_fleet, fleet_key
-
-        if not can_join_fleet(first.run):
-            return []
-        return claim_fleet(
-            self.store, self.study_hash, first, fleet_key, limit=limit, workers=places
-        )
+            # What may train with it; their node finds out whether that pays.
+            claims, limit = [first], settings.fleet_size - 1
+            is_solo = first.run_id in list_solo_runs(self.store)
+            if limit >= 1 and not is_solo and can_join_fleet(first.run):
+                claims += claim_fleet(
+                    self.store, self.study_hash, first, fleet_key, limit=limit, workers=places
+                )
+            self.submit(claims, nodes)
 
     def submit(self, claims: list[Claim], nodes: Mapping[str, Resources]) -> None:
         """Have Ray execute the runs of these claims as one task."""

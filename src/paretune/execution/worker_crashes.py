@@ -113,17 +113,38 @@ class WorkerCrashes:
             neighbours: how many runs there were beside these.
         """
         for status in in_hand:
+            which = describe_run(status.run)
             if not out_of_memory:
-                self._retry_or_fail(status, how)
+                crashes, furthest = self._crashes.get(status.run_id, (0, -1))
+                step = int(status.progress.get("step", 0))
+                crashes = 1 if step > furthest else crashes + 1
+                self._crashes[status.run_id] = crashes, max(step, furthest)
+                if crashes < MAX_CRASHES:
+                    reason = how.partition("\n")[0]
+                    self.note(f"{which}: its worker ended by {reason}; retrying.")
+                    continue
+                message = f"its worker ended {crashes} times at the same place, by {how}"
+                self._fail(status, "error", message)
             elif neighbours:
                 self.store.set_setting(f"{ISOLATED_PREFIX}{status.run_id}", str(neighbours))
                 self.note(
-                    f"{describe_run(status.run)}: its worker was killed by the system for lack of "
+                    f"{which}: its worker was killed by the system for lack of "
                     f"memory, beside {pluralise(neighbours, 'other run')}; it goes on unchanged, "
                     "with nothing beside it."
                 )
             else:
-                self._halve_micro_batch(status)
+                key = f"{HALVE_PREFIX}{status.run_id}"
+                kills = int(self.store.get_setting(key) or 0) + 1
+                if kills >= MAX_CRASHES:
+                    message = f"the system killed it for lack of memory {kills} times"
+                    self._fail(status, "out_of_memory", message)
+                    continue
+                self.store.set_setting(key, str(kills))
+                times = "once" if kills == 1 else "twice"
+                self.note(
+                    f"{which}: its worker was killed by the system for lack of memory, with "
+                    f"nothing beside it; it goes on with its micro-batch halved {times}."
+                )
 
     def _handle_idle_crash(self, worker_exit: WorkerExit) -> None:
         self._idle_crashes += 1
@@ -133,32 +154,6 @@ class WorkerCrashes:
                 f"{MAX_CRASHES} times:\n{worker_exit.output}",
                 remedy="paretune doctor shows what this machine has.",
             )
-
-    def _halve_micro_batch(self, status: RunStatus) -> None:
-        key = f"{HALVE_PREFIX}{status.run_id}"
-        kills = int(self.store.get_setting(key) or 0) + 1
-        if kills >= MAX_CRASHES:
-            message = f"the system killed it for lack of memory {kills} times"
-            self._fail(status, "out_of_memory", message)
-            return
-        self.store.set_setting(key, str(kills))
-        times = "once" if kills == 1 else "twice"
-        self.note(
-            f"{describe_run(status.run)}: its worker was killed by the system for lack of memory, "
-            f"with nothing beside it; it goes on with its micro-batch halved {times}."
-        )
-
-    def _retry_or_fail(self, status: RunStatus, how: str) -> None:
-        crashes, furthest = self._crashes.get(status.run_id, (0, -1))
-        step = int(status.progress.get("step", 0))
-        crashes = 1 if step > furthest else crashes + 1
-        self._crashes[status.run_id] = crashes, max(step, furthest)
-        if crashes < MAX_CRASHES:
-            reason = how.partition("\n")[0]
-            self.note(f"{describe_run(status.run)}: its worker ended by {reason}; retrying.")
-            return
-        message = f"its worker ended {crashes} times at the same place, by {how}"
-        self._fail(status, "error", message)
 
     def _fail(self, status: RunStatus, kind: str, message: str) -> None:
         claim = Claim(

@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 
@@ -111,24 +112,18 @@ class TimeBudget:
                 further.append((value, self._make_step(step, step)))
         first.sort(key=lambda step: step.seconds)
         # Beside a cost nothing trains: while one is left to measure, no further run is asked for.
-        if costs := self._take_fitting(costs):
-            return [*first, _Step(costs, 0.0)]
+        # They are measured one after the other: those that fit in time.
+        ends = accumulate(self.predict(p.run) or 0.0 for p in costs)
+        time_left = self.seconds_left()
+        fitting = [p for p, end in zip(costs, ends, strict=True) if end <= time_left]
+        if fitting:
+            return [*first, _Step(fitting, 0.0)]
         further.sort(key=lambda pair: -pair[0] / max(pair[1].seconds, 1e-3))
         return [*first, *(step for _, step in further)]
 
     def _make_step(self, runs: list[PlannedRun], until_score: Sequence[PlannedRun]) -> _Step:
         seconds = [self.predict(p.run) or 0.0 for p in until_score]
         return _Step(runs, max(sum(seconds) / max(self.workers, 1), *seconds))
-
-    def _take_fitting(self, costs: Sequence[PlannedRun]) -> list[PlannedRun]:
-        """Those that can be measured in time, one after the other."""
-        fitting, time_left = [], self.seconds_left()
-        for p in costs:
-            time_left -= self.predict(p.run) or 0.0
-            if time_left < 0:
-                break
-            fitting.append(p)
-        return fitting
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ _STUDY_RUN = "study_hash = ? AND run_id = ?"
 class Store:
     """One folder with the studies that ran in it. Use :meth:`open`.
 
-    A store belongs to one thread (:meth:`reopen`).
+    A store belongs to one thread; another one opens the folder again.
 
     - Every method is one transaction: other processes see all of it or nothing.
     - A run is claimed by one owner at a time. A claim ends when the run is finished, failed or
@@ -93,10 +93,6 @@ class Store:
             store.close()
             raise
         return store
-
-    def reopen(self) -> Self:
-        """Another connection to the same folder, for another thread."""
-        return self.open(self.folder)
 
     def close(self) -> None:
         """Close the connection; the store stays as it is."""
