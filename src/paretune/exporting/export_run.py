@@ -21,7 +21,6 @@ from paretune.models.structure.topology import topology_of
 from paretune.objectives.example import Example
 from paretune.objectives.readouts import for_readout
 from paretune.terminal.plural import pluralise
-from paretune.training.prepare import PreparedModel
 
 NUM_EXAMPLES = 8
 """Examples whose logits are compared before and after."""
@@ -72,7 +71,10 @@ def write_export(
         before = formats.compute_logits(prepared.loaded.model, batch)
         # Rendered first, since merging uses the model up.
         predict, example = card.render_predict(run, export.dataset, prepared, form)
-        max_length, pad_id = prepared.max_length, _missing_pad_id(export, prepared)
+        max_length, config = prepared.max_length, load_config(source)
+        pad_id = None  # where the config of a decoder names none, that of its tokenizer
+        if topology_of(config).pooled_token == -1 and getattr(config, "pad_token_id", None) is None:
+            pad_id = prepared.loaded.pad_id
         tokenizer = prepared.loaded.tokenizer
         formats.WRITERS[form](run, task, source, prepared, folder)
         opened = formats.open_export(form, task, source, folder)
@@ -163,10 +165,3 @@ def _as_argument(example: Example, like: object) -> object:
         case (_, list()):
             return text, [choice for _, choice in example.segments]
     return text, second
-
-
-def _missing_pad_id(export: ExportedRun, prepared: PreparedModel) -> int | None:
-    """The padding token that the config of a decoder does not name; None where it does."""
-    config = load_config(export.source)
-    named = getattr(config, "pad_token_id", None) is not None
-    return None if named or topology_of(config).pooled_token != -1 else prepared.loaded.pad_id
