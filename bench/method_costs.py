@@ -61,7 +61,7 @@ def measure_alone(settings: argparse.Namespace) -> dict[str, Any]:
     from paretune import methods
     from paretune.measuring.machine import time_once
     from paretune.measuring.memory import PeakMeter, warm_libraries
-    from paretune.methods.core.method import parse_options
+    from paretune.methods.core.options import parse_options
     from paretune.methods.core.run_axis import Fleet
     from paretune.models.dropout import set_dropout
     from paretune.models.load import reset_head

@@ -19,7 +19,7 @@ from workload import MAX_LENGTH, Work
 from paretune import methods, objectives
 from paretune.device_transfer import to_device
 from paretune.measuring.devices import is_bf16_fast
-from paretune.methods.core.method import parse_options
+from paretune.methods.core.options import parse_options
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.dropout import set_dropout
 from paretune.models.load import reset_head

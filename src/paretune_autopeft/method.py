@@ -25,8 +25,8 @@ from pydantic import Field
 
 from paretune.errors import MethodError
 from paretune.methods import stack
-from paretune.methods.core.method import Method, MethodList, MethodOptions, Names
-from paretune.methods.core.registry import ConfiguredMethod
+from paretune.methods.core.method import ConfiguredMethod, Method
+from paretune.methods.core.options import MethodList, MethodOptions, Names
 from paretune_autopeft.proposer import NAME, TITLE
 
 MEMBERS = ("lora", "pfeiffer", "parallel", "ia3", "bitfit")

@@ -22,7 +22,7 @@ from paretune import metrics
 from paretune.analysis.learning_rates import assume_primary_metric
 from paretune.analysis.statistics.differences import row_variance
 from paretune.analysis.statistics.scores import score_runs
-from paretune.methods.core.method import ALL, list_layers
+from paretune.methods.core.options import ALL, list_layers
 from paretune.store.record import Record
 from paretune_autopeft.schedule import Beliefs, RatedConfiguration, TrialScore, believe
 from paretune_autopeft.space import Configuration, Space

@@ -26,7 +26,7 @@ from paretune import methods
 from paretune.data.split import labelled_rows
 from paretune.errors import MethodError, StudyError, spell_option
 from paretune.methods import Method
-from paretune.methods.core.method import LayerOptions
+from paretune.methods.core.options import LayerOptions
 from paretune.planning.expand import count_folds
 from paretune.planning.prepare import PlannedRun, PreparedCell, PreparedStudy
 from paretune.store import Record, Store

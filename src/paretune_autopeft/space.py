@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paretune.methods.core.method import ALL, write_ranges
+from paretune.methods.core.options import ALL, write_ranges
 from paretune.study import derive_seed
 from paretune_autopeft.trials import RATE_FACTORS, Member, describe_member
 

@@ -10,7 +10,7 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification
 
 from paretune import methods, objectives
-from paretune.methods.core.method import parse_options
+from paretune.methods.core.options import parse_options
 from paretune.models.dropout import set_dropout
 from paretune.models.load import LoadedModel
 from paretune.models.structure.anatomy import read_anatomy

@@ -9,7 +9,7 @@ import pytest
 
 from paretune import methods, objectives
 from paretune.methods import baselines
-from paretune.methods.core.method import MethodOptions
+from paretune.methods.core.options import MethodOptions
 from paretune.objectives.example import Example
 
 

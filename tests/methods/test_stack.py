@@ -12,8 +12,8 @@ from torch import nn
 
 from paretune import methods
 from paretune.errors import MethodError
-from paretune.methods import bitfit, prompt, stack
-from paretune.methods.core.method import parse_options
+from paretune.methods import bitfit, layer_norm, prompt, stack
+from paretune.methods.core.options import parse_options
 from paretune.models.structure.topology import ENCODER
 from paretune.objectives.encoding import pad_batch
 from paretune.planning.expand import choose_learning_rates
@@ -81,8 +81,8 @@ def test_an_adapter_reads_the_norm_that_another_member_trains(prepared: Any) -> 
     unsettle(stacked)
     with torch.no_grad():
         before = stacked.loaded.model(**batch).logits
-        (module, injection) = stacked.injection.members[1]
-        module.merge(stacked.loaded.model, injection)  # only the norms; the adapter stays
+        (_, injection) = stacked.injection.members[1]
+        layer_norm.merge(stacked.loaded.model, injection)  # only the norms; the adapter stays
         after = stacked.loaded.model(**batch).logits
     torch.testing.assert_close(after, before, rtol=0, atol=1e-5)
 

@@ -15,7 +15,7 @@ from support.chosen import chosen
 from paretune import methods
 from paretune.errors import MethodError
 from paretune.methods.core.low_rank import find_modules_to_save
-from paretune.methods.core.method import parse_options
+from paretune.methods.core.options import parse_options
 from paretune.models.load import LoadedModel
 from paretune.study import MethodSpec
 from paretune.testing.method_walk import Walk, walk_of, walked

@@ -26,7 +26,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from paretune import methods
 from paretune.methods import unipelt
-from paretune.methods.core.method import parse_options
+from paretune.methods.core.options import parse_options
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.structure.anatomy import read_anatomy
 

@@ -13,7 +13,7 @@ from support.slobench import six
 from paretune import methods, objectives
 from paretune.errors import ModelError
 from paretune.measuring.model_shape import measure_shape
-from paretune.methods.core.method import parse_options
+from paretune.methods.core.options import parse_options
 from paretune.planning import checks, predicted_cost
 from paretune.planning.predicted_cost import CostPredictor
 from paretune.testing.tiny_models import FAMILIES

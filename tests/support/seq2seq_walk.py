@@ -10,7 +10,7 @@ from torch import Tensor
 
 from paretune import methods, objectives
 from paretune.methods.core.injection import Injection
-from paretune.methods.core.method import parse_options
+from paretune.methods.core.options import parse_options
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.structure.anatomy import Anatomy, read_anatomy
 from paretune.testing.method_walk import unsettle

@@ -15,7 +15,7 @@ from support.tiny_study import small
 from paretune import methods, metrics, objectives
 from paretune.errors import MethodError, StudyError
 from paretune.methods import baselines
-from paretune.methods.core.method import MethodOptions
+from paretune.methods.core.options import MethodOptions
 from paretune.objectives import LossOptions
 from paretune.objectives.encoding import Encoded
 from paretune.objectives.example import Example

@@ -10,16 +10,16 @@ More than fifteen files, since each method has one. Importing this package impor
 
 from paretune.methods.core.method import (
     Baseline,
+    ConfiguredBaseline,
+    ConfiguredMethod,
     Head,
     Method,
-    MethodOptions,
     Rates,
     Trains,
     always,
 )
+from paretune.methods.core.options import MethodOptions
 from paretune.methods.core.registry import (
-    ConfiguredBaseline,
-    ConfiguredMethod,
     available,
     broken_plugins,
     check_options,

@@ -46,7 +46,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from paretune.methods.core.method import Baseline, Head, Method, MethodOptions, Trains
+from paretune.methods.core.method import Baseline, Head, Method, Trains
+from paretune.methods.core.options import MethodOptions
 from paretune.metrics.answers import normalise_answer
 from paretune.metrics.tags import OUTSIDE, find_entities
 from paretune.objectives.example import Example

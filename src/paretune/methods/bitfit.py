@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from paretune.errors import MethodError
 from paretune.methods.core.injection import Injection, attach
-from paretune.methods.core.method import LayerOptions, Method, always
+from paretune.methods.core.method import Method, always
+from paretune.methods.core.options import LayerOptions
 from paretune.methods.core.run_axis import Fleet, per_run_vector
 from paretune.models.structure.anatomy import Anatomy
 from paretune.models.structure.layers import is_within

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from paretune.methods.core.method import Method, MethodOptions, Trains, always
+from paretune.methods.core.method import Method, Trains, always
+from paretune.methods.core.options import MethodOptions
 
 if TYPE_CHECKING:  # reports ask for its name, without torch
     from torch import nn

@@ -23,7 +23,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from paretune.methods.core.injection import Injection, attach, get_linear
-from paretune.methods.core.method import LayerOptions, Method, MethodOptions, always
+from paretune.methods.core.method import Method, always
+from paretune.methods.core.options import LayerOptions, MethodOptions
 from paretune.methods.core.run_axis import (
     Fleet,
     draw_normal,

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from paretune.methods.core.injection import Injection, attach, fill_peft_layers, get_linear
-from paretune.methods.core.method import LayerOptions, Method, PeftExport, always
+from paretune.methods.core.method import Method, PeftExport, always
+from paretune.methods.core.options import LayerOptions
 from paretune.methods.core.run_axis import Fleet, per_run_vector
 from paretune.models.structure.anatomy import Anatomy
 from paretune.models.structure.layers import Layer

@@ -13,7 +13,8 @@ from __future__ import annotations
 from pydantic import Field
 
 from paretune.methods import parallel, stack
-from paretune.methods.core.method import LayerOptions, Method
+from paretune.methods.core.method import Method
+from paretune.methods.core.options import LayerOptions
 
 
 class MamOptions(LayerOptions):

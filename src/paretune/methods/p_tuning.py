@@ -24,7 +24,8 @@ from torch import Tensor, nn
 
 from paretune.methods import prompt
 from paretune.methods.core.injection import Injection, copy_run_tensor, wrap_in_peft
-from paretune.methods.core.method import Method, MethodOptions, PeftExport
+from paretune.methods.core.method import Method, PeftExport
+from paretune.methods.core.options import MethodOptions
 from paretune.methods.core.run_axis import Fleet, draw_normal, draw_uniform, init_generators
 from paretune.methods.core.virtual_tokens import TextPositions, prepend_virtual_tokens
 from paretune.models.structure.anatomy import Anatomy

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from paretune.methods import houlsby
 from paretune.methods.core.injection import Injection, attach
-from paretune.methods.core.method import LayerOptions, Method, always
+from paretune.methods.core.method import Method, always
+from paretune.methods.core.options import LayerOptions
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.structure.anatomy import Anatomy
 

@@ -28,7 +28,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from paretune.methods.core.injection import Injection, wrap_in_peft
-from paretune.methods.core.method import ALL, LayerOptions, Method, PeftExport
+from paretune.methods.core.method import Method, PeftExport
+from paretune.methods.core.options import ALL, LayerOptions
 from paretune.methods.core.prefix_attention import attach_prefixes, prefix_width
 from paretune.methods.core.run_axis import (
     Fleet,

@@ -29,7 +29,8 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from paretune.errors import MethodError, explain_missing, spell_option
 from paretune.methods import full
 from paretune.methods.core.injection import Injection
-from paretune.methods.core.method import BodyTraining, Head, MethodOptions
+from paretune.methods.core.method import BodyTraining, Head
+from paretune.methods.core.options import MethodOptions
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.changes import ModelChanges
 from paretune.models.load import LoadedModel, find_classifier

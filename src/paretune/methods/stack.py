@@ -21,16 +21,15 @@ from torch import nn
 
 from paretune.errors import MethodError
 from paretune.methods.core.injection import Injection
-from paretune.methods.core.method import (
+from paretune.methods.core.method import Baseline, ConfiguredMethod, Method
+from paretune.methods.core.options import (
     ALL,
-    Baseline,
     LayerOptions,
-    Method,
     MethodList,
     MethodOptions,
     parse_options,
 )
-from paretune.methods.core.registry import ConfiguredMethod, get
+from paretune.methods.core.registry import get
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.structure.anatomy import Anatomy
 
@@ -153,12 +152,12 @@ def inject(
     """Inject every member, in order."""
     whole = Injection({})
     members = _members_of(options, anatomy)
-    injected: list[tuple[Method, Injection]] = []
+    injected: list[tuple[str, Injection]] = []
     with whole.changes.on_failure():
         for member in members:
             injection = member.inject(model, anatomy, fleet, seeds)
             whole.absorb(injection)
-            injected.append((member.method, injection))
+            injected.append((member.name, injection))
             pace = _middle_rate(member, anatomy) / _middle_rate(members[0], anatomy)
             for name in injection.parameters:
                 factor = pace * injection.learning_rate_factors.get(name, 1.0)
@@ -179,11 +178,12 @@ def merge(model: nn.Module, injection: Injection) -> None:
     Raises:
         MethodError: a member does not merge; nothing was changed.
     """
-    if unmerged := [method.name for method, _ in injection.members if method.merge is None]:
+    methods = {name: get(name) for name, _ in injection.members}
+    merges = {n: m.merge for n, m in methods.items() if isinstance(m, Method) and m.merge}
+    if unmerged := [name for name in methods if name not in merges]:
         raise MethodError(f"{', '.join(unmerged)} cannot be merged.", where=f"method {NAME}")
-    for method, part in injection.members:
-        if method.merge is not None:
-            method.merge(model, part)
+    for name, part in injection.members:
+        merges[name](model, part)
 
 
 def _middle_rate(member: ConfiguredMethod, anatomy: Anatomy) -> float:

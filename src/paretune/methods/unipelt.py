@@ -34,7 +34,8 @@ from torch import Tensor, nn
 from paretune.methods import lora, pfeiffer, prefix
 from paretune.methods.core.injection import Injection, attach, get_linear
 from paretune.methods.core.low_rank import count_updates
-from paretune.methods.core.method import LayerOptions, Method, always
+from paretune.methods.core.method import Method, always
+from paretune.methods.core.options import LayerOptions
 from paretune.methods.core.prefix_attention import attach_prefixes, prefix_width
 from paretune.methods.core.run_axis import Fleet, draw_normal, init_generators, per_run_vector
 from paretune.models.structure.anatomy import Anatomy, find_target_modules

@@ -15,7 +15,7 @@ from paretune import metrics, objectives
 from paretune.data.split import assign_folds, find_obstacle, labelled_rows
 from paretune.errors import DataError, StudyError, spell_option
 from paretune.methods.baselines import fit_tfidf
-from paretune.methods.core.method import MethodOptions
+from paretune.methods.core.options import MethodOptions
 from paretune.reporting.text.escape import open_templates
 from paretune.reporting.text.formatting import join_names
 from paretune.study import NUM_FOLDS, Study, TaskSpec

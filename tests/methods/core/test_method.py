@@ -12,7 +12,7 @@ from paretune import methods
 from paretune.errors import MethodError, StudyError
 from paretune.methods import lora, prompt
 from paretune.methods.core import registry, titles
-from paretune.methods.core.method import parse_options
+from paretune.methods.core.options import parse_options
 from paretune.study import Generation, ModelSpec, Study, TaskSpec, Training, validation_errors
 
 BASE: dict[str, Any] = {"study": "s", "tasks": "cb", "models": "m", "methods": "lora"}

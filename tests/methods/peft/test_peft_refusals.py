@@ -16,7 +16,7 @@ from test_peft_tuners import SMALL, peft_run
 import paretune
 from paretune import methods, objectives
 from paretune.errors import MethodError
-from paretune.methods.core.method import parse_options
+from paretune.methods.core.options import parse_options
 from paretune.methods.core.run_axis import Fleet
 from paretune.methods.peft import tuner_methods
 from paretune.methods.peft.supported import SUPPORTED

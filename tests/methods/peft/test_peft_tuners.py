@@ -25,7 +25,7 @@ from paretune import methods
 from paretune.errors import MethodError
 from paretune.exporting import formats
 from paretune.exporting.restore import restore_run
-from paretune.methods.core.method import parse_options
+from paretune.methods.core.options import parse_options
 from paretune.methods.peft.supported import REFUSED, SUPPORTED
 from paretune.testing import method_walk as contract_walk
 from paretune.testing.method_walk import Walk, walk_of

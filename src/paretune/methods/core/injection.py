@@ -6,15 +6,12 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from paretune.models.changes import ModelChanges
-
-if TYPE_CHECKING:
-    from paretune.methods.core.method import Method
 
 
 @dataclass
@@ -29,6 +26,7 @@ class Injection:
         adapters: the modules that stand beside modules of the model, by those modules' names.
         modules_to_save: names of the base's modules that are trained in full beside the method.
         base_weights: by name, the base's own weights of these, which ``undo`` puts back.
+        members: of a stack, each with the name of its method.
     """
 
     parameters: dict[str, nn.Parameter]
@@ -41,7 +39,7 @@ class Injection:
     supports_packing: bool = True
     modules_to_save: tuple[str, ...] = ()
     base_weights: dict[str, torch.Tensor] = field(default_factory=dict)
-    members: tuple[tuple[Method, Injection], ...] = ()
+    members: tuple[tuple[str, Injection], ...] = ()
 
     @property
     def positions_before_text(self) -> int:

@@ -26,7 +26,8 @@ from paretune.methods.core.injection import (
     get_linear,
     merge_deltas,
 )
-from paretune.methods.core.method import ALL, LayerNumbers, LayerOptions, Method, Names, PeftExport
+from paretune.methods.core.method import Method, PeftExport
+from paretune.methods.core.options import ALL, LayerNumbers, LayerOptions, Names
 from paretune.methods.core.run_axis import Fleet, draw_uniform, init_generators
 from paretune.models.quantised import is_quantised
 from paretune.models.structure.anatomy import Anatomy, find_target_modules

@@ -1,30 +1,26 @@
 """What a method is: one value at the end of its file, ``METHOD = Method(...)``, and its options.
 
 Whatever the rest of the package has to know about a method is a field of this value; nothing asks
-for its name. What answers without a model is a :class:`Baseline`. Options are a pydantic model of
-what a study file may say beside the name; one is shared by every method that stands beside layers:
-:attr:`LayerOptions.layers`.
+for its name. What answers without a model is a :class:`Baseline`. With the options of a study file
+they are a :class:`ConfiguredMethod` and a :class:`ConfiguredBaseline`.
 
 Nothing here imports torch at run time, since analysis and reports read these facts too.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
-from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
+import numpy as np
 
 from paretune.answers import Readout
-from paretune.errors import MethodError
+from paretune.methods.core.options import ALL, LayerOptions, MethodOptions, list_layers
 from paretune.objectives import LossOptions, Objective
-from paretune.study.specs import FrozenModel
-from paretune.study.study_file import KeyPath
-from paretune.study.validation_errors import read_faults
+from paretune.objectives.example import Example
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,185 +28,12 @@ if TYPE_CHECKING:
     from torch import nn
 
     from paretune.methods.core.injection import Injection
-    from paretune.methods.core.registry import ConfiguredMethod
     from paretune.methods.core.run_axis import Fleet
     from paretune.models.load import LoadedModel
     from paretune.models.structure.anatomy import Anatomy
+    from paretune.models.structure.topology import Topology
     from paretune.objectives.encoding import Encoded
-    from paretune.objectives.example import Example
     from paretune.objectives.objective import Loss
-
-
-class MethodOptions(FrozenModel):
-    """Base of the options of every method, and the options of a method that has none.
-
-    Values are taken as they are: ``"8"`` and ``8.0`` are no whole numbers. What is no field is not
-    set in study files: a private attribute, filled in later.
-    """
-
-    model_config = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
-    READ_WITH: ClassVar[Mapping[str, str]] = {}
-    """Options that are read only where another one, a flag, is true."""
-
-    @property
-    def shots(self) -> int:
-        """How many solved examples of train stand in each prompt; drawn by the run's seed."""
-        return 0
-
-    def with_tokenizer(self, tokenizer: Any) -> Self:
-        """The same, with the token ids of what is held as text."""
-        return self
-
-    def count_layers_below(self, anatomy: Anatomy) -> int:
-        """How many layers of an anatomy lie below everything that is trained.
-
-        The option ``layers`` has taken others out of the anatomy before.
-        """
-        return 0
-
-
-OptionsT = TypeVar("OptionsT", bound=MethodOptions)
-Locate = Callable[[KeyPath, str], str]
-"""Where a study says something, for errors: from keys below a method, and what stands there."""
-
-
-def no_place(place: KeyPath, words: str) -> str:
-    """No more than the words."""
-    return words
-
-
-def parse_options(
-    method: str,
-    options: type[OptionsT],
-    values: Mapping[str, Any],
-    locate: Locate = no_place,
-) -> OptionsT:
-    """Check the values of a study file and make a method's options of them.
-
-    Raises:
-        MethodError: an unknown option, a wrong type, or a value out of range; a line for each.
-    """
-    try:
-        return options.model_validate(dict(values))
-    except ValidationError as error:
-        faults = []
-        for fault in read_faults(error, options, values):
-            option = ", option " + ".".join(map(str, fault.group)) if fault.group else ""
-            where = locate(fault.place, f"method {method}{option}")
-            faults.append(MethodError(f"{fault.what}.", where=where, remedy=fault.remedy))
-        if len(faults) == 1:
-            raise faults[0] from None
-        raise MethodError("\n".join(map(str, faults))) from None
-
-
-def _as_tuple(value: Any) -> Any:
-    """A list as a tuple, and what stands alone as a tuple of one."""
-    return tuple(value) if isinstance(value, list | tuple) else (value,)
-
-
-Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
-"""A list of names; one may stand alone."""
-LayerNumbers = Annotated[
-    tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_as_tuple), Field(min_length=1)
-]
-"""Numbers of layers, from 0; one may stand alone."""
-
-
-def _read_methods(value: Any) -> tuple[dict[str, Any], ...]:
-    if not isinstance(value, list | tuple):
-        raise ValueError(f"{value!r} is not a list of methods")
-    methods = [{"name": entry} if isinstance(entry, str) else entry for entry in value]
-    for entry in methods:
-        if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str):
-            raise ValueError(f"{entry!r} is not a method; write a name, or {{name: ..., rank: 8}}")
-    return tuple(dict(entry) for entry in methods)
-
-
-MethodList = Annotated[tuple[dict[str, Any], ...], BeforeValidator(_read_methods)]
-"""Methods: names, or mappings with a name and the method's options."""
-
-
-ALL = "all"
-_END = re.compile(r"(upper|lower):([1-9][0-9]*)")
-_RANGE = re.compile(r"([0-9]+)(?:-([0-9]+))?")
-
-
-def parse_subset(value: Any) -> str:
-    """One way of writing each subset: ``0-2,5`` for ``[0, 1, 2, 5]`` and for ``5, 0-2``.
-
-    Raises:
-        ValueError: it is none of the forms above.
-    """
-    invalid = ValueError(
-        f"{value!r} names no layers; write all, ranges of numbers from 0 (0-3, 8-11), upper:4 or "
-        "lower:4"
-    )
-    parts = value if isinstance(value, list | tuple) else str(value).split(",")
-    words = [str(part).strip() for part in parts]
-    if isinstance(value, bool) or not words:
-        raise invalid
-    if len(words) == 1 and (words[0] == ALL or _END.fullmatch(words[0])):
-        return words[0]
-    numbers: set[int] = set()
-    for word in words:
-        match = _RANGE.fullmatch(word)
-        first, last = (match[1], match[2] or match[1]) if match else ("1", "0")
-        if int(last) < int(first) or int(last) > MAX_LAYERS:
-            raise invalid
-        numbers.update(range(int(first), int(last) + 1))
-    return write_ranges(numbers)
-
-
-MAX_LAYERS = 10_000
-"""More than any model has: a number above it is a mistake."""
-
-
-def write_ranges(numbers: Iterable[int]) -> str:
-    """``0-2,5`` for 0, 1, 2 and 5."""
-    ordered = sorted(numbers)
-    starts = [n for before, n in pairwise([-2, *ordered]) if n != before + 1]
-    ends = [n for n, after in pairwise([*ordered, ordered[-1] + 2]) if after != n + 1]
-    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in zip(starts, ends, strict=True))
-
-
-def list_layers(subset: str, count: int) -> tuple[int, ...]:
-    """The numbers of a checked subset in a model of ``count`` layers, lowest first.
-
-    Raises:
-        MethodError: the model has fewer layers than it names.
-    """
-    if subset == ALL:
-        return tuple(range(count))
-    if end := _END.fullmatch(subset):
-        size = int(end[2])
-        chosen = [*(range(count - size, count) if end[1] == "upper" else range(size))]
-        highest = size - 1
-    else:
-        chosen = [
-            number
-            for match in _RANGE.finditer(subset)
-            for number in range(int(match[1]), int(match[2] or match[1]) + 1)
-        ]
-        highest = max(chosen)
-    if highest >= count:
-        raise MethodError(
-            f"layers: {subset} is not in this model, which has {count} layers (0 to {count - 1})."
-        )
-    return tuple(chosen)
-
-
-class LayerOptions(MethodOptions):
-    """Base of the options of every method that stands beside layers.
-
-    ``layers``: in which of them. ``all``; ranges of numbers from 0, both ends included (``0-3``,
-    ``0-1,10-11``, ``5``); or the last or first of them (``upper:4``, ``lower:4``). Layers are
-    counted through the whole model, a translation model's encoder first. What is trained in the
-    upper layers alone needs no backward pass below them, so that subset is cheaper than an equal
-    number of layers spread over the model.
-    """
-
-    layers: Annotated[str, BeforeValidator(parse_subset)] = ALL
-
 
 Rates = tuple[float, float, float]
 """A low, a middle and a high learning rate: the range that makes sense for a method."""
@@ -381,3 +204,177 @@ class Baseline:
     code_epoch: int = 1
     is_useful: bool = True
     complexity: int = 0
+
+
+@dataclass(frozen=True)
+class ConfiguredMethod:
+    """A method with checked options, and its facts for these options."""
+
+    method: Method
+    options: Any
+
+    @property
+    def name(self) -> str:
+        """As in study files."""
+        return self.method.name
+
+    @property
+    def trains(self) -> Trains:
+        """What training changes."""
+        return self.method.trains
+
+    @property
+    def learns(self) -> bool:
+        """Whether it takes steps."""
+        return self.trains is not Trains.NOTHING
+
+    def loss_settings(self, objective: Objective) -> tuple[str, ...]:
+        """What of :data:`~paretune.objectives.objective.LOSS_SETTINGS` its steps read."""
+        body = self.method.body_training
+        return objective.loss_settings if body is None else body.loss_settings
+
+    @cached_property
+    def parts(self) -> Sequence[ConfiguredMethod]:
+        """The methods that it is made of, in order; empty but for a stack."""
+        return self.method.members_of(self.options) if self.method.members_of else ()
+
+    def members(self) -> Sequence[ConfiguredMethod]:
+        """What it is made of; itself alone, but for a stack."""
+        return self.parts or [self]
+
+    def learning_rates(self, topology: Topology) -> Rates | None:
+        """Low, middle, high on models of a topology; None where nothing is learnt."""
+        if self.parts:
+            return self.parts[0].learning_rates(topology)
+        in_decoders = self.method.decoder_learning_rates if topology.has_decoder_rates else None
+        return in_decoders or self.method.learning_rates
+
+    @property
+    def code_epoch(self) -> int:
+        """Part of a run's identity; new code of a part is a new run too."""
+        return self.method.code_epoch + sum(part.code_epoch - 1 for part in self.parts)
+
+    @property
+    def reads_base_weights(self) -> bool:
+        """Whether the base's matrices must be there in full precision."""
+        return self.method.reads_base_weights(self.options) or any(
+            part.reads_base_weights for part in self.parts
+        )
+
+    @property
+    def cannot_train_quantised(self) -> str:
+        """Why not on a quantised base, or ""."""
+        if self.trains is Trains.EVERYTHING:
+            return "it trains every weight, and no step moves a quantised one"
+        reasons = (part.cannot_train_quantised for part in self.parts)
+        return next(filter(None, reasons), self.method.cannot_train_quantised(self.options))
+
+    @property
+    def trains_alone(self) -> bool:
+        """Whether a run cannot share the backbone with other runs."""
+        return (
+            self.reads_base_weights
+            or self.method.trains_alone(self.options)
+            or any(part.trains_alone for part in self.parts)
+        )
+
+    @property
+    def mixes(self) -> bool:
+        """Whether runs may share batches with runs of other methods that mix."""
+        if self.parts:
+            return all(part.mixes for part in self.parts)
+        return self.method.mixes(self.options) and not self.trains_alone
+
+    def inject(
+        self, model: nn.Module, anatomy: Anatomy, fleet: Fleet, seeds: list[int]
+    ) -> Injection:
+        """Put the method into a model; ``seeds`` has one seed for each run of the fleet."""
+        return self.method.inject(model, self.own_part(anatomy), self.options, fleet, seeds)
+
+    def count_parameters(self, model: nn.Module, anatomy: Anatomy) -> int:
+        """The trained parameters of one run."""
+        return self.method.count_parameters(model, self.own_part(anatomy), self.options)
+
+    def count_token_parameters(self, model: nn.Module, anatomy: Anatomy) -> int:
+        """Of the trained parameters, those that every token of a text goes through."""
+        if self.parts:
+            subset = self.own_part(anatomy)
+            return sum(part.count_token_parameters(model, subset) for part in self.parts)
+        if self.trains is not Trains.ADAPTER:
+            return 0
+        if self.method.virtual_tokens or self.method.wraps_layers:  # these cannot be counted here
+            return 0
+        return self.count_parameters(model, anatomy)
+
+    def count_layers_below(self, anatomy: Anatomy) -> int:
+        """How many of a model's layers lie below everything that the method trains.
+
+        The backward pass ends above them. 0 where it is not known.
+        """
+        subset, below = self.own_part(anatomy), 0
+        if self.trains is Trains.HEAD:
+            below = len(subset.layers)
+        elif self.parts:
+            below = min(part.count_layers_below(subset) for part in self.parts)
+        else:
+            below = self.options.count_layers_below(subset)
+        if below == len(subset.layers):
+            return len(anatomy.layers)
+        return anatomy.find_layer(subset.layers[below].name) or 0
+
+    def sum_saved_widths(self, anatomy: Anatomy) -> float:
+        """Vectors of the width that it keeps for each token until the backward pass.
+
+        Beside those of the layers themselves, summed over the layers that it stands in.
+        """
+        subset = self.own_part(anatomy)
+        if self.parts:
+            return sum(part.sum_saved_widths(subset) for part in self.parts)
+        below: int = self.options.count_layers_below(subset)
+        return self.method.saved_widths * (len(subset.layers) - below)
+
+    def own_part(self, anatomy: Anatomy) -> Anatomy:
+        """What the method sees of a model: the layers of its option ``layers``.
+
+        Raises:
+            MethodError: the model has fewer layers.
+        """
+        if not isinstance(self.options, LayerOptions) or self.options.layers == ALL:
+            return anatomy
+        return anatomy.select_layers(list_layers(self.options.layers, len(anatomy.layers)))
+
+    def with_tokenizer(self, tokenizer: Any) -> ConfiguredMethod:
+        """The same, with the token ids of what the options hold as text."""
+        return replace(self, options=self.options.with_tokenizer(tokenizer))
+
+
+@dataclass(frozen=True)
+class ConfiguredBaseline:
+    """A baseline with checked options."""
+
+    method: Baseline
+    options: Any
+    learns = False
+
+    def learning_rates(self, topology: Topology) -> Rates | None:
+        """None: it has no steps."""
+        return None
+
+    @property
+    def code_epoch(self) -> int:
+        """Part of a run's identity."""
+        return self.method.code_epoch
+
+    def fit(
+        self, train: Sequence[Example], num_labels: int, seed: int
+    ) -> Callable[[Sequence[Example]], Any]:
+        """A function from examples to scores (examples, labels), or to texts.
+
+        Of several labels each is fitted against the rest, and its scores are logits.
+        """
+        if not isinstance(train[0].label, str):
+            return self.method.fit(train, num_labels, self.options, seed)
+        columns = zip(*(str(e.label) for e in train), strict=True)
+        rows = ([replace(e, label=int(a)) for e, a in zip(train, c, strict=True)] for c in columns)
+        predictors = [self.method.fit(labelled, 2, self.options, seed) for labelled in rows]
+        return lambda examples: np.column_stack([np.diff(p(examples)) for p in predictors])

@@ -6,46 +6,26 @@ Nothing here imports torch before a method is asked for.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, NoReturn
-
-import numpy as np
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
 
 from paretune import plugins
 from paretune.answers import Readout
 from paretune.errors import MethodError, PluginError, suggest
 from paretune.methods import baselines
 from paretune.methods.core.method import (
-    ALL,
     Baseline,
+    ConfiguredBaseline,
+    ConfiguredMethod,
     Head,
-    LayerOptions,
-    Locate,
     Method,
-    Rates,
-    Trains,
-    list_layers,
-    no_place,
-    parse_options,
 )
+from paretune.methods.core.options import Locate, no_place, parse_options
 from paretune.methods.core.titles import TITLES
 from paretune.methods.peft.supported import PEFT_PREFIX, SUPPORTED
 from paretune.objectives import Objective
 from paretune.study import MethodSpec, Study
 from paretune.study.study_file import KeyPath
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from paretune.methods.core.injection import Injection
-    from paretune.methods.core.method import Method
-    from paretune.methods.core.run_axis import Fleet
-    from paretune.models.structure.anatomy import Anatomy
-    from paretune.models.structure.topology import Topology
-    from paretune.objectives.example import Example
-
 
 SYNONYMS: Mapping[str, str] = {
     "prompt_tuning": "prompt",
@@ -68,180 +48,6 @@ METHOD_HINTS: Mapping[str, str] = {
     "auto": "reinstall paretune, which brings it as a plug-in",
 }
 """By the name of no method, what to write instead."""
-
-
-@dataclass(frozen=True)
-class ConfiguredMethod:
-    """A method with checked options, and its facts for these options."""
-
-    method: Method
-    options: Any
-
-    @property
-    def name(self) -> str:
-        """As in study files."""
-        return self.method.name
-
-    @property
-    def trains(self) -> Trains:
-        """What training changes."""
-        return self.method.trains
-
-    @property
-    def learns(self) -> bool:
-        """Whether it takes steps."""
-        return self.trains is not Trains.NOTHING
-
-    def loss_settings(self, objective: Objective) -> tuple[str, ...]:
-        """What of :data:`~paretune.objectives.objective.LOSS_SETTINGS` its steps read."""
-        body = self.method.body_training
-        return objective.loss_settings if body is None else body.loss_settings
-
-    @cached_property
-    def parts(self) -> Sequence[ConfiguredMethod]:
-        """The methods that it is made of, in order; empty but for a stack."""
-        return self.method.members_of(self.options) if self.method.members_of else ()
-
-    def members(self) -> Sequence[ConfiguredMethod]:
-        """What it is made of; itself alone, but for a stack."""
-        return self.parts or [self]
-
-    def learning_rates(self, topology: Topology) -> Rates | None:
-        """Low, middle, high on models of a topology; None where nothing is learnt."""
-        if self.parts:
-            return self.parts[0].learning_rates(topology)
-        in_decoders = self.method.decoder_learning_rates if topology.has_decoder_rates else None
-        return in_decoders or self.method.learning_rates
-
-    @property
-    def code_epoch(self) -> int:
-        """Part of a run's identity; new code of a part is a new run too."""
-        return self.method.code_epoch + sum(part.code_epoch - 1 for part in self.parts)
-
-    @property
-    def reads_base_weights(self) -> bool:
-        """Whether the base's matrices must be there in full precision."""
-        return self.method.reads_base_weights(self.options) or any(
-            part.reads_base_weights for part in self.parts
-        )
-
-    @property
-    def cannot_train_quantised(self) -> str:
-        """Why not on a quantised base, or ""."""
-        if self.trains is Trains.EVERYTHING:
-            return "it trains every weight, and no step moves a quantised one"
-        reasons = (part.cannot_train_quantised for part in self.parts)
-        return next(filter(None, reasons), self.method.cannot_train_quantised(self.options))
-
-    @property
-    def trains_alone(self) -> bool:
-        """Whether a run cannot share the backbone with other runs."""
-        return (
-            self.reads_base_weights
-            or self.method.trains_alone(self.options)
-            or any(part.trains_alone for part in self.parts)
-        )
-
-    @property
-    def mixes(self) -> bool:
-        """Whether runs may share batches with runs of other methods that mix."""
-        if self.parts:
-            return all(part.mixes for part in self.parts)
-        return self.method.mixes(self.options) and not self.trains_alone
-
-    def inject(
-        self, model: nn.Module, anatomy: Anatomy, fleet: Fleet, seeds: list[int]
-    ) -> Injection:
-        """Put the method into a model; ``seeds`` has one seed for each run of the fleet."""
-        return self.method.inject(model, self.own_part(anatomy), self.options, fleet, seeds)
-
-    def count_parameters(self, model: nn.Module, anatomy: Anatomy) -> int:
-        """The trained parameters of one run."""
-        return self.method.count_parameters(model, self.own_part(anatomy), self.options)
-
-    def count_token_parameters(self, model: nn.Module, anatomy: Anatomy) -> int:
-        """Of the trained parameters, those that every token of a text goes through."""
-        if self.parts:
-            subset = self.own_part(anatomy)
-            return sum(part.count_token_parameters(model, subset) for part in self.parts)
-        if self.trains is not Trains.ADAPTER:
-            return 0
-        if self.method.virtual_tokens or self.method.wraps_layers:  # these cannot be counted here
-            return 0
-        return self.count_parameters(model, anatomy)
-
-    def count_layers_below(self, anatomy: Anatomy) -> int:
-        """How many of a model's layers lie below everything that the method trains.
-
-        The backward pass ends above them. 0 where it is not known.
-        """
-        subset, below = self.own_part(anatomy), 0
-        if self.trains is Trains.HEAD:
-            below = len(subset.layers)
-        elif self.parts:
-            below = min(part.count_layers_below(subset) for part in self.parts)
-        else:
-            below = self.options.count_layers_below(subset)
-        if below == len(subset.layers):
-            return len(anatomy.layers)
-        return anatomy.find_layer(subset.layers[below].name) or 0
-
-    def sum_saved_widths(self, anatomy: Anatomy) -> float:
-        """Vectors of the width that it keeps for each token until the backward pass.
-
-        Beside those of the layers themselves, summed over the layers that it stands in.
-        """
-        subset = self.own_part(anatomy)
-        if self.parts:
-            return sum(part.sum_saved_widths(subset) for part in self.parts)
-        below: int = self.options.count_layers_below(subset)
-        return self.method.saved_widths * (len(subset.layers) - below)
-
-    def own_part(self, anatomy: Anatomy) -> Anatomy:
-        """What the method sees of a model: the layers of its option ``layers``.
-
-        Raises:
-            MethodError: the model has fewer layers.
-        """
-        if not isinstance(self.options, LayerOptions) or self.options.layers == ALL:
-            return anatomy
-        return anatomy.select_layers(list_layers(self.options.layers, len(anatomy.layers)))
-
-    def with_tokenizer(self, tokenizer: Any) -> ConfiguredMethod:
-        """The same, with the token ids of what the options hold as text."""
-        return replace(self, options=self.options.with_tokenizer(tokenizer))
-
-
-@dataclass(frozen=True)
-class ConfiguredBaseline:
-    """A baseline with checked options."""
-
-    method: Baseline
-    options: Any
-    learns = False
-
-    def learning_rates(self, topology: Topology) -> Rates | None:
-        """None: it has no steps."""
-        return None
-
-    @property
-    def code_epoch(self) -> int:
-        """Part of a run's identity."""
-        return self.method.code_epoch
-
-    def fit(
-        self, train: Sequence[Example], num_labels: int, seed: int
-    ) -> Callable[[Sequence[Example]], Any]:
-        """A function from examples to scores (examples, labels), or to texts.
-
-        Of several labels each is fitted against the rest, and its scores are logits.
-        """
-        if not isinstance(train[0].label, str):
-            return self.method.fit(train, num_labels, self.options, seed)
-        columns = zip(*(str(e.label) for e in train), strict=True)
-        rows = ([replace(e, label=int(a)) for e, a in zip(train, c, strict=True)] for c in columns)
-        predictors = [self.method.fit(labelled, 2, self.options, seed) for labelled in rows]
-        return lambda examples: np.column_stack([np.diff(p(examples)) for p in predictors])
 
 
 def configure(spec: MethodSpec, locate: Locate = no_place) -> ConfiguredMethod | ConfiguredBaseline:

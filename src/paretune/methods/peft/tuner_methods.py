@@ -30,7 +30,8 @@ from torch import nn
 from paretune.errors import MethodError, suggest
 from paretune.methods.core.injection import Injection
 from paretune.methods.core.low_rank import Modules, keep_layers, match_layers
-from paretune.methods.core.method import Head, Method, MethodOptions, PeftExport, always
+from paretune.methods.core.method import Head, Method, PeftExport, always
+from paretune.methods.core.options import MethodOptions
 from paretune.methods.core.run_axis import Fleet
 from paretune.methods.layer_norm import find_norms
 from paretune.methods.peft.supported import CLOSED, PEFT_PREFIX, REFUSED, SUPPORTED, SupportedTuner
