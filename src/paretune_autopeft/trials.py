@@ -75,7 +75,7 @@ def measure_trial(run: Run, loaded: LoadedModel, gradients: Mapping[str, float])
     method = configure_method(run.method)
     rates = method.learning_rates(loaded.anatomy.topology)
     assert rates and run.learning_rate is not None  # noqa: S101  (it has trained)
-    members = [member.method for member in method.members()]
+    members = [member.method for member in method.parts or [method]]
     configuration = describe_trial(members, run.learning_rate, rates[1])
     return {"layer_gradients": sums, "configuration": configuration}
 

@@ -344,7 +344,9 @@ METHODS: Mapping[str, Method | Baseline] = {
         Baseline("nearest_text", "nearest prompt", fit_nearest_text, complexity=1),
         Baseline("majority_tag", "most frequent tag", fit_majority_tag, complexity=1),
         Baseline("gazetteer", "gazetteer of train", fit_gazetteer, complexity=1),
-        *(HEAD_ONLY, UNTUNED, FEW_SHOT),
+        HEAD_ONLY,
+        UNTUNED,
+        FEW_SHOT,
     )
 }
 NAMES = frozenset(METHODS)

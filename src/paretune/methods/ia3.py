@@ -13,7 +13,6 @@ When: many tasks share one model and each may store only a few vectors.
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -71,6 +70,10 @@ class InputScale(Scale):
         """The output as it is."""
         return out
 
+    def scale_input(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Hook before the layer."""
+        return self.fleet.apply_to_own_rows(self.scale_channels, args[0]), *args[1:]
+
 
 def inject(
     model: nn.Module, anatomy: Anatomy, options: LayerOptions, fleet: Fleet, seeds: list[int]
@@ -84,10 +87,10 @@ def inject(
         down = get_linear(model, layer.down)
         scales[layer.down] = InputScale(down.in_features, None, fleet, down.weight.device)
     injection = attach(model, NAME, scales)
-    for layer in anatomy.layers:
-        hook = partial(_scale_input, scales[layer.down])
-        down = get_linear(model, layer.down)
-        injection.changes.hook(down.register_forward_pre_hook(hook))
+    for name, scale in scales.items():
+        if isinstance(scale, InputScale):
+            hook = get_linear(model, name).register_forward_pre_hook(scale.scale_input)
+            injection.changes.hook(hook)
     return injection
 
 
@@ -151,10 +154,6 @@ def _scaled_outputs(layer: Layer) -> dict[str, tuple[int, ...] | None]:
         else:
             scaled[attention.query] = attention.fused_output.keys_and_values
     return scaled
-
-
-def _scale_input(scale: Any, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    return scale.fleet.apply_to_own_rows(scale.scale_channels, args[0]), *args[1:]
 
 
 METHOD = Method(

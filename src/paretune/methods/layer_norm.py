@@ -37,7 +37,14 @@ class NormChange(nn.Module):
 
     def __init__(self, norm: Any, fleet: Fleet) -> None:
         super().__init__()
-        self.fleet, self.normalise = fleet, _make_normalise(norm)
+        self.fleet = fleet
+        # What the module does before its gain and its shift.
+        if _is_rms_norm(norm):
+            eps = next(vars(norm)[name] for name in _EPSILONS if name in vars(norm))
+            self.normalise: Callable[[Tensor], Tensor]
+            self.normalise = lambda x: F.rms_norm(x, x.shape[-1:], eps=eps)
+        else:
+            self.normalise = lambda x: F.layer_norm(x, x.shape[-1:], eps=norm.eps)
         zeros = torch.zeros(fleet.runs, *norm.weight.shape, device=norm.weight.device)
         # Their names end in "bias", as a normalisation's shift: no weight decay.
         self.gain_bias = nn.Parameter(zeros)
@@ -118,14 +125,6 @@ def _is_rms_norm(module: Any) -> bool:
 
 _EPSILONS = ("variance_epsilon", "eps")
 """What the number that keeps the root from 0 is called: in T5 and Llama, or in Gemma."""
-
-
-def _make_normalise(norm: Any) -> Callable[[Tensor], Tensor]:
-    """What the module does before its gain and its shift."""
-    if _is_rms_norm(norm):
-        eps = next(vars(norm)[name] for name in _EPSILONS if name in vars(norm))
-        return lambda x: F.rms_norm(x, x.shape[-1:], eps=eps)
-    return lambda x: F.layer_norm(x, x.shape[-1:], eps=norm.eps)
 
 
 METHOD = Method(

@@ -37,8 +37,10 @@ class LohaUpdate(LowRankUpdate):
     zero = "B2"
     peft_config = "LoHaConfig"
     peft_names: ClassVar[Mapping[str, str]] = {
-        **{"A1": "hada_w1_a", "B1": "hada_w1_b"},
-        **{"A2": "hada_w2_a", "B2": "hada_w2_b"},
+        "A1": "hada_w1_a",
+        "B1": "hada_w1_b",
+        "A2": "hada_w2_a",
+        "B2": "hada_w2_b",
     }
 
     def __init__(

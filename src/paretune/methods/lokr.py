@@ -49,7 +49,10 @@ class LokrUpdate(LowRankUpdate):
     zero = "C"
     peft_config = "LoKrConfig"
     peft_names: ClassVar[Mapping[str, str]] = {
-        **{"C": "lokr_w1", "A": "lokr_w2_a", "B": "lokr_w2_b", "D": "lokr_w2"}
+        "C": "lokr_w1",
+        "A": "lokr_w2_a",
+        "B": "lokr_w2_b",
+        "D": "lokr_w2",
     }
 
     def __init__(

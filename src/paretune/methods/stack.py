@@ -15,7 +15,7 @@ rate, so that prompts and adapters can be trained together.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Self
 
 from torch import nn
 
@@ -45,11 +45,6 @@ class StackOptions(MethodOptions):
     least: ClassVar[int] = 2
     _tokenised: tuple[ConfiguredMethod, ...] = ()
 
-    @property
-    def as_stack(self) -> StackOptions:
-        """Itself."""
-        return self
-
     def with_tokenizer(self, tokenizer: Any) -> Self:
         """The same, with the token ids of members that start from a text."""
         tokenised = self.model_copy()
@@ -57,22 +52,18 @@ class StackOptions(MethodOptions):
         return tokenised
 
 
-class Combination(Protocol):
-    """Options of a method that is a stack."""
-
-    @property
-    def as_stack(self) -> StackOptions:
-        """The same, as options of a stack."""
-
-
-def configure_members(combination: Combination) -> list[ConfiguredMethod]:
+def configure_members(combination: Any) -> list[ConfiguredMethod]:
     """The members with their checked options, in order.
+
+    Args:
+        combination: options of a stack, or those of a method that has them in ``as_stack``.
 
     Raises:
         MethodError: fewer than two members, one named twice in the same layers, or some that do not
             go together.
     """
-    options = combination.as_stack
+    is_stack = isinstance(combination, StackOptions)
+    options: StackOptions = combination if is_stack else combination.as_stack
     if options._tokenised:
         return list(options._tokenised)
     names = [str(member["name"]) for member in options.methods]
@@ -107,7 +98,7 @@ def _is_whole(member: ConfiguredMethod) -> bool:
     return not isinstance(member.options, LayerOptions) or member.options.layers == ALL
 
 
-def _members_of(options: Combination, anatomy: Anatomy) -> list[ConfiguredMethod]:
+def _members_of(options: Any, anatomy: Anatomy) -> list[ConfiguredMethod]:
     """The members; MethodError where two of one method would stand in the same layer."""
     members = configure_members(options)
     owners: dict[tuple[str, str], ConfiguredMethod] = {}
@@ -147,7 +138,7 @@ def _find_conflicts(names: list[str], members: list[Method | Baseline], least: i
 
 
 def inject(
-    model: nn.Module, anatomy: Anatomy, options: Combination, fleet: Fleet, seeds: list[int]
+    model: nn.Module, anatomy: Anatomy, options: Any, fleet: Fleet, seeds: list[int]
 ) -> Injection:
     """Inject every member, in order."""
     whole = Injection({})
@@ -167,7 +158,7 @@ def inject(
     return whole
 
 
-def count_parameters(model: nn.Module, anatomy: Anatomy, options: Combination) -> int:
+def count_parameters(model: nn.Module, anatomy: Anatomy, options: Any) -> int:
     """The sum over the members."""
     return sum(m.count_parameters(model, anatomy) for m in _members_of(options, anatomy))
 

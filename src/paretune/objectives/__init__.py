@@ -49,8 +49,17 @@ _REGISTRY = plugins.Registry(
     "kind",
     Objective,
     (
-        *(CLASSIFICATION, PAIR, MULTIPLE_CHOICE, REGRESSION, TRANSLATION, SPAN_PAIR, ANSWER_SET),
-        *(INSTRUCTION, MULTILABEL, TOKEN_CLASSIFICATION, *PREFERENCES),
+        CLASSIFICATION,
+        PAIR,
+        MULTIPLE_CHOICE,
+        REGRESSION,
+        TRANSLATION,
+        SPAN_PAIR,
+        ANSWER_SET,
+        INSTRUCTION,
+        MULTILABEL,
+        TOKEN_CLASSIFICATION,
+        *PREFERENCES,
     ),
 )
 names = _REGISTRY.names

@@ -12,7 +12,7 @@ is scored once, in the window in which it is farthest from a cut: none is lost.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from math import inf
@@ -27,8 +27,6 @@ from paretune.objectives.encoding import IGNORE_INDEX, Encoded
 from paretune.objectives.example import Example
 from paretune.objectives.objective import ModelPredictions, Objective, TargetScale
 
-Span = tuple[int, int]
-"""First character and the one behind the last."""
 Array = NDArray[np.float32]
 _WORD = re.compile("[^ ]+")
 
@@ -62,7 +60,14 @@ def encode_words(
         scored: list[list[tuple[int, int]]] = [[] for _ in in_order]  # places and labels of words
         at = 0, 0
         for word, tag in zip(words, tags, strict=True):
-            margins = dict(_find_first_pieces(in_order, word))
+            # Window and place of a word's first piece, and how far from a cut; the text's ends are
+            # none. A window without the first piece may have the second, but nearer to its cut.
+            margins = {}
+            for row, window in enumerate(in_order):
+                pieces = map(window.char_to_token, range(*word))
+                if (place := next((p for p in pieces if p is not None), None)) is not None:
+                    behind = len(window) - place if row < len(in_order) - 1 else inf
+                    margins[row, place] = min(place if row else inf, behind)
             at = max(margins, key=lambda piece: margins[piece], default=at)
             scored[at[0]].append((at[1], index.get(tag, IGNORE_INDEX) if margins else IGNORE_INDEX))
         rows += [(owner, *row) for row in zip(in_order, scored, strict=True) if row[1]]
@@ -76,20 +81,6 @@ def encode_words(
         word_places=[[place for place, _ in of_words] for _, _, of_words in rows],
         word_labels=[[label for _, label in of_words] for _, _, of_words in rows],
     )
-
-
-def _find_first_pieces(
-    windows: Sequence[Any], word: Span
-) -> Iterator[tuple[tuple[int, int], float]]:
-    """Window and place of a word's first piece, and how far from a cut; the text's ends are none.
-
-    A window without the first piece may have the second, but nearer to its cut.
-    """
-    for row, window in enumerate(windows):
-        places = map(window.char_to_token, range(*word))
-        if (place := next((p for p in places if p is not None), None)) is not None:
-            behind = len(window) - place if row < len(windows) - 1 else inf
-            yield (row, place), min(place if row else inf, behind)
 
 
 def predict_tags(

@@ -18,8 +18,12 @@ Quantisation = Literal["nf4", "int8"]
 SHIPPED_LANGUAGES = ("sl", "en")
 """Of the text for ``forgetting`` that comes with paretune: 40 paragraphs, each in both."""
 FILE_KEYS = (
-    *("train", "test", "test_shifted"),
-    *("train_target", "test_target", "test_shifted_target"),
+    "train",
+    "test",
+    "test_shifted",
+    "train_target",
+    "test_target",
+    "test_shifted_target",
 )
 PATH_KEYS = ("source", *FILE_KEYS)
 """The keys of a task that are paths."""

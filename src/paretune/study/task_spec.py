@@ -207,13 +207,15 @@ class TaskSpec(FrozenModel):
                 raise ValueError(
                     "features: name the columns to predict the label from, not the label itself"
                 )
-        self._check_objective()
         return self
 
-    def _check_objective(self) -> None:
-        """Columns, languages and metric are those of the kind's objective."""
+    @model_validator(mode="after")
+    def _check_objective(self) -> TaskSpec:
+        """Columns, languages and metric of a task with its own data are those of the objective."""
         from paretune import metrics, objectives
 
+        if not self.has_own_data:
+            return self
         if self.kind is None:
             objective = objectives.guess(between_languages=self.languages is not None)
         else:
@@ -240,3 +242,4 @@ class TaskSpec(FrozenModel):
         if self.metric is not None and not objective.accepts(metrics.get(self.metric)):
             fitting = ", ".join(objective.selectable_metrics)
             raise ValueError(f"metric {self.metric} is none of {self.kind}: {fitting}")
+        return self

@@ -180,7 +180,13 @@ class MethodContract:
         unsettle(trained, by=0.1)
         if note := self.hold_constants(prepared.injection):
             record_property(NOTE, note)
-        still = _rows_without_gradient(model, trained)
+        # The row of padding in each trained table of words: what is looked up there moves nothing.
+        padding = {
+            part.weight: part.padding_idx
+            for part in model.modules()
+            if isinstance(part, torch.nn.Embedding) and part.padding_idx is not None
+        }
+        still = {i: padding[p] for i, p in enumerate(trained) if p in padding}
         if (
             still
             and getattr(model.config, "decoder_start_token_id", None) == prepared.loaded.pad_id
@@ -357,16 +363,6 @@ class MethodContract:
         pair.unsettle()
         for shares in ((4, 4), (5, 2)):
             pair.equal(shares, lambda logits, rows: objective(logits))
-
-
-def _rows_without_gradient(model: torch.nn.Module, trained: list[Any]) -> dict[int, int]:
-    """The row of padding in each trained table of words: what is looked up there moves nothing."""
-    rows = {
-        part.weight: part.padding_idx
-        for part in model.modules()
-        if isinstance(part, torch.nn.Embedding) and part.padding_idx is not None
-    }
-    return {i: rows[p] for i, p in enumerate(trained) if p in rows}
 
 
 def _as_base(walk: Walk, logits: Tensor) -> bool:

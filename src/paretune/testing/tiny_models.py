@@ -206,14 +206,22 @@ def encoder_tokenizer(family: str) -> PreTrainedTokenizerFast:
     tokens = _SQUARE if family in _ORDERS else _ANGLE
     names = dict(zip(("cls", "pad", "sep", "unk", "mask"), tokens, strict=True))
     if family in ("bert", "distilbert", "electra"):
-        core = Tokenizer(models.WordPiece(_pieces(specials), unk_token=names["unk"]))
+        # The trainers of word pieces and unigrams give another order each time; these do not. Every
+        # letter inside and at the start of a word, and the known words.
+        entries = [*specials, *_LETTERS, *(f"##{letter}" for letter in _LETTERS), *WORDS]
+        pieces = {piece: i for i, piece in enumerate(dict.fromkeys(entries))}
+        core = Tokenizer(models.WordPiece(pieces, unk_token=names["unk"]))
         core.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
         core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         core.decoder = decoders.WordPiece()
     elif family in ("roberta", "modernbert"):
         core = _byte_pairs(specials)
     else:
-        core = Tokenizer(models.Unigram(_scored(specials), unk_id=specials.index(names["unk"])))
+        # Words with the mark of their start score better than letters.
+        scored = [(piece, 0.0) for piece in specials]
+        scored += [(piece, -4.0) for piece in ("\u2581", *(f"\u2581{word}" for word in WORDS))]
+        scored += [(letter, -8.0) for letter in _LETTERS]
+        core = Tokenizer(models.Unigram(scored, unk_id=specials.index(names["unk"])))
         core.normalizer = normalizers.NFKC()
         core.pre_tokenizer = pre_tokenizers.Metaspace()
         core.decoder = decoders.Metaspace()
@@ -267,17 +275,3 @@ def _fast_tokenizer(
         model_input_names=inputs,
         **{f"{role}_token": token for role, token in names.items()},
     )
-
-
-# The trainers of word pieces and unigrams give another order each time; these vocabularies do not.
-def _pieces(specials: tuple[str, ...]) -> dict[str, int]:
-    """Special tokens, every letter inside and at the start of a word, and the known words."""
-    entries = [*specials, *_LETTERS, *(f"##{letter}" for letter in _LETTERS), *WORDS]
-    return {piece: i for i, piece in enumerate(dict.fromkeys(entries))}
-
-
-def _scored(specials: tuple[str, ...]) -> list[tuple[str, float]]:
-    """The same for unigrams, words with the mark of their start and better scores."""
-    marked = ["\u2581", *(f"\u2581{word}" for word in WORDS)]
-    entries = [(piece, -4.0) for piece in marked] + [(letter, -8.0) for letter in _LETTERS]
-    return [(piece, 0.0) for piece in specials] + entries

@@ -12,8 +12,12 @@ from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec, Training
 from paretune.testing.tiny_models import WORDS
 
 KINDS = (
-    *("classification", "pair", "multiple_choice", "regression"),
-    *("multilabel", "token_classification"),
+    "classification",
+    "pair",
+    "multiple_choice",
+    "regression",
+    "multilabel",
+    "token_classification",
 )
 SMALL = {"rank": 2, "num_virtual_tokens": 4, "reduction_factor": 8}
 """Options that keep a method small."""
@@ -28,7 +32,7 @@ def tiny_task(
     larger by 1, and is an entity: it can be learnt.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    extra, make_row = _COLUMNS.get(kind, {}), _ROWS.get(kind, _label_row)
+    extra = _COLUMNS.get(kind, {})
     second = [extra["text_pair"]] if "text_pair" in extra else []
     columns = ["text", *second, *extra.get("choices", ()), "label"]
     rng = random.Random(f"{kind} {seed}")  # noqa: S311 (a toy's words, no secret)
@@ -36,7 +40,7 @@ def tiny_task(
         with (folder / f"{part}.csv").open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(columns)
-            writer.writerows(make_row(i, rng) for i in range(rows))
+            writer.writerows(_make_row(kind, i, rng) for i in range(rows))
     shape: dict[str, Any] = {"text": "text", "label": "label", **extra}
     return TaskSpec(
         name="tiny",
@@ -93,42 +97,20 @@ def _marked(text: list[str], mark: bool) -> str:
     return " ".join([*text[:1], "water", *text[1:]] if mark else text)
 
 
-def _label_row(i: int, rng: random.Random) -> list[str]:
+def _make_row(kind: str, i: int, rng: random.Random) -> list[str]:
+    """Row ``i`` of a task of this kind."""
+    if kind == "multiple_choice":
+        choices = [_marked(_words(rng, 2, 8), choice == i % 2) for choice in (0, 1)]
+        return [" ".join(_words(rng, 2, 10)), *choices, str(i % 2)]
+    if kind == "regression":
+        text = _marked(_words(rng, 2, 18), i % 2 == 1)
+        return [text, f"{0.5 + i % 2 + rng.random() / 100:.4f}"]
+    if kind == "token_classification":
+        words = _marked(_words(rng, 2, 18), i % 3 > 0).split() or ["water"]
+        return [" ".join(words), " ".join("B-X" if word == "water" else "O" for word in words)]
     label = "abc"[i % 3]
-    return [_marked(_words(rng, 2, 18), label == "b"), label]
-
-
-def _pair_row(i: int, rng: random.Random) -> list[str]:
-    label = "abc"[i % 3]
-    second = " ".join(_words(rng, 1, 10))
-    return [_marked(_words(rng, 2, 18), label == "b"), second, label]
-
-
-def _choice_row(i: int, rng: random.Random) -> list[str]:
-    right = i % 2
-    choices = [_marked(_words(rng, 2, 8), choice == right) for choice in (0, 1)]
-    return [" ".join(_words(rng, 2, 10)), *choices, str(right)]
-
-
-def _number_row(i: int, rng: random.Random) -> list[str]:
-    text = _marked(_words(rng, 2, 18), i % 2 == 1)
-    return [text, f"{0.5 + i % 2 + rng.random() / 100:.4f}"]
-
-
-def _sets_row(i: int, rng: random.Random) -> list[str]:
-    text, label = _label_row(i, rng)
-    return [text, label if i % 2 else f"{label}|d"]
-
-
-def _tag_row(i: int, rng: random.Random) -> list[str]:
-    words = _marked(_words(rng, 2, 18), i % 3 > 0).split() or ["water"]
-    return [" ".join(words), " ".join("B-X" if word == "water" else "O" for word in words)]
-
-
-_ROWS = {
-    "pair": _pair_row,
-    "multiple_choice": _choice_row,
-    "regression": _number_row,
-    "multilabel": _sets_row,
-    "token_classification": _tag_row,
-}
+    if kind == "pair":
+        second = " ".join(_words(rng, 1, 10))
+        return [_marked(_words(rng, 2, 18), label == "b"), second, label]
+    text = _marked(_words(rng, 2, 18), label == "b")
+    return [text, f"{label}|d" if kind == "multilabel" and i % 2 == 0 else label]

@@ -15,7 +15,16 @@ import transformers
 
 from paretune.testing.tiny_models import unsettle_vectors
 
-TRANSLATORS = ("marian", "t5", "gated-t5", "mt5", "mbart", "m2m100", "bart")
+_CLASSES = {
+    "marian": ("MarianConfig", "MarianMTModel"),
+    "t5": ("T5Config", "T5ForConditionalGeneration"),
+    "gated-t5": ("T5Config", "T5ForConditionalGeneration"),
+    "mt5": ("MT5Config", "MT5ForConditionalGeneration"),
+    "mbart": ("MBartConfig", "MBartForConditionalGeneration"),
+    "m2m100": ("M2M100Config", "M2M100ForConditionalGeneration"),
+    "bart": ("BartConfig", "BartForConditionalGeneration"),
+}
+TRANSLATORS = tuple(_CLASSES)
 WORDS = 60
 """Entries of a vocabulary; those under 4 are special."""
 POSITIONS = 48
@@ -30,16 +39,6 @@ def tiny_translator(family: str, **changes: Any) -> Any:
 
     ``changes`` are made to its config.
     """
-    config, kind = _config(family, changes)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(TRANSLATORS.index(family) + 1)
-        model = kind(config).eval()
-        unsettle_vectors(model)
-    return model
-
-
-def _config(family: str, changes: dict[str, Any]) -> tuple[Any, Any]:
-    t = transformers
     start = {"vocab_size": WORDS, "d_model": WIDTH, "eos_token_id": 2, "forced_eos_token_id": None}
     wide = start | {
         "pad_token_id": 1,
@@ -55,7 +54,7 @@ def _config(family: str, changes: dict[str, Any]) -> tuple[Any, Any]:
         "init_std": 0.2,
         "scale_embedding": True,
     }
-    relative = start | {
+    relative: dict[str, Any] = start | {
         "pad_token_id": 0,
         "decoder_start_token_id": 0,
         "num_layers": ENCODER_LAYERS,
@@ -64,20 +63,13 @@ def _config(family: str, changes: dict[str, Any]) -> tuple[Any, Any]:
         "d_kv": T5_HEAD,
         "d_ff": INNER,
     }
-    match family:
-        case "marian":
-            return t.MarianConfig(**wide | changes), t.MarianMTModel
-        case "t5":
-            return t.T5Config(**relative | changes), t.T5ForConditionalGeneration
-        case "gated-t5":
-            gated = {"feed_forward_proj": "gated-gelu"}
-            return t.T5Config(**relative | gated | changes), t.T5ForConditionalGeneration
-        case "mt5":
-            return t.MT5Config(**relative | changes), t.MT5ForConditionalGeneration
-        case "mbart":
-            return t.MBartConfig(**wide | changes), t.MBartForConditionalGeneration
-        case "m2m100":
-            return t.M2M100Config(**wide | changes), t.M2M100ForConditionalGeneration
-        case "bart":
-            return t.BartConfig(**wide | changes), t.BartForConditionalGeneration
-    raise ValueError(f"no tiny translator {family!r}; there are {', '.join(TRANSLATORS)}")
+    if family == "gated-t5":
+        relative["feed_forward_proj"] = "gated-gelu"
+    config_class, model_class = _CLASSES[family]
+    settings = relative if "T5" in config_class else wide
+    config = getattr(transformers, config_class)(**settings | changes)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(TRANSLATORS.index(family) + 1)
+        model = getattr(transformers, model_class)(config).eval()
+        unsettle_vectors(model)
+    return model

@@ -11,11 +11,10 @@ import csv
 import json
 import random
 from pathlib import Path
-from typing import Any
 
 import sentencepiece
 import torch
-from transformers import MarianConfig, MarianMTModel
+from transformers import AutoConfig, MarianConfig, MarianMTModel, MBart50Tokenizer, T5Tokenizer
 
 from paretune.study import TaskSpec
 from paretune.testing.tiny_translators import tiny_translator
@@ -98,11 +97,16 @@ def translator_folder(family: str, folder: Path) -> Path:
     if family == "marian":
         tiny_marian(folder)
         tokenizer = None
-        size = _rows(folder)
+        size = int(AutoConfig.from_pretrained(folder).vocab_size)
         config = {"pad_token_id": size - 1, "decoder_start_token_id": size - 1, "eos_token_id": 0,
                 "bos_token_id": None, "forced_eos_token_id": 0}  # fmt: skip
     else:
-        tokenizer = _tokenizer(family)
+        if family == "t5":
+            special = ("<pad>", "</s>", "<unk>")
+            tokenizer = T5Tokenizer(_pieces(special), extra_ids=0, model_max_length=POSITIONS)
+        else:
+            vocabulary = _pieces(("<unk>", "<s>", "</s>"))
+            tokenizer = MBart50Tokenizer(vocabulary, model_max_length=POSITIONS)
         size = max(tokenizer.get_vocab().values()) + 1
         config = {"eos_token_id": tokenizer.eos_token_id}
     if family != "t5":
@@ -115,22 +119,6 @@ def translator_folder(family: str, folder: Path) -> Path:
     if tokenizer is not None:
         tokenizer.save_pretrained(folder)
     return folder
-
-
-def _rows(folder: Path) -> int:
-    from transformers import AutoConfig
-
-    return int(AutoConfig.from_pretrained(folder).vocab_size)
-
-
-def _tokenizer(family: str) -> Any:
-    from transformers import MBart50Tokenizer, T5Tokenizer
-
-    if family == "t5":
-        special = ("<pad>", "</s>", "<unk>")
-        return T5Tokenizer(_pieces(special), extra_ids=0, model_max_length=POSITIONS)
-    vocabulary = _pieces(("<unk>", "<s>", "</s>"))
-    return MBart50Tokenizer(vocabulary, model_max_length=POSITIONS)
 
 
 def _pieces(special: tuple[str, ...]) -> list[tuple[str, float]]:

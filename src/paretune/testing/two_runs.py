@@ -54,7 +54,18 @@ class Both:
             window = None
         self.reach = None if window is None else config.num_hidden_layers * (window - 1)
         set_dropout(self.joint.model, 0.0)
-        self.heads = self._heads_of_both()
+        # Each head module once for each run, drawn from that run's seed.
+        names = sorted({name.rpartition(".")[0] for name in self.joint.head_parameters})
+        copies_of: dict[str, list[nn.Module]] = {name: [] for name in names}
+        for seed in SEEDS:
+            reset_head(self.joint, seed)
+            for name in names:
+                copies_of[name].append(copy.deepcopy(self.joint.model.get_submodule(name)))
+        self.heads = {
+            name: PerRunModule(modules, self.fleet) for name, modules in copies_of.items()
+        }
+        for name, head in self.heads.items():
+            self.joint.model.set_submodule(name, head)
         method = methods.configure_method(run.method)
         for parameter in self.joint.model.parameters():
             parameter.requires_grad_(False)
@@ -70,19 +81,6 @@ class Both:
         for name in self.injection.parameters:
             # Model.to() may have given the parameters new storage, never new identities.
             assert self.injection.parameters[name] is self.joint.model.get_parameter(name)
-
-    def _heads_of_both(self) -> dict[str, PerRunModule]:
-        """Each head module once for each run, drawn from that run's seed."""
-        names = sorted({name.rpartition(".")[0] for name in self.joint.head_parameters})
-        copies: dict[str, list[nn.Module]] = {name: [] for name in names}
-        for seed in SEEDS:
-            reset_head(self.joint, seed)
-            for name in names:
-                copies[name].append(copy.deepcopy(self.joint.model.get_submodule(name)))
-        heads = {name: PerRunModule(modules, self.fleet) for name, modules in copies.items()}
-        for name, head in heads.items():
-            self.joint.model.set_submodule(name, head)
-        return heads
 
     def unsettle(self) -> None:
         """Move the method's tensors from the start, where an update is 0, in both alike."""
@@ -108,15 +106,13 @@ class Both:
         tokens = [n * batch["input_ids"].shape[-1] for n in texts]
         self.fleet.set_row_counts(texts, [1, 1], tokens)
         logits: Any = select_logits(self.joint.model(**batch).logits, batch)
-        return list(logits.split([self._count(run_rows) for run_rows in rows]))
-
-    def _count(self, rows: list[int]) -> int:
-        """Rows of logits: of examples, or of their target tokens."""
-        if self.data.word_places is not None:
-            return sum(len(self.data.word_places[i]) for i in rows)
-        if self.data.targets is None:
-            return len(rows)
-        return sum(len(self.data.targets[i]) for i in rows)
+        # Rows of logits are those of examples, or of their words or target tokens.
+        parts = self.data.word_places or self.data.targets
+        counts = [
+            len(run_rows) if parts is None else sum(len(parts[i]) for i in run_rows)
+            for run_rows in rows
+        ]
+        return list(logits.split(counts))
 
     def batch(self, rows: list[int]) -> dict[str, Tensor]:
         return to_tensors(pad_batch(self.data, rows, self.joint.pad_id), self.device)
@@ -136,15 +132,6 @@ class Both:
             for parameter_name, p in head.copies[r].named_parameters():
                 tensors[f"{name}.{parameter_name}"] = (p, p.grad)
         return tensors
-
-    def _is_seen(self, name: str, rows: list[int]) -> bool:
-        """Whether the token that is read sees what a method puts in front of one of these texts."""
-        if self.reach is None or name not in self.injection.parameters:
-            return True
-        positions = self.solo[0].injection.positions_before_text
-        return not positions or any(
-            len(text) <= self.reach for row in rows for text in self.data.ids[row]
-        )
 
     def equal(self, shares: tuple[int, int], loss: Callable[[Tensor, list[int]], Tensor]) -> None:
         """Logits and all gradients of each run are the same alone and together, in float64.
@@ -166,12 +153,16 @@ class Both:
             loss_alone.backward()
             joint = self.trained(r)
             assert set(joint) == set(self.solo[r].trained)
+            # Whether the token that is read sees what the method puts in front of one of the texts.
+            lengths = [len(text) for row in run_rows for text in self.data.ids[row]]
+            is_seen = self.reach is None or min(lengths) <= self.reach
+            is_seen |= not self.solo[0].injection.positions_before_text
             for name, parameter in self.solo[r].trained.items():
                 value, gradient = joint[name]
                 assert torch.equal(value, parameter)
                 assert parameter.grad is not None and gradient is not None
                 # Where single scores are compared, their bias has no effect and no gradient.
-                if self._is_seen(name, run_rows):
+                if is_seen or name not in self.injection.parameters:
                     assert parameter.grad.any() or parameter.numel() == 1
                 # Of sums over thousands of logits, gradients are large, and so is their rounding.
                 atol = 1e-10 * max(1.0, float(parameter.grad.abs().max()))

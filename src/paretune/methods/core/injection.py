@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -93,19 +94,16 @@ def attach(
             child = f"{key}_{number}"
         changes.add_module(module, child, adapter)
         if hooked:
-            changes.hook(module.register_forward_hook(_make_hook(adapter)))
+            changes.hook(module.register_forward_hook(partial(_call_beside, adapter)))
         for tensor_name, parameter in adapter.named_parameters():
             parameters[f"{name}.{key}.{tensor_name}"] = parameter
     return Injection(parameters, changes, adapters=dict(adapters))
 
 
-def _make_hook(adapter: Any) -> Callable[[nn.Module, tuple[Any, ...], Any], Any]:
-    def hook(module: nn.Module, args: tuple[Any, ...], out: Any) -> Any:
-        # In the dtype of the module: under autocast a bf16 output must not come back in fp32, which
-        # the model's own code (DeBERTa's masks, attention kernels) does not expect.
-        return adapter.fleet.apply_to_own_rows(adapter, args[0], out).to(out.dtype)
-
-    return hook
+def _call_beside(adapter: Any, module: nn.Module, args: tuple[Any, ...], out: Any) -> Any:
+    # In the dtype of the module: under autocast a bf16 output must not come back in fp32, which
+    # the model's own code (DeBERTa's masks, attention kernels) does not expect.
+    return adapter.fleet.apply_to_own_rows(adapter, args[0], out).to(out.dtype)
 
 
 def merge_deltas(model: nn.Module, injection: Injection) -> None:

@@ -12,6 +12,7 @@ import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any, ClassVar, Self
 
 import torch
@@ -208,29 +209,24 @@ class LowRankOptions(LayerOptions):
         """The fields of PEFT's config that name layers, their ranks and their alphas."""
         of_layer = {name: self.for_layer(name) for name in injection.adapters}
         alpha = self.effective_alpha
-        inside = self.layers != ALL or self.layers_to_transform is not None
+        numbers: dict[str, Any] = {}
+        if self.layers != ALL or self.layers_to_transform is not None:
+            # PEFT counts in each list of layers. The full names tell the lists apart; of a linear
+            # layer outside all lists they alone say where it is.
+            matches = [re.match(r"(?:^|.*?\.)([^.]+)\.(\d+)\.", name) for name in of_layer]
+            if all(matches):
+                numbers = {
+                    "layers_to_transform": sorted({int(match[2]) for match in matches if match}),
+                    "layers_pattern": sorted({match[1] for match in matches if match}),
+                }
         return {
-            **(_peft_layer_numbers(of_layer) if inside else {}),
+            **numbers,
             "target_modules": sorted(of_layer),
             "rank_pattern": {n: o.rank for n, o in of_layer.items() if o.rank != self.rank},
             "alpha_pattern": {
                 n: o.effective_alpha for n, o in of_layer.items() if o.effective_alpha != alpha
             },
         }
-
-
-def _peft_layer_numbers(modules: Iterable[str]) -> dict[str, Any]:
-    """``layers_to_transform`` and ``layers_pattern`` of PEFT, read from full names of modules.
-
-    PEFT counts in each list of layers; ``target_modules`` has full names, which tell them apart.
-    """
-    matches = [re.match(r"(?:^|.*?\.)([^.]+)\.(\d+)\.", name) for name in modules]
-    if not all(matches):  # a linear layer outside all lists: the full names alone say it
-        return {}
-    return {
-        "layers_to_transform": sorted({int(match[2]) for match in matches if match}),
-        "layers_pattern": sorted({match[1] for match in matches if match}),
-    }
 
 
 class LowRankUpdate(nn.Module, ABC):
@@ -312,9 +308,6 @@ def low_rank_method(update: type[LowRankUpdate], *, name: str, **facts: Any) -> 
         config = getattr(peft, update.peft_config)(**fields)
         return fill_peft_layers(model, config, injection, name, update.peft_names)
 
-    def count_parameters(model: nn.Module, anatomy: Anatomy, options: Any) -> int:
-        return count_updates(model, anatomy, options, update)
-
     defaults: dict[str, Any] = {
         "merge": merge_deltas,
         "reads_base_weights": lambda options: bool(options.modules_to_save),
@@ -322,7 +315,7 @@ def low_rank_method(update: type[LowRankUpdate], *, name: str, **facts: Any) -> 
     return Method(
         name=name,
         inject=inject,
-        count_parameters=count_parameters,
+        count_parameters=partial(count_updates, update=update),
         peft_export=PeftExport(to_peft),
         **{**defaults, **facts},
     )
@@ -374,23 +367,15 @@ def find_modules_to_save(
                 f"{OPTION}: {name} is quantised, and no step moves quantised weights.",
                 remedy="Name embeddings or normalisations, or take the model unquantised.",
             )
-        _refuse_tied(model, name)
+        # Shared weights would stay equal here, and not in PEFT.
+        inside = dict(model.get_submodule(name).named_parameters()).values()
+        for tensor_name, parameter in model.named_parameters(remove_duplicate=False):
+            if any(parameter is p for p in inside) and not tensor_name.startswith(f"{name}."):
+                raise MethodError(
+                    f"{OPTION}: {name} has weights that {tensor_name.rpartition('.')[0]} has too.",
+                    remedy="Name a module of its own, or take full.",
+                )
     return outermost
-
-
-def _refuse_tied(model: nn.Module, module: str) -> None:
-    """Refuse shared weights: they would stay equal here, and not in PEFT."""
-    names_of: dict[nn.Parameter, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        names_of.setdefault(parameter, []).append(name)
-    for names in names_of.values():
-        inside = [name for name in names if name.startswith(f"{module}.")]
-        if inside and len(inside) < len(names):
-            twin = next(name for name in names if name not in inside)
-            raise MethodError(
-                f"{OPTION}: {module} has weights that {twin.rpartition('.')[0]} has too.",
-                remedy="Name a module of its own, or take full.",
-            )
 
 
 def train_modules(model: nn.Module, injection: Injection, names: Sequence[str]) -> Injection:

@@ -238,10 +238,6 @@ class ConfiguredMethod:
         """The methods that it is made of, in order; empty but for a stack."""
         return self.method.members_of(self.options) if self.method.members_of else ()
 
-    def members(self) -> Sequence[ConfiguredMethod]:
-        """What it is made of; itself alone, but for a stack."""
-        return self.parts or [self]
-
     def learning_rates(self, topology: Topology) -> Rates | None:
         """Low, middle, high on models of a topology; None where nothing is learnt."""
         if self.parts:

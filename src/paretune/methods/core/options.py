@@ -54,16 +54,11 @@ Locate = Callable[[KeyPath, str], str]
 """Where a study says something, for errors: from keys below a method, and what stands there."""
 
 
-def no_place(place: KeyPath, words: str) -> str:
-    """No more than the words."""
-    return words
-
-
 def parse_options(
     method: str,
     options: type[OptionsT],
     values: Mapping[str, Any],
-    locate: Locate = no_place,
+    locate: Locate | None = None,
 ) -> OptionsT:
     """Check the values of a study file and make a method's options of them.
 
@@ -76,7 +71,8 @@ def parse_options(
         faults = []
         for fault in read_faults(error, options, values):
             option = ", option " + ".".join(map(str, fault.group)) if fault.group else ""
-            where = locate(fault.place, f"method {method}{option}")
+            where = f"method {method}{option}"
+            where = where if locate is None else locate(fault.place, where)
             faults.append(MethodError(f"{fault.what}.", where=where, remedy=fault.remedy))
         if len(faults) == 1:
             raise faults[0] from None

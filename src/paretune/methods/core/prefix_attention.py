@@ -15,6 +15,7 @@ and its scores with the prefix are content to content only.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -53,7 +54,7 @@ def attach_prefixes(
             changes.set(module, "prefixes", key)
         if model.config.model_type == "deberta-v2":
             for module in modules:
-                changes.set(module, "forward", _make_deberta_forward(module))
+                changes.set(module, "forward", partial(_attend_in_deberta, module))
             return injection
         attention = model.config._attn_implementation
         # Another member of a stack may have put its prefix into other layers already.
@@ -94,51 +95,47 @@ def get_prefix(module: nn.Module) -> Any:
     return None if key is None else module.get_submodule(key)
 
 
-def _add_prefix(
+def _attend_with_prefix(
     plain: Callable[..., tuple[Tensor, Tensor | None]],
-) -> Callable[..., tuple[Tensor, Tensor | None]]:
-    def attend(
-        module: nn.Module,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attention_mask: Tensor | None,
-        **options: Any,
-    ) -> tuple[Tensor, Tensor | None]:
-        prefix, gate = get_prefix(module), None
-        if prefix is not None:
-            gate = prefix.token_gate()
-            own_keys, own_values = (
-                _split_heads(states, key.shape[1]).to(key)
-                for states in prefix.keys_and_values(len(key))
-            )
-            virtual = own_keys.shape[2]
-            is_causal = options.get("is_causal")  # by the rule of transformers
-            if is_causal is None:
-                is_causal = getattr(module, "is_causal", True)
-            if attention_mask is None and is_causal and query.shape[2] > 1:
-                shape = (1, 1, query.shape[2], key.shape[2])
-                attention_mask = query.new_full(shape, torch.finfo(query.dtype).min).triu(1)
-            if attention_mask is not None:
-                visible = True if attention_mask.dtype == torch.bool else 0.0
-                attention_mask = F.pad(attention_mask, (virtual, 0), value=visible)
-            if options.get("position_bias") is not None:
-                options["position_bias"] = F.pad(options["position_bias"], (virtual, 0))
-            if gate is not None:
-                options["scaling"] = options.get("scaling") or query.shape[-1] ** -0.5
-                # In twice the width: what a query gets of the text beside what it gets of the
-                # prefix, whose scores are its own times its gate.
-                query = torch.cat([query, gate[:, None].to(query) * query], -1)
-                key, value = (F.pad(x, (0, x.shape[-1])) for x in (key, value))
-                own_keys, own_values = (F.pad(x, (x.shape[-1], 0)) for x in (own_keys, own_values))
-            key, value = torch.cat([own_keys, key], 2), torch.cat([own_values, value], 2)
-        out, shares = plain(module, query, key, value, attention_mask, **options)
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    **options: Any,
+) -> tuple[Tensor, Tensor | None]:
+    prefix, gate = get_prefix(module), None
+    if prefix is not None:
+        gate = prefix.token_gate()
+        own_keys, own_values = (
+            _split_heads(states, key.shape[1]).to(key)
+            for states in prefix.keys_and_values(len(key))
+        )
+        virtual = own_keys.shape[2]
+        is_causal = options.get("is_causal")  # by the rule of transformers
+        if is_causal is None:
+            is_causal = getattr(module, "is_causal", True)
+        if attention_mask is None and is_causal and query.shape[2] > 1:
+            shape = (1, 1, query.shape[2], key.shape[2])
+            attention_mask = query.new_full(shape, torch.finfo(query.dtype).min).triu(1)
+        if attention_mask is not None:
+            visible = True if attention_mask.dtype == torch.bool else 0.0
+            attention_mask = F.pad(attention_mask, (virtual, 0), value=visible)
+        if options.get("position_bias") is not None:
+            options["position_bias"] = F.pad(options["position_bias"], (virtual, 0))
         if gate is not None:
-            of_text, of_prefix = out.chunk(2, -1)
-            out = of_text + gate[..., None].to(out) * of_prefix
-        return out, shares
-
-    return attend
+            options["scaling"] = options.get("scaling") or query.shape[-1] ** -0.5
+            # In twice the width: what a query gets of the text beside what it gets of the
+            # prefix, whose scores are its own times its gate.
+            query = torch.cat([query, gate[:, None].to(query) * query], -1)
+            key, value = (F.pad(x, (0, x.shape[-1])) for x in (key, value))
+            own_keys, own_values = (F.pad(x, (x.shape[-1], 0)) for x in (own_keys, own_values))
+        key, value = torch.cat([own_keys, key], 2), torch.cat([own_values, value], 2)
+    out, shares = plain(module, query, key, value, attention_mask, **options)
+    if gate is not None:
+        of_text, of_prefix = out.chunk(2, -1)
+        out = of_text + gate[..., None].to(out) * of_prefix
+    return out, shares
 
 
 def _eager_attention(
@@ -177,51 +174,48 @@ def _split_heads(states: Tensor, heads: int) -> Tensor:
     return states.reshape(rows, virtual, heads, width // heads).transpose(1, 2)
 
 
-def _make_deberta_forward(module: Any) -> Callable[..., tuple[Tensor, Tensor | None]]:
+def _attend_in_deberta(
+    module: Any,
+    hidden_states: Tensor,
+    attention_mask: Tensor,
+    output_attentions: bool = False,
+    query_states: Tensor | None = None,
+    relative_pos: Tensor | None = None,
+    rel_embeddings: Tensor | None = None,
+) -> tuple[Tensor, Tensor | None]:
     """DeBERTa's attention with the prefix before its keys and values.
 
     He et al. 2020, arXiv:2006.03654, equation 4: scores are (content to content + content to
     position + position to content) / sqrt(3 d). A prefix has no position: the first term only.
     """
-
-    def forward(
-        hidden_states: Tensor,
-        attention_mask: Tensor,
-        output_attentions: bool = False,
-        query_states: Tensor | None = None,
-        relative_pos: Tensor | None = None,
-        rel_embeddings: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor | None]:
-        heads = module.num_attention_heads
-        query_input = hidden_states if query_states is None else query_states
-        query = module.transpose_for_scores(module.query_proj(query_input), heads)
-        key = module.transpose_for_scores(module.key_proj(hidden_states), heads)
-        value = module.transpose_for_scores(module.value_proj(hidden_states), heads)
-        rows = len(hidden_states)
-        # Before anything else goes through the projections: a gated prefix reads their input.
-        own_keys, own_values = (
-            _split_heads(states, heads).to(key).flatten(0, 1)
-            for states in get_prefix(module).keys_and_values(rows)
+    heads = module.num_attention_heads
+    query_input = hidden_states if query_states is None else query_states
+    query = module.transpose_for_scores(module.query_proj(query_input), heads)
+    key = module.transpose_for_scores(module.key_proj(hidden_states), heads)
+    value = module.transpose_for_scores(module.value_proj(hidden_states), heads)
+    rows = len(hidden_states)
+    # Before anything else goes through the projections: a gated prefix reads their input.
+    own_keys, own_values = (
+        _split_heads(states, heads).to(key).flatten(0, 1)
+        for states in get_prefix(module).keys_and_values(rows)
+    )
+    terms = 1 + sum(kind in module.pos_att_type for kind in ("c2p", "p2c"))
+    scale = (query.shape[-1] * terms) ** 0.5
+    scores = query @ (key / scale).transpose(-1, -2)
+    if module.relative_attention:
+        scores = scores + module.disentangled_attention_bias(
+            query, key, relative_pos, module.pos_dropout(rel_embeddings), terms
         )
-        terms = 1 + sum(kind in module.pos_att_type for kind in ("c2p", "p2c"))
-        scale = (query.shape[-1] * terms) ** 0.5
-        scores = query @ (key / scale).transpose(-1, -2)
-        if module.relative_attention:
-            scores = scores + module.disentangled_attention_bias(
-                query, key, relative_pos, module.pos_dropout(rel_embeddings), terms
-            )
-        scores = torch.cat([query @ (own_keys / scale).transpose(-1, -2), scores], -1)
-        scores = scores.reshape(rows, heads, *scores.shape[1:])
-        visible = F.pad(attention_mask.bool(), (own_keys.shape[1], 0), value=True)
-        scores = scores.masked_fill(~visible, torch.finfo(scores.dtype).min)
-        shares = module.dropout(F.softmax(scores, dim=-1))
-        context = shares.flatten(0, 1) @ torch.cat([own_values, value], 1)
-        context = context.reshape(rows, heads, *context.shape[1:]).transpose(1, 2).flatten(2)
-        return context, shares if output_attentions else None
-
-    return forward
+    scores = torch.cat([query @ (own_keys / scale).transpose(-1, -2), scores], -1)
+    scores = scores.reshape(rows, heads, *scores.shape[1:])
+    visible = F.pad(attention_mask.bool(), (own_keys.shape[1], 0), value=True)
+    scores = scores.masked_fill(~visible, torch.finfo(scores.dtype).min)
+    shares = module.dropout(F.softmax(scores, dim=-1))
+    context = shares.flatten(0, 1) @ torch.cat([own_values, value], 1)
+    context = context.reshape(rows, heads, *context.shape[1:]).transpose(1, 2).flatten(2)
+    return context, shares if output_attentions else None
 
 
 for _plain, _name in ((sdpa_attention_forward, "sdpa"), (_eager_attention, "eager")):
-    ALL_ATTENTION_FUNCTIONS.register(_WITH_PREFIX[_name], _add_prefix(_plain))
+    ALL_ATTENTION_FUNCTIONS.register(_WITH_PREFIX[_name], partial(_attend_with_prefix, _plain))
     ALL_MASK_ATTENTION_FUNCTIONS.register(_WITH_PREFIX[_name], ALL_MASK_ATTENTION_FUNCTIONS[_name])

@@ -20,13 +20,14 @@ from paretune.methods.core.method import (
     Head,
     Method,
 )
-from paretune.methods.core.options import Locate, no_place, parse_options
+from paretune.methods.core.options import Locate, parse_options
 from paretune.methods.core.titles import TITLES
 from paretune.methods.peft.supported import PEFT_PREFIX, SUPPORTED
 from paretune.objectives import Objective
 from paretune.study import MethodSpec, Study
 from paretune.study.study_file import KeyPath
 
+BUILT_IN = (*TITLES, *baselines.METHODS)
 SYNONYMS: Mapping[str, str] = {
     "prompt_tuning": "prompt",
     "prefix_tuning": "prefix",
@@ -50,7 +51,9 @@ METHOD_HINTS: Mapping[str, str] = {
 """By the name of no method, what to write instead."""
 
 
-def configure(spec: MethodSpec, locate: Locate = no_place) -> ConfiguredMethod | ConfiguredBaseline:
+def configure(
+    spec: MethodSpec, locate: Locate | None = None
+) -> ConfiguredMethod | ConfiguredBaseline:
     """The method of a study file, its options checked.
 
     Raises:
@@ -100,7 +103,7 @@ def check_options(method: MethodSpec, study: Study) -> None:
             refuse("readout", f"{title} answers without a model", "Remove it.")
     else:
         try:
-            members = configured.members()
+            members = configured.parts or [configured]
         except MethodError as error:
             raise MethodError(
                 error.what, where=locate((), error.where), remedy=error.remedy
@@ -128,7 +131,7 @@ def available() -> dict[str, Method | Baseline]:
 
     Without those that propose runs: what these train is a stack of others.
     """
-    methods = {name: get(name) for name in _list_built_in()}
+    methods = {name: get(name) for name in BUILT_IN}
     excluded = {*methods, *plugins.names(plugins.PROPOSERS)}
     for name in set(plugins.names(plugins.METHODS)) - excluded:
         try:
@@ -138,17 +141,13 @@ def available() -> dict[str, Method | Baseline]:
     return methods
 
 
-def _list_built_in() -> tuple[str, ...]:
-    return *TITLES, *baselines.METHODS
-
-
 def broken_plugins() -> dict[str, str]:
     """The plug-ins that cannot be used, by name, with the reason and what to do."""
     _, errors = plugins.load_all(plugins.METHODS, Method)
     conflict = "paretune has a method of this name and uses that"
     return {
         **{name: str(error) for name, error in errors.items()},
-        **{name: conflict for name in plugins.names(plugins.METHODS) if name in _list_built_in()},
+        **{name: conflict for name in plugins.names(plugins.METHODS) if name in BUILT_IN},
     }
 
 
@@ -171,7 +170,7 @@ def get(name: str) -> Method | Baseline:
         return method
     if name in plugins.names(plugins.METHODS):
         return plugins.load(plugins.METHODS, name, Method)
-    names = sorted({*_list_built_in(), *plugins.names(plugins.METHODS)})
+    names = sorted({*BUILT_IN, *plugins.names(plugins.METHODS)})
     if hint := METHOD_HINTS.get(name.casefold()):
         raise MethodError(f'method "{name}" is not known: {hint}.')
     tuners = {tuner: f"{PEFT_PREFIX}{tuner}" for tuner in SUPPORTED if tuner not in names}

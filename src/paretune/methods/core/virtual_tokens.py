@@ -102,23 +102,21 @@ class VirtualTokens:
         for name, value in fronts.items():
             if kwargs.get(name) is not None:
                 kwargs[name] = self._prepend_value(kwargs[name], value)
-        if self._cached and positions is not None:
-            kwargs["position_ids"] = self._lengthen_positions(positions)
+        if not self._cached or positions is None:
+            return (), kwargs
+        # The positions of the tokens of this call, with those of the prompt.
+        if not self._keeps_positions:
+            positions = positions + self.virtual
+        if self._is_first:
+            of_prompt = torch.arange(self.virtual, device=positions.device)
+            if self._keeps_positions:
+                of_prompt = torch.zeros_like(of_prompt)  # looked up, and then left without any
+            positions = self._places.insert(of_prompt.expand(len(positions), -1), positions)
+        kwargs["position_ids"] = positions
         return (), kwargs
 
     def _prepend_value(self, x: Tensor, value: int) -> Tensor:
         return self._places.insert(x.new_full((*x.shape[:-1], self.virtual), value), x)
-
-    def _lengthen_positions(self, positions: Tensor) -> Tensor:
-        """The positions of the tokens of this call, with those of the prompt; (rows, tokens)."""
-        if not self._keeps_positions:
-            positions = positions + self.virtual
-        if not self._is_first:
-            return positions
-        of_prompt = torch.arange(self.virtual, device=positions.device)
-        if self._keeps_positions:
-            of_prompt = torch.zeros_like(of_prompt)  # looked up, and then left without any
-        return self._places.insert(of_prompt.expand(len(positions), -1), positions)
 
     def insert_embeddings(self, words: nn.Module, args: Any, looked_up: Tensor) -> Tensor | None:
         """Forward hook of the word embeddings: the prompt replaces the placeholders."""

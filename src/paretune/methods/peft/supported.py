@@ -111,8 +111,13 @@ SUPPORTED: Mapping[str, SupportedTuner] = {
         VECTORS,
         closed_options=dict.fromkeys(
             (
-                *("use_asa", "asa_target_subspaces", "init_warmup", "final_warmup"),
-                *("mask_interval", "asa_importance_beta", "asa_uncertainty_beta"),
+                "use_asa",
+                "asa_target_subspaces",
+                "init_warmup",
+                "final_warmup",
+                "mask_interval",
+                "asa_importance_beta",
+                "asa_uncertainty_beta",
                 "asa_schedule_exponent",
             ),
             "the search for subspaces wants a call after every step, which the loop does not make",

@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from typing import Annotated, Any
 from weakref import WeakKeyDictionary
 
@@ -45,8 +45,16 @@ ADAPTER = "default"
 SHARED_MODULES = "peft_shared"
 """Child of the model that holds what a tuner's layers share (VeRA's projections)."""
 PEFT_ERRORS = (
-    *(ArithmeticError, AssertionError, AttributeError, ImportError, LookupError),
-    *(NotImplementedError, TypeError, ValueError, UserWarning, RuntimeWarning),
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    NotImplementedError,
+    TypeError,
+    ValueError,
+    UserWarning,
+    RuntimeWarning,
 )
 """What ``peft`` raises where options do not go with a model; memory that ends is not among it."""
 UNUSED_OPTION_WARNING = ".*(did not match any|no modules were excluded|no module was matched)"
@@ -399,7 +407,7 @@ def make_options(config: type, supported: SupportedTuner) -> type[MethodOptions]
         if name in LAYER_OPTIONS:
             kind, default = Modules | None, targets if name == "target_modules" else inner or None
         elif name in supported.barred_values or name in supported.numbered_values:
-            kind = Annotated[kind, _make_check(name, supported)]
+            kind = Annotated[kind, WrapValidator(partial(_check_value, name, supported))]
         options[name] = (kind, Field(default=default))
     model: type[MethodOptions] = create_model(
         "Options", __base__=MethodOptions, __doc__=config.__doc__, **options
@@ -409,18 +417,16 @@ def make_options(config: type, supported: SupportedTuner) -> type[MethodOptions]
     return model
 
 
-def _make_check(option: str, supported: SupportedTuner) -> WrapValidator:
+def _check_value(
+    option: str, supported: SupportedTuner, value: Any, validate: ValidatorFunctionWrapHandler
+) -> Any:
     """Refuse the option's barred values; take its words that end in a number of the user's."""
     barred: Mapping[str, str] = supported.barred_values.get(option, {})
     prefix = supported.numbered_values.get(option, "")
-
-    def check(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
-        if isinstance(value, str) and value in barred:
-            raise ValueError(f"{value}: {barred[value]}")
-        if not prefix or not isinstance(value, str) or not value.startswith(prefix):
-            return validate(value)
-        if not re.fullmatch("[1-9][0-9]{0,2}", value.removeprefix(prefix)):
-            raise ValueError(f'"{value}" names no number; write {prefix}16, or another of 1 to 999')
-        return value
-
-    return WrapValidator(check)
+    if isinstance(value, str) and value in barred:
+        raise ValueError(f"{value}: {barred[value]}")
+    if not prefix or not isinstance(value, str) or not value.startswith(prefix):
+        return validate(value)
+    if not re.fullmatch("[1-9][0-9]{0,2}", value.removeprefix(prefix)):
+        raise ValueError(f'"{value}" names no number; write {prefix}16, or another of 1 to 999')
+    return value
