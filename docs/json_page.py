@@ -115,7 +115,7 @@ def describe_fields(result: Any) -> dict[str, str]:
     if result.to_json not in (Result.to_json, ResultList.to_json):
         return {}
     if issubclass(result, ResultList):
-        names: tuple[str, ...] = (result.json_name,)
+        names: tuple[str, ...] = ("tasks",)
     else:
         names = result.json_fields or tuple(field.name for field in fields(result))
     described = dict(_read_attributes(inspect.getdoc(result) or ""))

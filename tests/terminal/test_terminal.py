@@ -22,8 +22,9 @@ from support.tiny_study import as_file, command, finish, small
 import paretune
 from paretune.cli import VERBS
 from paretune.study import Study
-from paretune.terminal import console, echo, echo_json, sanitise_tracebacks_and_warnings
+from paretune.terminal import console, echo, sanitise_tracebacks_and_warnings
 from paretune.terminal.rich_console import Terminal, drop_output_of
+from paretune.terminal.sanitise import dump_json
 from paretune.verbs.result import Result
 
 EVIL = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202enekaj\u200f"
@@ -98,7 +99,7 @@ class Styled(Result):
 
 
 def test_json_for_scripts_escapes_and_loses_nothing(capsys: Any) -> None:
-    echo_json({EVIL: ["č", EVIL, "😀\U000e0001"]})
+    echo(dump_json({EVIL: ["č", EVIL, "😀\U000e0001"]}))
     out = capsys.readouterr().out
     assert steers(out) == [] and "č" in out
     assert json.loads(out) == {EVIL: ["č", EVIL, "😀\U000e0001"]}

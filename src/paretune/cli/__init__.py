@@ -211,7 +211,12 @@ def _run(arguments: list[str] | None) -> Any:
         echo(f"error: {error}", error=True)
         return error.exit_code
     except CommandLineError as error:
-        echo(_usage(error), error=True)
+        message = str(error.format_message())
+        if error.ctx is not None and type(error).__name__ != "NoArgsIsHelpError":
+            end = "" if message.endswith((".", "?")) else "."
+            help_line = f"`{error.ctx.command_path} --help` shows what it takes."
+            message = f"{error.ctx.get_usage()}\nerror: {message}{end} {help_line}"
+        echo(message, error=True)
         return error.exit_code
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
@@ -235,16 +240,6 @@ def _run(arguments: list[str] | None) -> Any:
         return ModelError.exit_code
 
 
-def _usage(error: Any) -> str:
-    """What is wrong with a command line, and how to get help."""
-    message = str(error.format_message())
-    if error.ctx is None or type(error).__name__ == "NoArgsIsHelpError":
-        return message
-    end = "" if message.endswith((".", "?")) else "."
-    help_line = f"`{error.ctx.command_path} --help` shows what it takes."
-    return f"{error.ctx.get_usage()}\nerror: {message}{end} {help_line}"
-
-
 def refuse_near_miss(words: Sequence[str]) -> None:
     """Name the command that was meant, where the words of a command line tell it.
 
@@ -257,22 +252,19 @@ def refuse_near_miss(words: Sequence[str]) -> None:
     first, rest = words[0].lower(), words[1:]
     if first.endswith(DATA_ENDINGS):
         what = f"{words[0]} is a data file."
-        suggestion = _spell("tune", words)
+        suggested = ["tune", *words]
     elif first.endswith(STUDY_ENDINGS):
         what = f"{words[0]} is a study file."
-        suggestion = _spell("run", words)
+        suggested = ["run", *words]
     elif first in SYNONYMS:
         verb = SYNONYMS[first]
         if verb == "run" and any(word.lower().endswith(DATA_ENDINGS) for word in rest):
             verb = "tune"
         what = f"there is no command {words[0]}."
-        suggestion = _spell(verb, rest)
-        if verb == "run" and not rest:
-            suggestion = "paretune tune DATA, or: paretune run STUDY"
+        suggested = [*verb.split(), *rest]
     else:
         return
+    suggestion = shlex.join(["paretune", *suggested])
+    if suggested == ["run"]:
+        suggestion = "paretune tune DATA, or: paretune run STUDY"
     raise StudyError(what, remedy=f"Did you mean: {suggestion}")
-
-
-def _spell(verb: str, words: Sequence[str]) -> str:
-    return shlex.join(["paretune", *verb.split(), *words])

@@ -20,7 +20,7 @@ import typer
 from typer.models import ArgumentInfo, OptionInfo, ParameterInfo
 
 from paretune.errors import StudyError
-from paretune.terminal import console, echo, echo_json, error_stream
+from paretune.terminal import console, echo, error_stream
 from paretune.terminal.sanitise import dump_json
 from paretune.verbs.options import AsJson, JsonFile, Overrides
 from paretune.verbs.result import Result
@@ -109,7 +109,7 @@ def as_command(name: str, verb: Callable[..., Any]) -> Callable[..., None]:
             if "format" not in value:  # a report has its own
                 value = {"format": FORMAT, "paretune": version("paretune"), "verb": name, **value}
             if (file := values.get("json_file") or options.get("output")) is None:
-                echo_json(value)
+                echo(dump_json(value))
             else:
                 write_output(file, f"{dump_json(value)}\n", overwrite=True)
                 echo(f"JSON: {file}", error=True)
@@ -133,7 +133,15 @@ def _read_parameters(function: Callable[..., Any]) -> dict[str, inspect.Paramete
     Their help stands under ``Args:`` in the docstring, that of shared options in
     :mod:`paretune.verbs.options`. A flag that is off by default has no ``--no-``.
     """
-    hints, help_texts = _read_hints(function), _read_help(function)
+    hints = _read_hints(function)
+    # The texts of Args: by parameter, without sentences that begin with "In Python".
+    arguments = (inspect.getdoc(function) or "").partition("Args:\n")[2]
+    arguments = re.split(r"\n\n(?:Returns|Raises):", arguments)[0]
+    entries = re.findall(r"^    (\w+): (.*(?:\n {6,}.*)*)", arguments, re.MULTILINE)
+    help_texts = {
+        name: re.sub(r" ?\bIn Python.*?\.(?= [A-Z]|$)", "", " ".join(text.split()))
+        for name, text in entries
+    }
     parameters = {}
     for name, parameter in inspect.signature(function).parameters.items():
         kind, info = _split_hint(hints.get(name))
@@ -152,17 +160,6 @@ def _read_parameters(function: Callable[..., Any]) -> dict[str, inspect.Paramete
             annotation=Annotated[kind, info], kind=inspect.Parameter.KEYWORD_ONLY
         )
     return parameters
-
-
-def _read_help(function: Callable[..., Any]) -> dict[str, str]:
-    """The texts of ``Args:`` by parameter; a sentence that begins with "In Python" is left out."""
-    arguments = inspect.getdoc(function) or ""
-    arguments = re.split(r"\n\n(?:Returns|Raises):", arguments.partition("Args:\n")[2])[0]
-    entries = re.findall(r"^    (\w+): (.*(?:\n {6,}.*)*)", arguments, re.MULTILINE)
-    texts = {name: " ".join(text.split()) for name, text in entries}
-    return {
-        name: re.sub(r" ?\bIn Python.*?\.(?= [A-Z]|$)", "", text) for name, text in texts.items()
-    }
 
 
 def _read_hints(function: Callable[..., Any]) -> dict[str, Any]:

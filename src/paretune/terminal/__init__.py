@@ -9,7 +9,7 @@ screen, and a bidirectional override shows another text than there is. So no oth
 - ``console()`` is Rich's console for tables, bars and sentences that wrap. It takes text literally
   (no markup, highlighting or emoji codes), so a style is passed separately:
   ``console().print(text, style="bold")``; paths and commands with ``soft_wrap=True``.
-- ``echo_json(value)`` writes JSON for scripts.
+- ``echo(dump_json(value))`` writes JSON for scripts.
 
 All of them sanitise what they write (:mod:`paretune.terminal.sanitise`). A text that has to stay on
 one line or in one table cell goes through ``sanitise_line`` first, since a line break is not an
@@ -23,10 +23,10 @@ import os
 import sys
 import traceback
 import warnings
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 from paretune.errors import OutputClosedError, StoredResultsWarning
-from paretune.terminal.sanitise import dump_json, sanitise_line, sanitise_text
+from paretune.terminal.sanitise import sanitise_line, sanitise_text
 
 if TYPE_CHECKING:
     from paretune.terminal.rich_console import Terminal
@@ -36,7 +36,6 @@ __all__ = [
     "console",
     "detach_output",
     "echo",
-    "echo_json",
     "error_stream",
     "is_terminal",
     "sanitise_line",
@@ -64,11 +63,6 @@ def echo(text: object = "", *, error: bool = False, to: IO[str] | None = None) -
         stream.flush()
     except BrokenPipeError:
         raise OutputClosedError from None
-
-
-def echo_json(value: Any) -> None:
-    """Write a value to stdout as JSON; what could steer a terminal is escaped in it."""
-    echo(dump_json(value))
 
 
 def console(to: IO[str] | None = None) -> Terminal:

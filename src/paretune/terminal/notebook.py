@@ -35,8 +35,12 @@ def html_bar(done: int, total: int) -> str:
 
 def html_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A table whose cells are texts; numbers are formatted by the caller."""
-    head = "".join(_cell("th", title) for title in header)
-    body = "".join(f"<tr>{''.join(_cell('td', text) for text in row)}</tr>" for row in rows)
+    left = 'style="text-align:left"'
+    head = "".join(f"<th {left}>{_escape(title)}</th>" for title in header)
+    body = ""
+    for row in rows:
+        cells = "".join(f"<td {left}>{_escape(text)}</td>" for text in row)
+        body += f"<tr>{cells}</tr>"
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
@@ -55,10 +59,6 @@ def html_code(lines: Iterable[str]) -> str:
     """Lines of a program or commands; converters of notebooks style the tag as running text."""
     text = "<br>".join(_escape(line) for line in lines)
     return f'<pre style="font-family:monospace">{text}</pre>'
-
-
-def _cell(tag: str, text: object) -> str:
-    return f'<{tag} style="text-align:left">{_escape(text)}</{tag}>'
 
 
 def _escape(text: object) -> str:

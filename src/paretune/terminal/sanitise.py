@@ -15,7 +15,12 @@ def sanitise_line(text: object) -> str:
     another kind becomes a space.
     """
     line = str(text)
-    return line if line.isprintable() else "".join(map(_sanitise_character, line))
+    if line.isprintable():
+        return line
+    spaces = {c: " " for c in line if unicodedata.category(c) == "Zs"}
+    return "".join(
+        c if c.isprintable() else spaces.get(c, "\N{REPLACEMENT CHARACTER}") for c in line
+    )
 
 
 def sanitise_text(text: object) -> str:
@@ -32,9 +37,3 @@ def dump_json(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False)
     # Outside of its strings JSON is printable but for line feeds, so only strings change.
     return "".join(c if c == "\n" or c.isprintable() else json.dumps(c)[1:-1] for c in text)
-
-
-def _sanitise_character(character: str) -> str:
-    if character.isprintable():
-        return character
-    return " " if unicodedata.category(character) == "Zs" else "\N{REPLACEMENT CHARACTER}"

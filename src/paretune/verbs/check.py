@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -294,10 +295,6 @@ def _check_cells(
     from paretune.planning.expand import expand_study
     from paretune.planning.prepare import find_refused_cells, prepare_study
 
-    def check_metrics() -> None:
-        tested = [datasets[task.key] for task in usable.tasks]
-        checks.check_optional_metrics(tested, usable.generation, caches, offline=offline)
-
     def check_splits(task: TaskSpec) -> None:
         """As the baselines without a model need it."""
         alone = prepare_study(usable.model_copy(update={"tasks": (task,), "models": ()}), caches)
@@ -307,7 +304,10 @@ def _check_cells(
         "methods", usable.study, lambda: ("some cells are not possible", find_refused_cells(usable))
     )
     chosen = [*(task.metric for task in usable.tasks if task.metric), *usable.generation.metrics]
-    metrics = _check("metrics", ", ".join(dict.fromkeys(chosen)), check_metrics)
+    check_metrics = partial(checks.check_optional_metrics, offline=offline)
+    tested = [datasets[task.key] for task in usable.tasks]
+    names = ", ".join(dict.fromkeys(chosen))
+    metrics = _check("metrics", names, check_metrics, tested, usable.generation, caches)
     splits = [_check("task", task.key, check_splits, task) for task in usable.tasks]
     yield from (item for item in (refused, metrics, *splits) if item.findings or item.error)
     tasks = tuple(t for t, item in zip(usable.tasks, splits, strict=True) if item.error is None)

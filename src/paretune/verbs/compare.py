@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
@@ -85,8 +85,6 @@ class ComparisonResults(ResultList[ComparisonResult]):
             or null), sample_size, failed_seeds, single_seed, of_trained, why, note, memory,
             memory_parts (part, a, b).
     """
-
-    json_name: ClassVar[str] = "tasks"
 
 
 def compare(

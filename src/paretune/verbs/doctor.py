@@ -13,6 +13,7 @@ from paretune import methods, metrics, objectives, plugins, tasks
 from paretune.errors import PluginError
 from paretune.measuring.machine import describe_machine
 from paretune.reporting.measures import REPORT_TABLES, ReportTable
+from paretune.reporting.text.formatting import format_bytes
 from paretune.study.presets import PROTOCOLS, Preset, load_preset
 from paretune.study.specs import Proposer
 from paretune.verbs.result import Result, to_json_value
@@ -37,7 +38,7 @@ class Machine(Result):
         cpu, memory, torch = (self.facts[name] for name in ("processor", "memory", "torch"))
         quota = "" if cpu["quota"] is None else f", quota of {cpu['quota']:g}"
         limit = memory["limit"]
-        limited = "no limit set" if limit is None else f"limited to {_format_gib(limit)}"
+        limited = "no limit set" if limit is None else f"limited to {format_bytes(limit)}"
         bf16, speed = torch["bf16"], torch["speed"]
         auto = f"bf16 for models of width {bf16['min_width']} or more" if bf16["fast"] else "fp32"
         timing = ""
@@ -59,7 +60,7 @@ class Machine(Result):
             ),
             (
                 "memory",
-                f"{_format_gib(memory['total'])}, {_format_gib(memory['available'])} available, "
+                f"{format_bytes(memory['total'])}, {format_bytes(memory['available'])} available, "
                 f"{limited}",
             ),
             *((device["device"], _describe_device(device)) for device in torch["devices"]),
@@ -125,7 +126,7 @@ def _describe_device(device: dict[str, Any]) -> str:
     """What a device is, can do and can measure, a line each."""
     precisions = "fp32 and bf16" if device["native_bf16"] else "fp32"
     lines = [
-        f"{device['name']}, {_format_gib(device['memory'])}, {precisions} ({device['reason']})",
+        f"{device['name']}, {format_bytes(device['memory'])}, {precisions} ({device['reason']})",
     ]
     for name, counter in device["measures"].items():
         text = counter["counter"] or f"cannot be measured: {counter['reason']}"
@@ -133,7 +134,3 @@ def _describe_device(device: dict[str, Any]) -> str:
     if not device["tried"]:
         lines.append("paretune was never run on such a device; `make gpu` tries it")
     return "\n".join(lines)
-
-
-def _format_gib(size: int) -> str:
-    return f"{size / 2**30:.1f} GiB"

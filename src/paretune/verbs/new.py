@@ -20,7 +20,7 @@ from paretune.reporting.text.escape import open_templates
 from paretune.reporting.text.formatting import join_names
 from paretune.study import NUM_FOLDS, Study, TaskSpec
 from paretune.tasks import load_dataset
-from paretune.tasks.infer import NamedColumns, infer_task, set_source_language
+from paretune.tasks.infer import InferredTask, NamedColumns, infer_task, set_source_language
 from paretune.terminal.sanitise import sanitise_line
 from paretune.verbs.options import Column, File, Flag, Model, TestFile
 from paretune.verbs.result import Result
@@ -212,29 +212,11 @@ def draft_study(
     for key in {"train", "test"} & set(task):
         file = Path(str(task[key])).absolute()
         task[key] = str(file.relative_to(folder) if file.is_relative_to(folder) else file)
-    # A column name may hold line breaks; in a comment it must stay on its line.
-    reasons = {key: sanitise_line(reason) for key, reason in inferred.reasons.items()}
-    lines = []
-    proposals = {**inferred.proposals}
-    proposed_metric = proposals.pop("metric", None)
-    for key, value in task.items():
-        text = "true" if value is True else _quote_yaml(value)
-        if isinstance(value, list | tuple):
-            text = f"[{', '.join(map(_quote_yaml, value))}]"
-        lines.append(f"{key}: {text}" + (f"   # {reasons[key]}" if reasons.get(key) else ""))
-    if isinstance(features := task.get("features"), list | tuple):
-        columns = sanitise_line(", ".join(f"{{{column}}}" for column in features))
-        lines.append(f"# template: '...'   # a sentence of your own with {columns} in it")
-    for key, (column, reason) in proposals.items():
-        lines.append(f"# {key}: {_quote_yaml(column)}   # {sanitise_line(reason)}")
-    if "test" not in task and "split_by" not in task:
-        lines.append("# test: FILE   # without one, a seeded fifth of train is the test")
     languages = (str(task["source_lang"]), str(task["target_lang"])) if translates else None
     suggested, comment = _suggest_model(objective.head, languages, model)
-    if "metric" not in task:
-        lines.append(
-            _offer_metrics(objective, *(proposed_metric or (objective.default_metric, "")))
-        )
+    test_part = Path(str(task.get("test", ""))).name  # that the data has
+    if "split_by" in task:
+        test_part = f"what {task['split_by']} says"
     # Its values are quoted for YAML.
     text = (
         open_templates("paretune.verbs")
@@ -242,12 +224,12 @@ def draft_study(
         .render(
             name=name,
             kind=kind,
-            task_lines=lines,
+            task_lines=_write_task_lines(task, objective, inferred),
             model=suggested,
             model_comment=comment,
             imbalanced="metric" in inferred.proposals,
             few_rows=8 <= inferred.rows_per_label <= 64,
-            test=_name_test(task),
+            test=sanitise_line(test_part),
         )
     )
     study = Study.parse(YAML(typ="safe", pure=True).load(text), base=folder)
@@ -255,11 +237,15 @@ def draft_study(
     if "group" in inferred.proposals:
         remarks += tuple(_weigh_group(study.tasks[0], inferred.proposals["group"][0]))
     uncertain = (f"{k}: {inferred.task[k]}: {inferred.reasons[k]}" for k in inferred.uncertain)
-    guesses = (
-        f"{key}: {_shorten(inferred.task[key])} ({reason})"
-        for key, reason in inferred.reasons.items()
-        if key in inferred.task and key != "name"
-    )
+    guesses = []
+    for key, reason in inferred.reasons.items():
+        if key not in inferred.task or key == "name":
+            continue
+        value = inferred.task[key]
+        if isinstance(value, list | tuple):  # of a long list its beginning
+            rest = [f"{len(value) - _MOST_SHOWN:,} more"] if len(value) > _MOST_SHOWN else []
+            value = join_names([*map(str, value[:_MOST_SHOWN]), *rest])
+        guesses.append(f"{key}: {value} ({reason})")
     return StudyDraft(
         study,
         text,
@@ -268,27 +254,37 @@ def draft_study(
     )
 
 
-def _name_test(task: Mapping[str, Any]) -> str | None:
-    """What a comment calls the test part that the data has; None where it is held out of train."""
-    if "split_by" in task:
-        return sanitise_line(f"what {task['split_by']} says")
-    return sanitise_line(Path(str(task["test"])).name) if "test" in task else None
-
-
-def _offer_metrics(objective: Objective, metric: str, reason: str) -> str:
-    """A metric of a kind as a commented line, with those that may take its place.
-
-    Args:
-        metric: the default, or the one that the data ask for.
-        reason: why the data ask for it.
-    """
-    names = objective.selectable_metrics
-    besides = [metrics.get(n).title for n in objective.recorded_metrics if n not in names]
-    choices = [name for name in names if name != metric]
-    notes = [reason] if reason else []
-    notes += [f"or {', '.join(choices)}"] if choices else []
-    notes += [f"records have {' and '.join(besides)} too"] if besides else []
-    return f"# metric: {metric}   # {'; '.join(notes)}"
+def _write_task_lines(
+    task: Mapping[str, Any], objective: Objective, inferred: InferredTask
+) -> list[str]:
+    """The keys of a task as YAML, each with its reason; what may be added as comments."""
+    # A column name may hold line breaks; in a comment it must stay on its line.
+    reasons = {key: sanitise_line(reason) for key, reason in inferred.reasons.items()}
+    lines = []
+    for key, value in task.items():
+        text = "true" if value is True else _quote_yaml(value)
+        if isinstance(value, list | tuple):
+            text = f"[{', '.join(map(_quote_yaml, value))}]"
+        lines.append(f"{key}: {text}" + (f"   # {reasons[key]}" if reasons.get(key) else ""))
+    if isinstance(features := task.get("features"), list | tuple):
+        columns = sanitise_line(", ".join(f"{{{column}}}" for column in features))
+        lines.append(f"# template: '...'   # a sentence of your own with {columns} in it")
+    for key, (column, reason) in inferred.proposals.items():
+        if key != "metric":
+            lines.append(f"# {key}: {_quote_yaml(column)}   # {sanitise_line(reason)}")
+    if "test" not in task and "split_by" not in task:
+        lines.append("# test: FILE   # without one, a seeded fifth of train is the test")
+    if "metric" not in task:
+        # The default, or the one that the data ask for; and those that may take its place.
+        metric, reason = inferred.proposals.get("metric", (objective.default_metric, ""))
+        names = objective.selectable_metrics
+        besides = [metrics.get(n).title for n in objective.recorded_metrics if n not in names]
+        choices = [name for name in names if name != metric]
+        notes = [reason] if reason else []
+        notes += [f"or {', '.join(choices)}"] if choices else []
+        notes += [f"records have {' and '.join(besides)} too"] if besides else []
+        lines.append(f"# metric: {metric}   # {'; '.join(notes)}")
+    return lines
 
 
 def _weigh_group(task: TaskSpec, column: str) -> Iterator[str]:
@@ -324,16 +320,6 @@ def _weigh_group(task: TaskSpec, column: str) -> Iterator[str]:
         f"Over {NUM_FOLDS} folds TF-IDF has accuracy {scores[0]:.2f} without a group, and "
         f"{scores[1]:.2f} with group: {sanitise_line(column)}."
     )
-
-
-def _shorten(value: object) -> str:
-    """A value in words; of a long list its beginning."""
-    if not isinstance(value, list | tuple):
-        return str(value)
-    texts = list(map(str, value[:_MOST_SHOWN]))
-    if len(value) > _MOST_SHOWN:
-        texts.append(f"{len(value) - _MOST_SHOWN:,} more")
-    return join_names(texts)
 
 
 def _quote_yaml(value: object) -> str:

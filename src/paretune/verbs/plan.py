@@ -177,24 +177,13 @@ class Plan(Result):
             cells.setdefault((task, model, method), []).append(predicted)
         return cells
 
-    def describe(self) -> Iterable[RenderableType]:
-        """A line for each cell, and what all of them take."""
-        yield from self._list_cells()
-        yield from self._list_totals()
-
-    def show(
-        self,
-        out: Terminal,
-        *,
-        every: Flag = False,
-    ) -> None:
+    def show(self, out: Terminal, *, every: Flag = False) -> None:
         """Print it.
 
         Args:
             every: A line for every run, not for every cell.
         """
-        runs = (line for predicted in self.runs for line in predicted.describe())
-        for line in (*(runs if every else self._list_cells()), *self._list_totals()):
+        for line in self.describe(every=every):
             out.print(line, soft_wrap=True)
 
     def _list_cells(self) -> Iterator[str]:
@@ -218,7 +207,13 @@ class Plan(Result):
             previous = task
         yield "Runs: learning rates tried + final + cost measurements. Time: with one worker."
 
-    def _list_totals(self) -> Iterator[str]:
+    def describe(self, *, every: bool = False) -> Iterable[RenderableType]:
+        """A line for each cell, or for every run; and what all of them take."""
+        if every:
+            for predicted in self.runs:
+                yield from predicted.describe()
+        else:
+            yield from self._list_cells()
         yield from study_input.describe_test_files(self.study)
         yield from (f"Not possible: {finding}" for finding in self.impossible)
         yield from (f"Search: {sentence}" for sentence in self.searches)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
@@ -38,8 +38,6 @@ class Advices(ResultList["Advice"]):
     Attributes:
         tasks: each with task, take (empty: nothing is recommended), reasons, changes, command ...
     """
-
-    json_name: ClassVar[str] = "tasks"
 
     def describe(self) -> Iterable[RenderableType]:
         """Three lines a task, why, and what would change it."""
@@ -127,8 +125,6 @@ class AllNextSteps(ResultList["NextSteps"]):
     Attributes:
         tasks: each with task, sentence, steps and labels.
     """
-
-    json_name: ClassVar[str] = "tasks"
 
 
 def find_next_steps(

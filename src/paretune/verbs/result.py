@@ -76,13 +76,7 @@ def tell_nothing(part: Any) -> None:
 
 
 class ResultList(Result, tuple[Item, ...]):
-    """Several values in order, such as one for each task.
-
-    Attributes:
-        json_name: of the list in the JSON object.
-    """
-
-    json_name: ClassVar[str] = "items"
+    """A value for each task, in order."""
 
     def describe(self) -> Iterable[RenderableType]:
         """Each value, with a blank line between them."""
@@ -92,8 +86,8 @@ class ResultList(Result, tuple[Item, ...]):
             yield from item.describe()
 
     def to_json(self) -> dict[str, Any]:
-        """The list, under its name."""
-        return {self.json_name: [to_json_value(item) for item in self]}
+        """The list, as ``tasks``."""
+        return {"tasks": [to_json_value(item) for item in self]}
 
 
 def to_json_value(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from json import dumps
@@ -229,15 +229,12 @@ def _list_tasks() -> Iterator[Entry]:
 
 
 def _list_methods() -> Iterator[Entry]:
-    def format_rates(rates: Sequence[float]) -> str:
-        return ", ".join(f"{rate:g}" for rate in rates)
-
     for name, method in sorted(methods.available().items()):
         about = method.title
-        if isinstance(method, methods.Method) and method.learning_rates is not None:
-            about += f"; learning rates {format_rates(method.learning_rates)}"
-            if method.decoder_learning_rates is not None:
-                about += f", of decoders {format_rates(method.decoder_learning_rates)}"
+        if isinstance(method, methods.Method) and (rates := method.learning_rates) is not None:
+            about += f"; learning rates {', '.join(f'{rate:g}' for rate in rates)}"
+            if (rates := method.decoder_learning_rates) is not None:
+                about += f", of decoders {', '.join(f'{rate:g}' for rate in rates)}"
         options = method.options().model_dump()
         defaults = ", ".join(f"{key}: {dumps(value)}" for key, value in options.items())
         yield name, f"{about}\n{defaults}" if defaults else about

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from paretune.terminal.rich_console import Terminal
 
 
-@dataclass(frozen=True, repr=False)
-class MergedStore(Result):
+@dataclass(frozen=True)
+class MergedStore:
     """What one store gave; numbers of runs.
 
     Attributes:
@@ -42,17 +42,6 @@ class MergedStore(Result):
     present: int
     contradictory: int
     running: int
-
-    def describe(self) -> Iterable[RenderableType]:
-        """One line."""
-        parts = [f"{pluralise(self.added, 'run')} added"]
-        if self.present:
-            parts.append(f"{self.present} already there")
-        if self.contradictory:
-            parts.append(f"{self.contradictory} with another result, not added")
-        if self.running:
-            parts.append(f"{self.running} left to the worker that executes them")
-        yield f"{sanitise_line(self.folder)}: {', '.join(parts)}"
 
 
 @dataclass(frozen=True, repr=False)
@@ -70,7 +59,14 @@ class MergeResult(Result):
     def describe(self) -> Iterable[RenderableType]:
         """A line for each store, and what comes next."""
         for store in self.stores:
-            yield from store.describe()
+            parts = [f"{pluralise(store.added, 'run')} added"]
+            if store.present:
+                parts.append(f"{store.present} already there")
+            if store.contradictory:
+                parts.append(f"{store.contradictory} with another result, not added")
+            if store.running:
+                parts.append(f"{store.running} left to the worker that executes them")
+            yield f"{sanitise_line(store.folder)}: {', '.join(parts)}"
         into = sanitise_line(self.folder)
         yield f"Results: {into}; `paretune run STUDY --store` it does what is missing."
 
