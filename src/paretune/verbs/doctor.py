@@ -50,6 +50,19 @@ class Machine(Result):
             for dtype in ("fp32", "bf16")
             if f"{dtype}_one_thread" in speed
         ]
+        devices = {}
+        for device in torch["devices"]:
+            precisions = "fp32 and bf16" if device["native_bf16"] else "fp32"
+            lines = [
+                f"{device['name']}, {format_bytes(device['memory'])}, {precisions} "
+                f"({device['reason']})"
+            ]
+            for name, counter in device["measures"].items():
+                text = counter["counter"] or f"cannot be measured: {counter['reason']}"
+                lines.append(f"{name.replace('_', ' ')}: {text}")
+            if not device["tried"]:
+                lines.append("paretune was never run on such a device; `make gpu` tries it")
+            devices[device["device"]] = "\n".join(lines)
         rows = [
             ("system", self.facts["system"]),
             ("processor", cpu["name"]),
@@ -63,7 +76,7 @@ class Machine(Result):
                 f"{format_bytes(memory['total'])}, {format_bytes(memory['available'])} available, "
                 f"{limited}",
             ),
-            *((device["device"], _describe_device(device)) for device in torch["devices"]),
+            *devices.items(),
             ("precision: auto", f"{auto} ({bf16['reason']}{timing})"),
             ("torch threads", str(torch["threads"])),
             ("products", "; ".join(products)),
@@ -120,17 +133,3 @@ def check_plugins() -> list[dict[str, str | None]]:
                 fault = str(error)
             rows.append({"group": group, "name": name, "fault": fault})
     return rows
-
-
-def _describe_device(device: dict[str, Any]) -> str:
-    """What a device is, can do and can measure, a line each."""
-    precisions = "fp32 and bf16" if device["native_bf16"] else "fp32"
-    lines = [
-        f"{device['name']}, {format_bytes(device['memory'])}, {precisions} ({device['reason']})",
-    ]
-    for name, counter in device["measures"].items():
-        text = counter["counter"] or f"cannot be measured: {counter['reason']}"
-        lines.append(f"{name.replace('_', ' ')}: {text}")
-    if not device["tried"]:
-        lines.append("paretune was never run on such a device; `make gpu` tries it")
-    return "\n".join(lines)

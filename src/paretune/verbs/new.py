@@ -194,8 +194,7 @@ def draft_study(
     inferred = infer_task(path, named, test=test, drop_unlabelled=drop_unlabelled)
     name, kind = str(inferred.task["name"]), str(inferred.task["kind"])
     objective = objectives.get(kind)
-    translates = objective.between_languages
-    if source_lang is not None and not translates:
+    if source_lang is not None and not objective.between_languages:
         raise StudyError(
             "is not parallel text, so it has no language to translate from.",
             where=str(path),
@@ -208,12 +207,11 @@ def draft_study(
             remedy=f"Leave out {spell_option('drop_unlabelled', True)}.",
         )
     task = set_source_language(inferred.task, source_lang) if source_lang else dict(inferred.task)
-    folder = (output or Path("x")).absolute().parent
+    folder = Path(output or "x").absolute().parent
     for key in {"train", "test"} & set(task):
         file = Path(str(task[key])).absolute()
         task[key] = str(file.relative_to(folder) if file.is_relative_to(folder) else file)
-    languages = (str(task["source_lang"]), str(task["target_lang"])) if translates else None
-    suggested, comment = _suggest_model(objective.head, languages, model)
+    suggested, comment = _suggest_model(objective, task, model)
     test_part = Path(str(task.get("test", ""))).name  # that the data has
     if "split_by" in task:
         test_part = f"what {task['split_by']} says"
@@ -330,16 +328,17 @@ def _quote_yaml(value: object) -> str:
 
 
 def _suggest_model(
-    head: str, languages: tuple[str, str] | None, model: str | None
+    objective: Objective, task: Mapping[str, Any], model: str | None
 ) -> tuple[str, str]:
     """The named model, or one to start with, as YAML; and the comment on it."""
-    if model is not None or (languages is None and head != "causal_lm"):
+    translates = objective.between_languages
+    if model is not None or not (translates or objective.head == "causal_lm"):
         comment = "a hub name (with revision: COMMIT), a folder, or package:NAME"
         return _quote_yaml(model or DEFAULT_MODEL), comment
     comment = "a suggestion: fetched with --online"
-    if languages is None:
+    if not translates:
         return _quote_yaml(DEFAULT_DECODER), comment
-    source, target = languages
+    source, target = str(task["source_lang"]), str(task["target_lang"])
     comment += "; or a folder"
     if source in _SLAVIC and target == "en":
         return _quote_yaml("Helsinki-NLP/opus-mt-sla-en"), comment

@@ -57,11 +57,6 @@ class PredictedRun(Result):
     weight_bytes: int = 0
     undecided: bool = False
 
-    def describe(self) -> Iterable[RenderableType]:
-        """One line."""
-        state = f"{_format_time(self.cost.seconds)}, {_format_peak([self])}"
-        yield f"{describe_run(self.run)}: {'done' if self.done else state}"
-
     def to_json(self) -> dict[str, Any]:
         """What identifies the run, whether it has ended, and its predicted cost."""
         return {**to_json_value(self.run), "done": self.done, **to_json_value(self.cost)}
@@ -211,7 +206,8 @@ class Plan(Result):
         """A line for each cell, or for every run; and what all of them take."""
         if every:
             for predicted in self.runs:
-                yield from predicted.describe()
+                cost = f"{_format_time(predicted.cost.seconds)}, {_format_peak([predicted])}"
+                yield f"{describe_run(predicted.run)}: {'done' if predicted.done else cost}"
         else:
             yield from self._list_cells()
         yield from study_input.describe_test_files(self.study)
