@@ -64,10 +64,6 @@ def as_conllu() -> str:
     return "\n".join(lines)
 
 
-def as_conll() -> str:
-    return "\n".join(f"The O\n{NOUNS[i % 6]} B-THING\nsat O\nn{i} O\n" for i in ROWS)
-
-
 CASES: dict[str, tuple[str, str, dict[str, object]]] = {
     "texts.csv": (
         "classification",
@@ -102,28 +98,6 @@ CASES: dict[str, tuple[str, str, dict[str, object]]] = {
         ),
         {"choices": ("choice1", "choice2"), "label": "label"},
     ),
-    "hub-choices.jsonl": (
-        "multiple_choice",
-        as_json(
-            lambda i: {
-                "question": sentence(i),
-                "choices": {"text": [f"Ice {i}.", f"Water {i}."], "label": ["A", "B"]},
-                "answerKey": "AB"[i % 2],
-            }
-        ),
-        {"text": "question", "choices": ("choices",), "label": "answerKey"},
-    ),
-    "parts.csv": (
-        "classification",
-        as_csv(
-            lambda i: {
-                "text": sentence(i),
-                "label": "ab"[i % 2],
-                "split": ("train", "train", "train", "test")[i // 2 % 4],
-            }
-        ),
-        {"label": "label", "split_by": "split", "test": None},
-    ),
     "numbers.csv": (
         "regression",
         as_csv(lambda i: {"review": sentence(i), "score": i / 10}),
@@ -134,33 +108,10 @@ CASES: dict[str, tuple[str, str, dict[str, object]]] = {
         as_json(lambda i: {"text": sentence(i), "labels": TOPICS[i % 5]}),
         {"label": "labels", "labels": ("news", "sport", "travel")},
     ),
-    "indicators.csv": (
-        "multilabel",
-        as_csv(
-            lambda i: {
-                "comment": sentence(i),
-                "toxic": i % 2,
-                "insult": i // 2 % 2,
-                "threat": i // 4 % 2,
-            }
-        ),
-        {"label": None, "labels": ("toxic", "insult", "threat")},
-    ),
     "made-ud-dev.conllu": (
         "token_classification",
         as_conllu(),
         {"text": "form", "label": "upos", "metric": "token_accuracy", "group": "document"},
-    ),
-    "entities.conll": ("token_classification", as_conll(), {"label": "tags", "metric": None}),
-    "lists-of-tags.jsonl": (
-        "token_classification",
-        as_json(
-            lambda i: {
-                "tokens": ["The", NOUNS[i % 6], f"n{i}"],
-                "ner_tags": ["O", "B-THING", "O"],
-            }
-        ),
-        {"text": "tokens", "label": "ner_tags"},
     ),
     "translation.csv": (
         "translation",
@@ -183,28 +134,6 @@ CASES: dict[str, tuple[str, str, dict[str, object]]] = {
             }
         ),
         {"text": None},
-    ),
-    "sharegpt.jsonl": (
-        "instruction",
-        as_json(
-            lambda i: {
-                "conversations": [
-                    {"from": "human", "value": f"Say {i}."},
-                    {"from": "gpt", "value": f"It is {i}."},
-                ]
-            }
-        ),
-        {"text": None},
-    ),
-    "alpaca.jsonl": (
-        "instruction",
-        as_json(lambda i: {"instruction": f"Say {i}.", "input": "", "output": f"It is {i}."}),
-        {"text": None},
-    ),
-    "summaries.jsonl": (
-        "instruction",
-        as_json(lambda i: {"document": f"{sentence(i)} It slept.", "summary": f"A cat sat, {i}."}),
-        {"text": "document", "label": "summary", "prompt": "{text}\nSummary:"},
     ),
     "questions.csv": (
         "instruction",

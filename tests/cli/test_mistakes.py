@@ -14,7 +14,7 @@ from support.tiny_study import command
 
 import paretune
 from paretune import cli
-from paretune.cli import SECTIONS, SYNONYMS, VERBS
+from paretune.cli import SYNONYMS, VERBS
 from paretune.verbs.report import StudyResults
 
 
@@ -41,20 +41,6 @@ def test_the_command_that_was_meant_is_named(
 
 def test_every_word_of_another_program_means_a_verb_and_is_none() -> None:
     assert {*SYNONYMS.values()} <= {*VERBS} and not {*SYNONYMS} & {*VERBS}
-
-
-def test_help_lists_verbs_by_what_they_are_for_and_cuts_no_sentence(
-    capsys: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    _, out, _ = command(capsys, "--help")
-    titles = [line[:-1] for line in out.splitlines() if line.endswith(":")]
-    assert titles == ["Options", *SECTIONS, "More"]
-    assert "...\n" not in out.partition("Start here")[2]
-    for verbs in SECTIONS.values():
-        for verb in verbs:
-            (line,) = [line for line in out.splitlines() if line.startswith(f"  {verb}  ")]
-            assert line.endswith(".")  # one sentence, on one line
 
 
 def test_a_panic_of_native_code_is_an_error_without_a_traceback(

@@ -108,7 +108,8 @@ def test_help_is_the_golden_text(monkeypatch: pytest.MonkeyPatch, capsys: Any) -
     """The help of options is read from docstrings."""
     monkeypatch.setenv("COLUMNS", "80")
     verbs = ("tune", "new", "run", "report", "export", "merge")
-    assert_golden("help", {verb: command(capsys, verb, "--help")[1] for verb in verbs})
+    screens = {verb: command(capsys, verb, "--help")[1] for verb in verbs}
+    assert_golden("help", {"paretune": command(capsys, "--help")[1], **screens})
 
 
 def assert_golden(kind: str, screens: Mapping[str, str]) -> None:

@@ -302,29 +302,17 @@ def test_methods_settings_and_a_limit_are_applied_beside_a_study_file(calls: Cal
         (["methods.lora.rank=0"], 5, "method lora, option rank: 0 is less than 1."),
         (["training.epoch=3"], 2, 'unknown key "epoch". Did you mean epochs?'),
         (["--methods", "lora", "methods=full"], 2, "methods is set twice"),
+        (["--budget", "soon"], 2, "--budget"),
+        (["--max-memory", "much"], 2, "--max-memory"),
     ],
 )
-def test_wrong_methods_and_settings_write_nothing(
+def test_wrong_methods_settings_and_amounts_write_nothing(
     words: list[str], code: int, message: str, calls: Calls, tmp_path: Path, capsys: Any
 ) -> None:
     with pytest.raises(SystemExit) as end:
         main(["tune", "train.csv", "--model", "nowhere", *words])
     assert end.value.code == code and message in capsys.readouterr().err
     assert not list(tmp_path.glob("*.yaml")) and not calls.studies
-
-
-def test_a_budget_that_is_no_time_writes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    two_files(tmp_path)
-    with pytest.raises(SystemExit) as end:
-        main(["tune", "train.csv", "--model", "nowhere", "--budget", "soon"])
-    assert end.value.code == 2 and "--budget" in capsys.readouterr().err
-    with pytest.raises(SystemExit) as end:  # said before anything is trained
-        main(["tune", "train.csv", "--model", "nowhere", "--max-memory", "much"])
-    assert end.value.code == 2 and "--max-memory" in capsys.readouterr().err
-    assert not list(tmp_path.glob("*.yaml"))
 
 
 @pytest.mark.slow
