@@ -23,7 +23,7 @@ from paretune.execution.local import LocalExecutor
 from paretune.execution.progress import open_observer
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.store import Store
-with Store.open(Path(sys.argv[1]), create=True) as store, open_observer(sys.stdout) as observer:
+with Store.open(Path(sys.argv[1]), create=True) as store, open_observer() as observer:
     executor = LocalExecutor([WorkerSettings(device_workers=2)], (sys.executable, sys.argv[2]))
     executor.execute(store, sys.argv[3], StudyCallbacks(observer, add_runs=lambda: 0))
 """

@@ -139,19 +139,18 @@ def test_what_tells_nothing_of_the_time_left(states, planned_runs):
     assert snapshot.time_left == "" and snapshot.seconds_left is None
 
 
-def test_a_plain_line_for_every_end_and_seldom_one_between(monkeypatch):
-    stream, now = io.StringIO(), [0.0]
+def test_a_plain_line_for_every_end_and_seldom_one_between(monkeypatch, capsys):
+    now = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     running = state(2, "running", progress={"step": 3, "steps": 8, "loss": 0.5123})
     snapshot = take_snapshot([done(0, 40.0), state(1), running], 1, 3)
-    with open_observer(stream) as lines:
+    with open_observer() as lines:
         assert isinstance(lines, LineObserver)
         for second in (1, 10, 29, 30, 31, 45, 61):
             now[0] = second
             lines.update(snapshot)
         lines.ended(done(0, 40.0), snapshot)
-    lines = stream.getvalue().splitlines()
-    assert lines == [
+    assert capsys.readouterr().out.splitlines() == [
         "[1/3] cb-sl x tiny x lora, rate 0.001, seed 2 (tune): step 3 of 8, loss 0.512; "
         "about 65 s left",
     ] * 2 + [
@@ -163,7 +162,7 @@ def test_a_notebook_has_one_output_with_a_bar(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     outputs, now = open_notebook(monkeypatch, object()), [0.0]
-    monkeypatch.setattr(progress, "is_terminal", lambda stream=None: False)
+    monkeypatch.setattr(progress, "is_terminal", lambda error=False: False)
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     failed = state(99, "failed", outcome="error", message="<b>why</b>")
     with open_default_observer(None) as bar:
@@ -250,7 +249,7 @@ def test_a_caller_from_python_sees_progress_in_a_terminal_and_in_a_notebook(
     terminal: bool, kernel: object, quiet: bool, expected: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     open_notebook(monkeypatch, kernel)
-    monkeypatch.setattr(progress, "is_terminal", lambda stream=None: terminal)
+    monkeypatch.setattr(progress, "is_terminal", lambda error=False: terminal)
     with open_default_observer(None, quiet=quiet) as default:
         assert type(default) is expected
     mine = Observer()

@@ -86,7 +86,7 @@ def test_a_budget_ends_honestly_and_continues(
 
     study = raced(tmp_path / "data", tiny_model("bert"), trials=1, folds=1)
     folder = tmp_path / "store"
-    with open_observer(sys.stdout) as observer:
+    with open_observer() as observer:
         run(study, store=folder, workers=1, budget=1.0, observer=observer)
     assert "The time is up after" in capsys.readouterr().out
     with Store.open(folder) as opened:

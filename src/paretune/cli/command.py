@@ -20,7 +20,7 @@ import typer
 from typer.models import ArgumentInfo, OptionInfo, ParameterInfo
 
 from paretune.errors import StudyError
-from paretune.terminal import console, echo, error_stream
+from paretune.terminal import console, echo
 from paretune.terminal.sanitise import dump_json
 from paretune.verbs.options import AsJson, JsonFile, Overrides
 from paretune.verbs.result import Result
@@ -101,8 +101,8 @@ def as_command(name: str, verb: Callable[..., Any]) -> Callable[..., None]:
             if "observer" in inspect.signature(verb).parameters:
                 from paretune.execution.progress import open_observer
 
-                stream = error_stream() if as_json else None
-                arguments["observer"] = stack.enter_context(open_observer(stream, quiet=quiet))
+                progress = open_observer(error=as_json, quiet=quiet)
+                arguments["observer"] = stack.enter_context(progress)
             result: Result = verb(**arguments)
         if as_json:
             value = result.to_json()

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import IO
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
@@ -22,7 +21,7 @@ from paretune.store import RunStatus
 from paretune.study import DEFAULT_COST_SECONDS, Run
 from paretune.tasks import objective_of
 from paretune.terminal import console, echo, is_terminal
-from paretune.terminal.notebook import html_bar, html_block, in_notebook, show_output
+from paretune.terminal.notebook import html_block, in_notebook, show_output
 
 MIN_SHARE_DONE = 0.1
 """From this share of its steps on, a running run counts for the estimate of similar ones."""
@@ -213,8 +212,8 @@ class Observer:
 class LineObserver(Observer):
     """A line for every ended run, and at most one every 30 s about those that run."""
 
-    def __init__(self, stream: IO[str] | None = None) -> None:
-        self._stream = stream
+    def __init__(self, *, error: bool = False) -> None:
+        self._error = error
         self._last = time.monotonic()
 
     def update(self, snapshot: Snapshot) -> None:
@@ -228,7 +227,7 @@ class LineObserver(Observer):
 
     def note(self, text: str) -> None:
         """See :class:`Observer`."""
-        echo(text, to=self._stream)
+        echo(text, error=self._error)
 
     def _write(self, snapshot: Snapshot, text: str) -> None:
         text = "; ".join(filter(None, [text, snapshot.time_left]))
@@ -328,28 +327,29 @@ class NotebookObserver(Observer):
         notes = html_block(self._notes) if self._notes else ""
         if self._snapshot is None:
             return notes
-        bar = html_bar(self._snapshot.ended, self._snapshot.total)
+        ended, total = self._snapshot.ended, max(self._snapshot.total, 1)
+        bar = f'<progress value="{ended}" max="{total}" style="width:100%"></progress>'
         return notes + bar + html_block(self._describe_progress())
 
 
 @contextmanager
-def open_observer(stream: IO[str] | None = None, *, quiet: bool = False) -> Iterator[Observer]:
-    """An observer that writes to ``stream``, or stdout.
+def open_observer(*, error: bool = False, quiet: bool = False) -> Iterator[Observer]:
+    """An observer that writes to stdout, or stderr.
 
     It draws bars on a terminal, replaces one output in a notebook, and writes lines elsewhere.
     """
     if quiet:
         yield Observer()
         return
-    if stream is None and in_notebook():
+    if not error and in_notebook():
         observer = NotebookObserver()
         try:
             yield observer
         finally:
             observer.finish()
         return
-    if not is_terminal(stream):
-        yield LineObserver(stream)
+    if not is_terminal(error=error):
+        yield LineObserver(error=error)
         return
 
     columns = (
@@ -357,7 +357,7 @@ def open_observer(stream: IO[str] | None = None, *, quiet: bool = False) -> Iter
         BarColumn(),
         TextColumn("{task.fields[detail]}", markup=False),
     )
-    with Progress(*columns, console=console(stream), transient=True) as progress:
+    with Progress(*columns, console=console(error=error), transient=True) as progress:
         yield BarObserver(progress)
 
 

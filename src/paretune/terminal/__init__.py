@@ -36,7 +36,6 @@ __all__ = [
     "console",
     "detach_output",
     "echo",
-    "error_stream",
     "is_terminal",
     "sanitise_line",
     "sanitise_text",
@@ -44,18 +43,17 @@ __all__ = [
 ]
 
 
-def echo(text: object = "", *, error: bool = False, to: IO[str] | None = None) -> None:
+def echo(text: object = "", *, error: bool = False) -> None:
     """Write one or several lines, cleaned, and flush.
 
     Args:
         text: without the last line break.
         error: to stderr instead of stdout.
-        to: a stream instead of both.
 
     Raises:
         ReaderGoneError: nobody reads the stream any more.
     """
-    stream = to or (sys.stderr if error else sys.stdout)
+    stream = sys.stderr if error else sys.stdout
     if stream is None:  # the process was started with the stream closed
         return
     try:
@@ -65,23 +63,16 @@ def echo(text: object = "", *, error: bool = False, to: IO[str] | None = None) -
         raise OutputClosedError from None
 
 
-def console(to: IO[str] | None = None) -> Terminal:
-    """A Rich console on stdout, or on ``to``, that cleans what it writes."""
+def console(*, error: bool = False) -> Terminal:
+    """A Rich console on stdout, or stderr, that cleans what it writes."""
     from paretune.terminal.rich_console import Terminal
 
-    return Terminal(file=to)
+    return Terminal(file=sys.stderr if error else None)
 
 
-def error_stream() -> IO[str]:
-    """The stream for messages that are not the result, such as progress while JSON goes to
-    stdout.
-    """
-    return sys.stderr
-
-
-def is_terminal(stream: IO[str] | None = None) -> bool:
-    """Whether ``stream``, or stdout, is a terminal, where bars can be drawn."""
-    stream = stream or sys.stdout
+def is_terminal(*, error: bool = False) -> bool:
+    """Whether stdout, or stderr, is a terminal, where bars can be drawn."""
+    stream = sys.stderr if error else sys.stdout
     return stream is not None and stream.isatty()
 
 
@@ -106,7 +97,7 @@ def sanitise_tracebacks_and_warnings() -> None:
         text = f"warning: {message}"
         if not issubclass(category, StoredResultsWarning):
             text = warnings.formatwarning(message, category, filename, lineno, line)
-        echo(text.rstrip(), error=True, to=file)
+        echo(text.rstrip(), error=True)
 
     sys.excepthook = lambda *error: echo(
         "".join(traceback.format_exception(*error)).rstrip(), error=True

@@ -28,11 +28,6 @@ def show_output(value: object) -> Callable[[], None]:
     return lambda: handle.update(value)
 
 
-def html_bar(done: int, total: int) -> str:
-    """A bar that is filled by ``done`` of ``total``."""
-    return f'<progress value="{done}" max="{max(total, 1)}" style="width:100%"></progress>'
-
-
 def html_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A table whose cells are texts; numbers are formatted by the caller."""
     left = 'style="text-align:left"'
