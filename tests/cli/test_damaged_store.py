@@ -66,21 +66,6 @@ def test_verify_says_that_all_is_well_or_what_is_not(capsys: Any, copy: Path) ->
     assert err.count("): its record changed") == 6 and "setting precision/cpu: its record" in err
 
 
-def test_report_says_of_damaged_progress_what_verify_says(capsys: Any, copy: Path) -> None:
-    arguments = (copy / "s.yaml", "--store", copy / "store")
-    tamper(
-        copy / "store",
-        """UPDATE runs SET progress = '{"step":3"' WHERE run_id =
-        (SELECT run_id FROM study_runs WHERE run LIKE '%lora%' LIMIT 1)""",
-    )
-    for verb in ("verify", "report"):
-        code, out, err = command(capsys, verb, *arguments)
-        assert code == 6 and out == "", (verb, out)
-        assert (
-            "words x tiny x lora, final, seed 1): its progress changed after it was written" in err
-        )
-
-
 def test_run_with_retry_gets_past_a_changed_digit(
     copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

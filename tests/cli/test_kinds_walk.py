@@ -70,11 +70,6 @@ CASES: dict[str, tuple[str, str, dict[str, object]]] = {
         as_csv(lambda i: {"text": sentence(i), "label": "ab"[i % 2]}),
         {"text": "text", "label": "label"},
     ),
-    "table.csv": (
-        "classification",
-        as_csv(lambda i: {"age": 20 + i, "room": NOUNS[i % 3], "label": "ab"[i % 2]}),
-        {"features": ("age", "room"), "label": "label"},
-    ),
     "pairs.csv": (
         "pair",
         as_csv(

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ruamel.yaml import YAML
 from support.loaded_modules import list_loaded
 from support.tiny_study import as_file, command, finish, small
 
@@ -105,37 +104,18 @@ def test_plan_knows_what_has_ended(capsys: Any, done: tuple[Path, Path]) -> None
     assert "together" not in out  # one that is left has nobody to train with
 
 
-def test_check_names_every_fault_and_writes_nothing(
+def test_check_names_faults_of_models_and_tries_the_rest_and_writes_nothing(
     capsys: Any, tmp_path: Path, tiny_model: Any
 ) -> None:
-    """Those of data and options at once; then, with models, all others."""
-    whole = small(tmp_path / "data", tiny_model("bert"))
-    good = whole.tasks[0].model_dump(exclude_none=True)
-    (tmp_path / "bad.csv").write_text("text,label\na,yes\nb\n", encoding="utf-8")
-    study = {
-        "study": "faulty",
-        "tasks": [
-            good,
-            {**good, "name": "ragged", "train": str(tmp_path / "bad.csv")},
-            {**good, "name": "absent", "train": str(tmp_path / "nowhere.csv")},
-        ],
-        "models": [{"name": str(tiny_model("bert")), "label": "tiny"}, str(tmp_path / "no-model")],
-        "methods": ["lora", "lorra", {"name": "loha", "rnak": 3, "label": "other"}],
-        "training": {"max_length": 8},
-    }
-    file = tmp_path / "faulty.yaml"
-    with file.open("w", encoding="utf-8") as handle:
-        YAML(typ="safe", pure=True).dump(study, handle)
-    code, out, _ = command(capsys, "check", file)
-    assert code == 3
-    assert "task words: 40 train, 20 test (test.csv), one of several labels (no, yes)" in out
-    assert "bad.csv line 3" in out and "nowhere.csv" in out
-    assert 'method "lorra" is not known' in out
-    assert 'method loha: unknown key "rnak". Did you mean rank?' in out
-    assert "no-model" not in out
-    code, out, _ = command(capsys, "check", file, "methods=[lora]")
-    assert code == 3 and "bad.csv line 3" in out
-    assert "model no-model: ERROR" in out and "no such folder" in out
+    model = {"name": str(tiny_model("bert")), "label": "tiny"}
+    study = small(
+        tmp_path,
+        tiny_model("bert"),
+        models=[model, str(tmp_path / "no-model")],
+        training={"max_length": 8},
+    )
+    code, out, _ = command(capsys, "check", as_file(study, tmp_path / "faulty.yaml"))
+    assert code == 4 and "model no-model: ERROR" in out and "no such folder" in out
     assert "are longer than 8 tokens" in out
     assert "step words x tiny x lora: in 4 layers" in out
     assert not (tmp_path / "studies").exists()

@@ -15,7 +15,6 @@ from paretune.measuring.processor import read_total_bytes
 from paretune.methods.core.titles import title_of
 from paretune.reporting.text.formatting import format_bytes
 from paretune.study import NO_MODEL, Run
-from paretune.study.specs import SHIPPED_LANGUAGES
 from paretune.terminal.plural import pluralise
 
 if TYPE_CHECKING:
