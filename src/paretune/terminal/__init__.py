@@ -23,13 +23,11 @@ import os
 import sys
 import traceback
 import warnings
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 from paretune.errors import OutputClosedError, StoredResultsWarning
+from paretune.terminal.rich_console import Terminal
 from paretune.terminal.sanitise import sanitise_line, sanitise_text
-
-if TYPE_CHECKING:
-    from paretune.terminal.rich_console import Terminal
 
 __all__ = [
     "OutputClosedError",
@@ -65,8 +63,6 @@ def echo(text: object = "", *, error: bool = False) -> None:
 
 def console(*, error: bool = False) -> Terminal:
     """A Rich console on stdout, or stderr, that cleans what it writes."""
-    from paretune.terminal.rich_console import Terminal
-
     return Terminal(file=sys.stderr if error else None)
 
 
