@@ -17,6 +17,7 @@ from paretune.cli.command import add_verb
 from paretune.errors import (
     INTERRUPTED,
     ModelError,
+    OutputClosedError,
     ParetuneError,
     StudyError,
     first_line,
@@ -24,7 +25,6 @@ from paretune.errors import (
 )
 from paretune.measuring.processor import limit_threads_to_quota
 from paretune.terminal import (
-    OutputClosedError,
     detach_output,
     echo,
     sanitise_tracebacks_and_warnings,

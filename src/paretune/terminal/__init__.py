@@ -27,18 +27,7 @@ from typing import IO
 
 from paretune.errors import OutputClosedError, StoredResultsWarning
 from paretune.terminal.rich_console import Terminal
-from paretune.terminal.sanitise import sanitise_line, sanitise_text
-
-__all__ = [
-    "OutputClosedError",
-    "console",
-    "detach_output",
-    "echo",
-    "is_terminal",
-    "sanitise_line",
-    "sanitise_text",
-    "sanitise_tracebacks_and_warnings",
-]
+from paretune.terminal.sanitise import sanitise_text
 
 
 def echo(text: object = "", *, error: bool = False) -> None:
