@@ -158,8 +158,35 @@ class DropoutRng:
         return self.offset
 
     def drop(self, x: Tensor, p: float) -> Tensor:
-        """Dropout of (rows, ...) with probability ``p``; runs own consecutive rows."""
-        return x if p <= 0 else self._apply(x, self._find_parts(x.shape), p)
+        """Dropout of (rows, ...) with probability ``p``; runs own consecutive rows.
+
+        Raises:
+            ValueError: the rows are not those of the runs, or the tensor has fewer tokens than the
+                texts, so where they lie is not known.
+        """
+        if p <= 0:
+            return x
+        # The seed of each run with rows in the tensor, and the shape that they have alone.
+        rows, *width = x.shape
+        counts = [rows] if len(self.seeds) == 1 else None
+        counts = counts or next((split for split in self.row_splits if sum(split) == rows), None)
+        if counts is None:
+            raise ValueError(f"{rows} rows are not those of the runs: {self.row_splits}")
+        if not self.run_lengths:
+            present = zip(self.seeds, counts, strict=True)
+            parts = [(seed, (count, *width)) for seed, count in present if count or rows == 0]
+            return self._apply(x, parts, p)
+        longest = max(self.run_lengths)
+        axes = TOKEN_AXES.get(x.ndim, ())
+        if any(x.shape[axis] < longest for axis in axes):
+            raise ValueError(f"{tuple(x.shape)} holds no texts of {longest} tokens")
+        padded: Parts = []
+        for seed, count, length in zip(self.seeds, counts, self.run_lengths, strict=True):
+            cut = longest - length
+            sizes = [size - cut if axis in axes else size for axis, size in enumerate(x.shape)]
+            if count:
+                padded.append((seed, (count, *sizes[1:])))
+        return self._apply(x, padded, p)
 
     def drop_per_run(self, x: Tensor, runs: Sequence[int], p: float) -> Tensor:
         """The same of a tensor with one row for each of these runs; (runs, ...)."""
@@ -178,33 +205,6 @@ class DropoutRng:
             yield
         finally:
             self.seeds, self.row_splits, self.run_lengths = before
-
-    def _find_parts(self, shape: Sequence[int]) -> Parts:
-        """Seed of each run with rows in a tensor, and the shape that they have alone.
-
-        Raises:
-            ValueError: the rows are not those of the runs, or the tensor has fewer tokens than the
-                texts, so where they lie is not known.
-        """
-        rows, *width = shape
-        counts = [rows] if len(self.seeds) == 1 else None
-        counts = counts or next((split for split in self.row_splits if sum(split) == rows), None)
-        if counts is None:
-            raise ValueError(f"{rows} rows are not those of the runs: {self.row_splits}")
-        if not self.run_lengths:
-            parts = zip(self.seeds, counts, strict=True)
-            return [(seed, (count, *width)) for seed, count in parts if count or rows == 0]
-        longest = max(self.run_lengths)
-        axes = TOKEN_AXES.get(len(shape), ())
-        if any(shape[axis] < longest for axis in axes):
-            raise ValueError(f"{tuple(shape)} holds no texts of {longest} tokens")
-        padded = []
-        for seed, count, length in zip(self.seeds, counts, self.run_lengths, strict=True):
-            cut = longest - length
-            sizes = [size - cut if axis in axes else size for axis, size in enumerate(shape)]
-            if count:
-                padded.append((seed, (count, *sizes[1:])))
-        return padded
 
 
 @contextmanager

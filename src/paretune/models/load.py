@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import itemgetter
@@ -177,10 +177,9 @@ def _split_drawn(
     model: nn.Module, anatomy: Anatomy, head: HeadSpec, info: dict[str, Any], where: str
 ) -> tuple[str, ...]:
     """Names of the head's parameters; ModelError where the checkpoint lacks any of the backbone."""
-    shapes = _read_mismatches(info)
-    drawn = {*info["missing_keys"], *shapes}
+    drawn = {*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])}
     if not head.logits:  # the checkpoint's own head: nothing may be missing
-        _require_none(sorted(drawn), shapes, where)
+        _require_none(sorted(drawn), info, where)
         return ()
     classifier, _ = find_classifier(model, anatomy, head.logits, where)
     parameters, lost = [], []
@@ -190,26 +189,18 @@ def _split_drawn(
             lost.append(name)
         elif name in drawn or is_within(name, classifier):
             parameters.append(name)
-    _require_none(lost, shapes, where)
+    _require_none(lost, info, where)
     return tuple(parameters)
 
 
-def _read_mismatches(info: dict[str, Any]) -> dict[str, tuple[object, object]]:
-    """By name, the shape in the file and the shape that the config asks for."""
-    return {
-        name: (tuple(saved), tuple(expected)) for name, saved, expected in info["mismatched_keys"]
-    }
-
-
-def _require_none(
-    lost: Sequence[str], shapes: Mapping[str, tuple[object, object]], where: str
-) -> None:
+def _require_none(lost: Sequence[str], info: dict[str, Any], where: str) -> None:
     if not lost:
         return
     listed = ", ".join(lost[:4]) + (f" and {len(lost) - 4} more" if len(lost) > 4 else "")
     what = f"the checkpoint lacks weights of the model, or has them in another shape: {listed}."
+    shapes = {name: pair for name, *pair in info["mismatched_keys"]}
     if reshaped := [name for name in lost if name in shapes]:
-        saved, expected = shapes[reshaped[0]]
+        saved, expected = map(tuple, shapes[reshaped[0]])
         what += f" {reshaped[0]} is {saved} in the file and {expected} by config.json."
     raise ModelError(
         what, where=where, remedy="It is damaged, or its config.json belongs to another model."
@@ -368,10 +359,10 @@ def load_headless_encoder(source: ModelSource) -> tuple[Any, Any]:
     with quiet_transformers():
         open_model = partial(_from_pretrained, AutoModel, source, load_config(source), where)
         info = open_model(False, torch.float32)[1]
-        shapes = _read_mismatches(info)
         # Many lack a pooler; hidden states do not depend on it.
         missing = [key for key in info["missing_keys"] if "pooler" not in key]
-        _require_none(sorted({*missing, *shapes}), shapes, where)
+        reshaped = [name for name, *_ in info["mismatched_keys"]]
+        _require_none(sorted({*missing, *reshaped}), info, where)
         model = open_model(True, torch.float32)[0]
         try:
             tokenizer = AutoTokenizer.from_pretrained(source.folder, **SAFE_LOADING)

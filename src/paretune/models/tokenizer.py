@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import sentencepiece
+from sentencepiece import sentencepiece_model_pb2
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+from tokenizers.processors import TemplateProcessing
 
 from paretune.errors import ModelError, first_line
 from paretune.models.structure.anatomy import Anatomy
 from paretune.models.structure.heads import SAFE_LOADING
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
 
 
 def load_tokenizer(
@@ -71,20 +73,33 @@ def load_tokenizer(
 def _load_by_format(folder: Path, model_type: str, where: str) -> Any:
     from transformers import PreTrainedTokenizerFast
 
-    algorithm, spm = _read_algorithm(folder), find_sentencepiece_model(folder)
-    merges = False
+    # The algorithm of tokenizer.json (``BPE``, ``Unigram`` ...), where it says one.
+    file, algorithm, merges = folder / "tokenizer.json", None, False
+    if file.is_file():
+        try:
+            described = json.loads(file.read_text(encoding="utf-8")).get("model")
+        except (ValueError, RecursionError, AttributeError):
+            raise ModelError(
+                "is no tokenizer: not a JSON object, or nested without end.",
+                where=str(file),
+                remedy="Fetch it again.",
+            ) from None
+        algorithm = described.get("type") if isinstance(described, dict) else None
+        algorithm = algorithm if isinstance(algorithm, str) else None
+    spm = find_sentencepiece_model(folder)
     if spm is not None and algorithm is None and model_type == "camembert":
         # Most SentencePiece models choose pieces by likelihood, this one may merge pairs of them.
-        trainer = _load_proto(spm).trainer_spec
-        merges = trainer.model_type == trainer.BPE
+        proto = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined]  # made when imported
+        proto.ParseFromString(_load_processor(spm).serialized_model_proto())
+        merges = proto.trainer_spec.model_type == proto.trainer_spec.BPE
     try:
         with warnings.catch_warnings():
             # Marian's reminder of sacremoses: it normalises punctuation, which the SentencePiece
             # model does too, and results would depend on what else is installed.
             warnings.filterwarnings("ignore", message=".*sacremoses")
-            if merges and spm:
+            if merges:
                 tokenizer = PreTrainedTokenizerFast.from_pretrained(
-                    folder, tokenizer_object=build_camembert_bpe(spm), **SAFE_LOADING
+                    folder, tokenizer_object=build_camembert_bpe(proto), **SAFE_LOADING
                 )
                 for role, token in CAMEMBERT_ROLES.items():
                     if getattr(tokenizer, role) is None:
@@ -123,23 +138,6 @@ def _load_by_class(folder: Path, algorithm: str | None) -> Any:
     return PreTrainedTokenizerFast.from_pretrained(folder, **SAFE_LOADING)
 
 
-def _read_algorithm(folder: Path) -> str | None:
-    """The model of the folder's tokenizer.json (``BPE``, ``Unigram`` ...); None: unknown."""
-    file = folder / "tokenizer.json"
-    if not file.is_file():
-        return None
-    try:
-        model = json.loads(file.read_text(encoding="utf-8")).get("model")
-    except (ValueError, RecursionError, AttributeError):
-        raise ModelError(
-            "is no tokenizer: not a JSON object, or nested without end.",
-            where=str(file),
-            remedy="Fetch it again.",
-        ) from None
-    algorithm = model.get("type") if isinstance(model, dict) else None
-    return algorithm if isinstance(algorithm, str) else None
-
-
 MODEL_FILES = ("sentencepiece.bpe.model", "spiece.model", "spm.model", "tokenizer.model")
 _CAMEMBERT = ("<s>NOTUSED", "<pad>", "</s>NOTUSED", "<unk>", "<unk>NOTUSED")
 """Tokens that fairseq put before the pieces of CamemBERT's model, instead of its unknown piece."""
@@ -169,19 +167,14 @@ def find_sentencepiece_model(folder: Path) -> Path | None:
     return next((folder / name for name in MODEL_FILES if (folder / name).is_file()), None)
 
 
-def build_camembert_bpe(file: Path) -> Tokenizer:
+def build_camembert_bpe(proto: Any) -> Tokenizer:
     """The tokenizer of a CamemBERT whose SentencePiece model is BPE, as in SloBERTa.
 
     Pieces keep their order behind fairseq's tokens, and ``<mask>`` comes last. A pair merges the
     earlier, the better the score of the piece that it makes.
 
-    Raises:
-        ModelError: the file is no SentencePiece model.
+    ``proto``: what the SentencePiece model's file holds.
     """
-    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
-    from tokenizers.processors import TemplateProcessing
-
-    proto = _load_proto(file)
     pieces = list(proto.pieces)[1:]
     vocabulary = {p: i for i, p in enumerate([*_CAMEMBERT, *(p.piece for p in pieces), "<mask>"])}
     plain = {p.piece for p in pieces if p.type == p.NORMAL}
@@ -254,17 +247,7 @@ def require_same_tokenization(tokenizer: Any, file: Path, where: str) -> None:
             )
 
 
-def _load_proto(file: Path) -> Any:
-    from sentencepiece import sentencepiece_model_pb2
-
-    proto = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined]  # made when imported
-    proto.ParseFromString(_load_processor(file).serialized_model_proto())
-    return proto
-
-
 def _load_processor(file: Path) -> Any:
-    import sentencepiece
-
     try:
         return sentencepiece.SentencePieceProcessor(model_file=str(file))
     except (RuntimeError, OSError):

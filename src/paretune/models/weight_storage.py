@@ -38,7 +38,7 @@ _PIECE = 2**20
 
 @dataclass(frozen=True)
 class WeightStorage:
-    """How weights are held.
+    """How weights are held: by default in fp32.
 
     Attributes:
         bf16: frozen matrices in bf16, so that products under autocast have the same bits.
@@ -47,11 +47,6 @@ class WeightStorage:
 
     bf16: bool = False
     quantisation: Quantisation | None = None
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether everything is held in fp32."""
-        return not self.bf16 and self.quantisation is None
 
 
 def store_weights(
@@ -81,7 +76,15 @@ def store_weights(
         if not parameter.is_floating_point() or parameter.dtype == dtype:
             require_finite(name, parameter, where)
         else:
-            parameter.data = _convert(name, parameter.data, dtype, mapped, where)
+            # A piece at a time: tables are large.
+            converted = torch.empty(parameter.shape, dtype=dtype)
+            pieces = torch.split(parameter.data.reshape(-1), _PIECE)
+            targets = torch.split(converted.view(-1), _PIECE)
+            for piece, target in zip(pieces, targets, strict=True):
+                require_finite(name, piece, where)
+                target.copy_(piece)
+                _release_pages(piece, mapped)
+            parameter.data = converted
     for module in model.modules():
         for name, buffer in module._buffers.items():
             if buffer is not None and buffer.dtype in (torch.bfloat16, torch.float16):
@@ -175,23 +178,6 @@ def require_finite(name: str, tensor: Tensor, where: str) -> None:
             where=where,
             remedy="They are damaged, or training them failed: fetch or train them again.",
         )
-
-
-def _convert(
-    name: str, tensor: Tensor, dtype: torch.dtype, mapped: Sequence[range], where: str
-) -> Tensor:
-    """The tensor in another precision, a piece at a time: tables are large."""
-    converted = torch.empty(tensor.shape, dtype=dtype)
-    pieces = zip(
-        torch.split(tensor.reshape(-1), _PIECE),
-        torch.split(converted.view(-1), _PIECE),
-        strict=True,
-    )
-    for piece, target in pieces:
-        require_finite(name, piece, where)
-        target.copy_(piece)
-        _release_pages(piece, mapped)
-    return converted
 
 
 def _release_pages(tensor: Tensor, mapped: Sequence[range]) -> None:

@@ -188,7 +188,7 @@ class CostPredictor:
         if key not in self._works:
             loaded, shape = self.open_outline(run)
             storage = WeightStorage(allows_bf16_weights(run), run.model.quantisation)
-            if not storage.is_plain:
+            if storage != WeightStorage():
                 weights_bytes = stored_bytes(loaded.model, loaded.anatomy, storage)
                 shape = replace(shape, weights_bytes=weights_bytes)
             lengths = self._text_lengths(run)

@@ -96,7 +96,15 @@ def apply_packing(model: Any, anatomy: Anatomy, packing: Packing) -> None:
     if anatomy.topology is DECODER:
         _pack_decoder(model, anatomy, packing)
     elif anatomy.topology is ENCODER_DECODER:
-        _pack_encoder_decoder(model, anatomy, packing)
+        # Each row, of sources and of targets, has the position that it has in its own sequence.
+        if anatomy.position_embeddings is None:
+            raise ValueError(f"{type(model).__name__} has no tables of positions")
+        name = anatomy.position_embeddings.removeprefix(anatomy.encoder)
+        for stack in (anatomy.encoder, *anatomy.source_readers):
+            table: Any = model.get_submodule(f"{stack}{name}")
+            of_targets = stack != anatomy.encoder
+            look_up = partial(_look_up_positions, table, table.forward, packing, of_targets)
+            changes.set(table, "forward", look_up)
     else:
         _pack_encoder(model, anatomy, packing)
 
@@ -170,18 +178,6 @@ def _prune_last_layer(model: Any, anatomy: Anatomy, packing: Packing) -> None:
     packing.changes.set(module, "forward", forward)
     residual = model.get_submodule(parent_name(attention.output))
     packing.changes.hook(residual.register_forward_pre_hook(select_pooled))
-
-
-def _pack_encoder_decoder(model: Any, anatomy: Anatomy, packing: Packing) -> None:
-    """Give each row, of sources and of targets, the position that it has in its own sequence."""
-    if anatomy.position_embeddings is None:
-        raise ValueError(f"{type(model).__name__} has no tables of positions")
-    name = anatomy.position_embeddings.removeprefix(anatomy.encoder)
-    for stack in (anatomy.encoder, *anatomy.source_readers):
-        table: Any = model.get_submodule(f"{stack}{name}")
-        of_targets = stack != anatomy.encoder
-        look_up = partial(_look_up_positions, table, table.forward, packing, of_targets)
-        packing.changes.set(table, "forward", look_up)
 
 
 def _look_up_positions(

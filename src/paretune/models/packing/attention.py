@@ -146,7 +146,13 @@ class _PackedAttention(torch.autograd.Function):
             k = _split_heads(_keys_with_prefix(group, key, prefix_key), settings.key_heads)
             v = _split_heads(_keys_with_prefix(group, value, prefix_value), settings.key_heads)
             mask = _cached_mask(group, settings, virtual, k.shape[1], q)
-            scores = _compute_scores(q, k, mask, settings)
+            if settings.softcap is None:
+                is_masked = int(mask.numel() > 1)
+                scores = torch.baddbmm(mask, q, k.mT, beta=is_masked, alpha=settings.scaling)
+            else:
+                capped = _cap(q, k, settings.softcap, settings.scaling)
+                scores = capped.mul_(settings.softcap)
+                scores = scores.add_(mask) if mask.numel() > 1 else scores
             probs = torch.softmax(scores, -1)
             all_probs.append(probs)
             keep = batch.draw_mask(probs, group)
@@ -229,15 +235,6 @@ def _merge_queries(x: Tensor, settings: AttentionSettings) -> Tensor:
     return _merge_heads(x.view(len(x) * shared, -1, x.shape[2]), settings.heads)
 
 
-def _compute_scores(q: Tensor, k: Tensor, mask: Tensor, settings: AttentionSettings) -> Tensor:
-    """Scores of queries and keys, masked; (sequences * key heads, shared * queries, keys)."""
-    softcap, scaling = settings.softcap, settings.scaling
-    if softcap is None:
-        return torch.baddbmm(mask, q, k.mT, beta=int(mask.numel() > 1), alpha=scaling)
-    scores = _cap(q, k, softcap, scaling).mul_(softcap)
-    return scores.add_(mask) if mask.numel() > 1 else scores
-
-
 def _cap(q: Tensor, k: Tensor, softcap: float, scaling: float) -> Tensor:
     """tanh(scores / softcap)."""
     scores = torch.baddbmm(q.new_zeros(1, 1, 1), q, k.mT, beta=0, alpha=scaling / softcap)
@@ -288,8 +285,16 @@ def _cached_mask(
     name = (settings.heads, settings.key_heads, virtual, keys, like.dtype, settings.sliding_window)
     if name in group.masks:
         return group.masks[name]
-    find_masked = _mask_trees if group.trees else _mask_texts
-    masked = find_masked(group, settings, like)
+    if group.trees:  # texts that share a beginning
+        shape = len(group.trees), group.queries.length, group.keys.length
+        unseen = np.ones(shape, dtype=bool)
+        firsts = [0] * len(group.trees) if group.offsets is None else group.offsets.tolist()
+        for of_tree, tree, first in zip(unseen, group.trees, firsts, strict=True):
+            rows = len(tree.depths)
+            of_tree[: rows - first, :rows] = tree.is_masked(first, settings.sliding_window)
+        masked: Tensor | None = torch.from_numpy(unseen).to(like.device)
+    else:
+        masked = _mask_texts(group, settings, like)
     spare = keys - virtual - group.keys.length
     if masked is None and not spare:
         return group.masks.setdefault(name, like.new_zeros(1, 1, 1))
@@ -324,13 +329,3 @@ def _mask_texts(group: AttentionGroup, settings: AttentionSettings, like: Tensor
         far = distances.abs() >= settings.sliding_window
         masked = far if masked is None else masked | far
     return masked
-
-
-def _mask_trees(group: AttentionGroup, settings: AttentionSettings, like: Tensor) -> Tensor:
-    """Which keys each query does not see, of texts that share a beginning."""
-    masked = np.ones((len(group.trees), group.queries.length, group.keys.length), dtype=bool)
-    firsts = [0] * len(group.trees) if group.offsets is None else group.offsets.tolist()
-    for mask, tree, first in zip(masked, group.trees, firsts, strict=True):
-        queries, keys = len(tree.depths) - first, len(tree.depths)
-        mask[:queries, :keys] = tree.is_masked(first, settings.sliding_window)
-    return torch.from_numpy(masked).to(like.device)

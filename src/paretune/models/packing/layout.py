@@ -8,7 +8,7 @@ last layer computes some tokens at the end of each text only: their layout is at
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -160,13 +160,6 @@ class PackedLayout:
     _groups: dict[AttentionRole, list[AttentionGroup]] = field(default_factory=dict)
     _tensors: dict[str, Tensor] = field(default_factory=dict)
 
-    @classmethod
-    def of(cls, lengths: Sequence[int], runs: Sequence[int], device: str) -> PackedLayout:
-        """The layout of one batch."""
-        layout = cls()
-        layout.begin_batch(lengths, runs, device)
-        return layout
-
     def begin_batch(
         self,
         lengths: Sequence[int],
@@ -190,9 +183,11 @@ class PackedLayout:
         for length in lengths:
             self.starts.append(self.starts[-1] + length)
         self._groups, self._tensors, self.trees = {}, {}, trees
-        self.target, self.tail = (
-            PackedLayout.of(part, runs, device) if part else None for part in (targets, tails)
-        )
+        self.target = PackedLayout() if targets else None
+        self.tail = PackedLayout() if tails else None
+        for layout, part in ((self.target, targets), (self.tail, tails)):
+            if layout is not None:
+                layout.begin_batch(part, runs, device)
 
     @property
     def rows(self) -> int:
@@ -237,13 +232,22 @@ class PackedLayout:
 
     def groups(self, role: AttentionRole) -> list[AttentionGroup]:
         """The groups in which attention of this role is computed."""
-        if role not in self._groups:
-            self._groups[role] = list(self._make_groups(role))
-        return self._groups[role]
-
-    def _make_groups(self, role: AttentionRole) -> Iterator[AttentionGroup]:
+        if role in self._groups:
+            return self._groups[role]
+        # Where queries and keys are; None for queries of one row a sequence.
+        query_side: PackedLayout | None = self
+        key_side = self
+        if role == "pooled":
+            query_side = None
+        elif role == "causal":
+            query_side = key_side = self if self.target is None else self.target
+        elif role in ("cross", "causal_tail"):
+            query_side = self.target if role == "cross" else self.tail
+            if query_side is None:
+                which = "targets" if role == "cross" else "tails"
+                raise ValueError(f"attention {role}, but the batch has no {which}")
         overhead = GROUP_OVERHEAD_SCORES if self.device == "cpu" else GPU_GROUP_OVERHEAD_SCORES
-        query_side, key_side = self._sides(role)
+        groups: list[AttentionGroup] = []
         key_lengths = key_side.lengths
         query_lengths = [1] * len(key_lengths) if query_side is None else query_side.lengths
         offsets = np.array(key_lengths) - np.array(query_lengths)  # of a tail's first query
@@ -258,7 +262,7 @@ class PackedLayout:
                 elif query_side is not key_side:
                     queries = query_side._row_block(start, stop)
                 is_tail = role == "causal_tail"
-                yield AttentionGroup(
+                group = AttentionGroup(
                     start,
                     stop,
                     queries,
@@ -269,20 +273,9 @@ class PackedLayout:
                     offsets=to_device(offsets[start:stop], self.device) if is_tail else None,
                     trees=self.trees[start:stop],
                 )
+                groups.append(group)
             first += count
-
-    def _sides(self, role: AttentionRole) -> tuple[PackedLayout | None, PackedLayout]:
-        """Where queries and keys are; None for queries of one row a sequence."""
-        if role in ("self", "pooled"):
-            return (self if role == "self" else None), self
-        if role == "causal":
-            texts = self if self.target is None else self.target
-            return texts, texts
-        queries = self.target if role == "cross" else self.tail
-        if queries is None:
-            which = "targets" if role == "cross" else "tails"
-            raise ValueError(f"attention {role}, but the batch has no {which}")
-        return queries, self
+        return self._groups.setdefault(role, groups)
 
     def _row_block(self, first: int, last: int) -> RowBlock:
         lengths = self.lengths[first:last]

@@ -147,6 +147,14 @@ _NORMS = {
     "Qwen3RMSNorm": ("variance_epsilon", 0.0),
 }
 """Classes of ``transformers``: what epsilon is called, and what is added to the weight."""
+_ACTIVATIONS: dict[str, tuple[Activate, ActivateBackward]] = {
+    "silu": (F.silu, torch.ops.aten.silu_backward),
+    "gelu_pytorch_tanh": (
+        partial(F.gelu, approximate="tanh"),
+        partial(torch.ops.aten.gelu_backward, approximate="tanh"),
+    ),
+}
+"""Activations of gated feed-forward parts and their backward passes."""
 _GATED = ("Gemma2MLP", "Gemma3MLP", "LlamaMLP", "MistralMLP", "Qwen2MLP", "Qwen3MLP")
 """Classes with ``gate_proj``, ``up_proj``, ``down_proj`` and ``act_fn``."""
 
@@ -167,9 +175,10 @@ def fuse_rows(changes: ModelChanges, model: nn.Module, anatomy: Anatomy) -> None
             settings = (module, getattr(module, epsilon), added, name in read_by_linear)
             changes.set(module, "forward", partial(_normalise, *settings))
         elif kind in _GATED:
-            activation = _derivative_of(module)
-            if activation is not None:
-                changes.set(module, "forward", partial(_feed_forward, module, activation))
+            called = getattr(module.config, "hidden_activation", None) or module.config.hidden_act
+            if called in _ACTIVATIONS:
+                feed_forward = partial(_feed_forward, module, _ACTIVATIONS[called])
+                changes.set(module, "forward", feed_forward)
 
 
 def _normalise(module: Any, epsilon: float, added: float, feeds_linear: bool, x: Tensor) -> Tensor:
@@ -219,19 +228,6 @@ class _RmsNorm(torch.autograd.Function):
 
 def _wide(x: Tensor) -> Tensor:
     return x if x.itemsize >= 4 else x.float()
-
-
-def _derivative_of(module: Any) -> tuple[Activate, ActivateBackward] | None:
-    """The activation of a gated feed-forward part and its backward pass; None: one unknown here."""
-    name = getattr(module.config, "hidden_activation", None) or module.config.hidden_act
-    if name == "silu":
-        return F.silu, torch.ops.aten.silu_backward
-    if name == "gelu_pytorch_tanh":
-        return (
-            partial(F.gelu, approximate="tanh"),
-            partial(torch.ops.aten.gelu_backward, approximate="tanh"),
-        )
-    return None
 
 
 def _feed_forward(module: Any, activation: tuple[Activate, ActivateBackward], x: Tensor) -> Tensor:

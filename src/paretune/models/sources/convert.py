@@ -49,7 +49,15 @@ def convert_to_safetensors(files: ModelFiles, weights_hash: str) -> Path:
 
     tensors = _read_pickles(files)
     if files.config.get("tie_word_embeddings") is not False:
-        tensors = _drop_tied(tensors)
+        # Without the other names of word embeddings (decoder, output layer), which the model ties
+        # anew: each would be a copy on the disk, and one more that is mapped and read.
+        views, tables = dict[str, tuple[object, ...]](), dict[tuple[object, ...], str]()
+        for name, tensor in tensors.items():
+            start = tensor.untyped_storage().data_ptr(), tensor.storage_offset()
+            views[name] = *start, tensor.dtype, tensor.shape, tensor.stride()
+            if "embed" in name or "shared" in name:
+                tables.setdefault(views[name], name)
+        tensors = {n: t for n, t in tensors.items() if tables.get(views[n], n) == n}
     try:
         with create_folder(target) as folder:
             for path in (files.folder / "config.json", *files.tokenizer, *decoding):
@@ -156,21 +164,3 @@ def own_memory(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             storages.add(storage.data_ptr())
         owning[name] = whole
     return owning
-
-
-def _drop_tied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Without the other names of word embeddings (decoder, output layer): the model ties them anew.
-
-    Each name would be a copy on the disk, and one more that is mapped and read.
-    """
-    tables: dict[tuple[object, ...], str] = {}
-    for name, tensor in tensors.items():
-        if "embed" in name or "shared" in name:
-            tables.setdefault(_view_key(tensor), name)
-    return {n: tensor for n, tensor in tensors.items() if tables.get(_view_key(tensor), n) == n}
-
-
-def _view_key(tensor: Tensor) -> tuple[object, ...]:
-    """A key that is equal for two tensors that view the same memory in the same way."""
-    start = tensor.untyped_storage().data_ptr()
-    return start, tensor.storage_offset(), tensor.dtype, tensor.shape, tensor.stride()

@@ -17,6 +17,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import snapshot_download, try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
 from paretune.errors import ModelError, explain_hub_errors, spell_option
 from paretune.files import data_home, expand_home, write_atomically
 from paretune.models.sources.convert import convert_to_safetensors
@@ -189,9 +192,6 @@ def find_snapshot(name: str, revision: str | None, *, offline: bool) -> tuple[Pa
             on the hub.
         NetworkError: the hub does not answer.
     """
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
     at = f" at revision {revision}" if revision else ""
     missing = "it"
     try:
@@ -227,9 +227,6 @@ def find_snapshot(name: str, revision: str | None, *, offline: bool) -> tuple[Pa
 
 def _download(name: str, revision: str | None, *, local: bool) -> Path:
     """The snapshot's folder: with safetensors, or, where the model has none, with ``.bin``."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError
-
     folder = Path()
     try:
         for weights in (_SAFE, _PICKLED):
