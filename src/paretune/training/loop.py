@@ -41,7 +41,17 @@ def accumulate_gradients(batches: Sequence[StepBatch], forward: Forward) -> list
         What each pass adds to the mean loss of each run, in nats, (passes,); on the device, since
         to read it would wait for the pass.
     """
-    batches = _score_mismatched(batches, forward)
+    mismatched = [batch.data.mismatched for batch in batches]
+    if any(mismatched):  # the mean reward of these texts is a part of the loss
+        read = [replace(batch, data=batch.data.mismatched or batch.data) for batch in batches]
+        passes = forward.splitter.split_training(read)
+        rewards = evaluate(forward, mismatched, batches[0].objective.collector, passes)
+        scored = []
+        for batch, of_run in zip(batches, rewards, strict=True):
+            mean = float(of_run[[*batch.indices]].sum()) / max(1, len(batch.indices))
+            options = replace(batch.loss_options, mismatched=mean)
+            scored.append(replace(batch, loss_options=options))
+        batches = scored
     losses: list[list[Tensor]] = [[] for _ in batches]
     forward.fleet.step_seed = derive_seed(batches[0].seed, "method", batches[0].step)
     for micro_batches in forward.splitter.split_training(batches):
@@ -56,7 +66,7 @@ def accumulate_gradients(batches: Sequence[StepBatch], forward: Forward) -> list
             torch.autograd.backward(torch.stack([*shares.values()]).sum())
         for run, loss in shares.items():
             losses[run].append(loss.detach())
-    return [torch.stack(passes) if passes else torch.zeros(0) for passes in losses]
+    return [torch.stack(of_run) if of_run else torch.zeros(0) for of_run in losses]
 
 
 def compute_losses(
@@ -71,19 +81,3 @@ def compute_losses(
             if micro.indices
         }
     return {run: loss / batches[run].weight for run, loss in losses.items()}
-
-
-def _score_mismatched(batches: Sequence[StepBatch], forward: Forward) -> Sequence[StepBatch]:
-    """The batches with the mean reward of their mismatched texts, where they have such."""
-    texts = [batch.data.mismatched for batch in batches]
-    if not any(texts):
-        return batches
-    read = [replace(batch, data=batch.data.mismatched or batch.data) for batch in batches]
-    passes = forward.splitter.split_training(read)
-    rewards = evaluate(forward, texts, batches[0].objective.collector, passes)
-    scored = []
-    for batch, of_run in zip(batches, rewards, strict=True):
-        mean = float(of_run[[*batch.indices]].sum()) / max(1, len(batch.indices))
-        options = replace(batch.loss_options, mismatched=mean)
-        scored.append(replace(batch, loss_options=options))
-    return scored

@@ -92,6 +92,9 @@ def configure_model(run: Run, loaded: LoadedModel, device: str) -> ConfiguredMet
 
     A method that trains the head alone reads the features of the frozen model, which are the same
     in every step: the model below the head has no dropout.
+
+    Raises:
+        MethodError: the model cannot compute activations again.
     """
     method = parse_method(run, loaded)
     model: Any = loaded.model
@@ -102,8 +105,28 @@ def configure_model(run: Run, loaded: LoadedModel, device: str) -> ConfiguredMet
         set_dropout(model, run.training.dropout)
     if method.trains is Trains.HEAD:
         set_dropout(model.base_model, 0.0)
-    _choose_attention(model, run, device)
-    _set_activation_checkpointing(model, enabled=run.training.activation_checkpointing)
+    training = run.training
+    if getattr(model, "_supports_sdpa", False):
+        # Eager attention makes a step on a CPU in bf16 1.2 times as fast as SDPA (dev/log.md). The
+        # numbers are the same to rounding; models of one kind, and the plain backend, keep theirs.
+        eager = device == "cpu" and training.precision == "bf16" and training.backend == "fast"
+        model.set_attn_implementation("eager" if eager else "sdpa")
+    # transformers 5.20 gave it another name, and warns where the older one is used.
+    name = "activation" if hasattr(type(model), "activation_checkpointing_enable") else "gradient"
+    if not training.activation_checkpointing:
+        if getattr(model, f"is_{name}_checkpointing", False):
+            getattr(model, f"{name}_checkpointing_disable")()
+        return method
+    if not getattr(model, "supports_gradient_checkpointing", False):
+        raise MethodError(
+            f"{type(model).__name__} cannot compute activations again.",
+            where="training.activation_checkpointing",
+            remedy="Leave it out, or set micro_batch.",
+        )
+    # The re-entrant kind would need an input that is trained, which a frozen embedding is not.
+    getattr(model, f"{name}_checkpointing_enable")({"use_reentrant": False})
+    # Nor is one made: nothing is computed backwards below the lowest trained layer.
+    model.disable_input_require_grads()
     return method
 
 
@@ -137,34 +160,3 @@ def usable_length(run: Run, loaded: LoadedModel, virtual_tokens: int) -> int:
             remedy="Use fewer virtual tokens.",
         )
     return min(run.training.max_length, room)
-
-
-def _set_activation_checkpointing(model: Any, *, enabled: bool) -> None:
-    """Save only each layer's input for the backward pass; MethodError where the model cannot."""
-    # transformers 5.20 gave it another name, and warns where the older one is used.
-    name = "activation" if hasattr(type(model), "activation_checkpointing_enable") else "gradient"
-    if not enabled:
-        if getattr(model, f"is_{name}_checkpointing", False):
-            getattr(model, f"{name}_checkpointing_disable")()
-        return
-    if not getattr(model, "supports_gradient_checkpointing", False):
-        raise MethodError(
-            f"{type(model).__name__} cannot compute activations again.",
-            where="training.activation_checkpointing",
-            remedy="Leave it out, or set micro_batch.",
-        )
-    # The re-entrant kind would need an input that is trained, which a frozen embedding is not.
-    getattr(model, f"{name}_checkpointing_enable")({"use_reentrant": False})
-    # Nor is one made: nothing is computed backwards below the lowest trained layer.
-    model.disable_input_require_grads()
-
-
-def _choose_attention(model: Any, run: Run, device: str) -> None:
-    """Eager attention on a CPU in bf16, where it is 1.2 times as fast a step as SDPA (dev/log.md).
-
-    The numbers are the same to rounding; models of one kind, and the plain backend, keep theirs.
-    """
-    if getattr(model, "_supports_sdpa", False):
-        training = run.training
-        eager = device == "cpu" and training.precision == "bf16" and training.backend == "fast"
-        model.set_attn_implementation("eager" if eager else "sdpa")

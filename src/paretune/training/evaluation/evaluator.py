@@ -207,11 +207,8 @@ class LossEvaluator(Evaluator):
         """By beam search; optional metrics and token losses only for parts that are reported."""
         if self.parts.selection == self.parts.test:
             part = "test"
-        if part not in self.generated:
-            self.generated[part] = self._generate(part)
-        return self.generated[part]
-
-    def _generate(self, part: str) -> ModelPredictions:
+        if part in self.generated:
+            return self.generated[part]
         examples, objective = self.parts.named(part), self.objective
         # Alone in the model: a search makes batches of its own.
         prepared = self.model.place_alone(self.parameters)
@@ -229,13 +226,14 @@ class LossEvaluator(Evaluator):
         if objective.answer_scores is not None:
             data = {self.parameters: self.encoded[answers_of(part)]}
             rows = self.model.evaluate(data, objective.answer_scores.collector)[self.parameters]
-            return replace(predictions, scores=[[round(float(s), 4) for s in row] for row in rows])
-        if part not in TEST_PARTS:
-            return predictions
-        segment = score_segments(self.scorers, texts, objective.references(examples))
-        # Four decimals: finer than any difference of two runs, and half the bytes.
-        scores = [[round(-float(loss), 4) for loss in tokens] for tokens in losses.tokens]
-        return replace(predictions, scores=scores, segment=segment)
+            scores = [[round(float(s), 4) for s in row] for row in rows]
+            predictions = replace(predictions, scores=scores)
+        elif part in TEST_PARTS:
+            segment = score_segments(self.scorers, texts, objective.references(examples))
+            # Four decimals: finer than any difference of two runs, and half the bytes.
+            scores = [[round(-float(loss), 4) for loss in tokens] for tokens in losses.tokens]
+            predictions = replace(predictions, scores=scores, segment=segment)
+        return self.generated.setdefault(part, predictions)
 
 
 def write_scores(

@@ -196,8 +196,14 @@ def _find_lm_head(loaded: LoadedModel, source: ModelSource) -> tuple[Tensor, Ten
     with quiet_transformers(), torch.device("meta"):
         outline: Any = AutoModelForCausalLM.from_config(load_config(source))
     name = find_name(outline, outline.get_output_embeddings())
-    for written in (name, *OTHER_NAMES):
-        weight, bias = (_read_tensor(source, f"{written}.{part}") for part in ("weight", "bias"))
+    written_names = (name, *OTHER_NAMES)
+    keys = {f"{written}.{part}" for written in written_names for part in ("weight", "bias")}
+    tensors: dict[str, Tensor] = {}
+    for path in sorted(source.folder.glob("*.safetensors")):
+        with safetensors.safe_open(path, framework="pt") as file:
+            tensors |= {key: file.get_tensor(key) for key in keys.intersection(file.keys())}
+    for written in written_names:
+        weight, bias = tensors.get(f"{written}.weight"), tensors.get(f"{written}.bias")
         if weight is not None:
             return weight.to(embeddings), None if bias is None else bias.to(embeddings)
     raise ModelError(
@@ -205,12 +211,3 @@ def _find_lm_head(loaded: LoadedModel, source: ModelSource) -> tuple[Tensor, Ten
         where=f"model {source.name}",
         remedy="Leave forgetting out of the study, or choose a checkpoint with its LM head.",
     )
-
-
-def _read_tensor(source: ModelSource, name: str) -> Tensor | None:
-    for path in sorted(source.folder.glob("*.safetensors")):
-        with safetensors.safe_open(path, framework="pt") as file:
-            if name in file.keys():  # noqa: SIM118  (no mapping)
-                tensor: Tensor = file.get_tensor(name)
-                return tensor
-    return None

@@ -118,7 +118,12 @@ def enable_activation_cache(
     model: Any = prepared.loaded.model
     if packing is None or packing.virtual_tokens or not prepared.trained:
         return []
-    layers = count_frozen_layers(anatomy, [*prepared.trained, *prepared.injection.adapters])
+    # How many layers lie below everything that a method trains or stands beside: 0 where anything
+    # is outside the layers and the head, all where only the head is trained.
+    layers = len(anatomy.layers)
+    for name in (*prepared.trained, *prepared.injection.adapters):
+        if not is_within(name, *anatomy.head_modules):
+            layers = min(layers, anatomy.find_layer(name) or 0)
     if layers == 0 or has_dropout(model.base_model) or not _can_cache(anatomy):
         return []
     caches: dict[Encoded, CachedActivations] = {}
@@ -172,7 +177,10 @@ def _compute_rows(
         tokens_of_pass = EVALUATION_TOKENS[device_kind(compute.device)]
         for batch in split_evaluation(data, tokens_of_pass, prepared.fleet.packing, share=False):
             texts, hidden = _compute_hidden(prepared, compute, layers, data, batch)
-            computed, at = to_integers(hidden), 0
+            # The bits of (rows, 1, width) as an array of (rows, width).
+            flat = hidden[:, 0].cpu().contiguous()
+            bits = {2: torch.int16, 4: torch.int32, 8: torch.int64}[flat.element_size()]
+            computed, at = flat.view(bits).numpy().view(integers), 0
             for i, c in texts:
                 start, stop = starts[i * num_choices + c : i * num_choices + c + 2]
                 file.seek(start * row_bytes)
@@ -200,35 +208,18 @@ def _compute_hidden(
         try:
             model(**inputs)
         except _StopForward as stopped:
-            hidden = stopped.hidden
+            (hidden,) = stopped.args
         finally:
             handle.remove()
     return [text for sequence in sequences[0] for text in sequence.scored], hidden
 
 
 class _StopForward(Exception):  # noqa: N818 (not an error: the way out of a model half-way)
-    """The hidden states that were asked for are computed."""
-
-    def __init__(self, hidden: Tensor) -> None:
-        super().__init__()
-        self.hidden = hidden
+    """The hidden states that were asked for are computed: the argument."""
 
 
 def _stop_behind(module: nn.Module, args: Any, out: Tensor) -> None:
     raise _StopForward(out)
-
-
-def count_frozen_layers(anatomy: Anatomy, touched: Iterable[str]) -> int:
-    """How many layers lie below everything that a method trains or stands beside (``touched``).
-
-    0 where anything is outside the layers and the head; all where only the head is trained.
-    """
-    lowest = len(anatomy.layers)
-    for name in touched:
-        if is_within(name, *anatomy.head_modules):
-            continue
-        lowest = min(lowest, anatomy.find_layer(name) or 0)
-    return lowest
 
 
 def skip_layers(
@@ -254,10 +245,3 @@ def skip_layers(
         beginning = anatomy.layers[0].name
     changes.set(model.get_submodule(beginning), "forward", give_cached)
     changes.set(packing, "skipped_layers", depth)
-
-
-def to_integers(hidden: Tensor) -> NDArray[Any]:
-    """The bits of (rows, 1, width) as an array of (rows, width)."""
-    flat = hidden[:, 0].cpu().contiguous()
-    dtypes = {2: torch.int16, 4: torch.int32, 8: torch.int64}
-    return flat.view(dtypes[flat.element_size()]).numpy().view(_INTEGERS[flat.dtype])

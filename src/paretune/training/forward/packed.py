@@ -105,16 +105,6 @@ def arrange_sequences(
     ]
 
 
-def read_tokens(data: Encoded, text: Text) -> list[int]:
-    """The tokens of a text that a model reads: all but the last one of a completion.
-
-    That one is scored, but predicts none.
-    """
-    example, choice = text
-    tokens = data.ids[example][choice]
-    return tokens if data.completion_starts is None else tokens[:-1]
-
-
 def _list_texts(batch: MicroBatch, packing: Packing) -> list[PackedSequence]:
     """Each text for itself."""
     data, virtual = batch.data, packing.virtual_tokens
@@ -125,15 +115,17 @@ def _list_texts(batch: MicroBatch, packing: Packing) -> list[PackedSequence]:
 
     sequences = []
     for text in sorted(((i, c) for i in batch.indices for c in range(len(data.ids[i]))), key=rank):
+        read = data.ids[text[0]][text[1]]
         scored, tail, types = [], 1, list[int]()
         if data.completion_starts is not None:
+            read = read[:-1]  # the last token is scored, but predicts none
             scored = [virtual + place - 1 for place in data.scored_places(text)]
             tail = max(1, data.completion_length(text))
         if data.word_places is not None:
             scored = [virtual + place for place in data.word_places[text[0]]]
         if data.type_ids is not None:
             types = [0] * virtual + data.type_ids[text[0]][text[1]]
-        tokens = [packing.placeholder_id] * virtual + read_tokens(data, text)
+        tokens = [packing.placeholder_id] * virtual + read
         target = data.target_length(text[0])
         sequences.append(PackedSequence(tokens, tail, {text: scored}, types, target))
     return sequences
@@ -143,13 +135,9 @@ def find_prefixes(data: Encoded, packing: Packing) -> Prefixes | None:
     """What the texts have in common; None where they are to be read each for itself."""
     if data.completion_starts is None or not packing.shares_prefixes or packing.activation_caches:
         return None
-    if data not in packing.prefixes:
-        packing.prefixes[data] = _find_prefixes(data, packing.virtual_tokens)
-    prefixes: Prefixes | None = packing.prefixes[data]
-    return prefixes
-
-
-def _find_prefixes(data: Encoded, virtual_tokens: int) -> Prefixes | None:
+    if data in packing.prefixes:
+        prefixes: Prefixes | None = packing.prefixes[data]
+        return prefixes
     texts = [[tokens[:-1] for tokens in choices] for choices in data.ids]
     of_example = [_count_common(choices) for choices in texts]
     of_all = 0
@@ -161,9 +149,10 @@ def _find_prefixes(data: Encoded, virtual_tokens: int) -> Prefixes | None:
         for choices, common in zip(texts, of_example, strict=True)
     ]
     prefixes = Prefixes(of_all, of_example, rest)
-    whole = sum(virtual_tokens + len(tokens) for choices in texts for tokens in choices)
-    saved = 1 - sum(prefixes.count_rows(virtual_tokens)) / max(1, whole)
-    return prefixes if saved >= LEAST_SAVED else None
+    virtual = packing.virtual_tokens
+    whole = sum(virtual + len(tokens) for choices in texts for tokens in choices)
+    saved = 1 - sum(prefixes.count_rows(virtual)) / max(1, whole)
+    return packing.prefixes.setdefault(data, prefixes if saved >= LEAST_SAVED else None)
 
 
 def _count_common(texts: Sequence[Sequence[int]]) -> int:
@@ -236,7 +225,17 @@ class PackedForward(Forward):
         sequences = arrange_sequences(micro_batches, packing, share=not self.model.training)
         inputs = begin_pass(sequences, self.fleet, self.compute.device)
         if is_ambiguous(row_counts(packing)):
-            return self._run_one_by_one(micro_batches)
+            # Row counts alone tell which run a row is of: each run has a pass of its own.
+            states: list[Any] = []
+            for run, batch in enumerate(micro_batches):
+                alone = [MicroBatch(absent.data) for absent in micro_batches]
+                alone[run] = batch
+                if batch.indices:
+                    states += self(alone)[run : run + 1]
+                else:
+                    no_rows = torch.empty(0, 1, device=self.compute.device)
+                    states.append(TokenStates(no_rows, no_rows, None, self._no_tokens(), ()))
+            return states
         if packing.activation_caches:  # inputs of the lowest layer that is computed
             cached = []
             for batch, of_run in zip(micro_batches, sequences, strict=True):
@@ -268,19 +267,6 @@ class PackedForward(Forward):
             ordered = packed.flatten(0, -2).index_select(0, to_device(places, packed.device))
             logits.append(ordered if choices == 1 else ordered.view(len(batch.indices), choices))
         return logits
-
-    def _run_one_by_one(self, micro_batches: Sequence[MicroBatch]) -> list[TokenStates]:
-        """Each run in a pass of its own, because row counts alone tell which run a row is of."""
-        states: list[TokenStates] = []
-        for run, batch in enumerate(micro_batches):
-            alone = [MicroBatch(absent.data) for absent in micro_batches]
-            alone[run] = batch
-            if batch.indices:
-                states += self(alone)[run : run + 1]
-            else:
-                no_rows = torch.empty(0, 1, device=self.compute.device)
-                states.append(TokenStates(no_rows, no_rows, None, self._no_tokens(), ()))
-        return states
 
     def _no_tokens(self) -> Tensor:
         return torch.empty(0, dtype=torch.long, device=self.compute.device)

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -105,14 +105,27 @@ class MicroBatch:
     part: int = 0
 
 
-class Splitter(Protocol):
-    """Decides which examples share a forward pass."""
+EVALUATION_EXAMPLES = 32
+"""Examples of one evaluation pass."""
+
+
+class PlainSplitter:
+    """Decides which examples share a forward pass: those of one run, in their order.
+
+    A subclass splits the batches of several runs: each pass has one micro-batch of every run.
+    """
 
     def split_training(self, batches: Sequence[StepBatch]) -> list[list[MicroBatch]]:
-        """The passes of one optimizer step of each run: in each, one micro-batch of every run."""
+        """The passes of one optimizer step, of at most ``micro_batch`` examples."""
+        (batch,) = batches
+        return _cut(batch.data, batch.indices, batch.micro_batch)
 
     def split_evaluation(self, data: Sequence[Encoded | None]) -> list[list[MicroBatch]]:
-        """The passes over all examples of each run; None: the run is not evaluated."""
+        """The passes over all examples; None: the run is not evaluated."""
+        (examples,) = data
+        if examples is None:
+            return []
+        return _cut(examples, range(len(examples.lengths)), EVALUATION_EXAMPLES)
 
 
 @dataclass(frozen=True)
@@ -132,7 +145,7 @@ class Forward(ABC):
     fleet: Fleet
     compute: Compute
     pad_id: int
-    splitter: Splitter
+    splitter: PlainSplitter
 
     @abstractmethod
     def __call__(self, micro_batches: Sequence[MicroBatch]) -> list[Any]:
@@ -141,26 +154,6 @@ class Forward(ABC):
         Logits, (examples, labels) or (examples, choices), in the order of ``indices``; of
         sequence-to-sequence the scores of the target tokens (``TokenOutputs``).
         """
-
-
-EVALUATION_EXAMPLES = 32
-"""Examples of one evaluation pass."""
-
-
-class PlainSplitter:
-    """Cuts the batches of one run into consecutive micro-batches."""
-
-    def split_training(self, batches: Sequence[StepBatch]) -> list[list[MicroBatch]]:
-        """Of at most ``micro_batch`` examples."""
-        (batch,) = batches
-        return _cut(batch.data, batch.indices, batch.micro_batch)
-
-    def split_evaluation(self, data: Sequence[Encoded | None]) -> list[list[MicroBatch]]:
-        """All examples in their order."""
-        (examples,) = data
-        if examples is None:
-            return []
-        return _cut(examples, range(len(examples.lengths)), EVALUATION_EXAMPLES)
 
 
 class PlainForward(Forward):

@@ -69,7 +69,7 @@ def device_kind(device: str) -> str:
 
 
 @dataclass(frozen=True)
-class PassSplitter:
+class PassSplitter(PlainSplitter):
     """Splits batches into passes of texts of similar length, packed or padded.
 
     Args:
@@ -85,9 +85,22 @@ class PassSplitter:
 
     def split_training(self, batches: Sequence[StepBatch]) -> list[list[MicroBatch]]:
         """The passes of one optimizer step of each run."""
-        cuts = [self._split_step(batch) if batch.indices else [] for batch in batches]
-        data = [batch.data for batch in batches]
-        return self._stack(data, cuts, MAX_STACK_TOKENS[device_kind(self.device)])
+        packing, cuts = self.fleet.packing, list[list[list[int]]]()
+        for batch in batches:  # into micro-batches, the longest examples first
+            data = batch.data
+            tokens = data.lengths if packing is None else count_packed_tokens(data, packing)
+            if not batch.indices:
+                cut = []
+            elif batch.pass_overhead_tokens == NEVER_SPLIT:
+                cut = split_by_count(tokens, batch.indices, batch.micro_batch)
+            elif packing is None:
+                overhead = batch.pass_overhead_tokens // len(data.ids[0])
+                cut = split_by_length(tokens, batch.indices, batch.micro_batch, overhead)
+            else:
+                cut = split_packed(tokens, batch.indices, batch.micro_batch)
+            cuts.append(cut)
+        most = MAX_STACK_TOKENS[device_kind(self.device)]
+        return self._stack([batch.data for batch in batches], cuts, most)
 
     def split_evaluation(self, data: Sequence[Encoded | None]) -> list[list[MicroBatch]]:
         """The passes over all examples of each run."""
@@ -97,24 +110,22 @@ class PassSplitter:
         evaluated = next(d for d in data if d is not None)
         return self._stack([evaluated if d is None else d for d in data], cuts, tokens)
 
-    def _split_step(self, batch: StepBatch) -> list[list[int]]:
-        """Micro-batches of one effective batch, the longest examples first."""
-        data, packing = batch.data, self.fleet.packing
-        choices = len(data.ids[0])
-        tokens = data.lengths if packing is None else count_packed_tokens(data, packing)
-        if batch.pass_overhead_tokens == NEVER_SPLIT:
-            return split_by_count(tokens, batch.indices, batch.micro_batch)
-        if packing is None:
-            overhead = batch.pass_overhead_tokens // choices
-            return split_by_length(tokens, batch.indices, batch.micro_batch, overhead)
-        return split_packed(tokens, batch.indices, batch.micro_batch)
-
     def _stack(
         self, data: Sequence[Encoded], cuts: Sequence[list[list[int]]], max_tokens: int
     ) -> list[list[MicroBatch]]:
         if self.alone:
             return [[MicroBatch(data[0], cut, part)] for part, cut in enumerate(cuts[0])]
-        sizes = [self._measure(d, cut) for d, cut in zip(data, cuts, strict=True)]
+        # Of each pass its rows, and the tokens of a row; a row of a packed pass is one token.
+        sizes: list[list[tuple[int, int]]] = []
+        for d, cut in zip(data, cuts, strict=True):
+            if self.fleet.packing is not None:
+                tokens = count_packed_tokens(d, self.fleet.packing)
+                sizes.append([(sum(tokens[i] for i in indices), 1) for indices in cut])
+                continue
+            choices = len(d.ids[0]) if d.ids else 1
+            longest = [self.virtual_tokens + max(d.lengths[i] for i in part) for part in cut]
+            rows = [len(part) * choices for part in cut]
+            sizes.append([*zip(rows, longest, strict=True)])
         padding = MAX_STACK_PADDING[device_kind(self.device)]
         return [
             [
@@ -122,17 +133,6 @@ class PassSplitter:
                 for r, d in enumerate(data)
             ]
             for stack in stack_passes(sizes, max_tokens, padding, self.overhead_tokens)
-        ]
-
-    def _measure(self, data: Encoded, cut: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
-        """Rows of each pass, and tokens of a row; a row of a packed pass is one token."""
-        if self.fleet.packing is not None:
-            sizes = count_packed_tokens(data, self.fleet.packing)
-            return [(sum(sizes[i] for i in indices), 1) for indices in cut]
-        choices = len(data.ids[0]) if data.ids else 1
-        return [
-            (len(indices) * choices, self.virtual_tokens + max(data.lengths[i] for i in indices))
-            for indices in cut
         ]
 
 
@@ -168,12 +168,9 @@ SHAREABLE = (
     "deberta-v2",
     "ernie",
     "eurobert",
-    "megatron-bert",
     "mpnet",
     "nomic_bert",
-    "rembert",
     "roberta-prelayernorm",
-    "roformer",
 )
 """Architectures in whose padded batches every tensor's rows are texts, or known to be tables: joint
 runs are tested on each. Elsewhere a tensor may belong to no run, or padding may change what is
