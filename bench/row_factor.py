@@ -36,7 +36,7 @@ from paretune.store import Claim
 from paretune.study import NO_MODEL, MethodSpec, OuterFold, Study, derive_seed
 from paretune.training import Outcome, TrainerOptions
 from paretune.training.caches import ProcessCache
-from paretune.training.trainer import Trainer
+from paretune.training.trainer import train_fleet, train_run
 
 Array = NDArray[Any]
 RECORD = Path(__file__).parent / "results" / "row_factor.jsonl"
@@ -102,17 +102,20 @@ def train(
         outer = OuterFold(folds=FOLDS, index=fold)
         run = prepared.make_run(cell, "final", rate, first_seed + fold, outer=outer)
         claims.append(Claim(run, folder / f"{cell.method.name}-{run.seed}"))
-    trainer = Trainer(prepared.caches, TrainerOptions(checkpoint_seconds=1e9, keep_bytes=0))
+    caches, options = prepared.caches, TrainerOptions(checkpoint_seconds=1e9, keep_bytes=0)
     outcomes: dict[int, Outcome] = {}
 
     def finish(claim: Claim, outcome: Outcome) -> None:
         outcomes[claim.run.seed] = outcome
 
     if cell.method.name == "lora":
-        trainer.train_fleet(claims, lambda _: [], finish)
+        train_fleet(claims, lambda _: [], finish, caches=caches, options=options)
     else:
         for claim in claims:
-            finish(claim, trainer.train_run(claim))
+            outcome = train_run(
+                claim.run, checkpoint=claim.checkpoint, caches=caches, options=options
+            )
+            finish(claim, outcome)
     return [json.loads(outcomes[c.run.seed].blobs["predictions"])["test"] for c in claims]
 
 

@@ -23,7 +23,6 @@ from paretune.owner import owner_of
 from paretune.planning.prepare import prepare_study
 from paretune.store import Store
 from paretune.training import TrainerOptions
-from paretune.training.trainer import Trainer
 
 
 def on_a_small_disk(action: Callable[[], str]) -> tuple[int, str]:
@@ -78,8 +77,8 @@ def test_a_study_on_a_full_disk_stops_and_the_same_command_continues_to_the_same
         expected = digests(whole, study.study_hash)
     monkeypatch.setattr(
         worker.RunExecutor,
-        "_make_trainer",
-        lambda self: Trainer(self.caches, TrainerOptions("cpu", checkpoint_seconds=0)),
+        "_options",
+        TrainerOptions("cpu", checkpoint_seconds=0),
     )
 
     process = subprocess.Popen(["sleep", "60"])

@@ -15,7 +15,8 @@ from paretune.measuring import devices
 from paretune.measuring.memory import PeakMeter, choose_counter, warm_libraries
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.training import TrainerOptions
-from paretune.training.trainer import Trainer
+from paretune.training.caches import ProcessCache
+from paretune.training.trainer import train_run
 
 pytestmark = pytest.mark.gpu
 MIB = 1 << 20
@@ -85,11 +86,9 @@ def test_two_fresh_processes_measure_the_same(
 
 def test_a_worker_keeps_nothing_of_its_runs(device: str, tmp_path: Path, tiny_model: Any) -> None:
     task, counter = tiny_task(tmp_path / "data"), choose_counter(device)
-    trainer, byte_counts = Trainer(options=TrainerOptions(device)), []
+    caches, options, byte_counts = ProcessCache(), TrainerOptions(device), []
     for seed in range(6):
-        from paretune.store import Claim
-
         run = tiny_run(task, tiny_model("bert"), seed=seed)
-        trainer.train_run(Claim(run, tmp_path / "x"))
+        train_run(run, checkpoint=tmp_path / "x", caches=caches, options=options)
         byte_counts.append(counter.read_bytes())
     assert device == "cpu" or byte_counts[1] == byte_counts[-1]

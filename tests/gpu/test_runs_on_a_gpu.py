@@ -18,7 +18,7 @@ from paretune.measuring.devices import query_gpu, resolve_device
 from paretune.store import Claim
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.training import FleetOutOfMemoryError, TrainerOptions
-from paretune.training.trainer import Trainer, train_run
+from paretune.training.trainer import train_fleet, train_run
 
 pytestmark = pytest.mark.gpu
 
@@ -100,13 +100,16 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
 def test_runs_together_are_those_alone(device: str, tmp_path: Path, tiny_model: Any) -> None:
     task, model = tiny_task(tmp_path / "data"), tiny_model("bert")
     runs = [tiny_run(task, model, seed=seed, training={"dropout": 0.0}) for seed in (1, 2, 3)]
-    trainer, together = Trainer(options=TrainerOptions(device)), {}
+    options, together = TrainerOptions(device), dict[int, Any]()
     jobs = [Claim(run, tmp_path / f"{run.seed}") for run in runs]
-    trainer.train_fleet(
-        jobs, lambda free: [], lambda job, outcome: together.update({job.run.seed: outcome})
+    train_fleet(
+        jobs,
+        lambda free: [],
+        lambda job, outcome: together.update({job.run.seed: outcome}),
+        options=options,
     )
     for run in runs:
-        alone = train_run(run, checkpoint=tmp_path / "alone", options=TrainerOptions(device))
+        alone = train_run(run, checkpoint=tmp_path / "alone", options=options)
         assert losses(together[run.seed]) == pytest.approx(losses(alone), rel=1e-4)
 
 
@@ -154,6 +157,6 @@ def test_a_fleet_that_does_not_fit_is_given_back(
     ]
     little_memory(8 << 20)
     with pytest.raises(FleetOutOfMemoryError):
-        Trainer(options=TrainerOptions(device)).train_fleet(
-            jobs, lambda free: [], lambda job, outcome: None
+        train_fleet(
+            jobs, lambda free: [], lambda job, outcome: None, options=TrainerOptions(device)
         )

@@ -30,7 +30,7 @@ from paretune.tasks.infer import infer_task
 from paretune.testing import MetricContract, ObjectiveContract
 from paretune.testing.tiny_models import tiny_model as write_model
 from paretune.testing.tiny_tasks import silent, tiny_run
-from paretune.training.trainer import Trainer, train_run
+from paretune.training.trainer import train_fleet, train_run
 
 WORDS = ("cat", "dog", "ice", "door", "room", "water", "window", "prices")
 ASKED = {"role": "user", "content": "Why?"}
@@ -241,7 +241,7 @@ def test_a_fleet_learns_what_its_runs_learn_alone(
     rest = run.model_copy(update={"seed": 2})
     claims = [Claim(r, tmp_path / f"{r.seed}", silent) for r in (run, rest)]
     results: dict[int, Any] = {}
-    Trainer().train_fleet(
+    train_fleet(
         claims, lambda free: [], lambda claim, o: results.update({claim.run.seed: o.result})
     )
     alone = train_run(run, checkpoint=tmp_path / "alone", report=silent).result["scores"]["test"]

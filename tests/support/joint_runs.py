@@ -17,7 +17,7 @@ from paretune.study import Run
 from paretune.testing.tiny_tasks import silent
 from paretune.training import Outcome
 from paretune.training.caches import ProcessCache
-from paretune.training.trainer import Trainer, train_run
+from paretune.training.trainer import train_fleet, train_run
 from support.tiny_study import stack_scores
 
 
@@ -51,7 +51,7 @@ def together(
     def finish(job: Any, outcome: Outcome) -> None:
         left[job.run.seed, job.run.learning_rate, job.run.fold] = outcome
 
-    Trainer(bench).train_fleet(jobs[:places], more, finish)
+    train_fleet(jobs[:places], more, finish, caches=bench)
     return left
 
 

@@ -15,7 +15,7 @@ from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.training import Outcome, fleet, loop, trainer
 from paretune.training.interruption import defer_interrupts, interrupt
 from paretune.training.run_state import RunState
-from paretune.training.trainer import Trainer, train_run
+from paretune.training.trainer import train_fleet, train_run
 
 PLACES: dict[str, tuple[Any, str, int]] = {
     "in a pass": (loop, "accumulate_gradients", 5),
@@ -114,7 +114,7 @@ def test_every_run_of_a_fleet_keeps_the_same_step(
         finished[job.run.seed] = outcome
 
     def train(jobs: list[Job]) -> None:
-        Trainer().train_fleet(jobs, lambda _: [], finish)
+        train_fleet(jobs, lambda _: [], finish)
 
     jobs = [Job(run, tmp_path / f"kept{run.seed}") for run in runs]
     with monkeypatch.context() as here:

@@ -20,6 +20,7 @@ from paretune.training.caches import ProcessCache
 from paretune.training.fleet import RunParameters, SharedModel
 from paretune.training.loop import train_step
 from paretune.training.prepare import prepare
+from paretune.training.run_state import copy_tensors
 from paretune.training.trainer import train_run
 
 
@@ -121,7 +122,7 @@ def test_early_stopping_and_best_weights(
         train_step([state], [state.next_batch()], model)
         if state.needs_evaluation:
             state.evaluate()
-    state.finish()
+    copy_tensors(state.best, own.trained)
     assert (state.progress.step, state.progress.best_step) == (stops_at, best)
     assert state.diverged is None
     for name, parameter in own.trained.items():

@@ -10,13 +10,12 @@ import torch
 from support.joint_runs import Job
 
 from paretune.errors import StaleClaimError
-from paretune.store import Claim
 from paretune.study import Run
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.training import FleetOutOfMemoryError, Outcome, loop
 from paretune.training.caches import ProcessCache
 from paretune.training.forward import select
-from paretune.training.trainer import Trainer
+from paretune.training.trainer import train_fleet, train_run
 
 OUT_OF_MEMORY = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
@@ -36,7 +35,7 @@ def test_a_run_alone_that_another_worker_has_is_stopped(tmp_path: Path, tiny_mod
             raise StaleClaimError("taken")
 
     with pytest.raises(StaleClaimError, match="taken"):
-        Trainer(caches).train_run(Claim(run, tmp_path / "state", report))
+        train_run(run, checkpoint=tmp_path / "state", report=report, caches=caches)
     assert caches.loaded == {} and not (tmp_path / "state").exists()
 
 
@@ -52,7 +51,7 @@ def test_a_fleet_that_does_not_fit_says_so(
     runs = make_runs(tmp_path, tiny_model, 2)
     jobs = [Job(run, tmp_path / f"state{run.seed}") for run in runs]
     with pytest.raises(FleetOutOfMemoryError):
-        Trainer(caches).train_fleet(jobs, lambda free: [], lambda job, o: finished.append(o))
+        train_fleet(jobs, lambda free: [], lambda job, o: finished.append(o), caches=caches)
     assert finished == [] and caches.loaded == {}
 
 
@@ -62,7 +61,7 @@ def test_runs_that_cannot_share_batches_are_refused(
     monkeypatch.setattr(select, "can_share", lambda model: False)
     runs = make_runs(tmp_path, tiny_model, 2)
     jobs = [Job(run, tmp_path / f"state{run.seed}") for run in runs]
-    trainer = Trainer()
+    caches = ProcessCache()
     with pytest.raises(ValueError, match="cannot share batches"):
-        trainer.train_fleet(jobs, lambda free: [], lambda job, outcome: None)
-    assert trainer.caches.loaded == {}
+        train_fleet(jobs, lambda free: [], lambda job, outcome: None, caches=caches)
+    assert caches.loaded == {}

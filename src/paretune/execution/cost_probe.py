@@ -187,7 +187,7 @@ def _measure(
         ).values()
     torch.autograd.backward(loss)
     components, reasons = measure_components(forward.model, optimizer.adamw, activations)
-    optimizer.zero_grad()
+    optimizer.adamw.zero_grad()
     with meter.phase("evaluation"):
         latency = _measure_latency(run, prepared, forward, batch, questions, limit_seconds / 2)
     median = step_seconds["median"]

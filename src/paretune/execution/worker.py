@@ -41,12 +41,11 @@ from paretune.owner import current_owner
 from paretune.store import Claim, Store
 from paretune.study import Run
 from paretune.terminal import echo, sanitise_tracebacks_and_warnings
-from paretune.training import FleetOutOfMemoryError, Outcome
+from paretune.training import FleetOutOfMemoryError, Outcome, TrainerOptions
 
 if TYPE_CHECKING:
     from paretune.planning.predicted_cost import CostPredictor
     from paretune.training.caches import ProcessCache
-    from paretune.training.trainer import Trainer
 
 FLEET_OUT_OF_MEMORY_NOTE = "its fleet did not fit in memory, so it was trained alone"
 DEVICE_LOST_NOTE = "a CUDA error ended its fleet, so it was trained alone"
@@ -78,7 +77,16 @@ class RunExecutor:
         if claim.run.stage == "cost":
             settings, datasets = self.settings, self.caches.datasets
             return measure_cost(claim, settings.device, halvings, settings.cost_seconds, datasets)
-        return self._make_trainer().train_run(claim, halvings)
+        from paretune.training.trainer import train_run
+
+        return train_run(
+            claim.run,
+            checkpoint=claim.checkpoint,
+            report=claim.report,
+            caches=self.caches,
+            options=self._options,
+            halvings=halvings,
+        )
 
     def fleet_key(self, run: Run) -> str:
         """Runs with the same key may train together: of one model, task and shape of batch."""
@@ -112,7 +120,9 @@ class RunExecutor:
         Raises:
             FleetOutOfMemoryError: the runs that have not ended must go on alone.
         """
-        self._make_trainer().train_fleet(claims, next_claims, finish)
+        from paretune.training.trainer import train_fleet
+
+        train_fleet(claims, next_claims, finish, caches=self.caches, options=self._options)
 
     def release_memory(self) -> None:
         """Drop the cached model: others need the memory."""
@@ -128,13 +138,9 @@ class RunExecutor:
 
         return CostPredictor(self.caches, device=self.settings.device)
 
-    def _make_trainer(self) -> Trainer:
-        from paretune.training import TrainerOptions
-        from paretune.training.trainer import Trainer
-
-        settings = self.settings
-        options = TrainerOptions(settings.device, keep_bytes=settings.keep_bytes)
-        return Trainer(self.caches, options)
+    @property
+    def _options(self) -> TrainerOptions:
+        return TrainerOptions(self.settings.device, keep_bytes=self.settings.keep_bytes)
 
 
 def make_executor(settings: WorkerSettings = DEFAULT_SETTINGS) -> RunExecutor:

@@ -101,7 +101,14 @@ class CheckpointFile:
                 save_file(own_memory(tensors), part, metadata=header)
                 write_checksum(part)
         except (OSError, SafetensorError) as error:
-            raise _write_error(self.path, error) from error
+            if (reason := describe_os_error(error)) is None:
+                raise
+            # An error of the disk ends no run.
+            raise StoreError(
+                f"a checkpoint cannot be written ({reason}); the run and its last checkpoint stay.",
+                where=str(self.path),
+                remedy="Check the free space and the permissions; the same command continues.",
+            ) from error
         self._saved_at = time.monotonic()
         self._saving_seconds = self._saved_at - started
 
@@ -139,14 +146,6 @@ class CheckpointFile:
         return progress, best
 
 
-def remove_if_damaged(path: Path) -> bool:
-    """Remove a checkpoint that is not as it was written; whether there was one."""
-    damaged = path.is_file() and not has_valid_checksum(path)
-    if damaged:
-        path.unlink()
-    return damaged
-
-
 def read_progress(path: Path) -> RunProgress | None:
     """The progress in a checkpoint; None without one, where it is damaged, or in another format."""
     if not has_valid_checksum(path):
@@ -156,15 +155,3 @@ def read_progress(path: Path) -> RunProgress | None:
     if header.get("format") != str(FORMAT):
         return None
     return RunProgress(**json.loads(header["progress"]))
-
-
-def _write_error(path: Path, error: Exception) -> Exception:
-    """What to raise: an error of the disk ends no run."""
-    reason = describe_os_error(error)
-    if reason is None:
-        return error
-    return StoreError(
-        f"a checkpoint cannot be written ({reason}); the run and its last checkpoint stay.",
-        where=str(path),
-        remedy="Check the free space and the permissions; the same command continues.",
-    )

@@ -85,14 +85,6 @@ class RunParameters:
     trained: dict[str, nn.Parameter] = field(default_factory=dict)
     learning_rate_factors: dict[str, float] = field(default_factory=dict)
 
-    def head(self, names: Sequence[str]) -> dict[str, nn.Parameter]:
-        """The parameters of its own heads by their names in the model, in this order."""
-        parameters = {}
-        for name in names:
-            module, _, parameter = name.rpartition(".")
-            parameters[name] = self.heads[module].get_parameter(parameter)
-        return parameters
-
 
 class SharedModel:
     """A backbone with the methods of one or several runs, in the order of the run axis.
@@ -209,8 +201,12 @@ class SharedModel:
         self.place(runs)
         return scored
 
-    def precompute(self, data: Mapping[RunParameters, Encoded], part: str) -> None:
-        """Evaluate a part of several runs in the same passes, before their evaluators need it."""
+    def precompute(self, encoded: Mapping[RunParameters, Mapping[str, Encoded]], part: str) -> None:
+        """Evaluate a part of several runs in the same passes, before their evaluators need it.
+
+        ``encoded``: all parts of each run, by name.
+        """
+        data = {run: parts[part] for run, parts in encoded.items() if part in parts}
         if data and not self.alone:
             for run, outputs in self.evaluate(data).items():
                 self._outputs[run, part] = outputs
@@ -243,13 +239,17 @@ class SharedModel:
             parameter.requires_grad_(False)
             parameter.grad = None
         fleet = Fleet(runs=len(runs))
-        whole = self._inject_groups(runs, fleet)
+        whole = self._inject(runs, fleet)
         for name in modules:
             heads_of_runs = PerRunModule([run.heads[name] for run in runs], fleet)
             whole.changes.replace_module(model, name, heads_of_runs)
         for run in runs:
-            run.trained = {**run.method, **run.head(head)}
-        heads = runs[0].head(head)  # all have the same names and shapes
+            run.trained = dict(run.method)
+            for name in head:
+                module, _, parameter = name.rpartition(".")
+                run.trained[name] = run.heads[module].get_parameter(parameter)
+        # The heads of all runs have the same names and shapes.
+        heads = {name: runs[0].trained[name] for name in head}
         first = runs[0].run
         self._prepared = PreparedModel(
             self.loaded,
@@ -260,36 +260,35 @@ class SharedModel:
             usable_length(first, self.loaded, whole.positions_before_text),
         )
 
-    def _inject_groups(self, runs: Sequence[RunParameters], fleet: Fleet) -> Injection:
-        """Inject the methods of all runs; returns one injection for all of them."""
+    def _inject(self, runs: Sequence[RunParameters], fleet: Fleet) -> Injection:
+        """Inject the methods of all runs, with the parameters that they have or draw.
+
+        Returns one injection for all of them.
+        """
+        model, anatomy = self.loaded.model, self.loaded.anatomy
         whole, first = Injection({}), 0
         whole.changes.callback(self._groups.clear)
         alike = [list(group) for _, group in groupby(runs, lambda run: method_key(run.run))]
         for group in alike:
             part = fleet if len(alike) == 1 else fleet.make_subfleet(first, len(group))
             first += len(group)
-            whole.absorb(self._inject(group, part))
+            method = parse_method(group[0].run, self.loaded)
+            seeds = [run.run.seed for run in group]
+            injection: Injection = method.inject(model, anatomy, part, seeds)
+            self._groups.append((group, injection))
+            for name, parameter in injection.parameters.items():
+                parameter.requires_grad_(True)
+                for r, run in enumerate(group):
+                    place = parameter.data[r : r + 1]
+                    if name in run.method:
+                        place.copy_(run.method[name].data)
+                        run.method[name].data = place
+                    else:
+                        run.method[name] = nn.Parameter(place)
+            for run in group:
+                run.learning_rate_factors = injection.learning_rate_factors
+            whole.absorb(injection)
         return whole
-
-    def _inject(self, runs: Sequence[RunParameters], fleet: Fleet) -> Injection:
-        """Inject the method of these runs, with the parameters that they have or draw."""
-        model, anatomy = self.loaded.model, self.loaded.anatomy
-        method = parse_method(runs[0].run, self.loaded)
-        seeds = [run.run.seed for run in runs]
-        injection: Injection = method.inject(model, anatomy, fleet, seeds)
-        self._groups.append((runs, injection))
-        for name, parameter in injection.parameters.items():
-            parameter.requires_grad_(True)
-            for r, run in enumerate(runs):
-                place = parameter.data[r : r + 1]
-                if name in run.method:
-                    place.copy_(run.method[name].data)
-                    run.method[name].data = place
-                else:
-                    run.method[name] = nn.Parameter(place)
-        for run in runs:
-            run.learning_rate_factors = injection.learning_rate_factors
-        return injection
 
 
 def method_key(run: Run) -> str:

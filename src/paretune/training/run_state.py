@@ -46,17 +46,6 @@ class DivergedError(Exception):
         super().__init__(f"step {step}: {why}")
 
 
-def check_finite(step: int, loss: float, gradient_norm: float, num_classes: int) -> None:
-    """Raise DivergedError when this step shows that the run has blown up."""
-    if not math.isfinite(loss):
-        raise DivergedError(step, f"the loss is {loss}")
-    if not math.isfinite(gradient_norm):
-        raise DivergedError(step, f"the gradient norm is {gradient_norm}")
-    ceiling = LOSS_CEILING * math.log(max(2, num_classes))
-    if loss > ceiling:
-        raise DivergedError(step, f"the loss is {loss:.1f}, above {ceiling:.0f}")
-
-
 def learning_rate_factor(
     step: int,
     total: int,
@@ -110,21 +99,28 @@ class RunOptimizer:
         Raises:
             DivergedError: the loss or the gradient blew up; the weights are as they were.
         """
-        norm = clip_gradients(self.trained, self.max_grad_norm)
+        parameters, ceiling = list(self.trained.values()), self.max_grad_norm
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        # Under the ceiling a CPU scales nothing: no pass over all gradients to multiply them by 1.
+        # On another device the comparison would wait for it, and there the factor is at most 1.
+        if ceiling is not None and (norm.device.type != "cpu" or not norm <= ceiling):
+            torch.nn.utils.clip_grads_with_norm_(parameters, ceiling, norm)
         # The only place in a step that waits for the device: whether the run has blown up is known
         # before its weights change.
         *passes, norm_value = torch.cat([losses, norm[None].to(losses)]).tolist()
         loss = float(sum(passes))
-        check_finite(step, loss, norm_value, self.num_classes)
+        highest = LOSS_CEILING * math.log(max(2, self.num_classes))
+        if not math.isfinite(loss):
+            raise DivergedError(step, f"the loss is {loss}")
+        if not math.isfinite(norm_value):
+            raise DivergedError(step, f"the gradient norm is {norm_value}")
+        if loss > highest:
+            raise DivergedError(step, f"the loss is {loss:.1f}, above {highest:.0f}")
         for group in self.adamw.param_groups:
             group["lr"] = learning_rate * group["rate_factor"]
         self.adamw.step()
-        self.zero_grad()
+        self.adamw.zero_grad()
         return loss
-
-    def zero_grad(self) -> None:
-        """Drop the gradients."""
-        self.adamw.zero_grad(set_to_none=True)
 
 
 def make_adamw(
@@ -147,21 +143,6 @@ def make_adamw(
         lr=0.0,
         fused=True,
     )
-
-
-def clip_gradients(trained: Mapping[str, nn.Parameter], ceiling: float | None) -> Tensor:
-    """Total norm of the gradients, which are scaled down where it exceeds ``ceiling``."""
-    parameters = list(trained.values())
-    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-    # Under the ceiling a CPU scales nothing: no pass over all gradients to multiply them by 1. On
-    # another device the comparison would wait for it, and there the factor is at most 1.
-    if ceiling is not None and (norm.device.type != "cpu" or not norm <= ceiling):
-        torch.nn.utils.clip_grads_with_norm_(parameters, ceiling, norm)
-    return norm
-
-
-Scores = dict[str, float]
-"""``primary`` (the higher the better) and ``loss`` on the selection part."""
 
 
 @dataclass(eq=False)
@@ -266,7 +247,7 @@ class RunState:
                 self.claim.report({**step_report, "resumed_at": self.resumed_at})
             except StaleClaimError as error:
                 self.lost = error
-        self.optimizer.zero_grad()
+        self.optimizer.adamw.zero_grad()
 
     def evaluate(self) -> None:
         """Score the present weights, extend the curve, and keep them if they are the best so far.
@@ -283,8 +264,31 @@ class RunState:
             if not math.isfinite(scores["loss"]):
                 why = f"the selection loss is {scores['loss']}"
                 raise DivergedError(self.progress.step, why)
+            progress = self.progress
+            since = progress.curve[-1]["step"] if progress.curve else 0
+            losses = progress.losses[since : progress.step]
+            point = {
+                "step": progress.step,
+                "epoch": (progress.step - 1) // self.per_epoch + 1,
+                "loss": sum(losses) / len(losses),
+                "selection": scores,
+            }
             with defer_interrupts():
-                self._record_scores(scores)
+                progress.curve.append(point)
+                best = progress.best_scores  # by the metric, then by the loss
+                new = (scores["primary"], -scores["loss"])
+                if progress.best_step < 0 or new > (best["primary"], -best["loss"]):
+                    progress.best_step, progress.best_scores = progress.step, scores
+                    progress.without_gain = 0
+                    if progress.step == self.steps:
+                        self.best = {name: p.detach() for name, p in self.trained.items()}
+                    elif not self.best:
+                        self.best = copy_to_cpu(self.trained)
+                    else:  # new memory for a model costs more than copying
+                        copy_tensors(self.trained, self.best)
+                else:
+                    progress.without_gain += 1
+                self._stopped_early = self._out_of_patience
 
     def save_if_due(self) -> None:
         """Write the checkpoint, where the last one is old enough and the run goes on."""
@@ -297,10 +301,6 @@ class RunState:
         if self.trained and self.progress.step and alive:
             with defer_interrupts():
                 self.checkpoint.save(self.progress, self.trained, self.best, self.optimizer.adamw)
-
-    def finish(self) -> None:
-        """Put the best weights back."""
-        copy_tensors(self.best, self.trained)
 
     def predict(self) -> dict[str, ModelPredictions]:
         """Predictions by the best weights, once they are back, for the parts that are reported."""
@@ -378,33 +378,6 @@ class RunState:
             yield
         except DivergedError as error:
             self.diverged = str(error)
-
-    def _record_scores(self, scores: Scores) -> None:
-        progress = self.progress
-        since = progress.curve[-1]["step"] if progress.curve else 0
-        losses = progress.losses[since : progress.step]
-        progress.curve.append(
-            {
-                "step": progress.step,
-                "epoch": (progress.step - 1) // self.per_epoch + 1,
-                "loss": sum(losses) / len(losses),
-                "selection": scores,
-            }
-        )
-        best = progress.best_scores  # by the metric, then by the loss
-        new = (scores["primary"], -scores["loss"])
-        if progress.best_step < 0 or new > (best["primary"], -best["loss"]):
-            progress.best_step, progress.best_scores = progress.step, scores
-            progress.without_gain = 0
-            if progress.step == self.steps:
-                self.best = {name: p.detach() for name, p in self.trained.items()}
-            elif not self.best:
-                self.best = copy_to_cpu(self.trained)
-            else:  # new memory for a model costs more than copying
-                copy_tensors(self.trained, self.best)
-        else:
-            progress.without_gain += 1
-        self._stopped_early = self._out_of_patience
 
     @property
     def _out_of_patience(self) -> bool:

@@ -14,6 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from paretune import methods
+from paretune.files import has_valid_checksum
 from paretune.measuring.costs import estimate_compute_cost
 from paretune.measuring.machine import describe_environment
 from paretune.measuring.memory import trim_heap_if_grown
@@ -29,7 +30,6 @@ from paretune.training.checkpoint import (
     DAMAGED_NOTE,
     CheckpointFile,
     read_progress,
-    remove_if_damaged,
 )
 from paretune.training.evaluation.evaluator import (
     answers_of,
@@ -45,7 +45,7 @@ from paretune.training.forward.passes import StepBatch
 from paretune.training.interruption import defer_interrupts, fit_in_memory, is_out_of_memory
 from paretune.training.loop import train_step
 from paretune.training.prepare import allows_bf16_weights, configure_model
-from paretune.training.run_state import RunState
+from paretune.training.run_state import RunState, copy_tensors
 
 
 class Session:
@@ -82,7 +82,31 @@ class Session:
             StaleClaimError: another worker has the run that is alone.
         """
         try:
-            self._train(claims, next_claims)
+            started, run = time.monotonic(), claims[0].run
+            bf16 = allows_bf16_weights(run)
+            loaded = self._caches.run_model(run, bf16=bf16)
+            self._shape = measure_shape(loaded)
+            device, objective = self._options.device, self._caches.objective(run)
+            self._model = SharedModel(run, loaded, device, objective, alone=self._alone)
+            source = self._caches.source(run.model)
+            compute, base_losses = self._model.compute, self._caches.forgetting
+            self._forgetting = ForgettingProbe(source, objective, compute, base_losses)
+            capacity, coming, changed = len(claims), list(claims), False
+            while coming or self._states:
+                if coming or changed:
+                    self._admit(coming, started)
+                self._step()
+                self._evaluate()
+                finished = [state for state in self._states if state.finished]
+                coming, changed = [], bool(finished)
+                if finished:
+                    self._finish_runs(finished)
+                    started = time.monotonic()
+                    coming = list(next_claims(capacity - len(self._states)))
+            if self._alone and self._model.prepared.method.trains is Trains.EVERYTHING:
+                self._caches.drop_model()
+            else:
+                self._model.remove_all()
         except KeyboardInterrupt:
             with defer_interrupts():  # all runs are saved, also where a second signal comes
                 for state in self._states:
@@ -94,40 +118,11 @@ class Session:
             self._caches.drop_model()  # a method may be half injected
             raise
 
-    def _train(
-        self, claims: Sequence[Claim], next_claims: Callable[[int], Sequence[Claim]]
-    ) -> None:
-        started, run = time.monotonic(), claims[0].run
-        bf16 = allows_bf16_weights(run)
-        loaded = self._caches.run_model(run, bf16=bf16)
-        self._shape = measure_shape(loaded)
-        device, objective = self._options.device, self._caches.objective(run)
-        self._model = SharedModel(run, loaded, device, objective, alone=self._alone)
-        source = self._caches.source(run.model)
-        compute, base_losses = self._model.compute, self._caches.forgetting
-        self._forgetting = ForgettingProbe(source, objective, compute, base_losses)
-        capacity, coming, changed = len(claims), list(claims), False
-        while coming or self._states:
-            if coming:
-                self._admit(coming, started)
-            elif changed:
-                self._place([state.parameters for state in self._states])
-                self._enable_activation_cache()
-            self._step()
-            self._evaluate()
-            finished = [state for state in self._states if state.finished]
-            coming, changed = [], bool(finished)
-            if finished:
-                self._finish_runs(finished)
-                started = time.monotonic()
-                coming = list(next_claims(capacity - len(self._states)))
-        if self._alone and self._model.prepared.method.trains is Trains.EVERYTHING:
-            self._caches.drop_model()
-        else:
-            self._model.remove_all()
-
     def _admit(self, claims: Sequence[Claim], started: float) -> None:
-        """Put new runs into the model, from their start or from their checkpoints."""
+        """Put new runs, if any, into the model beside those that stay.
+
+        New runs begin at their start or at their checkpoint.
+        """
         for run in (claim.run for claim in claims):
             # What training costs the model is asked of the model without a method, too.
             if run.forgetting is not None and self._forgetting.needs_base(run):
@@ -139,18 +134,25 @@ class Session:
         placed = [state.parameters for state in self._states]
         placed += [parameters for _, parameters in new]
         placed.sort(key=lambda parameters: method_key(parameters.run))
-        self._place(placed)
+        if not self._model.place(placed):
+            raise ValueError("these runs cannot share batches")
         begun = [self._begin(claim, parameters) for claim, parameters in new]
         self._states += begun
         self._states.sort(key=lambda state: placed.index(state.parameters))
-        notes = self._enable_activation_cache()
+        # All runs skip the layers below everything that is trained.
+        weights_key = self._caches.source(self._states[0].run.model).weights_key
+        once = {data: name for state in self._states for name, data in state.encoded.items()}
+        once |= {data.mismatched: name for data, name in once.items() if data.mismatched}
+        notes = enable_activation_cache(
+            self._model.prepared,
+            self._model.compute,
+            [(name, data) for data, name in once.items()],
+            weights_key,
+            self._caches.activations,
+        )
         for state in begun:
             state.outcome.result["notes"].extend(notes)
             state.add_seconds("load", (time.monotonic() - started) / len(begun))
-
-    def _place(self, parameters: Sequence[RunParameters]) -> None:
-        if not self._model.place(parameters):
-            raise ValueError("these runs cannot share batches")
 
     def _begin(self, claim: Claim, parameters: RunParameters) -> RunState:
         run, prepared = claim.run, self._model.prepared
@@ -192,7 +194,8 @@ class Session:
         evaluator = make_evaluator(
             run, batch, parts, self._caches, self._model, parameters, encoded
         )
-        if remove_if_damaged(claim.checkpoint):
+        if claim.checkpoint.is_file() and not has_valid_checksum(claim.checkpoint):
+            claim.checkpoint.unlink()
             outcome.result["notes"].append(DAMAGED_NOTE)
         return RunState(
             claim,
@@ -221,18 +224,6 @@ class Session:
             cache.update(zip(missing, scored, strict=True))
         return {name: cache[key] for name, key in keys.items()}
 
-    def _enable_activation_cache(self) -> list[str]:
-        """Let all runs skip the layers below everything that is trained."""
-        run = self._states[0].claim.run
-        weights_key = self._caches.source(run.model).weights_key
-        once = {data: name for state in self._states for name, data in state.encoded.items()}
-        once |= {data.mismatched: name for data, name in once.items() if data.mismatched}
-        parts = [(name, data) for data, name in once.items()]
-        cache = self._caches.activations
-        return enable_activation_cache(
-            self._model.prepared, self._model.compute, parts, weights_key, cache
-        )
-
     def _step(self) -> None:
         """One optimizer step of every run; each gets its share of the time, by tokens."""
         started, states = time.monotonic(), self._states
@@ -249,7 +240,7 @@ class Session:
         """Score the runs whose turn it is, all in the same passes."""
         due = [state for state in self._states if state.needs_evaluation]
         started = time.monotonic()
-        self._precompute(due, "selection")
+        self._model.precompute({state.parameters: state.encoded for state in due}, "selection")
         for state in due:
             state.evaluate()
         if due:
@@ -267,13 +258,13 @@ class Session:
         owned = [state for state in finished if state.lost is None]
         started = time.monotonic()
         for state in owned:
-            state.finish()
-        scored = [state for state in owned if state.has_best_weights]
+            copy_tensors(state.best, state.trained)
+        encoded = {state.parameters: state.encoded for state in owned if state.has_best_weights}
         for part in TEST_PARTS:
-            self._precompute(scored, part)
+            self._model.precompute(encoded, part)
         if self._model.objective.generates:
             # Before the first of them has the model for itself, to generate.
-            self._precompute(scored, "selection")
+            self._model.precompute(encoded, "selection")
         fleet = self._model.prepared.fleet
         cached = fleet.packing is not None and bool(fleet.packing.activation_caches)
         predictions = [state.predict() for state in owned]
@@ -316,88 +307,6 @@ class Session:
         if measured is not None:
             state.outcome.result["forgetting"] = measured
 
-    def _precompute(self, states: Sequence[RunState], part: str) -> None:
-        """Evaluate several runs in the same passes, before their evaluators need it."""
-        data = {state.parameters: state.encoded[part] for state in states if part in state.encoded}
-        self._model.precompute(data, part)
-
-
-class Trainer:
-    """Trains and evaluates runs of the stages ``tune`` and ``final``."""
-
-    def __init__(
-        self, caches: ProcessCache | None = None, options: TrainerOptions | None = None
-    ) -> None:
-        self.caches, self.options = caches or ProcessCache(), options or TrainerOptions()
-
-    def train_run(self, claim: Claim, halvings: int = 0) -> Outcome:
-        """Train a run alone; out of memory, start again with the micro-batch halved.
-
-        A run that was checkpointed with a smaller micro-batch keeps it.
-
-        Args:
-            halvings: how often the micro-batch is halved from the start, because the system killed
-                earlier attempts for their memory.
-
-        Raises:
-            ParetuneError: the data, the model or the method cannot be used.
-            StaleClaimError: another worker has the run.
-        """
-        run = claim.run
-        method = methods.configure(run.method)
-        if isinstance(method, methods.ConfiguredBaseline):
-            return fit_baseline(run, method, self.caches)
-        outcome = Outcome(result={"notes": []})
-
-        def attempt(micro_batch: int) -> None:
-            session = Session(self.caches, self.options, lambda *_: None, outcome, micro_batch)
-            session.train([claim], lambda free: ())
-
-        def note_halving(micro_batch: int) -> None:
-            note = (
-                f"out of memory: the micro-batch is halved to {micro_batch}, accumulation doubled"
-            )
-            outcome.result["notes"].append(note)
-            claim.report({"note": note})
-
-        micro_batch = run.training.micro_batch or run.training.batch_size
-        progress = read_progress(claim.checkpoint)
-        largest = min(micro_batch >> halvings, progress.micro_batch if progress else micro_batch)
-        while micro_batch > max(1, largest):
-            micro_batch //= 2
-            note_halving(micro_batch)
-        if not fit_in_memory(attempt, micro_batch, note_halving):
-            note = "out of memory even with a micro-batch of 1"
-            outcome.result = {"outcome": "out_of_memory", "micro_batch": 1, "notes": [note]}
-            outcome.measured["environment"] = describe_environment(self.options.device)
-        return outcome
-
-    def train_fleet(
-        self,
-        claims: Sequence[Claim],
-        next_claims: Callable[[int], Sequence[Claim]],
-        finish: Callable[[Claim, Outcome], None],
-    ) -> None:
-        """Train several runs of one kind together, and those that come while there is room.
-
-        Args:
-            claims: at least one; no more train at once.
-            next_claims: at most so many further runs of the same kind
-                (:func:`paretune.training.fleet.fleet_key`).
-            finish: called with every run that has ended, but not with one that another worker has.
-
-        Raises:
-            FleetOutOfMemoryError: they do not fit in memory together.
-            ValueError: these runs cannot share batches.
-            ParetuneError: the data, the model or the method cannot be used.
-        """
-        try:
-            Session(self.caches, self.options, finish).train(claims, next_claims)
-        except (RuntimeError, MemoryError) as error:
-            if is_out_of_memory(error):
-                raise FleetOutOfMemoryError from error
-            raise
-
 
 def train_run(
     run: Run,
@@ -408,8 +317,75 @@ def train_run(
     options: TrainerOptions | None = None,
     halvings: int = 0,
 ) -> Outcome:
-    """Train and evaluate one run alone (:meth:`Trainer.train_run`)."""
-    return Trainer(caches, options).train_run(Claim(run, checkpoint, report), halvings)
+    """Train and evaluate one run alone; out of memory, start again with the micro-batch halved.
+
+    A run that was checkpointed with a smaller micro-batch keeps it.
+
+    Args:
+        checkpoint, report: as of a :class:`~paretune.store.record.Claim`.
+        halvings: how often the micro-batch is halved from the start, because the system killed
+            earlier attempts for their memory.
+
+    Raises:
+        ParetuneError: the data, the model or the method cannot be used.
+        StaleClaimError: another worker has the run.
+    """
+    caches, options = caches or ProcessCache(), options or TrainerOptions()
+    method = methods.configure(run.method)
+    if isinstance(method, methods.ConfiguredBaseline):
+        return fit_baseline(run, method, caches)
+    outcome = Outcome(result={"notes": []})
+
+    def attempt(micro_batch: int) -> None:
+        session = Session(caches, options, lambda *_: None, outcome, micro_batch)
+        session.train([Claim(run, checkpoint, report)], lambda free: ())
+
+    def note_halving(micro_batch: int) -> None:
+        note = f"out of memory: the micro-batch is halved to {micro_batch}, accumulation doubled"
+        outcome.result["notes"].append(note)
+        report({"note": note})
+
+    micro_batch = run.training.micro_batch or run.training.batch_size
+    progress = read_progress(checkpoint)
+    largest = min(micro_batch >> halvings, progress.micro_batch if progress else micro_batch)
+    while micro_batch > max(1, largest):
+        micro_batch //= 2
+        note_halving(micro_batch)
+    if not fit_in_memory(attempt, micro_batch, note_halving):
+        note = "out of memory even with a micro-batch of 1"
+        outcome.result = {"outcome": "out_of_memory", "micro_batch": 1, "notes": [note]}
+        outcome.measured["environment"] = describe_environment(options.device)
+    return outcome
+
+
+def train_fleet(
+    claims: Sequence[Claim],
+    next_claims: Callable[[int], Sequence[Claim]],
+    finish: Callable[[Claim, Outcome], None],
+    *,
+    caches: ProcessCache | None = None,
+    options: TrainerOptions | None = None,
+) -> None:
+    """Train several runs of one kind together, and those that come while there is room.
+
+    Args:
+        claims: at least one; no more train at once.
+        next_claims: at most so many further runs of the same kind
+            (:func:`paretune.training.fleet.fleet_key`).
+        finish: called with every run that has ended, but not with one that another worker has.
+
+    Raises:
+        FleetOutOfMemoryError: they do not fit in memory together.
+        ValueError: these runs cannot share batches.
+        ParetuneError: the data, the model or the method cannot be used.
+    """
+    session = Session(caches or ProcessCache(), options or TrainerOptions(), finish)
+    try:
+        session.train(claims, next_claims)
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise FleetOutOfMemoryError from error
+        raise
 
 
 def fit_baseline(run: Run, method: ConfiguredBaseline, caches: ProcessCache) -> Outcome:

@@ -26,7 +26,7 @@ from paretune.training.caches import ProcessCache
 from paretune.training.fleet import fleet_key
 from paretune.training.forward.select import MAX_STACK_TOKENS, SHAREABLE, PassSplitter
 from paretune.training.prepare import prepare
-from paretune.training.trainer import Trainer
+from paretune.training.trainer import train_fleet
 
 Member = Mapping[str, Any]
 """What a run of a fleet has for itself: changes of ``tiny_run``."""
@@ -93,12 +93,9 @@ CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
     "data2vec-text": ("Data2VecText", {}),
     "ernie": ("Ernie", {}),
     "eurobert": ("EuroBert", {"num_key_value_heads": 4}),
-    "megatron-bert": ("MegatronBert", {}),
     "mpnet": ("MPNet", {}),
     "nomic_bert": ("NomicBert", {}),
-    "rembert": ("RemBert", {"input_embedding_size": 16, "output_embedding_size": 16}),
     "roberta-prelayernorm": ("RobertaPreLayerNorm", {}),
-    "roformer": ("RoFormer", {}),
 }
 """Further architectures whose runs may train together, padded: classes and their options."""
 AGAIN = {"activation_checkpointing": True}
@@ -378,8 +375,8 @@ def test_a_fleet_goes_on_from_its_checkpoints(tmp_path: Path, tiny_model: Any, f
 
     jobs = [Job(runs[0], tmp_path / "joint0"), Dying(runs[1], tmp_path / "joint1")]
     with pytest.raises(KilledError):
-        trainer = Trainer(options=TrainerOptions(checkpoint_seconds=-1))
-        trainer.train_fleet(jobs, lambda free: [], lambda job, outcome: None)
+        options = TrainerOptions(checkpoint_seconds=-1)
+        train_fleet(jobs, lambda free: [], lambda job, outcome: None, options=options)
     assert_as_alone(runs, tmp_path)
 
 
@@ -396,7 +393,7 @@ def test_a_run_that_another_worker_has_leaves_without_an_end(
     jobs = [Job(run, tmp_path / f"x{n}") for n, run in enumerate(runs)]
     jobs[1] = Lost(runs[1], tmp_path / "x1")
     left: dict[int, Outcome] = {}
-    Trainer().train_fleet(jobs, lambda free: [], lambda job, o: left.update({job.run.seed: o}))
+    train_fleet(jobs, lambda free: [], lambda job, o: left.update({job.run.seed: o}))
     assert sorted(left) == [1, 3]
     for run in (runs[0], runs[2]):
         equal(left[run.seed], alone(run, tmp_path))
