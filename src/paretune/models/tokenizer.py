@@ -27,14 +27,15 @@ def load_tokenizer(
             folder's SentencePiece model, has no padding token where the model needs one, or its
             tokens do not fit the model's embeddings.
     """
-    tokenizer = _load_by_format(folder, model.config.model_type, where)
+    # The folder's SentencePiece model, if it has one under a usual name.
+    spm = next((folder / name for name in MODEL_FILES if (folder / name).is_file()), None)
+    tokenizer = _load_by_format(folder, spm, model.config.model_type, where)
     if fast and not tokenizer.is_fast:
         raise ModelError(
             f"its tokenizer ({type(tokenizer).__name__}) has no fast version.",
             where=where,
             remedy="A tokenizer.json in the model's folder is needed.",
         )
-    spm = find_sentencepiece_model(folder)
     if tokenizer.is_fast and spm is not None:
         require_same_tokenization(tokenizer, spm, where)
     if tokenizer.pad_token_id is None and anatomy.topology.pooled_token == -1:
@@ -70,7 +71,7 @@ def load_tokenizer(
     return tokenizer
 
 
-def _load_by_format(folder: Path, model_type: str, where: str) -> Any:
+def _load_by_format(folder: Path, spm: Path | None, model_type: str, where: str) -> Any:
     from transformers import PreTrainedTokenizerFast
 
     # The algorithm of tokenizer.json (``BPE``, ``Unigram`` ...), where it says one.
@@ -86,7 +87,6 @@ def _load_by_format(folder: Path, model_type: str, where: str) -> Any:
             ) from None
         algorithm = described.get("type") if isinstance(described, dict) else None
         algorithm = algorithm if isinstance(algorithm, str) else None
-    spm = find_sentencepiece_model(folder)
     if spm is not None and algorithm is None and model_type == "camembert":
         # Most SentencePiece models choose pieces by likelihood, this one may merge pairs of them.
         proto = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined]  # made when imported
@@ -160,11 +160,6 @@ PROBE_SENTENCES = (
     "Le chat est allé à l'école, mais personne ne l'a reconnu.",
 )
 """Ordinary sentences: a tokenizer that splits any text wrongly splits some of them wrongly."""
-
-
-def find_sentencepiece_model(folder: Path) -> Path | None:
-    """The folder's SentencePiece model, if it has one under a usual name."""
-    return next((folder / name for name in MODEL_FILES if (folder / name).is_file()), None)
 
 
 def build_camembert_bpe(proto: Any) -> Tokenizer:

@@ -96,15 +96,19 @@ class Topology:
         """Names of the modules that are given the mask of an encoded source."""
         return ()
 
-    def head_modules(self, model: nn.Module, backbone: frozenset[str]) -> tuple[str, ...]:
-        """The outermost modules outside the ``backbone``: training begins with new weights."""
+    def head_modules(self, model: Any, backbone: frozenset[str]) -> tuple[str, ...]:
+        """The outermost modules outside the ``backbone``, but for the checkpoint's own LM head.
+
+        Training begins with new weights for them.
+        """
         outermost: list[str] = []
         for name, module in model.named_modules():
             parameters = [p for p, _ in module.named_parameters(prefix=name)]
             is_inside = any(name.startswith(f"{outer}.") for outer in outermost)
             if parameters and not is_inside and not backbone.intersection(parameters):
                 outermost.append(name)
-        return tuple(outermost)
+        lm_head = model.get_output_embeddings()
+        return tuple(name for name in outermost if model.get_submodule(name) is not lm_head)
 
     def find_position_embeddings(self, model: Any, word_embeddings: str) -> str | None:
         """Name of the module with a row for every absolute position; None where there is none."""
@@ -123,8 +127,8 @@ class Topology:
         return position_limit(model)
 
     def scored_vocabulary(self, model: Any) -> int:
-        """How many words the model scores for each target token; 0 where it scores none."""
-        return 0
+        """How many words the model scores for each target token; 0 where it has no LM head."""
+        return 0 if model.get_output_embeddings() is None else int(model.config.vocab_size)
 
     def generation_config(
         self, model: Any, generation: Generation, max_length: int | None, first_token: int | None
@@ -221,7 +225,7 @@ class EncoderDecoder(Topology):
         """The decoder."""
         return self._stack_names(model)[1:]
 
-    def head_modules(self, model: nn.Module, backbone: frozenset[str]) -> tuple[str, ...]:
+    def head_modules(self, model: Any, backbone: frozenset[str]) -> tuple[str, ...]:
         """None: what scores words came with the checkpoint."""
         return ()
 
@@ -238,10 +242,6 @@ class EncoderDecoder(Topology):
     def max_length(self, model: Any, position_embeddings: str | None) -> int | None:
         """What the config says, for source and target each; None for relative positions."""
         return None if position_embeddings is None else position_limit(model)
-
-    def scored_vocabulary(self, model: Any) -> int:
-        """All words, for every token of a target."""
-        return int(model.config.vocab_size)
 
     def generation_config(
         self, model: Any, generation: Generation, max_length: int | None, first_token: int | None
@@ -296,17 +296,6 @@ class DecoderOnly(Topology):
     def text_reader(self, model: Any) -> str:
         """The module that looks words up: of most the base model, in OPT a part of it."""
         return parent_name(find_name(model, model.get_input_embeddings()))
-
-    def head_modules(self, model: nn.Module, backbone: frozenset[str]) -> tuple[str, ...]:
-        """The outermost modules outside the backbone, but for the checkpoint's own LM head."""
-        transformer: Any = model
-        lm_head = transformer.get_output_embeddings()
-        names = super().head_modules(model, backbone)
-        return tuple(name for name in names if model.get_submodule(name) is not lm_head)
-
-    def scored_vocabulary(self, model: Any) -> int:
-        """All words, for every scored token, where the model has its LM head."""
-        return 0 if model.get_output_embeddings() is None else int(model.config.vocab_size)
 
     def generation_config(
         self, model: Any, generation: Generation, max_length: int | None, first_token: int | None
