@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -175,11 +176,16 @@ def test_a_pickle_that_runs_code_is_refused(pickled, tmp_path, own_home, zipped)
     assert not mark.exists()
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"PK\x03\x04 torn", b"<html>not found</html>", b"\x80\x02}q\x00U"]
-)
-def test_files_that_are_no_weights(pickled, content):
-    (pickled / "pytorch_model.bin").write_bytes(content)
+def test_files_that_are_no_weights(pickled):
+    file = pickled / "pytorch_model.bin"
+    torn = b"", b"PK\x03\x04 torn", b"<html>not found</html>", b"\x80\x02}q\x00U"
+    without_end = b"\x80\x02" + b"(" * 100, b"\x80\x02X\xff\xff\xff\x7fabc."
+    for content in (*torn, *without_end):
+        file.write_bytes(content)
+        with pytest.raises(ModelError, match="cannot be opened safely"):
+            resolve_folder(pickled)
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", b"\0" * 10_000_000)
     with pytest.raises(ModelError, match="cannot be opened safely"):
         resolve_folder(pickled)
 

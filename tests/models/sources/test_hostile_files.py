@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -109,20 +108,6 @@ def test_tensors_that_are_not_what_the_file_holds(
 ) -> None:
     folder = as_pickle(tiny_model("bert", tmp_path / "m"), evil=tensor)
     with pytest.raises(ModelError, match=message):
-        resolved(folder)
-
-
-def test_pickles_without_end(tmp_path: Path, tiny_model: Any) -> None:
-    folder = tiny_model("bert", tmp_path / "m")
-    (folder / "model.safetensors").unlink()
-    file = folder / "pytorch_model.bin"
-    for content in (b"\x80\x02" + b"(" * 100, b"\x80\x02X\xff\xff\xff\x7fabc."):
-        file.write_bytes(content)
-        with pytest.raises(ModelError, match="cannot be opened safely"):
-            resolved(folder)
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("archive/data.pkl", b"\0" * 10_000_000)
-    with pytest.raises(ModelError, match="cannot be opened safely"):
         resolved(folder)
 
 

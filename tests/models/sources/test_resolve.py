@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -52,37 +53,70 @@ def test_a_readme_does_not_change_the_hash(tiny_model, tmp_path):
     assert resolve_name(folder).weights_hash == resolve_name(tiny_model("bert")).weights_hash
 
 
-REFUSED: dict[str, Callable[[Path], object]] = {
-    r"there is no config\.json": lambda folder: (folder / "config.json").unlink(),
-    "cannot be read as JSON": lambda folder: (folder / "config.json").write_text("{"),
-    r"has no weights: expected model\.safetensors": (
-        lambda folder: (folder / "model.safetensors").unlink()
+def name_shard(folder: Path, shard: object) -> None:
+    """The weights as the first of two shards, of which the index calls the second ``shard``."""
+    (folder / "model.safetensors").rename(folder / "model-1.safetensors")
+    weight_map = {"a": "model-1.safetensors", "b": shard}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+
+
+def write(name: str, content: bytes) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).write_bytes(content)
+
+
+def keep_pointer_alone(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(POINTER)
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 445032417\n"
+FETCH = r"is a git-lfs pointer.* `git lfs pull` in the folder"
+NO_START = r"truncated or damaged \(it does not begin as a safetensors file.*Fetch the file again"
+REFUSED: list[tuple[str, Callable[[Path], object]]] = [
+    (r"there is no config\.json", lambda folder: (folder / "config.json").unlink()),
+    ("cannot be read as JSON", write("config.json", b"{")),
+    (
+        r"has no weights: expected model\.safetensors",
+        lambda folder: (folder / "model.safetensors").unlink(),
     ),
-    "only TensorFlow weights": (
-        lambda folder: (folder / "model.safetensors").rename(folder / "tf_model.h5")
+    (
+        "only TensorFlow weights",
+        lambda folder: (folder / "model.safetensors").rename(folder / "tf_model.h5"),
     ),
-    "has no tokenizer": lambda folder: (folder / "tokenizer.json").unlink(),
-    "PEFT adapter": lambda folder: (folder / "adapter_config.json").write_text("{}"),
-    "no such folder": shutil.rmtree,
-}
+    ("has no tokenizer", lambda folder: (folder / "tokenizer.json").unlink()),
+    ("PEFT adapter", write("adapter_config.json", b"{}")),
+    ("no such folder", shutil.rmtree),
+    (
+        r"missing: model-00002-of-00002\.safetensors",
+        partial(name_shard, shard="model-00002-of-00002.safetensors"),
+    ),
+    *(
+        ("invalid name of a weight file", partial(name_shard, shard=shard))
+        for shard in (7, ["a"], {"a": "b"}, "../x", "/etc/passwd", "a/b", "", "\0", "x" * 300, None)
+    ),
+    *((FETCH, write(n, POINTER)) for n in ("model.safetensors", "tokenizer.json", "config.json")),
+    (FETCH, keep_pointer_alone),
+    *(
+        (NO_START, write("model.safetensors", content))
+        for content in (
+            b"",
+            b"\0" * 9000,
+            b"<html>" * 200,
+            b"\x08\0\0\0\0\0\0\0[1,2,3] ",
+            b'\x08\0\0\0\0\0\0\0{"a":7} ',
+            b"\xff" * 100,
+        )
+    ),
+]
+"""What is wrong with a folder, and how it comes to be so."""
 
 
 def test_folders_that_hold_no_model(tiny_model, tmp_path):
-    for place, (message, damage) in enumerate(REFUSED.items()):
+    for place, (message, damage) in enumerate(REFUSED):
         folder = tiny_model("bert", tmp_path / f"copy{place}")
         damage(folder)
         with pytest.raises(ModelError, match=message):
             resolve_name(folder)
-
-
-def test_a_missing_shard_is_named(tiny_model, tmp_path):
-    folder = tiny_model("bert", tmp_path / "copy")
-    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
-    listed = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
-    index = folder / "model.safetensors.index.json"
-    index.write_text(json.dumps({"weight_map": listed}))
-    with pytest.raises(ModelError, match=r"missing: model-00002-of-00002\.safetensors"):
-        resolve_name(folder)
 
 
 def test_shards_are_opened_and_hashed(tiny_model, tmp_path):
@@ -98,54 +132,6 @@ def test_shards_are_opened_and_hashed(tiny_model, tmp_path):
     assert open_model(source, "pair").backbone_digest() == whole
     shards[-1].write_bytes(shards[-1].read_bytes() + b" ")
     assert resolve_name(folder).weights_hash != source.weights_hash
-
-
-@pytest.mark.parametrize(
-    "shard",
-    [7, ["a"], {"a": "b"}, "../x.safetensors", "/etc/passwd", "a/b", "", "\0", "x" * 300, None],
-)
-def test_an_index_with_strange_shards(tiny_model, tmp_path, shard):
-    folder = tiny_model("bert", tmp_path / "copy")
-    (folder / "model.safetensors").rename(folder / "model-1.safetensors")
-    index = folder / "model.safetensors.index.json"
-    index.write_text(json.dumps({"weight_map": {"a": "model-1.safetensors", "b": shard}}))
-    with pytest.raises(ModelError, match="invalid name of a weight file"):
-        resolve_name(folder)
-
-
-POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 445032417\n"
-
-
-@pytest.mark.parametrize(
-    "name", ["model.safetensors", "pytorch_model.bin", "tokenizer.json", "config.json"]
-)
-def test_pointers_of_git_lfs(tiny_model, tmp_path, name):
-    folder = tiny_model("bert", tmp_path / "copy")
-    if name == "pytorch_model.bin":
-        (folder / "model.safetensors").unlink()
-    (folder / name).write_text(POINTER)
-    with pytest.raises(ModelError, match=r"is a git-lfs pointer.* `git lfs pull` in the folder"):
-        resolve_name(folder)
-
-
-@pytest.mark.parametrize(
-    ("content", "settings"),
-    [
-        (b"", "does not begin as a safetensors file"),
-        (b"\0" * 9000, "does not begin"),
-        (b"<html>" * 200, "does not begin"),
-        (b"\x08\0\0\0\0\0\0\0[1,2,3] ", "does not begin"),
-        (b'\x08\0\0\0\0\0\0\0{"a":7} ', "does not begin"),
-        (b"\xff" * 100, "does not begin"),
-    ],
-)
-def test_weights_that_are_none(tiny_model, tmp_path, content, settings):
-    folder = tiny_model("bert", tmp_path / "copy")
-    (folder / "model.safetensors").write_bytes(content)
-    with pytest.raises(
-        ModelError, match=rf"truncated or damaged \(it {settings}.*Fetch the file again"
-    ):
-        resolve_name(folder)
 
 
 @pytest.mark.parametrize("settings", ["float16", "bfloat16"])

@@ -7,7 +7,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from paretune.methods.core.run_axis import Fleet
-from paretune.objectives.encoding import IGNORE_INDEX, Encoded, pad_batch
+from paretune.objectives.encoding import IGNORE_INDEX, Encoded
 from paretune.objectives.language_modelling import TokenLossCollector
 from paretune.training.forward.passes import Compute, MicroBatch, PlainForward, PlainSplitter
 
@@ -38,13 +38,6 @@ def tiny_decoder() -> LlamaForCausalLM:
         num_key_value_heads=2,
     )
     return LlamaForCausalLM(config).eval()
-
-
-def test_labels_of_a_batch_are_the_tokens_of_completions() -> None:
-    batch = pad_batch(encode((PROMPT, LONG), (PROMPT, SHORT)), [0], pad_id=0)
-    assert batch["labels"].shape == batch["input_ids"].shape == (1, 2, 7)
-    none = [IGNORE_INDEX] * 4
-    assert batch["labels"][0].tolist() == [none + LONG, [*none, *SHORT, *[IGNORE_INDEX] * 2]]
 
 
 def test_loss_of_completions_is_that_of_each_text_alone() -> None:

@@ -21,7 +21,7 @@ from paretune.study import Generation
 from paretune.testing.tiny_tasks import silent, tiny_run
 from paretune.testing.tiny_translators import WORDS
 from paretune.testing.translator_folders import tiny_pairs, translator_folder
-from paretune.training.forward.packed import PackedSeq2SeqForward, is_ambiguous
+from paretune.training.forward.packed import PackedSeq2SeqForward
 from paretune.training.forward.passes import Compute, MicroBatch, to_tensors
 from paretune.training.forward.select import (
     PassSplitter,
@@ -188,9 +188,3 @@ def same_rows(data: Encoded, other_run: int, prompts: int) -> Encoded:
     assert targets[other_run]
     lengths = [len(one[0]) + len(other) for one, other in zip(ids, targets, strict=True)]
     return Encoded(ids, None, lengths, data.labels, data.truncated, targets)
-
-
-def test_ways_that_tell_rows_apart() -> None:
-    assert not is_ambiguous([[5, 3], [1, 1], [4, 6]])
-    assert not is_ambiguous([[5, 3], [1, 1], [5, 3]])
-    assert is_ambiguous([[5, 3], [1, 1], [4, 4]])

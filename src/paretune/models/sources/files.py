@@ -188,7 +188,7 @@ def _list_weight_files(folder: Path) -> tuple[tuple[Path, ...], bool]:
         for shard in shards.values():
             # It must be a file of the index's own folder.
             is_name = isinstance(shard, str) and shard.isprintable() and Path(shard).name == shard
-            if not is_name or len(shard.encode()) > 255:
+            if not is_name or not 0 < len(shard.encode()) <= 255:
                 raise ModelError(
                     f"invalid name of a weight file: {shard!r:.80}.",
                     where=str(index),
