@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -238,12 +237,6 @@ class Document(Part):
     environment: dict[str, str] = Field(
         description="versions and machine; several values where runs come from several machines"
     )
-
-
-def summarise_audit(findings: Sequence[DataFinding]) -> str:
-    """``2 warnings``: findings that are more than a note; empty for none."""
-    counts = Counter(finding.severity for finding in findings)
-    return join_names([pluralise(counts[s], s) for s in ("error", "warning") if counts[s]])
 
 
 def write_file(path: Path, content: str | bytes, what: str) -> Path:

@@ -19,7 +19,6 @@ from paretune.reporting.document import (
     StudyReport,
     TaskReport,
     list_rows,
-    summarise_audit,
 )
 from paretune.reporting.text.formatting import format_parameters, join_names
 from paretune.store.record import UNSCORED_OUTCOMES, Record
@@ -106,10 +105,6 @@ def check_health(
     study: StudyReport, tasks: Sequence[TaskReport], findings: Sequence[DataFinding]
 ) -> Iterable[HealthItem]:
     """Counts on the study, those that need attention with an alarm."""
-
-    def item(title: str, text: str, *, alarm: bool = False) -> HealthItem:
-        return HealthItem(title=title, text=text, alarm=alarm)
-
     cells = [cell for task in tasks for cell in task.cells]
     trained = [cell for cell in cells if not cell.baseline or cell.name in WITH_MODEL]
     going_on = study.waiting > 0 or not all(cell.finished for cell in cells)
@@ -117,7 +112,7 @@ def check_health(
     scheduled = f", {study.waiting:,} scheduled" if study.waiting else ""
     finished = f"{study.runs:,} so far{scheduled}, more may follow"
     text = finished if going_on else f"{study.runs:,} of {study.runs:,}"
-    yield item("runs finished", text, alarm=going_on)
+    yield HealthItem(title="runs finished", text=text, alarm=going_on)
     runs = sum(len(cell.runs) for cell in trained)
     for ended, outcomes in (
         ("constant", ("collapsed",)),
@@ -125,7 +120,9 @@ def check_health(
         ("failed", UNSCORED_OUTCOMES[1:]),
     ):
         count = sum(cell.outcomes.get(outcome, 0) for cell in trained for outcome in outcomes)
-        yield item(f"{ended}{FINAL_RUNS}", f"{count:,} of {runs:,}", alarm=count > 0)
+        yield HealthItem(
+            title=f"{ended}{FINAL_RUNS}", text=f"{count:,} of {runs:,}", alarm=count > 0
+        )
     tuned = [cell for cell in trained if len(cell.tried) > 1]
     if tuned:
         edge = sum(bool(cell.rate_edge) for cell in tuned)
@@ -133,9 +130,9 @@ def check_health(
         if edge:
             methods = pluralise(len(tuned), "method")
             text = f"the lowest or highest tried, for {edge:,} of {methods}"
-        yield item("best learning rate", text, alarm=edge > 0)
+        yield HealthItem(title="best learning rate", text=text, alarm=edge > 0)
     elif any(cell.rate for cell in trained):
-        yield item("learning rates", "only one tried, so a better one may exist")
+        yield HealthItem(title="learning rates", text="only one tried, so a better one may exist")
     measured = [measurement for cell in cells for measurement in cell.costs]
     doubtful = sum(
         bool((m.get("step_seconds") or {}).get("timed_out") or m.get("contradicted"))
@@ -143,9 +140,12 @@ def check_health(
     )
     if doubtful:
         text = f"{doubtful} of {len(measured)}"
-        yield item("step times that a busy machine may have distorted", text, alarm=True)
-    if summary := summarise_audit(findings):
-        yield item("data", summary, alarm=True)
+        yield HealthItem(
+            title="step times that a busy machine may have distorted", text=text, alarm=True
+        )
+    counts = Counter(finding.severity for finding in findings)
+    if urgent := [pluralise(counts[s], s) for s in ("error", "warning") if counts[s]]:
+        yield HealthItem(title="data", text=join_names(urgent), alarm=True)
 
 
 def list_facts(

@@ -364,11 +364,6 @@ class Chance(Part):
     )
     share_of_draws: float = Field(description="of 2,000 draws in which it is so")
 
-    @classmethod
-    def of_draws(cls, share: float) -> Chance:
-        """By the share of draws in which it is so."""
-        return cls(name=name_chance(share), share_of_draws=share)
-
 
 class Chances(Part):
     """What taking a configuration may bring."""
@@ -385,13 +380,16 @@ class Chances(Part):
         """What is shown of a prospect."""
         if prospect is None:
             return None
-        below = prospect.chance_below_baseline
-        return cls(
-            score=prospect.score,
-            best=Chance.of_draws(prospect.chance_best),
-            worse=Chance.of_draws(prospect.chance_worse),
-            below_baseline=None if below is None else Chance.of_draws(below),
-        )
+        shares = {
+            "best": prospect.chance_best,
+            "worse": prospect.chance_worse,
+            "below_baseline": prospect.chance_below_baseline,
+        }
+        chances = {
+            name: None if share is None else Chance(name=name_chance(share), share_of_draws=share)
+            for name, share in shares.items()
+        }
+        return cls.model_validate({"score": prospect.score, **chances})
 
 
 class Advice(DescribedPart):

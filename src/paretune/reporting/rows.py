@@ -70,8 +70,8 @@ def build_rows(
         if cell.readout in headless:
             usual_readouts[cell.model] = headless[0]
         usual_readouts.setdefault(cell.model, "head")
-
-    def build(cell: Cell) -> CellRow:
+    rows = []
+    for cell in sorted(cells, key=lambda cell: cell.baseline):
         label = sanitise_line(title_of(cell.method))
         # The probe has no other readout, and baselines without a model have none.
         usual = cell.readout in (None, usual_readouts[cell.model])
@@ -133,9 +133,8 @@ def build_rows(
             ),
             memory=MemoryParts.read(break_down_memory(cell.cost)),
         )
-        return CellRow(cell, report)
-
-    return tuple(map(build, sorted(cells, key=lambda cell: cell.baseline)))
+        rows.append(CellRow(cell, report))
+    return tuple(rows)
 
 
 def _find_signs(cell: Cell, verdict: Verdict | None, advice: Advice) -> str:
@@ -255,39 +254,36 @@ def summarise_cost(cell: Cell) -> CellCost:
     )
 
 
+_NOT_MEASURED = {
+    "out_of_memory": "the measurement ran out of memory",
+    "error": "the measurement stopped with an error",
+}
+
+
 def _summarise(cell: Cell, key: tuple[str, ...], format_: Callable[[float], str]) -> Amount:
     if cell.model == NO_MODEL:
         return Amount(value=None, text="trains no model")
-    values = [v for v in (_value_at(r.measured, key) for r in cell.cost) if v is not None]
+    values = []
+    for record in cell.cost:
+        value: Any = record.measured
+        for part in key:
+            value = value.get(part) if isinstance(value, Mapping) else None
+        if value is not None:
+            values.append(float(value))
     if not values:
-        return Amount(value=None, text=f"not measured: {_find_reason(cell, key)}")
+        reason = "no solo measurement yet"
+        if cell.cost:
+            last: Record = cell.cost[-1]
+            stored: Mapping[str, str] = last.measured.get("not_measured", {})
+            # The most specific first: phases.train.peak_bytes, phases.train, phases; peak_bytes.
+            names = [n for d in range(len(key), 0, -1) for n in (".".join(key[:d]), key[d - 1])]
+            reasons = [stored[name] for name in names if stored.get(name)]
+            reason = _NOT_MEASURED.get(last.outcome) or next(map(sanitise_line, reasons), "")
+            reason = reason or "the measurement does not have it"
+        return Amount(value=None, text=f"not measured: {reason}")
     mean = float(np.mean(values))
     if len(values) == 1:
         return Amount(value=mean, text=format_(mean))
     low, high = min(values), max(values)
     text = f"{format_(mean)} ({format_(low)} to {format_(high)})"
     return Amount(value=mean, text=text, low=low, high=high)
-
-
-def _value_at(measured: Mapping[str, Any], key: tuple[str, ...]) -> float | None:
-    """The number under these keys, by which also reasons are stored; None without one."""
-    value: Any = measured
-    for part in key:
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return None if value is None else float(value)
-
-
-def _find_reason(cell: Cell, key: tuple[str, ...]) -> str:
-    if not cell.cost:
-        return "no solo measurement yet"
-    last: Record = cell.cost[-1]
-    if last.outcome == "out_of_memory":
-        return "the measurement ran out of memory"
-    if last.outcome == "error":
-        return "the measurement stopped with an error"
-    reasons: Mapping[str, str] = last.measured.get("not_measured", {})
-    # The most specific reason first: phases.train.peak_bytes, phases.train, phases; peak_bytes.
-    for depth in range(len(key), 0, -1):
-        if reason := reasons.get(".".join(key[:depth])) or reasons.get(key[depth - 1]):
-            return sanitise_line(reason)
-    return "the measurement does not have it"

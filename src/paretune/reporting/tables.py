@@ -15,7 +15,7 @@ from paretune.reporting.parts import (
     Amount,
     CellReport,
     Column,
-    PairDifference,
+    MemoryParts,
     RowValues,
     Score,
     Table,
@@ -26,7 +26,6 @@ from paretune.reporting.parts import (
 from paretune.reporting.text.formatting import (
     COST_WORDS,
     format_bytes,
-    format_failed,
     format_interval,
     format_n_by_seeds,
     format_p_value,
@@ -80,63 +79,73 @@ def find_word_columns(table: Table) -> frozenset[int]:
 
 def build_score_table(task: TaskReport) -> Table:
     """Scores beside the baselines: a row for each cell of which a run has ended."""
-    rows = (_read_score_row(task, cell) for cell in task.cells if cell.has_ended)
+    rows: list[RowValues] = []
+    for cell in task.cells:
+        if not cell.has_ended:
+            continue
+        score, verdict, failures = cell.score, cell.verdict, cell.failures
+        points = cell.at_most_points_worse
+        text = "–"
+        if points is not None:
+            text = f"≤ {points:.{1 if points < 10 else 0}f}" if points > 0 else "best"
+        marks = {"undecided": cell.rate_undecided, "edge": bool(cell.rate_edge)}
+        failed = "–"  # what cannot fail
+        if failures and failures.runs:
+            failed = f"{failures.failed} of {failures.runs} (≤ {100 * failures.high:.0f} %)"
+        words = verdict.summary if verdict else "baseline" if cell.baseline else ""
+        rate, rate_marks = (
+            format_rate(cell.rate),
+            ["runner-up close"] if cell.rate_undecided else [],
+        )
+        if cell.rate_edge:
+            rate_marks.append(f"{cell.rate_edge} tried")
+        share = "" if score is None else "not known"
+        if score and (cell.deterministic or score.share_seeds is not None):
+            share = "–" if cell.deterministic else f"{100 * (score.share_seeds or 0):.0f} %"
+        rows.append(
+            {
+                **cell.names,
+                "metric": task.metric_title,
+                _SCORE: score or _NO_SCORE,
+                column("rank"): format_rank(cell.rank),
+                _BASIS: score or _NO_SCORE,
+                column("rate", kind="words"): f"{rate} ({', '.join(rate_marks)})"
+                if rate_marks
+                else rate,
+                column("words", "beside the baselines", "words"): "; ".join(
+                    filter(None, (words, *cell.flags))
+                ),
+                column("at_most_points_worse", "points below best"): Amount(
+                    value=points, text=text
+                ),
+                column("failed", "failed runs"): Amount(
+                    value=failures.failed if failures else None, text=failed
+                ),
+                column("from_seeds", "from seeds"): Amount(
+                    value=score.share_seeds if score else None, text=share
+                ),
+                "standing": verdict.standing if verdict else None,
+                "learning_rate": cell.rate,
+                "rate_marks": ", ".join(mark for mark, holds in marks.items() if holds),
+                "verdict": verdict.summary if verdict else "",
+                "flags": "; ".join(cell.flags),
+                "failed_of": failures.runs if failures else None,
+                "failed_high": failures.high if failures else None,
+                "train_seconds": cell.run_seconds,
+            }
+        )
     return Table.collect("scores", "Scores beside the baselines", rows)
 
 
-def _read_score_row(task: TaskReport, cell: CellReport) -> RowValues:
-    score, verdict, failures = cell.score, cell.verdict, cell.failures
-    points = cell.at_most_points_worse
-    text = "–"
-    if points is not None:
-        text = f"≤ {points:.{1 if points < 10 else 0}f}" if points > 0 else "best"
-    marks = {"undecided": cell.rate_undecided, "edge": bool(cell.rate_edge)}
-    words = verdict.summary if verdict else "baseline" if cell.baseline else ""
-    rate, rate_marks = format_rate(cell.rate), ["runner-up close"] if cell.rate_undecided else []
-    if cell.rate_edge:
-        rate_marks.append(f"{cell.rate_edge} tried")
-    share = "" if score is None else "not known"
-    if score and (cell.deterministic or score.share_seeds is not None):
-        share = "–" if cell.deterministic else f"{100 * (score.share_seeds or 0):.0f} %"
-    return {
-        **cell.names,
-        "metric": task.metric_title,
-        _SCORE: score or _NO_SCORE,
-        column("rank"): format_rank(cell.rank),
-        _BASIS: score or _NO_SCORE,
-        column("rate", kind="words"): f"{rate} ({', '.join(rate_marks)})" if rate_marks else rate,
-        column("words", "beside the baselines", "words"): "; ".join(
-            filter(None, (words, *cell.flags))
-        ),
-        column("at_most_points_worse", "points below best"): Amount(value=points, text=text),
-        column("failed", "failed runs"): Amount(
-            value=failures.failed if failures else None, text=format_failed(failures)
-        ),
-        column("from_seeds", "from seeds"): Amount(
-            value=score.share_seeds if score else None, text=share
-        ),
-        "standing": verdict.standing if verdict else None,
-        "learning_rate": cell.rate,
-        "rate_marks": ", ".join(mark for mark, holds in marks.items() if holds),
-        "verdict": verdict.summary if verdict else "",
-        "flags": "; ".join(cell.flags),
-        "failed_of": failures.runs if failures else None,
-        "failed_high": failures.high if failures else None,
-        "train_seconds": cell.run_seconds,
-    }
-
-
-def _p_value(p: float) -> Amount:
-    return Amount(value=p, text=format_p_value(p))
+def _p_value(p: float | None) -> Amount | None:
+    return None if p is None else Amount(value=p, text=format_p_value(p))
 
 
 def build_pair_table(task: TaskReport) -> Table:
     """Every pair on a model."""
     words = {"above": "first is better", "below": "second is better", "unclear": "undecided"}
-
-    def read(pair: PairDifference) -> RowValues:
-        mcnemar = None if pair.mcnemar_p is None else _p_value(pair.mcnemar_p)
-        return {
+    rows: Iterable[RowValues] = (
+        {
             "model": pair.model,
             "method": pair.a,
             "against": pair.b,
@@ -147,12 +156,13 @@ def build_pair_table(task: TaskReport) -> Table:
             column("difference", "n x seeds", "basis"): pair.difference,
             "p": pair.difference.p,
             _P_HOLM: _p_value(pair.p_holm),
-            column("mcnemar_p", "McNemar"): mcnemar,
+            column("mcnemar_p", "McNemar"): _p_value(pair.mcnemar_p),
             "standing": pair.standing,
             column("decision", kind="words"): words[pair.standing],
         }
-
-    return Table.collect("pairs", "Every pair", map(read, task.pairs))
+        for pair in task.pairs
+    )
+    return Table.collect("pairs", "Every pair", rows)
 
 
 def build_front_table(task: TaskReport) -> Table | None:
@@ -259,42 +269,42 @@ MERGED = "in the rest"
 
 def build_memory_table(task: TaskReport) -> Table | None:
     """Peak memory by part; None where no part of any cell was counted."""
-    cells = [cell for cell in task.cells if cell.memory and cell.memory.counted]
-    if not cells:
+    counted = [(c, c.memory) for c in task.cells if c.memory and c.memory.counted]
+    if not counted:
         return None
-    most = max(cell.memory.measurements for cell in cells if cell.memory)
+    most = max(memory.measurements for _, memory in counted)
     basis = "One solo measurement each, in a fresh process."
     if most > 1:
         basis = f"Means over the solo measurements of a cell, {most} at most."
+    rows: list[RowValues] = []
+    for cell, memory in counted:
+        sizes = {**memory.counted, "rest": memory.rest, "peak": memory.peak}
+        texts = {name: format_part(sizes.get(name)) for name in _PARTS}
+        if "working" in dict(memory.stack):
+            texts |= {"activations": MERGED, "rest": format_bytes(memory.working or 0)}
+        rows.append(
+            {
+                **cell.names,
+                "measurements": memory.measurements,
+                **{
+                    column(f"{name}_bytes", heading): Amount(
+                        value=sizes.get(name), text=texts[name]
+                    )
+                    for name, heading in _PARTS.items()
+                },
+                "working_bytes": memory.working,
+            }
+        )
     return Table.collect(
         "bytes",
         "Where the bytes go",
-        map(_read_memory_row, cells),
+        rows,
         above=f"{basis} The parts add up to the peak.",
-        notes=_note_memory(cells),
+        notes=_note_memory([(cell.title, memory) for cell, memory in counted]),
     )
 
 
-def _read_memory_row(cell: CellReport) -> RowValues:
-    memory = cell.memory
-    assert memory is not None  # noqa: S101 - kept for it
-    sizes = {**memory.counted, "rest": memory.rest, "peak": memory.peak}
-    texts = {name: format_part(sizes.get(name)) for name in _PARTS}
-    if "working" in dict(memory.stack):
-        texts |= {"activations": MERGED, "rest": format_bytes(memory.working or 0)}
-    return {
-        **cell.names,
-        "measurements": memory.measurements,
-        **{
-            column(f"{name}_bytes", heading): Amount(value=sizes.get(name), text=texts[name])
-            for name, heading in _PARTS.items()
-        },
-        "working_bytes": memory.working,
-    }
-
-
-def _note_memory(cells: Sequence[CellReport]) -> Iterable[str]:
-    measured = [(cell.title, cell.memory) for cell in cells if cell.memory]
+def _note_memory(measured: Sequence[tuple[str, MemoryParts]]) -> Iterable[str]:
     yield (
         "Weights, gradients and optimiser states are counted tensor by tensor; activations are "
         "what one forward pass saves for its backward pass; the rest is temporary results and "
@@ -452,11 +462,24 @@ def build_tables(report: Document) -> list[Table]:
         ):
             if table and table.rows:
                 by_name.setdefault(table.name, []).append((task.key, table))
-    tables = (
-        *map(_join_tasks, by_name.values()),
-        build_over_tasks_table(report.over_tasks),
-        build_failure_table(report),
-    )
+    tables = [build_over_tasks_table(report.over_tasks), build_failure_table(report)]
+    # One table of all tasks, with task, model and metric in front.
+    for place, (name, of_name) in enumerate(by_name.items()):
+        names = ["task", "model", *(["metric"] if name == "scores" else [])]
+        columns = dict.fromkeys(of_task for _, table in of_name for of_task in table.columns)
+        notes = [_INTERVALS] if any(of_task.kind == "basis" for of_task in columns) else []
+        if name == "scores":
+            notes.append(
+                "Beside the baselines: paired on the same examples, corrected over a model's "
+                "methods."
+            )
+        notes += [note for _, table in of_name for note in (table.above, *table.notes) if note]
+        joined = {
+            "columns": (*map(column, names), *columns),
+            "rows": tuple({"task": task, **row} for task, table in of_name for row in table.rows),
+            "notes": tuple(dict.fromkeys(notes)),
+        }
+        tables.insert(place, of_name[0][1].model_copy(update=joined))
     return [table for table in tables if table.rows]
 
 
@@ -477,23 +500,3 @@ def _list_scores(table: Table) -> Table:
         if measure.kind in ("value", "points") and isinstance(score := row.get(measure.name), Score)
     )
     return Table.collect(table.name, table.title, rows, notes=(table.above, *table.notes))
-
-
-def _join_tasks(tables: Sequence[tuple[str, Table]]) -> Table:
-    """One table of all tasks, with task, model and metric in front."""
-    first = tables[0][1]
-    names = ["task", "model", *(["metric"] if first.name == "scores" else [])]
-    columns = dict.fromkeys(of_task for _, table in tables for of_task in table.columns)
-    notes = [_INTERVALS] if any(of_task.kind == "basis" for of_task in columns) else []
-    if first.name == "scores":
-        notes.append(
-            "Beside the baselines: paired on the same examples, corrected over a model's methods."
-        )
-    notes += [note for _, table in tables for note in (table.above, *table.notes) if note]
-    return first.model_copy(
-        update={
-            "columns": (*map(column, names), *columns),
-            "rows": tuple({"task": task, **row} for task, table in tables for row in table.rows),
-            "notes": tuple(dict.fromkeys(notes)),
-        }
-    )

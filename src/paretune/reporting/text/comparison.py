@@ -16,14 +16,12 @@ from paretune.analysis.pairs import Pair
 from paretune.analysis.statistics.sample_size import FOUND_POINTS, POWER, SampleSize
 from paretune.methods.core.titles import title_of
 from paretune.reporting.text.formatting import (
-    describe_standing,
     format_basis,
     format_bytes,
     format_interval,
     format_p_value,
     format_parameters,
     format_part,
-    format_points,
     join_names,
 )
 from paretune.terminal.plural import pluralise
@@ -67,10 +65,27 @@ def describe_pair(
         sided = "one-sided comparison" if pair.reference else "comparison"
         p = f"{p} after correction for {pluralise(pair.family, sided)}, {before} before"
     why = f": {describe_withheld([pair.withheld])}" if pair.withheld else ""
-    condition = ", of runs that trained" if of_trained and pair.standing != "unclear" else ""
-    yield f"{describe_standing(a, b, pair.standing)}{condition}{why} ({p})."
     if pair.standing == "unclear":
-        yield f"Looked at alone, this pair {_describe_unclear(a, b, pair)}."
+        yield f"Undecided between {a} and {b}{why} ({p})."
+        # What the difference may be, by its own interval.
+        low, high = difference.low, difference.high
+        points = [100 * abs(end) / difference.highest for end in (low, high)]
+        ends = [f"{end:.{1 if end < 10 else 0}f}" for end in points]
+        if low <= 0 <= high:
+            range_ = (
+                f"leaves {a} anywhere from {ends[0]} points worse to {ends[1]} points better than "
+                f"{b} (95 % interval)"
+            )
+        else:
+            nearer, farther = ends if low > 0 else reversed(ends)
+            side = "ahead of" if low > 0 else "behind"
+            not_proven = "" if pair.withheld else "; after correction it is not proven"
+            range_ = f"puts {a} {nearer} to {farther} points {side} {b} (95 % interval){not_proven}"
+        yield f"Looked at alone, this pair {range_}."
+    else:
+        better, worse = (a, b) if pair.standing == "above" else (b, a)
+        condition = ", of runs that trained" if of_trained else ""
+        yield f"Proven at 95 %: {better} is better than {worse}{condition}{why} ({p})."
     if (mcnemar := pair.mcnemar) is not None:
         yield (
             f"McNemar's exact test of accuracy, these two runs: only {a} is right on "
@@ -82,21 +97,6 @@ def describe_pair(
         if has_number(sample_size):
             yield POWER_NOTE
     yield from map(sanitise_line, failures)
-
-
-def _describe_unclear(a: str, b: str, pair: Pair) -> str:
-    """What the difference may be, by its own interval."""
-    low, high = pair.difference.low, pair.difference.high
-    ends = [format_points(abs(end), pair.difference.highest) for end in (low, high)]
-    if low <= 0 <= high:
-        return (
-            f"leaves {a} anywhere from {ends[0]} points worse to {ends[1]} points better than {b} "
-            "(95 % interval)"
-        )
-    nearer, farther = ends if low > 0 else reversed(ends)
-    side = "ahead of" if low > 0 else "behind"
-    not_proven = "" if pair.withheld else "; after correction it is not proven"
-    return f"puts {a} {nearer} to {farther} points {side} {b} (95 % interval){not_proven}"
 
 
 def describe_sample_size(size: SampleSize, a: str, b: str) -> list[str]:

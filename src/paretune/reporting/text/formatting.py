@@ -10,14 +10,11 @@ from paretune.terminal.plural import pluralise
 
 if TYPE_CHECKING:
     from paretune.analysis.outcomes import FailureRate
-    from paretune.analysis.pairs import RankRange, Standing
+    from paretune.analysis.pairs import RankRange
     from paretune.analysis.pareto.costs import CostEstimate
     from paretune.analysis.statistics.intervals import Interval
-    from paretune.reporting.parts import ChanceName, FailedRuns, FrontPoint, Ranks, Score
+    from paretune.reporting.parts import ChanceName, FrontPoint, Ranks, Score
     from paretune.study import Axis
-
-
-_SHARES = {2 / 3: "two thirds", 1 / 2: "half", 1 / 3: "a third", 1 / 4: "a quarter"}
 
 
 SELECTED_ON_TEST = "selected on the test part"
@@ -25,15 +22,16 @@ SELECTED_ON_TEST = "selected on the test part"
 
 def format_interval(score: Interval | Score, digits: int | None = None) -> str:
     """``0.71 [0.60, 0.82]``; ``28.4 [26.1, 30.7]`` where the score goes to 100."""
-    if digits is None:
-        digits = _score_digits(score.highest)
-    ends = ", ".join(_format_score(end, digits) for end in (score.low, score.high))
-    return f"{_format_score(score.estimate, digits)} [{ends}]"
+    estimate, low, high = (
+        _format_score(value, score.highest, digits)
+        for value in (score.estimate, score.low, score.high)
+    )
+    return f"{estimate} [{low}, {high}]"
 
 
 def format_estimate(score: Interval | Score) -> str:
     """``0.71``; ``28.4`` where the score goes to 100."""
-    return _format_score(score.estimate, _score_digits(score.highest))
+    return _format_score(score.estimate, score.highest)
 
 
 def format_point_difference(difference: Interval | Score, *, negated: bool = False) -> str:
@@ -57,11 +55,9 @@ def describe_chance(name: ChanceName, event: str) -> str:
     return f"open whether {event}" if name == "open" else f"{name} {event}"
 
 
-def _score_digits(highest: float) -> int:
-    return 2 if highest <= 1 else 1
-
-
-def _format_score(value: float, digits: int) -> str:
+def _format_score(value: float, highest: float, digits: int | None = None) -> str:
+    if digits is None:
+        digits = 2 if highest <= 1 else 1
     # z: a value that rounds to 0 has no sign.
     return f"{value:z.{digits}f}" if math.isfinite(value) else "–"
 
@@ -110,14 +106,6 @@ def format_rank(rank: RankRange | Ranks | None) -> str:
     return str(rank.best) if rank.best == rank.worst else f"{rank.best}–{rank.worst}"
 
 
-def describe_standing(a: str, b: str, standing: Standing) -> str:
-    """``Proven at 95 %: LoRA is better than TF-IDF``: the verdict on a pair, in every output."""
-    if standing == "unclear":
-        return f"Undecided between {a} and {b}"
-    better, worse = (a, b) if standing == "above" else (b, a)
-    return f"Proven at 95 %: {better} is better than {worse}"
-
-
 def describe_failures(name: str, rate: FailureRate) -> str:
     """How many runs failed, and what the true failure rate could be, as a sentence."""
     runs = pluralise(rate.runs, "run")
@@ -126,19 +114,6 @@ def describe_failures(name: str, rate: FailureRate) -> str:
     else:
         true_rate = f"could still be as high as {100 * rate.high:.0f} % (95 % limit)"
     return f"Failures of {name}: {rate.failed} of {runs}; the true failure rate {true_rate}."
-
-
-def format_failed(rate: FailureRate | FailedRuns | None) -> str:
-    """``0 of 5 (≤ 45 %)``: for a column; a dash for what cannot fail."""
-    if rate is None or not rate.runs:
-        return "–"
-    return f"{rate.failed} of {rate.runs} (≤ {100 * rate.high:.0f} %)"
-
-
-def format_points(value: float, highest: float) -> str:
-    """``4.2``: a difference of scores in hundredths of the metric's highest value."""
-    points = 100 * value / highest
-    return f"{points:z.1f}" if abs(points) < 10 else f"{points:.0f}"
 
 
 def format_p_value(value: float) -> str:
@@ -262,17 +237,6 @@ COST_WORDS: dict[Axis, CostWords] = {
         "forgetting", "forgetting", {"nats": 1.0}, lambda nats: f"{nats:.3f} nats",
     ),
 }  # fmt: skip
-
-
-def format_cost_share(axis: Axis, share: float, title: str) -> str:
-    """``a third of full fine-tuning's memory``; a percentage where no simple fraction is near.
-
-    Args:
-        share: the cost as a part of that of ``title``.
-    """
-    near = (text for part, text in _SHARES.items() if abs(share / part - 1) < 0.1)
-    percent = "less than 1 %" if share < 0.01 else f"{100 * share:.0f} %"
-    return f"{next(near, percent)} of {title}'s {COST_WORDS[axis].share}"
 
 
 def format_cost(axis: Axis, cost: CostEstimate | FrontPoint) -> str:

@@ -28,7 +28,6 @@ from paretune.reporting.text.formatting import (
     describe_chance,
     format_basis,
     format_cost,
-    format_cost_share,
     format_estimate,
     format_examples,
     format_interval,
@@ -109,6 +108,9 @@ def write_advice(
     )
 
 
+_SHARES = {2 / 3: "two thirds", 1 / 2: "half", 1 / 3: "a third", 1 / 4: "a quarter"}
+
+
 @dataclass(frozen=True)
 class _Writer:
     """The sentences on one recommendation."""
@@ -162,7 +164,10 @@ class _Writer:
         return [f"{verb} {self.title(chosen.cell)}: {format_estimate(score)} {metric}", *costs]
 
     def _describe_cost_share(self) -> str:
-        """Its cost as a part of that of the dearest method; empty where it is not much less."""
+        """``a third of full fine-tuning's memory``, the dearest's; empty where it is not much less.
+
+        A percentage where no simple fraction is near.
+        """
         axis, chosen = self.recommendation.budget.cost_axis, self._chosen
         of_model = [c for c in self._methods if c.cell.model == chosen.cell.model]
         costed = [c for c in of_model if axis in c.costs]
@@ -170,7 +175,12 @@ class _Writer:
         if dearest is None or axis not in chosen.costs or dearest.costs[axis].value <= 0:
             return ""
         share = chosen.costs[axis].value / dearest.costs[axis].value
-        return format_cost_share(axis, share, self.title(dearest.cell)) if share < 0.9 else ""
+        if share >= 0.9:
+            return ""
+        near = (text for part, text in _SHARES.items() if abs(share / part - 1) < 0.1)
+        percent = "less than 1 %" if share < 0.01 else f"{100 * share:.0f} %"
+        words = next(near, percent)
+        return f"{words} of {self.title(dearest.cell)}'s {COST_WORDS[axis].share}"
 
     def _describe_costs(self) -> Clauses:
         budget, costs = self.recommendation.budget, self._chosen.costs
@@ -182,7 +192,26 @@ class _Writer:
         if self._chosen.cell.baseline:
             yield from self._compare_with_methods()
             return
-        yield self._describe_proof() if self._chosen.proven else self._describe_doubt()
+        chosen, hardest = self._chosen, self.recommendation.hardest_comparison
+        if chosen.proven:
+            lost = ""
+            if chosen.failed_seeds:
+                runs = pluralise(len(chosen.cell.final), "run")
+                lost = f", of runs that trained ({chosen.failed_seeds} of {runs} failed)"
+            yield f"Proven better than every baseline{lost}"
+        elif hardest is None or hardest.pair is None:
+            names = [title_of(sanitise_line(name)) for name in self.recommendation.missing]
+            why = f"no score of {join_names(names)}" if names else "undecided against one"
+            yield f"Not proven better than every baseline: {why}"
+        else:
+            pair = hardest.pair
+            if pair.withheld == "stopped":
+                why = "a race has not trained all seeds"
+            elif pair.withheld:
+                why = describe_withheld([pair.withheld])
+            else:
+                why = format_point_difference(pair.corrected, negated=True)
+            yield f"Not proven better than {self.title(hardest.candidate.cell)}: {why}"
         if (alternative := self.recommendation.best_alternative) is not None:
             yield f"cheaper than {self.title(alternative.candidate.cell)}"
 
@@ -206,28 +235,6 @@ class _Writer:
         for share, event in chances:
             by_name.setdefault(name_chance(share), []).append(event)
         return [describe_chance(name, " or ".join(events)) for name, events in by_name.items()]
-
-    def _describe_proof(self) -> str:
-        proof, chosen = "Proven better than every baseline", self._chosen
-        if not chosen.failed_seeds:
-            return proof
-        runs = pluralise(len(chosen.cell.final), "run")
-        return f"{proof}, of runs that trained ({chosen.failed_seeds} of {runs} failed)"
-
-    def _describe_doubt(self) -> str:
-        hardest = self.recommendation.hardest_comparison
-        if hardest is None or hardest.pair is None:
-            names = [title_of(sanitise_line(name)) for name in self.recommendation.missing]
-            why = f"no score of {join_names(names)}" if names else "undecided against one"
-            return f"Not proven better than every baseline: {why}"
-        pair = hardest.pair
-        if pair.withheld == "stopped":
-            why = "a race has not trained all seeds"
-        elif pair.withheld:
-            why = describe_withheld([pair.withheld])
-        else:
-            why = format_point_difference(pair.corrected, negated=True)
-        return f"Not proven better than {self.title(hardest.candidate.cell)}: {why}"
 
     def _compare_with_methods(self) -> Iterable[str]:
         """How the highest method within the budget compares with a baseline that is taken."""
