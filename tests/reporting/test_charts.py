@@ -88,7 +88,7 @@ def test_parts_add_up_to_the_peak(task: TaskReport) -> None:
 def test_the_front_is_the_tables(task: TaskReport) -> None:
     table = build_front_table(task)
     assert table is not None
-    drawn = charts.chart_fronts(task)
+    drawn = [charts.chart_front(task, front) for front in task.fronts]
     assert [c.spec["usermeta"]["axis"] for c in drawn] == [
         COST_WORDS[f.axis].title for f in task.fronts
     ]
@@ -116,7 +116,7 @@ def test_a_cost_of_nothing_has_a_place_on_a_logarithmic_axis(task: TaskReport) -
         for point, value in zip(front.points, (0.0, 3.8e6, 135e6), strict=False)
     ]
     fronts = (front.model_copy(update={"points": tuple(points)}),)
-    (chart,) = charts.chart_fronts(task.model_copy(update={"fronts": fronts}))
+    chart = charts.chart_front(task.model_copy(update={"fronts": fronts}), fronts[0])
     assert [point["cost"] for point in values(chart)] == [0.1, 3.8, 135]
     assert chart.spec["usermeta"]["log"]
     assert ">0</text>" in draw_svg(chart.spec)
@@ -141,7 +141,7 @@ def test_model_sizes_are_those_of_the_table() -> None:
 
 
 def every_chart(task: TaskReport) -> Iterator[charts.Chart]:
-    yield from charts.chart_fronts(task)
+    yield from (charts.chart_front(task, front) for front in task.fronts)
     for draw in (
         charts.chart_scores, charts.chart_memory,
         charts.chart_model_sizes, charts.chart_learning_curves,

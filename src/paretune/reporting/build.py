@@ -9,13 +9,12 @@ from paretune import metrics
 from paretune.analysis.cell import NO_MODEL, Cell, CellKey
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.comparisons import PairwiseComparisons
-from paretune.analysis.learning_rates import find_primary_metric
 from paretune.analysis.over_tasks import OverTasks, compare_over_tasks
 from paretune.analysis.pareto.costs import count_trained_parameters, estimate_cost
 from paretune.analysis.pareto.expected_scores import expected_scores
 from paretune.analysis.pareto.front import pareto_front
-from paretune.analysis.pareto.recommend import Recommendation, recommend
-from paretune.analysis.racing import foresee_choice, race_budget
+from paretune.analysis.pareto.recommend import recommend
+from paretune.analysis.racing import race_budget
 from paretune.data.finding import Finding
 from paretune.measuring.costs import Backtest, backtest_predictions
 from paretune.methods import full
@@ -43,9 +42,9 @@ from paretune.reporting.rows import CellRow, build_rows
 from paretune.reporting.text.conclusions import (
     describe_designs,
     describe_protocol,
+    describe_race,
     describe_unfinished,
     write_conclusions,
-    write_race,
 )
 from paretune.reporting.text.formatting import (
     COST_WORDS,
@@ -53,7 +52,6 @@ from paretune.reporting.text.formatting import (
     format_examples,
     format_p_value,
     format_runs,
-    join_names,
 )
 from paretune.reporting.text.recommendation import write_advice
 from paretune.store.record import Record, RunStatus
@@ -131,11 +129,7 @@ def build_report(
         failures=tuple(overview.collect_failures(cells)),
         unfinished=tuple(describe_unfinished(c) for c in cells if not c.finished),
         findings=audit,
-        notes=(
-            *_note_unknown_metrics(study, cells),
-            *find_interval_caveats(cells),
-            *overview.collect_notes(cells),
-        ),
+        notes=tuple(overview.collect_notes(study, cells)),
         environment=environment,
     )
 
@@ -151,7 +145,21 @@ def _build_task(
 ) -> TaskReport:
     metric = metrics.get(cells[0].metric)
     selected_on_test = any(cell.selected_on_test for cell in cells)
-    basis = _describe_basis(cells)
+    # 56 test examples, 2 to 3 seeds; with folds a baseline may answer more.
+    basis: list[str] = []
+    drawn = [cell.interval for cell in cells if cell.interval and not cell.deterministic]
+    if drawn and drawn[0].design.is_cross_validation:
+        largest = max((c.interval for c in cells if c.interval), key=lambda i: i.n_examples)
+        basis = [f"all {format_examples(largest)} tested", format_runs(largest)]
+        if (least := min(i.n_examples for i in drawn)) < largest.n_examples:
+            basis.append(f"{least} where not every fold has a score")
+    elif drawn:
+        counts = sorted(drawn, key=lambda i: i.n_seeds)
+        fewest, most = counts[0].n_seeds, counts[-1].n_seeds
+        fewer = f"{fewest} to " if fewest < most else ""
+        basis = [format_examples(drawn[0], "test "), fewer + format_runs(counts[-1])]
+    if selected_on_test:
+        basis.append(SELECTED_ON_TEST)
     recommendation = recommend(cells, race_budget(study.limits), comparisons)
     advice = write_advice(recommendation, race=describe_race(study, cells, recommendation))
     rows = build_rows(cells, comparisons, advice)
@@ -168,7 +176,7 @@ def _build_task(
         metric=metric.name,
         metric_title=metric.title,
         highest=metric.highest,
-        basis=", ".join([*basis, *([SELECTED_ON_TEST] if selected_on_test else [])]),
+        basis=", ".join(basis),
         generates=objective_of(task).generates,
         selected_on_test=selected_on_test,
         sentences=tuple(write_conclusions(rows, comparisons, (advice.model, advice.method))),
@@ -234,15 +242,10 @@ def _measure_models(rows: Sequence[CellRow]) -> dict[str, ModelSize]:
     head included. Elsewhere it is computed from a cost run in fp32: the bytes of weights and
     buffers, four to a number, minus what the method added.
     """
-    sizes: dict[str, ModelSize] = {}
-
-    def add(row: CellRow, parameters: float, source: str) -> None:
-        size = ModelSize(model=row.report.model_label, parameters=parameters, source=source)
-        sizes.setdefault(row.report.model_label, size)
-
+    counts: list[tuple[CellRow, float, str]] = []
     for row in rows:
         if row.cell.name == full.NAME and (count := count_trained_parameters(row.cell)) is not None:
-            add(row, count, "trained by full fine-tuning, head included")
+            counts.append((row, count, "trained by full fine-tuning, head included"))
     for row in rows:
         added = [record.result.get("method_parameters") for record in row.cell.final][:1]
         for record in row.cell.cost if added and row.cell.model != NO_MODEL else ():
@@ -250,7 +253,12 @@ def _measure_models(rows: Sequence[CellRow]) -> dict[str, ModelSize]:
             is_fp32 = record.measured.get("precision") == "fp32"
             if added[0] is not None and weights_bytes is not None and is_fp32:
                 source = "counted from the bytes of weights and buffers"
-                add(row, weights_bytes / 4 - added[0], source)
+                counts.append((row, weights_bytes / 4 - added[0], source))
+    sizes: dict[str, ModelSize] = {}
+    for row, parameters, source in counts:
+        model = row.report.model_label
+        size = ModelSize(model=model, parameters=parameters, source=source)
+        sizes.setdefault(model, size)
     return sizes
 
 
@@ -269,6 +277,23 @@ def write_over_tasks(comparisons: Sequence[OverTasks]) -> tuple[OverTasksLine, .
     lines = []
     for comparison in comparisons:
         effects = comparison.effects
+        further = []
+        if comparison.differs_between_tasks:
+            ordered = sorted(effects, key=lambda effect: effect.points)
+            lowest, highest = ordered[0], ordered[-1]
+            low, high = comparison.any_task
+            beyond = f", on any such tasks [{low:+z.1f}, {high:+z.1f}]"
+            if len(ordered) < _FEWEST_TASKS or high - low > _WHOLE_SCALE:
+                beyond = f"; {len(ordered)} tasks are too few to say anything of others"
+            further.append(
+                f"effects differ between tasks (p {format_p_value(comparison.p_heterogeneity)}): "
+                f"{lowest.points:+z.1f} on {lowest.task} to {highest.points:+z.1f} on "
+                f"{highest.task}{beyond}"
+            )
+        names = (comparison.method, comparison.reference)
+        for name, (failed, runs) in zip(names, comparison.failed, strict=True):
+            if failed:
+                further.append(f"{failed} of {pluralise(runs, 'run')} of {title_of(name)} failed")
         pair = f"{title_of(comparison.method)} against {title_of(comparison.reference)}"
         texts = {
             "pair": f"{pair} on {comparison.model}" if len(first) > 1 else pair,
@@ -276,7 +301,7 @@ def write_over_tasks(comparisons: Sequence[OverTasks]) -> tuple[OverTasksLine, .
             f"[{comparison.low:+z.1f}, {comparison.high:+z.1f}]",
             "verdict": ": ".join(filter(None, (words[comparison.standing], comparison.withheld))),
             "by_task": ", ".join(f"{e.task} {e.points:+z.1f} ({e.rows:,} rows)" for e in effects),
-            "further": "; ".join(_describe_differing_effects(comparison)),
+            "further": "; ".join(further),
         }
         values = {
             **vars(comparison),
@@ -287,87 +312,3 @@ def write_over_tasks(comparisons: Sequence[OverTasks]) -> tuple[OverTasksLine, .
         }
         lines.append(OverTasksLine.model_validate(values))
     return tuple(lines)
-
-
-def _describe_differing_effects(comparison: OverTasks) -> Iterable[str]:
-    """That effects differ between tasks and what follows, and what failed."""
-    if comparison.differs_between_tasks:
-        ordered = sorted(comparison.effects, key=lambda effect: effect.points)
-        lowest, highest = ordered[0], ordered[-1]
-        low, high = comparison.any_task
-        beyond = f", on any such tasks [{low:+z.1f}, {high:+z.1f}]"
-        if len(ordered) < _FEWEST_TASKS or high - low > _WHOLE_SCALE:
-            beyond = f"; {len(ordered)} tasks are too few to say anything of others"
-        yield (
-            f"effects differ between tasks (p {format_p_value(comparison.p_heterogeneity)}): "
-            f"{lowest.points:+z.1f} on {lowest.task} to {highest.points:+z.1f} on {highest.task}"
-            f"{beyond}"
-        )
-    names = (comparison.method, comparison.reference)
-    for name, (failed, runs) in zip(names, comparison.failed, strict=True):
-        if failed:
-            yield f"{failed} of {pluralise(runs, 'run')} of {title_of(name)} failed"
-
-
-def describe_race(
-    study: Study, cells: Sequence[Cell], recommendation: Recommendation
-) -> tuple[str, ...]:
-    """What a recommendation stands for, of a raced study; of another nothing."""
-    if study.protocol.race == "off":
-        return ()
-    return tuple(write_race(foresee_choice(cells, study.protocol, recommendation), cells))
-
-
-def _note_unknown_metrics(study: Study, cells: Sequence[Cell]) -> Iterable[str]:
-    for task in study.tasks:
-        of_task = [cell for cell in cells if cell.task == task.key]
-        recorded = find_primary_metric([r for c in of_task for r in (*c.final, *c.tuning)])
-        if recorded is None and any(cell.run_scores for cell in of_task):
-            yield (
-                f"{task.key}: the report does not know the primary score of the records; "
-                f"{metrics.get(of_task[0].metric).title} is shown."
-            )
-
-
-def _describe_basis(cells: Sequence[Cell]) -> list[str]:
-    """``56 test examples``, ``2 to 3 seeds``; with folds a baseline may answer more."""
-    drawn = [cell.interval for cell in cells if cell.interval and not cell.deterministic]
-    if drawn and drawn[0].design.is_cross_validation:
-        largest = max((c.interval for c in cells if c.interval), key=lambda i: i.n_examples)
-        basis = [f"all {format_examples(largest)} tested", format_runs(largest)]
-        if (least := min(i.n_examples for i in drawn)) < largest.n_examples:
-            basis.append(f"{least} where not every fold has a score")
-        return basis
-    counts = sorted(drawn, key=lambda i: i.n_seeds)
-    fewer = f"{counts[0].n_seeds} to " if drawn and counts[0].n_seeds < counts[-1].n_seeds else ""
-    return [format_examples(drawn[0], "test "), fewer + format_runs(counts[-1])] if drawn else []
-
-
-SEEDS, EXAMPLES = 10, 100
-"""From these numbers on, coverage was at least 93 % in every simulated study."""
-
-
-def find_interval_caveats(cells: Sequence[Cell]) -> Iterable[str]:
-    """One sentence for each reason that some score gives."""
-    scored = [(cell, cell.interval) for cell in cells if cell.interval is not None]
-    few = {
-        i.n_seeds for _, i in scored if 1 < i.n_seeds < SEEDS and not i.design.is_cross_validation
-    }
-    if few:
-        counts = join_names([str(count) for count in sorted(few)], "or")
-        yield (
-            f"Intervals over {counts} seeds cover the true score in at least 93 % of simulated "
-            "studies where seeds scatter around their mean. Where a method succeeds with most "
-            "seeds and fails with some, few seeds may show only one kind, and coverage is lower."
-        )
-    small = {
-        cell.run_scores.units
-        for cell, i in scored
-        if i.examples_only and cell.run_scores and cell.objective.predicts_labels
-    }
-    if small and min(small) < EXAMPLES:
-        yield (
-            f"Scores of one run on {min(small)} examples: 95 % is the coverage averaged over true "
-            "scores. A proportion of so few examples takes few values, and for some true scores "
-            "coverage is only 90 to 93 %."
-        )

@@ -17,7 +17,7 @@ from typing import Any
 from paretune.analysis.memory_breakdown import PART_TITLES
 from paretune.methods.baselines import CONSTANT
 from paretune.reporting.document import TaskReport
-from paretune.reporting.parts import Amount, CellReport, CostFront, FinalRun, Score, name_chance
+from paretune.reporting.parts import Amount, CellReport, CostFront, Score, name_chance
 from paretune.reporting.tables import build_memory_table, build_size_table
 from paretune.reporting.text.formatting import (
     COST_WORDS,
@@ -131,11 +131,6 @@ def chart_memory(task: TaskReport) -> Chart | None:
         _describe(lines),
         _bars(lines, [bars, _whisker_layer(x)]),
     )
-
-
-def chart_fronts(task: TaskReport) -> tuple[Chart, ...]:
-    """Scores over each cost, with the front and a budget; empty where the task has no front."""
-    return tuple(chart_front(task, front) for front in task.fronts)
 
 
 def chart_front(
@@ -322,16 +317,23 @@ def chart_learning_curves(task: TaskReport) -> Chart | None:
     For generated texts the selection loss: texts are generated only at the end of a run.
     """
     loss = task.generates
-    curves = [
-        (cell, by_seed)
-        for cell in task.cells
-        if (by_seed := [c for run in cell.runs if len(c := _read_curve(cell, run, loss)) > 1])
-    ]
+    field = "loss" if loss else "score"
+    curves = []
+    for cell in task.cells:
+        by_seed = []
+        for run in cell.runs:
+            key = "loss" if loss else "primary"
+            scores = [(point["step"], point["selection"].get(key)) for point in run.curve]
+            curve = [(step, v) for step, v in scores if v is not None and math.isfinite(v)]
+            # Where a loss has selected, no texts are generated before the end of a run.
+            if len(curve) > 1 and (loss or cell.readout != "text"):
+                by_seed.append(curve)
+        if by_seed:
+            curves.append((cell, by_seed))
     if not curves:
         return None
     values = [value for _, by_seed in curves for curve in by_seed for _, value in curve]
     low, high = (min(values), max(values)) if loss else (0.0, 1.0)
-    field = "loss" if loss else "score"
     points = [
         {"place": place, "seed": seed, "step": step, field: value}
         for place, (_, by_seed) in enumerate(curves)
@@ -494,10 +496,3 @@ def _describe(lines: Sequence[Mapping[str, Any]]) -> str:
 
 def _in_unit(factor: float, **sizes: float | None) -> dict[str, float]:
     return {name: size / factor for name, size in sizes.items() if size is not None}
-
-
-def _read_curve(cell: CellReport, run: FinalRun, loss: bool) -> list[tuple[int, float]]:
-    if cell.readout == "text" and not loss:
-        return []  # its loss has selected: no texts are generated before the end
-    values = [(p["step"], p["selection"].get("loss" if loss else "primary")) for p in run.curve]
-    return [(step, value) for step, value in values if value is not None and math.isfinite(value)]

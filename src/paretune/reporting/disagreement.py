@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from paretune import tasks
 from paretune.analysis.cell import Cell
 from paretune.metrics.translation import CHRF
 from paretune.reporting.parts import ComparedPair, ComparedSide, Disagreement
@@ -44,9 +45,10 @@ Scores = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class _Answers:
-    """What the seeds of a configuration say: the answer to each example, and all scores."""
+class _Side:
+    """A configuration, the answer to each example, and the scores of its seeds."""
 
+    row: CellRow
     answers: NDArray[Any]
     scores: Mapping[int, Scores]
     means: Scores
@@ -66,67 +68,54 @@ def find_disagreements(
     objective = all_rows[0].cell.objective
     if not (objective.predicts_labels or objective.generates):
         return None
-    rows, parts = _group_common_answers(all_rows)
-    if len(rows) < 2:
+    # Only the largest group of rows that answered the same examples is comparable.
+    answered = [
+        (row, {seed: by_seed[seed].predictions for seed in by_seed})
+        for row in all_rows
+        if (by_seed := row.cell.group_answers(row.cell.final))
+    ]
+    groups = Counter(next(iter(answers.values())).uid for _, answers in answered)
+    largest = groups.most_common(1)[0][0] if groups else ()
+    by_row = [
+        (row, answers) for row, answers in answered if next(iter(answers.values())).uid == largest
+    ]
+    if len(by_row) < 2:
         return None
-    first, are_labels = next(iter(parts[0].values())), objective.predicts_labels
-    sides = [_read_answers(by_seed, are_labels=are_labels) for by_seed in parts]
-    unit, most, compared = "segments", max(1, most_texts // (len(rows) + 2)), "The means"
+    are_labels = objective.predicts_labels
+    sides = [_read_side(row, answers, are_labels=are_labels) for row, answers in by_row]
+    first = next(iter(by_row[0][1].values()))
+    unit, most = "segments", max(1, most_texts // (len(sides) + 2))
     write: Callable[[Any], str] = str
     if are_labels:
-        unit = "answers" if first.question else "examples"
-        most, compared = MAX_EXAMPLES, "Majority answers"
+        unit, most = "answers" if first.question else "examples", MAX_EXAMPLES
         highest = max(*map(int, first.label), *(int(side.answers.max()) for side in sides))
-        write = (*name_labels(rows[0].cell, highest), "no label").__getitem__  # the last for -1
-    most_of_pair = MAX_LISTED[unit]
+        names = name_labels(sides[0].row.cell, highest)
+        write = (*names, "no label").__getitem__  # the last for -1
     orders = {}
-    for a, b in combinations(range(len(rows)), 2):
+    for a, b in combinations(range(len(sides)), 2):
         gap = np.abs(sides[a].means - sides[b].means)
         differ = sides[a].answers != sides[b].answers if are_labels else gap > _EQUAL
         order = np.argsort(-gap, kind="stable")
         orders[a, b] = order[differ[order]].tolist()
     # Of too many the clearest of each pair; in data order.
-    clearest = zip_longest(*(order[:most_of_pair] for order in orders.values()))
+    clearest = zip_longest(*(order[: MAX_LISTED[unit]] for order in orders.values()))
     ranked = [i for i in dict.fromkeys(chain.from_iterable(clearest)) if i is not None]
     listed = {i: place for place, i in enumerate(sorted(ranked[:most]))}
-    pairs = []
-    for (a, b), order in orders.items():
-        matched = _match_seeds(rows[a], sides[a].scores, rows[b], sides[b].scores)
-        only_a, only_b = (
-            sum(int((sign * (x - y) > _EQUAL).sum()) for x, y in matched) for sign in (1, -1)
-        )
-        both = sum(int((x * y).sum()) for x, y in matched) if are_labels else None
-        named = tuple(listed[i] for i in takewhile(listed.__contains__, order[:most_of_pair]))
-        listing = "; all are listed, the clearest difference first" if named else ""
-        if left := len(order) - len(named):
-            listing = (
-                f"; the {len(named)} with the clearest difference are listed, {left:,} are left out"
-            )
-        count = f"{len(first.uid):,} test {unit}"
-        basis = f"{count} × {pluralise(len(matched), 'pair')} of runs"
-        pairs.append(
-            ComparedPair(
-                a=a,
-                b=b,
-                runs=len(matched),
-                basis=basis if matched else "no seed that both have: nothing can be counted",
-                both=both,
-                only_a=only_a,
-                only_b=only_b,
-                neither=len(first.uid) * len(matched) - only_a - only_b - (both or 0),
-                differing=len(order),
-                named=named,
-                summary=f"{compared} over seeds differ on {len(order):,} of {count}{listing}.",
-            )
-        )
+    # The pair of the two highest methods comes first; baselines only without two methods.
+    scores = [side.row.cell.interval.estimate if side.row.cell.interval else 0.0 for side in sides]
+    ranks = sorted(range(len(sides)), key=lambda i: (sides[i].row.cell.baseline, -scores[i], i))
     texts: dict[str, int] = {}
 
     def place(text: str) -> int:
         return texts.setdefault(_shorten(text), len(texts))
 
-    copied = (r.cell.test_answers[0].prediction for r in rows if r.cell.name == "copy_source")
+    copied = (
+        side.row.cell.test_answers[0].prediction
+        for side in sides
+        if side.row.cell.name == "copy_source"
+    )
     sources = next(copied, None)
-    task = rows[0].cell.final[0].run.task
+    task = sides[0].row.cell.final[0].run.task
     # A code that HTML knows, as `sl`; not `slv_Latn`.
     source, target = (
         code if re.fullmatch("[a-z]{2}", code or "") else ""
@@ -137,14 +126,16 @@ def find_disagreements(
         unit=unit,
         sides=tuple(
             ComparedSide(
-                name=row.report.title,
+                name=side.row.report.title,
                 seeds=len(side.scores),
                 answers=tuple(place(write(side.answers[i])) for i in listed),
                 scores=tuple(round(float(side.means[i]), 4) for i in listed),
             )
-            for row, side in zip(rows, sides, strict=True)
+            for side in sides
         ),
-        pairs=tuple(pairs),
+        pairs=tuple(
+            _compare_pair(sides, pair, order, listed, unit) for pair, order in orders.items()
+        ),
         examples=tuple(
             (
                 _shorten(first.uid[i]),
@@ -156,26 +147,11 @@ def find_disagreements(
         texts=tuple(texts),
         languages=(source or "", target or ""),
         cut=any(text.endswith(_CUT) for text in texts),
-        default_pair=_choose_default_pair(rows, list(orders)),
+        default_pair=[set(pair) for pair in orders].index(set(ranks[:2])),
     )
 
 
-def _group_common_answers(
-    all_rows: Sequence[CellRow],
-) -> tuple[list[CellRow], list[Mapping[int, Predictions]]]:
-    """The largest group of rows that answered the same examples, and their answers by seed."""
-    answered = [
-        (row, {seed: by_seed[seed].predictions for seed in by_seed})
-        for row in all_rows
-        if (by_seed := row.cell.group_answers(row.cell.final))
-    ]
-    groups = Counter(next(iter(answers.values())).uid for _, answers in answered)
-    largest = groups.most_common(1)[0][0] if groups else ()
-    comparable = [pair for pair in answered if next(iter(pair[1].values())).uid == largest]
-    return [row for row, _ in comparable], [answers for _, answers in comparable]
-
-
-def _read_answers(by_seed: Mapping[int, Predictions], *, are_labels: bool) -> _Answers:
+def _read_side(row: CellRow, by_seed: Mapping[int, Predictions], *, are_labels: bool) -> _Side:
     """Scores, and the answer of most seeds or the text whose score is nearest to the mean."""
     references = next(iter(by_seed.values())).label
     predictions = [p.prediction for p in by_seed.values()]
@@ -189,32 +165,61 @@ def _read_answers(by_seed: Mapping[int, Predictions], *, are_labels: bool) -> _A
         scores = CHRF.from_sums(CHRF.statistics(tuple(map(str, references)), texts, ()))
         chosen = np.abs(scores - scores.mean(axis=0)).argmin(axis=0)
     answer = np.take_along_axis(answers, chosen[None, :], axis=0)[0]
-    return _Answers(answer, dict(zip(by_seed, scores, strict=True)), scores.mean(axis=0))
+    return _Side(row, answer, dict(zip(by_seed, scores, strict=True)), scores.mean(axis=0))
 
 
-def _match_seeds(
-    a: CellRow, scores_a: Mapping[int, Scores], b: CellRow, scores_b: Mapping[int, Scores]
-) -> list[tuple[Scores, Scores]]:
-    """Pairs of the scores of two configurations for the same seed.
+def _compare_pair(
+    sides: Sequence[_Side],
+    pair: tuple[int, int],
+    differing: Sequence[int],
+    listed: Mapping[int, int],
+    unit: str,
+) -> ComparedPair:
+    """Count run by run who is right, or has the higher chrF; name the clearest differences.
 
-    A deterministic configuration has one run, which is paired with every run of the other.
+    Args:
+        pair: places of the two among the sides.
+        differing: examples that differ, the clearest first.
+        listed: places of the examples that are shown.
     """
-    if a.cell.deterministic or b.cell.deterministic:
-        return list(product(scores_a.values(), scores_b.values()))
-    return [(scores, scores_b[seed]) for seed, scores in scores_a.items() if seed in scores_b]
-
-
-def _choose_default_pair(rows: Sequence[CellRow], pairs: Sequence[tuple[int, int]]) -> int:
-    """Place of the pair of the two highest methods; baselines only without two methods."""
-    scores = [row.cell.interval.estimate if row.cell.interval else 0.0 for row in rows]
-    order = sorted(range(len(rows)), key=lambda i: (rows[i].cell.baseline, -scores[i], i))
-    return next(place for place, pair in enumerate(pairs) if set(pair) == set(order[:2]))
+    a, b = (sides[side] for side in pair)
+    if a.row.cell.deterministic or b.row.cell.deterministic:
+        # Its one run is paired with every run of the other.
+        matched = list(product(a.scores.values(), b.scores.values()))
+    else:
+        matched = [(a.scores[seed], b.scores[seed]) for seed in a.scores if seed in b.scores]
+    only_a, only_b = (
+        sum(int((sign * (x - y) > _EQUAL).sum()) for x, y in matched) for sign in (1, -1)
+    )
+    are_labels = unit != "segments"
+    both = sum(int((x * y).sum()) for x, y in matched) if are_labels else None
+    clearest = differing[: MAX_LISTED[unit]]
+    named = tuple(listed[i] for i in takewhile(listed.__contains__, clearest))
+    listing = "; all are listed, the clearest difference first" if named else ""
+    if left := len(differing) - len(named):
+        listing = (
+            f"; the {len(named)} with the clearest difference are listed, {left:,} are left out"
+        )
+    compared = "Majority answers" if are_labels else "The means"
+    count = f"{len(a.means):,} test {unit}"
+    basis = f"{count} × {pluralise(len(matched), 'pair')} of runs"
+    return ComparedPair(
+        a=pair[0],
+        b=pair[1],
+        runs=len(matched),
+        basis=basis if matched else "no seed that both have: nothing can be counted",
+        both=both,
+        only_a=only_a,
+        only_b=only_b,
+        neither=len(a.means) * len(matched) - only_a - only_b - (both or 0),
+        differing=len(differing),
+        named=named,
+        summary=f"{compared} over seeds differ on {len(differing):,} of {count}{listing}.",
+    )
 
 
 def name_labels(cell: Cell, highest: int) -> tuple[str, ...]:
     """Names of the labels, from the study or the built-in task; numbers where they do not fit."""
-    from paretune import tasks
-
     task = cell.final[0].run.task
     names = task.labels
     if not task.has_own_data and task.name in tasks.names():

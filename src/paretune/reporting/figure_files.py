@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from paretune.errors import StoreError
@@ -12,13 +11,12 @@ from paretune.files import make_file_name
 from paretune.reporting.charts import (
     Chart,
     chart_front,
-    chart_fronts,
     chart_learning_curves,
     chart_memory,
     chart_model_sizes,
     chart_scores,
 )
-from paretune.reporting.document import Document, TaskReport
+from paretune.reporting.document import Document
 from paretune.reporting.vega import Spec, base_spec, draw_file, layer
 
 
@@ -39,10 +37,19 @@ def write_card(report: Document, path: Path) -> Path:
         report.sentence, 54, break_on_hyphens=False, max_lines=3, placeholder=" …"
     )
     top = 62 + 25 * len(headline)
-    chart = _chart_card(report.tasks, 215 - 25 * len(headline))
-    spec = chart.spec if chart else {**base_spec([{}]), **layer("point", {"opacity": 0}, {})}
+    spec = {**base_spec([{}]), **layer("point", {"opacity": 0}, {})}
+    about = [f"{report.study.name}, by paretune"]
+    # Score over the first cost, of as many configurations as have room for their names.
+    if task := next((task for task in report.tasks if task.fronts), None):
+        front, height = task.fronts[0], 215 - 25 * len(headline)
+        on_front = tuple(point for point in front.points if point.on_front)
+        for points in (front.points, on_front, on_front[-4:]):
+            fewer = front.model_copy(update={"points": points})
+            spec = chart_front(task, fewer, 600, height).spec
+            if spec["height"] <= height:
+                break
+        about.append(f"{task.key}: {task.metric_title}, {task.basis}")
     left, right = 52, spec.get("usermeta", {}).get("names", 20)
-    about = [f"{report.study.name}, by paretune", *([chart.title] if chart else [])]
     title = {"text": headline, "fontSize": 21, "lineHeight": 25, "subtitle": ". ".join(about)}
     title |= {"subtitlePadding": 6}
     frame = {
@@ -53,21 +60,6 @@ def write_card(report: Document, path: Path) -> Path:
         "title": {**title, "subtitleFontSize": 12, "offset": 14, "dx": 20 - left, "frame": "group"},
     }
     return draw_file({**spec, **frame}, path)
-
-
-def _chart_card(tasks: Sequence[TaskReport], height: float) -> Chart | None:
-    """Score over the first cost, of as many configurations as have room for their names."""
-    task = next((task for task in tasks if task.fronts), None)
-    if task is None:
-        return None
-    front = task.fronts[0]
-    on_front = tuple(point for point in front.points if point.on_front)
-    for points in (front.points, on_front, on_front[-4:]):
-        chart = chart_front(task, front.model_copy(update={"points": points}), 600, height)
-        if chart.spec["height"] <= height:
-            break
-    metric = f"{task.key}: {task.metric_title}, {task.basis}"
-    return replace(chart, title=metric)
 
 
 def write_figures(
@@ -86,7 +78,7 @@ def write_figures(
     for task in report.tasks:
         figures: dict[str, Sequence[Chart | None]] = {
             "": [chart_scores(task), chart_memory(task)],
-            "-front": chart_fronts(task),
+            "-front": [chart_front(task, front) for front in task.fronts],
             "-size": [chart_model_sizes(task)],
             "-curves": [chart_learning_curves(task)],
         }

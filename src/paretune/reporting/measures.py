@@ -300,6 +300,14 @@ def build_prediction_table(
     pairs = [(row, backtests[key]) for row, key in keyed if key in backtests]
     if not pairs:
         return None
+    notes = []
+    for quantity, by_method in (
+        ("Peak memory", [backtest.peaks for _, backtest in pairs]),
+        ("Run time", [backtest.seconds for _, backtest in pairs]),
+    ):
+        if compared := [pair for of_method in by_method for pair in of_method]:
+            ratios = format_ratios(compared)
+            notes.append(f"{quantity}, predicted to measured over all methods: {ratios}.")
     return Table.collect(
         "predictions",
         "Predicted and measured",
@@ -315,7 +323,7 @@ def build_prediction_table(
         "(operations, bytes), fitted to the runs of the other methods on the same model and "
         "device. A ratio over 1: predicted too much. Seconds are for the steps that were made, "
         "since early stopping is not foreseen.",
-        notes=_note_predictions([backtest for _, backtest in pairs]),
+        notes=notes,
     )
 
 
@@ -346,13 +354,3 @@ def format_ratios(pairs: Sequence[tuple[float, float]]) -> str:
     if len(ratios) == 1:
         return f"{median} ({runs})"
     return f"{median} ({ratios[0]:.2f} to {ratios[-1]:.2f}, {runs})"
-
-
-def _note_predictions(backtests: Sequence[Backtest]) -> Iterable[str]:
-    for quantity, by_method in (
-        ("Peak memory", [backtest.peaks for backtest in backtests]),
-        ("Run time", [backtest.seconds for backtest in backtests]),
-    ):
-        if pairs := [pair for of_method in by_method for pair in of_method]:
-            ratios = format_ratios(pairs)
-            yield f"{quantity}, predicted to measured over all methods: {ratios}."

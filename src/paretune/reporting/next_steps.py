@@ -14,7 +14,7 @@ vote.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from math import log2
 from statistics import fmean
 
@@ -107,8 +107,17 @@ def _find_doubtful_labels(
     cells: Sequence[Cell], dataset: Dataset | None
 ) -> tuple[list[DoubtfulLabel], set[str]]:
     """Labels that the runs of these cells contradict, the clearest first; and all rows' uids."""
+    # Answers with probabilities to rows that a run, or a trial of its rate, has not trained on.
+    answers: list[Predictions | None] = []
+    for cell in cells:
+        rates = {(r.run.outer, r.run.learning_rate) for r in cell.trained}
+        trials = [r for r in cell.tuning if (r.run.outer, r.run.learning_rate) in rates]
+        for record in (*cell.trained, *trials) if cell.objective.predicts_labels else ():
+            answers += [record.predictions.get("test"), record.predictions.get("selection")]
     votes: dict[tuple[str, int], list[Array]] = {}
-    for held_out in (predictions for cell in cells for predictions in _list_held_out(cell)):
+    for held_out in answers:
+        if not held_out or {len(row) > 1 for row in held_out.scores} != {True}:
+            continue
         probabilities = softmax(np.array(held_out.scores), axis=1)
         for uid, row_label, vote in zip(held_out.uid, held_out.label, probabilities, strict=True):
             votes.setdefault((uid, int(row_label)), []).append(vote)
@@ -132,17 +141,6 @@ def _find_doubtful_labels(
             doubtful.append((margins[i], DoubtfulLabel.model_validate(fields | counts)))
     doubtful.sort(key=lambda pair: -pair[0])
     return [label for _, label in doubtful], {uid for uid, _ in votes}
-
-
-def _list_held_out(cell: Cell) -> Iterator[Predictions]:
-    """Answers with probabilities that final runs, and trials of their rates, gave to other rows."""
-    rates = {(r.run.outer, r.run.learning_rate) for r in cell.trained}
-    trials = [r for r in cell.tuning if (r.run.outer, r.run.learning_rate) in rates]
-    for record in (*cell.trained, *trials) if cell.objective.predicts_labels else ():
-        for part in ("test", "selection"):
-            predictions = record.predictions.get(part)
-            if predictions and {len(row) > 1 for row in predictions.scores} == {True}:
-                yield predictions
 
 
 def _write_rows(choice: Recommendation, cell: Cell, shares: Sequence[float]) -> NextStep:

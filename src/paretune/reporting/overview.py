@@ -9,7 +9,9 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from paretune import metrics
 from paretune.analysis.cell import Cell
+from paretune.analysis.learning_rates import find_primary_metric
 from paretune.methods.baselines import WITH_MODEL
 from paretune.reporting.document import (
     FINAL_RUNS,
@@ -185,8 +187,44 @@ def collect_failures(cells: Sequence[Cell]) -> Iterable[Failure]:
         yield Failure(where=where, outcome=outcome, runs=runs, message=message)
 
 
-def collect_notes(cells: Sequence[Cell]) -> Iterable[str]:
-    """Notes of the runs, and how many examples were truncated."""
+SEEDS, EXAMPLES = 10, 100
+"""From these numbers on, coverage was at least 93 % in every simulated study."""
+
+
+def collect_notes(study: Study, cells: Sequence[Cell]) -> Iterable[str]:
+    """What must be known of metrics and intervals, notes of the runs, truncated examples."""
+    for task in study.tasks:
+        of_task = [cell for cell in cells if cell.task == task.key]
+        recorded = find_primary_metric([r for c in of_task for r in (*c.final, *c.tuning)])
+        if recorded is None and any(cell.run_scores for cell in of_task):
+            yield (
+                f"{task.key}: the report does not know the primary score of the records; "
+                f"{metrics.get(of_task[0].metric).title} is shown."
+            )
+    # Where intervals may be too narrow: one sentence for each reason that some score gives.
+    scored = [(cell, cell.interval) for cell in cells if cell.interval is not None]
+    few = {
+        i.n_seeds for _, i in scored if 1 < i.n_seeds < SEEDS and not i.design.is_cross_validation
+    }
+    if few:
+        counts = join_names([str(count) for count in sorted(few)], "or")
+        yield (
+            f"Intervals over {counts} seeds cover the true score in at least 93 % of simulated "
+            "studies where seeds scatter around their mean. Where a method succeeds with most "
+            "seeds and fails with some, few seeds may show only one kind, and coverage is lower."
+        )
+    small = {
+        cell.run_scores.units
+        for cell, i in scored
+        if i.examples_only and cell.run_scores and cell.objective.predicts_labels
+    }
+    if small and min(small) < EXAMPLES:
+        yield (
+            f"Scores of one run on {min(small)} examples: 95 % is the coverage averaged over true "
+            "scores. A proportion of so few examples takes few values, and for some true scores "
+            "coverage is only 90 to 93 %."
+        )
+    # What runs noted, most often first.
     notes: Counter[str] = Counter()
     truncated: dict[tuple[str, str], Counter[str]] = {}
     for cell in cells:
@@ -200,10 +238,10 @@ def collect_notes(cells: Sequence[Cell]) -> Iterable[str]:
                 truncated[(cell.task, cell.model)] = most
     for note, runs in notes.most_common():
         yield sanitise_line(f"{note} ({pluralise(runs, 'run')})")
-    for (task, model), parts in truncated.items():
+    for (key, model), parts in truncated.items():
         amounts = join_names([f"{count:,} {part}" for part, count in parts.items()])
         yield sanitise_line(
-            f"{task}, {model}: {amounts} examples were truncated to the maximum length."
+            f"{key}, {model}: {amounts} examples were truncated to the maximum length."
         )
 
 

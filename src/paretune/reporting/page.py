@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from markupsafe import Markup
+
 from paretune.errors import StoreError
 from paretune.files import data_home
 from paretune.reporting import charts, tables
@@ -127,8 +129,6 @@ def render_page(
         load_vega: returns the charting library; called only where a task has a Pareto chart.
         image: address of the page's card, relative to the page.
     """
-    from markupsafe import Markup
-
     rows = list_rows(report.tasks)
     parts = [_draw_task(task) for task in report.tasks]
     page_scripts = [load_script("page")] if rows else []
@@ -150,7 +150,7 @@ def render_page(
         scripts=[Markup(text) for text in page_scripts],  # noqa: S704
         # Every character that could be markup is an escape in it.
         json=lambda values: Markup(dump_script_json(values)),  # noqa: S704
-        draw=_draw,
+        draw=draw_svg,
         image=image,
         parts=parts,
         front=fronts[0] if fronts else None,
@@ -164,16 +164,9 @@ def render_page(
     )
 
 
-def _draw(chart: charts.Chart) -> Any:
-    """The chart as markup: Vega escapes what is in it."""
-    from markupsafe import Markup
-
-    return Markup(draw_svg(chart.spec).replace("<svg ", '<svg aria-hidden="true" ', 1))  # noqa: S704
-
-
 def _draw_task(task: TaskReport) -> dict[str, Any]:
     """The charts and tables of one task."""
-    fronts = charts.chart_fronts(task)
+    fronts = [charts.chart_front(task, front) for front in task.fronts]
     ends = [end for cell in task.cells if cell.score for end in (cell.score.low, cell.score.high)]
     costs = ("evaluation", "step") if task.fronts else tuple(tables.COSTS)
     return {

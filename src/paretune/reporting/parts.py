@@ -6,7 +6,6 @@ Field descriptions are those of the site's page on JSON; names in JSON are the f
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -56,19 +55,6 @@ class Part(BaseModel):
     def read(cls, value: object) -> Self | None:
         """The part with the attributes of a value; None of None."""
         return None if value is None else cls.model_validate(value)
-
-
-class DescribedPart(Part, ABC):
-    """A part that prints itself as sentences, one a line."""
-
-    @abstractmethod
-    def describe(self) -> Iterable[str]:
-        """The sentences."""
-
-    def __str__(self) -> str:
-        return "\n".join(self.describe())
-
-    __repr__ = __str__
 
 
 class Design(Part):
@@ -392,7 +378,7 @@ class Chances(Part):
         return cls.model_validate({"score": prospect.score, **chances})
 
 
-class Advice(DescribedPart):
+class Advice(Part):
     """What to take on one task, in sentences and numbers."""
 
     task: str = Field(description="the task")
@@ -428,14 +414,15 @@ class Advice(DescribedPart):
     warnings: tuple[str, ...] = Field(default=(), description="what must be known beside it")
     command: str = Field(description="exports it; empty: it has no weights")
 
-    def describe(self) -> Iterable[str]:
+    def __str__(self) -> str:
         """What to take, why, what would change it, and the command that exports it."""
-        yield from (*self.lines, *self.warnings, *self.explanations)
+        lines = [*self.lines, *self.warnings, *self.explanations]
         if self.changes:
-            yield "What would change it:"
-        yield from (f"- {sentence}" for sentence in self.changes)
-        if self.command:
-            yield self.command
+            lines.append("What would change it:")
+        lines += [f"- {sentence}" for sentence in self.changes]
+        return "\n".join([*lines, self.command] if self.command else lines)
+
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         command = html_code([self.command]) if self.command else ""
@@ -464,7 +451,7 @@ class NextStep(Part):
     text: str = Field(description="what is known of it, as a sentence")
 
 
-class NextSteps(DescribedPart):
+class NextSteps(Part):
     """What to do next on one task, from what has run."""
 
     task: str = Field(description="the task")
@@ -473,17 +460,19 @@ class NextSteps(DescribedPart):
     steps: tuple[NextStep, ...] = Field(description="the most points first")
     sentence: str = Field(description="the order for the next hour, and what is a guess")
 
-    def describe(self) -> Iterable[str]:
+    def __str__(self) -> str:
         """The order, what each step may bring, and the clearest of the labels to look at."""
-        yield f"On {self.task}: {self.sentence}"
-        yield from (f"- {step.text}" for step in self.steps)
-        for label in self.labels[:MOST_LABELS]:
-            yield (
-                f"  {label.where}: is {label.label}; {label.agreeing} of {label.runs} runs answer "
-                f"{label.answer}, at {label.probability:.2f}"
-            )
+        lines = [f"On {self.task}: {self.sentence}", *(f"- {step.text}" for step in self.steps)]
+        lines += [
+            f"  {label.where}: is {label.label}; {label.agreeing} of {label.runs} runs answer "
+            f"{label.answer}, at {label.probability:.2f}"
+            for label in self.labels[:MOST_LABELS]
+        ]
         if left := len(self.labels[MOST_LABELS:]):
-            yield f"  and {left} more: --json has all"
+            lines.append(f"  and {left} more: --json has all")
+        return "\n".join(lines)
+
+    __repr__ = __str__
 
 
 class FrontPoint(Part):

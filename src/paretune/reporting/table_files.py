@@ -67,14 +67,15 @@ def read_values(table: Table) -> list[dict[str, _Plain]]:
                 values[name] = value.value if isinstance(value, Amount) else value
         rows.append(values)
     names = dict.fromkeys(name for row in rows for name in row if name in COLUMNS)
-
-    def read(name: str, value: _Plain) -> _Plain:
-        if value is None or (isinstance(value, float) and not math.isfinite(value)):
-            return None
-        plain: _Plain = COLUMNS[name][0](value)
-        return plain
-
-    return [{name: read(name, row.get(name)) for name in names} for row in rows]
+    plain: list[dict[str, _Plain]] = []
+    for values in rows:
+        read: dict[str, _Plain] = dict.fromkeys(names)
+        for name in names:
+            found = values.get(name)
+            if found is not None and not (isinstance(found, float) and not math.isfinite(found)):
+                read[name] = COLUMNS[name][0](found)
+        plain.append(read)
+    return plain
 
 
 def render_csv(table: Table) -> str:

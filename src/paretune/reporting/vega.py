@@ -31,13 +31,16 @@ _EMPTY = re.compile(r'<path d="(?:M0,0h0v0h0Z)?"(?: display="none")?/>')
 
 
 def draw_svg(spec: Spec) -> str:
-    """The chart as SVG for a page: in the colours of its CSS variables and in its font."""
+    """The chart as SVG for a page: in the colours of its CSS variables and in its font.
+
+    Vega escapes what is in it.
+    """
     # Imported where it is used: 80 MB of shared object that a report on a terminal does not need.
     import vl_convert
 
     svg = vl_convert.vegalite_to_svg({**spec, "background": None})
     svg = re.sub(r"<[^>]*>", lambda tag: _SURPLUS.sub("", _DIGITS.sub(r"\1", tag[0])), svg)
-    return _EMPTY.sub("", svg)
+    return _EMPTY.sub("", svg).replace("<svg ", '<svg aria-hidden="true" ', 1)
 
 
 def draw_file(spec: Spec, path: Path, scale: float = 2.0) -> Path:

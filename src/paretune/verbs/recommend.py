@@ -14,8 +14,8 @@ from paretune.analysis.pareto.costs import AXES
 from paretune.analysis.pareto.recommend import WITHIN_POINTS, recommend as recommend_cell
 from paretune.analysis.racing import race_budget
 from paretune.errors import DataError, require_name, spell_option
-from paretune.reporting.build import describe_race
 from paretune.reporting.next_steps import write_next_steps
+from paretune.reporting.text.conclusions import describe_race
 from paretune.reporting.text.recommendation import write_advice
 from paretune.study.quantities import DURATION, POINTS, SIZE
 from paretune.tasks import load_dataset
@@ -43,7 +43,7 @@ class Advices(ResultList["Advice"]):
         """Three lines a task, why, and what would change it."""
         for number, advice in enumerate(self):
             yield from [""] if number else []
-            for text in advice.describe():
+            for text in str(advice).splitlines():
                 yield text if text == advice.command else Text(text)
 
     def show(self, out: Terminal, *, quiet: Quiet = False) -> None:
@@ -125,6 +125,12 @@ class AllNextSteps(ResultList["NextSteps"]):
     Attributes:
         tasks: each with task, sentence, steps and labels.
     """
+
+    def describe(self) -> Iterable[str]:
+        """The steps of each task, with a blank line between them."""
+        for number, steps in enumerate(self):
+            yield from [""] if number else []
+            yield str(steps)
 
 
 def find_next_steps(

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from paretune.analysis.cell import NO_MODEL, Cell
 from paretune.analysis.comparisons import PairwiseComparisons
-from paretune.analysis.racing import DECIDED, ChoiceForecast
+from paretune.analysis.pareto.recommend import Recommendation
+from paretune.analysis.racing import DECIDED, foresee_choice
 from paretune.analysis.statistics.scores import TestDesign
 from paretune.methods.baselines import WITH_MODEL, WITHOUT_TRAINING
 from paretune.methods.core.titles import title_of
@@ -207,22 +208,22 @@ def describe_unfinished(cell: Cell) -> str:
     return sanitise_line(f"{name}: {'; '.join(stages)}")
 
 
-def write_race(forecast: ChoiceForecast, cells: Sequence[Cell]) -> Iterable[str]:
-    """What the recommendation of a race stands for.
+def describe_race(
+    study: Study, cells: Sequence[Cell], recommendation: Recommendation
+) -> Iterable[str]:
+    """What a recommendation stands for, of a raced study; of another nothing.
 
     Args:
-        forecast: of the recommendation in question.
         cells: of its task.
     """
     methods = [cell for cell in cells if not cell.baseline]
-    if not methods:
+    if study.protocol.race == "off" or all(cell.complete for cell in methods):
         return
+    forecast = foresee_choice(cells, study.protocol, recommendation)
     every = name_runs(methods[0])
     answer = f"{every} of each method would give the same answer"
     name = name_chance(forecast.agreement)
     same = "open whether" if name == "open" else f"{name} that"
-    if all(cell.complete for cell in methods):
-        return
     if forecast.agreement >= DECIDED:
         yield f"A race: {same} {answer}."
     elif all(cell.complete or cell.stop is not None for cell in methods):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from paretune.terminal.sanitise import sanitise_line
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -55,8 +54,6 @@ def open_templates(*packages: str, html: bool = False) -> Environment:
     Args:
         html: every text is escaped; elsewhere filters of the caller do so.
     """
-    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
-
     return Environment(
         loader=ChoiceLoader([PackageLoader(package) for package in packages]),
         autoescape=html,  # noqa: S701 - Markdown, LaTeX and YAML have escapes of their own

@@ -49,7 +49,7 @@ def write_advice(
     recommendation: Recommendation,
     study: str = "STUDY",
     store: str | None = None,
-    race: Sequence[str] = (),
+    race: Iterable[str] = (),
 ) -> Advice:
     """Put a recommendation into words.
 

@@ -12,7 +12,10 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
 
+from rich import box
 from rich.cells import cell_len, set_cell_size
+from rich.table import Table as Grid
+from rich.text import Text
 
 from paretune.reporting.document import (
     FINAL_RUNS,
@@ -73,7 +76,14 @@ def print_screen(report: Document, console: Console, study: str) -> None:
         for reason, count in withheld.items():
             if count > 1:
                 _print(console, f"{count} comparisons are undecided: {reason}.", indent="  ")
-    _print(console, f"\n{_format_health(report)}.\n", "dim")
+    # The health in one line; what has no alarm is merged.
+    ends = [item for item in report.health if item.title.endswith(FINAL_RUNS)]
+    fine = [item for item in ends if not item.alarm]
+    health = [f"{item.title}: {item.text}" for item in report.health if item not in fine]
+    if fine:
+        ended = join_names([item.title.removesuffix(FINAL_RUNS) for item in fine], "or")
+        health.insert(1, f"{ended}{FINAL_RUNS}: none of {fine[0].text.split()[-1]}")
+    _print(console, f"\n{_join_clauses(health)}.\n", "dim")
     methods = [cell.method for task in report.tasks for cell in task.methods]
     pair = " ".join(shlex.quote(key) for key in (*dict.fromkeys(methods), "majority")[:2])
     for title, command in (
@@ -82,17 +92,6 @@ def print_screen(report: Document, console: Console, study: str) -> None:
         ("A pair:    ", f"compare {study} {pair}"),
     ):
         console.print(f"{title} paretune {command}", style="dim", soft_wrap=True)
-
-
-def _format_health(report: Document) -> str:
-    """The health in one line; items without an alarm are merged."""
-    ends = [item for item in report.health if item.title.endswith(FINAL_RUNS)]
-    fine = [item for item in ends if not item.alarm]
-    items = [f"{item.title}: {item.text}" for item in report.health if item not in fine]
-    if fine:
-        ended = join_names([item.title.removesuffix(FINAL_RUNS) for item in fine], "or")
-        items.insert(1, f"{ended}{FINAL_RUNS}: none of {fine[0].text.split()[-1]}")
-    return _join_clauses(items)
 
 
 def _join_clauses(clauses: Sequence[str]) -> str:
@@ -142,13 +141,30 @@ def print_tables(report: Document, console: Console) -> None:
             _print(console, f"\n{title}", "bold")
             for text in lines:
                 _print(console, text, indent="  ")
-    if report.tasks:
-        _print(console, "\n" + _explain_tables(report), "dim")
+    if not report.tasks:
+        return
+    # What the columns and marks mean.
+    parts = [
+        "Intervals: 95 %, over seeds and test examples; n x seeds: 80 x 3 is 80 test examples, 3 "
+        "seeds; 306, 5 folds: every one of 306 rows is tested, in outer cross-validation.",
+        "Beside the baselines: paired on the same examples, corrected over the baselines of a row "
+        "(Holm), not over rows.",
+        "Rank: with 95 % confidence all true ranks lie in these ranges (all pairs of a model's "
+        "methods, Holm); baselines have none.",
+        "`paretune recommend STUDY` weighs a budget and says what would change the choice.",
+    ]
+    scores = [cell.score for task in report.tasks for cell in task.cells if cell.score]
+    if any(score.n_clusters or score.n_questions for score in scores):
+        parts.append("n in g: examples in groups that depend on one another, counted as a whole.")
+    methods = [cell for task in report.tasks for cell in task.methods]
+    if any(cell.rate_undecided for cell in methods):
+        parts.append("Runner-up close: the second best rate is within one standard error.")
+    if any(cell.rate_edge for cell in methods):
+        parts.append("Lowest or highest tried: a better rate may lie beyond.")
+    _print(console, "\n" + " ".join(parts), "dim")
 
 
 def _print(console: Console, text: str = "", style: str = "", indent: str = "") -> None:
-    from rich.text import Text
-
     for line in Text(text).wrap(console, console.width - len(indent)) or [Text()]:
         console.print(Text(f"{indent}{line.plain.rstrip()}", style=style))
 
@@ -297,10 +313,6 @@ class TableLayout:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Title, grids and notes."""
-        from rich import box
-        from rich.table import Table as Grid
-        from rich.text import Text
-
         table, several = self.table, self.several
         yield Text(f"{table.title}. {table.above}".rstrip(), style="bold")
         texts, sentences = format_rows(table), find_word_columns(table)
@@ -334,25 +346,3 @@ class TableLayout:
             yield grid
         for note in table.notes:
             yield Text(note, style="dim")
-
-
-def _explain_tables(report: Document) -> str:
-    """What the columns and marks mean."""
-    parts = [
-        "Intervals: 95 %, over seeds and test examples; n x seeds: 80 x 3 is 80 test examples, 3 "
-        "seeds; 306, 5 folds: every one of 306 rows is tested, in outer cross-validation.",
-        "Beside the baselines: paired on the same examples, corrected over the baselines of a row "
-        "(Holm), not over rows.",
-        "Rank: with 95 % confidence all true ranks lie in these ranges (all pairs of a model's "
-        "methods, Holm); baselines have none.",
-        "`paretune recommend STUDY` weighs a budget and says what would change the choice.",
-    ]
-    scores = [cell.score for task in report.tasks for cell in task.cells if cell.score]
-    if any(score.n_clusters or score.n_questions for score in scores):
-        parts.append("n in g: examples in groups that depend on one another, counted as a whole.")
-    methods = [cell for task in report.tasks for cell in task.methods]
-    if any(cell.rate_undecided for cell in methods):
-        parts.append("Runner-up close: the second best rate is within one standard error.")
-    if any(cell.rate_edge for cell in methods):
-        parts.append("Lowest or highest tried: a better rate may lie beyond.")
-    return " ".join(parts)
