@@ -71,9 +71,9 @@ def read_values(table: Table) -> list[dict[str, _Plain]]:
     for values in rows:
         read: dict[str, _Plain] = dict.fromkeys(names)
         for name in names:
-            found = values.get(name)
-            if found is not None and not (isinstance(found, float) and not math.isfinite(found)):
-                read[name] = COLUMNS[name][0](found)
+            entry = values.get(name)
+            if entry is not None and not (isinstance(entry, float) and not math.isfinite(entry)):
+                read[name] = COLUMNS[name][0](entry)
         plain.append(read)
     return plain
 
