@@ -17,7 +17,7 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from paretune import methods
 from paretune.methods import baselines
-from paretune.methods.core.method import parse_options
+from paretune.methods.core.options import parse_options
 from paretune.methods.peft.supported import REFUSED, SUPPORTED
 from paretune.models.structure.anatomy import read_anatomy
 
