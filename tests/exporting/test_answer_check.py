@@ -94,7 +94,7 @@ def test_answers_that_differ_are_counted_and_a_doubtful_cost_is_one_on_the_card(
             records.append(replace(cost, measured={**cost.measured, "contradicted": contradicted}))
         records.append(record)
     changed = replace(results, records=records)
-    monkeypatch.setattr("paretune.verbs.report.load_results", lambda *_: changed)
+    monkeypatch.setattr("paretune.verbs.export.load_results", lambda *_: changed)
     file = as_file(study, tmp_path / "study.yaml")
     code, out, err = command(
         capsys, "export", file, "--store", store, "--method", "lora", "-o", tmp_path / "out"

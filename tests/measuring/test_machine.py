@@ -15,7 +15,7 @@ from paretune.measuring import devices, machine, processor
 from paretune.measuring.devices import Gpu
 from paretune.measuring.machine import describe_device, describe_environment
 from paretune.store.record import ComputeCost
-from paretune.verbs.doctor import _describe_device, doctor
+from paretune.verbs.doctor import Machine, doctor
 
 
 def _files(root, files):
@@ -255,10 +255,14 @@ def test_each_card_has_what_it_can_do_and_what_it_cannot(an_old_and_a_new_card: 
     assert [d["native_bf16"] for d in (old, new)] == [False, True]
     missing = {"counter": None, "reason": "NVML: not supported"}
     assert old["measures"]["process_memory"] == missing
-    description = _describe_device(old)
-    assert "process memory: cannot be measured: NVML: not supported" in description
-    assert "never run on such a device" in description
-    assert "never run" not in _describe_device(cpu)
+    facts = doctor().facts
+    shown = {
+        device["device"]: str(Machine({**facts, "torch": {**facts["torch"], "devices": [device]}}))
+        for device in (old, cpu)
+    }
+    assert "process memory: cannot be measured: NVML: not supported" in shown["cuda:0"]
+    assert "never run on such a device" in shown["cuda:0"]
+    assert "never run" not in shown["cpu"]
 
 
 def test_of_mps_the_memory_of_the_process_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,11 +37,11 @@ def test_only_what_cannot_fit_is_named(
     runs: tuple[Run, Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weights = 4 * predictor().count_trained(runs[0])
-    monkeypatch.setattr("paretune.measuring.processor.read_total_bytes", lambda: 3 * weights)
+    monkeypatch.setattr("paretune.verbs.workers.read_total_bytes", lambda: 3 * weights)
     (sentence,) = explain_too_large([*runs, runs[0]], predictor(), [WorkerSettings("cpu")])
     assert sentence.startswith("full fine-tuning on tiny needs ") and "gradients" in sentence
     assert "before any activation, and cpu has" in sentence
-    monkeypatch.setattr("paretune.measuring.processor.read_total_bytes", lambda: 6 * weights)
+    monkeypatch.setattr("paretune.verbs.workers.read_total_bytes", lambda: 6 * weights)
     assert not explain_too_large(runs, predictor(), [WorkerSettings("cpu")])
 
 

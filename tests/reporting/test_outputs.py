@@ -31,7 +31,7 @@ def builds(monkeypatch: pytest.MonkeyPatch) -> list[Report]:
         built.append(original(*arguments))
         return built[-1]
 
-    monkeypatch.setattr(build, "build_report", count)
+    monkeypatch.setattr("paretune.verbs.report.build_report", count)
     return built
 
 
