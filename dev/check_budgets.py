@@ -36,20 +36,20 @@ MAX_BODY_LINES = 60
 
 BUDGETS = {
     # name: (allowed, target)
-    "functions and classes": (3_141, 2_700),
-    "private functions called once": (315, 200),
+    "functions and classes": (2_958, 2_700),
+    "private functions called once": (231, 200),
     "bodies over 60 lines": (25, 25),
     "verbs": (18, 18),
     "fields of Method": (24, 24),
     "fields of Objective": (24, 24),
-    "deferred imports": (193, 60),
-    "import circles": (2, 0),
+    "deferred imports": (28, 60),
+    "import circles": (0, 0),
     "pronouns as names": (0, 0),
     "class names twice": (0, 0),
     "names in docstrings that do not exist": (0, 0),
-    "docs words": (25_594, 26_000),
-    "core lines": (56_446, 54_000),
-    "tests lines": (43_426, 36_000),
+    "docs words": (25_592, 26_000),
+    "core lines": (55_700, 54_000),
+    "tests lines": (43_230, 36_000),
 }
 
 

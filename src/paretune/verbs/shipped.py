@@ -13,7 +13,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from paretune import methods, tasks
+from paretune import methods, plugins, tasks
 from paretune.errors import ParetuneError, StoreError
 from paretune.methods.peft.supported import SUPPORTED
 from paretune.models.sources.resolve import find_package_folder
@@ -229,7 +229,10 @@ def _list_tasks() -> Iterator[Entry]:
 
 
 def _list_methods() -> Iterator[Entry]:
-    for name, method in sorted(methods.available().items()):
+    broken = methods.broken_plugins()
+    proposing = (name for name in plugins.names(plugins.PROPOSERS) if name not in broken)
+    listed = {**methods.available(), **{name: methods.get(name) for name in proposing}}
+    for name, method in sorted(listed.items()):
         about = method.title
         if isinstance(method, methods.Method) and (rates := method.learning_rates) is not None:
             about += f"; learning rates {', '.join(f'{rate:g}' for rate in rates)}"
@@ -238,7 +241,7 @@ def _list_methods() -> Iterator[Entry]:
         options = method.options().model_dump()
         defaults = ", ".join(f"{key}: {dumps(value)}" for key, value in options.items())
         yield name, f"{about}\n{defaults}" if defaults else about
-    for name, problem in sorted(methods.broken_plugins().items()):
+    for name, problem in sorted(broken.items()):
         yield name, f"cannot be used: {problem}"
     yield (
         f"{methods.PEFT_PREFIX}NAME",
