@@ -256,13 +256,13 @@ def test_each_card_has_what_it_can_do_and_what_it_cannot(an_old_and_a_new_card: 
     missing = {"counter": None, "reason": "NVML: not supported"}
     assert old["measures"]["process_memory"] == missing
     facts = doctor().facts
-    shown = {
+    texts = {
         device["device"]: str(Machine({**facts, "torch": {**facts["torch"], "devices": [device]}}))
         for device in (old, cpu)
     }
-    assert "process memory: cannot be measured: NVML: not supported" in shown["cuda:0"]
-    assert "never run on such a device" in shown["cuda:0"]
-    assert "never run" not in shown["cpu"]
+    assert "process memory: cannot be measured: NVML: not supported" in texts["cuda:0"]
+    assert "never run on such a device" in texts["cuda:0"]
+    assert "never run" not in texts["cpu"]
 
 
 def test_of_mps_the_memory_of_the_process_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
