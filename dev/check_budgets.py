@@ -48,7 +48,7 @@ BUDGETS = {
     "class names twice": (0, 0),
     "names in docstrings that do not exist": (0, 0),
     "docs words": (25_592, 26_000),
-    "core lines": (55_700, 54_000),
+    "core lines": (55_702, 54_000),
     "tests lines": (43_230, 36_000),
 }
 

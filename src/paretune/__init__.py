@@ -35,5 +35,6 @@ from importlib.metadata import version
 
 import lazy_loader
 
+# The names of __init__.pyi, imported when they are asked for (SPEC 1 of Scientific Python).
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 __version__ = version("paretune")

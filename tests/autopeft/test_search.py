@@ -145,9 +145,9 @@ def test_each_outer_fold_has_a_search_of_its_own(ask: Any) -> None:
 
 def test_a_trial_of_several_searches_is_counted_once(ask: Any, tmp_path: Path) -> None:
     """In what a run says that it has before it, and in what a race may still ask for."""
-    others = [{**SMALL, "label": label, "pick": "cheapest"} for label in ("two", "three")]
+    searches = [{**SMALL, "label": label, "pick": "cheapest"} for label in ("two", "three")]
     with Store.open(tmp_path / "store", create=True) as opened:
-        prepared = prepare_study(ask(SMALL, *others)).in_store(opened, "cpu")
+        prepared = prepare_study(ask(SMALL, *searches)).in_store(opened, "cpu")
         ready, waiting = plan_pending_runs(prepared, [])
         _, coming, count = plan_first_runs(prepared, opened, Observer())
     shared = [p.run_id for p in ready]
@@ -155,7 +155,7 @@ def test_a_trial_of_several_searches_is_counted_once(ask: Any, tmp_path: Path) -
     assert count == len(set(shared)) + len(waiting) == len(coming)
     # What waits for a search is not planned.
     assert of_auto(ready, "tune") and not [r for r in waiting if r.method.name == "auto"]
-    raced = plan_runs(prepare_study(ask("lora", SMALL, *others, race="recommendation")), [])
+    raced = plan_runs(prepare_study(ask("lora", SMALL, *searches, race="recommendation")), [])
     trials = [run for run in raced.undecided if run.method.key.startswith("auto.")]
     assert trials and len({run.cell for run in trials}) == len(trials)
 

@@ -35,7 +35,7 @@ def prepared(tiny_model: Any, tmp_path: Path) -> Any:
 
 @pytest.mark.parametrize("family", ["bert", "deberta-v2", "distilbert"])
 def test_bitfit_trains_the_biases_of_the_model(prepared: Any, family: str) -> None:
-    ours, plain = prepared("bitfit", family), prepared("head_only", family)
+    fitted, plain = prepared("bitfit", family), prepared("head_only", family)
     # A pooler that comes with the checkpoint lies behind the backbone and stays as it is.
     heads = tuple(f"{module}." for module in plain.loaded.anatomy.head_modules)
     biases = [
@@ -44,7 +44,7 @@ def test_bitfit_trains_the_biases_of_the_model(prepared: Any, family: str) -> No
         if name.endswith(".bias") and not name.startswith(heads)
     ]
     losses: list[list[float]] = []
-    for side, trained in ((ours, []), (plain, biases)):
+    for side, trained in ((fitted, []), (plain, biases)):
         optimizer = torch.optim.AdamW([*side.trained.values(), *trained], lr=1e-2, weight_decay=0.0)
         losses.append([])
         side.loaded.model.train()
@@ -61,13 +61,13 @@ def test_bitfit_trains_the_biases_of_the_model(prepared: Any, family: str) -> No
 def test_where_a_layer_normalises_first_the_adapter_reads_the_feed_forward_output(
     prepared: Any,
 ) -> None:
-    ours = prepared("pfeiffer", "modernbert", reduction_factor=8)
-    model, anatomy = ours.loaded.model.eval(), ours.loaded.anatomy
+    fitted = prepared("pfeiffer", "modernbert", reduction_factor=8)
+    model, anatomy = fitted.loaded.model.eval(), fitted.loaded.anatomy
     assert {layer.output_norm for layer in anatomy.layers} == {None}
-    unsettle(ours.injection.parameters.values(), by=0.5)
+    unsettle(fitted.injection.parameters.values(), by=0.5)
     whole = model(input_ids=IDS).logits
-    parts = ours.injection.adapters
-    ours.injection.undo()
+    parts = fitted.injection.adapters
+    fitted.injection.undo()
     for layer in anatomy.layers:
         part = parts[layer.down]
         model.get_submodule(layer.down).register_forward_hook(
@@ -77,12 +77,12 @@ def test_where_a_layer_normalises_first_the_adapter_reads_the_feed_forward_outpu
 
 
 def test_robust_adapterdrop_leaves_out_one_random_depth_a_step(prepared: Any) -> None:
-    ours = prepared("adapterdrop", reduction_factor=8, robust=True, drop=1)
-    parts = list(ours.injection.adapters.values())
+    fitted = prepared("adapterdrop", reduction_factor=8, robust=True, drop=1)
+    parts = list(fitted.injection.adapters.values())
     assert len(parts) == 2  # in all layers
     drawn = set()
     for step in range(20):
-        ours.fleet.step_seed = step
+        fitted.fleet.step_seed = step
         depths = {part.train().count_dropped() for part in parts}
         assert len(depths) == 1  # one draw for the whole step
         drawn |= depths
@@ -90,6 +90,6 @@ def test_robust_adapterdrop_leaves_out_one_random_depth_a_step(prepared: Any) ->
     assert drawn == {0, 1}
     first, last = parts
     h = torch.randn(2, 3, 32, dtype=torch.float64)
-    for parameter in ours.injection.parameters.values():
+    for parameter in fitted.injection.parameters.values():
         nn.init.normal_(parameter)
     assert torch.equal(first(h, h), h) and not torch.equal(last(h, h), h)

@@ -75,7 +75,9 @@ def _load_by_format(folder: Path, spm: Path | None, model_type: str, where: str)
     from transformers import PreTrainedTokenizerFast
 
     # The algorithm of tokenizer.json (``BPE``, ``Unigram`` ...), where it says one.
-    file, algorithm, merges = folder / "tokenizer.json", None, False
+    file = folder / "tokenizer.json"
+    algorithm = None
+    merges = False
     if file.is_file():
         try:
             described = json.loads(file.read_text(encoding="utf-8")).get("model")

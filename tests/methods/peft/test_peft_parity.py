@@ -116,11 +116,11 @@ class Pair:
         self.run = tiny_run(task, tiny_model(family), method, options=options, **readout)
         self.caches = ProcessCache()
         self.objective = self.caches.objective(self.run)
-        self.ours: PreparedModel = prepare(self.run, open_base(self.run))
-        set_dropout(self.ours.loaded.model, 0.0)  # preparing restores that of the checkpoint
+        self.prepared: PreparedModel = prepare(self.run, open_base(self.run))
+        set_dropout(self.prepared.loaded.model, 0.0)  # preparing restores that of the checkpoint
         torch.manual_seed(3)
         with torch.no_grad():
-            for parameter in self.ours.injection.parameters.values():
+            for parameter in self.prepared.injection.parameters.values():
                 parameter.normal_(0, 0.3)
         base = open_base(self.run)
         # The outermost modules: what is named inside of one would be wrapped twice, never trained.
@@ -133,14 +133,14 @@ class Pair:
         common = {"modules_to_save": heads or None, "task_type": task_type}
         configured = methods.configure_method(self.run.method).with_tokenizer(base.tokenizer)
         assert configured.method.peft_export is not None
-        self.theirs: Any = configured.method.peft_export.convert(
-            base.model, configured.options, self.ours.injection, common
+        self.peft_model: Any = configured.method.peft_export.convert(
+            base.model, configured.options, self.prepared.injection, common
         )
         self.batches = self.make_batches()
 
     def make_batches(self) -> list[tuple[dict[str, Tensor], Tensor]]:
         """Inputs and labels of each step."""
-        loaded, source = self.ours.loaded, self.caches.source(self.run.model)
+        loaded, source = self.prepared.loaded, self.caches.source(self.run.model)
         examples = self.caches.parts(self.run).train
         data = self.caches.encode(examples, loaded, source, 64, self.objective.encoder("train"))
         batches = []
@@ -154,7 +154,7 @@ class Pair:
         return batches
 
     def compute_loss(self, model: Any, batch: dict[str, Tensor], labels: Tensor) -> Tensor:
-        self.ours.fleet.row_partitions = []
+        self.prepared.fleet.row_partitions = []
         if not self.objective.generates:
             return F.cross_entropy(model(**batch).logits, labels)
         batch = {name: values.flatten(0, -2) for name, values in batch.items()}
@@ -193,18 +193,19 @@ def test_training_is_that_of_peft(
 ) -> None:
     """As many trained parameters, and the same losses of twenty steps."""
     pair = Pair(family, FORMS[form], kind, tiny_model, tmp_path)
-    ours, theirs = pair.ours.loaded.model, pair.theirs
+    model, peft_model = pair.prepared.loaded.model, pair.peft_model
     counts = [
-        sum(p.numel() for p in model.parameters() if p.requires_grad) for model in (ours, theirs)
+        sum(parameter.numel() for parameter in side.parameters() if parameter.requires_grad)
+        for side in (model, peft_model)
     ]
     assert counts[0] == counts[1]
-    # PEFT's normalisations are the sums of what is frozen and of what is trained in ours, which
+    # PEFT's normalisations are the sums of what is frozen and of what is trained here, which
     # would decay apart; and behind Gemma's table, which multiplies its rows, PEFT has these.
-    scale = float(getattr(ours.get_input_embeddings(), "embed_scale", 1.0))
+    scale = float(getattr(model.get_input_embeddings(), "embed_scale", 1.0))
     decay = 0.01 if scale == 1.0 and form != "layer_norm" else 0.0
     slower = dict.fromkeys(("P", "W3", "b3_bias"), scale)
-    actual = pair.train(ours, make_optimizer(ours, decay, **slower))
-    expected = pair.train(theirs, make_optimizer(theirs, decay))
+    actual = pair.train(model, make_optimizer(model, decay, **slower))
+    expected = pair.train(peft_model, make_optimizer(peft_model, decay))
     assert max(actual) - min(actual) > 1e-3
     torch.testing.assert_close(actual, expected, rtol=0, atol=1e-5)
 
@@ -213,20 +214,22 @@ def test_loraplus_is_pefts(tiny_model: Any, tmp_path: Path) -> None:
     options = {"rank": 4, "loraplus_lr_ratio": 16.0}
     pair = Pair("bert", ("lora", options), "pair", tiny_model, tmp_path)
     # PEFT gives every vector the fast rate, biases of the head too: they are left out of both.
-    for model in (pair.ours.loaded.model, pair.theirs):
+    for model in (pair.prepared.loaded.model, pair.peft_model):
         for parameter in model.parameters():
             parameter.requires_grad_(parameter.requires_grad and parameter.squeeze(0).ndim > 1)
-    trained = {n: p for n, p in pair.ours.trained.items() if p.requires_grad}
-    ours = make_adamw(trained, 0.0, pair.ours.injection.learning_rate_factors)
-    assert sorted({group["rate_factor"] for group in ours.param_groups}) == [1.0, 16.0]
-    for group in ours.param_groups:
+    trained = {n: p for n, p in pair.prepared.trained.items() if p.requires_grad}
+    optimizer = make_adamw(trained, 0.0, pair.prepared.injection.learning_rate_factors)
+    assert sorted({group["rate_factor"] for group in optimizer.param_groups}) == [1.0, 16.0]
+    for group in optimizer.param_groups:
         group["lr"] = RATE * group["rate_factor"]
-    theirs = create_loraplus_optimizer(
-        pair.theirs, torch.optim.AdamW, lr=RATE, loraplus_lr_ratio=16.0, weight_decay=0.0,
+    peft_optimizer = create_loraplus_optimizer(
+        pair.peft_model, torch.optim.AdamW, lr=RATE, loraplus_lr_ratio=16.0, weight_decay=0.0,
         loraplus_weight_decay=0.0,
     )  # fmt: skip
-    losses = pair.train(pair.ours.loaded.model, ours)
-    torch.testing.assert_close(losses, pair.train(pair.theirs, theirs), rtol=0, atol=1e-5)
+    losses = pair.train(pair.prepared.loaded.model, optimizer)
+    torch.testing.assert_close(
+        losses, pair.train(pair.peft_model, peft_optimizer), rtol=0, atol=1e-5
+    )
 
 
 STARTS: dict[str, tuple[dict[str, Any], Any]] = {
@@ -256,23 +259,26 @@ def test_the_start_has_the_distribution_of_pefts(
     """Shape by shape of tensors: as many zeros, and the rest is drawn alike."""
     options, config = STARTS[method]
     run = run_of(tiny_model, tmp_path, method, **options)
-    ours = prepare(run, open_base(run)).injection.parameters.values()
+    parameters = prepare(run, open_base(run)).injection.parameters.values()
     if hasattr(config, "target_modules"):
         config.target_modules = ["query", "value"]
     torch.manual_seed(5)
     peft_model = peft.get_peft_model(open_base(run).model, config)
-    theirs = [p for n, p in peft_model.named_parameters() if "classifier" not in n]
+    peft_parameters = [p for n, p in peft_model.named_parameters() if "classifier" not in n]
     drawn: tuple[dict[tuple[int, ...], list[Tensor]], ...] = ({}, {})
-    for values, tensors in zip(drawn, (ours, theirs), strict=True):
+    for by_shape, tensors in zip(drawn, (parameters, peft_parameters), strict=True):
         for tensor in tensors:
             if tensor.requires_grad:
                 shape = tuple(n for n in tensor.shape if n > 1)
-                values.setdefault(shape, []).append(tensor.detach().flatten())
+                by_shape.setdefault(shape, []).append(tensor.detach().flatten())
     assert drawn[0].keys() == drawn[1].keys()
     for shape in drawn[0]:
-        mine, others = (torch.cat(values[shape]) for values in drawn)
-        assert mine.numel() == others.numel() and (mine == 0).sum() == (others == 0).sum()
-        assert ks_2samp(mine.numpy(), others.numpy()).pvalue > 1e-3
+        values, peft_values = (torch.cat(by_shape[shape]) for by_shape in drawn)
+        assert (
+            values.numel() == peft_values.numel()
+            and (values == 0).sum() == (peft_values == 0).sum()
+        )
+        assert ks_2samp(values.numpy(), peft_values.numpy()).pvalue > 1e-3
 
 
 @pytest.mark.parametrize("tokens", [3, 20])
@@ -282,7 +288,7 @@ def test_text_prompts_are_the_embeddings_of_the_text_as_pefts(
     text = "The cat sat on the mat"
     options = {"num_virtual_tokens": tokens, "init": "text", "init_text": text}
     run = run_of(tiny_model, tmp_path, "prompt", **options)
-    ours = prepare(run, loaded := open_base(run)).injection.parameters
+    parameters = prepare(run, loaded := open_base(run)).injection.parameters
     config = peft.PromptTuningConfig(
         task_type="SEQ_CLS",
         num_virtual_tokens=tokens,
@@ -292,8 +298,8 @@ def test_text_prompts_are_the_embeddings_of_the_text_as_pefts(
         prompt_tuning_init_text=text,
         tokenizer_name_or_path=run.model.name,
     )
-    theirs = peft.PromptEmbedding(config, loaded.model.get_input_embeddings()).embedding.weight
-    assert torch.equal(next(iter(ours.values()))[0], theirs)
+    peft_weight = peft.PromptEmbedding(config, loaded.model.get_input_embeddings()).embedding.weight
+    assert torch.equal(next(iter(parameters.values()))[0], peft_weight)
 
 
 def test_vocabulary_prompts_are_embeddings_of_random_tokens(

@@ -216,7 +216,9 @@ def draw_true_means(
 
 def pool_run_variance(scores: Iterable[RunScores]) -> RunScatter:
     """The variance of single runs of all configurations together, with its prior."""
-    point, total, degrees = 0.0, 0.0, _RUN_DEGREES
+    point = 0.0
+    total = 0.0
+    degrees = _RUN_DEGREES
     for score in scores:
         point = score.highest / 100
         variance = score.run_variance

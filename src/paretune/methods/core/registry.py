@@ -144,11 +144,11 @@ def available() -> dict[str, Method | Baseline]:
 def broken_plugins() -> dict[str, str]:
     """The plug-ins that cannot be used, by name, with the reason and what to do."""
     _, errors = plugins.load_all(plugins.METHODS, Method)
-    conflict = "paretune has a method of this name and uses that"
-    return {
-        **{name: str(error) for name, error in errors.items()},
-        **{name: conflict for name in plugins.names(plugins.METHODS) if name in BUILT_IN},
-    }
+    problems = {name: str(error) for name, error in errors.items()}
+    for name in plugins.names(plugins.METHODS):
+        if name in BUILT_IN:
+            problems[name] = "paretune has a method of this name and uses that"
+    return problems
 
 
 def get(name: str) -> Method | Baseline:

@@ -56,7 +56,11 @@ PEFT_ERRORS = (
     UserWarning,
     RuntimeWarning,
 )
-"""What ``peft`` raises where options do not go with a model; memory that ends is not among it."""
+"""What ``peft`` and torch raise where options do not go with a model, and these warnings.
+
+``NotImplementedError`` is an answer of ``peft`` ("... is not supported for this layer"), no stub of
+ours. Memory that ends is not among them.
+"""
 UNUSED_OPTION_WARNING = ".*(did not match any|no modules were excluded|no module was matched)"
 """What ``peft`` warns of where an option of the user does nothing: an error here."""
 
