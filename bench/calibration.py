@@ -52,6 +52,7 @@ def measure(
 
 SUMMARY = {
     "interval holds the score": "coverage",
+    "runs of a method, in hundredths": "runs of a method",
     "any false pair": "false claim",
     "any false against the best baseline": "false against the best baseline",
     "any of both": "any false claim",

@@ -7,7 +7,7 @@ paretune: the command from its start to its end, with the costs and the baseline
 lacks; beside it stand the seconds of the same runs alone, all processes together.
 
     python bench/whole_study.py --rounds 2
-    python bench/whole_study.py --protocol race=recommendation
+    python bench/whole_study.py --protocol preset=passes
 """
 
 from __future__ import annotations

@@ -36,8 +36,8 @@ MAX_BODY_LINES = 60
 
 BUDGETS = {
     # name: (allowed, target)
-    "functions and classes": (2_958, 2_700),
-    "private functions called once": (231, 200),
+    "functions and classes": (2_973, 2_700),
+    "private functions called once": (238, 200),
     "bodies over 60 lines": (25, 25),
     "verbs": (18, 18),
     "fields of Method": (24, 24),
@@ -47,9 +47,9 @@ BUDGETS = {
     "pronouns as names": (0, 0),
     "class names twice": (0, 0),
     "names in docstrings that do not exist": (0, 0),
-    "docs words": (25_592, 26_000),
-    "core lines": (55_702, 54_000),
-    "tests lines": (43_230, 36_000),
+    "docs words": (25_730, 26_000),
+    "core lines": (55_920, 54_000),
+    "tests lines": (42_950, 36_000),
 }
 
 

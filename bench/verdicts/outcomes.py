@@ -18,10 +18,17 @@ from paretune.analysis.cells import group_into_cells
 from paretune.analysis.comparisons import PairwiseComparisons
 from paretune.analysis.pareto.recommend import WITHIN_POINTS, recommend
 from paretune.analysis.statistics import differences
+from paretune.analysis.statistics.multiple_testing import correct_for_looks
 from paretune.study import Study
 from verdicts.rules import Pairs, correct, judge_by_rules
 from verdicts.scenarios import DEFAULT, METHODS, Scenario
-from verdicts.studies import FREE_MEGABYTES, MEGABYTES, build_cells, build_study
+from verdicts.studies import (
+    FREE_MEGABYTES,
+    MEGABYTES,
+    build_cells,
+    build_study,
+    play_passes,
+)
 from verdicts.worlds import Design, Drawn, Truth, World, draw_study
 
 MODEL = "m"
@@ -93,8 +100,11 @@ def judge_study(scenario: Scenario, number: int) -> Tally:
     rng = np.random.default_rng([17, zlib.crc32(scenario.name.encode()), number])
     world = scenario.make_world(rng)
     drawn, truths = draw_study(world, scenario.design, rng), world.truths
-    study, records = build_study(drawn, world.metric, scenario.reference)
-    cells = group_into_cells(study, records)
+    study, records = build_study(drawn, world.metric, scenario.reference, scenario.until)
+    cells = play_passes(study, records) if scenario.until else group_into_cells(study, records)
+    if scenario.until:
+        methods = [cell for cell in cells if not cell.baseline]
+        tally.count("runs of a method", sum(len(cell.final) for cell in methods) / len(methods))
     if scenario.kind == "sample size":
         judge_sample_size(tally, cells, world, scenario.design, rng)
         return tally
@@ -134,7 +144,10 @@ def judge_scores(tally: Tally, cells: Sequence[Cell], truths: Mapping[str, Truth
 def _package_pairs(comparisons: PairwiseComparisons) -> tuple[Pairs, Pairs]:
     """Difference and p-value of each pair of methods: alone, and in the family."""
     pairs = [p for p in comparisons.pairs(MODEL) if {p.a, p.b} <= set(METHODS)]
-    alone = {(p.a, p.b): (p.difference.estimate, p.difference.p) for p in pairs}
+    alone = {
+        (p.a, p.b): (p.difference.estimate, correct_for_looks(p.difference.p, p.looks))
+        for p in pairs
+    }
     # A pair without a verdict is no claim, whatever its p-value.
     family = {
         (p.a, p.b): (p.difference.estimate, 0.0 if p.standing in ("above", "below") else 1.0)

@@ -84,6 +84,7 @@ class Scenario:
         methods: how many, the first of :data:`METHODS`.
         base: true accuracy of what has no lead; ``choice`` is shifted as a whole.
         reference: of the study's protocol.
+        until: of a study in passes, as ``protocol.until``; None: all runs of ``preset: trials``.
         studies: how many, in full.
     """
 
@@ -97,6 +98,7 @@ class Scenario:
     methods: int = 4
     base: float = SCORE
     reference: str | None = None
+    until: str | None = None
     studies: int = 800
 
     @property
@@ -121,6 +123,7 @@ class Scenario:
         parts += [f"{self.methods} methods"] if self.methods != 4 else []
         parts += [f"base {self.base:.2f}"] if self.base != SCORE else []
         parts += [f"{self.reference} is the reference"] if self.reference else []
+        parts += [self.until] if self.until else []
         return ", ".join(parts)
 
     def make_world(self, rng: np.random.Generator) -> World:
@@ -156,7 +159,7 @@ class Scenario:
 
 def list_scenarios() -> list[Scenario]:
     """All of the page."""
-    return [*_equal(), *_steps(), *_defaults(), *_choices(), *_sample_sizes()]
+    return [*_equal(), *_steps(), *_passes(), *_defaults(), *_choices(), *_sample_sizes()]
 
 
 SPLITS = (Design(56, 3), Design(100, 5), Design(300, 5))
@@ -199,6 +202,19 @@ def _steps() -> Iterator[Scenario]:
         for runs in ("calm", "5 points"):
             yield Scenario("steps", runs, design)
     yield from _hard("steps")
+
+
+def _passes() -> Iterator[Scenario]:
+    """Up to three passes that end when they are settled, and four of all methods."""
+    for kind in _LEADS:
+        for rows in (300, 500) if kind in ("equal", "steps") else ():
+            for runs in ("calm", "5 points", "unequal", "30 % fail, 5 points"):
+                for seeds, until in ((15, "settled"), (20, "complete")):
+                    design = Design(rows, seeds, 5)
+                    yield Scenario(kind, runs, design, base=HIGH_SCORE, until=until)
+    for world in CHOICES:
+        design = Design(300, 15, 5)
+        yield Scenario("choice", world, design, until="settled", studies=500)
 
 
 def _defaults() -> Iterator[Scenario]:

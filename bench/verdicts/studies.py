@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from paretune.analysis.cell import Cell
 from paretune.analysis.cells import group_into_cells
+from paretune.analysis.passes import count_pass_runs
 from paretune.methods import baselines
 from paretune.store.record import Predictions, Record
 from paretune.study import MethodSpec, ModelSpec, OuterFold, Run, Study
@@ -39,12 +40,16 @@ def build_cells(drawn: Drawn, metric: str) -> list[Cell]:
 
 
 def build_study(
-    drawn: Drawn, metric: str, reference: str | None = None
+    drawn: Drawn, metric: str, reference: str | None = None, until: str | None = None
 ) -> tuple[Study, list[Record]]:
-    """A drawn study and all its records."""
+    """A drawn study and all its records.
+
+    Args:
+        until: of a study in passes, as ``protocol.until``; None: of ``preset: trials``.
+    """
     methods = tuple(name for name in drawn.answers if name not in _NO_MODEL)
     runs = max(len(answers) for answers in drawn.answers.values())
-    shape = _Shape(methods, metric, runs, drawn.num_folds, reference)
+    shape = _Shape(methods, metric, runs, drawn.num_folds, reference, until)
     rows = _Rows(drawn)
     records = list(_costs(shape))
     for name, answers in (*drawn.answers.items(), ("majority", _majority(drawn, metric))):
@@ -64,6 +69,23 @@ def build_study(
     return _make_study(shape), records
 
 
+def play_passes(study: Study, records: Sequence[Record]) -> list[Cell]:
+    """The cells of a study in passes when it has ended, given the records of all its runs."""
+    costs = [record for record in records if record.run.stage == "cost"]
+    finals = [record for record in records if record.run.stage == "final"]
+    size = count_pass_runs(
+        finals[0].run.outer.folds if finals[0].run.outer else 0, study.protocol.seeds
+    )
+    counts = {record.run.cell: size for record in finals}
+    while True:
+        ended = [r for r in finals if r.run.seed <= counts[r.run.cell]]
+        cells = group_into_cells(study, [*costs, *ended])
+        expected = {(c.task, c.model, c.method): max(c.expected_runs, size) for c in cells}
+        if all(expected[key] <= count for key, count in counts.items()):
+            return cells
+        counts = {key: max(count, expected[key]) for key, count in counts.items()}
+
+
 class _Shape(NamedTuple):
     """What the runs of many drawn studies have in common."""
 
@@ -72,6 +94,7 @@ class _Shape(NamedTuple):
     runs: int
     folds: int
     reference: str | None
+    until: str | None
 
 
 class _Rows:
@@ -131,9 +154,9 @@ def _make_study(shape: _Shape) -> Study:
             "methods": [m for m in shape.methods if m not in baselines.NAMES],
             "protocol": {
                 "seeds": list(range(1, shape.runs * max(shape.folds, 1) + 1)),
-                "folds": 1,
                 "outer": shape.folds or "split",
                 "reference": shape.reference,
+                **({"preset": "passes", "until": shape.until} if shape.until else {"folds": 1}),
             },
         }
     )

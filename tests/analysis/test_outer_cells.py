@@ -95,12 +95,17 @@ def test_a_method_that_fails_in_most_folds_takes_no_rows_from_the_others() -> No
     assert "prompt" in {c.method for c in recommend(cells).failed_cells}
 
 
-def test_a_baseline_without_the_rows_of_a_race_is_left_out() -> None:
+def test_a_baseline_is_judged_on_the_rows_that_methods_have_reached() -> None:
     study = make_study()
     tuned, probe = (fake.crossed_cell(study, m, 0.8, 5) for m in ("lora", "head_only"))
-    cells = group_into_cells(study, [tuned[0], *fake.without_fold(probe, 0)])
-    raced = [replace(cell, raced=True) for cell in cells if cell.task == "topics"]
-    assert [key[1] for key in expected_scores(raced)] == ["lora"]
+    for of_probe, names in (
+        (probe, ["lora", "head_only"]),
+        (fake.without_fold(probe, 0), ["lora"]),
+    ):
+        cells = group_into_cells(study, [tuned[0], *of_probe])
+        expected = expected_scores([cell for cell in cells if cell.task == "topics"])
+        assert [key[1] for key in expected] == names
+        assert {len(score.score.uid) for score in expected.values()} == {12}
 
 
 def test_scores_are_compared_as_if_a_failed_fold_had_been_answered() -> None:

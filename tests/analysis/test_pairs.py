@@ -78,4 +78,4 @@ def test_mcnemars_test_is_there_for_single_runs_of_independent_examples_only() -
     assert mcnemar_test(first, second) is not None
     assert mcnemar_test(first, cell(0.7)) is None
     assert mcnemar_test(first, replace(second, cluster=tuple(range(200)))) is None
-    assert mcnemar_test(first, replace(second, credit=None)) is None
+    assert mcnemar_test(first, replace(second, credits=None)) is None

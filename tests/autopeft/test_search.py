@@ -17,9 +17,8 @@ from paretune.errors import MethodError, StudyError
 from paretune.execution.progress import Observer
 from paretune.methods.core.titles import title_of
 from paretune.planning.budget import TimeBudget
-from paretune.planning.expand import expand_study, find_possible_run_ids, plan_pending_runs
+from paretune.planning.expand import expand_study, find_possible_run_ids, plan_runs
 from paretune.planning.prepare import PlannedRun, prepare_study
-from paretune.planning.race import plan_runs, plan_wanted_runs
 from paretune.planning.shard import Shard
 from paretune.store import Store
 from paretune.store.record import Record
@@ -43,7 +42,10 @@ def ask(tmp_path: Path, tiny_model: Any) -> Any:
     """``ask(*methods)`` is a study of them on a tiny task and model."""
 
     def make(*of: Any, limits: Any = None, tasks: Any = None, **changes: Any) -> Study:
-        options = {"methods": list(of), "protocol": {**PROTOCOL, **changes}, "limits": limits or {}}
+        protocol = {**PROTOCOL, **changes}
+        if protocol.get("preset") == "passes":
+            protocol = {k: v for k, v in protocol.items() if k not in ("folds", "trials")}
+        options = {"methods": list(of), "protocol": protocol, "limits": limits or {}}
         options |= {} if tasks is None else {"tasks": tasks}
         return planning_study(tmp_path, tiny_model("bert"), **options)
 
@@ -144,20 +146,17 @@ def test_each_outer_fold_has_a_search_of_its_own(ask: Any) -> None:
 
 
 def test_a_trial_of_several_searches_is_counted_once(ask: Any, tmp_path: Path) -> None:
-    """In what a run says that it has before it, and in what a race may still ask for."""
+    """In what a run says that it has before it."""
     searches = [{**SMALL, "label": label, "pick": "cheapest"} for label in ("two", "three")]
     with Store.open(tmp_path / "store", create=True) as opened:
         prepared = prepare_study(ask(SMALL, *searches)).in_store(opened, "cpu")
-        ready, waiting = plan_pending_runs(prepared, [])
+        ready, waiting = expand_study(prepared, []), plan_runs(prepared, []).later
         _, coming, count = plan_first_runs(prepared, opened, Observer())
     shared = [p.run_id for p in ready]
     assert len(set(shared)) < len(shared)
     assert count == len(set(shared)) + len(waiting) == len(coming)
     # What waits for a search is not planned.
     assert of_auto(ready, "tune") and not [r for r in waiting if r.method.name == "auto"]
-    raced = plan_runs(prepare_study(ask("lora", SMALL, *searches, race="recommendation")), [])
-    trials = [run for run in raced.undecided if run.method.key.startswith("auto.")]
-    assert trials and len({run.cell for run in trials}) == len(trials)
 
 
 @pytest.mark.parametrize(
@@ -250,31 +249,23 @@ def test_memory_is_predicted_from_one_measurement_of_lora(ask: Any) -> None:
 
 
 @pytest.mark.parametrize("outer", ["split", pytest.param(5, marks=pytest.mark.slow)])
-def test_what_a_search_finds_is_raced_like_any_method(ask: Any, outer: Any) -> None:
-    protocol = {"race": "recommendation", "seeds": [1, 2, 3, 4, 5], "folds": 2, "outer": outer}
+def test_what_a_search_finds_is_trained_in_passes_like_any_method(ask: Any, outer: Any) -> None:
+    protocol = {"preset": "passes", "seeds": [1, 2, 3, 4, 5], "outer": outer}
     study = ask("full", "lora", SMALL, **protocol)
     prepared, records, rounds = prepare_study(study), list[Record](), list[list[PlannedRun]]()
     while not rounds or rounds[-1]:
         ended = {record.run_id for record in records}
-        planned = plan_wanted_runs(prepared, records)
+        planned = expand_study(prepared, records)
         rounds.append([p for p in planned if p.run_id not in ended])
         records += [end(p, LEVELS | {"auto": 0.8}) for p in rounds[-1]]
     by_method = finals(records)
-    assert by_method["auto"] == 2 and by_method["full"] >= 2
-    measured = [run for run in of_auto(records, "cost") if run.method.key == "auto"]
-    assert of_auto(records, "tune") and len(measured) == 1
-    if outer == "split":  # no final run of any method before the search has ended
-        trained = [[p for p in r if p.run.method.name in ("full", "lora")] for r in rounds]
-        first = next(n for n, new in enumerate(trained) if any(p.run.stage == "final" for p in new))
-        assert max(n for n, new in enumerate(rounds) if any(p.proposed_by for p in new)) < first
-    last = plan_runs(prepared, records)
-    assert not last.undecided
-    assert all(run.stage == "final" for run in last.given_up if run.method.key == "auto")
+    assert by_method["auto"] == by_method["full"] == by_method["lora"] == 5
+    assert of_auto(records, "tune") and not plan_runs(prepared, records).list_coming(records)
 
 
 def test_a_search_has_its_part_of_a_time_budget(ask: Any) -> None:
     search = {**AUTO, "members": ["ia3"], "groups": 1, "budget": 0.5}
-    study = ask("lora", search, trials=1, race="recommendation")
+    study = ask("lora", search, preset="passes", seeds=[1, 2, 3, 4, 5])
     prepared, records, left = prepare_study(study), list[Record](), [200.0]
     budget = TimeBudget(lambda: left[0], 1, lambda run: 2.0 if run.stage == "cost" else 10.0)
     while True:

@@ -33,7 +33,10 @@ def test_check_plan_run_and_report_return_values(
     tmp_path: Path, tiny_model: Any, capsys: Any
 ) -> None:
     study = small(
-        tmp_path, tiny_model("bert"), methods=["head_only"], protocol={"trials": 1, "seeds": [1]}
+        tmp_path,
+        tiny_model("bert"),
+        methods=["head_only"],
+        protocol={"preset": "trials", "trials": 1, "seeds": [1]},
     )
     checked = paretune.check(study)
     assert checked.errors == () and checked.counts["note"] == 2

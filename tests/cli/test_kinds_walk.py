@@ -17,7 +17,11 @@ from paretune.testing.translator_folders import sentences
 from paretune.verbs.study_input import load_study
 
 SETTINGS = (
-    *("methods=[{name: lora, rank: 2}]", "protocol.trials=1", "protocol.seeds=[1]"),
+    *(
+        "methods=[{name: lora, rank: 2, learning_rates: [1e-3]}]",
+        "protocol.trials=1",
+        "protocol.seeds=[1]",
+    ),
     *("protocol.outer=split", "training.max_steps=2", "training.eval_every=2"),
     *("training.max_length=96", "training.precision=fp32", "training.batch_size=8"),
 )

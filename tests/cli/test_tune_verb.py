@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ruamel.yaml import YAML
+from support import fake_records as fake
 from support.tiny_study import command, finished, two_files
 
 import paretune
@@ -17,67 +17,54 @@ from paretune.cli import main
 from paretune.errors import ParetuneError, WeightsNotKeptError
 from paretune.execution.executor import StudySummary
 from paretune.study import Study
-from paretune.tasks.infer import NamedColumns
-from paretune.verbs.new import draft_study
 from paretune.verbs.run import RunResult
-from paretune.verbs.time_budget import fit_to_budget
+from paretune.verbs.time_budget import describe_fit, measure_load
 
-NO_NAMES = NamedColumns(None, None, None, None, None)
-
-
-COST = {"full": 9.0, "lora": 3.0, "loha": 4.0, "prompt": 5.0}
+SECONDS = {"lora": 4.0, "full": 12.0, "tfidf": 1.0}
 
 
-def draft(folder: Path) -> str:
-    return draft_study(two_files(folder), None, "some/model", NO_NAMES, None, test="none").text
+def planned(*methods: str, workers: int = 1, folds: int = 3) -> Any:
+    """A plan of so many folds of each method, one worker, nothing done."""
+    runs = [
+        SimpleNamespace(
+            run=fake.make_run(fake.study(), "final", method, fold),
+            done=False,
+            cost=SimpleNamespace(seconds=SECONDS[method]),
+        )
+        for fold in range(folds)
+        for method in methods
+    ]
+    seconds = sum(p.cost.seconds for p in runs) / workers
+    return SimpleNamespace(runs=runs, workers=workers, seconds_left=seconds)
 
 
-def fit(text: str, budget: float, rows: int = 40) -> tuple[list[str], Study]:
-    """With seconds as a study's rows, rates, seeds and methods make them; under 1,000, folds."""
-
-    def plan(study: Study) -> Any:
-        number = min(rows, (study.tasks[0].limit or {}).get("train", rows))
-        protocol = study.protocol
-        assert not protocol.cost_seconds
-        folds = 5 if rows < 1000 and protocol.outer == "auto" else 0
-        trials = protocol.trials * max(folds, 1) if protocol.trials > 1 else 0
-        runs = trials + len(protocol.seeds)
-        seconds = sum(COST[method.key] * runs * number / 40 for method in study.methods)
-        return SimpleNamespace(seconds_left=seconds, runs=[SimpleNamespace(run=RUN[bool(folds)])])
-
-    shorter, reduced = fit_to_budget(text, budget, plan, lambda: rows)
-    assert shorter.count("#") == text.count("#")
-    return reduced, Study.parse(YAML(typ="safe").load(shorter))
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (60.0, "Predicted: a first score of every method in time; the first pass of all takes"),
+        (10.0, "Predicted: no time for full fine-tuning, whose first scores take about 12 s more;"),
+        (3.0, "3 s for training hold the baselines alone: one run of LoRA takes about 4 s; the"),
+    ],
+)
+def test_what_fits_is_said_before_it_begins(
+    seconds: float, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.getloadavg", lambda: (0.0, 0.0, 0.0))
+    sentence = describe_fit(planned("tfidf", "lora", "full"), seconds)
+    assert sentence.startswith(expected) and "about 51 s" in sentence
 
 
-RUN = {folds: SimpleNamespace(outer="a fold" if folds else None) for folds in (True, False)}
+def test_a_busy_machine_takes_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    for load, longer in ((0.0, 1.0), (1.0, 1.5), (4.0, 3.0)):
+        monkeypatch.setattr("os.getloadavg", lambda load=load: (load, 0.0, 0.0))
+        assert measure_load(2) == longer
+    assert "about 2 min" in describe_fit(planned("tfidf", "lora", "full"), 60.0)
 
 
-def test_a_study_that_fits_is_left_as_it_is(tmp_path: Path) -> None:
-    text = draft(tmp_path)
-    whole = Study.parse(YAML(typ="safe").load(text))
-    assert fit(text, 840.0) == fit(text, 2 * 21 * 4 * 25.0, 1000) == ([], whole)
-
-
-def test_folds_rates_and_rows_are_given_up_but_no_method_and_no_seed(tmp_path: Path) -> None:
-    reduced, study = fit(draft(tmp_path), 400.0)
-    assert reduced == ["one test part, not fold by fold"]
-    assert (study.protocol.outer, study.protocol.trials) == ("split", 3)
-    reduced, study = fit(draft(tmp_path), 150.0)
-    assert reduced[1:] == ["one learning rate for each method, untuned"]
-    assert (study.protocol.trials, len(study.protocol.seeds)) == (1, 5)
-    reduced, study = fit(draft(tmp_path), 4000.0, 20_000)
-    assert reduced[1:] == ["the first 3,800 training rows of 20,000"]
-    assert study.tasks[0].limit == {"train": 3800}
-    reduced, study = fit(draft(tmp_path), 5.0, 20_000)
-    assert study.tasks[0].limit == {"train": 200}
-    assert [method.key for method in study.methods] == ["full", "lora", "loha", "prompt"]
-    assert len(study.protocol.seeds) == 5
-
-
-def test_what_cannot_be_predicted_is_not_shortened(tmp_path: Path) -> None:
-    unknown: Any = SimpleNamespace(seconds_left=None, runs=[])
-    assert fit_to_budget(draft(tmp_path), 1.0, lambda study: unknown, lambda: 40)[1] == []
+def test_what_cannot_be_predicted_is_said() -> None:
+    unknown = SimpleNamespace(runs=[], workers=1, seconds_left=None)
+    assert describe_fit(unknown, 60.0).startswith("How long the runs take is not known")
 
 
 @dataclass
@@ -103,7 +90,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calls:
 
     def plan(study: Study, **workers: Any) -> Any:
         log.now += 5.0
-        return SimpleNamespace(seconds_left=20.0, runs=[])
+        return SimpleNamespace(seconds_left=20.0, runs=[], workers=2)
 
     def run(study: Study, *, budget: float | None, **options: Any) -> RunResult:
         log.budgets.append(budget)
@@ -136,8 +123,8 @@ def test_the_budget_counts_from_the_start_and_leaves_time_for_the_export(calls: 
     (exported,) = calls.exports
     assert not exported["train_again"]
     assert result.notes == (
-        "18 of 42 runs have ended; `paretune tune train.csv --model some/model --budget 15min` "
-        "trains the rest.",
+        "18 of 42 runs have ended; `paretune tune train.csv --model some/model` trains the rest in "
+        "about 10 min.",
     )
 
 
@@ -156,17 +143,6 @@ def test_columns_that_are_not_used_stand_on_the_screen_and_in_the_result(
         arguments = ("train.csv", "-o", "s.yaml") if verb == "new" else ("s.yaml",)
         _, out, _ = command(capsys, verb, *arguments, "--json")
         assert "its column author is not used." in json.dumps(json.loads(out)[key])
-
-
-def test_a_busy_machine_has_less_time(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.getloadavg", lambda: (4.0, 1.0, 1.0))
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
-    result = paretune.tune("train.csv", model="some/model", budget=100.0)  # first scores take 20 s
-    assert result.study.protocol.trials == 3
-    monkeypatch.setattr("os.getloadavg", lambda: (16.0, 1.0, 1.0))
-    result = paretune.tune("train.csv", model="some/model", budget=100.0, restart=True)
-    assert result.study.protocol.trials == 1 and "one learning rate" in result.notes[1]
-    assert "--restart` trains it in full; a longer budget may be added." in result.notes[1]
 
 
 def test_a_budget_binds_where_a_study_file_is_continued(calls: Calls) -> None:
@@ -188,8 +164,8 @@ def test_what_no_time_is_left_for_is_said_with_its_command(calls: Calls) -> None
 
 
 def test_a_budget_that_preparing_uses_up_is_refused_with_a_larger_one(calls: Calls) -> None:
-    with pytest.raises(ParetuneError, match=r"prepare .* took 20 s.*budget=.4min"):
-        paretune.tune("train.csv", model="some/model", budget=9.0)
+    with pytest.raises(ParetuneError, match=r"prepare .* took 5 s.*budget=.2min"):
+        paretune.tune("train.csv", model="some/model", budget=5.0)
     assert not calls.budgets
 
 
@@ -322,7 +298,6 @@ def test_from_a_file_to_an_answer_and_again(
     """Two words tell the labels apart, so that no training is worth it, and it says so."""
     monkeypatch.chdir(tmp_path)
     two_files(tmp_path, 60, 20)
-    monkeypatch.setattr("paretune.verbs.time_budget.FIRST_SHARE", 1e-6)  # one split, one rate
     command = ["tune", "train.csv", "--model", str(tiny_model("bert")), "--budget", "30min"]
     with pytest.raises(SystemExit) as end:
         main([*command, "--workers", "2"])

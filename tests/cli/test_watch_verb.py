@@ -23,7 +23,7 @@ from paretune.execution.study_runs import add_missing_runs
 from paretune.execution.worker import make_executor, run_worker
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.owner import current_owner, owner_of
-from paretune.planning.expand import plan_pending_runs
+from paretune.planning.expand import plan_runs
 from paretune.planning.prepare import prepare_study
 from paretune.store import Store
 from paretune.study import Study
@@ -123,11 +123,9 @@ def test_runs_to_come_are_counted_as_planning_counts_them(tmp_path: Path, tiny_m
         store.save_study(study.study_hash, study.study, "", study.canonical_form())
         add_missing_runs(prepared, store)
         while True:
-            ready, waiting = plan_pending_runs(
-                prepared, store.load_records(study.study_hash, predictions=True)
-            )
+            plan = plan_runs(prepared, store.load_records(study.study_hash, predictions=True))
             view = watch(study, store=tmp_path / "store")
-            assert view.total == len(ready) + len(waiting)
+            assert view.total == len(plan.runs) + len(plan.later)
             seen.append((view.ended, view.finished))
             if not any(s.is_claimable for s in store.load_statuses(study.study_hash)):
                 break

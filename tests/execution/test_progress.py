@@ -86,7 +86,7 @@ def test_cost_runs_are_counted_before_the_first_of_them():
     trained = done(0, 120.0)
     snapshot = take_snapshot([trained, state(1), *costs], 1, 0)
     assert snapshot.seconds_left == pytest.approx(120 + 5 * (5 + 30))
-    assert snapshot.time_left == "about 5 min left of this round"
+    assert snapshot.time_left == "about 5 min left of this pass"
     quick = take_snapshot([done(0, 1.5), done(1, 90.0, method="full"), costs[0]], 1, 0)
     assert quick.seconds_left == pytest.approx(5 + 1.5)
     assert take_snapshot([done(0, 120.0)], 1, 0).time_left == ""  # at the end, not "about 0 s left"

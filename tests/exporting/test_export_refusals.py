@@ -114,7 +114,9 @@ def test_a_run_that_diverged_is_never_taken(learnt: Any) -> None:
 def test_names_of_labels_are_in_whatever_opens_the_adapter(learnt: Any, tmp_path: Path) -> None:
     """And ``transformers`` alone goes on opening it: with a config.json beside it could not."""
     study, store = learnt
-    done = export(study, store=store, form="peft", output=tmp_path / "out")
+    done = export(
+        study, store=store, method=study.methods[0].key, form="peft", output=tmp_path / "out"
+    )
     assert "labels = ['a', 'b', 'c']\n" in done.card and not (tmp_path / "out/config.json").exists()
     names = dict(enumerate("abc"))
     for opener in (
@@ -131,7 +133,7 @@ def test_no_label_leads_out_of_the_folder_of_exports(
     study, store = learnt
     (tmp_path / "here" / "deeper").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "here" / "deeper")
-    done = export(study, store=store)
+    done = export(study, store=store, method=study.methods[0].key)
     assert done.folder.parent == Path("exports", "small")
     assert done.folder.name.startswith("tiny-models-touch-PWNED-b-javascript+x-lo+ra-")
     (command,) = re.findall("^paretune export STUDY_FILE (.*)$", done.card, re.MULTILINE)
@@ -168,7 +170,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(
     study, store = learnt
     full_disk(size_bytes)
     with pytest.raises(StoreError, match=r"out: cannot be written \(File .*\); nothing is left of"):
-        export(study, store=store, form=form, output=tmp_path / "out")
+        export(study, store=store, method=study.methods[0].key, form=form, output=tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -178,11 +180,11 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_is_opened(
     study, store = learnt
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(StoreError, match="cannot be written"):
-        export(study, store=store, output=tmp_path / "file" / "out")
+        export(study, store=store, method=study.methods[0].key, output=tmp_path / "file" / "out")
     real = os.access
     monkeypatch.setattr(
         os, "access", lambda path, mode: Path(path) != tmp_path and real(path, mode)
     )
     with pytest.raises(StoreError, match="is not a folder that can be written to"):
-        export(study, store=store, output=tmp_path / "deep" / "out")
+        export(study, store=store, method=study.methods[0].key, output=tmp_path / "deep" / "out")
     assert [p.name for p in tmp_path.iterdir()] == ["file"]

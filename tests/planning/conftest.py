@@ -14,13 +14,13 @@ from paretune.training.caches import ProcessCache
 
 @pytest.fixture(scope="module")
 def ask(tmp_path_factory: pytest.TempPathFactory, tiny_model: Any) -> Callable[..., Study]:
-    """``ask(race, **protocol)``: three methods on a tiny task, three rates, five seeds."""
+    """``ask(**protocol)``: three methods on a tiny task, three rates, five seeds."""
     folder = tmp_path_factory.mktemp("data")
 
-    def make(
-        race: str = "recommendation", limits: Any = None, methods: Any = None, **protocol: Any
-    ) -> Study:
-        protocol = {"outer": "split", "folds": 2, "race": race, **protocol}
+    def make(limits: Any = None, methods: Any = None, **protocol: Any) -> Study:
+        if protocol.get("preset") != "passes":
+            protocol = {"folds": 2, **protocol}
+        protocol = {"outer": "split", **protocol}
         changes = {"methods": methods or ["full", "lora", "prompt"], "limits": limits or {}}
         return planning_study(folder, tiny_model("bert"), protocol=protocol, **changes)
 

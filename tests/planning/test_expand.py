@@ -88,7 +88,7 @@ def test_a_cell_whose_trials_all_failed_ends(ask: Any) -> None:
 
 
 def test_one_trial_needs_no_tuning(ask: Any) -> None:
-    study = ask(protocol={"seeds": [1, 2, 3], "outer": "split", "trials": 1})
+    study = ask(protocol={"preset": "trials", "seeds": [1, 2, 3], "outer": "split", "trials": 1})
     runs = expand_study(prepare_study(study), [])
     assert stages(runs, "lora") == {"final": 3, "cost": 1}
     assert {p.run.learning_rate for p in runs if p.run.method.name == "lora"} == {1e-3}
@@ -240,8 +240,3 @@ def test_costs_that_are_left_out_are_not_measured_either(ask: Any) -> None:
     executor = make_executor(prepare_study(without), [WorkerSettings()], 0.0)
     assert isinstance(executor, LocalExecutor)
     assert executor.devices[0].stages == ("tune", "final")
-
-
-def test_a_race_needs_costs(ask: Any) -> None:
-    with pytest.raises(StudyError, match="race: recommendation decides by costs"):
-        ask(protocol={"race": "recommendation", "cost_seconds": 0})

@@ -11,7 +11,7 @@ from support.tiny_study import end_run, planning_study, small
 
 from paretune.errors import MethodError, ModelError
 from paretune.models.sources.resolve import resolve_source
-from paretune.planning.expand import expand_study, find_possible_run_ids, plan_pending_runs
+from paretune.planning.expand import expand_study, find_possible_run_ids, plan_runs
 from paretune.planning.prepare import PlannedRun, prepare_study
 from paretune.study import ModelSpec, OuterFold, Study
 from paretune.testing.tiny_tasks import tiny_task
@@ -27,7 +27,8 @@ def ask(tmp_path: Path, tiny_model: Any) -> Any:
     task = tiny_task(tmp_path / "rows", train=52).model_dump(exclude_none=True, exclude={"test"})
 
     def make(outer: Any = "auto", seeds: int = 3) -> Study:
-        protocol = {"seeds": list(range(1, seeds + 1)), "trials": 2, "outer": outer}
+        seeds_of = list(range(1, seeds + 1))
+        protocol = {"preset": "trials", "seeds": seeds_of, "trials": 2, "outer": outer}
         changes = {"tasks": [task], "methods": ["lora"], "protocol": protocol}
         return planning_study(tmp_path, tiny_model("bert"), **changes)
 
@@ -69,11 +70,11 @@ def test_the_rate_is_chosen_in_each_fold(ask: Any) -> None:
         (0, 1, low),
         (1, 2, high),
     ]
-    _, waiting = plan_pending_runs(prepare_study(study, caches), records[:-1])
+    waiting = plan_runs(prepare_study(study, caches), records[:-1]).later
     assert [(r.outer.index, r.seed) for r in waiting if r.method.name == "lora"] == [(2, 3)]
     # All trials of the third fold have failed: it has no final run.
     assert of(expand_study(prepare_study(study, caches), records), "lora", "final") == finals
-    _, waiting = plan_pending_runs(prepare_study(study, caches), records)
+    waiting = plan_runs(prepare_study(study, caches), records).later
     assert not [run for run in waiting if run.method.name == "lora"]
 
 
@@ -146,7 +147,7 @@ def test_the_baselines_run_once_without_a_rate(study: Study) -> None:
 
 
 def test_nothing_of_the_baselines_waits_for_a_rate(study: Study) -> None:
-    _, waiting = plan_pending_runs(prepare_study(study), [])
+    waiting = plan_runs(prepare_study(study), []).later
     assert {(r.method.name, r.stage, r.seed) for r in waiting} == {
         ("full", "final", 1),
         ("full", "final", 2),
@@ -210,7 +211,7 @@ def test_runs_carry_the_commit_and_workers_find_it_when_the_branch_moves(
 def test_what_waits_for_its_rate_is_pinned_too(cache: Path, tmp_path: Path) -> None:
     study = of_hub(tmp_path).model_copy(update={"protocol": small(tmp_path, Path("m")).protocol})
     study = study.model_copy(update={"protocol": study.protocol.model_copy(update={"trials": 3})})
-    _, waiting = plan_pending_runs(prepare_study(study), [])
+    waiting = plan_runs(prepare_study(study), []).later
     assert waiting and {run.model.revision for run in waiting} == {OLD}
 
 

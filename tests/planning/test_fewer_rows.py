@@ -8,9 +8,8 @@ import pytest
 from support.fake_records import end
 
 from paretune.analysis.cells import group_into_cells
-from paretune.planning.expand import find_possible_run_ids
+from paretune.planning.expand import expand_study, find_possible_run_ids, plan_runs
 from paretune.planning.prepare import prepare_study
-from paretune.planning.race import plan_runs, plan_wanted_runs
 from paretune.store.record import Record
 from paretune.study import Protocol
 
@@ -21,21 +20,18 @@ def run_all(prepared: Any) -> tuple[list[Record], list[set[float]]]:
     rounds = []
     while True:
         ended = {record.run_id for record in records}
-        new = [p for p in plan_wanted_runs(prepared, records) if p.run_id not in ended]
+        new = [p for p in expand_study(prepared, records) if p.run_id not in ended]
         if not new:
             return records, rounds
         rounds.append({p.run.rows for p in new})
         records += [end(p) for p in new]
 
 
-@pytest.mark.parametrize(
-    "protocol", [{}, {"outer": 5}, {"cost_seconds": 0}, {"race": "recommendation"}]
-)
+@pytest.mark.parametrize("protocol", [{}, {"outer": 5}, {"cost_seconds": 0}, {"preset": "passes"}])
 def test_shares_of_the_recommended_method_come_last(
     protocol: dict[str, Any], ask: Any, caches: Any
 ) -> None:
-    changes = {"race": "off", **protocol}
-    prepared = prepare_study(ask(**changes, rows=[0.25, 0.5]), caches)
+    prepared = prepare_study(ask(**protocol, rows=[0.25, 0.5]), caches)
     assert {run.rows for run in plan_runs(prepared, []).list_coming([])} == {1.0, 0.5, 0.25}
     records, rounds = run_all(prepared)
     assert rounds[-1] == {0.25, 0.5} and all(shares == {1.0} for shares in rounds[:-1])
@@ -47,9 +43,9 @@ def test_shares_of_the_recommended_method_come_last(
     assert sorted(map(str, on_shares)) == sorted(
         str(run.on_rows(share)) for run in whole for share in (0.25, 0.5)
     )
-    assert not plan_runs(prepared, records).list_coming(records) or "race" in protocol
+    assert not plan_runs(prepared, records).list_coming(records)
     assert {r.run_id for r in records} <= find_possible_run_ids(prepared)
-    plain, _ = run_all(prepare_study(ask(**changes), caches))
+    plain, _ = run_all(prepare_study(ask(**protocol), caches))
     assert {r.run_id for r in plain} == {r.run_id for r in records if r.run.rows == 1}
     (cell,) = [c for c in group_into_cells(prepared.study, records) if c.method == "full"]
     assert len(cell.fewer_rows) == 2 * len(cell.final) == 2 * len(whole)

@@ -9,7 +9,7 @@ import pytest
 from support.tiny_study import small
 
 from paretune.errors import MethodError
-from paretune.planning.expand import plan_pending_runs
+from paretune.planning.expand import plan_runs
 from paretune.planning.prepare import prepare_study
 from paretune.study import Study
 
@@ -21,8 +21,8 @@ def study_of(folder: Path, model: Path, methods: list[str], *labels: str) -> Stu
 
 
 def planned_cells(study: Study) -> set[tuple[str, str]]:
-    ready, waiting = plan_pending_runs(prepare_study(study), [])
-    return {run.cell[1:] for run in [*(one.run for one in ready), *waiting]}
+    planned = plan_runs(prepare_study(study), [])
+    return {run.cell[1:] for run in planned.list_coming([])}
 
 
 def test_the_other_cells_run_and_the_one_left_out_is_named(tmp_path: Path, tiny_model: Any) -> None:

@@ -11,7 +11,6 @@ from support.tiny_study import as_file, command, digests, finish, small
 from paretune.errors import StudyError
 from paretune.planning.expand import expand_study
 from paretune.planning.prepare import prepare_study
-from paretune.planning.race import plan_wanted_runs
 from paretune.planning.shard import Shard
 from paretune.store import Store
 from paretune.study import Study
@@ -25,9 +24,8 @@ PROTOCOL = {"trials": 2, "folds": 1, "seeds": [1, 2], "outer": "split", "cost_se
 
 @pytest.fixture
 def study(tmp_path: Path, tiny_model: Any) -> Study:
-    """Three methods, raced."""
-    protocol = {**PROTOCOL, "race": "recommendation"}
-    return small(tmp_path / "data", tiny_model("bert"), methods=METHODS, protocol=protocol)
+    """Three methods."""
+    return small(tmp_path / "data", tiny_model("bert"), methods=METHODS, protocol=PROTOCOL)
 
 
 @pytest.mark.parametrize("text", ["", "3", "0/2", "3/2", "1/0", "-1/2", "1/2/3", "a/b"])
@@ -47,9 +45,9 @@ def test_every_cell_is_in_one_share_on_every_machine() -> None:
     assert proposed.count(proposed[0]) == 4 and sum(proposed[0]) == 1
 
 
-def test_shares_plan_all_runs_but_costs_and_race_no_methods(study: Study) -> None:
+def test_shares_plan_all_runs_but_costs(study: Study) -> None:
     planned = [
-        {one.run_id: one for one in plan_wanted_runs(prepare_study(study, shard=shard), [])}
+        {one.run_id: one for one in expand_study(prepare_study(study, shard=shard), [])}
         for shard in (Shard(1, 2), Shard(2, 2))
     ]
     cells = [{one.cell for one in part.values()} for part in planned]
@@ -77,11 +75,11 @@ def test_shares_that_were_merged_are_the_whole_study_to_the_bit(
         results = digests(merged, study.study_hash)
         assert results == digests(whole, study.study_hash)
         assert merged.verify() == []
-        # The whole study, whose race goes on with all that has ended, asks for costs alone.
+        # The whole study goes on with all that has ended, and asks for costs alone.
         caches, records = ProcessCache(), merged.load_records(study.study_hash, predictions=True)
         left = [
             one
-            for one in plan_wanted_runs(prepare_study(study, caches), records)
+            for one in expand_study(prepare_study(study, caches), records)
             if one.run_id not in results
         ]
         assert {one.run.stage for one in left} == {"cost"}
@@ -97,7 +95,7 @@ def test_shares_run_merge_and_report_by_commands(
         code, out, err = command(capsys, "run", file, "--shard", share, "--workers", "1")
         assert code == 0, err
         assert f"Share {share}: studies/small-shard-{share[0]}-of-2." in out
-        assert "by no race and no budget" in out
+        assert "costs are measured once, after the merge" in out
     parts = [f"studies/small-shard-{index}-of-2" for index in (1, 2)]
     assert command(capsys, "merge", *parts, "--output", "studies/small")[0] == 0
     code, out, err = command(capsys, "run", file, "--workers", "1")

@@ -79,7 +79,7 @@ def study_of(task: str) -> Study:
         "tasks": [TASKS[task]],
         "models": [{"name": "./encoder", "label": "tiny"}, "org/model"],
         "methods": ["full", {"name": "lora", "rank": 4, "target_modules": "all_linear"}],
-        "protocol": {"seeds": [1, 2], "trials": 1},
+        "protocol": {"preset": "trials", "seeds": [1, 2], "trials": 1},
         "training": {"max_steps": 3},
     }
     return Study.parse(raw, base=Path("/nowhere"))

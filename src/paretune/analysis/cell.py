@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import median
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -23,11 +23,7 @@ from paretune.metrics import Array
 from paretune.metrics.classification import NO_LABEL
 from paretune.objectives import Objective
 from paretune.store.record import Predictions, Record
-from paretune.study import OuterFold
-
-Stop = Literal["limit", "no change"]
-"""A race trains no more of a cell: a cost exceeds its limit, or its further runs could not change
-the answer."""
+from paretune.study import OuterFold, Run
 
 NO_MODEL = "-"
 """The model key of baselines without a model; they belong to every model of their task."""
@@ -55,13 +51,15 @@ class Cell:
             each fold has its own (``fold_choices``).
         fold_choices: the selected learning rate of each outer fold.
         pending: number of runs that have not ended, by stage and state: ``("final", "todo"): 3``.
-        expected_runs: number of final runs that the protocol asks for.
+        expected_runs: number of final runs that the protocol asks for, by what has ended.
         failed_folds: outer folds all of whose trials failed, so that no final run comes.
         other_settings: records left out because an older version of the study made them.
-        raced: the study trains only what may change its answer (:mod:`paretune.analysis.racing`).
-        first_runs: in a race, its final runs at the positions that every method is given.
         fewer_rows: final runs on a share of train (``protocol.rows``).
-        stop: why a race trains no more of its runs; None while it may, and where it needs none.
+        over_limit: a cost exceeds a limit of the study, so no further runs are trained.
+        passes: times that all test rows are answered at most, each of which may end the study.
+        judged_at_end: pairs are decided only when all runs of both sides have ended.
+        predicted_bytes: peak memory of training by the arithmetic of :mod:`paretune.measuring`,
+            until it is measured; None where no run has ended.
     """
 
     task: str
@@ -80,10 +78,11 @@ class Cell:
     expected_runs: int = 1
     failed_folds: frozenset[OuterFold] = frozenset()
     other_settings: int = 0
-    raced: bool = False
-    first_runs: tuple[Record, ...] = ()
     fewer_rows: tuple[Record, ...] = ()
-    stop: Stop | None = None
+    over_limit: bool = False
+    passes: int = 1
+    judged_at_end: bool = False
+    predicted_bytes: float | None = None
 
     @property
     def key(self) -> CellKey:
@@ -285,16 +284,11 @@ class Cell:
         return self.all_trials_failed or len(self.final) >= self.expected_runs
 
     @property
-    def lacks_runs(self) -> bool:
-        """A race did not give it all its runs."""
-        return self.raced and not self.complete
-
-    @property
     def finished(self) -> bool:
         """Nothing waits, and all final runs that were asked for have ended, or none is needed."""
         if any(stage != "cost" for stage, _ in self.pending):
             return False
-        return self.complete or self.stop is not None
+        return self.complete or self.over_limit
 
 
 def _outcome_of(record: Record) -> str:
@@ -314,16 +308,11 @@ def has_test_answers(record: Record) -> bool:
     return answers is not None and bool(answers.uid)
 
 
-FIRST_RUNS = 2
-"""Runs that every method of a race gets: with one, nothing is known of how much runs differ."""
-
-
-def position_of(record: Record, seeds: Sequence[int]) -> int | None:
+def position_of(run: Run, seeds: Sequence[int]) -> int | None:
     """The position of a final run among the seeds of the study; None if it is none of them."""
-    outer = record.run.outer
-    if outer is not None:
-        return outer.position if outer.position < len(seeds) else None
-    return seeds.index(record.run.seed) if record.run.seed in seeds else None
+    if run.outer is not None:
+        return run.outer.position if run.outer.position < len(seeds) else None
+    return seeds.index(run.seed) if run.seed in seeds else None
 
 
 def group_by_outer(records: Iterable[Record]) -> dict[OuterFold, list[Record]]:

@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import Any
 
 from paretune.analysis.cell import (
-    FIRST_RUNS,
     NO_MODEL,
     Cell,
     group_by_outer,
@@ -21,9 +20,11 @@ from paretune.analysis.cell import (
 from paretune.analysis.learning_rates import (
     RateSelection,
     find_primary_metric,
+    judge_rates,
     select_learning_rate,
 )
-from paretune.analysis.racing import mark_stopped
+from paretune.analysis.passes import count_pass_runs, count_passes, mark_passes
+from paretune.measuring.costs import predict_peaks
 from paretune.methods import baselines
 from paretune.objectives import Objective
 from paretune.store.record import Record, RunStatus
@@ -56,19 +57,17 @@ def group_into_cells(
     """Every cell of the study, in its order, whether or not anything has run.
 
     Baselines come after the methods of their task. Runs of tasks, models or methods that are not in
-    the study are left out: a changed study file never mixes results. In a race each cell has why it
-    is trained no further (:func:`paretune.analysis.racing.mark_stopped`).
+    the study are left out: a changed study file never mixes results. Of ``preset: passes`` each
+    cell has the number of runs that it is given (:func:`paretune.analysis.passes.mark_passes`).
     """
     cells = build_cells(study, records, states)
-    if study.protocol.race == "off":
-        return cells
-    return mark_stopped(study, cells)
+    return mark_passes(study, cells) if study.protocol.preset == "passes" else cells
 
 
 def build_cells(
     study: Study, records: Iterable[Record], states: Iterable[RunStatus] = ()
 ) -> list[Cell]:
-    """As :func:`group_into_cells`, without what a race has decided."""
+    """As :func:`group_into_cells`, without what passes have decided."""
     records, states = list(records), list(states)
     keys = _cell_keys(study, [*(r.run for r in records), *(s.run for s in states)])
     by_cell: dict[tuple[str, str, str], list[Record]] = {}
@@ -89,7 +88,7 @@ def build_cells(
         task.key: _count_outer_folds(study, by_task.get(task.key, ()), states)
         for task in study.tasks
     }
-    return [
+    cells = [
         _build_cell(
             study,
             Cell(
@@ -104,6 +103,8 @@ def build_cells(
         )
         for key, name in keys.items()
     ]
+    peaks = predict_peaks(cells)
+    return [replace(cell, predicted_bytes=peaks.get((cell.task, *cell.key))) for cell in cells]
 
 
 def _cell_keys(study: Study, runs: Iterable[Run]) -> dict[tuple[str, str, str], str]:
@@ -157,15 +158,31 @@ def _build_cell(study: Study, empty: Cell, records: Sequence[Record], folds: int
         outer = record.run.outer
         if record.run.stage == "cost" or (outer.folds if outer else 0) == folds:
             of_stage[record.run.stage].append(record)
-    raced = study.protocol.race != "off"
+    protocol = study.protocol
     tuning = _keep_one_setting(of_stage["tune"], study)
-    choice = select_learning_rate(tuning, raced=raced and not folds)
     fold_choices: dict[OuterFold, RateSelection] = {}
-    if folds:
+    if protocol.preset == "passes" and not tuning:
+        size = count_pass_runs(folds, protocol.seeds)
+        begun, further = (
+            [r for r in of_stage["final"] if (r.run.begun_at is not None) == moved]
+            for moved in (False, True)
+        )
+        first = [
+            record
+            for record in _keep_one_setting(begun, study)
+            if (at := position_of(record.run, protocol.seeds)) is not None and at < size
+        ]
+        choice = judge_rates(first, further)
+        rates = {trial.rate for trial in choice.table} - {choice.rate}
+        tuning = [r for r in (*begun, *further) if r.run.learning_rate in rates]
+    else:
+        choice = select_learning_rate(tuning)
+    if folds and tuning and tuning[0].run.stage == "tune":
         fold_choices = {
             outer: select_learning_rate(trials) for outer, trials in group_by_outer(tuning).items()
         }
-        final = _keep_one_run_per_fold(of_stage["final"], study, fold_choices)
+    if folds:
+        final = _keep_one_run_per_fold(of_stage["final"], study, fold_choices, choice.rate)
     else:
         final = _keep_one_setting(of_stage["final"], study, choice.rate)
         # Only answers to the same examples are averaged.
@@ -174,7 +191,6 @@ def _build_cell(study: Study, empty: Cell, records: Sequence[Record], folds: int
             final = [r for r in final if answers.get(r.run_id, uids) == uids]
     # By repeat and fold, then by seed.
     final.sort(key=lambda r: (0 if r.run.outer is None else r.run.outer.position, r.run.seed))
-    positions = ((record, position_of(record, study.protocol.seeds)) for record in final)
     forms = [record.run.on_rows(1).canonical_form() for record in final]
     fewer = [r for r in records if r.run.rows < 1 and r.run.on_rows(1).canonical_form() in forms]
     return replace(
@@ -189,11 +205,12 @@ def _build_cell(study: Study, empty: Cell, records: Sequence[Record], folds: int
         failed_folds=frozenset(
             outer
             for outer, choice in fold_choices.items()
-            if len(choice.table) == study.protocol.trials and choice.rate is None
+            if len(choice.table) == protocol.trials and choice.rate is None
         ),
-        other_settings=sum(record.run.stage == "final" for record in whole) - len(final),
-        raced=raced,
-        first_runs=tuple(r for r, at in positions if raced and at is not None and at < FIRST_RUNS),
+        other_settings=sum(record.run.stage == "final" for record in whole if record not in tuning)
+        - len(final),
+        passes=count_passes(protocol, folds),
+        judged_at_end=protocol.until == "complete" or protocol.race != "off",
         fewer_rows=tuple(fewer),
     )
 
@@ -213,13 +230,21 @@ def _count_expected_runs(
 
 
 def _keep_one_run_per_fold(
-    records: Sequence[Record], study: Study, choices: Mapping[OuterFold, RateSelection]
+    records: Sequence[Record],
+    study: Study,
+    choices: Mapping[OuterFold, RateSelection],
+    rate_of_all: float | None,
 ) -> list[Record]:
-    """Of one setting, for each fold the run at its selected rate, with the study's seed."""
+    """Of one setting, for each fold the run at its selected rate, with the study's seed.
+
+    Args:
+        choices: of folds that choose for themselves.
+        rate_of_all: of the others.
+    """
     seeds = study.protocol.seeds
     selected = []
     for outer, runs in group_by_outer(_keep_one_setting(records, study)).items():
-        rate = choices[outer].rate if outer in choices else None
+        rate = choices[outer].rate if outer in choices else rate_of_all
         seed = seeds[outer.position] if outer.position < len(seeds) else None
         fitting = [r for r in runs if rate is None or r.run.learning_rate == rate] or runs
         selected.append(max(fitting, key=lambda record: record.run.seed == seed))
@@ -239,7 +264,7 @@ def _keep_one_setting(
 def _setting_key(record: Record) -> str:
     """What must be equal for two runs to be seeds (or trials) of one another."""
     run = record.run
-    ignored: dict[str, Any] = {"seed": 0, "fold": 0}
+    ignored: dict[str, Any] = {"seed": 0, "fold": 0, "begun_at": 0}
     if run.outer is not None:
         ignored["outer"] = run.outer.folds
     if run.stage != "final" or run.outer is not None:  # each fold has its own rate

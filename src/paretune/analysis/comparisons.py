@@ -27,10 +27,14 @@ whatever the p-value:
   studies of equal methods;
 - a higher score with failures that would make the next run the worse one.
 
-**In a race** (``protocol.race``) the claims are some of those that the same rules make when all
-runs of all cells are there, whatever was stopped and why: only pairs of cells with all their runs
-are decided, the others count with p = 1, families are those of the whole study, cells lend the
-scatter of their first two runs alone, and any failure of the higher side withholds a pair.
+And none before its end in a study that is judged at its end alone.
+
+**Several looks.** A study in passes (``preset: passes``) may end after each, and the decision to
+end reads test answers. So a claim is one that may be made after any of the planned passes, and its
+p-value pays for all of them
+(:func:`~paretune.analysis.statistics.multiple_testing.correct_for_looks`). A pair is judged by the
+passes that both sides have. With ``until: complete`` nothing is paid, and a pair is decided only
+when both sides have all their runs.
 
 **The largest loss**: how far a cell may be below the best, 95 % for all cells at once. The best is
 not known and may not be taken for the one that scored highest. Let E be the event that no cell is
@@ -69,11 +73,14 @@ from paretune.analysis.pairs import (
 )
 from paretune.analysis.pareto.expected_scores import ExpectedScore, expected_scores
 from paretune.analysis.statistics.differences import (
-    RunScatter,
     moderate_scatters,
     on_common_rows,
 )
-from paretune.analysis.statistics.multiple_testing import ALPHA, rows_correction
+from paretune.analysis.statistics.multiple_testing import (
+    ALPHA,
+    level_of_look,
+    rows_correction,
+)
 from paretune.analysis.statistics.sample_size import SampleSize, estimate_sample_size
 from paretune.analysis.statistics.scores import RunScores, keep_comparable
 from paretune.methods.baselines import WITH_MODEL
@@ -161,17 +168,16 @@ class PairwiseComparisons:
         """All pairs of some cells, by name."""
         scores = keep_comparable((name, cell.run_scores) for name, cell in cells.items())
         baselines = {name for name, cell in cells.items() if cell.baseline}
-        scatters = _moderate_scatters(cells, scores)
-        stopped = {name for name, cell in cells.items() if cell.lacks_runs}
+        lenders = {name: score for name, score in scores.items() if name not in baselines}
+        scatters = moderate_scatters(scores, lenders)
+        looks = max((cell.passes for cell in cells.values()), default=1)
         pairs = {
             (pair.a, pair.b): replace(
                 pair, withheld=self._withhold(pair, cells[pair.a], cells[pair.b])
             )
-            for pair in compare_all_pairs(scores, scatters, stopped, correct)
+            for pair in compare_all_pairs(scores, scatters, correct, looks)
         }
-        # In a race absent methods would have to count, whose rows are not known.
-        raced = any(cell.raced for cell in cells.values())
-        if reference in scores and reference not in baselines and not raced:
+        if reference in scores and reference not in baselines:
             # The pairs of methods that are ahead of the reference, corrected in its family.
             against = {
                 names: pair if pair.b == reference else pair.flip()
@@ -186,7 +192,7 @@ class PairwiseComparisons:
                 for names, pair in against.items()
                 if pair.difference.estimate > 0
             }
-        return _Group(scores, baselines, pairs, bool(stopped))
+        return _Group(scores, baselines, pairs, looks)
 
     def scores(self, model: str) -> Mapping[str, RunScores]:
         """By method: comparable scores of a model's methods and of baselines without a model."""
@@ -214,8 +220,7 @@ class PairwiseComparisons:
     @cached_property
     def _across_models(self) -> _Group:
         by_name = {_full_name(cell): cell for cell in self.cells}
-        members = len(by_name) if any(cell.raced for cell in self.cells) else 0
-        return self._compare(by_name, partial(correct_all_pairs, members=members))
+        return self._compare(by_name, correct_all_pairs)
 
     @cached_property
     def expected(self) -> Mapping[CellKey, ExpectedScore]:
@@ -258,14 +263,13 @@ class PairwiseComparisons:
                 missing.append(name)
             else:
                 pairs.append(replace(pair, b=name))
-        # A stopped cell has a flag that says it.
-        note = describe_withheld(pair.withheld for pair in pairs if pair.withheld != "stopped")
+        note = describe_withheld(pair.withheld for pair in pairs)
         return Verdict(tuple(pairs), tuple(missing), note, of_trained=failed)
 
     def shortfall(self, cell: Cell) -> float | None:
         """By how many points ``cell`` may be below the best of its model.
 
-        None with one run, alone, and where a race stopped a cell: that may be the best.
+        None with one run, and alone.
         """
         group = self._groups.get(cell.model)
         return group.shortfalls.get(cell.method) if group else None
@@ -284,12 +288,10 @@ class PairwiseComparisons:
             return pair.withheld
         if any(c.run_scores and len(c.run_scores.tables) == 1 and c.draws_seeds for c in (a, b)):
             return "one run"
-        if a.lacks_runs or b.lacks_runs:
-            return "stopped"
+        if any(c.judged_at_end and not c.complete for c in (a, b)):
+            return "unfinished"
         better, worse = (a, b) if pair.difference.estimate > 0 else (b, a)
         if better.failures is not None and better.failures.failed:
-            if better.raced:  # what failures cost depends on how often all others fail
-                return "failures"
             ahead, behind = (self.expected.get(cell.key) for cell in (better, worse))
             if ahead and behind and ahead.estimate <= behind.estimate:
                 return "failures"
@@ -301,13 +303,13 @@ class _Group:
     """Cells that are compared with one another, by name.
 
     Attributes:
-        stopped: a race did not give all of them their runs.
+        looks: for which intervals pay.
     """
 
     scores: Mapping[str, RunScores]
     baselines: Collection[str]
     pairs: Mapping[Names, Pair]
-    stopped: bool
+    looks: int
 
     def find(self, a: str, b: str) -> Pair | None:
         """``a`` minus ``b``."""
@@ -318,10 +320,10 @@ class _Group:
     @cached_property
     def shortfalls(self) -> Mapping[str, float]:
         """The largest loss of each cell in points, as above; of one run nothing is known."""
-        level = 2 * ALPHA / max(len(self.scores) - 1, 1)
+        level = level_of_look(2 * ALPHA / max(len(self.scores) - 1, 1), self.looks)
         leads: dict[str, dict[str, tuple[float, float]]] = {}
         highest = 1.0
-        for pair in () if self.stopped else self.pairs.values():
+        for pair in self.pairs.values():
             if pair.withheld not in ("one run", "few folds"):
                 gap, half = pair.difference.estimate, pair.estimate.half_width(level)
                 leads.setdefault(pair.a, {})[pair.b] = -gap, half
@@ -339,34 +341,10 @@ class _Group:
         return shortfalls
 
 
-def _moderate_scatters(
-    cells: Mapping[str, Cell], scores: Mapping[str, RunScores]
-) -> dict[str, RunScatter]:
-    """The scatter of runs of each cell, by name.
-
-    In a race what cells say of one another is of their first runs, which nothing stops, and not of
-    those that costs have left out, which no test answer decides.
-    """
-    lenders = {name: score for name, score in scores.items() if not cells[name].baseline}
-    if not any(cell.raced for cell in cells.values()):
-        return moderate_scatters(scores, lenders)
-    lending = {
-        name: replace(cell, final=cell.first_runs)
-        for name, cell in cells.items()
-        if not cell.baseline and cell.stop != "limit"
-    }
-    first = keep_comparable((name, cell.run_scores) for name, cell in lending.items())
-    if not any(score.design.is_cross_validation for score in first.values()):
-        return moderate_scatters(scores, first)
-    return moderate_scatters(first, first)
-
-
 def correct_by_family(
     p_values: Mapping[Names, float], cells: Mapping[str, Cell]
 ) -> dict[Names, tuple[float, int]]:
     """P-values of the pairs of one model, corrected over their families, and the families' sizes.
-
-    In a race the families have all cells of the study; what is absent counts with p = 1.
 
     Args:
         p_values: by the names of two cells.
@@ -382,13 +360,7 @@ def correct_by_family(
             between[a.baseline][names] = p
         else:
             rows[row.baseline].setdefault(row.method, {})[names] = p
-    raced = [cell for cell in cells.values() if not cell.baseline and cell.raced]
-    if rows[False]:
-        absent_row: dict[Names, float] = {("", ""): 1.0}
-        rows[False] = {cell.method: absent_row for cell in raced} | rows[False]
-    corrected = correct_all_pairs(between[True])
-    if between[False]:
-        corrected |= correct_all_pairs(between[False], len(raced))
+    corrected = correct_all_pairs(between[True]) | correct_all_pairs(between[False])
     for table in rows.values():
         corrected |= {names: (p, len(table)) for names, p in rows_correction(table).items()}
     return corrected
@@ -400,7 +372,7 @@ def describe_withheld(reasons: Iterable[Withheld]) -> str:
         "one run": "one run cannot prove it",
         "few folds": "under three common folds",
         "failures": "the failed runs may outweigh the higher score",
-        "stopped": "stopped early, since more runs could not change the answer",
+        "unfinished": "its runs have not all ended",
     }
     present = set(reasons)
     return "; ".join(text for reason, text in words.items() if reason in present)

@@ -1,4 +1,20 @@
-"""Which learning rate a method continues with, and which a race drops."""
+"""At which learning rate a method is reported, and when it tries further ones.
+
+**On evidence** (``preset: passes``). A method begins at the middle rate of its list. When its first
+pass has ended and at least half of its runs have one of the :data:`Sign` s, or where the study asks
+for trials, further rates are trained in the same folds with the same seeds: the next higher one
+where runs were still improving, the next lower one where they were best at their start, otherwise
+all. It moves to the best of them only if that is ahead by :data:`ERRORS_TO_MOVE` standard errors of
+the paired difference, on the selection parts of all folds together::
+
+    se^2 = sum of v_f / F^2 + 2 sigma^2 / F
+
+with ``v_f`` the paired variance over the rows of fold f and sigma = :data:`SEED_POINTS` for what
+single runs differ by. Test answers are in no decision. What trials by fold choose instead is no
+better (bench/learning_rates.py).
+
+**By trials** (``preset: trials``). Every fold takes the rate with the highest score of its own.
+"""
 
 from __future__ import annotations
 
@@ -44,9 +60,14 @@ def assume_primary_metric(records: Iterable[Record]) -> str:
 
 SEED_POINTS = 2.0
 """Standard deviation of a score between seeds that is assumed where one seed is all there is."""
-RATE_GAP_ERRORS = 0.8
-"""How many standard errors behind the best a rate is dropped in a race."""
+ERRORS_TO_MOVE = 2.0
+"""Standard errors by which a further rate must be ahead of the one that a method began with."""
 
+Sign = Literal["failed", "did not learn", "still improving at its end", "best at its start"]
+"""What a run says against its learning rate."""
+
+MIN_EVALUATIONS = 3
+"""Below so many it is not known whether a run was still improving."""
 
 RateEdge = Literal["", "lowest", "highest"]
 """Whether a rate is the lowest or highest of several that were tried."""
@@ -104,15 +125,125 @@ class RateSelection:
         undecided: the best two differ by less than one paired standard error, or not at all.
         edge: the best is the lowest or highest of several, not all alike: better may lie outside.
         table: the trials, by rate.
+        begun: the rate that it has moved from on evidence; None where it has not moved.
+        reason: what evidence asked for further rates; "" where none did.
     """
 
     rate: float | None = None
     undecided: bool = False
     edge: RateEdge = ""
     table: tuple[Trial, ...] = ()
+    begun: float | None = None
+    reason: Sign | Literal[""] = ""
 
 
-def select_learning_rate(tuning: Sequence[Record], *, raced: bool = False) -> RateSelection:
+def find_sign(record: Record) -> Sign | Literal[""]:
+    """What a run says against its learning rate; "" where nothing."""
+    if record.outcome in ("collapsed", "diverged"):
+        return "failed"
+    curve = record.result.get("curve") or []
+    loss = constant_loss(record)
+    if curve and loss is not None and curve[-1]["loss"] > loss:
+        return "did not learn"
+    if len(curve) < MIN_EVALUATIONS:
+        return ""
+    best_step = record.result.get("best_step")
+    if best_step == record.steps:
+        return "still improving at its end"
+    return "best at its start" if best_step == curve[0]["step"] else ""
+
+
+def constant_loss(record: Record) -> float | None:
+    """The cross-entropy of a constant answer, from the labels of the selection part, in nats.
+
+    None where answers are not one label of several.
+    """
+    answers = record.predictions.get("selection")
+    if answers is None or not answers.label or not all(type(x) is int for x in answers.label):
+        return None
+    shares = np.array([*Counter(answers.label).values()]) / len(answers.label)
+    return float(-(shares * np.log(shares)).sum()) if len(shares) > 1 else None
+
+
+def find_reason(records: Sequence[Record]) -> Sign | Literal[""]:
+    """The most frequent sign, where at least half of the runs of a first pass have any."""
+    signs = Counter(sign for record in records if (sign := find_sign(record)))
+    if 2 * signs.total() < max(len(records), 1):
+        return ""
+    return signs.most_common(1)[0][0]
+
+
+def list_further_rates(rates: Sequence[float], reason: Sign | Literal[""]) -> tuple[float, ...]:
+    """The rates of a method's list, rising, that are tried beside its middle one.
+
+    Args:
+        reason: what evidence says against the middle one; "" where the study asks for trials.
+    """
+    middle = len(rates) // 2
+    if reason == "still improving at its end":
+        return tuple(rates[middle + 1 : middle + 2])
+    if reason == "best at its start":
+        return tuple(rates[max(middle - 1, 0) : middle])
+    return tuple(rate for place, rate in enumerate(rates) if place != middle)
+
+
+def judge_rates(first: Sequence[Record], further: Sequence[Record]) -> RateSelection:
+    """The rate with which a method continues, on evidence.
+
+    Args:
+        first: final runs of its first pass, at the rate that it began with.
+        further: final runs at further rates in the same folds. Rates that have not ended in all of
+            them are not judged yet.
+    """
+    begun = first[0].run.learning_rate if first else None
+    if begun is None:
+        return RateSelection()
+    places = Counter(_place_of(record) for record in first)
+    tried: dict[float | None, list[Record]] = {}
+    for record in further:
+        if _place_of(record) in places:
+            tried.setdefault(record.run.learning_rate, []).append(record)
+    least = 1 if first[0].run.outer is None else len(places)
+    complete = [r for records in tried.values() if len(records) >= least for r in records]
+    common = {_place_of(record) for record in complete}
+    compared = [record for record in first if not common or _place_of(record) in common]
+    metric = metrics.get(assume_primary_metric([*first, *further]))
+    table = _score_trials([*compared, *complete], metric.lowest)
+    reason = find_reason(first)
+    by_rate = {trial.rate: trial for trial in table}
+    if begun not in by_rate or len(table) < 2:
+        return RateSelection(begun, table=table, reason=reason)
+    base, best = by_rate[begun], min(table, key=_rank)
+    rate = begun
+    if best.rate != begun and best.failed < len(best.runs):
+        gap = best.score - base.score
+        if base.failed == len(base.runs) or gap > ERRORS_TO_MOVE * _standard_error(best, base):
+            rate = best.rate
+    ends: dict[float, RateEdge] = {table[-1].rate: "highest", table[0].rate: "lowest"}
+    return RateSelection(
+        rate,
+        edge=ends.get(rate, "") if rate != begun else "",
+        table=table,
+        begun=None if rate == begun else begun,
+        reason=reason,
+    )
+
+
+def _place_of(record: Record) -> tuple[int, int]:
+    """The fold and the seed of a run, where two rates are compared."""
+    return -1 if record.run.outer is None else record.run.outer.position, record.run.seed
+
+
+def _standard_error(a: Trial, b: Trial) -> float:
+    """Of the difference of two rates in the folds that both were tried in, runs included."""
+    metric = metrics.get(assume_primary_metric([*a.runs, *b.runs]))
+    folds = min(len(a.runs), len(b.runs))
+    rows = sum(error**2 for error in _paired_errors(a, b, metric.name))
+    between_runs = 2 * (SEED_POINTS * metric.highest / 100) ** 2
+    return math.sqrt(rows / folds**2 + between_runs / folds)
+
+
+def select_learning_rate(tuning: Sequence[Record]) -> RateSelection:
     """The rate with the highest mean primary score on the selection parts.
 
     A trial that diverged or did not fit counts with the metric's lowest score; one that stopped
@@ -121,17 +252,11 @@ def select_learning_rate(tuning: Sequence[Record], *, raced: bool = False) -> Ra
 
     Args:
         tuning: ended trials of one cell.
-        raced: rates that were tried on fewer folds than others were dropped
-            (:func:`find_rates_in_play`) and are not selected.
     """
     table = _score_trials(tuning, metrics.get(assume_primary_metric(tuning)).lowest)
     if not table:
         return RateSelection()
     ranked = sorted(table, key=_rank)
-    if raced:
-        tried = Counter(record.run.learning_rate for record in tuning)
-        most = max(tried[trial.rate] for trial in table)
-        ranked.sort(key=lambda t: tried[t.rate] < most)
     best, *rest = ranked
     if best.failed == len(best.runs):
         return RateSelection(table=table)
@@ -147,39 +272,6 @@ def select_learning_rate(tuning: Sequence[Record], *, raced: bool = False) -> Ra
     ends: dict[float, RateEdge] = {table[-1].rate: "highest", table[0].rate: "lowest"}
     edge = ends.get(best.rate, "") if best.score > min(trial.score for trial in table) else ""
     return RateSelection(best.rate, undecided, edge, table)
-
-
-def find_rates_in_play(tuning: Sequence[Record]) -> frozenset[float]:
-    """The rates that are not clearly behind the best of them on the folds so far.
-
-    A rate is dropped if its mean score is lower than the best's by more than ``RATE_GAP_ERRORS``
-    standard errors of their paired difference::
-
-        se^2 = sum of v_f / F^2 + 2 sigma^2 / F
-
-    with ``v_f`` the paired variance over the rows of fold f and sigma = ``SEED_POINTS`` for what
-    single runs differ by. Real trials at several limits: docs/how-it-works/racing.md.
-
-    Args:
-        tuning: ended trials of one cell: the same folds for each rate.
-    """
-    metric = metrics.get(assume_primary_metric(tuning))
-    trials = _score_trials(tuning, metric.lowest)
-    tried = frozenset(r for record in tuning if (r := record.run.learning_rate) is not None)
-    if not trials:
-        return tried
-    best = min(trials, key=_rank)
-    if best.failed == len(best.runs):
-        return tried
-    behind = set()
-    for trial in trials:
-        folds = min(len(best.runs), len(trial.runs))
-        rows = sum(e**2 for e in _paired_errors(best, trial, metric.name))
-        between_runs = 2 * (SEED_POINTS * metric.highest / 100) ** 2
-        error = math.sqrt(rows / folds**2 + between_runs / folds)
-        if best.score - trial.score > RATE_GAP_ERRORS * error:
-            behind.add(trial.rate)
-    return tried - behind
 
 
 def _rank(trial: Trial) -> tuple[float, float, float]:

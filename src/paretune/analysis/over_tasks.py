@@ -38,7 +38,11 @@ from paretune.analysis.cell import NO_MODEL
 from paretune.analysis.comparisons import PairwiseComparisons, describe_withheld
 from paretune.analysis.pairs import Standing
 from paretune.analysis.pareto.costs import count_trained_parameters
-from paretune.analysis.statistics.multiple_testing import ALPHA, holm_correction
+from paretune.analysis.statistics.multiple_testing import (
+    ALPHA,
+    correct_for_looks,
+    holm_correction,
+)
 from paretune.methods import baselines
 from paretune.methods.core.titles import title_of
 
@@ -180,8 +184,9 @@ def _compare(
         (sum(rate.failed for rate in side), sum(rate.runs for rate in side)) for side in rates
     )
     withheld = ""
-    if any(cell.lacks_runs for pair in sides for cell in pair):
-        p, withheld = 1.0, "a race has not trained all runs of both"
+    p = correct_for_looks(p, max(cell.passes for pair in sides for cell in pair))
+    if "unfinished" in reasons:
+        withheld = describe_withheld(["unfinished"])
     if "one run" in reasons:
         cell = next(c for pair in sides for c in pair if c.draws_seeds and len(c.test_answers) == 1)
         withheld = (

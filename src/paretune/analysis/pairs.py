@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal
@@ -21,14 +21,17 @@ from paretune.analysis.statistics.intervals import Interval, difference_interval
 from paretune.analysis.statistics.multiple_testing import (
     ALPHA,
     all_pairs_correction,
+    correct_for_looks,
     dunnett_correction,
+    level_of_look,
 )
 from paretune.analysis.statistics.scores import RunScores
 
 Standing = Literal["above", "unclear", "below"]
-Withheld = Literal["", "one run", "few folds", "failures", "stopped"]
+Withheld = Literal["", "one run", "few folds", "failures", "unfinished"]
 """Why a pair may not be decided: a side of one run, fewer than three folds in which both sides
-trained, failures that outweigh a higher score, or a side that a race did not give all its runs."""
+trained, failures that outweigh a higher score, or a side without all runs of a study that is judged
+at its end."""
 MIN_FOLDS = 3
 """Common folds from which on a pair may be decided."""
 Names = tuple[str, str]
@@ -58,6 +61,7 @@ class Pair:
         p_holm: p-value corrected over the ``family``.
         family: number of claims over which it is corrected: pairs, or methods that are each
             compared with all baselines.
+        looks: at which it may be claimed, for which its corrected p-value pays.
         reference: the family is "better than the reference", whose p-values are one-sided.
         mcnemar: exact test of two single runs.
         withheld: why there is no verdict, whatever the p-value.
@@ -72,11 +76,13 @@ class Pair:
     mcnemar: McNemar | None = None
     withheld: Withheld = ""
     reference: bool = False
+    looks: int = 1
 
     @property
     def level(self) -> float:
         """Of a two-sided test of this pair alone that claims no more than its family."""
-        return min((2 if self.reference else 1) * ALPHA / self.family, 0.5)
+        level = min((2 if self.reference else 1) * ALPHA / self.family, 0.5)
+        return level_of_look(level, self.looks)
 
     @property
     def corrected(self) -> Interval:
@@ -127,8 +133,8 @@ class RankRange:
 def compare_all_pairs(
     scores: Mapping[str, RunScores],
     scatters: Mapping[str, RunScatter],
-    stopped: Collection[str] = (),
     correct: Correction | None = None,
+    looks: int = 1,
 ) -> Iterable[Pair]:
     """Every pair, in the order of ``scores``.
 
@@ -138,9 +144,9 @@ def compare_all_pairs(
     Args:
         scores: by name.
         scatters: of the runs of each, moderated.
-        stopped: names of those that lack runs, whose pairs have p = 1.
         correct: by default over all pairs, so that the probability of even one false claim is at
             most 5 %, however the best was found.
+        looks: at which a pair may be claimed.
 
     Raises:
         StoreError: some answered different examples of one split.
@@ -155,19 +161,19 @@ def compare_all_pairs(
     for names, pair in sides.items():
         of_runs = [scatters.get(name) for name in names]
         estimates[names] = estimate_variances(*pair, of_runs)
-        difference = difference_interval(estimates[names], *pair)
+        differences[names] = difference_interval(estimates[names], *pair)
         # Folds in which both sides trained, where any scatters.
         folds = min((side.runs for side in pair if side.folds is not None), default=math.inf)
         withheld[names] = "few folds" if folds < MIN_FOLDS else ""
-        if not {*names}.isdisjoint(stopped):
-            difference = replace(difference, p=1.0)
-        differences[names] = difference
-    p_values = {n: 1.0 if withheld[n] else d.p for n, d in differences.items()}
+    p_values = {
+        names: 1.0 if withheld[names] else correct_for_looks(difference.p, looks)
+        for names, difference in differences.items()
+    }
     corrected = (correct or correct_all_pairs)(p_values)
     for names, difference in differences.items():
         exact = mcnemar_test(*sides[names])
         estimate, reason = estimates[names], withheld[names]
-        yield Pair(*names, difference, estimate, *corrected[names], exact, reason)
+        yield Pair(*names, difference, estimate, *corrected[names], exact, reason, looks=looks)
 
 
 def correct_against_reference(
@@ -182,7 +188,7 @@ def correct_against_reference(
     """
     one_sided = []
     for pair in pairs:
-        half = pair.difference.p / 2
+        half = correct_for_looks(pair.difference.p, pair.looks) / 2
         p = half if pair.difference.estimate > 0 else 1 - half
         one_sided.append(1.0 if pair.withheld else p)
     # What each unit contributes to a difference, by the identifier of its first row.
@@ -204,20 +210,15 @@ def correct_against_reference(
     return {pair.a: p for pair, p in zip(pairs, corrected, strict=True)}
 
 
-def correct_all_pairs(
-    p_values: Mapping[Names, float], members: int = 0
-) -> dict[Names, tuple[float, int]]:
+def correct_all_pairs(p_values: Mapping[Names, float]) -> dict[Names, tuple[float, int]]:
     """P-values of pairs that are one family, corrected, and its size.
 
     Args:
         p_values: by the names of two cells.
-        members: cells of the family, whose absent pairs count with p = 1; 0: those of the pairs.
     """
-    absent = math.comb(members, 2) - len(p_values) if members else 0
-    members = members or len({name for names in p_values for name in names})
-    values = all_pairs_correction([*p_values.values(), *[1.0] * absent], members)
-    size = len(p_values) + absent
-    return {names: (p, size) for names, p in zip(p_values, values, strict=False)}
+    members = len({name for names in p_values for name in names})
+    values = all_pairs_correction([*p_values.values()], members)
+    return {names: (p, len(p_values)) for names, p in zip(p_values, values, strict=True)}
 
 
 def rank_ranges(names: Sequence[str], pairs: Iterable[Pair]) -> dict[str, RankRange]:

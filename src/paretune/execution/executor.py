@@ -45,7 +45,7 @@ class StudyCallbacks:
     Attributes:
         add_runs: adds the runs that the records make possible to the store; returns how many.
         after_final_runs: called whenever final runs have ended.
-        planned_runs: how many runs the study will have in all; 0: a race or a budget decides it.
+        planned_runs: how many runs the study will have in all; 0: not known.
         deadline: of ``time.monotonic``, when a time budget is used up; None: there is none.
     """
 

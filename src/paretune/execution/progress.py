@@ -86,7 +86,7 @@ class Snapshot:
 
     Attributes:
         seconds_left: estimated from runs that ended or are well under way; None before them.
-        in_rounds: the runs are those of this round of a race or a budget; more may follow.
+        in_rounds: the runs are those of this pass or budget; more may follow.
     """
 
     ended: int
@@ -98,7 +98,7 @@ class Snapshot:
     @property
     def time_left(self) -> str:
         """``about 12 min left``, or nothing where that is not known."""
-        left = "left of this round" if self.in_rounds else "left"
+        left = "left of this pass" if self.in_rounds else "left"
         return f"about {format_duration(self.seconds_left)} {left}" if self.seconds_left else ""
 
     @property

@@ -294,6 +294,34 @@ class Backtest:
     peaks: tuple[tuple[float, float], ...]
 
 
+def predict_peaks(cells: Sequence[Cell]) -> dict[tuple[str, str, str], float]:
+    """Predicted peak bytes of training of cells that were not measured, by task, model and method.
+
+    From what their ended runs keep, and the residual of the cells of their model that were
+    measured; without any, what they keep alone.
+    """
+    by_model: dict[tuple[str, str], list[tuple[Record, ComputeCost]]] = {}
+    for cell in cells:
+        for record in cell.cost:
+            if (work := ComputeCost.from_record(record)) is not None:
+                by_model.setdefault((cell.model, device_of(record)), []).append((record, work))
+    fitted = {key: fit_cost_model(runs) for key, runs in by_model.items()}
+    peaks = {}
+    for cell in cells:
+        if cell.cost or cell.model == NO_MODEL:
+            continue
+        for record in cell.final[:1]:
+            work, device = ComputeCost.from_record(record), device_of(record)
+            if work is None:
+                continue
+            kept = work.held_bytes + work.saved_bytes
+            if not device.startswith("cuda"):  # the best weights so far, which no measurement keeps
+                kept -= 4 * (record.trained_parameters or 0)
+            residual = fitted.get((cell.model, device), CostModel()).residual_bytes or 0.0
+            peaks[cell.task, cell.model, cell.method] = max(0.0, kept + residual)
+    return peaks
+
+
 def backtest_predictions(cells: Sequence[Cell]) -> list[Backtest]:
     """Predict each cell as before its first run, from the other methods of its model only.
 

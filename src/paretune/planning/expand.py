@@ -1,28 +1,39 @@
 """From a prepared study and the records so far to all runs that should exist.
 
-A pure function, called again whenever runs have ended: trials of learning rates come first; when
-all trials of a cell have ended, its rate is chosen and the final seeds appear; its cost comes last.
-In outer cross-validation each fold of a cell has its own trials, rate and final run.
-In a race (``protocol.race``) the next fold is tried with the rates that are not clearly behind;
-which of these runs are trained at all is decided by :mod:`paretune.planning.race`.
+A pure function, called again whenever runs have ended.
+
+``preset: trials``: trials of learning rates come first; when all trials of a cell have ended, its
+rate is chosen and the final seeds appear; its cost comes last. In outer cross-validation each fold
+of a cell has its own trials, rate and final run.
+
+``preset: passes``: the final runs of the passes that :mod:`paretune.analysis.passes` gives to each
+cell, fold by fold, so that every method has its first score early; trials of further rates where
+evidence asks for them; and costs of what may still be chosen.
+
 The same input gives the same runs, so the same command always continues.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from paretune import methods
-from paretune.analysis.cells import group_into_cells, model_free_baselines
-from paretune.analysis.learning_rates import find_rates_in_play, select_learning_rate
+from paretune.analysis.cell import Cell, position_of
+from paretune.analysis.cells import build_cells, group_into_cells, model_free_baselines
+from paretune.analysis.learning_rates import (
+    find_reason,
+    judge_rates,
+    list_further_rates,
+    select_learning_rate,
+)
 from paretune.analysis.pareto.recommend import choose
-from paretune.analysis.racing import race_budget
+from paretune.analysis.passes import PassState, count_pass_runs, decide_passes, limits_of
 from paretune.errors import StudyError
 from paretune.planning.prepare import PlannedRun, PreparedCell, PreparedStudy
 from paretune.store import Record, Store
-from paretune.study import NO_MODEL, MethodSpec, OuterFold, Run, Study
+from paretune.study import NO_MODEL, MethodSpec, OuterFold, Protocol, Run, Study
 from paretune.study.run import is_trial
 from paretune.study.specs import Proposer
 
@@ -46,18 +57,66 @@ def expand_study(prepared: PreparedStudy, records: Sequence[Record]) -> list[Pla
     return [*planned, *_plan_fewer_rows(prepared, planned, records)]
 
 
-def plan_pending_runs(
-    prepared: PreparedStudy, records: Sequence[Record]
-) -> tuple[list[PlannedRun], list[Run]]:
-    """The runs that exist or can start now, and final runs that wait for their rate.
+@dataclass(frozen=True)
+class RunPlan:
+    """The runs of a study, given what has ended.
 
-    A waiting run has the middle one of the rates on trial, which is enough to predict its cost.
+    Attributes:
+        runs: those to train now and those that have ended, by id, in the order to run them.
+        later: those that will follow: their rate is not chosen, or they are the rest of a pass.
+        states: how far the passes of each task are, by its key; empty of other presets.
     """
+
+    runs: Mapping[str, Run]
+    later: tuple[Run, ...] = ()
+    states: Mapping[str, PassState] = field(default_factory=dict)
+
+    def list_coming(self, records: Sequence[Record]) -> list[Run]:
+        """The runs that have not ended, those that will follow included."""
+        ended = {record.run_id for record in records}
+        left = [run for run_id, run in self.runs.items() if run_id not in ended]
+        return [*left, *self.later]
+
+
+def plan_runs(prepared: PreparedStudy, records: Sequence[Record]) -> RunPlan:
+    """The runs that exist or can start now, and those that wait.
+
+    A run that waits for its rate has the middle one of those on trial, which is enough to predict
+    its cost. Further passes, which may not be wanted, are in neither.
+
+    Raises:
+        ParetuneError: as :func:`expand_study`.
+    """
+    states = find_states(prepared, records)
     ready, protocol = expand_study(prepared, records), prepared.study.protocol
+    runs = {p.run_id: p.run for p in ready}
     if prepared.preset is not None:
-        return ready, []
-    final = {(p.run.cell, p.run.outer) for p in ready if p.run.stage == "final"}
+        return RunPlan(runs)
     ended = {record.run_id for record in records}
+    waiting = [] if states else _list_waiting(ready, ended, protocol)
+    if states and protocol.cost_seconds and prepared.shard is None:
+        # Until the first pass has ended it is not known whose costs are measured.
+        waiting += [
+            prepared.make_run(cell, "cost", rates[len(rates) // 2] if rates else None, seed)
+            for cell in prepared.cells
+            if states[cell.task.key].in_play is None and cell.method.proposer is None
+            for seed in protocol.seeds[:1]
+            for rates in [list_rates(prepared, cell)]
+            if rates is not None
+        ]
+    if any(p.run_id not in ended for p in ready) and not any(p.run.rows < 1 for p in ready):
+        on_shares = _plan_on_shares(prepared, [*(p.run for p in ready), *waiting])
+        # As if the first method were recommended.
+        firsts = {p.run.task.key: p.cell for p in reversed(on_shares)}
+        waiting += [p.run for p in on_shares if p.cell == firsts[p.run.task.key]]
+    return RunPlan(runs, tuple(waiting), states)
+
+
+def _list_waiting(
+    ready: Sequence[PlannedRun], ended: Collection[str], protocol: Protocol
+) -> list[Run]:
+    """The final runs of ``preset: trials`` that wait for their rate."""
+    final = {(p.run.cell, p.run.outer) for p in ready if p.run.stage == "final"}
     tuned: dict[tuple[CellKey, OuterFold | None], list[PlannedRun]] = {}
     for planned in ready:
         if planned.run.stage == "tune":
@@ -75,12 +134,7 @@ def plan_pending_runs(
             )
             for seed in (protocol.seeds if outer is None else (protocol.seeds[outer.position],))
         ]
-    if any(p.run_id not in ended for p in ready) and not any(p.run.rows < 1 for p in ready):
-        on_shares = _plan_on_shares(prepared, [*(p.run for p in ready), *waiting])
-        # As if the first method were recommended.
-        firsts = {p.run.task.key: p.cell for p in reversed(on_shares)}
-        waiting += [p.run for p in on_shares if p.cell == firsts[p.run.task.key]]
-    return ready, waiting
+    return waiting
 
 
 def find_possible_run_ids(
@@ -118,6 +172,7 @@ def _plan_runs(
 ) -> list[PlannedRun]:
     """The runs of a study given those that have ended; else with every rate that may be chosen."""
     study, shard = prepared.study, prepared.shard
+    states = find_states(prepared, [*ended.values()]) if rates_chosen else {}
     if prepared.preset is not None:
         pinned = study.model_copy(update={"tasks": prepared.tasks, "models": prepared.models})
         return [
@@ -133,18 +188,65 @@ def _plan_runs(
             for name in model_free_baselines(task, prepared.datasets[task.key].objective)
         ]
         for cell in (*free, *(cell for cell in prepared.cells if cell.task == task)):
+            state = states.get(task.key)
             if cell.method.proposer is not None:
-                planned += proposed.get(cell.key, ())
+                runs = proposed.get(cell.key, ())
+                planned += [p for p in runs if _is_reached(p.run, cell.key[1:], state, study)]
             elif shard is None or shard.has(cell.key):
-                planned += _plan_cell(prepared, cell, ended if rates_chosen else None)
+                planned += _plan_cell(prepared, cell, ended if rates_chosen else None, state)
     if shard is not None:
         planned = [p for p in planned if p.run.stage != "cost"]
     if not rates_chosen:  # whichever method is recommended
         planned += _plan_on_shares(prepared, [p.run for p in planned])
-    order = {"tune": 1, "final": 2, "cost": 3}
-    # Baselines without a model take a second: they come first.
-    planned.sort(key=lambda p: 0 if p.run.model == NO_MODEL else order[p.run.stage])
-    return planned
+    stages = {"tune": 1, "final": 2, "cost": 3}
+
+    def order(planned_run: PlannedRun) -> tuple[int, int]:
+        run = planned_run.run
+        if states and run.stage != "cost":
+            # First looks before all else, and every method at the next fold before any goes on.
+            return int(run.model != NO_MODEL), position_of(run, study.protocol.seeds) or 0
+        # Baselines without a model take a second: they come first.
+        return 0 if run.model == NO_MODEL else stages[run.stage], 0
+
+    return sorted(planned, key=order)
+
+
+def _is_reached(run: Run, key: tuple[str, str], state: PassState | None, study: Study) -> bool:
+    """Whether the passes of a cell have come to a run."""
+    if state is None:
+        return True
+    if run.stage == "cost":
+        return state.in_play is not None and key in state.in_play
+    size = count_pass_runs(run.outer.folds if run.outer else 0, study.protocol.seeds)
+    return (position_of(run, study.protocol.seeds) or 0) < state.positions.get(key, size)
+
+
+def find_states(prepared: PreparedStudy, records: Sequence[Record]) -> Mapping[str, PassState]:
+    """How far the passes of each task are; empty of other presets."""
+    study = prepared.study
+    if study.protocol.preset != "passes":
+        return {}
+    planned = {(cell.task.key, *cell.key[1:]) for cell in prepared.cells}
+    cells: dict[str, list[Cell]] = {task.key: [] for task in study.tasks}
+    for cell in build_cells(study, records):
+        if (cell.task, *cell.key) in planned or cell.model == NO_MODEL.key:
+            cells[cell.task].append(cell)
+    waiting: dict[str, set[tuple[str, str]]] = {task.key: set() for task in study.tasks}
+    ended = {record.run_id: record for record in records}
+    for prepared_cell in prepared.cells:
+        if _is_on_trial(prepared, prepared_cell, ended):
+            waiting[prepared_cell.task.key].add(prepared_cell.key[1:])
+    # A shard has a part of the methods that would be compared: it trains the first pass.
+    if prepared.shard is not None and study.protocol.until == "settled":
+        sizes = {
+            task: count_pass_runs(prepared.designs[task].folds, study.protocol.seeds)
+            for task in cells
+        }
+        return {
+            task: PassState({cell.key: sizes[task] for cell in of_task})
+            for task, of_task in cells.items()
+        }
+    return {task: decide_passes(of_task, study, waiting[task]) for task, of_task in cells.items()}
 
 
 def _list_proposed(
@@ -164,47 +266,151 @@ def _list_proposed(
 
 
 def _plan_cell(
-    prepared: PreparedStudy, cell: PreparedCell, ended: Mapping[str, Record] | None
+    prepared: PreparedStudy,
+    cell: PreparedCell,
+    ended: Mapping[str, Record] | None,
+    state: PassState | None,
 ) -> list[PlannedRun]:
-    """The runs of a cell given those that have ended; with None, all that are possible."""
+    """The runs of a cell given those that have ended; with None, all that are possible.
+
+    Args:
+        state: of its task's passes; None of other presets.
+    """
     study, make = prepared.study, partial(prepared.plan_run, cell)
-    protocol, raced = study.protocol, study.protocol.race != "off"
-    places = list(prepared.designs[cell.task.key].place_seeds(protocol.seeds))
+    protocol = study.protocol
+    seeds = protocol.seeds
+    design = prepared.designs[cell.task.key]
+    if state is not None:
+        size = count_pass_runs(design.folds, seeds)
+        seeds = seeds[: state.positions.get(cell.key[1:], size)]
+    places = list(design.place_seeds(seeds))
     if cell.model == NO_MODEL:  # one run, in cross-validation one for each fold
-        return [make("final", None, seeds[0], outer=outer) for outer, seeds in places]
-    configured = methods.configure(cell.method)
-    if isinstance(configured, methods.ConfiguredBaseline):
+        return [make("final", None, of_fold[0], outer=outer) for outer, of_fold in places]
+    rates, configured = list_rates(prepared, cell), methods.configure(cell.method)
+    if rates is None or isinstance(configured, methods.ConfiguredBaseline):
         return []
-    default_rates = configured.learning_rates(prepared.topologies[cell.model.key])
-    if default_rates is None:
+    measured = state is None or (state.in_play is not None and cell.key[1:] in state.in_play)
+    if rates == ():
         if not configured.options.shots:
             # No seed, rate or training row changes anything: one answer to each row is enough.
             once = [outer for outer, _ in places if outer is None or outer.repeat == 0]
-            places = [(outer, [protocol.seeds[0]]) for outer in once]
-        finals = [make("final", None, s, outer=outer) for outer, seeds in places for s in seeds]
-        return [*finals, make("cost", None, protocol.seeds[0])]
-    rates = choose_learning_rates(cell.method, default_rates, protocol.trials)
+            places = [(outer, [seeds[0]]) for outer in once]
+        finals = [make("final", None, s, outer=outer) for outer, of_fold in places for s in of_fold]
+        return [*finals, *([make("cost", None, seeds[0])] if measured else ())]
+    plan = _plan_rates if protocol.preset == "passes" else _plan_trials
+    cost = make("cost", rates[len(rates) // 2], seeds[0])
+    return [*plan(prepared, cell, rates, places, ended), *([cost] if measured else ())]
+
+
+Places = Sequence[tuple[OuterFold | None, Sequence[int]]]
+"""Outer folds, or None of a split, each with its seeds."""
+
+
+def _plan_trials(
+    prepared: PreparedStudy,
+    cell: PreparedCell,
+    rates: Sequence[float],
+    places: Places,
+    ended: Mapping[str, Record] | None,
+) -> list[PlannedRun]:
+    """Trials of every rate in every fold, and final runs at the rate that each fold chooses."""
+    study, make = prepared.study, partial(prepared.plan_run, cell)
     rows = len(prepared.datasets[cell.task.key].train)
     trials: list[PlannedRun] = []
-    finals = []
+    finals: list[PlannedRun] = []
     for outer, seeds in places:
         # Every rate on the parts of train that take a turn as selection part.
         tuning = [
-            make("tune", rate, protocol.tuning_seed, fold=fold, outer=outer)
+            make("tune", rate, study.protocol.tuning_seed, fold=fold, outer=outer)
             for rate in (rates if len(rates) > 1 else ())
             for fold in range(count_folds(study, rows) if outer is None else 1)
         ]
         chosen: Sequence[float] = rates
         if tuning and ended is not None:
-            tuning = _race_rates(tuning, ended) if raced else tuning
             results = [ended[trial.run_id] for trial in tuning if trial.run_id in ended]
             best = None  # while trials run, or where all failed
             if len(results) == len(tuning):
-                best = select_learning_rate(results, raced=raced).rate
+                best = select_learning_rate(results).rate
             chosen = () if best is None else (best,)
         trials += tuning
         finals += [make("final", rate, s, outer=outer) for rate in chosen for s in seeds]
-    return [*trials, *finals, make("cost", rates[len(rates) // 2], protocol.seeds[0])]
+    return [*trials, *finals]
+
+
+def _plan_rates(
+    prepared: PreparedStudy,
+    cell: PreparedCell,
+    rates: Sequence[float],
+    places: Places,
+    ended: Mapping[str, Record] | None,
+) -> list[PlannedRun]:
+    """Final runs at the middle rate, and at further rates that evidence or the study asks for."""
+    make = partial(prepared.plan_run, cell, "final")
+    middle = rates[len(rates) // 2]
+    seeded = [(outer, seed) for outer, seeds in places for seed in seeds]
+    folds = places[0][0].folds if places[0][0] is not None else 0
+    size = count_pass_runs(folds, [seed for _, seed in seeded])
+    # Under one split every seed selects on the same rows: one is enough.
+    tried_at = seeded[:size] if folds else seeded[:1]
+
+    def at(rate: float, where: Sequence[tuple[OuterFold | None, int]]) -> list[PlannedRun]:
+        begun_at = None if rate == middle else middle
+        return [make(rate, seed, outer=outer, begun_at=begun_at) for outer, seed in where]
+
+    if ended is None:
+        return [planned for rate in rates for planned in at(rate, seeded)]
+    finals = at(middle, seeded)
+    first = finals[:size]
+    records = [ended[p.run_id] for p in first if p.run_id in ended]
+    if len(rates) == 1 or len(records) < len(first):
+        return finals
+    reason = find_reason(records)
+    has_trials = prepared.study.protocol.trials > 1
+    if not reason and not has_trials:
+        return finals
+    tried = [
+        planned
+        for rate in list_further_rates(rates, "" if has_trials else reason)
+        for planned in at(rate, tried_at)
+    ]
+    results = [ended[p.run_id] for p in tried if p.run_id in ended]
+    if len(results) < len(tried):
+        return [*first, *tried]
+    rate = judge_rates(records, results).rate
+    if rate is None or rate == middle:
+        return [*finals, *tried]
+    return [*first, *tried, *at(rate, seeded)]
+
+
+def _is_on_trial(prepared: PreparedStudy, cell: PreparedCell, ended: Mapping[str, Record]) -> bool:
+    """Whether runs that decide its rate, or first ones at the rate it moves to, have not ended."""
+    rates = list_rates(prepared, cell)
+    if cell.method.proposer is not None or not rates:
+        return False
+    if prepared.shard is not None and not prepared.shard.has(cell.key):
+        return False
+    protocol = prepared.study.protocol
+    design = prepared.designs[cell.task.key]
+    seeds = protocol.seeds[: count_pass_runs(design.folds, protocol.seeds)]
+    places = list(design.place_seeds(seeds))
+    return any(p.run_id not in ended for p in _plan_rates(prepared, cell, rates, places, ended))
+
+
+def list_rates(prepared: PreparedStudy, cell: PreparedCell) -> tuple[float, ...] | None:
+    """The learning rates of a cell, rising: () of what has none; None of a baseline's."""
+    configured = methods.configure(cell.method)
+    if isinstance(configured, methods.ConfiguredBaseline):
+        return None
+    default_rates = configured.learning_rates(prepared.topologies[cell.model.key])
+    if default_rates is None:
+        return ()
+    protocol = prepared.study.protocol
+    trials = (
+        protocol.trials
+        if protocol.preset == "trials" or protocol.trials > 1
+        else len(default_rates)
+    )
+    return choose_learning_rates(cell.method, default_rates, trials)
 
 
 def _plan_fewer_rows(
@@ -212,19 +418,17 @@ def _plan_fewer_rows(
 ) -> list[PlannedRun]:
     """The final runs of each task's recommended method on shares of train (``protocol.rows``).
 
-    They follow once all other runs have ended, or a race has spared them.
+    They follow once all other runs have ended.
     """
     study, ended = prepared.study, {record.run_id for record in records}
     if not study.protocol.rows:
         return []
-    cells, runs = group_into_cells(study, records), list[Run]()
-    spared = {(c.task, c.model, c.method) for c in cells if c.stop is not None}
-    left = [p for p in planned if p.run_id not in ended]
-    if any(p.run.stage == "cost" or p.cell not in spared for p in left):
+    if any(p.run_id not in ended for p in planned):
         return []
+    cells, runs = group_into_cells(study, records), list[Run]()
     for task in study.tasks:
         of_task = [cell for cell in cells if cell.task == task.key]
-        if (chosen := choose(of_task, race_budget(study.limits)).chosen) is not None:
+        if (chosen := choose(of_task, limits_of(study.limits)).chosen) is not None:
             runs += [record.run for record in chosen.cell.trained]
     return _plan_on_shares(prepared, runs)
 
@@ -270,18 +474,3 @@ def choose_learning_rates(spec: MethodSpec, rates: methods.Rates, trials: int) -
         return (low, middle, high)
     ratio = (high / low) ** (1 / (trials - 1))
     return tuple(float(f"{low * ratio**i:.3g}") for i in range(trials))
-
-
-def _race_rates(trials: Sequence[PlannedRun], ended: Mapping[str, Record]) -> list[PlannedRun]:
-    """The trials whose folds all rates in play have reached; none after one rate is left."""
-    rates = {trial.run.learning_rate for trial in trials}
-    raced: list[PlannedRun] = []
-    for fold in dict.fromkeys(trial.run.fold for trial in trials):
-        raced += [t for t in trials if t.run.fold == fold and t.run.learning_rate in rates]
-        if any(trial.run_id not in ended for trial in raced):
-            break
-        in_play = [ended[t.run_id] for t in raced if t.run.learning_rate in rates]
-        rates = set(find_rates_in_play(in_play))
-        if len(rates) == 1:
-            break
-    return [trial for trial in trials if trial in raced]

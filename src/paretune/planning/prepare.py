@@ -42,7 +42,7 @@ from paretune.study import (
     TaskSpec,
     Training,
 )
-from paretune.study.presets import DEFAULT, Preset, load_preset
+from paretune.study.presets import BUILT_IN, Preset, load_preset
 from paretune.study.run import ForgettingText
 from paretune.study.study_file import KeyPath
 from paretune.tasks.forgetting_text import hash_text, read_blocks, read_pairs
@@ -88,7 +88,7 @@ class PreparedStudy:
 
     Attributes:
         study: as it was asked for.
-        preset: that fixes the settings of all its runs; None: the fair protocol.
+        preset: that fixes the settings of all its runs; None: a built-in one.
         tasks: its tasks, each dataset of the hub pinned to its present commit.
         models: its models, likewise: a branch that moves meanwhile changes nothing for workers.
         datasets: by the task's key.
@@ -157,6 +157,7 @@ class PreparedStudy:
         fold: int = 0,
         outer: OuterFold | None = None,
         method: MethodSpec | None = None,
+        begun_at: float | None = None,
     ) -> Run:
         """A run of a cell; ``method``: in place of the cell's."""
         objective = _objective_of(cell, self.datasets)
@@ -170,6 +171,7 @@ class PreparedStudy:
             model=cell.model,
             method=cell.method if method is None else method,
             learning_rate=rate,
+            begun_at=begun_at,
             readout=cell.readout,
             seed=seed,
             fold=fold,
@@ -431,7 +433,7 @@ def find_refused_cells(study: Study) -> tuple[Finding, ...]:
     """
     pairs = [(method, model) for model in study.models for method in study.all_methods]
     errors = [e for method, model in pairs if (e := refuse_training(method, model))]
-    needs_all = study.protocol.preset != DEFAULT
+    needs_all = study.protocol.preset not in BUILT_IN
     if errors and (needs_all or len(errors) == len(pairs)):
         raise errors[0]
     return tuple(

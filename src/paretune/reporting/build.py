@@ -14,7 +14,7 @@ from paretune.analysis.pareto.costs import count_trained_parameters, estimate_co
 from paretune.analysis.pareto.expected_scores import expected_scores
 from paretune.analysis.pareto.front import pareto_front
 from paretune.analysis.pareto.recommend import recommend
-from paretune.analysis.racing import race_budget
+from paretune.analysis.passes import limits_of
 from paretune.data.finding import Finding
 from paretune.measuring.costs import Backtest, backtest_predictions
 from paretune.methods import full
@@ -41,8 +41,8 @@ from paretune.reporting.parts import CostFront, FrontPoint, PairDifference, Scor
 from paretune.reporting.rows import CellRow, build_rows
 from paretune.reporting.text.conclusions import (
     describe_designs,
+    describe_passes,
     describe_protocol,
-    describe_race,
     describe_unfinished,
     write_conclusions,
 )
@@ -160,8 +160,8 @@ def _build_task(
         basis = [format_examples(drawn[0], "test "), fewer + format_runs(counts[-1])]
     if selected_on_test:
         basis.append(SELECTED_ON_TEST)
-    recommendation = recommend(cells, race_budget(study.limits), comparisons)
-    advice = write_advice(recommendation, race=describe_race(study, cells, recommendation))
+    recommendation = recommend(cells, limits_of(study.limits), comparisons)
+    advice = write_advice(recommendation, passes=describe_passes(study, cells, recommendation))
     rows = build_rows(cells, comparisons, advice)
     tables = (
         build_metric_table(task, rows),
@@ -227,6 +227,7 @@ def _build_fronts(rows: Sequence[CellRow]) -> Iterable[CostFront]:
                     score=Score.model_validate(point.quality),
                     value=point.cost.value,
                     measurements=point.cost.measurements,
+                    predicted=point.cost.predicted,
                     on_front=point.on_front,
                     share_of_draws=point.probability,
                 )

@@ -233,8 +233,8 @@ def _score_classes(cell: Cell, metric: Metric) -> dict[str, RunScores]:
         tables = scores.tables[..., place::count]
         having = tables[:, tables[0, :, 2] > 0]
         if having.size:
-            credit = (having[..., 0] / having[..., 2]).mean(axis=0)
-            of_classes[sanitise_line(name)] = replace(scores, tables=tables, credit=credit)
+            credits = having[..., 0] / having[..., 2]
+            of_classes[sanitise_line(name)] = replace(scores, tables=tables, credits=credits)
     return of_classes
 
 

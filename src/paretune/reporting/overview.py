@@ -36,6 +36,7 @@ SIGNS = {
     "*": "the one to take",
     "c": "at least half of the seeds give every example the same answer",
     "–": "memory not measured",
+    "~": "predicted, not measured",
 }
 _MOST_NAMED = 4
 """More tasks than this are counted in the sentence, and not named."""
@@ -44,7 +45,8 @@ _MOST_NAMED = 4
 def explain_signs(tasks: Sequence[TaskReport]) -> dict[str, str]:
     """The signs that occur in the first table, with their meanings."""
     present = {sign for task in tasks for cell in task.cells for sign in cell.signs}
-    present |= {row.memory for row in list_rows(tasks)}
+    memory = [row.memory for row in list_rows(tasks)]
+    present |= {*memory, *(text[:1] for text in memory)}
     lost = any(
         "▲" in cell.signs and cell.verdict and cell.verdict.of_trained
         for task in tasks
@@ -133,6 +135,13 @@ def check_health(
             methods = pluralise(len(tuned), "method")
             text = f"the lowest or highest tried, for {edge:,} of {methods}"
         yield HealthItem(title="best learning rate", text=text, alarm=edge > 0)
+    elif study.settings["protocol"]["preset"] == "passes" and any(c.rate for c in trained):
+        doubted = sum(bool(cell.rate_reason) for cell in trained)
+        text = "the middle one of each list, with no evidence against it"
+        if doubted:
+            methods = pluralise(len([c for c in trained if c.rate]), "method")
+            text = f"evidence asks for further ones, for {doubted:,} of {methods}"
+        yield HealthItem(title="learning rates", text=text, alarm=doubted > 0)
     elif any(cell.rate for cell in trained):
         yield HealthItem(title="learning rates", text="only one tried, so a better one may exist")
     measured = [measurement for cell in cells for measurement in cell.costs]

@@ -207,6 +207,7 @@ class Amount(Part):
     text: str = Field(description="with its unit and range, or why it is not known")
     low: float | None = Field(default=None, description="lowest of several; null: one measurement")
     high: float | None = Field(default=None, description="highest of several")
+    predicted: bool = Field(default=False, description="true: predicted, not measured")
 
 
 def round_amount(value: float, digits: int = 3) -> Amount:
@@ -271,6 +272,9 @@ class CellReport(Part):
     rate_undecided: bool = Field(description="true: the runner-up is within one standard error")
     rate_edge: Literal["lowest", "highest", ""] = Field(
         description="which end of those tried it is; empty: neither"
+    )
+    rate_reason: str = Field(
+        default="", description="what its runs say against the rate that it began with"
     )
     tried: tuple[TriedRate, ...] = Field(description="learning rates on trial")
     score: Score | None = Field(description="mean over the final seeds on the test part")
@@ -483,7 +487,8 @@ class FrontPoint(Part):
     title: str = Field(description="what readers see")
     score: Score = Field(description="expected score of its next run")
     value: float = Field(description="in bytes, seconds, parameters or nats a token")
-    measurements: int = Field(description="solo measurements; 0: it is counted")
+    measurements: int = Field(description="solo measurements; 0: counted or predicted")
+    predicted: bool = Field(default=False, description="true: predicted, not measured")
     on_front: bool = Field(description="true: by the estimates nothing is cheaper and better")
     share_of_draws: float = Field(description="of 2,000 draws in which it is on the front")
 

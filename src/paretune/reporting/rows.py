@@ -12,7 +12,7 @@ from paretune.analysis.cell import NO_MODEL, Cell
 from paretune.analysis.comparisons import PairwiseComparisons, Verdict
 from paretune.analysis.learning_check import is_mostly_collapsed
 from paretune.analysis.memory_breakdown import break_down_memory
-from paretune.analysis.pareto.costs import count_trained_parameters
+from paretune.analysis.pareto.costs import count_trained_parameters, estimate_cost
 from paretune.analysis.statistics.intervals import score_interval
 from paretune.answers import Readout
 from paretune.methods.baselines import CONSTANT
@@ -34,6 +34,7 @@ from paretune.reporting.text.formatting import (
     SELECTED_ON_TEST,
     format_bytes,
     format_parameters,
+    format_rate,
     format_seconds,
 )
 from paretune.store.record import UNSCORED_OUTCOMES, Record
@@ -97,6 +98,7 @@ def build_rows(
             rate=cell.rate,
             rate_undecided=cell.undecided,
             rate_edge=cell.edge,
+            rate_reason=cell.choice.reason,
             tried=tuple(
                 TriedRate(
                     rate=trial.rate,
@@ -198,12 +200,16 @@ def list_flags(cell: Cell, below_untuned: bool = False) -> Iterable[str]:
             yield f"{outcome.replace('_', ' ')} {count}/{total}"
     if cell.all_trials_failed:
         yield "no rate could be trained"
-    if cell.stop == "limit":
-        yield "not trained: exceeds a limit of the study"
-    elif cell.stop is not None and not cell.complete:
-        yield f"stopped after {total} of {name_runs(cell)}: more could not change the choice"
+    if cell.over_limit:
+        yield "not trained further: exceeds a limit of the study"
     elif cell.final and total < cell.expected_runs:
         yield f"{total} of {cell.expected_runs} seeds so far"
+    choice = cell.choice
+    if choice.begun is not None:
+        shared = ", chosen on rows that further folds test" if cell.folds else ""
+        yield f"rate moved from {format_rate(choice.begun)}: {choice.reason}{shared}"
+    elif choice.reason and len(choice.table) > 1:
+        yield f"further rates tried, none clearly better: {choice.reason}"
     if cell.selected_on_test:
         yield SELECTED_ON_TEST
     if cell.interval and cell.interval.examples_only and not cell.deterministic:
@@ -213,12 +219,6 @@ def list_flags(cell: Cell, below_untuned: bool = False) -> Iterable[str]:
             yield f"step time in doubt: {contradiction['ratio']:.1f} times that of its runs"
     if cell.other_settings:
         yield f"{pluralise(cell.other_settings, 'run')} of other settings or data not counted"
-
-
-def name_runs(cell: Cell) -> str:
-    """``5 seeds``; ``5 folds``: what the study asks for."""
-    word = "fold" if cell.design.is_cross_validation else "seed"
-    return pluralise(cell.expected_runs, word)
 
 
 def summarise_cost(cell: Cell) -> CellCost:
@@ -241,7 +241,8 @@ def summarise_cost(cell: Cell) -> CellCost:
     }
     conditions = (form.format(last[key]) for key, form in forms.items() if last.get(key))
     return CellCost(
-        memory=_summarise(cell, ("phases", "train", "peak_bytes"), format_bytes),
+        memory=_predict_memory(cell)
+        or _summarise(cell, ("phases", "train", "peak_bytes"), format_bytes),
         step=step,
         trained=Amount(
             value=count, text=trains_none if count is None else format_parameters(count)
@@ -252,6 +253,14 @@ def summarise_cost(cell: Cell) -> CellCost:
         conditions=sanitise_line(", ".join(conditions)),
         counter=sanitise_line(str(last.get("peak_counter", ""))),
     )
+
+
+def _predict_memory(cell: Cell) -> Amount | None:
+    """Peak memory of what is not measured, as the recommendation counts it."""
+    cost = None if cell.cost else estimate_cost(cell, "memory")
+    if cost is None:
+        return None
+    return Amount(value=cost.value, text=f"~{format_bytes(cost.value)}", predicted=True)
 
 
 _NOT_MEASURED = {

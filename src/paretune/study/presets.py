@@ -1,7 +1,7 @@
 """Protocol presets: ``protocol.preset`` of a study file as a value. No torch.
 
-``fair`` is what :mod:`paretune.planning.expand` plans. Any other preset fixes the settings of every
-run itself; it is found by its entry point in the group ``paretune.protocols``.
+``passes`` and ``trials`` are what :mod:`paretune.planning.expand` plans. Any other preset fixes the
+settings of every run itself; it is found by its entry point in the group ``paretune.protocols``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from paretune.study.study import Study
 
 PROTOCOLS = "paretune.protocols"
 """Group of entry points."""
-DEFAULT = "fair"
+BUILT_IN = ("passes", "trials")
+"""Presets of which planning decides the runs."""
 
 
 @dataclass(frozen=True)
@@ -43,20 +44,20 @@ class Preset:
 
 
 def load_preset(name: str) -> Preset | None:
-    """The preset of this name; None for ``fair``.
+    """The preset of this name; None for a built-in one.
 
     Raises:
         StudyError: no installed package has it.
         PluginError: it cannot be loaded.
     """
-    if name == DEFAULT:
+    if name in BUILT_IN:
         return None
     installed = plugins.names(PROTOCOLS)
     if name not in installed:
         raise StudyError(
             f'no installed package has the preset "{name}".',
             where="protocol.preset",
-            remedy=f"Installed: {', '.join((DEFAULT, *installed))}. Reinstalling paretune restores "
-            f"its own.",
+            remedy=f"Installed: {', '.join((*BUILT_IN, *installed))}. Reinstalling paretune "
+            "restores its own.",
         )
     return plugins.load(PROTOCOLS, name, Preset)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -16,7 +16,6 @@ DEFAULT_COST_SECONDS = 20.0
 """For timing the steps of one cost."""
 NUM_FOLDS = 5
 """Train is always split into this many stratified parts; part 0 is the selection part."""
-Race = Literal["off", "recommendation"]
 ClassRatios = Mapping[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]]
 """How much each class weighs, by its label; 1 where none is given."""
 Folds = Annotated[int, Field(strict=True, ge=2, le=10)]
@@ -36,74 +35,120 @@ class Checks(FrozenModel):
     max_unlearnable: float = Field(default=0.1, ge=0, le=1)
 
 
+MAX_PASSES = 3
+"""Times that all test rows are answered at most, where a protocol does not say it."""
+SEEDS = {
+    "passes": tuple(range(1, 5 * MAX_PASSES + 1)),
+    "trials": (1, 2, 3, 4, 5),
+    "paper": (1, 2, 3, 4, 5),
+}
+"""Seeds of a protocol that names none, by its preset."""
+TRIALS = {"passes": 1, "trials": 3, "paper": 3}
+"""Learning rates that every method tries where a protocol does not say it, by its preset."""
+KEYS_OF_TRIALS = ("folds", "tuning_seed")
+"""Keys that are read by ``preset: trials`` alone; a protocol that has one is of that preset."""
+
+
 class Protocol(FrozenModel):
     """What makes the comparison fair; see docs/how-it-works/protocol.md.
 
+    ``preset``: ``passes`` trains every method at its middle rate on all rows once, then again where
+    the answer is open, and tries further rates on evidence. ``trials``: every method tries its
+    rates in every fold, and all seeds are trained; ``fair`` is its name in 0.2.
     ``outer``: which rows are the test. ``split``: the published split (or the user's test file).
     A number: outer cross-validation over all labelled rows with so many folds. ``auto``: the
     user's test file where there is one, otherwise decided for each task by its size and the seeds
-    (:mod:`paretune.data.split`). ``folds``: how
-    many of the five parts of train take a turn as selection part when learning rates are chosen (5
-    for a claim, 1 for a quick look); in cross-validation each outer fold has one. ``trials``:
-    number of learning rates that every method may try. ``cost_seconds``: for timing the steps of
+    (:mod:`paretune.data.split`).
+    ``seeds``: of the final runs, in their order; with ``passes`` the most that are trained.
+    ``until``: when ``passes`` ends. ``settled``: when further passes are not expected to change
+    what is recommended, and pairs with ``reference`` are decided. ``complete``: when all methods
+    have all seeds.
+    ``trials``: number of learning rates that every method may try; 1: only what evidence asks for.
+    ``folds``: of ``trials``, how many of the five parts of train take a turn as selection part
+    when learning rates are chosen (5 for a claim, 1 for a quick look); in cross-validation each
+    outer fold has one. ``cost_seconds``: for timing the steps of
     one cost, and half of it for its inference; a cost that is known well enough takes less; 0: none
     is measured.
     ``keep_weights`` (``4GiB``; a bare number is bytes): limit for the trained weights in the store;
-    it changes no result, so it is no part of the study's hash. ``race``: ``recommendation``
-    runs only what can still change what is recommended after all seeds.
+    it changes no result, so it is no part of the study's hash.
     ``budget`` (``30min``; a bare number is seconds): when to stop; the next call continues.
     ``rows`` (``[0.25, 0.5]``): shares of train on which the recommended method is trained too, each
     inside the next, to say what more rows would bring.
     ``reference`` (``lora``): which method the report compares with all others over all tasks, said
     before the scores are seen; by default that with the most trained parameters.
+    ``race``: of 0.2; it is read so that its stores open, and changes nothing.
     """
 
-    preset: Literal["fair", "paper"] = "fair"
-    seeds: Annotated[tuple[int, ...], Field(max_length=MAX_COUNTS["seeds"])] = (1, 2, 3, 4, 5)
+    preset: Literal["passes", "trials", "paper"] = "passes"
+    seeds: Annotated[tuple[int, ...], Field(max_length=MAX_COUNTS["seeds"])] = SEEDS["passes"]
     tuning_seed: int = 0
     outer: Literal["auto", "split"] | Folds = "auto"
     folds: int = Field(default=5, ge=1, le=NUM_FOLDS)
-    trials: int = Field(default=3, ge=1, le=20)
+    trials: int = Field(default=1, ge=1, le=20)
+    until: Literal["settled", "complete"] = "settled"
     split_seed: int = 0
     as_run: bool = False
     cost_seconds: float = Field(default=DEFAULT_COST_SECONDS, ge=0)
     keep_weights: Annotated[int, SIZE.to_setting(), Field(ge=0)] = 4 * 2**30
-    race: Race = "off"
+    race: Literal["off", "recommendation"] = "off"
     budget: Annotated[int, DURATION.to_setting(), Field(gt=0)] | None = None
     rows: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(default=(), max_length=10)
     reference: str | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _choose_preset(cls, values: Any) -> Any:
+        """A protocol of 0.2 is ``trials``, whether or not it says so."""
+        if not isinstance(values, Mapping):
+            return values
+        named = dict(values)
+        of_trials = any(key in named for key in KEYS_OF_TRIALS) or "race" in named
+        preset = named.setdefault("preset", "trials" if of_trials else "passes")
+        if preset == "fair":
+            named["preset"] = "trials"
+        return named
+
     @model_validator(mode="after")
     def _check_seeds(self) -> Protocol:
+        # What is not said follows from the preset.
+        written = self.model_fields_set
+        if "trials" not in written:
+            self.__dict__["trials"] = TRIALS[self.preset]
+        if "seeds" not in written:
+            seeds = SEEDS[self.preset]
+            if self.preset == "passes" and isinstance(self.outer, int):
+                seeds = tuple(range(1, MAX_PASSES * self.outer + 1))
+            self.__dict__["seeds"] = seeds
         if not self.seeds:
             raise ValueError("seeds: at least one is needed (five for a claim)")
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds: {list(self.seeds)} names a seed twice")
         if len(set(self.rows)) != len(self.rows):
             raise ValueError(f"rows: {list(self.rows)} names a share twice")
-        if self.preset == "fair" and self.tuning_seed in self.seeds:
+        if self.preset == "trials" and self.tuning_seed in self.seeds:
             raise ValueError(
                 f"tuning_seed {self.tuning_seed} is also among seeds; "
                 "final seeds must be fresh, or the chosen rate is flattered"
             )
-        if self.race != "off" and self.preset != "fair":
+        if self.preset != "trials" and self.race != "off":
             raise ValueError(
-                f"race: {self.race} is for preset: fair; preset: {self.preset} runs what its "
-                "source ran"
+                "race: is of version 0.2; preset: passes, the default, trains what may change the "
+                "answer. Remove it"
             )
-        if self.rows and self.preset != "fair":
-            raise ValueError(f"rows: is for preset: fair; preset: {self.preset} trains on all rows")
-        if self.race != "off" and not self.cost_seconds:
-            raise ValueError(
-                f"race: {self.race} decides by costs, and cost_seconds: 0 measures none; allow "
-                "some seconds, or leave out race"
-            )
-        folds, seeds = self.outer, len(self.seeds)
-        if isinstance(folds, int) and seeds % folds:
+        if self.preset == "passes":
+            for key in KEYS_OF_TRIALS:
+                if key in written:
+                    raise ValueError(f"{key}: is for preset: trials; remove it")
+        elif self.until != "settled":
+            raise ValueError("until: is for preset: passes; the others train all seeds")
+        if self.rows and self.preset == "paper":
+            raise ValueError("rows: is not for preset: paper, which trains on all rows")
+        folds, number = self.outer, len(self.seeds)
+        if isinstance(folds, int) and number % folds:
             raise ValueError(
                 f"outer: {folds} trains one run on the rows outside each of {folds} folds, so the "
-                f"number of seeds must be a multiple of {folds}; here are {seeds}. Write "
-                f"{-(-seeds // folds) * folds} seeds, another number of folds, or outer: split"
+                f"number of seeds must be a multiple of {folds}; here are {number}. Write "
+                f"{-(-number // folds) * folds} seeds, another number of folds, or outer: split"
             )
         return self
 
@@ -115,7 +160,8 @@ Axis = Literal["memory", "time", "step", "parameters", "saved", "inference", "fo
 class Limits(FrozenModel):
     """Limits that ``recommend`` keeps where its options do not say otherwise.
 
-    In a race, what is measured to exceed one is not trained; in a search, what is predicted to.
+    With ``preset: passes`` what is known to exceed one gets no further runs; in a search, what is
+    predicted to is never proposed.
     ``max_memory`` (``4GiB``): peak memory in training; ``max_time`` (``10min``): to train one run
     alone; ``max_bytes`` (``20MB``): of what is saved; ``max_parameters``: trained ones;
     ``max_latency`` (``20ms``): inference of one example. Bare numbers are bytes and seconds.

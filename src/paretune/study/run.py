@@ -53,7 +53,7 @@ OMITTED_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "model": {"source_prefix": None, "quantisation": None},
     "generation": {"stop": []},
     "method": {"readout": None},
-    "protocol": {"outer": "auto", "race": "off", "rows": []},
+    "protocol": {"outer": "auto", "race": "off", "rows": [], "until": "settled"},
     "limits": dict.fromkeys(
         ("max_memory", "max_time", "max_bytes", "max_parameters", "max_latency")
     ),
@@ -138,7 +138,8 @@ class Run(FrozenModel):
     all labelled rows outside this fold, and tested on those inside; None: on the task's own train
     and test rows. ``learning_rate`` is None for methods that do not train by gradient. ``readout``
     is how the model answers, as planning has decided it. ``generation`` is None but for
-    translations.
+    translations. ``begun_at``: the rate at which the method began, where evidence against it, or
+    the study, asked for this one (``preset: passes``); None: the middle rate, or one of trials.
     ``forgetting`` is measured by final runs of language models, where the study asks for it.
     ``rows``: the share of its training rows that it trains on (``protocol.rows``).
     ``selection: test`` is the paper's way, and the report says so.
@@ -149,6 +150,7 @@ class Run(FrozenModel):
     model: ModelSpec
     method: MethodSpec
     learning_rate: float | None
+    begun_at: float | None = None
     readout: Readout = "head"
     seed: int
     fold: int = Field(default=0, ge=0, lt=NUM_FOLDS)
@@ -179,6 +181,8 @@ class Run(FrozenModel):
             form.pop("readout")
         if self.rows == 1:
             form.pop("rows")
+        if self.begun_at is None:
+            form.pop("begun_at")
         if self.readout == "reward" and self.training.label_smoothing:
             form["loss"] = "cdpo"  # stores of 0.2 have such runs that passed it over
         form.pop("forgetting")

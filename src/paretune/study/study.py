@@ -138,7 +138,8 @@ class Study(FrozenModel):
         cells = len(self.tasks) * len(self.models) * len(names)
         seeds = len(protocol.seeds)
         parts = seeds if isinstance(protocol.outer, int) else protocol.folds
-        runs = cells * (protocol.trials * parts + seeds + 1)
+        trials = protocol.trials * parts if protocol.preset == "trials" else 0
+        runs = cells * (trials + seeds + 1)
         if runs > MAX_COUNTS["runs"]:
             raise ValueError(
                 f"it asks for {runs} runs, more than one study may have ({MAX_COUNTS['runs']}); "
@@ -350,6 +351,8 @@ class Study(FrozenModel):
             "protocol": {"keep_weights", "cost_seconds", "budget", "reference"},
         }
         form = omit_defaults(self.model_dump(mode="json", exclude=ignored))
+        if form["protocol"]["preset"] == "trials":
+            form["protocol"]["preset"] = "fair"  # its name in the stores of 0.2
         written = self._written_paths
         for task in form["tasks"]:
             task |= {key: written.get(task[key], task[key]) for key in PATH_KEYS if task.get(key)}

@@ -292,7 +292,7 @@ def _check_cells(
 ) -> Iterator[CheckedItem]:
     """What the tasks, models and methods of a study are together; only what is to be said of it."""
     from paretune.planning import checks
-    from paretune.planning.expand import expand_study
+    from paretune.planning.expand import expand_study, plan_runs
     from paretune.planning.prepare import find_refused_cells, prepare_study
 
     def check_splits(task: TaskSpec) -> None:
@@ -322,7 +322,7 @@ def _check_cells(
         return
     try:
         yield from _check_pairs(prepared)
-        runs = [planned.run for planned in expand_study(prepared, [])]
+        runs = plan_runs(prepared, []).list_coming([])
         for dry in checks.run_dry_steps(prepared, runs, device):
             name = " x ".join(dry.run.cell)
             yield CheckedItem("step", name, dry.summary, dry.findings, dry.error)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
-from paretune.analysis.racing import race_budget
+from paretune.analysis.passes import limits_of
 from paretune.errors import StudyError, spell_option
 from paretune.exporting.folder import atomic_folder, check_push, check_target, push_folder
 from paretune.files import make_file_name
@@ -146,7 +146,7 @@ def export(
         )
     results = load_results(study, store)
     cell, task_cells = export_selection.select_cell(
-        results.study, results.records, task, model, method, race_budget(results.study.limits)
+        results.study, results.records, task, model, method, limits_of(results.study.limits)
     )
     record = export_selection.select_record(cell, seed)
     warning = export_selection.refuse_collapsed(record, cell, allowed=allow_collapsed)

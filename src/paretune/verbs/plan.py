@@ -48,14 +48,12 @@ class PredictedRun(Result):
     Attributes:
         cost: predicted for one worker, alone.
         weight_bytes: size of the weights that a final run trains; 0 for all others.
-        undecided: a race may yet find that it is not needed.
     """
 
     run: Run
     done: bool
     cost: PredictedCost
     weight_bytes: int = 0
-    undecided: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """What identifies the run, whether it has ended, and its predicted cost."""
@@ -76,7 +74,6 @@ class Plan(Result):
         too_large: a sentence with numbers for each model and method that cannot fit into memory;
             with any, the study is not run.
         impossible: methods that cannot train on a model as it is held; these cells have no runs.
-        given_up: runs that a race has decided not to train.
         memory_limits: how memory limits the workers, as sentences.
         together: how many runs train together on one backbone, as a sentence; may be empty.
     """
@@ -92,7 +89,6 @@ class Plan(Result):
         "precision",
         "too_large",
         "impossible",
-        "race",
         "searches",
     )
 
@@ -103,7 +99,6 @@ class Plan(Result):
     searches: tuple[str, ...]
     too_large: tuple[str, ...]
     impossible: tuple[Finding, ...]
-    given_up: tuple[PredictedRun, ...]
     memory_limits: tuple[str, ...]
     together: str
 
@@ -144,21 +139,6 @@ class Plan(Result):
             fitting = sum(s.count_fitting(run_bytes) for s in self.worker_settings)
             seconds += predicted.cost.seconds / fitting
         return seconds
-
-    @property
-    def race(self) -> dict[str, Any] | None:
-        """None without a race; else ``spared_runs`` that it will not train and ``undecided_runs``
-        that it may not, with their seconds, one after another.
-        """
-        if self.study.protocol.race == "off":
-            return None
-        undecided = [predicted for predicted in self.runs if predicted.undecided]
-        return {
-            "spared_runs": len(self.given_up),
-            "spared_seconds": _total_seconds(self.given_up),
-            "undecided_runs": len(undecided),
-            "undecided_seconds": _total_seconds(undecided),
-        }
 
     @property
     def cells(self) -> Mapping[tuple[str, str, str], list[PredictedRun]]:
@@ -223,12 +203,11 @@ class Plan(Result):
             f"{describe_workers(self.worker_settings)} in {self.precision}."
         )
         yield from self.memory_limits
-        if (race := self.race) is not None:
+        if self.study.protocol.preset == "passes" and self.study.protocol.until == "settled":
             yield (
-                f"A race to the {self.study.protocol.race}: "
-                f"{pluralise(race['spared_runs'], 'run')} spared so far "
-                f"({_format_time(race['spared_seconds'])}, one worker); it may spare "
-                f"{race['undecided_runs']} more ({_format_time(race['undecided_seconds'])})."
+                "This is the first pass. Further ones, at most "
+                f"{len(self.study.protocol.seeds)} runs of a method in all, are trained only of "
+                "methods between which the answer is open."
             )
         if costs := [p for p in self.runs if p.run.stage == "cost" and not p.done]:
             seconds = _total_seconds(costs)
@@ -306,7 +285,7 @@ def plan(
     """
     # Before torch is imported: a typing error costs no seconds.
     study = study_input.load_study(study)
-    from paretune.planning import checks, race
+    from paretune.planning import checks, expand
     from paretune.planning.predicted_cost import CostPredictor
     from paretune.planning.prepare import prepare_study
 
@@ -322,7 +301,7 @@ def plan(
         if opened is not None:
             records = study_input.load_records(study, opened)
             records += _find_shared_records(prepared, opened, records)
-        run_plan = race.plan_runs(prepared, records)
+        run_plan = expand.plan_runs(prepared, records)
     ended = {record.run_id for record in records}
     cost_seconds = study.protocol.cost_seconds
     predictor = CostPredictor(caches, MachineSpeed.measure(), records, device, cost_seconds)
@@ -332,15 +311,14 @@ def plan(
     run_bytes = [predictor.predict(run).worker_bytes for run in training]
     settings = fit_workers(settings, run_bytes)
 
-    def predict(run: Run, *, done: bool = False, undecided: bool = False) -> PredictedRun:
+    def predict(run: Run, *, done: bool = False) -> PredictedRun:
         is_kept = run.stage == "final" and run.rows == 1
         weight_bytes = 4 * predictor.count_trained(run) if is_kept else 0
-        return PredictedRun(run, done, predictor.predict(run), weight_bytes, undecided)
+        return PredictedRun(run, done, predictor.predict(run), weight_bytes)
 
-    raced = study.protocol.race != "off"
     runs = [
         *(predict(run, done=run_id in ended) for run_id, run in run_plan.runs.items()),
-        *(predict(run, undecided=raced) for run in run_plan.undecided),
+        *map(predict, run_plan.later),
     ]
     proposers = dict.fromkeys(filter(None, (method.proposer for method in study.all_methods)))
     every_run = [predicted.run for predicted in runs]
@@ -353,7 +331,6 @@ def plan(
         searches=tuple(text for p in proposers for text in p.describe(prepared, every_run)),
         too_large=tuple(explain_too_large(coming, predictor, settings)),
         impossible=prepared.refused,
-        given_up=tuple(map(predict, run_plan.given_up)),
         memory_limits=explain_memory(settings, run_bytes),
         together=_describe_fleets(coming, predictor, budget_bytes),
     )
@@ -386,7 +363,7 @@ def _find_shared_records(
     prepared: PreparedStudy, opened: Store, records: Sequence[Record]
 ) -> list[Record]:
     """What ``run`` will take over from other studies of the store, or from earlier versions."""
-    from paretune.planning import race
+    from paretune.planning import expand
 
     study_hash = prepared.study.study_hash
     ended_here = {record.run_id for record in records}
@@ -400,7 +377,7 @@ def _find_shared_records(
     shared: list[Record] = []
     # Rates that have ended tell which final runs come next, and those may have ended too.
     while stored:
-        runs = race.plan_runs(prepared, [*records, *shared]).runs
+        runs = expand.plan_runs(prepared, [*records, *shared]).runs
         ended = [replace(stored.pop(key), run=run) for key, run in runs.items() if key in stored]
         if not ended:
             break

@@ -12,10 +12,10 @@ from rich.text import Text
 
 from paretune.analysis.pareto.costs import AXES
 from paretune.analysis.pareto.recommend import WITHIN_POINTS, recommend as recommend_cell
-from paretune.analysis.racing import race_budget
+from paretune.analysis.passes import limits_of
 from paretune.errors import DataError, require_name, spell_option
 from paretune.reporting.next_steps import write_next_steps
-from paretune.reporting.text.conclusions import describe_race
+from paretune.reporting.text.conclusions import describe_passes
 from paretune.reporting.text.recommendation import write_advice
 from paretune.study.quantities import DURATION, POINTS, SIZE
 from paretune.tasks import load_dataset
@@ -98,15 +98,15 @@ def recommend(
     points = WITHIN_POINTS if within is None else POINTS.parse(within, spell_option("within"))
     results = load_results(study, store)
 
-    budget = race_budget(results.study.limits)
+    budget = limits_of(results.study.limits)
     limits = {**budget.limits, **limits}
     budget = replace(budget, limits=limits, within_points=points, cost_axis=axis, proven=proven)
     folder = None if store is None else str(store)
     advices = []
     for of_task in _group_by_task(results, task).values():
         recommendation = recommend_cell(of_task, budget)
-        race = describe_race(results.study, of_task, recommendation)
-        advices.append(write_advice(recommendation, results.study.typed, folder, race))
+        passes = describe_passes(results.study, of_task, recommendation)
+        advices.append(write_advice(recommendation, results.study.typed, folder, passes))
     return Advices(tuple(advices))
 
 
@@ -153,7 +153,7 @@ def find_next_steps(
     all_steps = []
     shares = results.study.protocol.rows
     for key, of_task in _group_by_task(results, task).items():
-        choice = recommend_cell(of_task, race_budget(results.study.limits))
+        choice = recommend_cell(of_task, limits_of(results.study.limits))
         dataset = None
         with suppress(DataError):  # data may be elsewhere: rows keep their identifiers
             dataset = load_dataset(specs[key])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +13,21 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import typer
 
+from paretune.analysis.cells import group_into_cells
+from paretune.analysis.pareto.recommend import recommend
+from paretune.analysis.passes import count_pass_runs, limits_of
 from paretune.errors import ParetuneError, RunsFailedError, StudyError, require_name, spell_option
 from paretune.execution.executor import StudyCallbacks, StudySummary
 from paretune.execution.memory_budget import fit_workers
 from paretune.execution.progress import Observer, open_default_observer
 from paretune.execution.study_runs import add_missing_runs, drop_excess_weights
 from paretune.measuring.machine import MachineSpeed
+from paretune.methods import baselines
 from paretune.planning.shard import Shard
-from paretune.store import RunStatus, Store
-from paretune.study import NO_MODEL, Run, Study
+from paretune.reporting.text.conclusions import describe_passes
+from paretune.reporting.text.recommendation import write_advice
+from paretune.store import Record, RunStatus, Store
+from paretune.study import Run, Study
 from paretune.study.quantities import DURATION
 from paretune.terminal.plural import pluralise
 from paretune.verbs import study_input
@@ -160,8 +167,7 @@ def run(
         executor: What executes the runs: local, processes of this machine; or ray, tasks on a Ray
             cluster (docs/how-it-works/cluster.md).
         address: Head of the Ray cluster. [default: the cluster of this machine]
-        budget: Stop after 30min: runs that tell most per second come first, and the same command
-            continues. [default: protocol.budget]
+        budget: Stop after 30min; the same command continues. [default: protocol.budget]
         shard: Run one of N shares, whole cells, into studies/NAME-shard-I-of-N or --store;
             `paretune merge` joins them (docs/how-it-works/cluster.md).
         observer: told how the runs go on; by default it is shown in a terminal or a notebook.
@@ -197,7 +203,7 @@ def run(
     folder = study_input.store_folder(study, store)
     sentences = study_input.describe_test_files(study)
     # After what costs no seconds: these import torch.
-    from paretune.planning import checks, race
+    from paretune.planning import checks, expand
     from paretune.planning.budget import TimeBudget
     from paretune.planning.prepare import prepare_study
 
@@ -229,9 +235,10 @@ def run(
         fitted = fit_workers(settings, run_bytes)
         if executor == "local":  # what fits here says nothing of a cluster
             settings = fitted
-        raced = study.protocol.race != "off" and share is None
+        goes_on = study.protocol.preset == "passes" and share is None
+        first = "First pass: " if goes_on else ""
         observer.note(
-            f"{'At most ' if raced else ''}{count} runs, "
+            f"{first}{count} runs, "
             f"{describe_workers(settings, executor, address)} in "
             f"{prepared.describe_precisions()}; results in {opened.folder}"
         )
@@ -239,10 +246,13 @@ def run(
             observer.note(sentence)
         if share is not None:
             observer.note(
-                f"Share {share.index} of {share.count}: whole cells of the study, every run, by no "
-                "race and no budget; costs are measured once, after the merge."
+                f"Share {share.index} of {share.count}: whole cells of the study, in their first "
+                "pass; further passes and costs follow after the merge."
+                if study.protocol.preset == "passes" and study.protocol.until == "settled"
+                else f"Share {share.index} of {share.count}: whole cells of the study, every run; "
+                "costs are measured once, after the merge."
             )
-        expand = race.plan_wanted_runs
+        choose_runs = expand.expand_study
         deadline = None
         cost_seconds = study.protocol.cost_seconds
         if seconds is not None:
@@ -250,34 +260,74 @@ def run(
             # Costs are timed for a tenth of the time; of each, answers for half as long as steps.
             costs = max(sum(run.stage == "cost" for run in coming), 1)
             cost_seconds = min(cost_seconds, COST_SHARE * seconds / (1.5 * costs))
-            expand = TimeBudget(
+            choose_runs = TimeBudget(
                 seconds_left=lambda: end - time.monotonic(),
                 workers=sum(device.device_workers for device in fitted),
                 predict=lambda run: predictor.predict(run).seconds,
             ).choose
+        announced: dict[str, int] = {}
+
+        def after_final_runs() -> None:
+            if share is None:  # which runs of a share are best is known after the merge
+                drop_excess_weights(study, opened)
+                announce_answers(study, opened, observer, announced)
+
         callbacks = StudyCallbacks(
             observer=observer,
-            add_runs=lambda: add_missing_runs(prepared, opened, predictor, expand),
-            # Which runs of a share are best is known after the merge.
-            after_final_runs=lambda: share or drop_excess_weights(study, opened),
-            planned_runs=count if deadline is None and not raced else 0,
+            add_runs=lambda: add_missing_runs(prepared, opened, predictor, choose_runs),
+            after_final_runs=after_final_runs,
+            planned_runs=count if deadline is None and not goes_on else 0,
             deadline=deadline,
         )
-        before = {s.run_id for s in opened.load_statuses(study.study_hash) if s.ended}
-        begun = time.monotonic()
         summary = make_executor(
             prepared, settings, cost_seconds, executor=executor, address=address, fleet=fleet
         ).execute(opened, study.study_hash, callbacks)
         if seconds is None:
             return RunResult(study, opened.folder, summary, shard=share)
-        spent_seconds = time.monotonic() - begun
-        left, seconds_left = _predict_rest(prepared, opened, predictor, before, spent_seconds)
+        workers = sum(device.device_workers for device in fitted)
+        left, seconds_left = _predict_rest(prepared, opened, predictor, workers)
         if left:
             done = sum(summary.outcomes.values())
             observer.note(
                 f"The time is up after {done} of {done + left} runs; the same command continues."
             )
         return RunResult(study, opened.folder, summary, left, seconds_left)
+
+
+def announce_answers(
+    study: Study, opened: Store, observer: Observer, announced: dict[str, int]
+) -> None:
+    """Say the answer so far of each task of which all methods have come further.
+
+    Further: they have their first run, or one pass more.
+
+    Args:
+        announced: by task, the number of runs of each method that was last said; changed.
+    """
+    if study.protocol.preset != "passes":
+        return
+    methods = {spec.key for spec in study.all_methods if spec.name not in baselines.NAMES}
+    counts: dict[str, Counter[tuple[str, str, str]]] = {}
+    folds: dict[str, int] = {}
+    for status in opened.load_statuses(study.study_hash):
+        run = status.run
+        if run.stage == "final" and run.method.key in methods and run.rows == 1:
+            counts.setdefault(run.task.key, Counter())[run.cell] += status.ended
+            folds[run.task.key] = run.outer.folds if run.outer else 0
+    records: list[Record] = []
+    for task, of_task in counts.items():
+        size = count_pass_runs(folds[task], study.protocol.seeds)
+        fewest = min(of_task.values())
+        reached = 1 if 0 < fewest < size else fewest // size * size
+        if reached <= announced.get(task, 0):
+            continue
+        announced[task] = reached
+        records = records or study_input.load_records(study, opened)
+        cells = [cell for cell in group_into_cells(study, records) if cell.task == task]
+        recommendation = recommend(cells, limits_of(study.limits))
+        passes = [*describe_passes(study, cells, recommendation)]
+        headline = write_advice(recommendation, passes=passes).lines[0]
+        observer.note(" ".join([headline, *passes[:1]]))
 
 
 def plan_first_runs(
@@ -301,12 +351,12 @@ def plan_first_runs(
     Raises:
         ParetuneError: data cannot be cut, or a model cannot be used.
     """
-    from paretune.planning import checks, expand, race
+    from paretune.planning import checks, expand
     from paretune.planning.predicted_cost import CostPredictor
 
     study, caches = prepared.study, prepared.caches
     records = study_input.load_records(study, opened)
-    plan = race.plan_runs(prepared, records)
+    plan = expand.plan_runs(prepared, records)
     coming = plan.list_coming(records)
     checks.check_splits(coming, caches)
     checks.check_models(coming, caches)
@@ -331,35 +381,25 @@ def plan_first_runs(
         observer.note(f"{finding.severity}: {finding}")
     speed = MachineSpeed.measure() if measure_speed else None
     predictor = CostPredictor(caches, speed, records, device)
-    return predictor, coming, len(plan.runs) + len(plan.undecided)
+    return predictor, coming, len(plan.runs) + len(plan.later)
 
 
 def _predict_rest(
-    prepared: PreparedStudy,
-    opened: Store,
-    predictor: CostPredictor,
-    before: Collection[str],
-    spent_seconds: float,
+    prepared: PreparedStudy, opened: Store, predictor: CostPredictor, workers: int
 ) -> tuple[int, float | None]:
-    """How many runs the time budget has left out, and the seconds that they will take.
+    """How many runs the time budget has left out, and the wall-clock seconds that they will take.
 
-    Predictions are scaled by what those that ended have taken: the machine may be slow or busy.
-
-    Args:
-        before: ids of runs that had ended before.
-        spent_seconds: on those that have ended since.
+    Predictions are fitted to what has ended: the machine may be slow or busy.
     """
-    from paretune.planning import race
+    from paretune.planning import expand
 
-    study = prepared.study
-    records = study_input.load_records(study, opened)
-    ended = {s.run_id: s.run for s in opened.load_statuses(study.study_hash) if s.ended}
-    left = race.plan_runs(prepared, records).list_coming(records)
+    records = study_input.load_records(prepared.study, opened)
+    left = expand.plan_runs(prepared, records).list_coming(records)
     predictor.fit(records)
-    # A baseline without a model takes as long as its worker's start, which says nothing.
-    new = (run for key, run in ended.items() if key not in before and run.model != NO_MODEL)
-    predicted = sum(predictor.predict(run).seconds or 0.0 for run in new)
-    rest = [predictor.predict(run).seconds for run in left]
-    if not predicted or None in rest:
-        return len(left), None
-    return len(left), sum(seconds or 0.0 for seconds in rest) * spent_seconds / predicted
+    seconds = 0.0
+    for run in left:
+        predicted = predictor.predict(run).seconds
+        if predicted is None:
+            return len(left), None
+        seconds += predicted / (1 if run.stage == "cost" else max(workers, 1))
+    return len(left), seconds

@@ -1,29 +1,27 @@
-"""A time budget for all of a comparison: what a study gives up for it, and what trains in it."""
+"""What fits into a time budget: how much of it trains, and what is said before it begins."""
 
 from __future__ import annotations
 
-import io
 import math
-from collections.abc import Callable
-from copy import deepcopy
-from typing import TYPE_CHECKING, Any
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from paretune.errors import StudyError, spell_option
 from paretune.execution.progress import format_duration
-from paretune.study import Study
-from paretune.study.study_file import open_yaml_editor
+from paretune.methods import baselines
+from paretune.methods.core.titles import title_of
+from paretune.planning.budget import TimeBudget
+from paretune.reporting.text.formatting import join_names
+from paretune.terminal.sanitise import sanitise_line
 
 if TYPE_CHECKING:
-    from paretune.verbs.plan import Plan
+    from paretune.verbs.plan import Plan, PredictedRun
 
-FIRST_SHARE = 0.5
-"""Of a time budget, what first scores of all methods are predicted to take at most."""
-MIN_ROWS = 200
-END_SHARES = (0.05, 0.4)
+END_SHARES = (0.04, 0.2)
 """Of a time budget, the least and the most that is kept for the report and the export."""
-END_RATIO = 3.0
-"""Time of stopping, report and export beside that of preparing (MiniLM-L6, LoRA: 1.4 on an idle
-machine, 2.7 on two cores that three more processes keep busy)."""
+END_RATIO = 0.6
+"""Time of stopping, report and export beside that of preparing."""
 
 
 def divide_time(seconds: float, elapsed: float) -> float:
@@ -46,62 +44,53 @@ def divide_time(seconds: float, elapsed: float) -> float:
     return left
 
 
-def fit_to_budget(
-    text: str,
-    budget_seconds: float,
-    plan: Callable[[Study], Plan],
-    count_rows: Callable[[], int],
-) -> tuple[str, list[str]]:
-    """Shorten a study file of one task.
+def measure_load(workers: int) -> float:
+    """How much longer runs take than on an idle machine, by what else it does; 1 where unknown."""
+    if not hasattr(os, "getloadavg"):
+        return 1.0  # Windows does not say how busy it is
+    return max(1.0, (os.getloadavg()[0] + workers) / (os.cpu_count() or 1))
 
-    No method is given up, and no seed: further seeds come last (:mod:`paretune.planning.budget`),
-    as many as there is time for. What is left to shorten are the folds of the test, then learning
-    rates, then training rows.
+
+def describe_fit(plan: Plan, seconds: float) -> str:
+    """Of which methods a first score fits into the time, and how long the first pass takes.
 
     Args:
-        text: of the study file; its comments stay.
-        budget_seconds: for all of the study.
-        plan: predicts a study.
-        count_rows: of train.
-
-    Returns:
-        The study file, and what was given up, in words.
+        seconds: for training.
     """
-    yaml = open_yaml_editor()
-    values = yaml.load(text)
-    protocol, task = values["protocol"], values["tasks"][0]
-    reduced: list[str] = []
+    load = measure_load(plan.workers)
+    left = [p for p in plan.runs if not p.done and p.run.stage != "cost"]
+    total = plan.seconds_left
+    if total is None:
+        return "How long the runs take is not known before the first has ended."
+    whole = f"the first pass of all takes about {format_duration(load * total)}"
+    first: dict[tuple[str, str, str], PredictedRun] = {}
+    for predicted in left:
+        if predicted.run.method.name not in baselines.NAMES:
+            first.setdefault(predicted.run.cell, predicted)
+    costs = {p.run: load * (p.cost.seconds or 0.0) for p in left}
+    budget = TimeBudget(lambda: seconds, plan.workers, costs.get)
+    fitting = budget.fit([p.run for p in left])
+    ended = {p.run for p, fits in zip(left, fitting, strict=True) if fits}
+    missing = [p for p in first.values() if p.run not in ended]
+    if not missing:
+        return f"Predicted: a first score of every method in time; {whole}."
+    further = sum(costs[p.run] for p in missing) / plan.workers
+    if len(missing) == len(first):
+        shortest = min(missing, key=lambda p: costs[p.run])
+        run_time = format_duration(costs[shortest.run])
+        return (
+            f"{format_duration(seconds)} for training hold the baselines alone: one run of "
+            f"{_name([shortest])} takes about {run_time}; {whole}."
+        )
+    return (
+        f"Predicted: no time for {_name(missing)}, whose first scores take about "
+        f"{format_duration(further)} more; {whole}."
+    )
 
-    def predict(**changes: Any) -> tuple[Plan, bool]:
-        """The plan, and whether it is too long; without costs, which have time of their own."""
-        shorter = deepcopy(values)
-        shorter["protocol"] |= {"cost_seconds": 0, **changes}
-        predicted = plan(Study.parse(shorter))
-        seconds = predicted.seconds_left
-        return predicted, seconds is not None and seconds > FIRST_SHARE * budget_seconds
 
-    first = {"seeds": protocol["seeds"][:1], "outer": "split"}
-    predicted, is_too_long = predict()
-    if is_too_long:
-        if any(run.run.outer for run in predicted.runs):
-            protocol["outer"] = "split"
-            reduced.append("one test part, not fold by fold")
-        predicted, is_too_long = predict(**first)
-    if is_too_long and protocol["trials"] > 1:
-        protocol["trials"] = 1
-        reduced.append("one learning rate for each method, untuned")
-        predicted, is_too_long = predict(**first)
-    if is_too_long:
-        rows = count_rows()
-        fitting = rows * FIRST_SHARE * budget_seconds / (predicted.seconds_left or 0.0)
-        unit = 10 ** max(0, len(str(int(fitting))) - 2)  # two digits
-        fewer = max(MIN_ROWS, int(fitting // unit * unit))
-        if fewer < rows:
-            task["limit"] = {**task.get("limit", {}), "train": fewer}
-            reduced.append(f"the first {fewer:,} training rows of {rows:,}")
-    out = io.StringIO()
-    yaml.dump(values, out)
-    return out.getvalue(), reduced
+def _name(runs: Sequence[PredictedRun]) -> str:
+    names = dict.fromkeys(sanitise_line(title_of(p.run.method.key)) for p in runs)
+    return join_names([*names])
 
 
 def spell_budget(seconds: float) -> str:

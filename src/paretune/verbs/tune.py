@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import shlex
 import time
 from collections.abc import Iterable, Mapping
@@ -50,7 +49,7 @@ from paretune.verbs.report import report
 from paretune.verbs.result import Result, Tell
 from paretune.verbs.run import RunResult, run
 from paretune.verbs.study_input import write_output
-from paretune.verbs.time_budget import divide_time, fit_to_budget, spell_budget
+from paretune.verbs.time_budget import describe_fit, divide_time
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -191,7 +190,7 @@ def tune(
         overrides: Settings, as training.epochs=3 or methods.lora.rank=16: written into a new study
             file, and taken in place of what an old one says.
         budget: For all of it, from now: 30min. Every method gets a first score before any gets
-            further seeds; at the end it says what more time would bring.
+            further runs; the same command continues.
         max_memory: Peak memory in training of what may be recommended: 4GiB.
         output: The export. [default: exports/STUDY/...]
         restart: Write the study file anew; the old one is kept beside it.
@@ -241,7 +240,6 @@ def tune(
         path, None, model, columns, None, test=test, drop_unlabelled=drop_unlabelled
     )
     file = Path(f"{draft.study.study}.yaml")
-    reduced: list[str] = []
     if file.exists() and not restart:
         study = Study.load(file, changes)
         _refuse_contradictions(file, study, draft.study, options)
@@ -256,27 +254,15 @@ def tune(
         tell(f"What was guessed, also in {file}:")
         for guess in draft.guesses:
             tell(f"  {guess}")
-        if seconds is not None:
-            # A machine that is busy takes longer than predicted; Windows does not say how busy.
-            load = os.getloadavg()[0] / (os.cpu_count() or 1) if hasattr(os, "getloadavg") else 1.0
-            content, reduced = fit_to_budget(
-                content,
-                seconds / max(1.0, load),
-                lambda study: plan(study, online=online, **settings),
-                lambda: len(load_dataset(draft.study.tasks[0]).train),
-            )
-            if reduced:
-                tell(f"To stay within the budget: {'; '.join(reduced)}.")
         if file.exists():
             tell(f"The study file that was there is {file.rename(_find_free_name(file))} now.")
         write_output(file, content, overwrite=False)
         study = Study.load(file)
     to_train = None
     if seconds is not None:
-        predicted = plan(study, online=online, **settings).seconds_left
-        if predicted is not None:
-            tell(f"Predicted for all runs: {format_duration(predicted)}.")
+        planned = plan(study, online=online, **settings)
         to_train = divide_time(seconds, time.monotonic() - started)
+        tell(describe_fit(planned, to_train))
     ran = run(study, online=online, budget=to_train, quiet=quiet, observer=observer, **settings)
     task = _find_task(study, draft.study)
     (advice,) = recommend(study, task=task.key, max_memory=max_memory)
@@ -321,16 +307,9 @@ def tune(
     command = shlex.join([*words, *(overrides or ())])
     if ran.left:
         rest = ran.seconds_left
-        further = "" if rest is None else f" --budget {spell_budget(1.5 * rest)}"
+        about = "" if rest is None else f" in about {format_duration(rest)}"
         total = ran.ended + ran.left
-        notes.append(
-            f"{ran.ended} of {total} runs have ended; `{command}{further}` trains the rest."
-        )
-    if reduced:
-        notes.append(
-            f"Shortened for the budget: {'; '.join(reduced)}. `{command} --restart` trains it in "
-            "full; a longer budget may be added."
-        )
+        notes.append(f"{ran.ended} of {total} runs have ended; `{command}` trains the rest{about}.")
     return TuneResult(file, study, ran, advice, exported, tuple(notes), max_memory)
 
 

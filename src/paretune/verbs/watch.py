@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -94,9 +94,6 @@ class StudyProgress(Result):
         workers: who work on it now.
         seconds_left: wall clock if as many workers continue, predicted from runs that ended or are
             well under way; None if nobody works on it or too little is known.
-        spared: final runs that a race did without (``runs``, and their ``seconds``, by the median
-            run of their cell), and waiting ones that it may do without (``undecided``); None
-            without a race.
     """
 
     json_fields: ClassVar = (
@@ -107,7 +104,6 @@ class StudyProgress(Result):
         "workers",
         "seconds",
         "seconds_left",
-        "spared",
         "running",
         "failed",
         "cells",
@@ -124,7 +120,6 @@ class StudyProgress(Result):
     unscheduled: int
     workers: int
     seconds_left: float | None
-    spared: Mapping[str, float] | None = None
 
     @property
     def finished(self) -> bool:
@@ -177,12 +172,6 @@ class StudyProgress(Result):
             yield Text(sanitise_line(f"{task}, {'no model' if model == NO_MODEL else model}"))
             yield _cell_table(cells)
         notes = []
-        if self.spared is not None:
-            runs = pluralise(int(self.spared["runs"]), "final run")
-            notes.append(
-                f"A race: {runs} spared ({format_duration(self.spared['seconds'])}); of those "
-                f"waiting it may spare {self.spared['undecided']}."
-            )
         notes.append(
             "Runs done, running now, waiting, failed; the time is that of each run's last attempt."
         )
@@ -313,7 +302,6 @@ def _count_progress(
     together = Counter(state.owner for state in states if state.state == "running")
     progress = []
     unscheduled = 0
-    spared = {"runs": 0, "seconds": 0.0, "undecided": 0}
     for cell in cells:
         place = (cell.task, cell.model, cell.method)
         if place not in by_cell:
@@ -321,12 +309,6 @@ def _count_progress(
         runs = by_cell[place]
         coming = _count_unscheduled(study, cell, runs)
         unscheduled += coming
-        if cell.stop is not None:
-            count = len(study.protocol.seeds) - len(cell.final)
-            spared["runs"] += count
-            spared["seconds"] += count * (cell.run_seconds or 0.0)
-        if cell.raced and not cell.baseline:
-            spared["undecided"] += coming
         counts = Counter(state.state for state in runs)
         progress.append(
             CellProgress(
@@ -354,16 +336,15 @@ def _count_progress(
         unscheduled=unscheduled,
         workers=len(together),
         seconds_left=snapshot.seconds_left if snapshot.running else None,
-        spared=None if study.protocol.race == "off" else spared,
     )
 
 
 def _count_unscheduled(study: Study, cell: Cell, runs: Sequence[RunStatus]) -> int:
-    """Final runs that planning will add when the trials have ended, as it counts them itself."""
-    if cell.raced and not cell.baseline:
-        if cell.stop is not None or cell.complete:
+    """Final runs that planning will add, as far as that is known."""
+    if study.protocol.preset == "passes":
+        if cell.over_limit or cell.baseline:
             return 0
-        return max(len(study.protocol.seeds) - sum(s.stage == "final" for s in runs), 0)
+        return max(cell.expected_runs - sum(s.stage == "final" for s in runs), 0)
     with_final = {s.run.outer for s in runs if s.stage == "final"}
     trials: dict[OuterFold | None, list[RunStatus]] = {}
     for state in runs:

@@ -100,7 +100,7 @@ def _refuse_own_settings(study: Study) -> None:
     if names:
         raise StudyError(
             f"protocol paper has settings for every run, and the study gives {', '.join(names)}.",
-            remedy="Remove them, or use the fair protocol.",
+            remedy="Remove them, or use preset: trials.",
         )
 
 

@@ -99,7 +99,7 @@ def export_slobench(
     study = load_study(study)  # before torch is imported
     from paretune.analysis.cells import group_into_cells
     from paretune.analysis.pareto.recommend import choose
-    from paretune.analysis.racing import race_budget
+    from paretune.analysis.passes import limits_of
     from paretune.exporting import restore
     from paretune.exporting.folder import atomic_folder, check_target
     from paretune.store import Store
@@ -184,7 +184,7 @@ def export_slobench(
             files.setdefault(question.file, {}).update(texts)
             notes = (*list_notes(run, cut=cut, rows=rows), *notes)
             of_task = [cell for cell in cells if cell.task == run.cell.task]
-            chosen = choose(of_task, race_budget(study.limits)).chosen
+            chosen = choose(of_task, limits_of(study.limits)).chosen
             recommended = None if chosen is None else chosen.cell
             if recommended is None or recommended.key != run.cell.key:
                 notes = (*notes, explain_difference(run, recommended))

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from support import fake_records as fake
@@ -92,6 +94,32 @@ def test_costs_are_read_from_records_with_what_they_stand_on() -> None:
     assert estimate_cost(lora, "inference") == CostEstimate(0.011)
     assert all(estimate_cost(cells["tfidf"], axis) is None for axis in ("memory", "parameters"))
     shut = group_into_cells(study, [r for r in fake.whole(study) if r.run.stage != "cost"])
-    assert all(
-        estimate_cost(c, "memory") is None and estimate_cost(c, "time") is None for c in shut
+    assert all(estimate_cost(c, "memory") is None for c in shut)
+
+
+def test_before_they_are_measured_costs_are_predicted() -> None:
+    """Memory from what runs keep, time and saved bytes from the runs themselves."""
+    study = fake.study()
+    kept = {"operations": 1e9, "held_bytes": 500, "saved_bytes": 300}
+    measured = {"work": kept, "environment": fake.ENVIRONMENT}
+    records = [
+        replace(
+            r,
+            measured={**r.measured, **measured},
+            result={**r.result, "trained_bytes": 7},
+        )
+        for r in fake.whole(study)
+    ]
+    of_lora = [r for r in records if (r.run.method.key, r.run.stage) != ("lora", "cost")]
+    cells = {c.method: c for c in group_into_cells(study, of_lora) if c.task == "topics"}
+    expected = 1890 * 2**20 - 800, 870 * 2**20, 940 * 2**20 - 800, 512 * 2**20 - 800
+    residual = sorted((expected[0], expected[2]))  # of what was measured, probes aside
+    memory, time, saved = (
+        estimate_cost(cells["lora"], axis) for axis in ("memory", "time", "saved")
     )
+    assert memory is not None and memory.predicted
+    assert memory.value == pytest.approx(800 - 4 * 296_067 + sum(residual) / 2)
+    assert time == CostEstimate(12.0, 0.0, 0, 3, predicted=True)
+    assert saved == CostEstimate(7.0, 0.0, 0, predicted=True)
+    measured_alone = estimate_cost(cells["full"], "memory")
+    assert measured_alone is not None and not measured_alone.predicted

@@ -49,7 +49,7 @@ def crossed(
 
 def bare(score: RunScores) -> RunScores:
     """Without the least variance that imaginary rows leave."""
-    return replace(score, credit=None)
+    return replace(score, credits=None)
 
 
 def right(score: RunScores) -> np.ndarray:
@@ -134,7 +134,9 @@ def test_cross_validation_fits_the_scatter_of_each_method_to_all_pairs(passes: i
         assert scatters[name].variance == pytest.approx(variance)
         assert scatters[name].degrees == 4 * passes * 3 / 4
     difference = right(cells["a"]) - right(cells["b"])
-    rows = ROW_FACTOR * difference.mean(axis=0).var(ddof=1) / 200
+    # What passes share is that of one.
+    shared = (ROW_FACTOR - 1) * difference.var(axis=1, ddof=1).mean() / 200
+    rows = difference.mean(axis=0).var(ddof=1) / 200 + shared
     of_runs = [scatters[name].variance / (FOLDS * passes) for name in "ab"]
     variance = rows + max(sum(of_runs), 0)
     half = difference.var(axis=1, ddof=1).mean() / 200 / passes / 2

@@ -44,12 +44,14 @@ class CostEstimate:
         measurements: solo measurements, each in a fresh process; 0 for what is counted instead
             (trained parameters).
         seeds: number of seeds on which the cost depends (``time``, ``forgetting``).
+        predicted: it was not measured alone, but predicted or taken from the study's own runs.
     """
 
     value: float
     standard_error: float = 0.0
     measurements: int = 1
     seeds: int = 0
+    predicted: bool = False
 
 
 def estimate_cost(cell: Cell, axis: Axis) -> CostEstimate | None:
@@ -57,7 +59,8 @@ def estimate_cost(cell: Cell, axis: Axis) -> CostEstimate | None:
 
     Several measurements give the standard error of their mean. The median of one step measurement
     has that of a median, from its quartiles as if steps were normal:
-    1.2533 (q3 - q1) / 1.349 / sqrt(n).
+    1.2533 (q3 - q1) / 1.349 / sqrt(n). Before it is measured, memory is predicted, time is that of
+    the final runs beside others, and what is saved are the bytes of the trained tensors.
     """
     if cell.model == NO_MODEL:
         return None
@@ -69,6 +72,8 @@ def estimate_cost(cell: Cell, axis: Axis) -> CostEstimate | None:
     if axis == "time":
         step = estimate_cost(cell, "step")
         steps = [float(record.steps) for record in cell.final if record.steps]
+        if step is None and cell.run_seconds is not None:
+            return CostEstimate(cell.run_seconds, 0.0, 0, len(cell.final), predicted=True)
         if step is None or not steps:
             return None
         mean = float(np.mean(steps))
@@ -82,6 +87,10 @@ def estimate_cost(cell: Cell, axis: Axis) -> CostEstimate | None:
         return CostEstimate(rise, forgetting.standard_error, 0, forgetting.change.n_seeds)
     read = _MEASURED[axis]
     values = [float(value) for record in cell.cost if (value := read(record)) is not None]
+    if not values and not cell.cost:
+        sizes = [size for record in cell.final if (size := record.result.get("trained_bytes"))]
+        value = {"memory": cell.predicted_bytes, "saved": sizes[0] if sizes else None}.get(axis)
+        return None if value is None else CostEstimate(float(value), 0.0, 0, predicted=True)
     if not values:
         return None
     error = 0.0

@@ -76,7 +76,7 @@ def expected_scores(cells: Sequence[Cell]) -> dict[CellKey, ExpectedScore]:
     """The expected scores of one task's cells that answered the same rows as most of them."""
     by_key = {cell.key: cell for cell in cells}
     comparable = keep_comparable((key, cell.run_scores) for key, cell in by_key.items())
-    scores = _keep_rows_of_race(comparable, by_key)
+    scores = _keep_reached_rows(comparable, by_key)
     most = max((len(score.uid) for score in scores.values()), default=0)
     scores = {key: score for key, score in scores.items() if 2 * len(score.uid) >= most}
     if not scores:
@@ -104,24 +104,21 @@ def expected_scores(cells: Sequence[Cell]) -> dict[CellKey, ExpectedScore]:
     return expected
 
 
-def _keep_rows_of_race(
+def _keep_reached_rows(
     scores: Mapping[CellKey, RunScores], cells: Mapping[CellKey, Cell]
 ) -> dict[CellKey, RunScores]:
-    """Cross-validated scores of a race on the rows that its methods have reached.
+    """Cross-validated scores, those of baselines on the rows that any method has answered.
 
-    Methods that were stopped after fewer folds are left out, for their rows would be all that the
-    others are judged on; baselines, which have all rows, are judged on those of the methods.
+    Baselines have all rows before methods have reached them.
     """
-    methods = {key for key in scores if cells[key].raced and not cells[key].baseline}
+    methods = [key for key in scores if not cells[key].baseline]
     if not any(scores[key].design.is_cross_validation for key in methods):
         return dict(scores)
-    most = max(len(cells[key].final) for key in methods)
-    behind = {k for k in methods if cells[k].stop is not None and len(cells[k].final) < most}
-    reached = frozenset[str]().union(*(scores[key].uid for key in methods - behind))
+    reached = frozenset[str]().union(*(scores[key].uid for key in methods))
     return {
-        key: score if key in methods else score.restrict(reached)
+        key: score.restrict(reached) if cells[key].baseline else score
         for key, score in scores.items()
-        if key not in behind and not reached.isdisjoint(score.uid)
+        if not reached.isdisjoint(score.uid)
     }
 
 
@@ -233,16 +230,10 @@ def pool_run_variance(scores: Iterable[RunScores]) -> RunScatter:
     return RunScatter(max(total / degrees, (_LEAST_RUN_POINTS * point) ** 2), degrees)
 
 
-def estimate_failures(
-    cells: Iterable[Cell], further_runs: Mapping[CellKey, int] | None = None
-) -> dict[CellKey, tuple[float, float]]:
-    """Failed and trained runs of each configuration that may fail, the prior's included.
-
-    Args:
-        further_runs: runs that train beside those that have ended.
-    """
+def estimate_failures(cells: Iterable[Cell]) -> dict[CellKey, tuple[float, float]]:
+    """Failed and trained runs of each configuration that may fail, the prior's included."""
     counts = {
-        cell.key: (rate.failed, rate.runs - rate.failed + (further_runs or {}).get(cell.key, 0))
+        cell.key: (rate.failed, rate.runs - rate.failed)
         for cell in cells
         if (rate := cell.failures) is not None
     }

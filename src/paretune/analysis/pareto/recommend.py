@@ -292,28 +292,17 @@ def choose(
     )
 
 
-def may_be_chosen(
-    candidate: Candidate,
-    trivial_score: TrivialScore | None,
-    score: float | None = None,
-    further_runs: int = 0,
-) -> bool:
-    """Whether the rule may choose it, the budget aside: step 1.
-
-    Args:
-        score: of the runs that train; the one that was seen by default.
-        further_runs: runs that train beside those that have ended.
-    """
-    cell = candidate.cell
-    if cell.name in baselines.TRIVIAL or cell.selected_on_test or _fails_mostly(cell, further_runs):
+def may_be_chosen(candidate: Candidate, trivial_score: TrivialScore | None) -> bool:
+    """Whether the rule may choose it, the budget aside: step 1."""
+    cell, score = candidate.cell, candidate.interval.estimate
+    if cell.name in baselines.TRIVIAL or cell.selected_on_test or _fails_mostly(cell):
         return False
-    score = candidate.interval.estimate if score is None else score
     return trivial_score is None or score > trivial_score.value + 1e-9
 
 
-def _fails_mostly(cell: Cell, further_runs: int = 0) -> bool:
+def _fails_mostly(cell: Cell) -> bool:
     rate = cell.failures
-    return rate is not None and rate.failed > 0 and 2 * rate.failed >= rate.runs + further_runs
+    return rate is not None and rate.failed > 0 and 2 * rate.failed >= rate.runs
 
 
 def cheapest_near_best(pool: Sequence[tuple[Candidate, float]], budget: Budget) -> Candidate | None:

@@ -11,8 +11,10 @@ it is in s^2 too and is counted once. At least a quarter stays. ``s^2`` is betwe
 method.
 
 **Outer cross-validation** (randomised blocks). Each row is answered by a run that has not seen it,
-so ``var(D) / n`` has what runs scatter by within it. It is multiplied by ``ROW_FACTOR`` for what
-all folds share, above all most of their training rows. ``s^2`` is what the fold scores of a method
+so ``var(D) / n`` has what runs scatter by within it. ``ROW_FACTOR`` less 1 of what one pass has is
+added for what all folds share, above all most of their training rows. Repeats share it too: with
+several passes ``var(D)`` is of the means over them, and falls, but what is added stays that of one
+(Nadeau and Bengio 2003; Bouckaert and Frank 2004). ``s^2`` is what the fold scores of a method
 scatter by beyond their rows, against those of all others: each pair of cells has a variance between
 folds of its difference, and that of cell i is fitted to them (Grubbs 1948, JASA 43)::
 
@@ -47,7 +49,7 @@ from paretune.analysis.statistics.scores import RunScores, check_paired
 from paretune.metrics import Array
 
 ROW_FACTOR = 1.2
-"""Of the variance of rows under cross-validation: 1.20 [0.32, 2.04], bench/row_factor.py."""
+"""Of the variance of rows in one pass: 1.20 [0.32, 2.04], bench/row_factor.py."""
 PRIOR_DEGREES = 1.0
 """By which the scatter of each method is drawn towards the mean of all."""
 
@@ -261,7 +263,7 @@ def estimate_variances(
 
 def _estimate_score_of_folds(a: RunScores, rows: float) -> Estimate:
     """A cross-validated score by the scatter of its own folds, hard and easy ones."""
-    inflated = ROW_FACTOR * rows
+    inflated = rows + _shared_variance(a.values, rows)
     row_part = (inflated, a.units - 1.0)
     scatter = RunScatter(0.0, 0) if a.fold_scores is None else fold_scatter(a.fold_scores)
     if not scatter.degrees or a.units < 2:
@@ -283,7 +285,7 @@ def _estimate_difference_of_folds(
     if scatters is None:
         by_name = _estimate_scatters({"a": a, "b": b})
         scatters = by_name.get("a"), by_name.get("b")
-    inflated = ROW_FACTOR * rows
+    inflated = rows + _shared_variance(_difference_by_pass(a, b), rows)
     counts = [side.runs for side in (a, b) if side.folds is not None]
     values = _difference_by_pass(a, b)
     of_rows = 0.0
@@ -300,6 +302,18 @@ def _estimate_difference_of_folds(
     parts += [(max(of_rows / 2 + of_run, 0.0), degrees) for of_run, degrees in of_runs]
     share = excess / variance if variance > 0 else 0.0
     return Estimate(a.estimate - b.estimate, variance, tuple(parts), share)
+
+
+def _shared_variance(values: Array, least: float) -> float:
+    """What all folds and passes share beyond their rows.
+
+    Args:
+        values: (passes, units)
+        least: variance that the rows of a pass have at least.
+    """
+    units = values.shape[1]
+    of_pass = float(values.var(axis=1, ddof=1).mean()) / units if units > 1 else 0.0
+    return (ROW_FACTOR - 1) * max(of_pass, least)
 
 
 def row_variance(a: RunScores, b: RunScores | None = None) -> float:
@@ -323,11 +337,16 @@ def _imaginary_variance(sides: list[RunScores]) -> float:
 
 
 def on_common_rows(a: RunScores, b: RunScores) -> tuple[RunScores, RunScores]:
-    """Both scores on the rows that both answered; folds that failed or wait are missing.
+    """Both scores on the rows that both answered, in the passes that both have.
+
+    Folds that failed or wait are missing.
 
     Raises:
         StoreError: no row is common, or the answers are to one split and differ.
     """
+    passes = min(len(side.tables) for side in (a, b))
+    if a.design.is_cross_validation and b.design.is_cross_validation:
+        a, b = a.take_passes(passes), b.take_passes(passes)
     if a.uid == b.uid or not (a.design.is_cross_validation and b.design.is_cross_validation):
         check_paired(a, b)
         return a, b

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Hashable, Mapping, Sequence
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -15,8 +17,13 @@ Key = TypeVar("Key", bound=Hashable)
 
 ALPHA = 0.05
 """A difference is proven where its corrected p-value is below this."""
+SHARED = 0.5
+"""Share of the variance of a difference after one pass that further passes do not reduce, at least;
+a smaller one pays more for looks (bench/repeats.py)."""
 _DRAWS = 50_000
 _SEED = 20_261_202
+_NODES = 96
+"""Of the quadrature between the bounds of a look."""
 
 
 def holm_correction(p_values: Sequence[float]) -> list[float]:
@@ -41,6 +48,47 @@ def all_pairs_correction(p_values: Sequence[float], members: int) -> list[float]
     # Where some pairs are absent, no more can be equal than are open.
     limits = [min(c, len(p_values) - done) for done, c in enumerate(counts)]
     return _step_down(p_values, limits)
+
+
+def correct_for_looks(p: float, looks: int) -> float:
+    """A two-sided p-value that may be claimed at any of several looks (Pocock 1977).
+
+    The chance that a difference of nothing ever exceeds what was seen, at one of ``looks`` looks
+    after equal passes. With s the :data:`SHARED` variance, the difference after k passes has the
+    information ``1 / (s + (1 - s) / k)``, and its standardised values at looks j < k correlate by
+    the root of the ratio of theirs (Jennison and Turnbull 2000, chapter 3).
+
+    Args:
+        p: at the present look.
+        looks: that are planned.
+    """
+    if looks < 2 or not 0 < p < 1:
+        return p
+    bound = -float(special.ndtri(p / 2))
+    information = [1 / (SHARED + (1 - SHARED) / look) for look in range(1, looks + 1)]
+    nodes, weights = np.polynomial.legendre.leggauss(_NODES)
+    values, weights = bound * nodes, bound * weights
+    # The density of the value at a look where no look so far has exceeded the bound.
+    density = np.exp(-(values**2) / 2) / math.sqrt(2 * math.pi)
+    for before, after in pairwise(information):
+        correlation = math.sqrt(before / after)
+        spread = math.sqrt(1 - before / after)
+        steps = (values[:, None] - correlation * values) / spread
+        kernel = np.exp(-(steps**2) / 2) / (spread * math.sqrt(2 * math.pi))
+        density = kernel @ (weights * density)
+    return max(p, 1 - float(weights @ density))
+
+
+@functools.cache
+def level_of_look(level: float, looks: int) -> float:
+    """The two-sided level of one look at which :func:`correct_for_looks` gives ``level``."""
+    if looks < 2:
+        return level
+    low, high = level / (looks + 1), level
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if correct_for_looks(middle, looks) < level else (low, middle)
+    return low
 
 
 def dunnett_correction(p_values: Sequence[float], correlation: Array) -> list[float]:

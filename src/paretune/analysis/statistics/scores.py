@@ -69,8 +69,8 @@ class RunScores:
         label: (rows,)
         tables: (runs, rows, columns) whose sums over rows give the score.
         from_sums: from sums (..., columns) to scores (...).
-        credit: (rows,) share of runs that answer correctly; of answer sets (questions,), how well
-            runs answer each; None for numbers and texts.
+        credits: (runs, rows): whether a run answers correctly; of answer sets (runs, questions),
+            how well it answers each; None for numbers and texts.
         lowest: of the metric.
         highest: of the metric.
         cluster: as in :class:`Predictions`.
@@ -84,13 +84,18 @@ class RunScores:
     label: tuple[Answer, ...]
     tables: Array = field(repr=False)
     from_sums: Callable[[Array], Array]
-    credit: Array | None = None
+    credits: Array | None = None
     lowest: float = 0.0
     highest: float = 1.0
     cluster: tuple[int, ...] = ()
     question: tuple[int, ...] = ()
     design: TestDesign = SPLIT
     folds: Array | None = None
+
+    @property
+    def credit(self) -> Array | None:
+        """(rows,) or (questions,): the mean of :attr:`credits` over runs."""
+        return None if self.credits is None else np.asarray(self.credits.mean(axis=0))
 
     @cached_property
     def seeds(self) -> Array:
@@ -187,6 +192,16 @@ class RunScores:
         squares = float((of_row**2).sum())
         return squares / float((count - 1) * (units - 1) * count * units)
 
+    def take_passes(self, passes: int) -> RunScores:
+        """The scores of the first passes of cross-validation alone."""
+        if passes >= len(self.tables):
+            return self
+        folds = None if self.folds is None else self.folds[:passes]
+        design = replace(self.design, repeats=passes)
+        credits = None if self.credits is None else self.credits[:passes]
+        tables = self.tables[:passes]
+        return replace(self, tables=tables, credits=credits, folds=folds, design=design)
+
     def restrict(self, uids: Collection[str]) -> RunScores:
         """The scores of the rows with these identifiers alone.
 
@@ -202,8 +217,8 @@ class RunScores:
         def take(column: tuple[T, ...]) -> tuple[T, ...]:
             return tuple(column[place] for place in places) if column else ()
 
-        by_row = self.credit is not None and len(self.credit) == len(self.uid)
-        credit = self.credit[places] if self.credit is not None and by_row else None
+        by_row = self.credits is not None and self.credits.shape[1] == len(self.uid)
+        credits = self.credits[:, places] if self.credits is not None and by_row else None
         return replace(
             self,
             uid=take(self.uid),
@@ -211,7 +226,7 @@ class RunScores:
             cluster=take(self.cluster),
             question=take(self.question),
             tables=self.tables[:, places],
-            credit=credit,
+            credits=credits,
             folds=None if self.folds is None else self.folds[:, places],
         )
 
@@ -240,8 +255,8 @@ def score_runs(
     bounds = scored.lowest, scored.highest
     tables = scored.statistics(*compared)
     scores = score_sums(predictions, tables, scored.from_sums, bounds, design, folds)
-    credit = None if scored.credit is None else scored.credit(*compared).mean(axis=0)
-    return replace(scores, credit=credit)
+    credits = None if scored.credit is None else scored.credit(*compared)
+    return replace(scores, credits=credits)
 
 
 def score_segments(predictions: Sequence[Predictions], name: str) -> RunScores:

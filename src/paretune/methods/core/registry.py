@@ -118,10 +118,12 @@ def check_options(method: MethodSpec, study: Study) -> None:
         refuse("learning_rates", "a search chooses its own learning rates", "Remove them.")
     if rates is not None and not configured.learns:
         refuse("learning_rates", f"{title} takes no step that could have one", "Remove them.")
-    if rates is not None and len(rates) != study.protocol.trials:
+    protocol = study.protocol
+    counted = protocol.preset == "trials" or protocol.trials > 1
+    if rates is not None and counted and len(rates) != protocol.trials:
         refuse(
             "learning_rates",
-            f"{len(rates)} learning rates, but every method gets {study.protocol.trials} trials",
+            f"{len(rates)} learning rates, but every method gets {protocol.trials} trials",
             "List as many rates as protocol.trials says, or change trials.",
         )
 

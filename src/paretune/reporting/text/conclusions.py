@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
+
+import numpy as np
 
 from paretune.analysis.cell import NO_MODEL, Cell
 from paretune.analysis.comparisons import PairwiseComparisons
 from paretune.analysis.pareto.recommend import Recommendation
-from paretune.analysis.racing import DECIDED, foresee_choice
+from paretune.analysis.passes import WORTH_POINTS, count_pass_runs, decide_passes
 from paretune.analysis.statistics.scores import TestDesign
 from paretune.methods.baselines import WITH_MODEL, WITHOUT_TRAINING
 from paretune.methods.core.titles import title_of
-from paretune.reporting.parts import name_chance
-from paretune.reporting.rows import CellRow, name_runs
+from paretune.reporting.rows import CellRow
 from paretune.reporting.text.formatting import join_names
 from paretune.study import Study
 from paretune.study.presets import load_preset
@@ -133,6 +134,8 @@ def describe_protocol(study: Study, cells: Sequence[Cell] = ()) -> str:
     if (preset := load_preset(protocol.preset)) is not None:
         return preset.description
     crossed = {cell.design.is_cross_validation for cell in cells if cell.interval is not None}
+    if protocol.preset == "passes":
+        return _describe_passes_protocol(study, crossed)
     seeds = pluralise(len(protocol.seeds), "fresh seed")
     part = "rows that no selection has used"
     claim = "" if len(protocol.seeds) >= 5 else " A claim needs at least five seeds."
@@ -165,6 +168,29 @@ def describe_protocol(study: Study, cells: Sequence[Cell] = ()) -> str:
         f"Fair protocol: {by_hand} tried {pluralise(protocol.trials, 'learning rate')} with a "
         f"tuning seed on {folds}{of_search}; scores are of {seeds}{by_fold} at the selected rate, "
         f"on {part}.{claim}"
+    )
+
+
+def _describe_passes_protocol(study: Study, crossed: Collection[bool]) -> str:
+    """How the scores of ``preset: passes`` were obtained."""
+    protocol = study.protocol
+    rates = (
+        "at the middle of its learning rates, and at the others where its runs failed, did not "
+        "learn, or were best at their start or end"
+    )
+    if protocol.trials > 1:
+        rates = f"at {protocol.trials} learning rates, of which the middle one counts unless "
+        rates += "another is clearly better"
+    part = "selection parts of all folds together" if True in crossed else "selection part"
+    end = (
+        "every method has all its seeds"
+        if protocol.until == "complete"
+        else "further passes are not expected to change the answer"
+    )
+    return (
+        f"Passes: every method is trained {rates}, judged on the {part}; then once more where the "
+        f"answer is open, until {end}. Scores are of runs on rows that trained and stopped none "
+        "of them."
     )
 
 
@@ -208,29 +234,74 @@ def describe_unfinished(cell: Cell) -> str:
     return sanitise_line(f"{name}: {'; '.join(stages)}")
 
 
-def describe_race(
+def describe_passes(
     study: Study, cells: Sequence[Cell], recommendation: Recommendation
 ) -> Iterable[str]:
-    """What a recommendation stands for, of a raced study; of another nothing.
+    """How far the passes of a task are, and what a further one would bring.
 
     Args:
-        cells: of its task.
+        cells: of the task.
     """
-    methods = [cell for cell in cells if not cell.baseline]
-    if study.protocol.race == "off" or all(cell.complete for cell in methods):
+    methods = [cell for cell in cells if not cell.baseline and not cell.over_limit]
+    if study.protocol.preset != "passes" or not methods or recommendation.chosen is None:
         return
-    forecast = foresee_choice(cells, study.protocol, recommendation)
-    every = name_runs(methods[0])
-    answer = f"{every} of each method would give the same answer"
-    name = name_chance(forecast.agreement)
-    same = "open whether" if name == "open" else f"{name} that"
-    if forecast.agreement >= DECIDED:
-        yield f"A race: {same} {answer}."
-    elif all(cell.complete or cell.stop is not None for cell in methods):
-        yield (f"A race to another question: {same} {answer}; protocol.race=off trains the rest.")
-    else:
-        yield f"The race is not over: {same} {answer}."
-    stopped = [cell for cell in methods if cell.stop == "no change" and not cell.complete]
-    if stopped:
-        named = [f"{sanitise_line(title_of(c.method))} after {len(c.final)}" for c in stopped]
-        yield f"Stopped, since more runs could not change the choice: {join_names(named)}."
+    size = count_pass_runs(methods[0].folds, study.protocol.seeds)
+    word = "fold" if methods[0].folds else "seed"
+    fewest = min(len(cell.final) for cell in methods)
+    if fewest < size:
+        looked = "First look" if fewest < 2 else "So far"
+        trade = _describe_trade(recommendation)
+        ended = f"{fewest} of {pluralise(size, word)} of each method, {size - fewest} to go"
+        yield f"{looked}: {'; '.join([*trade, ended])}."
+        return
+    state = decide_passes([c for c in cells if c.final or c.tuning or c.cost], study)
+    passes = {cell.key: -(-len(cell.final) // size) for cell in methods}
+    most = max(passes.values())
+    repeated = [sanitise_line(title_of(c.method)) for c in methods if passes[c.key] == most]
+    done = (
+        f"all {pluralise(size, word)}" if most == 1 else f"{most} passes of {pluralise(size, word)}"
+    )
+    if most > 1 and len(repeated) < len(methods):
+        done = f"{done} for {join_names(repeated)}, one or more for the others"
+    if state.settled:
+        worth = state.forecast.worth_points if state.forecast is not None else 0.0
+        if worth < WORTH_POINTS:
+            change = f"a further pass is expected to change it by {worth:.1f} points"
+            yield f"Settled after {done}: {change}."
+        else:
+            yield f"All planned passes have ended ({done})."
+        return
+    names = [sanitise_line(title_of(c.method)) for c in methods if c.key in state.open]
+    if names:
+        yield f"After {done} it is open between {join_names(names)}; they are trained once more."
+
+
+def _describe_trade(recommendation: Recommendation) -> Iterable[str]:
+    """``LoRA costs 0 to 9 points beside full fine-tuning and saves 60 % of its memory``.
+
+    The best cheaper method beside the highest; nothing where no cost is known.
+    """
+    methods = [
+        c
+        for c in recommendation.candidates
+        if not c.cell.baseline and c.within_budget and "memory" in c.costs
+    ]
+    if not methods:
+        return
+    best = max(methods, key=lambda c: c.expected.estimate)
+    dear = best.costs["memory"]
+    cheaper = [c for c in methods if c.costs["memory"].value < dear.value]
+    if not cheaper:
+        return
+    cheap = max(cheaper, key=lambda c: c.expected.estimate)
+    point = best.interval.highest / 100
+    lost = (best.expected.draws - cheap.expected.draws) / point
+    low, high = np.quantile(lost, [0.025, 0.975])
+    cost = cheap.costs["memory"]
+    saved = 1 - cost.value / dear.value
+    predicted = " (predicted)" if cost.predicted or dear.predicted else ""
+    names = [sanitise_line(title_of(c.cell.method)) for c in (cheap, best)]
+    yield (
+        f"{names[0]} costs {low:.0f} to {high:.0f} points beside {names[1]} and saves "
+        f"{100 * saved:.0f} % of its memory{predicted}"
+    )

@@ -242,6 +242,8 @@ COST_WORDS: dict[Axis, CostWords] = {
 def format_cost(axis: Axis, cost: CostEstimate | FrontPoint) -> str:
     """``870 MiB peak memory``; ``... (mean of 3 measurements)``."""
     text = f"{COST_WORDS[axis].write(cost.value)} {COST_WORDS[axis].amount}"
+    if cost.predicted:
+        return f"{text} (predicted)"
     if cost.measurements < 2:
         return text
     return f"{text} (mean of {cost.measurements} measurements)"

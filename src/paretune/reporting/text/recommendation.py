@@ -49,14 +49,14 @@ def write_advice(
     recommendation: Recommendation,
     study: str = "STUDY",
     store: str | None = None,
-    race: Iterable[str] = (),
+    passes: Iterable[str] = (),
 ) -> Advice:
     """Put a recommendation into words.
 
     Args:
         study: the study as the user typed it, for the command.
         store: the folder of its results, where it is not the default.
-        race: what it stands for, of a raced study.
+        passes: how far the passes of the study are.
     """
     writer, free = _Writer(recommendation), recommendation.free_baseline
     # Baselines are quick: what they score says nothing of what to take before a method is trained.
@@ -74,7 +74,7 @@ def write_advice(
     else:
         (verb, *costs), proof = writer.write_headline(), [*writer.write_proof()]
         chances, headline = writer.write_chances(), _join([verb, *costs])
-        explanations = (*race, *writer.write_explanations())
+        explanations = (*passes, *writer.write_explanations())
         reasons = (headline, _join(proof), _join(chances), *explanations)
         # The proof of a baseline is about the methods that it beats.
         of_method = [] if recommendation.kind == "baseline" else chances
@@ -149,7 +149,7 @@ class _Writer:
     def write_headline(self) -> Clauses:
         """``take LoRA: 0.94 accuracy``, ``a third of full fine-tuning's memory``.
 
-        Where runs failed, the score is expected of a further run; in a race it is of fewer rows.
+        Where runs failed, the score is expected of a further run.
         """
         chosen = self._chosen
         take = "take the baseline" if chosen.cell.model == NO_MODEL else "take"
@@ -180,7 +180,9 @@ class _Writer:
         near = (text for part, text in _SHARES.items() if abs(share / part - 1) < 0.1)
         percent = "less than 1 %" if share < 0.01 else f"{100 * share:.0f} %"
         words = next(near, percent)
-        return f"{words} of {self.title(dearest.cell)}'s {COST_WORDS[axis].share}"
+        predicted = any(c.costs[axis].predicted for c in (chosen, dearest))
+        share_of = f"{words} of {self.title(dearest.cell)}'s {COST_WORDS[axis].share}"
+        return f"{share_of} (predicted)" if predicted else share_of
 
     def _describe_costs(self) -> Clauses:
         budget, costs = self.recommendation.budget, self._chosen.costs
@@ -205,9 +207,7 @@ class _Writer:
             yield f"Not proven better than every baseline: {why}"
         else:
             pair = hardest.pair
-            if pair.withheld == "stopped":
-                why = "a race has not trained all seeds"
-            elif pair.withheld:
+            if pair.withheld:
                 why = describe_withheld([pair.withheld])
             else:
                 why = format_point_difference(pair.corrected, negated=True)
@@ -464,7 +464,7 @@ class _Writer:
         with_model = any(c.cell.model != NO_MODEL for c in candidates)
         if any(c.cell.selected_on_test for c in candidates):
             yield f"On {task}, nothing is recommended: scores were {SELECTED_ON_TEST}."
-            yield "protocol: fair avoids that."
+            yield "preset: passes, the default, avoids that."
         elif trivial is not None and (with_model or recommendation.failed_cells):
             value = f"{trivial.value:.{1 if trivial.highest > 1 else 2}f}"
             answer = f"{_TRIVIAL_ANSWERS[trivial.answer]} ({value})"
