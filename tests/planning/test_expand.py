@@ -91,7 +91,7 @@ def test_one_trial_needs_no_tuning(ask: Any) -> None:
     study = ask(protocol={"preset": "trials", "seeds": [1, 2, 3], "outer": "split", "trials": 1})
     runs = expand_study(prepare_study(study), [])
     assert stages(runs, "lora") == {"final": 3, "cost": 1}
-    assert {p.run.learning_rate for p in runs if p.run.method.name == "lora"} == {1e-3}
+    assert {p.run.learning_rate for p in runs if p.run.method.name == "lora"} == {2e-3}
 
 
 def test_baselines_that_are_asked_for_are_there_once(ask: Any) -> None:

@@ -51,13 +51,13 @@ def test_first_looks_come_first_then_fold_by_fold(prepared: PreparedStudy) -> No
     names = [p.run.method.name for p in planned[len(free) :]]
     assert names == ["full", "lora", "prompt", "head_only"] * 5
     rates = {p.run.method.name: p.run.learning_rate for p in planned[len(free) :]}
-    assert rates["lora"] == 1e-3
+    assert rates["lora"] == 2e-3
 
 
 def test_costs_follow_of_what_may_still_be_chosen(prepared: PreparedStudy) -> None:
     records = run_all(prepared)
     runs = describe(records)
-    assert runs["full", "cost", 6e-5] == 1
+    assert runs["full", "cost", 1e-4] == 1
     assert not any(name == "prompt" for name, stage, _ in runs if stage == "cost")
     assert finals(records)["full"] == 5
 
@@ -82,8 +82,8 @@ def test_the_same_runs_come_whenever_it_is_asked(ask: Any, caches: Any) -> None:
 def test_evidence_asks_for_the_next_rate_in_all_folds(ask: Any, caches: Any) -> None:
     prepared = prepare_study(ask(preset="passes", outer=5), caches)
     runs = describe(run_all(prepared, partial(end, best_step=80)))
-    assert runs["lora", "final", 3e-3] == runs["lora", "final", 1e-3] == 5
-    assert not runs["lora", "final", 3e-4] and not any(stage == "tune" for _, stage, _ in runs)
+    assert runs["lora", "final", 6e-3] == runs["lora", "final", 2e-3] == 5
+    assert not runs["lora", "final", 6e-4] and not any(stage == "tune" for _, stage, _ in runs)
 
 
 def test_a_method_that_moves_goes_on_at_its_new_rate(ask: Any, caches: Any) -> None:
@@ -96,13 +96,13 @@ def test_a_method_that_moves_goes_on_at_its_new_rate(ask: Any, caches: Any) -> N
 
     prepared = prepare_study(ask(preset="passes", outer=5), caches)
     runs = describe(run_all(prepared, leave))
-    assert runs["lora", "final", 1e-3] == 5 and runs["lora", "final", 3e-3] in (10, 15)
+    assert runs["lora", "final", 2e-3] == 5 and runs["lora", "final", 6e-3] in (10, 15)
 
 
 def test_trials_are_tried_by_every_method(ask: Any, caches: Any) -> None:
     prepared = prepare_study(ask(preset="passes", outer=5, trials=3), caches)
     runs = describe(run_all(prepared))
-    for rate in (3e-4, 1e-3, 3e-3):
+    for rate in (6e-4, 2e-3, 6e-3):
         assert runs["lora", "final", rate] == 5
 
 

@@ -2,9 +2,9 @@
 
 **On evidence** (``preset: passes``). A method begins at the middle rate of its list. When its first
 pass has ended and at least half of its runs have one of the :data:`Sign` s, or where the study asks
-for trials, further rates are trained in the same folds with the same seeds: the next higher one
-where runs were still improving, the next lower one where they were best at their start, otherwise
-all. It moves to the best of them only if that is ahead by :data:`ERRORS_TO_MOVE` standard errors of
+for trials, a further rate is trained in the same folds with the same seeds: the next higher one
+where runs were still improving or did not learn, the next lower one where they failed or were best
+at their start; with trials, all. It moves to the best of them only if that is ahead by :data:`ERRORS_TO_MOVE` standard errors of
 the paired difference, on the selection parts of all folds together::
 
     se^2 = sum of v_f / F^2 + 2 sigma^2 / F
@@ -180,9 +180,9 @@ def list_further_rates(rates: Sequence[float], reason: Sign | Literal[""]) -> tu
         reason: what evidence says against the middle one; "" where the study asks for trials.
     """
     middle = len(rates) // 2
-    if reason == "still improving at its end":
+    if reason in ("still improving at its end", "did not learn"):
         return tuple(rates[middle + 1 : middle + 2])
-    if reason == "best at its start":
+    if reason in ("best at its start", "failed"):
         return tuple(rates[max(middle - 1, 0) : middle])
     return tuple(rate for place, rate in enumerate(rates) if place != middle)
 

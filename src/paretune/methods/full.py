@@ -44,7 +44,7 @@ METHOD = Method(
     name=NAME,
     title="full fine-tuning",
     options=MethodOptions,
-    learning_rates=(2e-5, 6e-5, 2e-4),
+    learning_rates=(3e-5, 1e-4, 3e-4),
     # LLaMA-Factory and PEFT's comparison on MetaMathQA take 1e-5, TRL 2e-5, GaMS3
     # (arXiv:2603.01691) 5e-6; 2e-4 ruins a decoder.
     decoder_learning_rates=(5e-6, 1.5e-5, 5e-5),

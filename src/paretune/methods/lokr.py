@@ -107,7 +107,7 @@ METHOD = low_rank_method(
     name="lokr",
     title="LoKr",
     options=LokrOptions,
-    learning_rates=(1e-3, 3e-3, 1e-2),
+    learning_rates=(2e-3, 6e-3, 2e-2),
     mixes=always,
     saved_widths=9.5,
 )

@@ -104,7 +104,7 @@ METHOD = low_rank_method(
     name="lora",
     title="LoRA",
     options=LoraOptions,
-    learning_rates=(3e-4, 1e-3, 3e-3),
+    learning_rates=(6e-4, 2e-3, 6e-3),
     # Ten times those of full fine-tuning (Schulman et al. 2025, LoRA Without Regret); QLoRA takes
     # 2e-4 (arXiv:2305.14314), LLaMA-Factory and PEFT's comparison on MetaMathQA 1e-4.
     decoder_learning_rates=(5e-5, 1.5e-4, 5e-4),

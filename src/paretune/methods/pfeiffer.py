@@ -114,7 +114,7 @@ METHOD = Method(
     name=NAME,
     title="Pfeiffer adapters",
     options=PfeifferOptions,
-    learning_rates=(3e-4, 1e-3, 3e-3),
+    learning_rates=(6e-4, 2e-3, 6e-3),
     # LLM-Adapters (Hu et al. 2023, arXiv:2304.01933) takes 3e-4 on LLaMA.
     decoder_learning_rates=(1e-4, 3e-4, 1e-3),
     inject=inject,

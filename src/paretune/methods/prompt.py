@@ -192,7 +192,7 @@ METHOD = Method(
     name=NAME,
     title="prompt tuning",
     options=PromptOptions,
-    learning_rates=(3e-3, 1e-2, 3e-2),
+    learning_rates=(6e-3, 2e-2, 6e-2),
     # PEFT's comparison on MetaMathQA takes 1e-3 from tokens of the vocabulary.
     decoder_learning_rates=(1e-3, 3e-3, 1e-2),
     inject=inject,
