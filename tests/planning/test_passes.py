@@ -11,7 +11,12 @@ import pytest
 from support.fake_records import LEVELS, end, finals
 
 from paretune.planning.budget import TimeBudget
-from paretune.planning.expand import expand_study, find_possible_run_ids, plan_runs
+from paretune.planning.expand import (
+    expand_study,
+    find_possible_run_ids,
+    hold_back_folds,
+    plan_runs,
+)
 from paretune.planning.prepare import PlannedRun, PreparedStudy, prepare_study
 from paretune.planning.shard import Shard
 from paretune.store.record import Record
@@ -52,6 +57,17 @@ def test_first_looks_come_first_then_fold_by_fold(prepared: PreparedStudy) -> No
     assert names == ["full", "lora", "prompt", "head_only"] * 5
     rates = {p.run.method.name: p.run.learning_rate for p in planned[len(free) :]}
     assert rates["lora"] == 2e-3
+
+
+def test_further_folds_begin_when_most_first_looks_have_ended(prepared: PreparedStudy) -> None:
+    planned, seeds = expand_study(prepared, []), prepared.study.protocol.seeds
+
+    def count_methods(ended: int) -> int:
+        trained = [p for p in planned if p.run.method.name in SECONDS][:ended]
+        left = hold_back_folds(planned, [end(p) for p in trained], seeds)
+        return sum(p.run.method.name in SECONDS for p in left)
+
+    assert [count_methods(ended) for ended in (0, 1, 2)] == [4, 4, 20]
 
 
 def test_costs_follow_of_what_may_still_be_chosen(prepared: PreparedStudy) -> None:

@@ -4,8 +4,8 @@
 pass has ended and at least half of its runs have one of the :data:`Sign` s, or where the study asks
 for trials, a further rate is trained in the same folds with the same seeds: the next higher one
 where runs were still improving or did not learn, the next lower one where they failed or were best
-at their start; with trials, all. It moves to the best of them only if that is ahead by :data:`ERRORS_TO_MOVE` standard errors of
-the paired difference, on the selection parts of all folds together::
+at their start; with trials, all. It moves only to what is ahead by :data:`ERRORS_TO_MOVE` standard
+errors of the paired difference, on the selection parts of all folds together::
 
     se^2 = sum of v_f / F^2 + 2 sigma^2 / F
 

@@ -32,7 +32,7 @@ def add_missing_runs(
         predictor: predicts the memory that each needs, from what has ended so far.
         expand: which runs; by default all.
     """
-    from paretune.planning.expand import expand_study
+    from paretune.planning.expand import expand_study, hold_back_folds
 
     study = prepared.study
     # With data and model where they are now: a moved study was stored with other paths.
@@ -43,6 +43,8 @@ def add_missing_runs(
     if predictor is not None:
         predictor.fit(records)  # before `expand`, which may ask how long runs take
     planned = (expand or expand_study)(prepared, records)
+    if study.protocol.preset == "passes":
+        planned = hold_back_folds(planned, records, study.protocol.seeds)
     if predictor is not None:
         ended = {record.run_id for record in records}
         to_train = [p for p in planned if p.run_id not in ended and p.run.stage != "cost"]

@@ -38,6 +38,8 @@ from paretune.study.run import is_trial
 from paretune.study.specs import Proposer
 
 CellKey = tuple[str, str, str]
+MISSING_FIRST_LOOKS = 2
+"""First looks that may be missing when further folds begin: some workers are free by then."""
 MAX_ROWS_FOR_FOLDS = 500
 """Below this many training rows, rates are chosen by the mean over folds."""
 
@@ -55,6 +57,24 @@ def expand_study(prepared: PreparedStudy, records: Sequence[Record]) -> list[Pla
     if not prepared.study.protocol.cost_seconds:
         planned = [p for p in planned if p.run.stage != "cost"]
     return [*planned, *_plan_fewer_rows(prepared, planned, records)]
+
+
+def hold_back_folds(
+    planned: Sequence[PlannedRun], records: Sequence[Record], seeds: Sequence[int]
+) -> list[PlannedRun]:
+    """Without further folds of methods while more than two first looks are missing.
+
+    Runs of several folds train together where they may, which would delay the first answer.
+
+    Args:
+        seeds: of the study.
+    """
+    ended = {record.run_id for record in records}
+    with_model = [p for p in planned if p.run.model != NO_MODEL]
+    first = [p for p in with_model if p.run.stage == "final" and not position_of(p.run, seeds)]
+    if sum(p.run_id not in ended for p in first) <= MISSING_FIRST_LOOKS:
+        return list(planned)
+    return [p for p in planned if p.run.model == NO_MODEL or p.run_id in ended or p in first]
 
 
 @dataclass(frozen=True)

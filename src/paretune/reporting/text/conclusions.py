@@ -279,7 +279,7 @@ def describe_passes(
 def _describe_trade(recommendation: Recommendation) -> Iterable[str]:
     """``LoRA costs 0 to 9 points beside full fine-tuning and saves 60 % of its memory``.
 
-    The best cheaper method beside the highest; nothing where no cost is known.
+    The best cheaper method beside the dearest; nothing where no cost is known.
     """
     methods = [
         c
@@ -288,19 +288,19 @@ def _describe_trade(recommendation: Recommendation) -> Iterable[str]:
     ]
     if not methods:
         return
-    best = max(methods, key=lambda c: c.expected.estimate)
-    dear = best.costs["memory"]
-    cheaper = [c for c in methods if c.costs["memory"].value < dear.value]
+    dearest = max(methods, key=lambda c: c.costs["memory"].value)
+    most = dearest.costs["memory"]
+    cheaper = [c for c in methods if c.costs["memory"].value < most.value]
     if not cheaper:
         return
     cheap = max(cheaper, key=lambda c: c.expected.estimate)
-    point = best.interval.highest / 100
-    lost = (best.expected.draws - cheap.expected.draws) / point
+    point = dearest.interval.highest / 100
+    lost = (dearest.expected.draws - cheap.expected.draws) / point
     low, high = np.quantile(lost, [0.025, 0.975])
     cost = cheap.costs["memory"]
-    saved = 1 - cost.value / dear.value
-    predicted = " (predicted)" if cost.predicted or dear.predicted else ""
-    names = [sanitise_line(title_of(c.cell.method)) for c in (cheap, best)]
+    saved = 1 - cost.value / most.value
+    predicted = " (predicted)" if cost.predicted or most.predicted else ""
+    names = [sanitise_line(title_of(c.cell.method)) for c in (cheap, dearest)]
     yield (
         f"{names[0]} costs {low:.0f} to {high:.0f} points beside {names[1]} and saves "
         f"{100 * saved:.0f} % of its memory{predicted}"
