@@ -27,12 +27,11 @@ import argparse
 import csv
 import json
 import math
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -46,10 +45,12 @@ from paretune import methods
 from paretune.analysis.learning_rates import SEED_POINTS
 from paretune.planning.expand import choose_learning_rates
 from paretune.planning.prepare import PreparedCell, PreparedStudy, prepare_study
-from paretune.study import Study
-from paretune.training import TrainerOptions
+from paretune.store import Claim
+from paretune.study import Run, Study
+from paretune.training import Outcome, TrainerOptions
 from paretune.training.caches import ProcessCache
-from paretune.training.trainer import train_run
+from paretune.training.fleet import can_join_fleet
+from paretune.training.trainer import train_fleet, train_run
 
 Array = NDArray[Any]
 RECORD = Path(__file__).parent / "results" / "learning_rates.jsonl"
@@ -94,17 +95,31 @@ def prepare(rows: Sequence[Any], model: str, folder: Path, caches: ProcessCache)
 
 
 def train(
-    prepared: PreparedStudy, cell: PreparedCell, rate: float, fold: int, folder: Path
-) -> dict[str, Any]:
-    """What the record keeps of a run."""
-    caches, options = prepared.caches, TrainerOptions(checkpoint_seconds=1e9, keep_bytes=0)
-    run = prepared.make_run(cell, "final", rate, fold + 1, fold=fold)
-    outcome = train_run(run, checkpoint=folder / "checkpoint", caches=caches, options=options)
+    caches: ProcessCache, runs: Sequence[Run], folder: Path, finish: Callable[[Run, Outcome], None]
+) -> None:
+    """Train runs of one method, together where it can share the model."""
+    options = TrainerOptions(checkpoint_seconds=1e9, keep_bytes=0)
+    claims = [Claim(run, folder / f"checkpoint-{n}") for n, run in enumerate(runs)]
+    if can_join_fleet(runs[0]):
+
+        def finish_claim(claim: Claim, outcome: Outcome) -> None:
+            finish(claim.run, outcome)
+
+        train_fleet(claims, lambda _: [], finish_claim, caches=caches, options=options)
+        return
+    for claim in claims:
+        file = claim.checkpoint
+        finish(claim.run, train_run(claim.run, checkpoint=file, caches=caches, options=options))
+
+
+def describe_run(run: Run, outcome: Outcome, caches: ProcessCache) -> dict[str, Any]:
+    """What the record keeps of a run: its answers as digits, 1 where it is right."""
     result = outcome.result
-    counts = np.array([*Counter(e.label for e in caches.parts(run).train).values()])
+    shares = np.array([*Counter(e.label for e in caches.parts(run).train).values()], dtype=float)
+    shares /= shares.sum()
     line = {
         "outcome": result.get("outcome", "ok"),
-        "entropy": float(-(counts / counts.sum() * np.log(counts / counts.sum())).sum()),
+        "entropy": float(-(shares * np.log(shares)).sum()),
         "steps": result.get("steps"),
         "best_step": result.get("best_step"),
         "curve": [
@@ -117,10 +132,32 @@ def train(
         tables = json.loads(outcome.blobs["predictions"])
         line["loss"] = result["scores"]["selection"]["loss"]
         for part in ("selection", "test"):
-            table = tables[part]
-            pairs = zip(table["prediction"], table["label"], strict=True)
+            pairs = zip(tables[part]["prediction"], tables[part]["label"], strict=True)
             line[part] = "".join(str(int(answer == label)) for answer, label in pairs)
     return line
+
+
+def append_run(
+    record: Path,
+    caches: ProcessCache,
+    cell: tuple[str, str, int, str],
+    rates: Sequence[float | None],
+    run: Run,
+    outcome: Outcome,
+) -> None:
+    """Append the line of a run.
+
+    Args:
+        cell: model, pool, number and method.
+        rates: of the method.
+    """
+    key = (*cell, rates.index(run.learning_rate), run.fold)
+    line = dict(zip(RUN_KEY, key, strict=True)) | {"rate": run.learning_rate}
+    line |= describe_run(run, outcome, caches)
+    with record.open("a", encoding="utf-8") as out:
+        out.write(json.dumps(line) + "\n")
+    score = np.mean([*map(int, line.get("test", "0"))])
+    print(*key, f"{run.learning_rate:g} {score:.3f} {line['seconds']} s", flush=True)
 
 
 def measure(files: Sequence[Path], record: Path, options: argparse.Namespace) -> None:
@@ -140,21 +177,16 @@ def measure(files: Sequence[Path], record: Path, options: argparse.Namespace) ->
                 cells += [(pool, prepared, cell, folder) for cell in chosen]
             for place in np.random.default_rng(number).permutation(len(cells)):
                 pool, prepared, cell, folder = cells[place]
-                for fold, (position, rate) in product(
-                    range(FOLDS), enumerate(_rates_of(prepared, cell))
-                ):
-                    key = (label, pool, number, cell.method.name, position, fold)
-                    if key in done:
-                        continue
-                    began = time.monotonic()
-                    line = dict(zip(RUN_KEY, key, strict=True)) | {"rate": rate}
-                    line |= train(prepared, cell, rate, fold, folder)
-                    with record.open("a", encoding="utf-8") as out:
-                        out.write(json.dumps(line) + "\n")
-                    score = np.mean([*map(int, line.get("test", "0"))])
-                    print(
-                        *key, f"{rate:g} {score:.3f} {time.monotonic() - began:.1f} s", flush=True
-                    )
+                rates = _rates_of(prepared, cell)
+                head = (label, pool, number, cell.method.name)
+                runs = [
+                    prepared.make_run(cell, "final", rate, fold + 1, fold=fold)
+                    for fold, (position, rate) in product(range(FOLDS), enumerate(rates))
+                    if (*head, position, fold) not in done
+                ]
+                if runs:
+                    finish = partial(append_run, record, caches, head, rates)
+                    train(caches, runs, folder, finish)
         caches.datasets.clear()
         caches.encoded.clear()
         caches.activations.clear()
@@ -228,8 +260,12 @@ class RateGrid:
 
     @cached_property
     def seconds(self) -> Array:
-        """Of training, (rates, folds)."""
-        return self._table(lambda run: run["seconds"])
+        """Of training, (rates, folds): steps by the mean seconds of a step of this grid.
+
+        So what else the machine did meanwhile favours no rate.
+        """
+        steps = self._table(lambda run: run["steps"])
+        return steps * (self._table(lambda run: run["seconds"]).sum() / steps.sum())
 
     @property
     def best(self) -> int:
