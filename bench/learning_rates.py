@@ -152,7 +152,8 @@ def append_run(
         rates: of the method.
     """
     key = (*cell, rates.index(run.learning_rate), run.fold)
-    line = dict(zip(RUN_KEY, key, strict=True)) | {"rate": run.learning_rate}
+    line: dict[str, Any] = dict(zip(RUN_KEY, key, strict=True))
+    line["rate"] = run.learning_rate
     line |= describe_run(run, outcome, caches)
     with record.open("a", encoding="utf-8") as out:
         out.write(json.dumps(line) + "\n")
