@@ -2,6 +2,7 @@
 
     python bench/learning_rates.py measure POOL ...    (hours; goes on where it stopped)
                                            [--model MODEL] [--studies 2] [--methods lora,full]
+                                           [--json RECORD]
     python bench/learning_rates.py estimate            prints the tables
 
 A pool is a file of labelled texts as in bench/row_factor.py. A study has 250 rows of it, and 1,000
@@ -261,12 +262,12 @@ class RateGrid:
 
     @cached_property
     def seconds(self) -> Array:
-        """Of training, (rates, folds): steps by the mean seconds of a step of this grid.
+        """Of training, (rates, folds): steps by the median seconds of a step of this grid.
 
-        So what else the machine did meanwhile favours no rate.
+        So what else the machine did meanwhile, and a run that was paused, favour no rate.
         """
         steps = self._table(lambda run: run["steps"])
-        return steps * (self._table(lambda run: run["seconds"]).sum() / steps.sum())
+        return steps * float(np.median(self._table(lambda run: run["seconds"]) / steps))
 
     @property
     def best(self) -> int:
