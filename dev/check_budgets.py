@@ -47,7 +47,7 @@ BUDGETS = {
     "pronouns as names": (0, 0),
     "class names twice": (0, 0),
     "names in docstrings that do not exist": (0, 0),
-    "docs words": (25_730, 26_000),
+    "docs words": (25_860, 26_000),
     "core lines": (55_920, 54_000),
     "tests lines": (42_950, 36_000),
 }
