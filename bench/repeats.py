@@ -163,8 +163,8 @@ def describe(lines: Sequence[Mapping[str, Any]]) -> str:
                 truth, more = (0.0, 0.0) if pair == NULL else (rest.mean(), 1 / len(rest))
                 distances.append((value - truth) ** 2 / (1 + more))
                 inside.append(abs(value - truth) <= halves[place] * np.sqrt(1 + more))
-            said = np.sqrt(np.mean([estimate.variance for estimate in judged]))
-            columns = [100 * values.mean(), 100 * said, 100 * np.sqrt(np.mean(distances))]
+            estimated = np.sqrt(np.mean([estimate.variance for estimate in judged]))
+            columns = [100 * values.mean(), 100 * estimated, 100 * np.sqrt(np.mean(distances))]
             shares = [np.mean(inside), np.mean(np.less(p, 0.05)), np.mean(np.less(paid, 0.05))]
             cells = [f"{value:.1f}" for value in columns] + [f"{100 * s:.0f} %" for s in shares]
             cells.append(f"{100 * halves.mean():.1f}")
