@@ -36,7 +36,7 @@ MAX_BODY_LINES = 60
 
 BUDGETS = {
     # name: (allowed, target)
-    "functions and classes": (2_973, 2_700),
+    "functions and classes": (2_976, 2_700),
     "private functions called once": (238, 200),
     "bodies over 60 lines": (25, 25),
     "verbs": (18, 18),
@@ -47,8 +47,8 @@ BUDGETS = {
     "pronouns as names": (0, 0),
     "class names twice": (0, 0),
     "names in docstrings that do not exist": (0, 0),
-    "docs words": (25_860, 26_000),
-    "core lines": (55_940, 54_000),
+    "docs words": (25_900, 26_000),
+    "core lines": (55_960, 54_000),
     "tests lines": (42_950, 36_000),
 }
 

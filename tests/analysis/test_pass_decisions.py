@@ -168,15 +168,22 @@ def test_less_than_half_of_the_runs_are_no_evidence() -> None:
     assert find_reason([*(run_of(s, 1e-3, 0.7, best_step=80) for s in (1, 2, 3)), *records[3:]])
 
 
-def test_a_method_moves_for_two_standard_errors_only() -> None:
+def test_a_method_moves_up_for_any_lead_where_its_runs_want_more_training() -> None:
     first = pass_of(1e-3, 0.6, best_step=80)
-    little, much = pass_of(1e-2, 0.61), pass_of(1e-2, 0.8)
-    stays, moves = judge_rates(first, little), judge_rates(first, much)
+    worse, ahead = pass_of(1e-2, 0.5), pass_of(1e-2, 0.7)
+    stays, moves = judge_rates(first, worse), judge_rates(first, ahead)
     assert (stays.rate, stays.begun) == (1e-3, None)
     assert (moves.rate, moves.begun, moves.edge) == (1e-2, 1e-3, "highest")
     assert moves.reason == "still improving at its end"
     assert [len(trial.runs) for trial in moves.table] == [5, 5]
-    assert judge_rates(first, much[:4]).rate == 1e-3  # not before it has ended in all folds
+    assert judge_rates(first, ahead[:4]).rate == 1e-3  # not before it has ended in all folds
+
+
+def test_all_else_moves_for_two_standard_errors_only() -> None:
+    first = pass_of(1e-3, 0.6, best_step=10)
+    little, much = pass_of(1e-4, 0.62), pass_of(1e-4, 0.9)
+    assert judge_rates(first, little).table[0].score > judge_rates(first, little).table[1].score
+    assert judge_rates(first, little).rate == 1e-3 and judge_rates(first, much).rate == 1e-4
 
 
 def test_what_diverged_in_all_folds_is_left_for_what_trained() -> None:

@@ -124,8 +124,8 @@ def mark_passes(study: Study, cells: Sequence[Cell]) -> list[Cell]:
         # Which baselines a task has, and which methods train on a model, is known by what has run.
         state = decide_passes([c for c in of_task if c.final or c.tuning or c.cost], study)
         for cell in of_task:
-            count = state.positions.get(cell.key)
-            expected = cell.expected_runs if count is None else min(count, cell.expected_runs)
+            size = count_pass_runs(cell.folds, study.protocol.seeds)
+            expected = min(state.positions.get(cell.key, size), cell.expected_runs)
             over = cell.key in state.over_limit
             marked.append(replace(cell, expected_runs=expected, over_limit=over))
     return marked

@@ -370,8 +370,6 @@ def _plan_rates(
     seeded = [(outer, seed) for outer, seeds in places for seed in seeds]
     folds = places[0][0].folds if places[0][0] is not None else 0
     size = count_pass_runs(folds, [seed for _, seed in seeded])
-    # Under one split every seed selects on the same rows: one is enough.
-    tried_at = seeded[:size] if folds else seeded[:1]
 
     def at(rate: float, where: Sequence[tuple[OuterFold | None, int]]) -> list[PlannedRun]:
         begun_at = None if rate == middle else middle
@@ -391,7 +389,7 @@ def _plan_rates(
     tried = [
         planned
         for rate in list_further_rates(rates, "" if has_trials else reason)
-        for planned in at(rate, tried_at)
+        for planned in at(rate, seeded[:size])
     ]
     results = [ended[p.run_id] for p in tried if p.run_id in ended]
     if len(results) < len(tried):
@@ -424,13 +422,7 @@ def list_rates(prepared: PreparedStudy, cell: PreparedCell) -> tuple[float, ...]
     default_rates = configured.learning_rates(prepared.topologies[cell.model.key])
     if default_rates is None:
         return ()
-    protocol = prepared.study.protocol
-    trials = (
-        protocol.trials
-        if protocol.preset == "trials" or protocol.trials > 1
-        else len(default_rates)
-    )
-    return choose_learning_rates(cell.method, default_rates, trials)
+    return choose_learning_rates(cell.method, default_rates, prepared.study.protocol.most_rates)
 
 
 def _plan_fewer_rows(

@@ -285,9 +285,11 @@ def list_rows(tasks: Sequence[TaskReport]) -> tuple[OverviewRow, ...]:
         first = next(iter(by_task.values()))
         ended = tuple(c if (c := by_task.get(t.key)) and c.has_ended else None for t in tasks)
         costs = (cell.cost for cell in by_task.values())
-        needs = (c.evaluation if c.trained.value == 0 else c.memory for c in costs)
+        needs = [c.evaluation if c.trained.value == 0 else c.memory for c in costs]
         peaks = [need.value for need in needs if need.value is not None]
         memory = format_bytes(max(peaks)) if peaks else "" if model is None else "–"
+        if peaks and any(need.predicted for need in needs):
+            memory = f"~{memory}"
         if any(ended):
             rows.append(OverviewRow(model or "-", first.label, first.baseline, ended, memory))
     return tuple(rows)

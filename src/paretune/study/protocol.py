@@ -95,6 +95,12 @@ class Protocol(FrozenModel):
     rows: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(default=(), max_length=10)
     reference: str | None = None
 
+    @property
+    def most_rates(self) -> int:
+        """Learning rates that a method has, those that evidence may ask for included."""
+        on_evidence = self.preset == "passes" and self.trials == 1
+        return TRIALS["trials"] if on_evidence else self.trials
+
     @model_validator(mode="before")
     @classmethod
     def _choose_preset(cls, values: Any) -> Any:

@@ -248,7 +248,7 @@ def _check_study(study: Study, *, offline: bool, devices: str) -> Iterator[Check
         for name, topology in (topologies or {"": ENCODER}).items():
             default_rates = configured.learning_rates(topology)
             if default_rates is not None:
-                rates = choose_learning_rates(spec, default_rates, study.protocol.trials)
+                rates = choose_learning_rates(spec, default_rates, study.protocol.most_rates)
                 models_by_rates.setdefault(rates, []).append(name)
         listed = [
             ", ".join(f"{rate:g}" for rate in rates)

@@ -262,7 +262,7 @@ def describe_passes(
         f"all {pluralise(size, word)}" if most == 1 else f"{most} passes of {pluralise(size, word)}"
     )
     if most > 1 and len(repeated) < len(methods):
-        done = f"{done} for {join_names(repeated)}, one or more for the others"
+        done = f"{done} for {join_names(repeated)}, fewer for the others"
     if state.settled:
         worth = state.forecast.worth_points if state.forecast is not None else 0.0
         if worth < WORTH_POINTS:
