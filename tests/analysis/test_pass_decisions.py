@@ -252,6 +252,7 @@ def test_files_of_0_2_are_read_as_they_were_meant() -> None:
         assert study.protocol.seeds == (1, 2, 3, 4, 5)
         assert study.canonical_form()["protocol"]["preset"] == "fair"
     new = Study.parse(RAW).protocol
+    assert Study.parse({**RAW, "protocol": new.model_dump()}).protocol == new
     assert (new.preset, new.trials, len(new.seeds)) == ("passes", 1, 15)
     assert len(Study.parse({**RAW, "protocol": {"outer": 4}}).protocol.seeds) == 12
 
@@ -262,7 +263,7 @@ RAW = {"study": "s", "tasks": [fake.own_task("t")], "models": ["m"], "methods": 
 @pytest.mark.parametrize(
     ("protocol", "reason"),
     [
-        ({"preset": "passes", "folds": 5}, "folds: is for preset: trials"),
+        ({"preset": "passes", "folds": 1}, "folds: is for preset: trials"),
         ({"preset": "passes", "race": "recommendation"}, "race: is of version 0.2"),
         ({"preset": "trials", "until": "complete"}, "until: is for preset: passes"),
     ],

@@ -51,9 +51,8 @@ def test_every_command_of_the_tutorial_runs(
             verbs.append(verb)
             if verb == "run":  # in this process, so that `run` itself finds it done and reports
                 finish(Study.load(file), tmp_path / "studies" / "messages", costs=None).close()
-                assert "23 of 23 runs ended" in " ".join(
-                    command(capsys, "ls", "studies")[1].split()
-                )
+                listed = " ".join(command(capsys, "ls", "studies")[1].split())
+                assert re.search(r"(\d+) of \1 runs ended", listed)
             # Few rows and two steps: what is exported may be constant.
             words += ["--allow-collapsed"] if verb == "export" else []
             code, out, err = command(capsys, *words)

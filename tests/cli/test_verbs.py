@@ -225,8 +225,8 @@ def test_a_run_that_stops_with_an_error_ends_in_8(
 
     monkeypatch.setattr(local.LocalExecutor, "execute", without_model)
     code, out, err = command(capsys, "run", file, "--store", tmp_path / "store", "--workers", "1")
-    assert code == 8
-    assert "runs stopped with an error" in err and "has no weights" in err
+    assert code == 8, err
+    assert "1 run stopped with an error" in err and "has no weights" in err
     assert "`paretune run --retry " in err and "Traceback" not in err
     assert "words x - x tfidf" in out  # what does not need the model has run
 

@@ -143,7 +143,7 @@ class Protocol(FrozenModel):
             )
         if self.preset == "passes":
             for key in KEYS_OF_TRIALS:
-                if key in written:
+                if getattr(self, key) != type(self).model_fields[key].default:
                     raise ValueError(f"{key}: is for preset: trials; remove it")
         elif self.until != "settled":
             raise ValueError("until: is for preset: passes; the others train all seeds")
