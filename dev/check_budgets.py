@@ -47,7 +47,7 @@ BUDGETS = {
     "pronouns as names": (0, 0),
     "class names twice": (0, 0),
     "names in docstrings that do not exist": (0, 0),
-    "docs words": (25_900, 26_000),
+    "docs words": (25_950, 26_000),
     "core lines": (55_960, 54_000),
     "tests lines": (42_950, 36_000),
 }
