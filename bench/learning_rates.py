@@ -297,18 +297,18 @@ class RateGrid:
         folds, positions = range(FOLDS), range(len(self.rates))
         if rule.errors is None:
             return self.choose(folds, positions)
-        other = self.choose(folds, [p for p in positions if p != MIDDLE])
-        gap = float((self.selection[other] - self.selection[MIDDLE]).mean())
-        return other if gap > max(0.0, rule.errors * self._paired_error(other)) else MIDDLE
+        further = self.choose(folds, [p for p in positions if p != MIDDLE])
+        gap = float((self.selection[further] - self.selection[MIDDLE]).mean())
+        return further if gap > max(0.0, rule.errors * self._paired_error(further)) else MIDDLE
 
-    def _paired_error(self, other: int) -> float:
+    def _paired_error(self, further: int) -> float:
         """Of a rate's mean selection score less the middle one's, in points.
 
-        As in :func:`paretune.analysis.learning_rates.find_rates_in_play`.
+        As in :func:`paretune.analysis.learning_rates.judge_rates`.
         """
         variance = 2 * SEED_POINTS**2 / FOLDS
         for fold in range(FOLDS):
-            pair = (self.runs[position, fold] for position in (other, MIDDLE))
+            pair = (self.runs[position, fold] for position in (further, MIDDLE))
             difference = 100 * np.subtract(*(_read_answers(run, "selection") for run in pair))
             if len(difference) > 1:
                 variance += difference.var(ddof=1) / len(difference) / FOLDS**2
@@ -397,7 +397,9 @@ def list_rules() -> dict[str, Rule]:
 def estimate_mean(values: Sequence[float], studies: Sequence[Any]) -> tuple[float, float]:
     """The mean over grids and its standard error, with the grids of a study as one cluster."""
     deviations = np.array(values) - np.mean(values)
-    inside = [np.array([study == other for other in studies]) for study in dict.fromkeys(studies)]
+    inside = [
+        np.array([study == compared for compared in studies]) for study in dict.fromkeys(studies)
+    ]
     count = len(inside)
     if count < 2:
         return float(np.mean(values)), math.nan
@@ -413,16 +415,16 @@ def describe_rules(grids: Sequence[RateGrid]) -> str:
         "|---" * 6 + "|",
     ]
     studies = [grid.study for grid in grids]
-    own = [judge_own_trials(grid) for grid in grids]
-    rows = {"a own trials": own, "b middle": [judge_rule(grid, None) for grid in grids]}
+    own_trials = [judge_own_trials(grid) for grid in grids]
+    rows = {"a own trials": own_trials, "b middle": [judge_rule(grid, None) for grid in grids]}
     rows |= {
         name: [judge_rule(grid, rule) for grid in grids] for name, rule in list_rules().items()
     }
     for name, judged in rows.items():
         mean, error = estimate_mean([j.regret for j in judged], studies)
-        differences = [j.regret - a.regret for j, a in zip(judged, own, strict=True)]
+        differences = [j.regret - a.regret for j, a in zip(judged, own_trials, strict=True)]
         less, less_error = estimate_mean(differences, studies)
-        seconds = sum(j.seconds for j in judged) / sum(a.seconds for a in own)
+        seconds = sum(j.seconds for j in judged) / sum(a.seconds for a in own_trials)
         shares = [
             100 * np.mean([getattr(j, part) for j in judged]) for part in ("tries_all", "moves")
         ]

@@ -12,7 +12,6 @@ data sets of a pool the differences scatter by what it is.
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -22,7 +21,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from row_factor import EPOCHS, FOLDS, RATES, ROWS, cut_data_sets, decode, load, prepare
+from row_factor import EPOCHS, FOLDS, RATES, ROWS, cut_data_sets, decode, load, prepare, run_command
 
 from paretune.analysis.statistics.differences import (
     Estimate,
@@ -173,14 +172,4 @@ def describe(lines: Sequence[Mapping[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    verbs = parser.add_subparsers(dest="verb", required=True)
-    measuring = verbs.add_parser("measure")
-    measuring.add_argument("pools", type=Path, nargs="+")
-    measuring.add_argument("--json", type=Path, default=RECORD)
-    verbs.add_parser("estimate").add_argument("--json", type=Path, default=RECORD)
-    options = parser.parse_args()
-    if options.verb == "measure":
-        measure(options.pools, options.json)
-    else:
-        print(describe(load(options.json)))
+    run_command(__doc__, RECORD, measure, describe)

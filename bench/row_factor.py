@@ -22,7 +22,7 @@ import csv
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -255,15 +255,29 @@ def _ratios(pairs: Sequence[dict[str, Array]]) -> str:
     return " | ".join(cells)
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+def run_command(
+    description: str | None,
+    record: Path,
+    measure: Callable[[Sequence[Path], Path], None],
+    describe: Callable[[Sequence[dict[str, Any]]], str],
+) -> None:
+    """The verbs ``measure`` and ``estimate`` of a benchmark on pools.
+
+    Args:
+        record: where it is kept, unless ``--json`` names another file.
+    """
+    parser = argparse.ArgumentParser(description=description)
     verbs = parser.add_subparsers(dest="verb", required=True)
     measuring = verbs.add_parser("measure")
     measuring.add_argument("pools", type=Path, nargs="+")
-    measuring.add_argument("--json", type=Path, default=RECORD)
-    verbs.add_parser("estimate").add_argument("--json", type=Path, default=RECORD)
+    measuring.add_argument("--json", type=Path, default=record)
+    verbs.add_parser("estimate").add_argument("--json", type=Path, default=record)
     options = parser.parse_args()
     if options.verb == "measure":
         measure(options.pools, options.json)
     else:
         print(describe(load(options.json)))
+
+
+if __name__ == "__main__":
+    run_command(__doc__, RECORD, measure, describe)

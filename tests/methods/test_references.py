@@ -62,7 +62,8 @@ def test_where_a_layer_normalises_first_the_adapter_reads_the_feed_forward_outpu
     prepared: Any,
 ) -> None:
     fitted = prepared("pfeiffer", "modernbert", reduction_factor=8)
-    model, anatomy = fitted.loaded.model.eval(), fitted.loaded.anatomy
+    anatomy = fitted.loaded.anatomy
+    model = fitted.loaded.model.eval()
     assert {layer.output_norm for layer in anatomy.layers} == {None}
     unsettle(fitted.injection.parameters.values(), by=0.5)
     whole = model(input_ids=IDS).logits

@@ -314,11 +314,11 @@ def predict_peaks(cells: Sequence[Cell]) -> dict[tuple[str, str, str], float]:
             work, device = ComputeCost.from_record(record), device_of(record)
             if work is None:
                 continue
-            kept = work.held_bytes + work.saved_bytes
+            peak_bytes = work.held_bytes + work.saved_bytes
             if not device.startswith("cuda"):  # the best weights so far, which no measurement keeps
-                kept -= 4 * (record.trained_parameters or 0)
+                peak_bytes -= 4 * (record.trained_parameters or 0)
             residual = fitted.get((cell.model, device), CostModel()).residual_bytes or 0.0
-            peaks[cell.task, cell.model, cell.method] = max(0.0, kept + residual)
+            peaks[cell.task, cell.model, cell.method] = max(0.0, peak_bytes + residual)
     return peaks
 
 

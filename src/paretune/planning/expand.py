@@ -16,7 +16,7 @@ The same input gives the same runs, so the same command always continues.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from paretune import methods
@@ -84,12 +84,10 @@ class RunPlan:
     Attributes:
         runs: those to train now and those that have ended, by id, in the order to run them.
         later: those that will follow: their rate is not chosen, or they are the rest of a pass.
-        states: how far the passes of each task are, by its key; empty of other presets.
     """
 
     runs: Mapping[str, Run]
     later: tuple[Run, ...] = ()
-    states: Mapping[str, PassState] = field(default_factory=dict)
 
     def list_coming(self, records: Sequence[Record]) -> list[Run]:
         """The runs that have not ended, those that will follow included."""
@@ -129,7 +127,7 @@ def plan_runs(prepared: PreparedStudy, records: Sequence[Record]) -> RunPlan:
         # As if the first method were recommended.
         firsts = {p.run.task.key: p.cell for p in reversed(on_shares)}
         waiting += [p.run for p in on_shares if p.cell == firsts[p.run.task.key]]
-    return RunPlan(runs, tuple(waiting), states)
+    return RunPlan(runs, tuple(waiting))
 
 
 def _list_waiting(

@@ -100,8 +100,8 @@ def test_costs_are_read_from_records_with_what_they_stand_on() -> None:
 def test_before_they_are_measured_costs_are_predicted() -> None:
     """Memory from what runs keep, time and saved bytes from the runs themselves."""
     study = fake.study()
-    kept = {"operations": 1e9, "held_bytes": 500, "saved_bytes": 300}
-    measured = {"work": kept, "environment": fake.ENVIRONMENT}
+    work = {"operations": 1e9, "held_bytes": 500, "saved_bytes": 300}
+    measured = {"work": work, "environment": fake.ENVIRONMENT}
     records = [
         replace(
             r,
