@@ -35,6 +35,7 @@ from paretune.models.packing.apply import (
 )
 from paretune.models.packing.layout import Packing
 from paretune.objectives.encoding import Encoded
+from paretune.training.forward.onednn_products import is_onednn_faster, use_onednn_products
 from paretune.training.forward.packed import (
     PackedCompletionForward,
     PackedForward,
@@ -192,6 +193,7 @@ def make_forward(prepared: PreparedModel, compute: Compute, backend: str = "fast
     if backend == "plain":
         pad_id = prepared.loaded.pad_id
         return PlainForward(loaded.model, fleet, compute, pad_id, PlainSplitter())
+    _prepare_products(prepared, compute)
     if not enable_packing(prepared) and loaded.model.device.type == "cpu":
         use_seeded_dropout(prepared, DropoutRng())
     return forward_for(loaded, fleet, compute)
@@ -226,6 +228,7 @@ def make_shared_forward(prepared: PreparedModel, compute: Compute) -> Forward | 
         return None
     virtual_tokens, overhead = prepared.injection.virtual_tokens, overhead_tokens(model)
     splitter = PassSplitter(fleet, compute.device, virtual_tokens, False, overhead)
+    _prepare_products(prepared, compute)
     if enable_packing(prepared, per_run_dropout=True):
         return forward_for(loaded, fleet, compute, splitter=splitter)
     if model.config.model_type not in SHAREABLE:
@@ -234,6 +237,11 @@ def make_shared_forward(prepared: PreparedModel, compute: Compute) -> Forward | 
     use_seeded_dropout(prepared, rng)
     split_position_tables(prepared.injection.changes, model, loaded.anatomy, fleet)
     return PaddedForward(model, fleet, compute, prepared.loaded.pad_id, splitter, rng)
+
+
+def _prepare_products(prepared: PreparedModel, compute: Compute) -> None:
+    if compute == Compute("cpu", "fp32") and is_onednn_faster():
+        use_onednn_products(prepared.injection.changes, prepared.loaded.model)
 
 
 def enable_packing(prepared: PreparedModel, *, per_run_dropout: bool = False) -> bool:
