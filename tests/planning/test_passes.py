@@ -16,6 +16,7 @@ from paretune.planning.expand import (
     find_possible_run_ids,
     hold_back_folds,
     plan_runs,
+    put_long_runs_first,
 )
 from paretune.planning.prepare import PlannedRun, PreparedStudy, prepare_study
 from paretune.planning.shard import Shard
@@ -68,6 +69,18 @@ def test_further_folds_begin_when_most_first_looks_have_ended(prepared: Prepared
         return sum(p.run.method.name in SECONDS for p in left)
 
     assert [count_methods(ended) for ended in (0, 1, 2)] == [4, 4, 20]
+
+
+def test_long_runs_come_first_in_each_fold(ask: Any, caches: Any) -> None:
+    prepared = prepare_study(ask(preset="passes", outer=5), caches)
+    planned, seeds = expand_study(prepared, []), prepared.study.protocol.seeds
+    seconds = {p.run_id: 50 - SECONDS.get(p.run.method.name, 0.0) for p in planned}
+    ordered = put_long_runs_first(planned, seconds, seeds)
+    assert Counter(ordered) == Counter(planned)
+    trained = [p.run for p in ordered if p.run.method.name in SECONDS]
+    assert [run.method.name for run in trained] == ["head_only", "prompt", "lora", "full"] * 5
+    assert [run.seed for run in trained] == sorted(run.seed for run in trained)
+    assert ordered[0].run.method.name not in SECONDS  # baselines take a second and come first
 
 
 def test_costs_follow_of_what_may_still_be_chosen(prepared: PreparedStudy) -> None:

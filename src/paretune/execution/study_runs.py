@@ -32,7 +32,7 @@ def add_missing_runs(
         predictor: predicts the memory that each needs, from what has ended so far.
         expand: which runs; by default all.
     """
-    from paretune.planning.expand import expand_study, hold_back_folds
+    from paretune.planning.expand import expand_study, hold_back_folds, put_long_runs_first
 
     study = prepared.study
     # With data and model where they are now: a moved study was stored with other paths.
@@ -48,8 +48,12 @@ def add_missing_runs(
     if predictor is not None:
         ended = {record.run_id for record in records}
         to_train = [p for p in planned if p.run_id not in ended and p.run.stage != "cost"]
-        needs = {p.run_id: predictor.predict(p.run).worker_bytes for p in to_train}
-        store.set_settings({f"{MEMORY_PREFIX}{key}": str(size) for key, size in needs.items()})
+        costs = {p.run_id: predictor.predict(p.run) for p in to_train}
+        sizes = {f"{MEMORY_PREFIX}{key}": str(cost.worker_bytes) for key, cost in costs.items()}
+        store.set_settings(sizes)
+        if study.protocol.preset == "passes":
+            seconds = {key: cost.seconds or 0.0 for key, cost in costs.items()}
+            planned = put_long_runs_first(planned, seconds, study.protocol.seeds)
     return store.add_runs(study.study_hash, [(p.run_id, p.run) for p in planned])
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import groupby
 
 from paretune import methods
 from paretune.analysis.cell import Cell, position_of
@@ -75,6 +76,27 @@ def hold_back_folds(
     if sum(p.run_id not in ended for p in first) <= MISSING_FIRST_LOOKS:
         return list(planned)
     return [p for p in planned if p.run.model == NO_MODEL or p.run_id in ended or p in first]
+
+
+def put_long_runs_first(
+    planned: Sequence[PlannedRun], seconds: Mapping[str, float], seeds: Sequence[int]
+) -> list[PlannedRun]:
+    """The runs of each fold by their predicted seconds, so that workers end it together.
+
+    Args:
+        seconds: by id of a run.
+        seeds: of the study.
+    """
+
+    def fold(planned_run: PlannedRun) -> tuple[bool, bool, int | None]:
+        run = planned_run.run
+        return run.stage == "cost", run.model == NO_MODEL, position_of(run, seeds)
+
+    return [
+        planned_run
+        for _, runs in groupby(planned, fold)
+        for planned_run in sorted(runs, key=lambda p: -seconds.get(p.run_id, 0.0))
+    ]
 
 
 @dataclass(frozen=True)
