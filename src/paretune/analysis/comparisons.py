@@ -83,6 +83,7 @@ from paretune.analysis.statistics.multiple_testing import (
 )
 from paretune.analysis.statistics.sample_size import SampleSize, estimate_sample_size
 from paretune.analysis.statistics.scores import RunScores, keep_comparable
+from paretune.analysis.unlabelled_answers import UnlabelledAnswers
 from paretune.methods.baselines import WITH_MODEL
 from paretune.methods.core.titles import title_of
 
@@ -171,11 +172,13 @@ class PairwiseComparisons:
         lenders = {name: score for name, score in scores.items() if name not in baselines}
         scatters = moderate_scatters(scores, lenders)
         looks = max((cell.passes for cell in cells.values()), default=1)
+        unlabelled = UnlabelledAnswers(cells)
+        covary = unlabelled.covary if unlabelled.uids else None
         pairs = {
             (pair.a, pair.b): replace(
                 pair, withheld=self._withhold(pair, cells[pair.a], cells[pair.b])
             )
-            for pair in compare_all_pairs(scores, scatters, correct, looks)
+            for pair in compare_all_pairs(scores, scatters, correct, looks, covary)
         }
         if reference in scores and reference not in baselines:
             # The pairs of methods that are ahead of the reference, corrected in its family.

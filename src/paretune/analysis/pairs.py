@@ -26,6 +26,7 @@ from paretune.analysis.statistics.multiple_testing import (
     level_of_look,
 )
 from paretune.analysis.statistics.scores import RunScores
+from paretune.analysis.statistics.unlabelled import Covariate, correct_estimate
 
 Standing = Literal["above", "unclear", "below"]
 Withheld = Literal["", "one run", "few folds", "failures", "unfinished"]
@@ -38,6 +39,8 @@ Names = tuple[str, str]
 """The cells of a pair."""
 Correction = Callable[[Mapping[Names, float]], Mapping[Names, tuple[float, int]]]
 """From the p-values of pairs to corrected ones, each with the size of its family."""
+Covary = Callable[[str, str, tuple[RunScores, RunScores]], Covariate | None]
+"""From two cells and their scores on common rows to what corrects their difference."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,7 @@ def compare_all_pairs(
     scatters: Mapping[str, RunScatter],
     correct: Correction | None = None,
     looks: int = 1,
+    covary: Covary | None = None,
 ) -> Iterable[Pair]:
     """Every pair, in the order of ``scores``.
 
@@ -147,6 +151,7 @@ def compare_all_pairs(
         correct: by default over all pairs, so that the probability of even one false claim is at
             most 5 %, however the best was found.
         looks: at which a pair may be claimed.
+        covary: the covariates by which unlabelled rows correct the differences.
 
     Raises:
         StoreError: some answered different examples of one split.
@@ -161,6 +166,8 @@ def compare_all_pairs(
     for names, pair in sides.items():
         of_runs = [scatters.get(name) for name in names]
         estimates[names] = estimate_variances(*pair, of_runs)
+        if covary is not None and (covariate := covary(*names, pair)) is not None:
+            estimates[names] = correct_estimate(estimates[names], *pair, covariate)
         differences[names] = difference_interval(estimates[names], *pair)
         # Folds in which both sides trained, where any scatters.
         folds = min((side.runs for side in pair if side.folds is not None), default=math.inf)

@@ -124,8 +124,8 @@ def track(
 
 def _read_row(record: Record, metric: str) -> RunRow:
     scores = {part: dict(values) for part, values in record.result.get("scores", {}).items()}
-    for part, predictions in record.predictions.items():
-        interval = score_interval([predictions], metric)
+    for part in scores.keys() & record.predictions.keys():
+        interval = score_interval([record.predictions[part]], metric)
         scores[part] |= {"primary_low": interval.low, "primary_high": interval.high}
     results = {key: value for key, value in record.result.items() if key != "scores"}
     settings = {**record.run.canonical_form(), "metric": metric, "outcome": record.outcome}

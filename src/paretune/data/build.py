@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from paretune import objectives
 from paretune.data.columns import Values, cell_text, find_possible_groups, gather_columns
-from paretune.data.example import Dataset
+from paretune.data.example import Dataset, text_key
 from paretune.data.finding import Finding, InvalidValueError, raise_for_findings
 from paretune.data.rows import Row
 from paretune.data.split import assign_folds, read_dates, sample_held_out, take_newest
@@ -17,6 +17,8 @@ from paretune.errors import DataError, suggest
 from paretune.objectives.example import Example
 from paretune.study import TaskSpec, derive_seed
 
+MIN_UNLABELLED = 30
+"""Fewer say nothing of a mean."""
 Built = tuple[list[Example], list[Finding]]
 """The examples of some rows, and what was found in them; errors are findings too."""
 
@@ -136,6 +138,9 @@ def build_dataset(
         remedy = "They are always the same; give the task test: FILE to decide it yourself."
         where = (examples["test"] or every)[0].where
         findings.append(Finding("note", "test-held-out", where, what, remedy))
+    if spec.unlabelled is not None:
+        examples["unlabelled"], note = keep_unseen(examples)
+        findings += note
     findings += _propose_groups(spec, rows.train)
     limits = {str(name): limit for name, limit in (spec.limit or {}).items()}
 
@@ -156,6 +161,7 @@ def build_dataset(
             "test": take("test"),
             "shifted": take("test_shifted"),
             "unlabelled": take("unlabelled"),
+            "predicts_unlabelled": spec.unlabelled is not None,
             "metric": spec.metric or objectives.get(kind).default_metric,
             "language": spec.language,
             "licence": spec.licence or rows.licence,
@@ -165,6 +171,33 @@ def build_dataset(
             **about,
         }
     )
+
+
+def keep_unseen(parts: Mapping[str, Sequence[Example]]) -> Built:
+    """The unlabelled rows whose text and group no labelled row has; a note on the others.
+
+    A run that trained on a row, or on one of its group, answers it unlike those it has not seen.
+
+    Raises:
+        DataError: too few are left.
+    """
+    labelled = [e for part in ("train", "test") for e in parts[part]]
+    texts, groups = {text_key(e) for e in labelled}, {e.group for e in labelled} - {None}
+    rows = parts.get("unlabelled", ())
+    seen = [e for e in rows if text_key(e) in texts or e.group in groups]
+    uids = {e.uid for e in seen}
+    kept = [e for e in rows if e.uid not in uids]
+    what = f"{len(seen)} of {len(rows)} unlabelled rows are labelled too, or of a labelled group"
+    if len(kept) < MIN_UNLABELLED:
+        raise DataError(
+            f"{len(kept)} unlabelled rows are too few: {what}.",
+            where=rows[0].where if rows else "unlabelled",
+            remedy=f"Give {MIN_UNLABELLED} others at least, or remove unlabelled.",
+        )
+    if not seen:
+        return kept, []
+    remedy = "Nothing to do: they are left out."
+    return kept, [Finding("note", "unlabelled-seen", seen[0].where, f"{what}.", remedy)]
 
 
 def _propose_groups(spec: TaskSpec, rows: Sequence[Row]) -> list[Finding]:

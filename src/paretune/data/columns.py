@@ -268,7 +268,10 @@ def convert_decimal_commas(rows: TaskRows, columns: Iterable[str]) -> TaskRows:
         values = [{c: replace_comma(v) if c in converted else v for c, v in r} for r in cells]
         return [replace(row, values=v) for row, v in zip(part, values, strict=True)]
 
-    return replace(rows.map(convert), findings=[*rows.findings, *notes]) if converted else rows
+    if not converted:
+        return rows
+    unlabelled, findings = convert(rows.unlabelled), [*rows.findings, *notes]
+    return replace(rows.map(convert), unlabelled=unlabelled, findings=findings)
 
 
 def make_table_reader(

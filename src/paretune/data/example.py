@@ -23,8 +23,9 @@ class Dataset:
     which into which. ``features`` are the names of a table's columns.
 
     ``shifted`` is a second test part, from elsewhere than ``test``; it is scored beside it.
-    ``unlabelled`` are rows published without labels (SloBench's test files); they are never scored,
-    and never part of the content hash. ``findings`` were made while building; see
+    ``unlabelled`` are rows without labels, which are never scored: those published so (SloBench's
+    test files), which are no part of the content hash, or a user's, which all final runs answer
+    (``predicts_unlabelled``). ``findings`` were made while building; see
     :func:`paretune.data.audit.audit` for the rest. ``clustered``: examples of one group
     depend on one another, so that the analysis counts whole groups (passages, texts, and groups
     that a user named). A part whose groups have one example each has none that matter.
@@ -37,6 +38,7 @@ class Dataset:
     test: tuple[Example, ...]
     shifted: tuple[Example, ...] = ()
     unlabelled: tuple[Example, ...] = ()
+    predicts_unlabelled: bool = False
     metric: str
     language: str | None
     licence: str
@@ -65,6 +67,11 @@ class Dataset:
                 "test": _hashed_values(self.test),
                 **({"shifted": _hashed_values(self.shifted)} if self.shifted else {}),
                 **({"languages": self.languages} if self.languages else {}),
+                **(
+                    {"unlabelled": _hashed_values(self.unlabelled)}
+                    if self.predicts_unlabelled
+                    else {}
+                ),
             }
         )
 

@@ -38,6 +38,7 @@ OMITTED_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "test_target": None,
         "test_shifted": None,
         "test_shifted_target": None,
+        "unlabelled": None,
         "source_lang": None,
         "target_lang": None,
         "question": None,

@@ -24,6 +24,7 @@ FILE_KEYS = (
     "train_target",
     "test_target",
     "test_shifted_target",
+    "unlabelled",
 )
 PATH_KEYS = ("source", *FILE_KEYS)
 """The keys of a task that are paths."""

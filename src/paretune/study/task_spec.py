@@ -37,6 +37,7 @@ _OWN_DATA_KEYS = (
     "test_target",
     "test_shifted",
     "test_shifted_target",
+    "unlabelled",
     "drop_unlabelled",
 )
 LossOn = Literal["last_answer", "all_answers"]
@@ -66,6 +67,10 @@ class TaskSpec(FrozenModel):
     ``test_shifted``: a second test part, from elsewhere than the first. It is scored beside it and
     enters no verdict.
 
+    ``unlabelled``: a file of further rows without labels, from where the labelled ones are (a kind
+    of one label, by accuracy). Final runs answer them, and differences of methods are corrected by
+    these answers (:mod:`paretune.analysis.statistics.unlabelled`).
+
     What is said to a language model, for every task: ``prompt``, a text with ``{text}`` and
     ``{text_pair}`` in it; ``label_texts``, one for each label, in the order of the labels; and what
     the log-likelihood of such a text is divided by (``length_normalisation``). ``readout``: how the
@@ -87,6 +92,7 @@ class TaskSpec(FrozenModel):
     test_target: str | None = None
     test_shifted: str | None = None
     test_shifted_target: str | None = None
+    unlabelled: str | None = None
     dataset: str | None = None
     config: str | None = None
     revision: str | None = None
@@ -242,4 +248,9 @@ class TaskSpec(FrozenModel):
         if self.metric is not None and not objective.accepts(metrics.get(self.metric)):
             fitting = ", ".join(objective.selectable_metrics)
             raise ValueError(f"metric {self.metric} is none of {self.kind}: {fitting}")
+        metric = self.metric or objective.default_metric
+        if self.unlabelled is not None and (objective.reader, metric) != ("labels", "accuracy"):
+            raise ValueError(
+                "unlabelled goes with kind: classification or pair, and metric: accuracy"
+            )
         return self

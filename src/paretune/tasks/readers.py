@@ -340,8 +340,12 @@ def _build_labelled(
         id=spec.id,
         group=spec.group,
     )
+    inputs = [column for column in schema.columns if column not in of_labels]
+    without_label = replace(schema, columns=inputs, read=read_inputs)
 
     def build(part_rows: Sequence[Row], part: str) -> Built:
+        if part == "unlabelled":
+            return build_examples(part_rows, without_label, part)
         examples, findings = build_examples(part_rows, schema, part)
         if any(finding.code in ("not-text", "not-label") for finding in findings):
             columns_read = gather_columns(rows.train)
@@ -599,6 +603,9 @@ def _read_rows(
                 names.append(name)
         test, shifted = parts.get("test", ()), parts.get("test_shifted", ())
         rows = TaskRows(parts["train"], test, shifted=shifted, source=", ".join(names))
+    if spec.unlabelled is not None:
+        unlabelled, name = read(spec.unlabelled, None)
+        rows = replace(rows, unlabelled=unlabelled, source=f"{rows.source}, {name}")
     findings, where, columns = [*rows.findings], rows.train[0].file, gather_columns(rows.train)
     unused = find_unused_columns(spec, columns)
     if unused:

@@ -20,8 +20,10 @@ from paretune.objectives.readouts import for_readout
 from paretune.study import NO_MODEL, ModelSpec, Run, TaskSpec, compute_run_id, digest
 from paretune.tasks import load_dataset as load_task
 
-TEST_PARTS = ("test", "test_shifted")
-"""Parts that are reported, and seen by nothing that trains or selects."""
+UNLABELLED = "unlabelled"
+TEST_PARTS = ("test", "test_shifted", UNLABELLED)
+"""Parts that final runs answer, and seen by nothing that trains or selects; the last has no score.
+"""
 
 MAX_SELECTION_TEXTS = 500
 """Of tasks of language models: selection reads them at every evaluation, and they are generated."""
@@ -35,6 +37,7 @@ class Parts:
     selection: list[Example]
     test: list[Example]
     test_shifted: list[Example] = field(default_factory=list)
+    unlabelled: list[Example] = field(default_factory=list)
 
     def named(self, part: str) -> list[Example]:
         """The examples of a part, by its field's name."""
@@ -43,7 +46,7 @@ class Parts:
 
     @property
     def reported(self) -> tuple[str, ...]:
-        """The parts that are scored once training has ended, and have examples."""
+        """The parts that are answered once training has ended, and have examples."""
         return tuple(part for part in ("selection", *TEST_PARTS) if self.named(part))
 
 
@@ -173,9 +176,13 @@ class ProcessCache:
         rows, test = list(dataset.train), list(dataset.test)
         if run.outer is not None:
             rows, test = split_by_fold(dataset, run.outer, run.split_seed)
-        reported, shifted = (test, list(dataset.shifted)) if run.stage == "final" else ([], [])
+        final: tuple[list[Example], ...] = ([], [], [])
+        if run.stage == "final":
+            # What encodes and predicts wants labels: the first, which nothing reads.
+            asked = dataset.unlabelled if dataset.predicts_unlabelled else ()
+            final = test, [*dataset.shifted], [replace(example, label=0) for example in asked]
         if run.selection == "test":
-            return Parts(rows, test, reported, shifted)  # a preset's, which trains on all rows
+            return Parts(rows, test, *final)  # a preset's, which trains on all rows
         folds = assign_folds(rows, run.split_seed)
         selection = [e for e, f in zip(rows, folds, strict=True) if f == run.fold]
         train = [e for e, f in zip(rows, folds, strict=True) if f != run.fold]
@@ -184,7 +191,7 @@ class ProcessCache:
             train += rest
         if run.rows < 1:
             train = take_share(train, run.rows, run.split_seed)
-        return Parts(train, selection, reported, shifted)
+        return Parts(train, selection, *final)
 
     def encode(
         self,

@@ -215,6 +215,8 @@ def _check_study(study: Study, *, offline: bool, devices: str) -> Iterator[Check
         if design.folds:
             rows = len(dataset.train) + len(dataset.test)
             size = f"{rows} rows, all tested by {design.folds}-fold cross-validation"
+        if dataset.predicts_unlabelled:
+            size += f", {len(dataset.unlabelled)} unlabelled rows"
         values = ", ".join(dataset.labels) or " to ".join(dataset.languages)
         target = dataset.objective.title + (f" ({values})" if values else "")
         description = f"{size}, {target}; licence: {dataset.licence}"

@@ -67,12 +67,16 @@ class Estimate:
         parts: variances as they were estimated, with their degrees of freedom; the first is the
             rows'. Under cross-validation those of runs have rows in them.
         run_share: share of the variance that comes from runs.
+        row_ratio: the rows' variance over what it was before unlabelled rows corrected it.
+        unlabelled: how many these are (:mod:`paretune.analysis.statistics.unlabelled`).
     """
 
     value: float
     variance: float
     parts: tuple[VariancePart, ...]
     run_share: float = 0.0
+    row_ratio: float = 1.0
+    unlabelled: int = 0
 
     @property
     def freedom(self) -> float:

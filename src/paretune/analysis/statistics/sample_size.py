@@ -65,7 +65,7 @@ def estimate_sample_size(
         blind: how much runs differ is unknown.
     """
     crossed, gap = a.design.is_cross_validation, FOUND_POINTS * a.highest / 100
-    of_rows = row_variance(a, b) * (ROW_FACTOR if crossed else 1.0)
+    of_rows = row_variance(a, b) * estimate.row_ratio * (ROW_FACTOR if crossed else 1.0)
     of_rows = min(max(of_rows, estimate.parts[0][0]), estimate.variance)
     added = estimate.variance - of_rows
     runs = estimate.parts[1:]

@@ -53,6 +53,16 @@ def write_conclusions(
             amount = f"{least.report.title}, {least.report.cost.memory.text}"
             yield f"Of these, the least memory in training: {amount}."
     yield from _conclude_lost(rows, baselines, models, comparisons)
+    of_models = dict.fromkeys(row.cell.model for row in all_rows)
+    estimates = [pair.estimate for model in of_models for pair in comparisons.pairs(model)]
+    corrected = [estimate for estimate in estimates if estimate.unlabelled]
+    if corrected:
+        low, middle, high = np.quantile([e.row_ratio for e in corrected], [0, 0.5, 1])
+        yield (
+            f"Differences of methods are corrected by {corrected[0].unlabelled:,} unlabelled rows: "
+            f"what rows add to their variance is {middle:.2f} of what it was ({low:.2f} to "
+            f"{high:.2f})."
+        )
 
 
 def _conclude_lost(

@@ -17,6 +17,7 @@ from paretune.analysis.outcomes import answers_are_constant
 from paretune.data.example import Dataset, dependence_groups
 from paretune.measuring.devices import read_free_bytes
 from paretune.metrics import segment_metrics
+from paretune.metrics.classification import NO_LABEL
 from paretune.metrics.metric import ScoringModel
 from paretune.models.load import load_headless_encoder
 from paretune.objectives import ModelPredictions, Objective, TargetScale
@@ -27,7 +28,7 @@ from paretune.store.encoding import encode_predictions
 from paretune.store.record import Predictions
 from paretune.study import Generation, ModelSpec, Run
 from paretune.training import Outcome
-from paretune.training.caches import TEST_PARTS, Parts, ProcessCache
+from paretune.training.caches import TEST_PARTS, UNLABELLED, Parts, ProcessCache
 from paretune.training.checkpoint import RunProgress
 from paretune.training.evaluation.predict import generate
 from paretune.training.fleet import RunParameters, SharedModel
@@ -250,15 +251,22 @@ def write_scores(
     if thresholds:
         outcome.result["thresholds"] = [*thresholds]
     outcome.result["scores"] = {
-        part: score(answers, parts.named(part), dataset) for part, answers in predictions.items()
+        part: score(answers, parts.named(part), dataset)
+        for part, answers in predictions.items()
+        if part != UNLABELLED
     }
     if signatures := dataset.objective.signatures():
         outcome.result["signatures"] = signatures
     tables = {
         part: to_table(answers, parts.named(part), dataset) for part, answers in predictions.items()
     }
+    if (table := tables.get(UNLABELLED)) is not None:
+        # Four digits of a probability are enough, and half the bytes.
+        scores = tuple(tuple(float(f"{s:.4g}") for s in row) for row in table.scores)
+        nothing = (NO_LABEL,) * len(table.uid)
+        tables[UNLABELLED] = replace(table, label=nothing, scores=scores)
     # As the analysis judges stored answers (paretune.analysis.cell).
-    judged = [table for part, table in tables.items() if part != "test_shifted"]
+    judged = [table for part, table in tables.items() if part in ("selection", "test")]
     if "test" in tables and not run.outer:
         judged = [tables["test"]]
     collapsed = bool(judged) and answers_are_constant(
