@@ -34,8 +34,8 @@ class UnlabelledAnswers:
 
     def __init__(self, cells: Mapping[str, Cell]) -> None:
         """Gather the answers of the runs that trained."""
-        asked = [r for cell in cells.values() for r in cell.trained if PART in r.predictions]
-        counts = Counter(record.predictions[PART].uid for record in asked)
+        records = [r for cell in cells.values() for r in cell.trained if PART in r.predictions]
+        counts = Counter(record.predictions[PART].uid for record in records)
         self.cells = cells
         self.uids = max(counts, key=counts.__getitem__, default=())
         tables: dict[Fold, dict[str, list[Array]]] = {}
@@ -105,12 +105,14 @@ class UnlabelledAnswers:
                 table = further.get(_fold_of(record))
                 if table is None:
                     continue
-                given = [record.predictions[part].prediction for part in ("test", PART)]
-                chosen = table[np.arange(len(table)), np.array([*given[0], *given[1]], dtype=int)]
-                of_test, of_rest = np.split(chosen, [len(given[0])])
+                of_test, of_rest = (
+                    [*record.predictions[part].prediction] for part in ("test", PART)
+                )
+                chosen = table[np.arange(len(table)), of_test + of_rest]
                 mask = sources[:, 0] == number
-                labelled[place, mask] = of_test[sources[mask, 1]] - of_rest.mean()
-                unlabelled += of_rest * mask.mean() / len(passes)
+                on_unlabelled = chosen[len(of_test) :]
+                labelled[place, mask] = chosen[sources[mask, 1]] - on_unlabelled.mean()
+                unlabelled += on_unlabelled * mask.mean() / len(passes)
         sums = np.stack([labelled, np.ones_like(labelled)], axis=-1)
         covariate = replace(score, tables=sums, from_sums=ratio_of_sums, credits=None)
         return np.asarray(covariate.values.mean(axis=0)), unlabelled

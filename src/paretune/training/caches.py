@@ -179,8 +179,8 @@ class ProcessCache:
         final: tuple[list[Example], ...] = ([], [], [])
         if run.stage == "final":
             # What encodes and predicts wants labels: the first, which nothing reads.
-            asked = dataset.unlabelled if dataset.predicts_unlabelled else ()
-            final = test, [*dataset.shifted], [replace(example, label=0) for example in asked]
+            unlabelled = dataset.unlabelled if dataset.predicts_unlabelled else ()
+            final = test, [*dataset.shifted], [replace(example, label=0) for example in unlabelled]
         if run.selection == "test":
             return Parts(rows, test, *final)  # a preset's, which trains on all rows
         folds = assign_folds(rows, run.split_seed)
