@@ -113,13 +113,14 @@ class Pair:
 
     def flip(self) -> Pair:
         """The same pair as ``b`` minus ``a``."""
-        gap, exact = self.difference, self.mcnemar
+        gap, exact, rows = self.difference, self.mcnemar, self.estimate.residuals
+        value, residuals = -self.estimate.value, None if rows is None else -rows
         return replace(
             self,
             a=self.b,
             b=self.a,
             difference=replace(gap, estimate=-gap.estimate, low=-gap.high, high=-gap.low),
-            estimate=replace(self.estimate, value=-self.estimate.value),
+            estimate=replace(self.estimate, value=value, residuals=residuals),
             mcnemar=exact and McNemar(exact.only_b, exact.only_a, exact.p),
         )
 
@@ -203,6 +204,8 @@ def correct_against_reference(
     for pair in pairs:
         a, b = on_common_rows(scores[pair.a], scores[reference])
         differences = a.values.mean(axis=0) - b.values.mean(axis=0)
+        if pair.estimate.residuals is not None:
+            differences = pair.estimate.residuals
         rows.append(dict(zip(a.unit_uids, differences.tolist(), strict=True)))
     correlation = np.eye(len(pairs))
     for i, j in combinations(range(len(pairs)), 2):

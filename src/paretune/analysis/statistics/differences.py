@@ -39,7 +39,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 
 import numpy as np
@@ -69,6 +69,7 @@ class Estimate:
         run_share: share of the variance that comes from runs.
         row_ratio: the rows' variance over what it was before unlabelled rows corrected it.
         unlabelled: how many these are (:mod:`paretune.analysis.statistics.unlabelled`).
+        residuals: (units,): what a unit contributes to a corrected difference; None of others.
     """
 
     value: float
@@ -77,6 +78,7 @@ class Estimate:
     run_share: float = 0.0
     row_ratio: float = 1.0
     unlabelled: int = 0
+    residuals: Array | None = field(default=None, repr=False, compare=False)
 
     @property
     def freedom(self) -> float:

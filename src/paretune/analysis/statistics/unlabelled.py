@@ -117,4 +117,5 @@ def correct_estimate(
         run_share=1 - left / variance,
         row_ratio=corrected / plain,
         unlabelled=covariate.rows,
+        residuals=residuals,
     )
