@@ -58,11 +58,6 @@ class Covariate:
     unlabelled: Array
     rows: int
 
-    @property
-    def unlabelled_variance(self) -> float:
-        """Of the mean of the unlabelled rows."""
-        return float(self.unlabelled.var(ddof=1)) / len(self.unlabelled)
-
 
 def fit_weights(values: Array, covariate: Covariate) -> Array:
     """The weight of each unit by the units of other parts, (units,).
@@ -104,7 +99,8 @@ def correct_estimate(
         for rows in (values, residuals)
         for extended in [np.append(rows, [spread, -spread])]
     )
-    corrected += float(weights.mean()) ** 2 * covariate.unlabelled_variance
+    of_unlabelled = float(covariate.unlabelled.var(ddof=1)) / len(covariate.unlabelled)
+    corrected += float(weights.mean()) ** 2 * of_unlabelled
     (of_rows, degrees), *of_runs = estimate.parts
     # The noise that runs have too was subtracted from it: a quarter stays, as there.
     left = max(of_rows - plain + corrected, corrected / 4)
