@@ -33,7 +33,8 @@ def study(tmp_path: Path) -> Study:
 def records(study: Study, tmp_path: Path) -> list[Record]:
     """LoRA complete with its cost; of full one run that stopped with an error."""
     lost = fake.record(fake.make_run(study, "final", "full", 1), outcome="error", message="no luck")
-    complete = fake.cell(study, "lora", 0.7)
+    unlabelled = {"unlabelled": fake.answers(0.5, part="unlabelled")}  # which has no scores
+    complete = fake.add_parts(fake.cell(study, "lora", 0.7), lambda run: unlabelled)
     stored(study, [*complete, lost], tmp_path / "store").close()
     return complete
 

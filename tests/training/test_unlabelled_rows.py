@@ -17,6 +17,7 @@ from paretune.metrics.classification import NO_LABEL
 from paretune.reporting.build import build_report
 from paretune.study import Study, TaskSpec
 from paretune.tasks import load_dataset
+from paretune.verbs.check import check
 
 ROWS = [f"A {WORDS[i % 8]} {'sat' if i % 3 else 'turns'} afar {i}" for i in range(40)]
 
@@ -93,6 +94,8 @@ def test_final_runs_answer_the_rows_and_the_report_says_what_they_bought(
     protocol = {"trials": 2, "folds": 1, "seeds": [1, 2, 3], "outer": outer, "cost_seconds": 1}
     tasks, methods = [task(tmp_path / "data")], [{"name": "lora", "rank": 2}, "full"]
     study = small(tmp_path, tiny_model("bert"), tasks=tasks, protocol=protocol, methods=methods)
+    described = "; ".join(map(str, check(study).items))
+    assert ", 40 unlabelled rows, one of several labels" in described
     with finish(study, tmp_path / "store", costs=0) as store:
         records = store.load_records(study.study_hash, predictions=True)
     for record in records:
