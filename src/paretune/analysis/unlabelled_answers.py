@@ -23,13 +23,15 @@ Fold = tuple[OuterFold | None, tuple[str, ...]]
 
 
 class UnlabelledAnswers:
-    """What cells answer on test rows and on the unlabelled rows.
+    """What cells answer on test rows and, behind these, on the unlabelled rows.
 
     Attributes:
         cells: by name.
         uids: of the unlabelled rows; empty where no run has answered any.
-        probabilities: by fold and cell, of each label and of none, the mean over its runs: (test
-            rows and then unlabelled rows, labels + 1).
+        answers: by run, (rows,).
+        probabilities: by fold and cell, of each label and of none, the mean over its runs, (rows,
+            labels + 1).
+        totals: by fold, their sums.
     """
 
     def __init__(self, cells: Mapping[str, Cell]) -> None:
@@ -38,20 +40,23 @@ class UnlabelledAnswers:
         counts = Counter(record.predictions[PART].uid for record in records)
         self.cells = cells
         self.uids = max(counts, key=counts.__getitem__, default=())
+        self.answers: dict[str, Array] = {}
         tables: dict[Fold, dict[str, list[Array]]] = {}
         for name, cell in cells.items():
-            # What says the same of every row says nothing of one.
-            for record in filter(self.has_answered, () if cell.name in TRIVIAL else cell.trained):
-                of_cells = tables.setdefault(_fold_of(record), {})
+            for record in filter(self.has_answered, cell.trained):
                 parts = (record.predictions["test"], record.predictions[PART])
-                scores = np.array([row for part in parts for row in part.scores])
-                of_cells.setdefault(name, []).append(
-                    np.pad(softmax(scores, axis=1), [(0, 0), (0, 1)])
-                )
+                predicted = [answer for part in parts for answer in part.prediction]
+                self.answers[record.run_id] = np.array(predicted, dtype=int)
+                # What says the same of every row says nothing of one.
+                if cell.name not in TRIVIAL:
+                    scores = np.array([row for part in parts for row in part.scores])
+                    table = np.pad(softmax(scores, axis=1), [(0, 0), (0, 1)])
+                    tables.setdefault(_fold_of(record), {}).setdefault(name, []).append(table)
         self.probabilities = {
             fold: {name: np.mean(runs, axis=0) for name, runs in of_cells.items()}
             for fold, of_cells in tables.items()
         }
+        self.totals = {fold: sum(of.values()) for fold, of in self.probabilities.items()}
 
     def has_answered(self, record: Record) -> bool:
         """Whether a run has answered the unlabelled rows."""
@@ -66,18 +71,15 @@ class UnlabelledAnswers:
             b: of another.
             scores: theirs, on common rows.
         """
-        further = {
-            fold: np.mean([table for name, table in tables.items() if name not in (a, b)], axis=0)
-            for fold, tables in self.probabilities.items()
-            if tables.keys() - {a, b}
-        }
         runs = [run for name in (a, b) for run in self.cells[name].trained]
-        if not further or not all(map(self.has_answered, runs)):
+        if not all(map(self.has_answered, runs)):
             return None
         (first, of_a), (second, of_b) = (
-            self.measure_side(self.cells[name], score, further)
+            self.measure_side(self.cells[name], score, (a, b))
             for name, score in zip((a, b), scores, strict=True)
         )
+        if not first.any() and not second.any():
+            return None
         unlabelled = of_a - of_b - (of_a - of_b).mean()
         clusters = runs[0].predictions[PART].cluster
         if clusters:
@@ -85,11 +87,11 @@ class UnlabelledAnswers:
         return Covariate(first - second, unlabelled, len(self.uids))
 
     def measure_side(
-        self, cell: Cell, score: RunScores, further: Mapping[Fold, Array]
+        self, cell: Cell, score: RunScores, pair: tuple[str, str]
     ) -> tuple[Array, Array]:
-        """The mean probability of a cell's answers, over its runs.
+        """The mean probability that cells outside the pair give to a cell's answers, over its runs.
 
-        A run in whose fold no further cell has answered counts as 0 on all rows.
+        A run in whose fold none of them has answered counts as 0 on all rows.
 
         Returns:
             (units,) of the labelled rows, less the mean over the unlabelled ones by the same runs;
@@ -102,17 +104,17 @@ class UnlabelledAnswers:
             sources = answers.sources[[row_of[uid] for uid in score.uid]]
             for number in np.unique(sources[:, 0]):
                 record = answers.runs[number]
-                table = further.get(_fold_of(record))
-                if table is None:
+                tables = self.probabilities.get(_fold_of(record), {})
+                of_pair = [tables[name] for name in pair if name in tables]
+                if len(tables) == len(of_pair):
                     continue
-                of_test, of_rest = (
-                    [*record.predictions[part].prediction] for part in ("test", PART)
-                )
-                chosen = table[np.arange(len(table)), of_test + of_rest]
-                mask = sources[:, 0] == number
-                on_unlabelled = chosen[len(of_test) :]
-                labelled[place, mask] = chosen[sources[mask, 1]] - on_unlabelled.mean()
-                unlabelled += on_unlabelled * mask.mean() / len(passes)
+                chosen = self.answers[record.run_id]
+                at = np.arange(len(chosen)), chosen
+                support = self.totals[_fold_of(record)][at] - sum(table[at] for table in of_pair)
+                support /= len(tables) - len(of_pair)
+                mask, of_rest = sources[:, 0] == number, support[-len(self.uids) :]
+                labelled[place, mask] = support[sources[mask, 1]] - of_rest.mean()
+                unlabelled += of_rest * mask.mean() / len(passes)
         sums = np.stack([labelled, np.ones_like(labelled)], axis=-1)
         covariate = replace(score, tables=sums, from_sums=ratio_of_sums, credits=None)
         return np.asarray(covariate.values.mean(axis=0)), unlabelled
