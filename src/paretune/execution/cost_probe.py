@@ -6,7 +6,7 @@ separate phases. What cannot be measured has its reason instead.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from paretune.data.example import Dataset
-from paretune.measuring.costs import estimate_compute_cost
+from paretune.measuring.costs import PROBE_COPIES, estimate_compute_cost
 from paretune.measuring.machine import describe_device, describe_environment
 from paretune.measuring.memory import PeakMeter, warm_libraries
 from paretune.measuring.model_shape import describe_trained_part, measure_shape
@@ -37,6 +37,12 @@ from paretune.training.interruption import fit_in_memory
 from paretune.training.loop import accumulate_gradients, compute_losses
 from paretune.training.prepare import PreparedModel, allows_bf16_weights, prepare
 from paretune.training.run_state import RunOptimizer
+from paretune.training.word_tables import (
+    WordTable,
+    count_idle,
+    replace_tables,
+    train_occurring_rows,
+)
 
 WARM_UP_STEPS = 2
 """Steps before the clock counts."""
@@ -85,6 +91,7 @@ def measure_cost(
     longest = sorted(range(len(encoded.lengths)), key=lambda i: (-encoded.lengths[i], i))
     batch = longest[: run.training.batch_size]
     micro_batch = max(1, (run.training.micro_batch or len(batch)) >> halvings)
+    tables = train_occurring_rows(prepared, encoded, run.training.backend)
     outcome = Outcome(result={"outcome": "ok", "notes": []})
     measured: dict[str, Any] = {}
 
@@ -106,7 +113,7 @@ def measure_cost(
         ).draw()
         otherwise = objective.encode_training or prepared.method.method.body_training
         questions = answers.select(batch) if otherwise else None
-        probe = (run, prepared, forward, step_batch, questions)
+        probe = (run, prepared, tables, forward, step_batch, questions)
         measured.update(_measure(*probe, num_classes, meter, claim.report, limit_seconds))
 
     def note_halving(smaller: int) -> None:
@@ -114,7 +121,7 @@ def measure_cost(
         micro_batch = smaller
         # The peak of the attempt that failed is no cost of the run: it is measured anew.
         meter.forget("train", "evaluation")
-        for parameter in prepared.trained.values():
+        for parameter in replace_tables(prepared.trained, tables).values():
             parameter.grad = None
         outcome.result["notes"].append(f"out of memory: the micro-batch is halved to {smaller}")
 
@@ -124,7 +131,13 @@ def measure_cost(
     reasons = {**peaks.pop("not_measured"), **measured.pop("not_measured", {})}
     trained = sum(p.numel() for p in prepared.trained.values())
     outcome.result["trained_parameters"] = trained
-    part = describe_trained_part(run, loaded, trained)
+    part = describe_trained_part(run, loaded, trained, *count_idle(tables))
+    if tables:
+        outcome.result["word_tables"] = {
+            "rows": sum(len(table.whole) for table in tables),
+            "trained_rows": sum(len(table.rows) for table in tables),
+            "spared_bytes": 4 * (PROBE_COPIES * part.idle - part.copied),
+        }
     choices = len(encoded.ids[0])
     examples = range(len(encoded.lengths))
     outcome.measured = {
@@ -153,6 +166,7 @@ def measure_cost(
 def _measure(
     run: Run,
     prepared: PreparedModel,
+    tables: Sequence[WordTable],
     forward: Forward,
     batch: StepBatch,
     questions: Encoded | None,
@@ -167,7 +181,8 @@ def _measure(
         reasons = dict.fromkeys(("step_seconds", "train"), "nothing is trained")
         return {"step_seconds": None, "inference": latency, "not_measured": reasons}
     factors = prepared.injection.learning_rate_factors
-    optimizer = RunOptimizer(prepared.trained, run.training, num_classes, factors)
+    trained = replace_tables(prepared.trained, tables)
+    optimizer = RunOptimizer(trained, run.training, num_classes, factors, tables)
     device = forward.compute.device
     forward.model.train()
 

@@ -9,9 +9,9 @@ al. 2020, arXiv:2001.08361, section 2.1); what scores words counts for the score
 Below the lowest trained layer there is no backward pass: with l of L layers below, the gradient of
 the inputs is 2 N T (L - l) / L; and no forward pass where activations are kept from epoch to epoch.
 What an adapter has of its own counts three times, as what is trained.
-Bytes: weights; gradients and AdamW's two moments of what is trained, and outside the cost probe the
-best weights so far; what a layer above the lowest trained one saves for each token until the
-backward pass, attention and, where words are scored, their scores.
+Bytes: weights; gradients and AdamW's two moments of what is trained (of words those that occur),
+and outside the cost probe the best weights so far; what a layer above the lowest trained one saves
+for each token until the backward pass, attention and, where words are scored, their scores.
 
 Bytes moved: what lies between the products (normalisations, activations, dropout, residual sums,
 casts, and the optimiser) reads and writes memory, as many passes over what a layer saves and over
@@ -64,6 +64,8 @@ SAVED_WIDTHS = {Trains.EVERYTHING: 20, Trains.ADAPTER: 14.5, Trains.HEAD: 16, Tr
 Beside an adapter without what that saves (``Method.saved_widths``)."""
 FORWARD_PASSES, BACKWARD_PASSES, OPTIMIZER_PASSES = 9, 18, 18
 """Passes of a step over the numbers that a layer saves, and over what is trained, all as fp32."""
+PROBE_COPIES = 3
+"""In fp32, of what is trained: its gradient and AdamW's two moments."""
 SEARCH_OPERATIONS = 6
 """Words in a pass that take as long as one of a beam (Marian, four beams, Zen 3: 5 to 8)."""
 
@@ -101,13 +103,15 @@ def estimate_compute_cost(
     forward = above if trained.skips_below else 1.0
     moved = shape.layers * (FORWARD_PASSES * forward + BACKWARD_PASSES * backward)
     moved *= _bytes_of_token(run, shape, mean) / _value_bytes(run) * tokens * batch
+    copies = count_copies(run, device)
     return ComputeCost(
         operations=(passes * products + own_products) * batch,
-        held_bytes=shape.weights_bytes + 4 * count_copies(run, device) * trained.parameters,
+        held_bytes=shape.weights_bytes + 4 * (copies * trained.updated + trained.copied),
         saved_bytes=_saved_bytes(
             run, shape, trained, longest, choices, device, scored / max(1.0, tokens)
         ),
-        moved_bytes=int(4 * (moved + OPTIMIZER_PASSES * trained.parameters)),
+        moved_bytes=int(4 * (moved + OPTIMIZER_PASSES * trained.updated)),
+        best_bytes=4 * (copies - PROBE_COPIES) * trained.updated,
     )
 
 
@@ -116,7 +120,7 @@ def count_copies(run: Run, device: str) -> int:
 
     The best weights so far are kept neither by the probe nor by any run on a GPU.
     """
-    return 3 if run.stage == "cost" or device != "cpu" else 4
+    return PROBE_COPIES + (run.stage != "cost" and device == "cpu")
 
 
 def estimate_evaluation_cost(
@@ -314,9 +318,8 @@ def predict_peaks(cells: Sequence[Cell]) -> dict[tuple[str, str, str], float]:
             work, device = ComputeCost.from_record(record), device_of(record)
             if work is None:
                 continue
-            peak_bytes = work.held_bytes + work.saved_bytes
-            if not device.startswith("cuda"):  # the best weights so far, which no measurement keeps
-                peak_bytes -= 4 * (record.trained_parameters or 0)
+            # Without the best weights so far, which no measurement keeps.
+            peak_bytes = work.held_bytes + work.saved_bytes - work.best_bytes_of(record)
             residual = fitted.get((cell.model, device), CostModel()).residual_bytes or 0.0
             peaks[cell.task, cell.model, cell.method] = max(0.0, peak_bytes + residual)
     return peaks

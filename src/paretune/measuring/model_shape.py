@@ -21,6 +21,8 @@ class TrainedPart:
 
     Attributes:
         parameters: all of them, the head's included.
+        idle: of these, those of words that do not occur, for which no gradient is kept.
+        copied: of the others, those of words, which are held once more beside the whole table.
         token_parameters: of these, those of an adapter that every token goes through.
         layers_below: layers below everything that is trained.
         skips_below: whether these are computed once for all epochs.
@@ -28,21 +30,34 @@ class TrainedPart:
     """
 
     parameters: int
+    idle: int = 0
+    copied: int = 0
     token_parameters: int = 0
     layers_below: int = 0
     skips_below: bool = False
     saved_widths: float = 0.0
 
+    @property
+    def updated(self) -> int:
+        """Those that have a gradient, and moments."""
+        return self.parameters - self.idle
+
 
 def describe_trained_part(
-    run: Run, loaded: LoadedModel, parameters: int, *, skips_below: bool = False
+    run: Run,
+    loaded: LoadedModel,
+    parameters: int,
+    idle: int = 0,
+    copied: int = 0,
+    *,
+    skips_below: bool = False,
 ) -> TrainedPart:
-    """What a run trains of a model; ``parameters``: how many, the head's included."""
+    """What a run trains of a model; the arguments are those of :class:`TrainedPart`."""
     method, anatomy = methods.configure_method(run.method), loaded.anatomy
     below = method.count_layers_below(anatomy)
     through = method.count_token_parameters(loaded.model, anatomy)
     saved = method.sum_saved_widths(anatomy) if method.trains is Trains.ADAPTER else 0.0
-    return TrainedPart(parameters, through, below, skips_below, saved)
+    return TrainedPart(parameters, idle, copied, through, below, skips_below, saved)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from paretune.training.forward.select import forward_for, make_forward
 from paretune.training.loop import accumulate_gradients
 from paretune.training.prepare import allows_bf16_weights, prepare, usable_length
 from paretune.training.run_state import DivergedError, RunOptimizer
+from paretune.training.word_tables import WordTable, replace_tables, train_occurring_rows
 
 
 def check_optional_metrics(
@@ -130,7 +131,7 @@ def take_dry_step(run: Run, caches: ProcessCache, device: str = "cpu") -> DrySte
     loaded = caches.run_model(run, bf16=allows_bf16_weights(run))
     prepared = prepare(run, loaded, device)
     forward = make_forward(prepared, Compute.of(run, device), run.training.backend)
-    virtual_tokens = prepared.injection.positions_before_text
+    virtual_tokens, tables = prepared.injection.positions_before_text, list[WordTable]()
     try:
         encoded = caches.encode(
             parts.train[:16],
@@ -153,10 +154,12 @@ def take_dry_step(run: Run, caches: ProcessCache, device: str = "cpu") -> DrySte
             ),
             micro_batch=2,
         )
+        tables = train_occurring_rows(prepared, encoded, run.training.backend)
         loaded.model.train()
         (losses,) = accumulate_gradients([batch], forward)
         num_classes = prepared.num_classes(objective, len(dataset.labels))
-        RunOptimizer(prepared.trained, run.training, num_classes).step(0, 0.0, losses)
+        trained = replace_tables(prepared.trained, tables)
+        RunOptimizer(trained, run.training, num_classes).step(0, 0.0, losses)
         method = sum(p.numel() for p in prepared.injection.parameters.values())
         head = sum(p.numel() for p in prepared.head.values())
         adapters = len(prepared.injection.adapters)
@@ -167,6 +170,8 @@ def take_dry_step(run: Run, caches: ProcessCache, device: str = "cpu") -> DrySte
         summary = str(error)
     finally:
         loaded.model.eval()
+        for table in tables:
+            table.restore()
         prepared.undo()
         if prepared.method.trains is Trains.EVERYTHING:
             caches.drop_model()

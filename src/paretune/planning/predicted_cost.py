@@ -36,6 +36,7 @@ from paretune.training.fleet import can_join_fleet
 from paretune.training.forward.activation_cache import keeps_activations
 from paretune.training.forward.select import MAX_STACK_TOKENS, can_share, overhead_tokens
 from paretune.training.prepare import allows_bf16_weights
+from paretune.training.word_tables import find_occurring, find_word_tables, spares_memory
 
 if TYPE_CHECKING:
     from torch import nn
@@ -46,6 +47,8 @@ PROBE_STEPS = 10
 """Duration of a cost probe, in steps of the longest batch."""
 SCORED_EXAMPLES = 64
 """By which the scored tokens of all are estimated."""
+COUNTED_EXAMPLES = 4096
+"""By whose words those of all are estimated."""
 MIN_PROBE_STEPS = 3
 """Of the shortest one: two steps, two evaluations, one pass for the components."""
 FLEET_COPIES = 6
@@ -101,6 +104,7 @@ class CostPredictor:
         self._speed = speed
         self.device = device
         self._texts: dict[tuple[str, str, Encode], list[list[int]]] = {}
+        self._occurring: dict[tuple[str, str, Encode, int], int] = {}
         self._shapes: dict[nn.Module, ModelShape] = {}
         self._works: dict[str, ComputeCost] = {}
         self._trained_counts: dict[tuple[nn.Module, str], int] = {}
@@ -194,7 +198,9 @@ class CostPredictor:
             lengths = self._text_lengths(run)
             skips = run.stage != "cost" and keeps_activations(run, loaded)
             trained = self.count_trained(run)
-            part = describe_trained_part(run, loaded, trained, skips_below=skips)
+            part = describe_trained_part(
+                run, loaded, trained, *self._count_idle(run), skips_below=skips
+            )
             self._works[key] = estimate_compute_cost(
                 run,
                 shape,
@@ -288,6 +294,42 @@ class CostPredictor:
         if run.outer is not None:
             rows = len(labelled_rows(dataset)) * (run.outer.folds - 1) // run.outer.folds
         return rows, rows if run.selection == "test" else rows * 4 // 5
+
+    def count_updated(self, run: Run) -> int:
+        """Of :meth:`count_trained`, those that have a gradient."""
+        return self.count_trained(run) - self._count_idle(run)[0]
+
+    def _count_idle(self, run: Run) -> tuple[int, int]:
+        """Parameters of words that do not occur, and of those that do, of full fine-tuning.
+
+        Words that the first :data:`COUNTED_EXAMPLES` do not have grow with the root of the number
+        of examples (Heaps 1978, *Information Retrieval*).
+        """
+        trains_all = run.model != NO_MODEL and (
+            methods.configure_method(run.method).trains is methods.Trains.EVERYTHING
+        )
+        if not trains_all or run.training.backend == "plain":
+            return 0, 0
+        loaded, _ = self.open_outline(run)
+        trained = {
+            name: parameter
+            for name, parameter in loaded.model.named_parameters()
+            if name not in loaded.anatomy.untrainable
+        }
+        tables = find_word_tables(loaded.model, loaded.anatomy, trained)
+        if not tables:
+            return 0, 0
+        encode = self.caches.objective(run).encoder("train")
+        key = (run.task.model_dump_json(), run.model.name, encode, run.training.max_length)
+        if key not in self._occurring:
+            train = self.caches.dataset(run.task).train
+            data = encode(train[:COUNTED_EXAMPLES], loaded.tokenizer, run.training.max_length, "")
+            growth = max(1.0, len(train) / COUNTED_EXAMPLES) ** 0.5
+            self._occurring[key] = round(len(find_occurring(loaded, data)) * growth)
+        count = self._occurring[key]
+        shapes = [t.shape for t in tables.values() if spares_memory(count, len(t))]
+        widths = sum(width for _, width in shapes)
+        return sum(rows * width for rows, width in shapes) - count * widths, count * widths
 
     def count_trained(self, run: Run) -> int:
         """How many parameters a run trains, the head's included; 0 where it needs no model."""

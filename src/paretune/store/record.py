@@ -340,15 +340,24 @@ class ComputeCost:
         held_bytes: weights, gradients, optimiser states and copies of the best weights.
         saved_bytes: what one forward pass saves for its backward pass, by a rule of thumb.
         moved_bytes: what one step reads and writes between its products; 0 in records of 0.2.
+        best_bytes: of ``held_bytes``, the copy of the best weights; -1 in older records.
     """
 
     operations: float
     held_bytes: int
     saved_bytes: int
     moved_bytes: int = 0
+    best_bytes: int = -1
 
     @classmethod
     def from_record(cls, record: Record) -> ComputeCost | None:
         """The cost that a record has; None where it trained no model."""
         work: Any = record.measured.get("work")
         return cls(**work) if isinstance(work, Mapping) else None
+
+    def best_bytes_of(self, record: Record) -> int:
+        """``best_bytes``; of an older record, all that it trained, unless it ran on a GPU."""
+        if self.best_bytes >= 0:
+            return self.best_bytes
+        device = record.measured.get("environment", {}).get("device", "")
+        return 0 if device.startswith("cuda") else 4 * (record.trained_parameters or 0)

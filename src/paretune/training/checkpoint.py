@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from paretune.errors import StoreError
 from paretune.files import (
@@ -78,7 +78,7 @@ class CheckpointFile:
     def save(
         self,
         progress: RunProgress,
-        trained: Mapping[str, nn.Parameter],
+        trained: Mapping[str, Tensor],
         best: Mapping[str, Tensor],
         optimizer: torch.optim.Optimizer,
     ) -> None:
@@ -114,13 +114,14 @@ class CheckpointFile:
 
     def load(
         self,
-        trained: Mapping[str, nn.Parameter],
+        trained: Mapping[str, Tensor],
         optimizer: torch.optim.Optimizer,
         micro_batch: int,
     ) -> tuple[RunProgress, dict[str, Tensor]] | None:
         """Restore a run in place; None where there is no whole checkpoint with this micro-batch.
 
         Another micro-batch sums in another order: such a run starts anew, and nothing is changed.
+        So does one whose whole table of words was trained, by an older version.
 
         Returns:
             The progress, and the best weights so far.
@@ -130,6 +131,9 @@ class CheckpointFile:
             return None
         with safe_open(self.path, framework="pt") as handle:
             tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+        kept = {name[8:]: t.shape for name, t in tensors.items() if name.startswith("trained/")}
+        if kept != {name: tensor.shape for name, tensor in trained.items()}:
+            return None
         with torch.no_grad():
             for name, parameter in trained.items():
                 parameter.copy_(tensors[f"trained/{name}"])

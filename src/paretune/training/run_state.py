@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
@@ -30,6 +30,7 @@ from paretune.training.evaluation.evaluator import Evaluator, write_scores
 from paretune.training.fleet import RunParameters
 from paretune.training.forward.passes import StepBatch
 from paretune.training.interruption import defer_interrupts
+from paretune.training.word_tables import WordTable, replace_tables
 
 LOSS_CEILING = 50.0
 """A mean loss this many times that of a uniform answer counts as blown up.
@@ -74,6 +75,7 @@ class RunOptimizer:
     Args:
         num_classes: possible answers; the loss at which a run has diverged depends on it.
         learning_rate_factors: by name, where a parameter's learning rate differs.
+        tables: those of which ``trained`` has the rows that occur.
     """
 
     def __init__(
@@ -82,10 +84,17 @@ class RunOptimizer:
         training: Training,
         num_classes: int,
         learning_rate_factors: Mapping[str, float] | None = None,
+        tables: Sequence[WordTable] = (),
     ) -> None:
         self.trained, self.max_grad_norm = trained, training.max_grad_norm
         self.num_classes = num_classes
         self.adamw = make_adamw(trained, training.weight_decay, learning_rate_factors)
+        self._tables = [
+            (table, group)
+            for table in tables
+            for group in self.adamw.param_groups
+            if any(parameter is table.rows for parameter in group["params"])
+        ]
 
     def step(self, step: int, learning_rate: float, losses: Tensor) -> float:
         """Clip the gradients that are there, change the weights, and drop the gradients.
@@ -120,6 +129,8 @@ class RunOptimizer:
             group["lr"] = learning_rate * group["rate_factor"]
         self.adamw.step()
         self.adamw.zero_grad()
+        for table, group in self._tables:
+            table.shrink(1 - group["lr"] * group["weight_decay"])
         return loss
 
 
@@ -155,6 +166,8 @@ class RunState:
         encoded: its parts, by name.
         outcome: what it leaves; written when it has ended.
         num_classes: possible answers.
+        tables: of words, of which the rows that occur are trained until the best weights are back.
+        trained: what steps change, by name: with the rows of ``tables`` in their place.
         diverged: at which step and why.
         lost: set where another worker has the run.
         closed: whether its outcome was handed over; its state is not saved any more.
@@ -170,23 +183,28 @@ class RunState:
     outcome: Outcome
     num_classes: int
     device: str = "cpu"
+    tables: Sequence[WordTable] = ()
     best: dict[str, Tensor] = field(default_factory=dict, init=False)
     diverged: str | None = field(default=None, init=False)
     lost: StaleClaimError | None = field(default=None, init=False)
     closed: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
-        self.run, self.trained = self.claim.run, self.parameters.trained
-        training = self.run.training
+        self.run, training = self.claim.run, self.claim.run.training
+        self.trained = replace_tables(self.parameters.trained, self.tables)
+        decays = {f"{table.name}~decay": table.decay for table in self.tables}
+        self._kept: dict[str, Tensor] = {**self.trained, **decays}
         self.per_epoch = -(-len(self.batch.data.labels) // training.batch_size)
         self.steps = training.max_steps or training.epochs * self.per_epoch
         self.eval_every = min(training.eval_every or self.per_epoch, self.steps)
         self.progress = RunProgress(micro_batch=self.batch.micro_batch)
         if self.trained:
             factors = self.parameters.learning_rate_factors
-            self.optimizer = RunOptimizer(self.trained, training, self.num_classes, factors)
+            self.optimizer = RunOptimizer(
+                self.trained, training, self.num_classes, factors, self.tables
+            )
             adamw, micro_batch = self.optimizer.adamw, self.batch.micro_batch
-            if (resumed := self.checkpoint.load(self.trained, adamw, micro_batch)) is not None:
+            if (resumed := self.checkpoint.load(self._kept, adamw, micro_batch)) is not None:
                 self.progress, self.best = resumed
             device = " ".join(describe_device(self.device).values())
             if self.progress.devices[-1:] != [device]:
@@ -281,11 +299,11 @@ class RunState:
                     progress.best_step, progress.best_scores = progress.step, scores
                     progress.without_gain = 0
                     if progress.step == self.steps:
-                        self.best = {name: p.detach() for name, p in self.trained.items()}
+                        self.best = {name: p.detach() for name, p in self._kept.items()}
                     elif not self.best:
-                        self.best = copy_to_cpu(self.trained)
+                        self.best = copy_to_cpu(self._kept)
                     else:  # new memory for a model costs more than copying
-                        copy_tensors(self.trained, self.best)
+                        copy_tensors(self._kept, self.best)
                 else:
                     progress.without_gain += 1
                 self._stopped_early = self._out_of_patience
@@ -300,7 +318,13 @@ class RunState:
         alive = self.diverged is None and self.lost is None
         if self.trained and self.progress.step and alive:
             with defer_interrupts():
-                self.checkpoint.save(self.progress, self.trained, self.best, self.optimizer.adamw)
+                self.checkpoint.save(self.progress, self._kept, self.best, self.optimizer.adamw)
+
+    def restore_best(self) -> None:
+        """Put the best weights into the model, with whole tables of words."""
+        copy_tensors(self.best, self._kept)
+        for table in self.tables:
+            table.restore()
 
     def predict(self) -> dict[str, ModelPredictions]:
         """Predictions by the best weights, once they are back, for the parts that are reported."""
@@ -326,8 +350,8 @@ class RunState:
             head_parameters: names of the parameters of the head.
             keep_bytes: a final run's weights are kept up to this size; None: of any size.
         """
-        progress, result = self.progress, self.outcome.result
-        sizes = {name: p.numel() for name, p in self.trained.items()}
+        progress, result, trained = self.progress, self.outcome.result, self.parameters.trained
+        sizes = {name: p.numel() for name, p in trained.items()}
         if self.diverged:
             result["notes"].append(f"diverged at {self.diverged}")
         result |= {
@@ -357,11 +381,11 @@ class RunState:
             return
         if thresholds := result.get("thresholds"):
             origin["thresholds"] = thresholds
-        size = sum(p.numel() * p.element_size() for p in self.trained.values())
+        size = sum(p.numel() * p.element_size() for p in trained.values())
         result["trained_bytes"] = size
         fits = keep_bytes is None or size <= keep_bytes  # others can be trained again
         if self.run.stage == "final" and self.run.rows == 1 and fits:
-            tensors = {name: p.detach().cpu().contiguous() for name, p in self.trained.items()}
+            tensors = {name: p.detach().cpu().contiguous() for name, p in trained.items()}
             # One key only: safetensors writes several in no fixed order, and blobs are hashed.
             header = {"paretune": json.dumps(origin, sort_keys=True)}
             self.outcome.blobs["weights"] = safetensors_bytes(tensors, metadata=header)

@@ -45,7 +45,8 @@ from paretune.training.forward.passes import StepBatch
 from paretune.training.interruption import defer_interrupts, fit_in_memory, is_out_of_memory
 from paretune.training.loop import train_step
 from paretune.training.prepare import allows_bf16_weights, configure_model
-from paretune.training.run_state import RunState, copy_tensors
+from paretune.training.run_state import RunState
+from paretune.training.word_tables import WordTable, count_idle, train_occurring_rows
 
 
 class Session:
@@ -197,6 +198,9 @@ class Session:
         if claim.checkpoint.is_file() and not has_valid_checksum(claim.checkpoint):
             claim.checkpoint.unlink()
             outcome.result["notes"].append(DAMAGED_NOTE)
+        tables: list[WordTable] = []
+        if self._alone:
+            tables = train_occurring_rows(prepared, encoded["train"], run.training.backend)
         return RunState(
             claim,
             parameters,
@@ -208,6 +212,7 @@ class Session:
             outcome,
             prepared.num_classes(objective, len(dataset.labels)),
             self._options.device,
+            tables,
         )
 
     def _add_reference(self, run: Run, parts: Mapping[str, Encoded]) -> dict[str, Encoded]:
@@ -258,7 +263,7 @@ class Session:
         owned = [state for state in finished if state.lost is None]
         started = time.monotonic()
         for state in owned:
-            copy_tensors(state.best, state.trained)
+            state.restore_best()
         encoded = {state.parameters: state.encoded for state in owned if state.has_best_weights}
         for part in TEST_PARTS:
             self._model.precompute(encoded, part)
@@ -290,7 +295,9 @@ class Session:
         head, keep_bytes = self._model.prepared.head, self._options.keep_bytes
         state.write_outcome(predicted, dataset, head, source.notes, keep_bytes)
         trained, choices = state.outcome.result["trained_parameters"], len(data.ids[0])
-        part = describe_trained_part(run, self._model.loaded, trained, skips_below=cached)
+        part = describe_trained_part(
+            run, self._model.loaded, trained, *count_idle(state.tables), skips_below=cached
+        )
         cost = estimate_compute_cost(
             run, self._shape, part, data.lengths, choices, self._options.device, data.mean_scored
         )

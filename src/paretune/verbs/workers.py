@@ -106,7 +106,7 @@ def explain_too_large(
         if run.model == NO_MODEL or (run.model.key, run.method.key) in sentences:
             continue
         held_bytes = predictor.predict_work(run).held_bytes
-        trained_bytes = 4 * predictor.count_trained(run)
+        trained_bytes = 4 * predictor.count_updated(run)
         if held_bytes > total_bytes:
             copies = count_copies(run, predictor.device)
             parts = [f"weights {format_bytes(held_bytes - copies * trained_bytes)}"]
