@@ -29,6 +29,7 @@ from paretune.training.forward.select import make_forward
 from paretune.training.loop import accumulate_gradients
 from paretune.training.prepare import allows_bf16_weights, prepare
 from paretune.training.run_state import RunOptimizer
+from paretune.training.word_tables import replace_tables, train_occurring_rows
 
 RATE = 1e-4
 """Of the timed steps: labels are random, and nothing shall blow up."""
@@ -242,7 +243,9 @@ class Ours:
         self.trained = sum(p.numel() for p in self.prepared.trained.values())
         num_classes = self.prepared.num_classes(objective, work.shape.labels)
         factors = self.prepared.injection.learning_rate_factors
-        self.optimizer = RunOptimizer(self.prepared.trained, run.training, num_classes, factors)
+        self.tables = train_occurring_rows(self.prepared, work.encoded, run.training.backend)
+        trained = replace_tables(self.prepared.trained, self.tables)
+        self.optimizer = RunOptimizer(trained, run.training, num_classes, factors, self.tables)
         self.prepared.loaded.model.train()
 
     def step(self, batch: list[int], number: int) -> float:

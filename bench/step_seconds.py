@@ -34,6 +34,7 @@ from paretune.measuring.costs import (
 )
 from paretune.measuring.machine import MachineSpeed
 from paretune.measuring.model_shape import describe_trained_part, measure_shape
+from paretune.training.word_tables import count_idle
 
 BATCHES, WARM_UP = 8, 3
 
@@ -54,7 +55,7 @@ def time_steps(work: Work, method: str, variant: str, speed: MachineSpeed) -> di
 
     run, loaded = work.run(method, dropout=0.0, precision=precision, rate=RATE), work.fresh()
     lengths = [work.encoded.lengths[i] for i in order]
-    part = describe_trained_part(run, loaded, ours.trained)
+    part = describe_trained_part(run, loaded, ours.trained, *count_idle(ours.tables))
     shape, choices = measure_shape(loaded), work.shape.choices
     cost = estimate_compute_cost(run, shape, part, lengths, choices)
     optimizer_bytes = 4 * OPTIMIZER_PASSES * ours.trained

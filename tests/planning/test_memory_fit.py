@@ -28,9 +28,13 @@ def predictor(device: str = "cpu") -> CostPredictor:
 def test_what_stays_is_weights_and_four_copies_of_what_is_trained(runs: tuple[Run, Run]) -> None:
     full, lora = (predictor().predict_work(run).held_bytes for run in runs)
     weights, adapter = (4 * predictor().count_trained(run) for run in runs)
-    assert full == 5 * weights
+    updated = 4 * predictor().count_updated(runs[0])
+    table = 4 * predictor().open_outline(runs[0])[0].model.get_input_embeddings().weight.numel()
+    copied = table - (weights - updated)  # the rows of words that occur, beside the whole table
+    assert 0 < copied < table / 2
+    assert full == weights + copied + 4 * updated
     assert lora == weights + 4 * adapter and adapter < weights / 4
-    assert predictor("mps").predict_work(runs[0]).held_bytes == 4 * weights
+    assert predictor("mps").predict_work(runs[0]).held_bytes == weights + copied + 3 * updated
 
 
 def test_only_what_cannot_fit_is_named(

@@ -40,6 +40,21 @@ def test_models_of_unknown_size_are_not_compared(sized) -> None:
     assert build_size_table(task) is None
 
 
+def test_a_note_says_what_the_whole_table_of_words_takes() -> None:
+    study, tables = fake.study(), {"rows": 30_522, "trained_rows": 2_000, "spared_bytes": 120 * MIB}
+    records = [
+        replace(r, result={**r.result, "word_tables": tables})
+        if r.run.stage == "cost" and r.run.method.name == "full"
+        else r
+        for r in fake.whole(study)
+    ]
+    notes = [note for note in build_report(study, records).notes if "word embeddings" in note]
+    assert len(notes) == len(study.tasks) * len(study.models)
+    assert "full fine-tuning was measured with" in notes[0]
+    assert "2,000 of 30,522 word embeddings" in notes[0] and "takes 120 MiB more" in notes[0]
+    assert not any("word embeddings" in n for n in build_report(study, fake.whole(study)).notes)
+
+
 def test_each_class_has_its_score_interval_and_count(monkeypatch: pytest.MonkeyPatch) -> None:
     """Means over seeds of scikit-learn's F1 of each label; the most frequent ones."""
     study = fake.study(methods=["lora"])

@@ -13,6 +13,7 @@ from paretune import metrics
 from paretune.analysis.cell import Cell
 from paretune.analysis.learning_rates import find_primary_metric
 from paretune.methods.baselines import WITH_MODEL
+from paretune.methods.core.titles import title_of
 from paretune.reporting.document import (
     FINAL_RUNS,
     DataFinding,
@@ -22,7 +23,7 @@ from paretune.reporting.document import (
     TaskReport,
     list_rows,
 )
-from paretune.reporting.text.formatting import format_parameters, join_names
+from paretune.reporting.text.formatting import format_bytes, format_parameters, join_names
 from paretune.store.record import UNSCORED_OUTCOMES, Record
 from paretune.study import Study
 from paretune.study.presets import load_preset
@@ -247,6 +248,15 @@ def collect_notes(study: Study, cells: Sequence[Cell]) -> Iterable[str]:
                 truncated[(cell.task, cell.model)] = most
     for note, runs in notes.most_common():
         yield sanitise_line(f"{note} ({pluralise(runs, 'run')})")
+    for cell in cells:
+        described = [r.result["word_tables"] for r in cell.cost if "word_tables" in r.result]
+        for tables in described[-1:]:
+            yield sanitise_line(
+                f"{cell.task}, {cell.model}: {title_of(cell.method)} was measured with gradients "
+                f"and moments of {tables['trained_rows']:,} of {tables['rows']:,} word embeddings, "
+                "those that occur in the texts of train; of all of them it takes "
+                f"{format_bytes(tables['spared_bytes'])} more."
+            )
     for (key, model), parts in truncated.items():
         amounts = join_names([f"{count:,} {part}" for part, count in parts.items()])
         yield sanitise_line(

@@ -138,6 +138,8 @@ class StoredResult(TypedDict, total=False):
         curve: of each evaluation on the selection part during training ``step``, ``epoch``,
             ``loss`` (the mean training loss since the last) and ``selection`` (scores).
         trained_bytes: bytes of the trained tensors.
+        word_tables: of a cost, where only the ``trained_rows`` of the ``rows`` of its tables of
+            words have gradients and moments; ``spared_bytes``: what all of them take more.
         target: ``mean`` and standard ``deviation`` of a regression's targets in train.
         thresholds: how probable each label must be to be predicted, 0 to 1.
         forgetting: of a final run of a language model, where the study asks for it.
@@ -155,6 +157,7 @@ class StoredResult(TypedDict, total=False):
     method_parameters: int
     head_parameters: int
     trained_bytes: int
+    word_tables: dict[str, int]
     micro_batch: int
     truncated: dict[str, int]
     target: dict[str, float]

@@ -155,6 +155,8 @@ def test_a_run_by_the_fast_path_is_that_by_the_plain_path(
     run = a_run(family, kind, tmp_path, tiny_model, method, **changes)
     fast, plain = trained(run, tmp_path / "fast"), trained(plainly(run), tmp_path / "plain")
     for actual, expected in zip(*first_gradients, strict=True):
+        if actual.shape != expected.shape:  # of a table of words, the rows that occur
+            actual, expected = actual[actual.any(1)], expected[expected.any(1)]
         torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4)
     assert len(set(plain[0])) == 6 and fast[0] == pytest.approx(plain[0], abs=LOSSES_WITHIN)
     same_predictions(fast[1], plain[1], kind)

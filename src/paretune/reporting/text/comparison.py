@@ -209,7 +209,7 @@ def explain_memory_difference(
         yield (
             f"Trained parameters: {format_parameters(a.trained)} with {name}, "
             f"{format_parameters(b.trained)} with {reference_name}. Gradients and optimiser states "
-            "follow from that."
+            "follow from that, of word embeddings from the rows that occur in the texts."
         )
 
 
