@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats import meta_analysis, oneway
 from statsmodels.stats.multitest import multipletests
 from support import fake_records as fake
 
@@ -19,6 +20,7 @@ from paretune.analysis.over_tasks import (
     combine_effects,
     compare_over_tasks,
     heterogeneity_p_value,
+    interval_of_any_task,
 )
 from paretune.reporting.build import write_over_tasks
 from paretune.store.record import Record
@@ -110,6 +112,22 @@ def test_equal_methods_are_called_different_in_5_percent() -> None:
     # Four standard errors of 4,000 draws are 1.4 %.
     assert 0.03 < wrong < 0.064
     assert 0.03 < uneven < 0.07
+
+
+def test_statsmodels_finds_the_same() -> None:
+    rng = np.random.default_rng(7)
+    for true in ([0.0] * 4, [-30.0, 30.0, -30.0, 30.0]):
+        effects = _draw_effects(rng, true)
+        points, variances, freedom = np.array(
+            [(e.points, e.variance, e.freedom) for e in effects]
+        ).T
+        groups = points, variances * (freedom + 1), freedom + 1
+        welch = oneway.anova_generic(*groups, use_var="unequal")
+        assert heterogeneity_p_value(effects) == pytest.approx(welch.pvalue)
+        mean = meta_analysis.combine_effects(points, variances, method_re="iterated", use_t=True)
+        (low, high), (scaled_low, scaled_high) = mean.conf_int(use_t=True)[1::2]
+        expected = min(low, scaled_low), max(high, scaled_high)
+        assert interval_of_any_task(effects) == pytest.approx(expected, rel=1e-5)
 
 
 def test_effects_that_differ_between_tasks_are_found_and_said() -> None:

@@ -123,7 +123,7 @@ def assert_golden(kind: str, screens: Mapping[str, str]) -> None:
 @pytest.mark.wide
 def test_the_reading_verbs_need_no_model_library(folder: Path) -> None:
     verbs = {verb: READING_VERBS[verb] for verb in ("report", "recommend", "watch", "verify")}
-    verbs |= {"compare": ("full", "lora")}
+    verbs |= {"compare": ("full", "lora"), "next": ()}
     commands = [(verb, "s.yaml", *arguments, *STORE) for verb, arguments in verbs.items()]
     assert list_loaded(*commands, folder=folder) == ([0] * len(verbs), [])
     assert "<h1" in (folder / "store" / "report.html").read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-MODEL_LIBRARIES = ("torch", "transformers", "peft", "sklearn")
+MODEL_LIBRARIES = ("torch", "transformers", "peft", "sklearn", "scipy.stats", "pandas")
 COMMANDS = """
 import io, json, sys
 from contextlib import redirect_stderr, redirect_stdout

@@ -30,8 +30,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import special
-from statsmodels.stats.meta_analysis import combine_effects as combine_random_effects
-from statsmodels.stats.oneway import anova_generic
 
 from paretune import metrics
 from paretune.analysis.cell import NO_MODEL
@@ -226,23 +224,36 @@ def combine_effects(effects: Sequence[TaskEffect]) -> tuple[float, float, float]
 
 
 def heterogeneity_p_value(effects: Sequence[TaskEffect]) -> float:
-    """Welch's p-value of equal effects, whose variances are estimated."""
+    """Welch's p-value (1951) of equal effects, whose variances are estimated."""
     points, variances, freedom = (
         np.array([getattr(effect, name) for effect in effects])
         for name in ("points", "variance", "freedom")
     )
-    counts = freedom + 1
-    welch = anova_generic(points, variances * counts, counts, use_var="unequal")
-    return float(welch.pvalue)
+    weights, between = 1 / variances, len(points) - 1
+    shares = weights / weights.sum()
+    correction = ((1 - shares) ** 2 / freedom).sum() / (len(points) ** 2 - 1)
+    ratio = weights @ (points - shares @ points) ** 2 / between
+    ratio /= 1 + 2 * (between - 1) * correction
+    return float(special.fdtrc(between, 1 / (3 * correction), ratio))
 
 
 def interval_of_any_task(effects: Sequence[TaskEffect]) -> tuple[float, float]:
-    """95 % for the mean effect on all tasks of which these are some."""
+    """95 % for the mean effect on all tasks of which these are some.
+
+    Their variance is Paule and Mandel's (1982), the interval that of Hartung and Knapp (2001).
+    """
     points, variances = (
         np.array([getattr(effect, name) for effect in effects]) for name in ("points", "variance")
     )
-    with np.errstate(divide="ignore"):  # equal effects have no heterogeneity to divide by
-        mean = combine_random_effects(points, variances, method_re="iterated", use_t=True)
+    freedom, heterogeneity = len(points) - 1, 0.0
+    for _ in range(100):  # Newton's method, which comes from below
+        weights = 1 / (variances + heterogeneity)
+        mean = weights @ points / weights.sum()
+        scale = weights @ (points - mean) ** 2 / freedom
+        if scale <= 1 + 1e-9:
+            break
+        heterogeneity += (scale - 1) * freedom / float(weights**2 @ (points - mean) ** 2)
     # Never narrower than with the effects' own variances: two tasks may agree by chance.
-    _, plain, _, scaled = mean.conf_int(use_t=True)
-    return min(plain[0], scaled[0]), max(plain[1], scaled[1])
+    error = math.sqrt(max(1.0, scale) / weights.sum())
+    half = float(special.stdtrit(freedom, 1 - ALPHA / 2)) * error
+    return float(mean - half), float(mean + half)

@@ -23,7 +23,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from scipy import special
-from scipy.stats import binomtest
 
 from paretune.analysis.statistics.differences import (
     Estimate,
@@ -137,7 +136,11 @@ def wilson_interval(correct: int, n: int) -> Interval:
     """
     if n < 1 or not 0 <= correct <= n:
         raise ValueError(f"{correct} correct answers of {n} examples")
-    low, high = binomtest(correct, n).proportion_ci(1 - ALPHA, method="wilson")
+    z = float(special.ndtri(1 - ALPHA / 2))
+    centre = (correct + z**2 / 2) / (n + z**2)
+    half = z / (n + z**2) * math.sqrt(correct * (n - correct) / n + z**2 / 4)
+    low = 0.0 if correct == 0 else centre - half
+    high = 1.0 if correct == n else centre + half
     return Interval(correct / n, low, high, n_examples=n, n_seeds=1, share_seeds=0.0)
 
 
