@@ -72,7 +72,7 @@ def test_kills_at_random_moments_change_nothing(tmp_path, kills):
         time.sleep(chance.uniform(0, 0.12))
         # The parent first, or the workers first (the parent may have started others by then).
         parent = psutil.Process(study.pid)
-        workers = parent.children()
+        workers = parent.children(recursive=True)
         for process in chance.choice([[parent, *workers], [*workers, parent]]):
             with suppress(psutil.NoSuchProcess):
                 process.kill()

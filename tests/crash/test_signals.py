@@ -24,7 +24,7 @@ from paretune.execution.worker_settings import WorkerSettings
 from paretune.store import RunStatus, Store
 from paretune.training.checkpoint import read_progress
 
-FORKING = WorkerSettings(stages=("cost",), fork=True).to_json()
+MEASURING = WorkerSettings(stages=("cost",), limit=1).to_json()
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)
 
 
@@ -76,7 +76,7 @@ def test_every_signal_ends_workers_and_gives_their_runs_back(tmp_path: Path, num
     study = subprocess.Popen(command(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     until(in_the_middle, "two runs in their middle")
     workers = family_of(study.pid)
-    assert len(workers) == 2
+    assert len(workers) == 3  # the fork server, and its copies
     study.send_signal(number)
     output, _ = study.communicate(timeout=120)
     assert b"the same command continues" in output
@@ -115,31 +115,30 @@ def test_no_worker_survives_its_parent(tmp_path: Path, stage: str) -> None:
     study = subprocess.Popen(command(tmp_path), stdout=subprocess.DEVNULL)
     until(in_the_middle, "runs in their middle")
     workers = family_of(study.pid)
-    assert len(workers) == 2  # of a cost: the process that is copied, and its copy
+    assert len(workers) == (2 if stage == "cost" else 3)  # the fork server, and its copies
     study.kill()
     study.wait()
     until(lambda: gone(workers), "the workers' end")
     assert all(s.is_claimable for s in store.load_statuses(STUDY))
 
 
-def test_the_copy_that_measures_does_not_survive_the_process_it_is_of(tmp_path: Path) -> None:
-    """Which the system may kill for its memory, say."""
-    store, in_the_middle = holding(tmp_path, "cost")
-    arguments = [str(tmp_path), STUDY, FORKING]
-    worker = subprocess.Popen([sys.executable, str(FAKE), *arguments])
-    until(in_the_middle, "a cost in its middle")
-    copies = family_of(worker.pid)
-    assert len(copies) == 1
-    worker.kill()
-    worker.wait()
-    until(lambda: gone(copies), "the copy's end")
-    assert all(s.is_claimable for s in store.load_statuses(STUDY))
+def test_a_study_goes_on_where_its_fork_server_is_killed(tmp_path: Path) -> None:
+    """By the system for its memory, say; its workers end, and others go on."""
+    store, in_the_middle = holding(tmp_path)
+    study = subprocess.Popen(command(tmp_path), stdout=subprocess.DEVNULL)
+    until(in_the_middle, "two runs in their middle")
+    server, *workers = family_of(study.pid)
+    server.kill()
+    until(lambda: gone(workers), "the workers' end")
+    (tmp_path / "go").touch()
+    assert study.wait(timeout=120) == 0
+    assert [s.state for s in store.load_statuses(STUDY)] == ["done", "done"]
 
 
 def test_a_worker_for_costs_begins_when_no_other_process_measures(tmp_path: Path) -> None:
     """Not even its imports run beside a measurement, and a stop ends the wait."""
     store = a_store(tmp_path, runs(1, "cost"))
-    arguments = [str(tmp_path), STUDY, FORKING]
+    arguments = [str(tmp_path), STUDY, MEASURING]
     measuring = os.open(tmp_path / "checkpoints", os.O_RDONLY)
     fcntl.flock(measuring, fcntl.LOCK_EX)
     workers = [subprocess.Popen([sys.executable, str(FAKE), *arguments]) for _ in range(2)]

@@ -1,3 +1,4 @@
+import signal
 import subprocess
 import sys
 import threading
@@ -222,12 +223,10 @@ def test_a_worker_is_asked_to_stop_once(tmp_path: Path) -> None:
 
     from paretune.execution.local import WorkerPool, _WorkerProcess
 
-    signals: list[str] = []
-    process = SimpleNamespace(
-        terminate=lambda: signals.append("terminate"), wait=lambda _: 0, poll=lambda: None
-    )
+    signals: list[int] = []
+    process = SimpleNamespace(send_signal=signals.append, wait=lambda _: 0, poll=lambda: None)
     pool = WorkerPool(tmp_path, "study")
     pool.workers.append(_WorkerProcess(process, "one", WorkerSettings(), None))  # type: ignore[arg-type]
     pool.request_stop()
     pool.stop()
-    assert signals == ["terminate"]
+    assert signals == [signal.SIGTERM]

@@ -20,8 +20,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from threadpoolctl import threadpool_info
+
 from paretune.errors import DataError
-from paretune.execution import cost_processes, worker
+from paretune.execution import fork_server, worker
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.store.record import Claim, Report
 from paretune.study import Run
@@ -72,9 +74,11 @@ def execute(run: Run, *, checkpoint: Path, report: Report, halvings: int) -> Out
         result["loss"] = float("nan")
     note(checkpoint, f"end {run.stage} {run.seed} {os.getpid()} {halvings}")
     measured = {"pid": os.getpid(), "threads": os.environ["OMP_NUM_THREADS"]}
-    if __name__ == "__main__":
+    if len(sys.argv) > 3:  # started, not forked
         measured["device"] = WorkerSettings.from_json(sys.argv[3]).device
     measured["frozen_objects"] = gc.get_freeze_count()
+    measured["session"] = os.getsid(0)
+    measured["pool_threads"] = [pool["num_threads"] for pool in threadpool_info()]
     return Outcome(result, measured, {"weights": state.encode() * 100})
 
 
@@ -126,5 +130,5 @@ def note(checkpoint: Path, line: str) -> None:
 
 if __name__ == "__main__":
     if REAL_IMPORTS not in os.environ:
-        cost_processes.PRELOADED_MODULES = ()
+        fork_server.PRELOADED_MODULES = ()
     sys.exit(worker.main(sys.argv[1:], FakeExecutor()))

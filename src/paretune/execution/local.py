@@ -9,6 +9,7 @@ more runs when the known ones have ended, and replaces workers that die.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -17,10 +18,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
-from paretune.execution.cost_processes import can_fork
 from paretune.execution.executor import StudyCallbacks, StudyLoop, StudySummary, stop_gently
+from paretune.execution.fork_server import ForkedProcess, ForkServer, can_fork
 from paretune.execution.memory_budget import MemoryBudget
-from paretune.execution.signals import REPEAT_SECONDS, interrupt_on_signals
+from paretune.execution.signals import KILL_SIGNAL, REPEAT_SECONDS, interrupt_on_signals
 from paretune.execution.worker_crashes import WorkerCrashes, WorkerExit
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.measuring.devices import identify_device
@@ -34,7 +35,7 @@ _TAIL_BYTES = 4000
 
 @dataclass(frozen=True)
 class _WorkerProcess:
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | ForkedProcess
     owner: str
     settings: WorkerSettings
     log: IO[bytes]
@@ -54,21 +55,29 @@ class WorkerPool:
     folder: Path
     study_hash: str
     command: Sequence[str] = WORKER
+    server: ForkServer | None = None
     workers: list[_WorkerProcess] = field(default_factory=list, init=False)
     _stop_requested: set[str] = field(default_factory=set, init=False)
 
     def start(self, settings: WorkerSettings) -> None:
         """Start a worker that ends with this process."""
-        settings = replace(settings, parent=os.getpid())
-        arguments = [str(self.folder), self.study_hash, settings.to_json()]
         log = tempfile.TemporaryFile()  # noqa: SIM115 (closed when the worker is reaped)
-        process = subprocess.Popen(  # noqa: S603 (our own module, by the same interpreter)
-            [*self.command, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,  # Ctrl-C reaches the parent alone, which stops them gently
-        )
+        process: subprocess.Popen[bytes] | ForkedProcess
+        if can_fork(settings.device):
+            if self.server is None or self.server.code is not None:
+                self.server = ForkServer(self.command)
+            settings = replace(settings, parent=self.server.pid)
+            arguments = [str(self.folder), self.study_hash, settings.to_json()]
+            process = self.server.start(arguments, log)
+        else:
+            settings = replace(settings, parent=os.getpid())
+            process = subprocess.Popen(  # noqa: S603 (our own module, by the same interpreter)
+                [*self.command, str(self.folder), self.study_hash, settings.to_json()],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C reaches the parent alone, which stops them gently
+            )
         owner = owner_of(process.pid, identify_device(settings.device))
         self.workers.append(_WorkerProcess(process, owner, settings, log))
 
@@ -94,7 +103,7 @@ class WorkerPool:
         for worker in self.workers:
             if worker.is_on(device) and worker.owner not in self._stop_requested:
                 self._stop_requested.add(worker.owner)
-                worker.process.terminate()
+                worker.process.send_signal(signal.SIGTERM)
 
     def stop(self, device: str | None = None) -> None:
         """Ask all to stop, or those on this device, and wait.
@@ -110,15 +119,17 @@ class WorkerPool:
                     worker.process.wait(REPEAT_SECONDS)
                     break
                 except subprocess.TimeoutExpired:
-                    worker.process.terminate()
+                    worker.process.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """Kill all; their runs are claimable as soon as they are gone."""
         for worker in self.workers:
-            worker.process.kill()
+            worker.process.send_signal(KILL_SIGNAL)
         for worker in self.workers:
             worker.process.wait()
         self.reap()
+        if self.server is not None:
+            self.server.close()
 
 
 @dataclass(frozen=True)
@@ -128,16 +139,18 @@ class LocalExecutor:
     Attributes:
         devices: the settings of the workers of each device, ``device_workers`` of which train on it
             at the same time. Costs are measured on the first.
+        server: that forks the workers of a CPU; None: one is started with the first of them.
     """
 
     devices: Sequence[WorkerSettings]
     command: Sequence[str] = WORKER
+    server: ForkServer | None = None
 
     @interrupt_on_signals()
     def execute(self, store: Store, study_hash: str, callbacks: StudyCallbacks) -> StudySummary:
         """See :class:`~paretune.execution.executor.Executor`."""
         observer = callbacks.observer
-        pool = WorkerPool(store.folder, study_hash, self.command)
+        pool = WorkerPool(store.folder, study_hash, self.command, self.server)
         measurer = current_owner(identify_device(self.devices[0].device))
         crashes = WorkerCrashes(store, observer.note)
         loop = StudyLoop(
@@ -177,9 +190,8 @@ class LocalExecutor:
         if measurable and not trainable and not measures:
             # Its other workers have nothing in hand: otherwise no cost could be claimed.
             pool.stop(first.device)
-            forks = can_fork(first.device)
-            threads, limit = count_usable_cores(), None if forks else 1
-            pool.start(replace(first, stages=("cost",), threads=threads, limit=limit, fork=forks))
+            threads = count_usable_cores()
+            pool.start(replace(first, stages=("cost",), threads=threads, limit=1))
             measures = True
         stages = tuple(stage for stage in first.stages if stage != "cost")
         admitted: set[str] = set()  # runs for which a worker is started

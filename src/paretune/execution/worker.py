@@ -1,7 +1,8 @@
 """A worker: claim a run, execute it, write what it left, and again.
 
 ``python -m paretune.execution.worker STORE STUDY_HASH SETTINGS`` is one, with
-:class:`~paretune.execution.worker_settings.WorkerSettings` as JSON. Exit codes: 0 nothing left to
+:class:`~paretune.execution.worker_settings.WorkerSettings` as JSON; with ``serve`` and a descriptor
+it is a fork server (:mod:`paretune.execution.fork_server`). Exit codes: 0 nothing left to
 claim (or the limit reached), 130 stopped (the run in hand was given back), 10 a CUDA error left
 this process without its GPU (the run was recorded as failed), otherwise as in paretune.errors.
 
@@ -15,15 +16,19 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from threadpoolctl import threadpool_limits
+
 from paretune.errors import DeviceLostError, ParetuneError, StaleClaimError, StoreError
 from paretune.execution.claims import Leases, claim_fleet, fail_run, finish_run
-from paretune.execution.cost_processes import hold_cost_lock, run_each_in_fork
+from paretune.execution.cost_lock import hold_cost_lock
 from paretune.execution.executor import POLL_SECONDS
+from paretune.execution.fork_server import SERVE, serve
 from paretune.execution.memory_budget import (
     ALONE_PREFIX,
     HALVE_PREFIX,
@@ -36,12 +41,14 @@ from paretune.execution.signals import StopRequest, stop_when_orphaned
 from paretune.execution.worker_settings import DEFAULT_SETTINGS, WorkerSettings
 from paretune.files import is_disk_error
 from paretune.measuring.devices import identify_device
+from paretune.measuring.memory import release_memory
 from paretune.measuring.processor import THREAD_VARIABLES
 from paretune.owner import current_owner
 from paretune.store import Claim, Store
 from paretune.study import Run
 from paretune.terminal import echo, sanitise_tracebacks_and_warnings
 from paretune.training import FleetOutOfMemoryError, Outcome, TrainerOptions
+from paretune.training.interruption import loses_device
 
 if TYPE_CHECKING:
     from paretune.planning.predicted_cost import CostPredictor
@@ -127,8 +134,6 @@ class RunExecutor:
     def release_memory(self) -> None:
         """Drop the cached model: others need the memory."""
         if self.caches.loaded:
-            from paretune.measuring.memory import release_memory
-
             self.caches.drop_model()
             release_memory()
 
@@ -303,8 +308,6 @@ class _WorkerLoop:
         """
         lost = False
         if "torch" in sys.modules:  # otherwise nobody has used a GPU
-            from paretune.training.interruption import loses_device
-
             lost = loses_device(error)
         for claim in claims:
             if lost and len(claims) > 1:  # any may be the cause: alone, only that one fails
@@ -362,46 +365,39 @@ def limit_threads(threads: int) -> None:
 def main(arguments: Sequence[str], executor: RunExecutor | None = None) -> int:
     """Execute runs in this process; ``executor`` takes the place of training (for tests).
 
-    Each cost has a process of its own, and none while another one measures.
+    No cost is measured while another worker measures one. A fork server goes on here in each
+    worker that it forks.
     """
-    folder, study_hash, text = Path(arguments[0]), arguments[1], arguments[2]
-    settings = WorkerSettings.from_json(text)
     sanitise_tracebacks_and_warnings()
+    forked = None
+    if arguments[0] == SERVE:
+        limit_threads(1)  # no pool of threads may begin before a fork
+        forked = serve(int(arguments[1]))
+        if forked is None:
+            return 0
+    folder, study_hash, text = forked or arguments
+    settings = WorkerSettings.from_json(text)
     limit_threads(settings.threads)
+    if forked:  # the libraries have read the variables already
+        threadpool_limits(settings.threads)
     stop = StopRequest(settings.parent)
     stop.install()
-    if settings.parent is not None and not settings.fork:  # a process that is forked has no threads
+    if settings.parent is not None:
         stop_when_orphaned(settings.parent)
-
-    def work(settings: WorkerSettings) -> int:
-        if settings.fork:
-            stop.parent = None  # of a fork it is the process that is forked, and ends it
-        try:
-            with Store.open(folder) as store:
+    measures = settings.stages == ("cost",)
+    try:
+        lock = hold_cost_lock(Path(folder), stop) if measures else nullcontext()
+        with lock, Store.open(Path(folder)) as store:
+            owner = current_owner(identify_device(settings.device))
+            costs = [s for s in store.load_statuses(study_hash, owner) if s.stage == "cost"]
+            is_needed = not measures or any(status.is_claimable for status in costs)
+            if is_needed and not stop.requested:
                 chosen = executor or make_executor(settings)
                 run_worker(store, study_hash, chosen, stop, settings)
-        except ParetuneError as error:  # here, before a fork ends without a word
-            _print_error(f"worker: {error}")
-            return error.exit_code
-        return 130 if stop.requested else 0
-
-    def has_cost() -> bool:
-        owner = current_owner(identify_device(settings.device))
-        with Store.open(folder) as store:
-            statuses = store.load_statuses(study_hash, owner)
-        return any(s.is_claimable and s.stage == "cost" for s in statuses)
-
-    if settings.stages != ("cost",):
-        return work(settings)
-    measure = partial(work, replace(settings, limit=1))
-    try:
-        with hold_cost_lock(folder, stop):
-            if settings.fork:
-                return run_each_in_fork(has_cost, measure, stop)
-            return measure() if has_cost() else 0
     except ParetuneError as error:
         _print_error(f"worker: {error}")
         return error.exit_code
+    return 130 if stop.requested else 0
 
 
 if __name__ == "__main__":

@@ -34,7 +34,6 @@ class WorkerSettings:
         cost_seconds: for timing the steps of one cost.
         lease_seconds: how long a claim outlives a worker that nobody can prove dead.
         parent: the worker stops when the process with this id is no longer its parent.
-        fork: each run is executed in a fork of the worker.
     """
 
     device: str = "cpu"
@@ -51,7 +50,6 @@ class WorkerSettings:
     cost_seconds: float = DEFAULT_COST_SECONDS
     lease_seconds: float = 60.0
     parent: int | None = None
-    fork: bool = False
 
     def count_fitting(self, run_bytes: int) -> int:
         """How many workers train runs of this size at once."""

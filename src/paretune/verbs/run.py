@@ -18,6 +18,8 @@ from paretune.analysis.pareto.recommend import recommend
 from paretune.analysis.passes import count_pass_runs, limits_of
 from paretune.errors import ParetuneError, RunsFailedError, StudyError, require_name, spell_option
 from paretune.execution.executor import StudyCallbacks, StudySummary
+from paretune.execution.fork_server import ForkServer, can_fork
+from paretune.execution.local import WORKER
 from paretune.execution.memory_budget import fit_workers
 from paretune.execution.progress import Observer, open_default_observer
 from paretune.execution.study_runs import add_missing_runs, drop_excess_weights
@@ -202,14 +204,19 @@ def run(
         )
     folder = study_input.store_folder(study, store)
     sentences = study_input.describe_test_files(study)
-    # After what costs no seconds: these import torch.
-    from paretune.planning import checks, expand
-    from paretune.planning.budget import TimeBudget
-    from paretune.planning.prepare import prepare_study
-
-    settings = resolve_workers(workers, threads, devices)
-    device = settings[0].device
     with ExitStack() as stack:
+        server = None
+        if executor == "local" and can_fork("cpu" if devices == "auto" else devices):
+            # Now, so that it imports what workers need beside the same imports here.
+            server = ForkServer(WORKER)
+            stack.callback(server.close)
+        # After what costs no seconds: these import torch.
+        from paretune.planning import checks, expand
+        from paretune.planning.budget import TimeBudget
+        from paretune.planning.prepare import prepare_study
+
+        settings = resolve_workers(workers, threads, devices)
+        device = settings[0].device
         observer = stack.enter_context(open_default_observer(observer, quiet=quiet))
         prepared = prepare_study(study, offline=not online, shard=share, audited=True)
         for finding in (*prepared.findings, *prepared.refused):
@@ -280,7 +287,13 @@ def run(
             deadline=deadline,
         )
         summary = make_executor(
-            prepared, settings, cost_seconds, executor=executor, address=address, fleet=fleet
+            prepared,
+            settings,
+            cost_seconds,
+            executor=executor,
+            address=address,
+            fleet=fleet,
+            server=server,
         ).execute(opened, study.study_hash, callbacks)
         if seconds is None:
             return RunResult(study, opened.folder, summary, shard=share)

@@ -19,6 +19,7 @@ from paretune.terminal.plural import pluralise
 
 if TYPE_CHECKING:
     from paretune.execution.executor import Executor
+    from paretune.execution.fork_server import ForkServer
     from paretune.planning.predicted_cost import CostPredictor
     from paretune.planning.prepare import PreparedStudy
 
@@ -131,6 +132,7 @@ def make_executor(
     executor: str = "local",
     address: str | None = None,
     fleet: int | None = None,
+    server: ForkServer | None = None,
 ) -> Executor:
     """The executor of a study, whose data goes to the nodes of a cluster.
 
@@ -139,6 +141,7 @@ def make_executor(
         cost_seconds: for which each cost is timed at most; 0: costs are not measured, and those
             that an earlier call has asked for wait.
         fleet: runs that train together at most; None: where that is faster.
+        server: that has begun to import what workers of this machine need.
 
     Raises:
         MissingDependencyError: ray is not installed.
@@ -155,7 +158,7 @@ def make_executor(
         for settings in devices
     ]
     if executor == "local":
-        return LocalExecutor(devices)
+        return LocalExecutor(devices, server=server)
     from paretune.execution.ray import RayExecutor
 
     settings = devices[0]
