@@ -278,8 +278,8 @@ def main(arguments: list[str] | None = None) -> None:
     if counts[0] != counts[1]:
         raise SystemExit(f"the sides did not train the same parameters: {counts}")
     if options.json:
-        found = {"processor": read_processor_name(), "study": study, "rounds": rounds}
-        options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        record = {"processor": read_processor_name(), "study": study, "rounds": rounds}
+        options.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     for name, turns in rounds.items():
         for turn in turns:
             print(

@@ -217,6 +217,8 @@ def run(
 
         settings = resolve_workers(workers, threads, devices)
         device = settings[0].device
+        if server is not None and not any(can_fork(worker.device) for worker in settings):
+            server.close()  # there is a GPU
         observer = stack.enter_context(open_default_observer(observer, quiet=quiet))
         prepared = prepare_study(study, offline=not online, shard=share, audited=True)
         for finding in (*prepared.findings, *prepared.refused):
