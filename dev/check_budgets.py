@@ -37,12 +37,12 @@ MAX_BODY_LINES = 60
 BUDGETS = {
     # name: (allowed, target)
     "functions and classes": (2_976, 2_700),
-    "private functions called once": (238, 200),
+    "private functions called once": (237, 200),
     "bodies over 60 lines": (25, 25),
     "verbs": (18, 18),
     "fields of Method": (24, 24),
     "fields of Objective": (24, 24),
-    "deferred imports": (28, 60),
+    "deferred imports": (26, 60),
     "import circles": (0, 0),
     "pronouns as names": (0, 0),
     "class names twice": (0, 0),
