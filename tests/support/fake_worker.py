@@ -74,7 +74,7 @@ def execute(run: Run, *, checkpoint: Path, report: Report, halvings: int) -> Out
         result["loss"] = float("nan")
     note(checkpoint, f"end {run.stage} {run.seed} {os.getpid()} {halvings}")
     measured = {"pid": os.getpid(), "threads": os.environ["OMP_NUM_THREADS"]}
-    if len(sys.argv) > 3:  # started, not forked
+    if __name__ == "__main__" and len(sys.argv) > 3:  # started, not forked
         measured["device"] = WorkerSettings.from_json(sys.argv[3]).device
     measured["frozen_objects"] = gc.get_freeze_count()
     measured["session"] = os.getsid(0)

@@ -80,10 +80,10 @@ class WordTable:
         trained = forward(places.clamp(min=0))
         table.weight = self.whole
         try:
-            others = forward(ids) * self.decay
+            frozen = forward(ids) * self.decay
         finally:
             table.weight = self.rows
-        return torch.where((places >= 0)[..., None], trained, others)
+        return torch.where((places >= 0)[..., None], trained, frozen)
 
 
 def spares_memory(occurring: int, rows: int) -> bool:
