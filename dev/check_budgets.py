@@ -36,8 +36,8 @@ MAX_BODY_LINES = 60
 
 BUDGETS = {
     # name: (allowed, target)
-    "functions and classes": (2_976, 2_700),
-    "private functions called once": (237, 200),
+    "functions and classes": (3_020, 2_700),
+    "private functions called once": (240, 200),
     "bodies over 60 lines": (25, 25),
     "verbs": (18, 18),
     "fields of Method": (24, 24),
@@ -47,9 +47,9 @@ BUDGETS = {
     "pronouns as names": (0, 0),
     "class names twice": (0, 0),
     "names in docstrings that do not exist": (0, 0),
-    "docs words": (25_950, 26_000),
-    "core lines": (55_960, 54_000),
-    "tests lines": (42_950, 36_000),
+    "docs words": (26_220, 26_000),
+    "core lines": (56_850, 54_000),
+    "tests lines": (43_740, 36_000),
 }
 
 
