@@ -22,7 +22,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import numpy as np
 import torch
 from scipy.optimize import nnls
-from sides import RATE, VARIANTS, side
+from sides import RATE, VARIANTS, Ours
 from turns import save
 from workload import Work, model_folder
 
@@ -42,7 +42,7 @@ BATCHES, WARM_UP = 8, 3
 def time_steps(work: Work, method: str, variant: str, speed: MachineSpeed) -> dict[str, Any]:
     """Steps on batches of mixed lengths: measured, and predicted from their shapes."""
     precision, size = VARIANTS[variant].precision, work.shape.batch
-    ours = side(work, method, VARIANTS[variant])
+    ours = Ours(work, method, VARIANTS[variant], RATE, seed=1)
     rng = np.random.default_rng(1)
     order = [int(i) for i in rng.permutation(len(work.encoded.lengths))[: size * BATCHES]]
     batches = [order[i : i + size] for i in range(0, len(order), size)]
