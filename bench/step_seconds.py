@@ -42,23 +42,23 @@ BATCHES, WARM_UP = 8, 3
 def time_steps(work: Work, method: str, variant: str, speed: MachineSpeed) -> dict[str, Any]:
     """Steps on batches of mixed lengths: measured, and predicted from their shapes."""
     precision, size = VARIANTS[variant].precision, work.shape.batch
-    ours = Ours(work, method, VARIANTS[variant], RATE, seed=1)
+    trainer = Ours(work, method, VARIANTS[variant], RATE, seed=1)
     rng = np.random.default_rng(1)
     order = [int(i) for i in rng.permutation(len(work.encoded.lengths))[: size * BATCHES]]
     batches = [order[i : i + size] for i in range(0, len(order), size)]
     for number, batch in enumerate(batches[:WARM_UP]):
-        ours.step(batch, number)
+        trainer.step(batch, number)
     began = time.process_time()
     for number, batch in enumerate(batches):
-        ours.step(batch, number)
+        trainer.step(batch, number)
     seconds = (time.process_time() - began) / BATCHES
 
     run, loaded = work.run(method, dropout=0.0, precision=precision, rate=RATE), work.fresh()
     lengths = [work.encoded.lengths[i] for i in order]
-    part = describe_trained_part(run, loaded, ours.trained, *count_idle(ours.tables))
+    part = describe_trained_part(run, loaded, trainer.trained, *count_idle(trainer.tables))
     shape, choices = measure_shape(loaded), work.shape.choices
     cost = estimate_compute_cost(run, shape, part, lengths, choices)
-    optimizer_bytes = 4 * OPTIMIZER_PASSES * ours.trained
+    optimizer_bytes = 4 * OPTIMIZER_PASSES * trainer.trained
     return {
         "model": work.model,
         "task": work.task,

@@ -51,7 +51,8 @@ def train(run: Run, checkpoint: Path, **changes: Any) -> tuple[list[float], Outc
     def note(progress: dict[str, Any]) -> None:
         losses.append(progress["loss"])
 
-    return losses, train_run(run, checkpoint=checkpoint, **{"report": note, **changes})
+    arguments: dict[str, Any] = {"report": note} | changes
+    return losses, train_run(run, checkpoint=checkpoint, **arguments)
 
 
 def assert_same_weights(outcome: Outcome, expected: Outcome) -> None:
@@ -122,7 +123,8 @@ def test_a_plain_loop_ends_with_the_same_table(
     ]
     optimizer = torch.optim.AdamW(groups, lr=run.learning_rate or 0.0)
     schedule = get_linear_schedule_with_warmup(optimizer, 2, 12)
-    labels, product, expected = torch.tensor([e.label for e in examples]), 1.0, []
+    labels = torch.tensor([e.label for e in examples])
+    product, expected = 1.0, []
     model.train()
     for epoch in range(3):
         shuffled = shuffle_order(len(examples), run.seed, epoch)
@@ -143,9 +145,9 @@ def test_a_plain_loop_ends_with_the_same_table(
     assert product < 0.99
     torch.testing.assert_close(table, after.detach(), rtol=1e-4, atol=1e-5)
     encoded = {i for e in examples for i in loaded.tokenizer(e.segments[0][0])["input_ids"]}
-    others = [i for i in range(len(table)) if i not in encoded]  # that of padding too
-    assert model.config.pad_token_id in others and len(others) > 10
-    torch.testing.assert_close(table[others], before[others] * product, rtol=1e-6, atol=0)
+    absent = [i for i in range(len(table)) if i not in encoded]  # that of padding too
+    assert model.config.pad_token_id in absent and len(absent) > 10
+    torch.testing.assert_close(table[absent], before[absent] * product, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("step", [1, 3, 5])

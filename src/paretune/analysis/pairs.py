@@ -113,14 +113,16 @@ class Pair:
 
     def flip(self) -> Pair:
         """The same pair as ``b`` minus ``a``."""
-        gap, exact, rows = self.difference, self.mcnemar, self.estimate.residuals
-        value, residuals = -self.estimate.value, None if rows is None else -rows
+        gap, exact = self.difference, self.mcnemar
+        residuals = self.estimate.residuals
+        if residuals is not None:
+            residuals = -residuals
         return replace(
             self,
             a=self.b,
             b=self.a,
             difference=replace(gap, estimate=-gap.estimate, low=-gap.high, high=-gap.low),
-            estimate=replace(self.estimate, value=value, residuals=residuals),
+            estimate=replace(self.estimate, value=-self.estimate.value, residuals=residuals),
             mcnemar=exact and McNemar(exact.only_b, exact.only_a, exact.p),
         )
 

@@ -186,18 +186,18 @@ def keep_unseen(parts: Mapping[str, Sequence[Example]]) -> Built:
     rows = parts.get("unlabelled", ())
     seen = [e for e in rows if text_key(e) in texts or e.group in groups]
     uids = {e.uid for e in seen}
-    kept = [e for e in rows if e.uid not in uids]
+    unseen = [e for e in rows if e.uid not in uids]
     what = f"{len(seen)} of {len(rows)} unlabelled rows are labelled too, or of a labelled group"
-    if len(kept) < MIN_UNLABELLED:
+    if len(unseen) < MIN_UNLABELLED:
         raise DataError(
-            f"{len(kept)} unlabelled rows are too few: {what}.",
+            f"{len(unseen)} unlabelled rows are too few: {what}.",
             where=rows[0].where if rows else "unlabelled",
             remedy=f"Give {MIN_UNLABELLED} others at least, or remove unlabelled.",
         )
     if not seen:
-        return kept, []
+        return unseen, []
     remedy = "Nothing to do: they are left out."
-    return kept, [Finding("note", "unlabelled-seen", seen[0].where, f"{what}.", remedy)]
+    return unseen, [Finding("note", "unlabelled-seen", seen[0].where, f"{what}.", remedy)]
 
 
 def _propose_groups(spec: TaskSpec, rows: Sequence[Row]) -> list[Finding]:

@@ -131,8 +131,8 @@ class CheckpointFile:
             return None
         with safe_open(self.path, framework="pt") as handle:
             tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
-        kept = {name[8:]: t.shape for name, t in tensors.items() if name.startswith("trained/")}
-        if kept != {name: tensor.shape for name, tensor in trained.items()}:
+        shapes = {name[8:]: t.shape for name, t in tensors.items() if name.startswith("trained/")}
+        if shapes != {name: tensor.shape for name, tensor in trained.items()}:
             return None
         with torch.no_grad():
             for name, parameter in trained.items():

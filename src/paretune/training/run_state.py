@@ -350,7 +350,8 @@ class RunState:
             head_parameters: names of the parameters of the head.
             keep_bytes: a final run's weights are kept up to this size; None: of any size.
         """
-        progress, result, trained = self.progress, self.outcome.result, self.parameters.trained
+        progress, result = self.progress, self.outcome.result
+        trained = self.parameters.trained
         sizes = {name: p.numel() for name, p in trained.items()}
         if self.diverged:
             result["notes"].append(f"diverged at {self.diverged}")

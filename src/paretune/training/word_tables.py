@@ -147,7 +147,7 @@ def replace_tables(
     trained: Mapping[str, nn.Parameter], tables: Iterable[WordTable]
 ) -> dict[str, nn.Parameter]:
     """The trained tensors by name, with the rows of each table in its place."""
-    return {**trained, **{table.name: table.rows for table in tables}}
+    return dict(trained) | {table.name: table.rows for table in tables}
 
 
 def count_idle(tables: Iterable[WordTable]) -> tuple[int, int]:

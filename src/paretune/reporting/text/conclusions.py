@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
+from statistics import median
 
 import numpy as np
 
@@ -57,11 +58,11 @@ def write_conclusions(
     estimates = [pair.estimate for model in of_models for pair in comparisons.pairs(model)]
     corrected = [estimate for estimate in estimates if estimate.unlabelled]
     if corrected:
-        low, middle, high = np.quantile([e.row_ratio for e in corrected], [0, 0.5, 1])
+        ratios = [estimate.row_ratio for estimate in corrected]
         yield (
             f"Differences of methods are corrected by {corrected[0].unlabelled:,} unlabelled rows: "
-            f"what rows add to their variance is {middle:.2f} of what it was ({low:.2f} to "
-            f"{high:.2f})."
+            f"what rows add to their variance is {median(ratios):.2f} of what it was "
+            f"({min(ratios):.2f} to {max(ratios):.2f})."
         )
 
 
