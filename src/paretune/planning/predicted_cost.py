@@ -8,7 +8,7 @@ GPU, whose steps wait for launches more than for products, it is unknown.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -125,6 +125,19 @@ class CostPredictor:
                 )
         self._cost_models = {model: fit_cost_model(pairs) for model, pairs in by_model.items()}
 
+    def measure_speed(self, runs: Iterable[Run]) -> None:
+        """Measure a worker's speed in the precisions of those runs that nothing else predicts."""
+        precisions = {
+            run.training.precision
+            for run in runs
+            if run.model != NO_MODEL and self._find_cost_model(run).operations_per_second is None
+        }
+        if precisions and self.device == "cpu":
+            self._speed = MachineSpeed.measure(precisions)
+
+    def _find_cost_model(self, run: Run) -> CostModel:
+        return self._cost_models.get(run.model.key, CostModel())
+
     def predict(self, run: Run) -> PredictedCost:
         """Seconds and bytes of one run.
 
@@ -135,7 +148,7 @@ class CostPredictor:
             basis = "a baseline without a model"
             return PredictedCost(1.0, None, basis, basis)
         work, steps = self.predict_work(run), self.count_steps(run)
-        cost_model = self._cost_models.get(run.model.key, CostModel())
+        cost_model = self._find_cost_model(run)
         seconds, peak = cost_model.predict_seconds(work, steps), cost_model.predict_peak_bytes(work)
         basis = f"{pluralise(cost_model.speed_runs, 'ended run')} of this model"
         memory_basis = f"{pluralise(cost_model.residual_runs, 'cost measurement')} of this model"

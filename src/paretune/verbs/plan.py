@@ -12,7 +12,6 @@ from paretune.errors import spell_option
 from paretune.execution.memory_budget import fit_workers, fleet_budget_bytes
 from paretune.execution.progress import describe_run, format_duration
 from paretune.execution.worker_settings import DEFAULT_FLEET_SIZE, STAGES, WorkerSettings
-from paretune.measuring.machine import MachineSpeed
 from paretune.methods.core.titles import title_of
 from paretune.reporting.text.formatting import format_bytes
 from paretune.store import Store
@@ -304,7 +303,8 @@ def plan(
         run_plan = expand.plan_runs(prepared, records)
     ended = {record.run_id for record in records}
     cost_seconds = study.protocol.cost_seconds
-    predictor = CostPredictor(caches, MachineSpeed.measure(), records, device, cost_seconds)
+    predictor = CostPredictor(caches, None, records, device, cost_seconds)
+    predictor.measure_speed([*run_plan.runs.values(), *run_plan.later])
     coming = run_plan.list_coming(records)
     checks.check_splits(coming, caches)
     training = [run for run in coming if run.stage != "cost"]  # costs are measured alone

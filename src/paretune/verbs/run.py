@@ -23,7 +23,6 @@ from paretune.execution.local import WORKER
 from paretune.execution.memory_budget import fit_workers
 from paretune.execution.progress import Observer, open_default_observer
 from paretune.execution.study_runs import add_missing_runs, drop_excess_weights
-from paretune.measuring.machine import MachineSpeed
 from paretune.methods import baselines
 from paretune.planning.shard import Shard
 from paretune.reporting.text.conclusions import describe_passes
@@ -394,8 +393,9 @@ def plan_first_runs(
         )
     for finding in find_damaged_trials(opened, records):
         observer.note(f"{finding.severity}: {finding}")
-    speed = MachineSpeed.measure() if measure_speed else None
-    predictor = CostPredictor(caches, speed, records, device)
+    predictor = CostPredictor(caches, None, records, device)
+    if measure_speed:
+        predictor.measure_speed(coming)
     return predictor, coming, len(plan.runs) + len(plan.later)
 
 
