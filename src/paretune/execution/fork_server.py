@@ -98,10 +98,15 @@ class ForkServer:
         self.codes[pid] = code
         return None
 
+    def wait(self, seconds: float) -> None:
+        """Receive what the server says next; wait no longer than this for it."""
+        if select.select([self.socket], [], [], seconds)[0]:
+            self.receive()
+
     def close(self) -> None:
         """End the server."""
         self._process.kill()
-        self._process.wait()
+        self.code = self._process.wait()
         self.socket.close()
         self._log.close()
 

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -95,6 +96,13 @@ class WorkerPool:
                     exits.append(WorkerExit(worker.owner, code, output))
         return exits
 
+    def wait(self, seconds: float) -> None:
+        """Wait until a worker that was forked has ended, but no longer than this."""
+        if self.server is None or self.server.code is not None:
+            time.sleep(seconds)
+        else:
+            self.server.wait(seconds)
+
     def request_stop(self, device: str | None = None) -> None:
         """Ask all to stop, or those on this device.
 
@@ -153,9 +161,8 @@ class LocalExecutor:
         pool = WorkerPool(store.folder, study_hash, self.command, self.server)
         measurer = current_owner(identify_device(self.devices[0].device))
         crashes = WorkerCrashes(store, observer.note)
-        loop = StudyLoop(
-            store, study_hash, callbacks, self.devices[0].stages, self.worker_count, measurer
-        )
+        stages, count = self.devices[0].stages, self.worker_count
+        loop = StudyLoop(store, study_hash, callbacks, stages, count, measurer, pool.wait)
 
         def collect() -> None:
             if exits := pool.reap():
