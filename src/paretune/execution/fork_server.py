@@ -26,6 +26,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO
 
+from paretune.measuring.processor import defer_collection
+
 SERVE = "serve"
 """In place of a store's folder: the worker is a fork server, behind it its socket's descriptor."""
 POLL_SECONDS = 0.02
@@ -150,10 +152,11 @@ def serve(descriptor: int) -> Sequence[str] | None:
     Returns:
         In a worker, its arguments; in the server None, at the end.
     """
-    for name in PRELOADED_MODULES:
-        # Another version of the library may have it elsewhere: workers find it.
-        with suppress(ImportError):
-            importlib.import_module(name)
+    with defer_collection():
+        for name in PRELOADED_MODULES:
+            # Another version of the library may have it elsewhere: workers find it.
+            with suppress(ImportError):
+                importlib.import_module(name)
     # A full collection looks at every object of these libraries, half a second each time, and a
     # measurement asks for one before each phase. What is here now is in its baseline.
     gc.collect()

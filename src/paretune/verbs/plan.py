@@ -12,6 +12,7 @@ from paretune.errors import spell_option
 from paretune.execution.memory_budget import fit_workers, fleet_budget_bytes
 from paretune.execution.progress import describe_run, format_duration
 from paretune.execution.worker_settings import DEFAULT_FLEET_SIZE, STAGES, WorkerSettings
+from paretune.measuring.processor import defer_collection
 from paretune.methods.core.titles import title_of
 from paretune.reporting.text.formatting import format_bytes
 from paretune.store import Store
@@ -284,9 +285,10 @@ def plan(
     """
     # Before torch is imported: a typing error costs no seconds.
     study = study_input.load_study(study)
-    from paretune.planning import checks, expand
-    from paretune.planning.predicted_cost import CostPredictor
-    from paretune.planning.prepare import prepare_study
+    with defer_collection():
+        from paretune.planning import checks, expand
+        from paretune.planning.predicted_cost import CostPredictor
+        from paretune.planning.prepare import prepare_study
 
     folder = study_input.store_folder(study, store)
     settings = resolve_workers(workers, threads, devices)

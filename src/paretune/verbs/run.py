@@ -23,6 +23,7 @@ from paretune.execution.local import WORKER
 from paretune.execution.memory_budget import fit_workers
 from paretune.execution.progress import Observer, open_default_observer
 from paretune.execution.study_runs import add_missing_runs, drop_excess_weights
+from paretune.measuring.processor import defer_collection
 from paretune.methods import baselines
 from paretune.planning.shard import Shard
 from paretune.reporting.text.conclusions import describe_passes
@@ -204,21 +205,27 @@ def run(
     folder = study_input.store_folder(study, store)
     sentences = study_input.describe_test_files(study)
     with ExitStack() as stack:
+        observer = stack.enter_context(open_default_observer(observer, quiet=quiet))
         server = None
         if executor == "local" and can_fork("cpu" if devices == "auto" else devices):
             # Now, so that it imports what workers need beside the same imports here.
             server = ForkServer(WORKER)
             stack.callback(server.close)
+        observer.note(
+            f"{study.study}: {pluralise(len(study.all_methods), 'method')} on "
+            f"{pluralise(len(study.models), 'model')} and {pluralise(len(study.tasks), 'task')}; "
+            "data and models are checked before anything is trained."
+        )
         # After what costs no seconds: these import torch.
-        from paretune.planning import checks, expand
-        from paretune.planning.budget import TimeBudget
-        from paretune.planning.prepare import prepare_study
+        with defer_collection():
+            from paretune.planning import checks, expand
+            from paretune.planning.budget import TimeBudget
+            from paretune.planning.prepare import prepare_study
 
         settings = resolve_workers(workers, threads, devices)
         device = settings[0].device
         if server is not None and not any(can_fork(worker.device) for worker in settings):
             server.close()  # there is a GPU
-        observer = stack.enter_context(open_default_observer(observer, quiet=quiet))
         prepared = prepare_study(study, offline=not online, shard=share, audited=True)
         for finding in (*prepared.findings, *prepared.refused):
             if finding.severity != "note":
