@@ -195,8 +195,8 @@ def list_further_rates(rates: Sequence[float], signs: Iterable[Sign]) -> tuple[f
         signs: against the middle rate; none where the study asks for trials of all.
     """
     middle = len(rates) // 2
-    asked = {middle + step for sign in signs for step in FURTHER_RATES[sign]}
-    tried = asked or {*range(len(rates))}
+    neighbours = {middle + step for sign in signs for step in FURTHER_RATES[sign]}
+    tried = neighbours or {*range(len(rates))}
     return tuple(rate for place, rate in enumerate(rates) if place in tried - {middle})
 
 
