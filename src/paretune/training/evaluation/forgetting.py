@@ -117,7 +117,7 @@ class ForgettingProbe:
             packing_disabled(loaded, fleet),
         ):
             for batch in split_for_evaluation(data.lengths, BATCH_TOKENS):
-                (outputs,) = forward([MicroBatch(data, batch)])
+                outputs = forward(MicroBatch(data, batch))
                 collector.add(batch, outputs)
         return [round(float(losses.sum()), _DIGITS) for losses in collector.result().tokens]
 
