@@ -223,13 +223,12 @@ class LocalExecutor:
         """How many claimable runs may start on a device now, each in a worker of its own."""
         budget = MemoryBudget.load(store, settings.memory_bytes)
         here = place_of(current_owner(identify_device(settings.device)))
-        by_owner: dict[str, list[str]] = {}
+        running: list[str] = []
+        count = 0
         for status in to_train:
-            owner = status.owner or ""
             is_running = status.state == "running" and not status.is_claimable
-            if is_running and place_of(owner) in (here, None):
-                by_owner.setdefault(owner, []).append(status.run_id)
-        running, count = list(by_owner.values()), 0
+            if is_running and place_of(status.owner or "") in (here, None):
+                running.append(status.run_id)
         for status in to_train:
             may_start = status.is_claimable and status.run_id not in admitted
             if (
@@ -237,7 +236,7 @@ class LocalExecutor:
                 and may_start
                 and budget.admits(status.run_id, running)
             ):
-                running.append([status.run_id])
+                running.append(status.run_id)
                 admitted.add(status.run_id)
                 count += 1
         return count

@@ -32,9 +32,7 @@ from paretune.store.record import ComputeCost, Record
 from paretune.study import DEFAULT_COST_SECONDS, NO_MODEL, Generation, Run
 from paretune.terminal.plural import pluralise
 from paretune.training.caches import ProcessCache
-from paretune.training.fleet import can_join_fleet
 from paretune.training.forward.activation_cache import keeps_activations
-from paretune.training.forward.select import MAX_STACK_TOKENS, can_share, overhead_tokens
 from paretune.training.prepare import allows_bf16_weights
 from paretune.training.word_tables import find_occurring, find_word_tables, spares_memory
 
@@ -51,11 +49,6 @@ COUNTED_EXAMPLES = 4096
 """By whose words those of all are estimated."""
 MIN_PROBE_STEPS = 3
 """Of the shortest one: two steps, two evaluations, one pass for the components."""
-FLEET_COPIES = 6
-"""Copies in fp32 of what a run of a fleet trains: itself, its gradient, AdamW's two moments, the
-best so far, and one while runs are placed anew."""
-MIN_RUNS_THAT_PAY = 4
-"""With two or three, a CPU gains 4 % (dev/log.md): less than identical bits are worth."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +101,6 @@ class CostPredictor:
         self._shapes: dict[nn.Module, ModelShape] = {}
         self._works: dict[str, ComputeCost] = {}
         self._trained_counts: dict[tuple[nn.Module, str], int] = {}
-        self._step_tokens: dict[str, float] = {}
         self._cost_models: dict[str, CostModel] = {}
         self.fit(records)
 
@@ -169,35 +161,6 @@ class CostPredictor:
         if peak is None:
             peak, memory_basis = work.held_bytes + work.saved_bytes, "tensor sizes"
         return PredictedCost(seconds, round(peak), basis, memory_basis)
-
-    def predict_fleet_size(self, run: Run, limit: int, budget_bytes: int) -> tuple[int, bool]:
-        """How many runs like this one train together, and whether they do by default.
-
-        By default they do where steps of :data:`MIN_RUNS_THAT_PAY` runs fit into one pass on a
-        CPU: there they are clearly faster together. It is not measured on a GPU.
-
-        Args:
-            limit: never more.
-            budget_bytes: for what they hold beside the model and one pass.
-
-        Raises:
-            ParetuneError: the data, the model or the method cannot be used.
-        """
-        if limit < 2 or not can_join_fleet(run):
-            return 1, False
-        model = self.open_outline(run)[0].model
-        if not can_share(model):
-            return 1, False
-        size = max(1, min(limit, budget_bytes // (4 * FLEET_COPIES * self.count_trained(run))))
-        if size == 1 or self.device != "cpu":
-            return size, False
-        key = _work_key(run)
-        if key not in self._step_tokens:
-            train, lengths = self.caches.dataset(run.task).train, self._text_lengths(run)
-            of_text = sum(lengths) / len(lengths) + overhead_tokens(model)
-            batch = min(run.training.batch_size, len(train))
-            self._step_tokens[key] = of_text * len(train[0].segments) * batch
-        return size, MIN_RUNS_THAT_PAY * self._step_tokens[key] <= MAX_STACK_TOKENS["cpu"]
 
     def predict_work(self, run: Run) -> ComputeCost:
         """What a run computes and keeps."""

@@ -1,7 +1,8 @@
 """Training: read ``loop.py`` first, then ``forward/passes.py``.
 
-``trainer`` trains a run, whose progress is its ``run_state``. ``forward/`` runs examples through the
-model, ``evaluation/`` scores them. ``checkpoint`` and ``interruption`` are for what interrupts a run.
+``trainer`` trains a run, whose progress is its ``run_state``. ``forward/`` runs examples through
+the model, ``evaluation/`` scores them. ``checkpoint`` and ``interruption`` are for what interrupts
+a run.
 """
 
 from __future__ import annotations

@@ -141,7 +141,11 @@ class Session:
         run, caches, loaded = self._run, self._caches, self._loaded
         total_parameters = count_parameters(loaded.model)
         self._place(run)
-        dataset, parts, source = caches.dataset(run.task), caches.parts(run), caches.source(run.model)
+        dataset, parts, source = (
+            caches.dataset(run.task),
+            caches.parts(run),
+            caches.source(run.model),
+        )
         objective = caches.objective(run, loaded.anatomy.max_length)
         encoded = self._encode(parts, objective)
         prepared = self._prepared

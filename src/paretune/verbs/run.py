@@ -149,7 +149,6 @@ def run(
     devices: Devices = "auto",
     online: Online = False,
     retry: Flag = False,
-    fleet: Annotated[int | None, typer.Option(metavar="N", min=1)] = None,
     executor: Annotated[Literal["local", "ray"], typer.Option(metavar="NAME")] = "local",
     address: Annotated[str | None, typer.Option(metavar="HOST:PORT")] = None,
     budget: Time | None = None,
@@ -164,8 +163,6 @@ def run(
 
     Args:
         retry: Try runs again that failed, did not fit in memory, or have damaged files.
-        fleet: How many runs of one method train together at most; 1: each alone. [default: 8
-            where that is faster on a CPU, 1 on a GPU]
         executor: What executes the runs: local, processes of this machine; or ray, tasks on a Ray
             cluster (docs/how-it-works/cluster.md).
         address: Head of the Ray cluster. [default: the cluster of this machine]
@@ -300,7 +297,6 @@ def run(
             cost_seconds,
             executor=executor,
             address=address,
-            fleet=fleet,
             server=server,
         ).execute(opened, study.study_hash, callbacks)
         if seconds is None:

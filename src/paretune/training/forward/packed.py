@@ -20,7 +20,6 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from paretune.device_transfer import to_device
@@ -88,9 +87,7 @@ class Prefixes:
         return [rest + -(-front * rest // self.rest_of_sequence) for rest in self.rest]
 
 
-def arrange_sequences(
-    batch: MicroBatch, packing: Packing, *, share: bool
-) -> list[PackedSequence]:
+def arrange_sequences(batch: MicroBatch, packing: Packing, *, share: bool) -> list[PackedSequence]:
     """The sequences of a pass, the longest first, targets included.
 
     ``share``: texts that begin alike are one sequence, where that pays.
@@ -300,9 +297,7 @@ def packing_of(fleet: Fleet) -> Packing:
     return fleet.packing
 
 
-def begin_pass(
-    sequences: Sequence[PackedSequence], fleet: Fleet, device: str
-) -> dict[str, Tensor]:
+def begin_pass(sequences: Sequence[PackedSequence], fleet: Fleet, device: str) -> dict[str, Tensor]:
     """Begin a packed pass of these sequences; the model's inputs, (rows, 1) each.
 
     Of sequence-to-sequence they are those of the encoder.
