@@ -155,7 +155,7 @@ def paretune_step(method: str, options: argparse.Namespace) -> tuple[Step, int]:
 
     def step(number: int) -> float:
         batch = replace(template, indices=batches.steps[number], step=number)
-        (losses,) = accumulate_gradients([batch], forward)
+        losses = accumulate_gradients(batch, forward)
         return optimizer.step(number, RATE, losses)
 
     return step, sum(p.numel() for p in prepared.trained.values())

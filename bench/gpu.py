@@ -1,9 +1,9 @@
 """Everything there is to know of a first GPU, in under ten minutes: `make gpu`.
 
 Three parts, each in processes of its own: the tests marked gpu (tests/gpu); steps, transformers
-with peft and paretune in turn, and paretune's runs in fleets of 4 and 16; memory by phase, each
-side in a fresh process, several at once, since the counters are those of a process. Writes one JSON
-and one page. What the time did not suffice for is named.
+with peft and paretune in turn; memory by phase, each side in a fresh process, several at once,
+since the counters are those of a process. Writes one JSON and one page. What the time did not
+suffice for is named.
 
     python bench/gpu.py --out bench/results/gpu
     python bench/gpu.py --out /tmp/gpu --device cpu --tiny     (tries the program on a CPU)
@@ -38,7 +38,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MINUTES = 9.5
 TEST_SHARE = 0.45
 """Of the time, at most for the tests."""
-FLEETS = (4, 16)
+SIDES = ("field", "ours")
 TINY_STEPS, TINY_ROUNDS, TINY_MINUTES = 3, 3, 20.0
 """A toy model on a CPU tries the program: two minutes of a processor, on a busy machine longer."""
 MODELS: dict[str, tuple[str, ...]] = {
@@ -111,19 +111,11 @@ def work_of(options: argparse.Namespace) -> Any:
 
 
 def make_side(name: str, options: argparse.Namespace, work: Any) -> Callable[[int], None]:
-    """A function that makes a training step: ``field``, ``ours`` or ``fleet-N``.
-
-    The step's number chooses the batch. Of a fleet, each run has a batch of its own.
-    """
+    """A function that makes a training step of a side; the step's number chooses the batch."""
     from sides import Field, Variant, side
     from workload import grouped_by_length
 
     batches = grouped_by_length(work.encoded.lengths, work.shape.batch, 16)
-    if name.startswith("fleet-"):
-        from gpu_fleet import FleetSide
-
-        fleet = FleetSide(work, options.method, int(name[6:]), options.precision, options.device)
-        return lambda number: fleet.step(batches, number)
     variant = Variant(name, name != "field", 0.1, options.precision)
     own = side(work, options.method, variant, device=options.device)
     if isinstance(own, Field):
@@ -140,15 +132,8 @@ def make_side(name: str, options: argparse.Namespace, work: Any) -> Callable[[in
     return step
 
 
-def side_names(options: argparse.Namespace) -> list[str]:
-    """What is measured of a method: fleets share a frozen backbone."""
-    alone = options.method == "full" or options.model.startswith("llama")
-    fleets = () if alone else FLEETS[:1] if options.tiny else FLEETS
-    return ["field", "ours"] + [f"fleet-{runs}" for runs in fleets]
-
-
 def measure_steps(options: argparse.Namespace) -> dict[str, Any]:
-    """Milliseconds of a step of one run, all sides in turn in this process; and their ratios."""
+    """Milliseconds of a step, both sides in turn in this process; and their ratio."""
     import torch
     from turns import in_turn, quartiles, ratio
 
@@ -156,15 +141,14 @@ def measure_steps(options: argparse.Namespace) -> dict[str, Any]:
         torch.set_num_threads(1)
     else:
         torch.use_deterministic_algorithms(True, warn_only=True)  # as workers do
-    work, names = work_of(options), side_names(options)
-    steps = {name: make_side(name, options, work) for name in names}
-    runs = {name: int(name[6:]) if name.startswith("fleet-") else 1 for name in names}
+    work = work_of(options)
+    steps = {name: make_side(name, options, work) for name in SIDES}
 
     def several(step: Callable[[int], None]) -> Callable[[], object]:
         return lambda: list(map(step, range(options.steps)))
 
     seconds = in_turn({name: several(step) for name, step in steps.items()}, options.rounds)
-    each = {n: [s / options.steps / runs[n] for s in own] for n, own in seconds.items()}
+    each = {name: [s / options.steps for s in rounds] for name, rounds in seconds.items()}
     return {
         "ms": {name: [1e3 * s for s in quartiles(own)] for name, own in each.items()},
         "ratio": {name: ratio(each["field"], own) for name, own in each.items() if name != "field"},
@@ -300,12 +284,7 @@ def run_all(options: argparse.Namespace) -> int:
         for case in listed:  # one after the other, with nothing beside them
             results["steps"].append(in_process("steps", case, options, clock))
             keep()
-        sides = [
-            {**case, "side": side}
-            for case in listed
-            for side in side_names(argparse.Namespace(**{**vars(options), **case}))
-            if case["precision"] == "bf16" or not side.startswith("fleet")
-        ]
+        sides = [{**case, "side": side} for case in listed for side in SIDES]
         with ThreadPoolExecutor(options.at_once) as pool:
             memory = pool.map(lambda one: in_process("memory", one, options, clock), sides)
             results["memory"] = list(memory)

@@ -19,12 +19,6 @@ text-align:left;vertical-align:top}td.n{text-align:right;font-variant-numeric:ta
 pre{white-space:pre-wrap;background:#f4f4f4;padding:.6em}"""
 
 
-def title(side: str) -> str:
-    """A side by its name for readers."""
-    runs = side.partition("-")[2]
-    return TITLES.get(side) or f"paretune, {runs} runs together"
-
-
 def summarise(results: Mapping[str, Any]) -> list[str]:
     """A few lines: the tests, and how many times as fast as the field each side is."""
     tests = results["tests"]
@@ -64,16 +58,16 @@ def render(results: Mapping[str, Any]) -> str:
     if failed:
         parts.append("<h2>Not measured</h2>")
         for one in failed:
-            side = title(one["side"]) if "side" in one else "steps"
+            side = TITLES[one["side"]] if "side" in one else "steps"
             name = f"{one['model']}, {one['method']}, {one['precision']}: {side}"
             parts.append(f"<p>{escape(name)}</p><pre>{escape(one['failed'])}</pre>")
     return "\n".join(parts) + "\n"
 
 
 STEPS_NOTE = (
-    "Milliseconds of an optimizer step of one run, median and quartiles of rounds; all sides in "
+    "Milliseconds of an optimizer step of one run, median and quartiles of rounds; both sides in "
     "turn in one process, the same batches, dropout 0.1. The ratio is that of transformers with "
-    "peft to the side: above 1 the side is faster. Runs together: the step of all, by their number."
+    "peft to the side: above 1 the side is faster."
 )
 MEMORY_NOTE = (
     "Peaks in MiB, each side in a fresh process. On a GPU: allocated, above what was allocated "
@@ -108,7 +102,7 @@ def _steps(measured: Sequence[Mapping[str, Any]]) -> str:
             one["model"],
             one["method"],
             one["precision"],
-            title(side),
+            TITLES[side],
             format_quartiles(ms, 1),
             format_quartiles(one["ratio"][side]) if side in one["ratio"] else "",
         )
@@ -127,7 +121,7 @@ def _memory(measured: Sequence[Mapping[str, Any]]) -> str:
         for phase, peaks in one["phases"].items():
             keys = ("peak_bytes", "reserved_peak_bytes", "process_bytes")
             sizes = [f"{peaks[k] / MIB:.1f}" if k in peaks else "" for k in keys]
-            case = (one["model"], one["method"], one["precision"], title(one["side"]), phase)
+            case = (one["model"], one["method"], one["precision"], TITLES[one["side"]], phase)
             rows.append((*case, *sizes))
     head = ("model", "method", "precision", "side", "phase", "peak", "reserved", "process (NVML)")
     return _table(head, rows)

@@ -47,12 +47,10 @@ from paretune.analysis.learning_rates import Sign, list_further_rates, read_sign
 from paretune.methods.core.method import Method
 from paretune.planning.expand import choose_learning_rates
 from paretune.planning.prepare import PreparedCell, PreparedStudy, prepare_study
-from paretune.store import Claim
 from paretune.study import Run, Study
 from paretune.training import Outcome, TrainerOptions
 from paretune.training.caches import ProcessCache
-from paretune.training.fleet import can_join_fleet
-from paretune.training.trainer import train_fleet, train_run
+from paretune.training.trainer import train_run
 
 Array = NDArray[Any]
 RECORD = Path(__file__).parent / "results" / "learning_rates.jsonl"
@@ -97,19 +95,11 @@ def prepare(rows: Sequence[Any], model: str, folder: Path, caches: ProcessCache)
 def train(
     caches: ProcessCache, runs: Sequence[Run], folder: Path, finish: Callable[[Run, Outcome], None]
 ) -> None:
-    """Train runs of one method, together where it can share the model."""
+    """Train runs, one after another."""
     options = TrainerOptions(checkpoint_seconds=1e9, keep_bytes=0)
-    claims = [Claim(run, folder / f"checkpoint-{n}") for n, run in enumerate(runs)]
-    if can_join_fleet(runs[0]):
-
-        def finish_claim(claim: Claim, outcome: Outcome) -> None:
-            finish(claim.run, outcome)
-
-        train_fleet(claims, lambda _: [], finish_claim, caches=caches, options=options)
-        return
-    for claim in claims:
-        file = claim.checkpoint
-        finish(claim.run, train_run(claim.run, checkpoint=file, caches=caches, options=options))
+    for number, run in enumerate(runs):
+        checkpoint = folder / f"checkpoint-{number}"
+        finish(run, train_run(run, checkpoint=checkpoint, caches=caches, options=options))
 
 
 def describe_run(run: Run, outcome: Outcome, caches: ProcessCache) -> dict[str, Any]:

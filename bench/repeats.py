@@ -32,11 +32,10 @@ from paretune.analysis.statistics.differences import (
 from paretune.analysis.statistics.multiple_testing import correct_for_looks
 from paretune.analysis.statistics.scores import RunScores, TestDesign, ratio_of_sums
 from paretune.planning.prepare import PreparedCell, PreparedStudy
-from paretune.store import Claim
 from paretune.study import NO_MODEL, MethodSpec, OuterFold, derive_seed
-from paretune.training import Outcome, TrainerOptions
+from paretune.training import TrainerOptions
 from paretune.training.caches import ProcessCache
-from paretune.training.trainer import train_fleet, train_run
+from paretune.training.trainer import train_run
 
 RECORD = Path(__file__).parent / "results" / "repeats.jsonl"
 PASSES = 3
@@ -48,34 +47,20 @@ Passes = list[tuple[str, str]]
 
 
 def train(prepared: PreparedStudy, cell: PreparedCell, first_seed: int, folder: Path) -> Passes:
-    """What a method answers in every pass; the folds of LoRA are one fleet."""
-    claims = []
+    """What a method answers in every pass."""
+    caches = prepared.caches
+    options = TrainerOptions(checkpoint_seconds=1e9, keep_bytes=0)
+    tables = []
     for position in range(FOLDS * PASSES):
         outer = OuterFold.at(position, FOLDS)
         rate, seed = RATES[cell.method.name], first_seed + position
         run = prepared.make_run(cell, "final", rate, seed, outer=outer)
-        claims.append(Claim(run, folder / str(seed)))
-    caches, options = prepared.caches, TrainerOptions(checkpoint_seconds=1e9, keep_bytes=0)
-    outcomes: dict[int, Outcome] = {}
-
-    def finish(claim: Claim, outcome: Outcome) -> None:
-        outcomes[claim.run.seed] = outcome
-
-    passes = [claims[start : start + FOLDS] for start in range(0, len(claims), FOLDS)]
-    for of_pass in passes:
-        if cell.method.name == "lora":
-            train_fleet(of_pass, lambda _: [], finish, caches=caches, options=options)
-            continue
-        for claim in of_pass:
-            outcome = train_run(
-                claim.run, checkpoint=claim.checkpoint, caches=caches, options=options
-            )
-            finish(claim, outcome)
+        outcome = train_run(run, checkpoint=folder / str(seed), caches=caches, options=options)
+        tables.append(json.loads(outcome.blobs["predictions"])["test"])
     answers = []
-    for of_pass in passes:
+    for start in range(0, len(tables), FOLDS):
         right, folds = np.zeros(ROWS, int), np.zeros(ROWS, int)
-        for index, claim in enumerate(of_pass):
-            part = json.loads(outcomes[claim.run.seed].blobs["predictions"])["test"]
+        for index, part in enumerate(tables[start : start + FOLDS]):
             rows = [int(uid.rsplit(":", 1)[-1]) - 1 for uid in part["uid"]]
             right[rows] = np.equal(part["prediction"], part["label"])
             folds[rows] = index

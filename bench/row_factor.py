@@ -32,11 +32,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretune.planning.prepare import PreparedCell, PreparedStudy, prepare_study
-from paretune.store import Claim
 from paretune.study import NO_MODEL, MethodSpec, OuterFold, Study, derive_seed
-from paretune.training import Outcome, TrainerOptions
+from paretune.training import TrainerOptions
 from paretune.training.caches import ProcessCache
-from paretune.training.trainer import train_fleet, train_run
+from paretune.training.trainer import train_run
 
 Array = NDArray[Any]
 RECORD = Path(__file__).parent / "results" / "row_factor.jsonl"
@@ -95,28 +94,18 @@ def prepare(
 def train(
     prepared: PreparedStudy, cell: PreparedCell, first_seed: int, folder: Path
 ) -> list[dict[str, Any]]:
-    """The test answers of a method's runs on the five folds; LoRA's are one fleet."""
+    """The test answers of a method's runs on the five folds."""
     rate = RATES[cell.method.name]
-    claims = []
+    caches = prepared.caches
+    options = TrainerOptions(checkpoint_seconds=1e9, keep_bytes=0)
+    tables = []
     for fold in range(FOLDS):
         outer = OuterFold(folds=FOLDS, index=fold)
         run = prepared.make_run(cell, "final", rate, first_seed + fold, outer=outer)
-        claims.append(Claim(run, folder / f"{cell.method.name}-{run.seed}"))
-    caches, options = prepared.caches, TrainerOptions(checkpoint_seconds=1e9, keep_bytes=0)
-    outcomes: dict[int, Outcome] = {}
-
-    def finish(claim: Claim, outcome: Outcome) -> None:
-        outcomes[claim.run.seed] = outcome
-
-    if cell.method.name == "lora":
-        train_fleet(claims, lambda _: [], finish, caches=caches, options=options)
-    else:
-        for claim in claims:
-            outcome = train_run(
-                claim.run, checkpoint=claim.checkpoint, caches=caches, options=options
-            )
-            finish(claim, outcome)
-    return [json.loads(outcomes[c.run.seed].blobs["predictions"])["test"] for c in claims]
+        checkpoint = folder / f"{cell.method.name}-{run.seed}"
+        outcome = train_run(run, checkpoint=checkpoint, caches=caches, options=options)
+        tables.append(json.loads(outcome.blobs["predictions"])["test"])
+    return tables
 
 
 def measure(files: Sequence[Path], record: Path) -> None:

@@ -251,5 +251,5 @@ class Ours:
     def step(self, batch: list[int], number: int) -> float:
         """One step."""
         step_batch = replace(self.batch, indices=batch, step=number)
-        (losses,) = accumulate_gradients([step_batch], self.forward)
+        losses = accumulate_gradients(step_batch, self.forward)
         return self.optimizer.step(number, self.rate, losses)

@@ -197,8 +197,8 @@ def run_by_hand(
     }
 
 
-def run_paretune(study: dict[str, Any], fleet: str = "") -> dict[str, Any]:
-    """The command, and what its store says of the same runs; ``fleet``: its option."""
+def run_paretune(study: dict[str, Any]) -> dict[str, Any]:
+    """The command, and what its store says of the same runs."""
     from paretune.store import Store
     from paretune.study import Study
 
@@ -207,7 +207,6 @@ def run_paretune(study: dict[str, Any], fleet: str = "") -> dict[str, Any]:
         file.write_text(json.dumps(study), encoding="utf-8")  # JSON is YAML
         command = [sys.executable, "-m", "paretune", "run", str(file), "--store", str(store)]
         command += ["--workers", "2", "--threads", "1", "--no-report"]
-        command += ["--fleet", fleet] if fleet else []
         begun = time.perf_counter()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         seconds = time.perf_counter() - begun
@@ -239,7 +238,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--source", help="the folder of its files, of a task without a sample")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--json", type=Path, help="a file for what every turn found")
-    parser.add_argument("--sides", default="by hand,paretune", help="or: paretune,without fleets")
     parser.add_argument("--methods", default=",".join(RATES))
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=1)
@@ -274,10 +272,8 @@ def main(arguments: list[str] | None = None) -> None:
     sides = {
         "by hand": partial(run_by_hand, folder, task, methods, options),
         "paretune": partial(run_paretune, study),
-        "without fleets": partial(run_paretune, study, "1"),
     }
-    chosen = options.sides.split(",")
-    rounds = in_rounds({name: sides[name] for name in chosen}, options.rounds)
+    rounds = in_rounds(sides, options.rounds)
     counts = [turns[0]["parameters"] for turns in rounds.values()]
     if counts[0] != counts[1]:
         raise SystemExit(f"the sides did not train the same parameters: {counts}")
@@ -293,7 +289,7 @@ def main(arguments: list[str] | None = None) -> None:
             )
     for key, what in (("seconds", "by the clock"), ("run_seconds", "runs alone")):
         first, second = ([turn[key] for turn in turns] for turns in rounds.values())
-        print(f"{' / '.join(chosen)}, {what}: {format_quartiles(ratio(first, second))}")
+        print(f"{' / '.join(sides)}, {what}: {format_quartiles(ratio(first, second))}")
 
 
 if __name__ == "__main__":

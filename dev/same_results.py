@@ -4,11 +4,10 @@
     python dev/same_results.py > after.txt       # with the newer
     diff before.txt after.txt
 
-A small study (two tasks, two tiny random encoders, six methods, fp32; the same again with one
-worker and no fleets) is trained through the command line, with tiny models and data that this
-script makes. One line for each run: its id, and a digest of all of its result that no clock, no
-meter and no machine writes: scores, curve, predictions. Runs that end in the same lines are the
-same to the bit.
+A small study (two tasks, two tiny random encoders, seven methods, fp32 and bf16) is trained through
+the command line, with tiny models and data that this script makes. One line for each run: its id,
+and a digest of all of its result that no clock, no meter and no machine writes: scores, curve,
+predictions. Runs that end in the same lines are the same to the bit.
 """
 
 from __future__ import annotations
@@ -142,10 +141,10 @@ def read_digests(store: Path) -> list[str]:
     return lines
 
 
-def train(study: Path, store: Path, arguments: list[str], environment: dict[str, str]) -> None:
+def train(study: Path, store: Path, environment: dict[str, str]) -> None:
     """Run a study until nothing is left but its costs, which are other numbers each time."""
     command = [sys.executable, "-m", "paretune", "run", str(study), "--workers", "2"]
-    command += ["--store", str(store), "--no-report", *arguments]
+    command += ["--store", str(store), "--no-report"]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)  # noqa: S603
     while process.poll() is None and not is_trained(store):
         time.sleep(0.5)
@@ -181,16 +180,14 @@ def main() -> None:
         write_data(folder)
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PARETUNE_HOME": str(folder / "home")}
         for precision in options.precisions.split(","):
-            for arguments in (["--fleet", "1"], []):
-                name = f"{precision}-{'alone' if arguments else 'fleets'}"
-                study = folder / f"{name}.yaml"
-                study.write_text(STUDY.format(methods=METHODS, precision=precision))
-                train(study, folder / name, arguments, environment)
-                (database,) = (folder / name).rglob("study.db")
-                print(*(f"{name} {line}" for line in read_digests(database)), sep="\n")
-                if options.keys:
-                    row = sqlite3.connect(database).execute("SELECT result FROM runs").fetchone()
-                    print(json.dumps(strip_measured(json.loads(row[0])), indent=1)[:3000])
+            study, store = folder / f"{precision}.yaml", folder / precision
+            study.write_text(STUDY.format(methods=METHODS, precision=precision))
+            train(study, store, environment)
+            (database,) = store.rglob("study.db")
+            print(*(f"{precision} {line}" for line in read_digests(database)), sep="\n")
+            if options.keys:
+                row = sqlite3.connect(database).execute("SELECT result FROM runs").fetchone()
+                print(json.dumps(strip_measured(json.loads(row[0])), indent=1)[:3000])
 
 
 if __name__ == "__main__":

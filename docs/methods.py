@@ -50,12 +50,11 @@ LoRA, DoRA, LoHa and LoKr take PEFT's options, and a test compares what they cho
   is twice `rank`, whatever `rank_pattern` says.
 - `modules_to_save`: modules of the base that are trained in full beside the updates, by the ends of
   their names (`embeddings` is the table of words). Counted, saved, merged and exported to PEFT;
-  such runs train alone, and the base's own weights of these are kept beside, as in PEFT. The head
+  the base's own weights of these are kept beside, as in PEFT. The head
   is always trained. Refused: weights that two modules have in common, as a translator's tables.
 
-What matches nothing is an error. Every run of a fleet has the same ranks, so such runs train
-together too; runs that stand beside fewer layers share no batch with those of other methods. An
-export to PEFT has the same layers, ranks and alphas, each by its full name."""
+What matches nothing is an error. An export to PEFT has the same layers, ranks and alphas, each by
+its full name."""
 """What the methods that stand beside layers have in common."""
 STACKED = {"stack": {"methods": ["lora", "bitfit"]}}
 """Options for those that cannot do without."""

@@ -88,9 +88,9 @@ def test_the_gpu_program_runs_on_a_cpu(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     results = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))
     assert results["tests"]["outcomes"]["passed"] > 30 and not results["tests"]["failed"]
-    sides = {"field", "ours", "fleet-4"}  # a decoder's, of a billion numbers, alone
-    assert [set(one["ms"]) for one in results["steps"]] == [sides, {"field", "ours"}]
+    sides = {"field", "ours"}
+    assert [set(case["ms"]) for case in results["steps"]] == [sides, sides]
     assert {one["side"] for one in results["memory"]} == sides
     assert all(one["phases"]["train"]["peak_bytes"] > 0 for one in results["memory"])
     page = (tmp_path / "gpu.html").read_text(encoding="utf-8")
-    assert "paretune, 4 runs together" in page and "Not measured" not in page
+    assert "paretune" in page and "Not measured" not in page
