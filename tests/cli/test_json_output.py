@@ -133,7 +133,7 @@ def test_a_shell_completes_verbs_options_and_studies(
     monkeypatch.setenv("_PARETUNE_COMPLETE", "complete_bash")
     for typed, completed in (
         ("paretune rec", ["recommend"]),
-        ("paretune run --fl", ["--fleet"]),
+        ("paretune run --exe", ["--executor"]),
         ("paretune ls me", ["methods"]),
         ("paretune plan sam", ["sample", "samples.yaml"]),
         ("paretune plan st", ["studies/"]),

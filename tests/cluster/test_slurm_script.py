@@ -32,10 +32,10 @@ def two_tasks(tmp_path):
 
 
 def test_every_task_runs_its_share_of_the_array(slurm, two_tasks, tmp_path):
-    assert slurm.sbatch(two_tasks, "a study.yaml", "--fleet", "1") == [0, 0]
+    assert slurm.sbatch(two_tasks, "a study.yaml", "--retry") == [0, 0]
     for index in (1, 2):
         *arguments, scratch = json.loads(slurm.read_log(index))
-        expected = ["run", "a study.yaml", "--fleet", "1", "--shard", f"{index}/2", "--store"]
+        expected = ["run", "a study.yaml", "--retry", "--shard", f"{index}/2", "--store"]
         assert arguments == expected and "scratch of this node" in scratch
     assert sorted(p.name for p in (tmp_path / "shards").iterdir()) == ["1-of-2", "2-of-2"]
     assert not list((tmp_path / "scratch of this node").iterdir())

@@ -22,9 +22,8 @@ PARETUNE = (sys.executable, "-c", "from paretune.cli import main; main()", "run"
 
 
 def start(file: Path, folder: Path) -> subprocess.Popen[bytes]:
-    # Alone: which runs a fleet joins depends on the moment, and bits are promised without it.
     command = [*PARETUNE, str(file), "--store", str(folder)]
-    command += ["--workers", "2", "--fleet", "1", "--no-report"]
+    command += ["--workers", "2", "--no-report"]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL)
 
 

@@ -160,10 +160,7 @@ def test_a_worker_for_costs_begins_when_no_other_process_measures(tmp_path: Path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fleet", ["1", "2"])
-def test_ctrl_c_keeps_the_step_that_a_real_run_has_come_to(
-    tmp_path: Path, tiny_model: Any, fleet: str
-) -> None:
+def test_ctrl_c_keeps_the_step_that_a_real_run_has_come_to(tmp_path: Path, tiny_model: Any) -> None:
     """No checkpoint is due for a minute, and yet no step that was told is taken twice."""
     study = small(
         tmp_path / "data",
@@ -172,7 +169,7 @@ def test_ctrl_c_keeps_the_step_that_a_real_run_has_come_to(
     )
     file, folder = as_file(study, tmp_path / "study.yaml"), tmp_path / "store"
     arguments = [*PARETUNE, str(file), "--store", str(folder), "--workers", "1", "--no-report"]
-    process = subprocess.Popen([*arguments, "--fleet", fleet], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL)
 
     def steps() -> dict[str, int]:
         if not (folder / "study.db").exists():
@@ -180,7 +177,7 @@ def test_ctrl_c_keeps_the_step_that_a_real_run_has_come_to(
         with Store.open(folder, create=True) as store:
             return {s.run_id: s.progress.get("step", 0) for s in in_hand(store, study.study_hash)}
 
-    until(lambda: sum(n > 3 for n in steps().values()) == int(fleet), "some steps of a run")
+    until(lambda: any(n > 3 for n in steps().values()), "some steps of a run")
     reached = steps()
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=120) == 130
@@ -189,4 +186,3 @@ def test_ctrl_c_keeps_the_step_that_a_real_run_has_come_to(
         checkpoints = {run_id: read_progress(store.checkpoint_path(run_id)) for run_id in reached}
     for run_id, progress in checkpoints.items():
         assert progress is not None and progress.step >= reached[run_id]
-    assert len({p.step for p in checkpoints.values() if p is not None}) == 1

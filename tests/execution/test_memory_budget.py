@@ -32,20 +32,18 @@ GIB = 2**30
 def test_a_run_fits_beside_those_that_run() -> None:
     budget = MemoryBudget(10 * GIB, {"full": 7 * GIB, "lora": GIB, "loha": GIB, "large": 20 * GIB})
     assert budget.admits("full", []) and budget.admits("large", [])  # nothing else runs
-    assert budget.admits("full", [["lora"], ["loha"]])
+    assert budget.admits("full", ["lora", "loha"])
     assert not budget.has_refused
-    assert not budget.admits("full", [["full"]]) and not budget.admits("lora", [["large"]])
+    assert not budget.admits("full", ["full"]) and not budget.admits("lora", ["large"])
     assert budget.has_refused
-    # A fleet shares one model: it counts once.
-    assert budget.admits("full", [["lora", "loha", "lora", "loha"]])
-    assert not budget.admits("unknown", [["full"], ["unknown too"]])
+    assert not budget.admits("unknown", ["full", "unknown too"])
     assert DEFAULT_RUN_BYTES == 2 * GIB
 
 
 def test_without_a_budget_only_what_was_killed_beside_others_waits() -> None:
     budget = MemoryBudget(None, isolated=frozenset({"killed"}))
-    assert budget.admits("a", [["b"], ["c"]]) and budget.admits("killed", [])
-    assert not budget.admits("killed", [["a"]]) and not budget.admits("a", [["killed"]])
+    assert budget.admits("a", ["b", "c"]) and budget.admits("killed", [])
+    assert not budget.admits("killed", ["a"]) and not budget.admits("a", ["killed"])
 
 
 def overlapping(folder: Path) -> set[frozenset[str]]:

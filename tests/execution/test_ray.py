@@ -22,7 +22,7 @@ from support.tiny_study import digests, finish, small
 import paretune
 from paretune.errors import MissingDependencyError, ParetuneError, StudyError
 from paretune.execution.executor import StudyCallbacks
-from paretune.execution.memory_budget import ALONE_PREFIX, HALVE_PREFIX
+from paretune.execution.memory_budget import HALVE_PREFIX
 from paretune.execution.progress import Observer
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.measuring.processor import THREAD_VARIABLES
@@ -162,7 +162,7 @@ def test_a_node_is_killed_in_the_middle_and_only_its_runs_are_repeated(
 
     monkeypatch.setattr(ray_executor, "train_runs", train_after_go)
     # The share that is the whole: no costs, which would take half a minute.
-    options = {"executor": "ray", "address": cluster.address, "fleet": 1, "shard": "1/1"}
+    options = {"executor": "ray", "address": cluster.address, "shard": "1/1"}
     done = run(study, store=tmp_path / "nodes", devices="cpu", observer=Killing(), **options)
     cluster.add_node(**NODE)
     with Store.open(tmp_path / "nodes") as store:
@@ -256,20 +256,6 @@ def test_a_task_that_is_out_of_memory_is_isolated_and_then_halved(cluster, tmp_p
     first_note, second_note = observer.notes
     assert "lack of memory, beside 1 other run" in first_note and "halved once" in second_note
     assert store.get_setting(f"{HALVE_PREFIX}run000") == "1"
-
-
-def test_of_a_fleet_that_crashes_each_run_goes_on_alone(cluster, tmp_path, monkeypatch):
-    def crash_together(named, *inputs):
-        if len(named) > 1:
-            os.kill(os.getpid(), signal.SIGSEGV)
-        from support.fake_ray_task import train_fakes
-
-        return train_fakes(named, *inputs)
-
-    monkeypatch.setattr(ray_executor, "train_runs", crash_together)
-    store = a_store(tmp_path, runs(4))
-    assert drive(store, cluster.address, fleet_size=8).outcomes == {"ok": 4}
-    assert store.get_settings(ALONE_PREFIX).keys() >= {"run000", "run001"}
 
 
 def test_what_no_node_has_and_a_cluster_that_is_not_there_are_said(cluster, tmp_path):

@@ -1,6 +1,6 @@
 """``python begin.py GUARD CASE ...``: register the fake GPU, then walk the cases on it.
 
-A case is ``FAMILY/METHOD/PRECISION/HOW``, and how ``alone``, ``padded`` or ``fleet``; or it is
+A case is ``FAMILY/METHOD/PRECISION/HOW``, and how ``fast`` or ``padded``; or it is
 ``self-check``, which shows that what a GPU refuses is refused, or ``keep-aside``.
 """
 

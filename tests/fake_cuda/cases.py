@@ -15,7 +15,6 @@ from paretune.models.dropout import set_dropout
 from paretune.models.load import LoadedModel
 from paretune.models.structure.anatomy import read_anatomy
 from paretune.objectives.encoding import Encoded
-from paretune.study import MethodSpec
 from paretune.testing.tiny_models import encoder_tokenizer, random_model
 from paretune.testing.tiny_tasks import small
 from paretune.testing.tiny_translators import tiny_translator
@@ -93,20 +92,16 @@ def fake_model(family: str, mode: Any) -> LoadedModel:
 
 
 def every_case(family: str) -> list[str]:
-    """Each method in both precisions, alone, padded where told, and in a fleet where it may be."""
+    """Each method in both precisions, by the fast path, and padded where told."""
     cases = []
     for method in method_names(family):
-        spec = MethodSpec(name=method, **small(method))
-        hows = ["alone", *(["padded"] if family in PADDED else [])]
-        alone = methods.configure_method(spec).trains_alone
-        hows += [] if alone else ["fleet"]
+        hows = ["fast", *(["padded"] if family in PADDED else [])]
         cases += [f"{family}/{method}/{p}/{how}" for p in ("fp32", "bf16") for how in hows]
     return cases
 
 
 def few_cases() -> list[str]:
     """BERT with each method in bf16, and of each other family and way one."""
-    others = [f"{family}/lora/bf16/alone" for family in FAMILIES if family != "bert"]
-    ways = ["bert/lora/fp32/padded", "marian/lora/bf16/padded", "deberta-v2/lora/bf16/fleet"]
-    ways += [f"bert/{method}/bf16/fleet" for method in ("lora", "bitfit", "prefix")]
-    return [f"bert/{method}/bf16/alone" for method in method_names("bert")] + others + ways
+    others = [f"{family}/lora/bf16/fast" for family in FAMILIES if family != "bert"]
+    padded = ["bert/lora/fp32/padded", "marian/lora/bf16/padded"]
+    return [f"bert/{method}/bf16/fast" for method in method_names("bert")] + others + padded

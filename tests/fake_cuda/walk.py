@@ -28,7 +28,6 @@ from paretune.models.weight_storage import bf16_parameters
 from paretune.objectives import LossOptions, Objective
 from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec, Training
 from paretune.testing.tiny_tasks import small
-from paretune.training.fleet import RunParameters, SharedModel
 from paretune.training.forward.passes import Compute, StepBatch
 from paretune.training.forward.select import forward_for, make_forward
 from paretune.training.loop import accumulate_gradients
@@ -179,9 +178,6 @@ def step(case: str) -> None:
         if allows_bf16_weights(run):
             for parameter in bf16_parameters(loaded.model, loaded.anatomy):
                 parameter.data = parameter.data.bfloat16()
-        if how == "fleet":
-            in_a_fleet(run, loaded, data)
-            return
         prepared = prepare(run, loaded, DEVICE)
         try:
             take_step(family, how, run, prepared, data)
@@ -190,49 +186,23 @@ def step(case: str) -> None:
 
 
 def take_step(family: str, how: str, run: Run, prepared: Any, data: Any) -> None:
-    """One whole training step of a run alone, in one pass, as it is on a GPU."""
+    """One whole training step of a run, in one pass, as it is on a GPU."""
     compute = Compute.of(run, DEVICE)
-    if how == "alone":  # packed where the model and the method allow it
+    if how == "fast":  # packed where the model and the method allow it
         forward = make_forward(prepared, compute)
         packs = family != "deberta-v2" and prepared.injection.supports_packing
         assert (prepared.fleet.packing is not None) == packs
     else:
         forward = forward_for(prepared.loaded, prepared.fleet, compute)
     batch = make_batch(run, data, list(range(16)), prepared.pass_tokens)
-    assert len(forward.splitter.split_training([batch])) == 1
+    assert len(forward.splitter.split_training(batch)) == 1
     prepared.loaded.model.train()
     classes = prepared.num_classes(objective_of(data), 2)
     optimizer = RunOptimizer(prepared.trained, run.training, classes)
     with Strict():
         with HostSyncs(padded=prepared.fleet.packing is None):
-            (losses,) = accumulate_gradients([batch], forward)
+            losses = accumulate_gradients(batch, forward)
         optimizer.step(0, 1e-3, losses)
-
-
-def in_a_fleet(run: Run, loaded: Any, data: Any) -> None:
-    """Forward and backward of two runs in one pass, as a fleet does it, and their gradients."""
-    runs = [RunParameters(run.model_copy(update={"seed": seed})) for seed in (1, 2)]
-    model = SharedModel(run, loaded, DEVICE, objective_of(data))
-    try:
-        if not model.place(runs):
-            raise ValueError("these runs cannot share batches")
-        one_pass(model, runs, data)
-        for own in runs:
-            assert any(p.grad is not None for p in own.trained.values())
-    finally:
-        model.remove_all()
-
-
-def one_pass(model: SharedModel, runs: Sequence[RunParameters], data: Any) -> None:
-    batches = [
-        make_batch(own.run, data, rows, model.pass_overhead_tokens(own))
-        for own, rows in zip(runs, (list(range(9)), list(range(4, 16))), strict=True)
-    ]
-    model.loaded.model.train()
-    assert len(model.forward.splitter.split_training(batches)) == 1
-    with Strict(), HostSyncs(padded=model.prepared.fleet.packing is None):
-        accumulate_gradients(batches, model.forward)
-    model.distribute_gradients()
 
 
 def keep_aside() -> None:

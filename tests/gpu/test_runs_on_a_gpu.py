@@ -15,10 +15,9 @@ import torch
 from safetensors.torch import load as from_bytes
 
 from paretune.measuring.devices import query_gpu, resolve_device
-from paretune.store import Claim
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
-from paretune.training import FleetOutOfMemoryError, TrainerOptions
-from paretune.training.trainer import train_fleet, train_run
+from paretune.training import TrainerOptions
+from paretune.training.trainer import train_run
 
 pytestmark = pytest.mark.gpu
 
@@ -97,22 +96,6 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
     assert same_bits(whole, resumed)
 
 
-def test_runs_together_are_those_alone(device: str, tmp_path: Path, tiny_model: Any) -> None:
-    task, model = tiny_task(tmp_path / "data"), tiny_model("bert")
-    runs = [tiny_run(task, model, seed=seed, training={"dropout": 0.0}) for seed in (1, 2, 3)]
-    options, together = TrainerOptions(device), dict[int, Any]()
-    jobs = [Claim(run, tmp_path / f"{run.seed}") for run in runs]
-    train_fleet(
-        jobs,
-        lambda free: [],
-        lambda job, outcome: together.update({job.run.seed: outcome}),
-        options=options,
-    )
-    for run in runs:
-        alone = train_run(run, checkpoint=tmp_path / "alone", options=options)
-        assert losses(together[run.seed]) == pytest.approx(losses(alone), rel=1e-4)
-
-
 @pytest.fixture
 def little_memory(device: str) -> Any:
     """A card of which this process may take very little more than the model."""
@@ -145,18 +128,3 @@ def test_memory_that_ends_halves_the_micro_batch(
     expected = ("ok", "collapsed") if outcome == "ok" else (outcome,)
     assert ended.result["outcome"] in expected
     assert any("out of memory" in note for note in ended.result["notes"])
-
-
-def test_a_fleet_that_does_not_fit_is_given_back(
-    device: str, little_memory: Any, tmp_path: Path, tiny_model: Any
-) -> None:
-    task, model = tiny_task(tmp_path / "data", train=1200), tiny_model("bert")
-    jobs = [
-        Claim(tiny_run(task, model, seed=seed, training={"batch_size": 1024}), tmp_path / f"{seed}")
-        for seed in range(4)
-    ]
-    little_memory(8 << 20)
-    with pytest.raises(FleetOutOfMemoryError):
-        train_fleet(
-            jobs, lambda free: [], lambda job, outcome: None, options=TrainerOptions(device)
-        )

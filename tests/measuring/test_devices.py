@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from paretune.errors import StudyError
-from paretune.execution import memory_budget
-from paretune.execution.memory_budget import FLEET_MEMORY_PARTS, fit_workers, fleet_budget_bytes
+from paretune.execution.memory_budget import fit_workers
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.measuring import devices
 from paretune.measuring.devices import (
@@ -105,15 +104,6 @@ def test_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_planning_asks_of_a_gpu_makes_no_context(two_cards: None) -> None:
     assert has_native_bf16("cuda:1") == (True, "compute capability 8.9 has native bf16")
-    assert fleet_budget_bytes(2, "cuda:1") == (20 << 30) // (FLEET_MEMORY_PARTS * 2)
-
-
-def test_a_fleets_budget_is_of_the_memory_where_it_trains(
-    two_cards: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(memory_budget, "read_available_bytes", lambda: 4 << 30)
-    assert fleet_budget_bytes(1) == (4 << 30) // FLEET_MEMORY_PARTS
-    assert fleet_budget_bytes(1, "cuda") == (20 << 30) // FLEET_MEMORY_PARTS
 
 
 def test_a_gpu_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,14 +23,13 @@ from paretune.objectives.example import Example
 from paretune.objectives.prompt import Prompt
 from paretune.objectives.readouts import for_readout
 from paretune.objectives.token_outputs import TokenStates
-from paretune.store.record import Claim
 from paretune.study import TaskSpec
 from paretune.tasks import load_dataset
 from paretune.tasks.infer import infer_task
 from paretune.testing import MetricContract, ObjectiveContract
 from paretune.testing.tiny_models import tiny_model as write_model
 from paretune.testing.tiny_tasks import silent, tiny_run
-from paretune.training.trainer import train_fleet, train_run
+from paretune.training.trainer import train_run
 
 WORDS = ("cat", "dog", "ice", "door", "room", "water", "window", "prices")
 ASKED = {"role": "user", "content": "Why?"}
@@ -231,18 +230,3 @@ def test_packed_runs_are_those_of_the_plain_path(
         assert scores["reward_accuracy"] > 0.6 and scores["reward_margin"] > 0
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)
     assert losses[2] == pytest.approx(losses[0], rel=0.1)
-
-
-@pytest.mark.parametrize("kind", ["preference", "unpaired_preference"])
-def test_a_fleet_learns_what_its_runs_learn_alone(
-    kind: str, tmp_path: Path, tiny_model: Any
-) -> None:
-    run = tiny_run(write_task(tmp_path, kind), tiny_model("llama"), readout="reward")
-    rest = run.model_copy(update={"seed": 2})
-    claims = [Claim(r, tmp_path / f"{r.seed}", silent) for r in (run, rest)]
-    results: dict[int, Any] = {}
-    train_fleet(
-        claims, lambda free: [], lambda claim, o: results.update({claim.run.seed: o.result})
-    )
-    alone = train_run(run, checkpoint=tmp_path / "alone", report=silent).result["scores"]["test"]
-    assert results[1]["scores"]["test"] == pytest.approx(alone, rel=1e-3, abs=1e-4)

@@ -18,7 +18,7 @@ from paretune import objectives, tasks
 from paretune.methods.core.run_axis import Fleet
 from paretune.objectives.example import Example
 from paretune.objectives.readouts import for_readout
-from paretune.training.evaluation.predict import evaluate_alone
+from paretune.training.evaluation.predict import evaluate
 from paretune.training.forward.passes import Compute, PlainForward, PlainSplitter
 
 KEPT = json.loads((Path(__file__).parent / "lm_eval.json").read_text(encoding="utf-8"))
@@ -75,7 +75,7 @@ def score(name: str, normalisation: Any, tokenizer: Any, forward: PlainForward) 
     objective = for_readout(objectives.get(task.kind), "label_words", prompt)
     data = objective.encode(read_examples(name), tokenizer, 512, "")
     assert not any(data.truncated)
-    yield from evaluate_alone(forward, data, objective.collector)
+    yield from evaluate(forward, data, objective.collector)
 
 
 def test_there_are_fifty_rows_with_answers_of_one_token_and_of_several(tokenizer: Any) -> None:

@@ -24,7 +24,7 @@ from paretune.objectives.example import Example
 from paretune.objectives.prompt import Prompt
 from paretune.objectives.readouts import for_readout
 from paretune.objectives.readouts.label_words import LabelWordsCollector
-from paretune.training.evaluation.predict import evaluate_alone
+from paretune.training.evaluation.predict import evaluate
 from paretune.training.forward.passes import (
     Compute,
     MicroBatch,
@@ -86,14 +86,14 @@ def test_tokens_and_loss_are_trls(kind: str, tokenizer: Any) -> None:
     forward = PlainForward(model, Fleet(), Compute("cpu", "fp32"), 0, PlainSplitter())
     indices = list(range(len(examples)))
     with torch.no_grad():
-        (outputs,) = forward([MicroBatch(data, indices)])
+        outputs = forward(MicroBatch(data, indices))
         loss = objective.loss(outputs, data, indices, LossOptions())
     mean = float(loss) / objective.weight(data, indices)
     assert mean == pytest.approx(kept["loss"], rel=1e-5)
 
 
 def add_reference(data: Encoded, forward: PlainForward, beta: float) -> Encoded:
-    rows = evaluate_alone(forward, data, LabelWordsCollector)
+    rows = evaluate(forward, data, LabelWordsCollector)
     divisors = np.full(rows.shape, 1 / beta)
     return replace(data, reference=rows.tolist(), divisors=divisors.tolist())
 
@@ -125,7 +125,7 @@ def test_losses_and_gradients_of_preferences_are_trls(tokenizer: Any) -> None:
             loss_options=LossOptions(class_weights=(weights[0], weights[1])),
             micro_batch=2,
         )
-        (losses,) = accumulate_gradients([batch], forward)
+        losses = accumulate_gradients(batch, forward)
         assert float(losses.sum()) == pytest.approx(case["loss"], rel=1e-5)
         for name, parameter in model.named_parameters():  # gradients along a sine
             sines = torch.arange(parameter.numel(), dtype=torch.float64).sin()

@@ -17,7 +17,6 @@ from paretune.study import ModelSpec, OuterFold, Study
 from paretune.testing.tiny_tasks import tiny_task
 from paretune.testing.translator_folders import tiny_pairs
 from paretune.training.caches import ProcessCache
-from paretune.training.fleet import fleet_key
 
 
 @pytest.fixture
@@ -51,7 +50,6 @@ def test_each_fold_has_its_trials_and_baselines(ask: Any) -> None:
         assert {(p.run.fold, p.run.seed) for p in trials} == {(0, 0)}
         assert [p.run.outer for p in of(runs, name, "cost")] == [None]  # as under the split
     assert len({p.run_id for p in runs}) == len(runs)
-    assert len({fleet_key(p.run) for p in of(runs, "lora", "tune")}) == 1
 
 
 def test_the_rate_is_chosen_in_each_fold(ask: Any) -> None:

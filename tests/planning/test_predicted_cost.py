@@ -17,8 +17,6 @@ from paretune.testing import tiny_models
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.testing.translator_folders import tiny_marian, tiny_pairs
 from paretune.training.caches import ProcessCache
-from paretune.training.fleet import RunParameters, SharedModel
-from paretune.training.forward.select import MAX_STACK_TOKENS
 
 pytestmark = pytest.mark.thorough
 
@@ -97,32 +95,6 @@ def test_records_set_the_speed_and_the_rest(
         CostPredictor(ProcessCache(), SPEED, records, device="cuda").predict(final[0].run).seconds
         is None
     )
-
-
-@pytest.mark.parametrize("family", ["bert", "deberta-v2", "marian"])
-def test_who_trains_together_is_known_before(
-    family: str, tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Those that the model itself then lets share its batches."""
-    caches, translates = ProcessCache(), family == "marian"
-    task = tiny_pairs(tmp_path / "data") if translates else tiny_task(tmp_path)
-    model = tiny_marian(tmp_path / "marian") if translates else tiny_model(family)
-    budget = 1 << 26
-    for method in ("lora", "prefix", "full", "unipelt"):
-        run = tiny_run(task, model, method)
-        joins = method in ("lora", "prefix")
-        for tokens in (10_000, 50):
-            monkeypatch.setitem(MAX_STACK_TOKENS, "cpu", tokens)
-            predicted = CostPredictor(caches, SPEED).predict_fleet_size(run, 8, budget)
-            assert predicted == ((8, tokens > 50) if joins else (1, False))
-        if joins:
-            shared = SharedModel(run, caches.run_model(run), "cpu", caches.objective(run))
-            assert shared.place([RunParameters(run)])
-            shared.remove_all()
-    cost = tiny_run(task, model, stage="cost")
-    predictor = CostPredictor(caches, SPEED)
-    assert predictor.predict_fleet_size(cost, 8, budget) == (1, False)
-    assert predictor.predict_fleet_size(tiny_run(task, model), 8, 0) == (1, False)
 
 
 def test_answers_are_counted_too(tmp_path: Path, tiny_model: Any) -> None:

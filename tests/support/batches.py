@@ -13,8 +13,8 @@ from paretune.store import Claim
 from paretune.training import Outcome
 from paretune.training.caches import Parts
 from paretune.training.checkpoint import CheckpointFile
-from paretune.training.fleet import RunParameters
 from paretune.training.forward.passes import StepBatch
+from paretune.training.prepare import PreparedModel
 from paretune.training.run_state import RunState
 
 
@@ -33,7 +33,7 @@ def make_batch(
 
 def begin_run(
     claim: Claim,
-    parameters: RunParameters,
+    prepared: PreparedModel,
     batch: StepBatch,
     score_selection: Callable[[], dict[str, float]],
     checkpoint_seconds: float = 60.0,
@@ -43,5 +43,5 @@ def begin_run(
     checkpoint = CheckpointFile(claim.checkpoint, checkpoint_seconds)
     parts, encoded = Parts([], [], []), {"train": batch.data}
     return RunState(
-        claim, parameters, batch, parts, encoded, evaluator, checkpoint, Outcome(), num_classes=3
+        claim, prepared, batch, parts, encoded, evaluator, checkpoint, Outcome(), num_classes=3
     )

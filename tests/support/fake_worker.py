@@ -18,7 +18,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from threadpoolctl import threadpool_info
 
@@ -88,15 +87,6 @@ class FakeExecutor:
     def execute(self, claim: Claim, halvings: int = 0) -> Outcome:
         checkpoint, report = claim.checkpoint, claim.report
         return execute(claim.run, checkpoint=checkpoint, report=report, halvings=halvings)
-
-    def fleet_key(self, run: Run) -> str:
-        return run.method.name
-
-    def fleet_capacity(self, run: Run, settings: WorkerSettings, budget_bytes: int) -> int:
-        return 1
-
-    def execute_fleet(self, jobs: Any, next_jobs: Any, finish: Any) -> None:
-        raise AssertionError("there are no fleets")
 
     def release_memory(self) -> None:
         pass

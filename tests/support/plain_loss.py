@@ -21,6 +21,6 @@ def plain_loss(
 ) -> Tensor:
     """Summed over the target tokens of some examples, in nats."""
     forward = PlainForward(model, Fleet(), Compute(), pad_id, PlainSplitter())
-    (outputs,) = forward([MicroBatch(data, rows)])
+    outputs = forward(MicroBatch(data, rows))
     options = LossOptions(label_smoothing=label_smoothing)
     return SEQ2SEQ.loss(outputs, data, rows, options)

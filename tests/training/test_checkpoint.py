@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +13,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from support.batches import begin_run, make_batch
-from support.joint_runs import together
 from torch import Tensor, nn
 
 from paretune.errors import StoreError
@@ -22,7 +22,6 @@ from paretune.store import Claim
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.training import TrainerOptions, checkpoint
 from paretune.training.checkpoint import DAMAGED_NOTE, MAX_SAVING_SHARE, CheckpointFile, RunProgress
-from paretune.training.fleet import RunParameters
 from paretune.training.run_state import RunState
 from paretune.training.trainer import train_run
 
@@ -39,9 +38,12 @@ def stop(progress: dict[str, Any]) -> None:
 def make_state(tmp_path: Path, seconds: float) -> RunState:
     run = tiny_run(tiny_task(tmp_path), tmp_path)
     data = Encoded([[[1]]] * 80, None, [1] * 80, [0] * 80, [False] * 80)
-    parameters = RunParameters(run, trained={"w": nn.Parameter(torch.ones(2))})
+    prepared: Any = SimpleNamespace(
+        trained={"w": nn.Parameter(torch.ones(2))},
+        injection=SimpleNamespace(learning_rate_factors={}),
+    )
     claim = Claim(run, tmp_path / "kept", silent)
-    return begin_run(claim, parameters, make_batch(data, seed=run.seed), dict, seconds)
+    return begin_run(claim, prepared, make_batch(data, seed=run.seed), dict, seconds)
 
 
 @pytest.mark.parametrize(("write_seconds", "between"), [(0.1, 60), (30.0, 30 / MAX_SAVING_SHARE)])
@@ -117,12 +119,11 @@ def test_a_run_that_goes_on_elsewhere_says_so(tmp_path: Path, tiny_model: Any) -
 
 
 @pytest.mark.parametrize("where", ["data", "header", "cut"])
-@pytest.mark.parametrize("fleet", [False, True])
 def test_a_run_with_a_damaged_checkpoint_starts_anew_and_says_so(
-    tmp_path: Path, tiny_model: Any, where: str, fleet: bool
+    tmp_path: Path, tiny_model: Any, where: str
 ) -> None:
     run = tiny_run(tiny_task(tmp_path), tiny_model("bert"), "lora", training={"max_steps": 6})
-    kept = tmp_path / ("joint0" if fleet else "kept")
+    kept = tmp_path / "kept"
     with pytest.raises(StoppedError):
         train_run(run, checkpoint=kept, report=stop, options=TrainerOptions(checkpoint_seconds=0))
     content = bytearray(kept.read_bytes())
@@ -132,11 +133,8 @@ def test_a_run_with_a_damaged_checkpoint_starts_anew_and_says_so(
         content[len(content) // 2 if where == "data" else 30] ^= 1
     kept.write_bytes(content)
     steps: list[int] = []
-    if fleet:
-        (again,) = together([run], tmp_path).values()
-    else:
-        again = train_run(run, checkpoint=kept, report=lambda p: steps.append(p["step"]))
-        assert steps == [1, 2, 3, 4, 5, 6]
+    again = train_run(run, checkpoint=kept, report=lambda p: steps.append(p["step"]))
+    assert steps == [1, 2, 3, 4, 5, 6]
     whole = train_run(run, checkpoint=tmp_path / "other", report=silent)
     assert again.result.pop("notes") == [DAMAGED_NOTE]
     assert whole.result.pop("notes") == [] and again.result == whole.result

@@ -8,20 +8,20 @@ from typing import Any
 
 import pytest
 import torch
-from support.joint_runs import Job, equal
 
 from paretune.study import Run
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
-from paretune.training import Outcome, fleet, loop, trainer
+from paretune.training import loop, trainer
+from paretune.training.evaluation import evaluator
 from paretune.training.interruption import defer_interrupts, interrupt
 from paretune.training.run_state import RunState
-from paretune.training.trainer import train_fleet, train_run
+from paretune.training.trainer import train_run
 
 PLACES: dict[str, tuple[Any, str, int]] = {
     "in a pass": (loop, "accumulate_gradients", 5),
     "in the optimiser": (torch.optim.AdamW, "step", 5),
-    "in an evaluation": (fleet, "evaluate", 2),
-    "in the last evaluation": (fleet, "evaluate", 3),
+    "in an evaluation": (evaluator, "evaluate", 2),
+    "in the last evaluation": (evaluator, "evaluate", 3),
     "in its answers": (RunState, "predict", 1),
 }
 """A function, and which of its calls is interrupted. Evaluations are after 3, 6 and 8 steps."""
@@ -96,40 +96,6 @@ def test_a_run_that_stopped_early_does_not_go_on(
     ended = train_run(run, checkpoint=tmp_path / "kept", report=steps.append)
     assert steps == []
     assert ended.result == whole.result
-
-
-@pytest.mark.parametrize(
-    "place",
-    [(loop, "compute_losses", 5), (RunState, "step", 9), (fleet, "evaluate", 2),
-     (RunState, "predict", 1), (RunState, "predict", 2)],
-    ids=["in a pass", "between two runs", "in an evaluation", "in answers", "after one has ended"],
-)  # fmt: skip
-def test_every_run_of_a_fleet_keeps_the_same_step(
-    place: tuple[Any, str, int], tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    runs = [eight_steps(tmp_path, tiny_model, seed=seed) for seed in (1, 2)]
-    finished: dict[int, Outcome] = {}
-
-    def finish(job: Any, outcome: Outcome) -> None:
-        finished[job.run.seed] = outcome
-
-    def train(jobs: list[Job]) -> None:
-        train_fleet(jobs, lambda _: [], finish)
-
-    jobs = [Job(run, tmp_path / f"kept{run.seed}") for run in runs]
-    with monkeypatch.context() as here:
-        interrupting(here, place)
-        with pytest.raises(KeyboardInterrupt):
-            train(jobs)
-    reached = {tuple(p["step"] for p in job.reports) for job in jobs}
-    assert len(reached) == 1  # all in step
-    left = [job for job in jobs if job.run.seed not in finished]
-    assert all(job.checkpoint.is_file() for job in left)
-    train(left)
-    for job in jobs:
-        assert [p["step"] for p in job.reports] == [1, 2, 3, 4, 5, 6, 7, 8]
-        alone = train_run(job.run, checkpoint=tmp_path / "alone", report=silent)
-        equal(finished[job.run.seed], alone)
 
 
 def test_seconds_of_all_attempts_count(tmp_path: Path, tiny_model: Any) -> None:

@@ -103,7 +103,7 @@ def test_gradients_of_a_step_do_not_depend_on_micro_batches_and_buckets(
     forward = forward_for(loaded, prepared.fleet, Compute())
     for micro_batch in (1, 2, 3, 8):
         batch = make_batch(data, rows, kind, seed=run.seed, micro_batch=micro_batch)
-        (losses,) = accumulate_gradients([batch], forward)
+        losses = accumulate_gradients(batch, forward)
         assert losses.sum().item() == pytest.approx(loss.item(), abs=1e-12)
         for parameter, gradient in zip(prepared.trained.values(), plain, strict=True):
             assert parameter.grad is not None

@@ -17,7 +17,8 @@ from paretune.store import Claim
 from paretune.study import TaskSpec
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
-from paretune.training.fleet import RunParameters, SharedModel
+from paretune.training.forward.passes import Compute
+from paretune.training.forward.select import make_forward
 from paretune.training.loop import train_step
 from paretune.training.prepare import prepare
 from paretune.training.run_state import copy_tensors
@@ -109,23 +110,20 @@ def test_early_stopping_and_best_weights(
     snapshots: list[dict[str, torch.Tensor]] = []
 
     def select() -> dict[str, float]:
-        snapshots.append({n: p.detach().clone() for n, p in own.trained.items()})
+        snapshots.append({n: p.detach().clone() for n, p in prepared.trained.items()})
         primary, loss = scores[len(snapshots) - 1]
         return {"primary": primary, "loss": loss}
 
-    prepared.undo()
-    batch, own = make_batch(data, seed=run.seed), RunParameters(run)
-    model = SharedModel(run, loaded, "cpu", batch.objective, alone=True)
-    assert model.place([own])
-    state = begin_run(Claim(run, tmp_path / "x", silent), own, batch, select)
+    batch, forward = make_batch(data, seed=run.seed), make_forward(prepared, Compute())
+    state = begin_run(Claim(run, tmp_path / "x", silent), prepared, batch, select)
     while not state.finished:
-        train_step([state], [state.next_batch()], model)
+        train_step(state, state.next_batch(), forward)
         if state.needs_evaluation:
             state.evaluate()
-    copy_tensors(state.best, own.trained)
+    copy_tensors(state.best, prepared.trained)
     assert (state.progress.step, state.progress.best_step) == (stops_at, best)
     assert state.diverged is None
-    for name, parameter in own.trained.items():
+    for name, parameter in prepared.trained.items():
         assert torch.equal(parameter, snapshots[best // 2 - 1][name])
     assert not torch.equal(snapshots[0]["classifier.weight"], snapshots[-1]["classifier.weight"])
 

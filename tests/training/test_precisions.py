@@ -1,8 +1,7 @@
-"""Every method trains in fp32 and in bf16: alone and in a fleet, packed and padded."""
+"""Every method trains in fp32 and in bf16, packed and padded."""
 
 from __future__ import annotations
 
-import json
 import math
 from itertools import product
 from pathlib import Path
@@ -12,13 +11,12 @@ import numpy as np
 import pytest
 import torch
 from support.chosen import chosen
-from support.joint_runs import together
 
 from paretune import methods, objectives
 from paretune.planning import checks
-from paretune.study import Generation, MethodSpec, Run
+from paretune.study import Generation, Run
 from paretune.testing.tiny_models import DECODERS, FAMILIES
-from paretune.testing.tiny_tasks import small, tiny_run, tiny_task
+from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.testing.translator_folders import tiny_marian, tiny_pairs, translator_folder
 from paretune.training import Outcome
 from paretune.training.caches import ProcessCache
@@ -102,46 +100,6 @@ def test_a_run_in_bf16_is_near_one_in_fp32(
     np.testing.assert_allclose(losses["bf16"], losses["fp32"], rtol=rtol)
     run = run_on(family, method, tmp_path, tiny_model, **settings, dropout=0.1)
     assert all(math.isfinite(loss) for loss in executed(run, tmp_path)[1])
-
-
-JOINING = [
-    name
-    for name in OF_FAMILIES
-    if not methods.configure_method(MethodSpec(name=name, **small(name))).trains_alone
-]
-
-
-@pytest.mark.parametrize(
-    ("family", "method"),
-    [
-        *(("bert", name) for name in JOINING),
-        *(
-            pytest.param(family, name, marks=pytest.mark.slow)
-            for family in ("modernbert", "deberta-v2", "distilbert", "electra")
-            for name in JOINING
-        ),
-    ],
-)
-def test_a_fleet_in_bf16_is_near_runs_alone(
-    family: str, method: str, tmp_path: Path, tiny_model: Any
-) -> None:
-    if not is_supported(family, method):
-        pytest.skip("ModernBERT has no biases")
-    run = run_on(family, method, tmp_path, tiny_model, precision="bf16")
-    runs = [run, run.model_copy(update={"seed": 2})]
-    joint = together(runs, tmp_path)
-    for one in runs:
-        alone, _ = executed(one, tmp_path)
-        ours = joint[one.seed, one.learning_rate, 0]
-        assert [p["step"] for p in ours.result["curve"]] == [
-            p["step"] for p in alone.result["curve"]
-        ]
-        for a, b in zip(ours.result["curve"], alone.result["curve"], strict=True):
-            assert a["loss"] == pytest.approx(b["loss"], rel=0.02)
-        scores = [
-            np.array(json.loads(o.blobs["predictions"])["test"]["scores"]) for o in (ours, alone)
-        ]
-        np.testing.assert_allclose(*scores, rtol=0, atol=0.1)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

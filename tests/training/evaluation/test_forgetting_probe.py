@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from support.joint_runs import alone, together
 from support.tiny_study import small
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
@@ -17,11 +16,14 @@ from paretune.models.structure.heads import load_config
 from paretune.models.structure.topology import topology_of
 from paretune.planning.expand import expand_study
 from paretune.planning.prepare import choose_forgetting_text, prepare_study
-from paretune.study import Generation, ModelSpec, Run
+from paretune.study import ModelSpec, Run
 from paretune.study.run import ForgettingText
 from paretune.tasks.forgetting_text import hash_text, read_blocks, read_pairs
-from paretune.testing.tiny_tasks import tiny_run, tiny_task
+from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.testing.translator_folders import tiny_marian, tiny_pairs
+from paretune.training import Outcome
+from paretune.training.caches import ProcessCache
+from paretune.training.trainer import train_run
 
 BLOCKS = (
     "the cat sat on the water",
@@ -53,6 +55,11 @@ def asking(folder: Path, model: Path, method: str = "lora", **changes: Any) -> R
     return tiny_run(task, model, method, training=training, forgetting=text_file(folder), **changes)
 
 
+def train(run: Run, folder: Path, caches: ProcessCache | None = None) -> Outcome:
+    """Train a run, with its checkpoint in a folder."""
+    return train_run(run, checkpoint=folder / "checkpoint", report=silent, caches=caches)
+
+
 def losses_by_transformers(folder: Path) -> list[float]:
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -67,7 +74,7 @@ def losses_by_transformers(folder: Path) -> list[float]:
 # An LM head that is tied and one that is not, which a classifier leaves in the file.
 @pytest.mark.parametrize("family", ["llama", "gpt_neox", "opt", "gpt2", "gemma2"])
 def test_before_is_the_base_models_own_loss(family: str, tiny_model: Any, tmp_path: Path) -> None:
-    outcome = alone(asking(tmp_path, tiny_model(family)), tmp_path)
+    outcome = train(asking(tmp_path, tiny_model(family)), tmp_path)
     measured = outcome.result["forgetting"]
     assert measured["before"] == pytest.approx(losses_by_transformers(tiny_model(family)), rel=1e-4)
     tokenizer = AutoTokenizer.from_pretrained(tiny_model(family))
@@ -80,7 +87,7 @@ def test_before_is_the_base_models_own_loss(family: str, tiny_model: Any, tmp_pa
 def test_virtual_tokens_are_of_after_alone_and_a_head_changes_nothing(
     method: str, changed: bool, tiny_model: Any, tmp_path: Path
 ) -> None:
-    measured = alone(asking(tmp_path, tiny_model("llama"), method), tmp_path).result["forgetting"]
+    measured = train(asking(tmp_path, tiny_model("llama"), method), tmp_path).result["forgetting"]
     expected = losses_by_transformers(tiny_model("llama"))
     assert measured["before"] == pytest.approx(expected, rel=1e-4)
     assert (measured["after"] == measured["before"]) is not changed
@@ -88,7 +95,7 @@ def test_virtual_tokens_are_of_after_alone_and_a_head_changes_nothing(
 
 def test_full_training_moves_a_tied_head_too(tiny_model: Any, tmp_path: Path) -> None:
     run = asking(tmp_path, tiny_model("gemma3"), "full", learning_rate=1e-4)
-    measured = alone(run, tmp_path).result["forgetting"]
+    measured = train(run, tmp_path).result["forgetting"]
     before, after = sum(measured["before"]), sum(measured["after"])
     assert after != before and after == pytest.approx(before, rel=0.2)
 
@@ -96,40 +103,18 @@ def test_full_training_moves_a_tied_head_too(tiny_model: Any, tmp_path: Path) ->
 def test_an_earlier_run_leaves_the_base_losses_and_no_trace(
     tiny_model: Any, tmp_path: Path
 ) -> None:
-    from paretune.training.caches import ProcessCache
-
     caches, expected = ProcessCache(), losses_by_transformers(tiny_model("llama"))
     for method in ("lora", "full", "prompt"):
         run = asking(tmp_path, tiny_model("llama"), method, learning_rate=1e-3)
-        measured = alone(run, tmp_path / method, caches).result["forgetting"]
+        measured = train(run, tmp_path / method, caches).result["forgetting"]
         assert measured["before"] == pytest.approx(expected, rel=1e-4)
     assert len(caches.forgetting) == 1
-
-
-def test_of_a_fleet_each_run_has_its_own(tiny_model: Any, tmp_path: Path) -> None:
-    """A trial of a rate shares the batches, and asks for nothing."""
-    task, model = tiny_pairs(tmp_path / "pairs", train=24, test=4), tiny_marian(tmp_path / "m")
-    text = pair_file(tmp_path)
-    runs = [
-        tiny_run(task, model, seed=seed, forgetting=text if seed else None,
-                 stage="final" if seed else "tune", training={"max_steps": 2},
-                 generation=Generation(max_new_tokens=4, num_beams=1))
-        for seed in (0, 1, 2)
-    ]  # fmt: skip
-    left = together(runs, tmp_path / "joint")
-    assert "forgetting" not in left[0, 1e-2, 0].result
-    for run in runs[1:]:
-        own = alone(run, tmp_path / f"alone{run.seed}").result["forgetting"]
-        joint = left[run.seed, 1e-2, 0].result["forgetting"]
-        assert joint["before"] == pytest.approx(own["before"], rel=1e-5)
-        assert joint["after"] == pytest.approx(own["after"], rel=1e-3)
-        assert joint["after"] != joint["before"]
 
 
 def test_of_a_translator_it_is_the_loss_of_references(tmp_path: Path) -> None:
     task, model = tiny_pairs(tmp_path / "pairs", train=24, test=4), tiny_marian(tmp_path / "m")
     run = tiny_run(task, model, forgetting=pair_file(tmp_path))
-    measured = alone(run, tmp_path).result["forgetting"]
+    measured = train(run, tmp_path).result["forgetting"]
     reference = AutoModelForSeq2SeqLM.from_pretrained(model).eval()
     tokenizer = AutoTokenizer.from_pretrained(model)
     expected = []
@@ -147,7 +132,7 @@ def test_virtual_tokens_that_leave_no_room_are_noted(tiny_model: Any, tmp_path: 
     long = "\n\n".join(" ".join([block] * 12) for block in BLOCKS)
     assert run.forgetting is not None
     Path(run.forgetting.text).write_text(long, encoding="utf-8")
-    outcome = alone(run, tmp_path)
+    outcome = train(run, tmp_path)
     assert "forgetting" not in outcome.result
     assert any("100 virtual tokens and 64 of text" in note for note in outcome.result["notes"])
 

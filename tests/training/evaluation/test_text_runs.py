@@ -1,4 +1,4 @@
-"""Runs of decoders that answer by texts: instructions, labels, translations; alone and shared."""
+"""Runs of decoders that answer by texts: instructions, labels, translations."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.joint_runs import alone
 
 from paretune.metrics.classification import NO_LABEL
 from paretune.study import Generation, Run, TaskSpec
-from paretune.testing.tiny_tasks import WORDS, tiny_run, tiny_task
+from paretune.testing.tiny_tasks import WORDS, silent, tiny_run, tiny_task
 from paretune.training import Outcome
+from paretune.training.trainer import train_run
 
 ANSWERS = Generation(max_new_tokens=6)
 
@@ -33,6 +33,11 @@ def text_run(task: TaskSpec, model: Path, **changes: Any) -> Run:
     return tiny_run(task, model, readout="text", generation=ANSWERS, **changes)
 
 
+def train(run: Run, folder: Path) -> Outcome:
+    """Train a run, with its checkpoint in a folder."""
+    return train_run(run, checkpoint=folder / "checkpoint", report=silent)
+
+
 def read(outcome: Outcome) -> dict[str, Any]:
     predictions: dict[str, Any] = json.loads(outcome.blobs["predictions"])
     return predictions
@@ -47,7 +52,7 @@ def test_instructions_are_learnt_and_answered(
     tmp_path: Path,
 ) -> None:
     run = text_run(instructions, tiny_model(family), method=method, training={"max_steps": 8})
-    outcome = alone(run, tmp_path)
+    outcome = train(run, tmp_path)
     curve = [point["selection"]["loss"] for point in outcome.result["curve"]]
     assert curve[-1] < curve[0]
     test, scores = read(outcome)["test"], outcome.result["scores"]["test"]
@@ -61,7 +66,7 @@ def test_instructions_are_learnt_and_answered(
 
 def test_labels_are_read_from_texts(tiny_model: Callable[[str], Path], tmp_path: Path) -> None:
     task = tiny_task(tmp_path / "task")
-    outcome = alone(text_run(task, tiny_model("llama")), tmp_path)
+    outcome = train(text_run(task, tiny_model("llama")), tmp_path)
     test, scores = read(outcome)["test"], outcome.result["scores"]["test"]
     assert set(test["prediction"]) <= {NO_LABEL, 0, 1, 2}
     missing = test["prediction"].count(NO_LABEL) / len(test["prediction"])
@@ -73,4 +78,4 @@ def test_labels_are_read_from_texts(tiny_model: Callable[[str], Path], tmp_path:
         max(own) <= 0 for own in test["scores"]
     )
     words = text_run(task, tiny_model("llama")).model_copy(update={"readout": "label_words"})
-    assert set(outcome.result["truncated"]) == set(alone(words, tmp_path).result["truncated"])
+    assert set(outcome.result["truncated"]) == set(train(words, tmp_path).result["truncated"])

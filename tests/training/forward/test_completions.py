@@ -43,7 +43,7 @@ def tiny_decoder() -> LlamaForCausalLM:
 def test_loss_of_completions_is_that_of_each_text_alone() -> None:
     model, data = tiny_decoder(), encode((PROMPT, LONG), (PROMPT, SHORT))
     forward = PlainForward(model, Fleet(), Compute("cpu", "fp32"), 0, PlainSplitter())
-    (outputs,) = forward([MicroBatch(data, [0])])
+    outputs = forward(MicroBatch(data, [0]))
     assert outputs.texts == [(0, 0), (0, 1)]
     alone = []
     for completion in (LONG, SHORT):
@@ -69,5 +69,5 @@ def test_collected_losses_of_completions_are_by_example() -> None:
     forward = PlainForward(tiny_decoder(), Fleet(), Compute("cpu", "fp32"), 0, PlainSplitter())
     collector = TokenLossCollector(data)
     with torch.no_grad():
-        collector.add([1, 0], forward([MicroBatch(data, [1, 0])])[0])
+        collector.add([1, 0], forward(MicroBatch(data, [1, 0])))
     assert [len(tokens) for tokens in collector.result().tokens] == [len(LONG), len(SHORT)]

@@ -51,7 +51,7 @@ def test_scored_parts_with_gaps_have_the_losses_and_gradients_of_a_padded_batch(
     data = with_gaps(bench.encode(bench.parts(run).train, loaded, bench.source(run.model), 64))
 
     def compute() -> tuple[dict[Any, Tensor], tuple[Tensor, ...]]:
-        (outputs,) = forward_for(loaded, prepared.fleet, Compute())([MicroBatch(data, ROWS)])
+        outputs = forward_for(loaded, prepared.fleet, Compute())(MicroBatch(data, ROWS))
         lengths = [data.scored_length(text) for text in outputs.texts]
         losses = outputs.evaluation_losses()[1].split(lengths)
         gradients = torch.autograd.grad(outputs.summed_loss(0.0), [*prepared.trained.values()])

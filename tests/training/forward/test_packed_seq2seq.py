@@ -14,17 +14,15 @@ from support.seq2seq_walk import Case, case, traces
 from torch import Tensor
 
 from paretune.methods.core.run_axis import Fleet
-from paretune.models.dropout import DropoutRng, set_dropout
+from paretune.models.dropout import DropoutRng
 from paretune.models.load import LoadedModel
 from paretune.objectives.encoding import Encoded, pad_batch
 from paretune.study import Generation
 from paretune.testing.tiny_tasks import silent, tiny_run
 from paretune.testing.tiny_translators import WORDS
 from paretune.testing.translator_folders import tiny_pairs, translator_folder
-from paretune.training.forward.packed import PackedSeq2SeqForward
-from paretune.training.forward.passes import Compute, MicroBatch, to_tensors
+from paretune.training.forward.passes import to_tensors
 from paretune.training.forward.select import (
-    PassSplitter,
     enable_packing,
     packing_disabled,
 )
@@ -47,9 +45,9 @@ def pairs_of(count: int, seed: int = 0) -> Encoded:
     return Encoded(ids, None, lengths, [None] * count, [False] * count, targets)
 
 
-def prepared(one: Case, fleet: Fleet | None = None) -> PreparedModel:
+def prepared(one: Case) -> PreparedModel:
     """The method inside the model, moved from where it starts."""
-    fleet = fleet or Fleet()
+    fleet = Fleet()
     injection = one.inject(fleet)
     draw = torch.Generator().manual_seed(3)
     with torch.no_grad():
@@ -58,15 +56,6 @@ def prepared(one: Case, fleet: Fleet | None = None) -> PreparedModel:
     loaded = LoadedModel(one.model, None, one.anatomy, head_parameters=(), notes=())
     trained = dict(injection.parameters)
     return PreparedModel(loaded, one.method, injection, fleet, trained, 64)
-
-
-def scored(one: Case, batches: list[MicroBatch], fleet: Fleet) -> list[tuple[Tensor, Tensor]]:
-    """Scores and tokens of each run's pairs, packed."""
-    forward = PackedSeq2SeqForward(one.model, fleet, Compute(), 0, PassSplitter(fleet, "cpu"))
-    return [
-        (torch.nn.functional.linear(own.hidden, own.weight, own.bias), own.labels)
-        for own in forward(batches)
-    ]
 
 
 @pytest.mark.parametrize("family", [*PACKED, "t5"])
@@ -136,55 +125,3 @@ def test_dropout_is_the_same_twice_and_where_activations_are_computed_again(
         for name, tensor in plain[1].items():
             assert torch.equal(tensor, other[1][name]), name
     assert trained(dropout=0.0)[0] != plain[0]
-
-
-@pytest.mark.parametrize("method", ["lora", "prompt", "prefix"])
-def test_runs_whose_rows_do_not_tell_whose_they_are_have_their_own_losses(method: str) -> None:
-    """As many tokens in all sources as in all targets, but not in each run; with dropout."""
-    data = same_rows(pairs_of(COUNT, seed=4), 5, prompts=3 if method == "prompt" else 0)
-    shares = [MicroBatch(data, [4, 0, 2, 1, 3]), MicroBatch(data, [8, 6, 7, 5])]
-    one = case(method, "marian")
-    fleet = Fleet(2)
-    prepared_model = prepared(one, fleet)
-    assert enable_packing(prepared_model)
-    set_dropout(one.model, 0.2)
-    one.model.train()
-    fleet.seed_dropout([11, 12])
-    with fleet.dropout_context():
-        both = scored(one, shares, fleet)
-        packing = fleet.packing
-        assert packing is not None and packing.layout.run_sequences[0] == 0
-        loss = sum(s.logsumexp(-1).sum() for s, _ in both)
-        torch.autograd.backward(loss)
-    values = {n: (p.detach().clone(), p.grad) for n, p in prepared_model.trained.items()}
-    prepared_model.undo()
-    for run, seed in enumerate((11, 12)):
-        alone = prepared(one)
-        for name, parameter in alone.trained.items():
-            parameter.data.copy_(values[name][0][run : run + 1])
-        assert enable_packing(alone)
-        set_dropout(one.model, 0.2)
-        alone.fleet.seed_dropout([seed])
-        with alone.fleet.dropout_context():
-            ((scores, tokens),) = scored(one, [shares[run]], alone.fleet)
-            torch.autograd.backward(scores.logsumexp(-1).sum())
-        assert torch.equal(tokens, both[run][1])
-        torch.testing.assert_close(scores, both[run][0], rtol=0, atol=1e-5)
-        for name, parameter in alone.trained.items():
-            expected = values[name][1]
-            assert expected is not None and parameter.grad is not None
-            torch.testing.assert_close(
-                parameter.grad, expected[run : run + 1], rtol=1e-5, atol=1e-5, msg=name
-            )
-        alone.undo()
-
-
-def same_rows(data: Encoded, other_run: int, prompts: int) -> Encoded:
-    """Targets so long that all have as many tokens as all sources, but not those of each run."""
-    ids = data.ids
-    targets = [[*one[0], *[9] * prompts] for one in ids]
-    targets[0] += [9, 9]
-    targets[other_run] = targets[other_run][:-2]
-    assert targets[other_run]
-    lengths = [len(one[0]) + len(other) for one, other in zip(ids, targets, strict=True)]
-    return Encoded(ids, None, lengths, data.labels, data.truncated, targets)

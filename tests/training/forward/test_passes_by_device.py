@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,16 @@ from paretune.methods.core.run_axis import Fleet
 from paretune.models.packing.layout import Packing
 from paretune.objectives.encoding import Encoded
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
-from paretune.training.forward.select import EVALUATION_TOKENS, PassSplitter, device_kind
+from paretune.testing.translator_folders import tiny_pairs, translator_folder
+from paretune.training.caches import ProcessCache
+from paretune.training.forward.passes import Compute
+from paretune.training.forward.select import (
+    EVALUATION_TOKENS,
+    PassSplitter,
+    device_kind,
+    make_forward,
+)
+from paretune.training.prepare import prepare
 
 LENGTHS = np.random.default_rng(0).integers(20, 512, 64).tolist()
 SHAPE = ModelShape(40_000_000, 10_000_000, 8_000_000, 1_000, 384, 6, 12, 0, packs=False)
@@ -40,8 +50,8 @@ def test_a_gpu_takes_as_few_passes_as_the_micro_batch_allows(
         overhead = pass_overhead_tokens(1, 10, device)
         settings = {"micro_batch": size, "pass_overhead_tokens": overhead}
         batch = make_batch(examples(), range(64), **settings)
-        split = PassSplitter(fleet, device).split_training([batch])
-        return [list(one.indices) for (one,) in split]
+        split = PassSplitter(fleet, device).split_training(batch)
+        return [list(micro_batch.indices) for micro_batch in split]
 
     cut = split("cuda", micro_batch)
     assert sorted(i for one in cut for i in one) == list(range(64))
@@ -82,3 +92,18 @@ def test_what_is_predicted_of_the_plain_path_is_whole_micro_batches(tmp_path: Pa
         estimate_compute_cost(own, words, PART, LENGTHS, 1).saved_bytes for own in (run, plain)
     )
     assert all_words > in_chunks
+
+
+@pytest.mark.parametrize("family", ["bert", "marian"])
+def test_off_a_cpu_dropout_is_torchs(family: str, tmp_path: Path, tiny_model: Any) -> None:
+    if family == "marian":
+        task, model = tiny_pairs(tmp_path / "data"), translator_folder(family, tmp_path / family)
+    else:
+        task, model = tiny_task(tmp_path), tiny_model(family)
+    run, caches = tiny_run(task, model, training={"dropout": 0.1}), ProcessCache()
+    for device, is_seeded in (("cpu", True), ("meta", False)):
+        caches.drop_model()
+        prepared = prepare(run, caches.run_model(run), "cpu")
+        prepared.loaded.model.to(device)
+        assert make_forward(prepared, Compute()) and prepared.fleet.packing is not None
+        assert (prepared.fleet.dropout_rng is not None) == is_seeded

@@ -17,7 +17,7 @@ from paretune.objectives.objective import HeadSpec
 from paretune.objectives.readouts.label_words import LabelWordsCollector
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
-from paretune.training.evaluation.predict import evaluate_alone
+from paretune.training.evaluation.predict import evaluate
 from paretune.training.forward import packed
 from paretune.training.forward.passes import Compute
 from paretune.training.forward.select import enable_packing, forward_for
@@ -84,7 +84,7 @@ def test_scores_are_those_of_each_text_alone(
 
     def score() -> np.ndarray[Any, Any]:
         forward = forward_for(loaded, prepared.fleet, Compute())
-        scores: np.ndarray[Any, Any] = evaluate_alone(forward, data, LabelWordsCollector)
+        scores: np.ndarray[Any, Any] = evaluate(forward, data, LabelWordsCollector)
         return scores
 
     shared, rows = score(), sum(read)
