@@ -47,9 +47,9 @@ BUDGETS = {
     "pronouns as names": (0, 0),
     "class names twice": (0, 0),
     "names in docstrings that do not exist": (0, 0),
-    "docs words": (26_220, 26_000),
+    "docs words": (25_870, 26_000),
     "core lines": (56_850, 54_000),
-    "tests lines": (43_740, 36_000),
+    "tests lines": (42_720, 36_000),
 }
 
 

@@ -110,25 +110,16 @@ def test_a_cost_has_its_device_for_itself(tmp_path):
     assert claim_next(store, first).run_id == "run001"
 
 
-def test_runs_that_match_are_claimed_together(tmp_path):
-    store = a_store(tmp_path, runs(4))
-    claims = store.claim_matching("worker", STUDY, lambda run_id, run: run.seed != 1, limit=2)
-    assert [claim.run_id for claim in claims] == ["run000", "run002"]
-    rest = store.claim_matching("worker", STUDY, lambda *_: True, limit=9, workers=2)
-    # One of the two that are left: each worker gets its part.
-    assert [claim.run_id for claim in rest] == ["run001"]
-
-
 def test_a_run_that_may_not_start_is_passed_over(tmp_path):
     store, seen = a_store(tmp_path, runs(3)), []
 
     def may_start(run_id, running):
-        seen.append((run_id, [list(run_ids) for run_ids in running]))
+        seen.append((run_id, list(running)))
         return run_id != "run001"
 
     claim_next(store)
     assert claim_next(store, may_start=may_start).run_id == "run002"
-    assert seen == [("run001", [["run000"]]), ("run002", [["run000"]])]
+    assert seen == [("run001", ["run000"]), ("run002", ["run000"])]
 
 
 def test_a_handle_that_has_looked_before_sees_every_change(tmp_path):
