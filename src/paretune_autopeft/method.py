@@ -77,7 +77,6 @@ METHOD = Method(
     learning_rates=stack.METHOD.learning_rates,
     inject=stack.inject,
     count_parameters=stack.count_parameters,
-    trains_alone=lambda options: not options.methods,
     merge=stack.merge,
     members_of=_configure_members,
 )

@@ -1,5 +1,4 @@
-"""Fifty combinations drawn from the space of a search: each keeps the contract of a method, and
-trains in a mixed fleet as it trains alone."""
+"""Fifty combinations drawn from the space of a search: each keeps the contract of a method."""
 
 from __future__ import annotations
 

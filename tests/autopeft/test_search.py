@@ -96,7 +96,7 @@ def test_a_search_ends_in_final_runs_of_one_combination(ask: Any) -> None:
     assert options["methods"] in [run.method.options["methods"] for run in trials]
     assert score(final[0]) >= max(map(score, trials)) - 0.05
     configured = methods.configure_method(final[0].method)
-    assert not configured.trains_alone and configured.method.merge is not None
+    assert configured.method.merge is not None
     cells = cells_of(study, records)
     assert {"auto", "lora"} <= set(cells) and not any("." in name for name in cells)
     assert len(cells["auto"].final) == 2 and len(cells["auto"].cost) == 1

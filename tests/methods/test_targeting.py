@@ -9,7 +9,6 @@ from typing import Any
 import peft
 import pytest
 import test_contract
-import torch
 from support.chosen import chosen
 
 from paretune import methods
@@ -20,7 +19,6 @@ from paretune.models.load import LoadedModel
 from paretune.study import MethodSpec
 from paretune.testing.method_walk import Walk, walk_of, walked
 from paretune.training.caches import ProcessCache
-from paretune.training.fleet import can_join_fleet
 from paretune.training.prepare import prepare
 
 PATTERNS = {
@@ -74,16 +72,6 @@ class TestTargeted(test_contract.TestMethods):
         method, options, family, kind = request.param
         folder = tmp_path_factory.mktemp("walk")
         return walked(walk_of(method, kind, checkpoint(family), folder, options), bench, folder)
-
-    def test_a_run_beside_it_changes_nothing(
-        self, walk: Walk, float64: torch.dtype, record_property: Any
-    ) -> None:
-        """Ranks that differ from layer to layer are the same in every run of a fleet."""
-        method = methods.configure_method(walk.run.method)
-        if walk.method == "dora" or method.options.modules_to_save:
-            assert method.trains_alone and not can_join_fleet(walk.run)
-            return
-        super().test_a_run_beside_it_changes_nothing(walk, float64, record_property)
 
 
 def loaded_of(bench: ProcessCache, checkpoint: Any, family: str, folder: Path) -> LoadedModel:

@@ -138,20 +138,6 @@ def test_each_run_draws_as_at_its_own_length(kind: str) -> None:
         at += rows
 
 
-def test_a_table_of_each_run_draws_as_the_one_alone() -> None:
-    tables = torch.ones(2, 6, 7)
-    out = shared_rng().drop_per_run(tables, [0, 2], P)
-    for own, seed in zip(out, (11, 33), strict=True):
-        assert torch.equal(own, alone(seed, tables[0]))
-
-
-def test_what_is_one_runs_alone_draws_as_alone() -> None:
-    rng, x = shared_rng(), torch.ones(1, 4, 7)
-    with rng.single_run(2):
-        assert torch.equal(rng.drop(x, P), alone(SEEDS[2], x))
-    assert torch.equal(rng.drop(torch.ones(5, 9, 7), P)[2:], alone(33, torch.ones(3, 9, 7), 1))
-
-
 def test_what_holds_no_texts_is_refused() -> None:
     with pytest.raises(ValueError, match="holds no texts of 9 tokens"):
         shared_rng().drop(torch.ones(5, 8, 7), P)

@@ -16,7 +16,7 @@ from paretune.testing.methods import MethodContract
 from paretune.testing.tiny_models import DECODERS, FAMILIES
 from paretune.testing.tiny_tasks import KINDS
 from paretune.testing.translator_folders import TRANSLATORS
-from paretune.testing.two_runs import VIRTUAL
+from paretune.testing.without_effect import VIRTUAL
 from support.guarantees import REAL, REAL_TRANSLATOR
 
 METHODS = tuple(

@@ -132,7 +132,5 @@ METHOD = Method(
     inject=inject,
     count_parameters=count_parameters,
     code_epoch=2,
-    # With ``robust`` a step leaves out the same layers for all rows of a pass.
-    trains_alone=lambda options: options.robust,
     saved_widths=2.6,
 )

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from paretune.errors import MethodError
 from paretune.methods.core.injection import Injection, attach
-from paretune.methods.core.method import Method, always
+from paretune.methods.core.method import Method
 from paretune.methods.core.options import LayerOptions
 from paretune.methods.core.run_axis import Fleet, per_run_vector
 from paretune.models.structure.anatomy import Anatomy
@@ -97,6 +97,5 @@ METHOD = Method(
     inject=inject,
     count_parameters=count_parameters,
     merge=merge,
-    mixes=always,
     saved_widths=0.0,
 )

@@ -23,7 +23,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from paretune.methods.core.injection import Injection, attach, get_linear
-from paretune.methods.core.method import Method, always
+from paretune.methods.core.method import Method
 from paretune.methods.core.options import LayerOptions, MethodOptions
 from paretune.methods.core.run_axis import (
     Fleet,
@@ -135,6 +135,5 @@ METHOD = Method(
     count_parameters=lambda model, anatomy, options: (
         2 * len(anatomy.layers) * options.count(anatomy.width)
     ),
-    mixes=always,
     saved_widths=3.8,
 )

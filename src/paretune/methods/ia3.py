@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from paretune.methods.core.injection import Injection, attach, fill_peft_layers, get_linear
-from paretune.methods.core.method import Method, PeftExport, always
+from paretune.methods.core.method import Method, PeftExport
 from paretune.methods.core.options import LayerOptions
 from paretune.methods.core.run_axis import Fleet, per_run_vector
 from paretune.models.structure.anatomy import Anatomy
@@ -72,7 +72,7 @@ class InputScale(Scale):
 
     def scale_input(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """Hook before the layer."""
-        return self.fleet.apply_to_own_rows(self.scale_channels, args[0]), *args[1:]
+        return self.scale_channels(args[0]), *args[1:]
 
 
 def inject(
@@ -165,6 +165,5 @@ METHOD = Method(
     count_parameters=count_parameters,
     merge=merge,
     peft_export=PeftExport(to_peft),
-    mixes=always,
     saved_widths=7.3,
 )

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from paretune.methods.core.injection import Injection, attach, copy_run_tensor, wrap_in_peft
-from paretune.methods.core.method import Method, PeftExport, always
+from paretune.methods.core.method import Method, PeftExport
 from paretune.methods.core.options import LayerOptions
 from paretune.methods.core.run_axis import Fleet, per_run_vector
 from paretune.models.structure.anatomy import Anatomy
@@ -136,6 +136,5 @@ METHOD = Method(
     count_parameters=count_parameters,
     merge=merge,
     peft_export=PeftExport(to_peft),
-    mixes=always,
     saved_widths=3.9,
 )

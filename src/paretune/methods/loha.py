@@ -23,7 +23,6 @@ import torch
 from torch import Tensor, nn
 
 from paretune.methods.core.low_rank import LowRankOptions, LowRankUpdate, low_rank_method
-from paretune.methods.core.method import always
 from paretune.methods.core.run_axis import Fleet, per_run_linear
 
 
@@ -89,6 +88,5 @@ METHOD = low_rank_method(
     learning_rates=(3e-3, 1e-2, 3e-2),
     # Above LoRA's: at the 1e-4 of PEFT's comparison on MetaMathQA it falls behind (.393 to .478).
     decoder_learning_rates=(1e-4, 3e-4, 1e-3),
-    mixes=always,
     saved_widths=3.6,
 )

@@ -25,7 +25,6 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from paretune.methods.core.low_rank import LowRankOptions, LowRankUpdate, low_rank_method
-from paretune.methods.core.method import always
 from paretune.methods.core.run_axis import Fleet, per_run_linear
 
 
@@ -108,6 +107,5 @@ METHOD = low_rank_method(
     title="LoKr",
     options=LokrOptions,
     learning_rates=(2e-3, 6e-3, 2e-2),
-    mixes=always,
     saved_widths=9.5,
 )

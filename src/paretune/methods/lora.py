@@ -108,6 +108,5 @@ METHOD = low_rank_method(
     # Ten times those of full fine-tuning (Schulman et al. 2025, LoRA Without Regret); QLoRA takes
     # 2e-4 (arXiv:2305.14314), LLaMA-Factory and PEFT's comparison on MetaMathQA 1e-4.
     decoder_learning_rates=(5e-5, 1.5e-4, 5e-4),
-    mixes=lambda options: not options.dropout,
     saved_widths=1.8,
 )

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from paretune.methods import houlsby, pfeiffer
 from paretune.methods.core.injection import Injection, attach
-from paretune.methods.core.method import Method, always
+from paretune.methods.core.method import Method
 from paretune.methods.core.options import LayerOptions
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.structure.anatomy import Anatomy
@@ -56,7 +56,7 @@ class ParallelBottleneck(houlsby.Bottleneck):
 
     def remember_input(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         """Hook before the first layer of the feed-forward part."""
-        self._inputs = [self.fleet.own_rows(args[0])]
+        self._inputs = [args[0]]
 
 
 def inject(
@@ -81,6 +81,5 @@ METHOD = Method(
     learning_rates=(6e-5, 2e-4, 6e-4),
     inject=inject,
     count_parameters=pfeiffer.count_parameters,
-    mixes=always,
     saved_widths=2.9,
 )

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from paretune.methods import houlsby
 from paretune.methods.core.injection import Injection, attach
-from paretune.methods.core.method import Method, always
+from paretune.methods.core.method import Method
 from paretune.methods.core.options import LayerOptions
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.structure.anatomy import Anatomy
@@ -88,7 +88,7 @@ _being_called: set[nn.Module] = set()
 def _change_output(
     adapter: Any, module: nn.Module, args: Any, out: Tensor, *, keeps_dtype: bool
 ) -> Tensor:
-    changed: Tensor = adapter.fleet.apply_to_own_rows(adapter, out, out)
+    changed: Tensor = adapter(out, out)
     return changed.to(out.dtype) if keeps_dtype else changed
 
 
@@ -102,7 +102,7 @@ def _change_sum(adapter: Any, norm: Any, args: tuple[Tensor, ...]) -> tuple[Tens
         h = norm(args[0])
     finally:
         _being_called.remove(norm)
-    return (adapter.fleet.apply_to_own_rows(adapter, h, args[0]),)
+    return (adapter(h, args[0]),)
 
 
 def count_parameters(model: nn.Module, anatomy: Anatomy, options: houlsby.BottleneckOptions) -> int:
@@ -120,6 +120,5 @@ METHOD = Method(
     inject=inject,
     count_parameters=count_parameters,
     code_epoch=2,
-    mixes=always,
     saved_widths=2.6,
 )

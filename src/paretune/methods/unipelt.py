@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from paretune.methods import lora, pfeiffer, prefix
 from paretune.methods.core.injection import Injection, attach, get_linear
 from paretune.methods.core.low_rank import count_updates
-from paretune.methods.core.method import Method, always
+from paretune.methods.core.method import Method
 from paretune.methods.core.options import LayerOptions
 from paretune.methods.core.prefix_attention import attach_prefixes, prefix_width
 from paretune.methods.core.run_axis import Fleet, draw_normal, init_generators, per_run_vector
@@ -263,7 +263,5 @@ METHOD = Method(
     inject=inject,
     count_parameters=count_parameters,
     code_epoch=2,
-    # Its gates read one mask of the whole batch, which no fleet divides.
-    trains_alone=always,
     saved_widths=13.8,
 )

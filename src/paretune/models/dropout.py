@@ -188,23 +188,8 @@ class DropoutRng:
                 padded.append((seed, (count, *sizes[1:])))
         return self._apply(x, padded, p)
 
-    def drop_per_run(self, x: Tensor, runs: Sequence[int], p: float) -> Tensor:
-        """The same of a tensor with one row for each of these runs; (runs, ...)."""
-        shape = (1, *x.shape[1:])
-        return x if p <= 0 else self._apply(x, [(self.seeds[run], shape) for run in runs], p)
-
     def _apply(self, x: Tensor, parts: Parts, p: float) -> Tensor:
         return _Drop.apply(x, parts, self.next_offset(), p)  # type: ignore[no-untyped-call,no-any-return]
-
-    @contextmanager
-    def single_run(self, run: int) -> Iterator[None]:
-        """Draw for this run alone while the block runs, from the present offset on."""
-        before = self.seeds, self.row_splits, self.run_lengths
-        self.seeds, self.row_splits, self.run_lengths = [self.seeds[run]], [], [0]
-        try:
-            yield
-        finally:
-            self.seeds, self.row_splits, self.run_lengths = before
 
 
 @contextmanager

@@ -30,7 +30,6 @@ from paretune.study import Run
 
 MayStart = Callable[[str, Sequence[str]], bool]
 """``(run_id, ids of runs) -> bool``: whether a run may start beside those."""
-"""``(run_id, run) -> bool``: whether a run belongs to a group."""
 _ENDED = "owner = NULL, lease_until = NULL, ended = ?"
 _STUDY_RUN = "study_hash = ? AND run_id = ?"
 

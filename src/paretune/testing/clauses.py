@@ -18,7 +18,6 @@ CLAUSES = {
     "X": "PEFT opens the export, head included, with the same logits, saves it, and it comes back",
     "Z": "without effect, it is the base",
     "P": "padding and batch size do not change logits",
-    "B": "beside another run on the same backbone: logits and gradients (float64) as alone",
 }
 
 EXCUSED, NOTE = "excused", "note"

@@ -152,7 +152,6 @@ class Walk:
             if fleet is not None and fleet.packing is not None:
                 return self.packed_answers(loaded, fleet)
             batch = self.batch(loaded)
-            (fleet or Fleet()).set_row_counts([len(batch["input_ids"])])
             with torch.inference_mode():
                 return select_logits(loaded.model.eval()(**batch).logits, batch).cpu()
         forward, collector = self.forward(loaded, fleet), self.task.objective.collector
@@ -296,7 +295,6 @@ def three_steps(prepared: PreparedModel, seen: Walk) -> None:
     for step in range(3):
         torch.manual_seed(step)
         batch = seen.batch(prepared.loaded, "train", range(8 * step, 8 * step + 8))
-        prepared.fleet.row_partitions = []
         loss: Any = objective(select_logits(model(**batch).logits, batch))
         loss.backward()
         optimizer.step()
@@ -313,7 +311,6 @@ def one_by_one(prepared: PreparedModel, seen: Walk) -> None:
     """Answers to each example alone, and to all with twelve more padding tokens (targets too)."""
     loaded, model = prepared.loaded, prepared.loaded.model
     batch, single = seen.batch(loaded), []
-    prepared.fleet.row_partitions = []
     with torch.inference_mode():
         for row in range(len(batch["input_ids"])):
             alone = seen.batch(loaded, rows=range(row, row + 1))

@@ -31,7 +31,6 @@ from paretune.exporting.export_selection import select_form
 from paretune.methods import Method, Trains
 from paretune.methods.core.injection import Injection
 from paretune.models.dropout import read_dropout_rates
-from paretune.models.structure.layers import is_within
 from paretune.testing.clauses import EXCUSED, NOTE, clause
 from paretune.testing.float64 import compute_in_float64
 from paretune.testing.method_walk import (
@@ -45,7 +44,7 @@ from paretune.testing.method_walk import (
 )
 from paretune.testing.tiny_models import tiny_model
 from paretune.testing.translator_folders import TRANSLATORS, translator_folder
-from paretune.testing.two_runs import Both, without_effect
+from paretune.testing.without_effect import without_effect
 from paretune.training.caches import ProcessCache
 
 NOTHING = "trains nothing"
@@ -339,30 +338,6 @@ class MethodContract:
         torch.testing.assert_close(walk.padded, walk.batched, rtol=0, atol=1e-5)
         for stage in ("single", "padded"):
             assert walk.texts[stage] == walk.texts["batched"]
-
-    @clause("B")
-    def test_a_run_beside_it_changes_nothing(
-        self, walk: Walk, float64: torch.dtype, record_property: Any
-    ) -> None:
-        """Logits and gradients of two runs in one pass, of equal shares or not, are those alone."""
-        if walk.value.trains is Trains.NOTHING:
-            record_property(EXCUSED, NOTHING)
-            return
-        if walk.value.trains is Trains.EVERYTHING:
-            whole = walk.copied()
-            fixed = {*whole.anatomy.untrainable}  # what the architecture computes and nobody trains
-            if walk.value.body_training is not None:  # the rest of the head is not read
-                parts = whole.anatomy.head_modules
-                fixed |= {n for n, _ in whole.model.named_parameters() if is_within(n, *parts)}
-                fixed -= {*walk.head}
-            assert {*walk.trained} == {name for name, _ in whole.model.named_parameters()} - fixed
-            record_property(EXCUSED, "trains the backbone itself, so every run needs its own")
-            return
-        data = walk.encoded(walk.loaded(), "train")
-        pair = Both(walk.run, walk.copied, data, float64, walk.device)
-        pair.unsettle()
-        for shares in ((4, 4), (5, 2)):
-            pair.equal(shares, lambda logits, rows: objective(logits))
 
 
 def _as_base(walk: Walk, logits: Tensor) -> bool:

@@ -54,8 +54,9 @@ class PreparedModel:
         return pass_overhead_tokens(trained, everything, model.device.type)
 
     def undo(self) -> None:
-        """Take the method out: the backbone is as it was loaded."""
+        """Take the method out: the backbone is as it was loaded, in evaluation mode."""
         self.injection.undo()
+        self.loaded.model.eval()
 
 
 def prepare(run: Run, loaded: LoadedModel, device: str = "cpu") -> PreparedModel:

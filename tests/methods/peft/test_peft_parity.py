@@ -154,7 +154,6 @@ class Pair:
         return batches
 
     def compute_loss(self, model: Any, batch: dict[str, Tensor], labels: Tensor) -> Tensor:
-        self.prepared.fleet.row_partitions = []
         if not self.objective.generates:
             return F.cross_entropy(model(**batch).logits, labels)
         batch = {name: values.flatten(0, -2) for name, values in batch.items()}

@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from paretune.methods import Method, MethodOptions, always
+from paretune.methods import Method, MethodOptions
 from paretune.methods.core.injection import Injection, attach, get_linear
 from paretune.methods.core.run_axis import Fleet, per_run_vector
 from paretune.models.structure.anatomy import Anatomy, find_target_modules
@@ -75,5 +75,4 @@ METHOD = Method(
     inject=inject,
     count_parameters=count_parameters,
     merge=merge,
-    mixes=always,
 )

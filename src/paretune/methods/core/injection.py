@@ -103,7 +103,7 @@ def attach(
 def _call_beside(adapter: Any, module: nn.Module, args: tuple[Any, ...], out: Any) -> Any:
     # In the dtype of the module: under autocast a bf16 output must not come back in fp32, which
     # the model's own code (DeBERTa's masks, attention kernels) does not expect.
-    return adapter.fleet.apply_to_own_rows(adapter, args[0], out).to(out.dtype)
+    return adapter(args[0], out).to(out.dtype)
 
 
 def merge_deltas(model: nn.Module, injection: Injection) -> None:

@@ -122,9 +122,6 @@ class Method:
             they may be held in bf16.
         cannot_train_quantised: with these options, why its adapters do not train beside quantised
             matrices; or "".
-        trains_alone: its runs cannot share a forward pass, even with their own kind.
-        mixes: its runs may share batches with runs of other methods that mix: it stands beside
-            layers and draws nothing during a step.
         learning_rates: of encoders and translation models; None: it learns nothing.
         decoder_learning_rates: of decoder-only models, where they are others.
         merge: folds the only run into the weights and takes the method out: a plain model with the
@@ -138,7 +135,7 @@ class Method:
         wraps_layers: takes the place of layers, as PEFT's tuners do. ``count_parameters`` puts it
             into the model, and so needs the model's weights.
         members_of: with these options, the methods that it is made of. Rates are those of the
-            first; epoch, precision, fleets and costs follow from all of them.
+            first; epoch, precision and costs follow from all of them.
         saved_widths: vectors of a layer's width that it keeps for each token and layer until the
             backward pass, beside the layer's own; measured (``bench/method_costs.py``).
     """
@@ -157,8 +154,6 @@ class Method:
     body_training: BodyTraining | None = None
     reads_base_weights: Callable[[Any], bool] = lambda options: False
     cannot_train_quantised: Callable[[Any], str] = lambda options: ""
-    trains_alone: Callable[[Any], bool] = lambda options: False
-    mixes: Callable[[Any], bool] = lambda options: False
     merge: Callable[[nn.Module, Injection], None] | None = None
     peft_export: PeftExport | None = None
     to_sentence_transformers: Callable[[LoadedModel, int, Path], None] | None = None
@@ -264,22 +259,6 @@ class ConfiguredMethod:
             return "it trains every weight, and no step moves a quantised one"
         reasons = (part.cannot_train_quantised for part in self.parts)
         return next(filter(None, reasons), self.method.cannot_train_quantised(self.options))
-
-    @property
-    def trains_alone(self) -> bool:
-        """Whether a run cannot share the backbone with other runs."""
-        return (
-            self.reads_base_weights
-            or self.method.trains_alone(self.options)
-            or any(part.trains_alone for part in self.parts)
-        )
-
-    @property
-    def mixes(self) -> bool:
-        """Whether runs may share batches with runs of other methods that mix."""
-        if self.parts:
-            return all(part.mixes for part in self.parts)
-        return self.method.mixes(self.options) and not self.trains_alone
 
     def inject(
         self, model: nn.Module, anatomy: Anatomy, fleet: Fleet, seeds: list[int]

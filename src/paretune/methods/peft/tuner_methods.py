@@ -207,10 +207,6 @@ class _Tuner:
             MethodError: ``peft`` refuses, with its message.
         """
         where = f"method {self.name}"
-        if fleet.runs != 1:
-            raise MethodError(
-                f"{fleet.runs} runs at once; a tuner of peft trains alone.", where=where
-            )
         layers = _layer_settings(self.name, model, anatomy, options, self.supported)
         defaults = {name: option.default for name, option in type(options).model_fields.items()}
         chosen = {n: v for n, v in options if n not in LAYER_OPTIONS and v != defaults[n]}

@@ -88,7 +88,6 @@ def generate(
         packing_disabled(loaded, fleet),
     ):
         for batch in split_for_evaluation(lengths, most):
-            fleet.set_row_counts([len(batch)])
             if data.completion_starts is None:
                 padded = pad_batch(data, batch, loaded.pad_id)
                 inputs = to_tensors(padded, compute.device)

@@ -312,9 +312,6 @@ def begin_pass(sequences: Sequence[PackedSequence], fleet: Fleet, device: str) -
         tails=[sequence.tail for sequence in sequences] if packing.computes_tails else (),
         trees=[sequence.tree for sequence in sequences if sequence.tree is not None],
     )
-    layout = packing.layout
-    parts = [part for part in (layout, layout.target, layout.tail) if part is not None]
-    fleet.set_row_counts([len(sequences)], *([part.rows] for part in parts))
     packing.dropout_rng.begin_pass(packing.dropout_rng.seeds, [])
     inputs = {"input_ids": _to_column([s.tokens for s in sequences], device)}
     if any(sequence.types for sequence in sequences):

@@ -147,7 +147,6 @@ class PlainForward(Forward):
         padded = pad_batch(batch.data, batch.indices, self.pad_id)
         inputs = to_tensors(padded, self.compute.device)
         labels = inputs.pop("labels", None)
-        self.fleet.set_row_counts([len(batch.indices) * len(batch.data.ids[0])])
         if labels is None:
             return select_words(self.model(**inputs).logits, batch, padded["input_ids"].shape[-1])
         texts = [(i, c) for i in batch.indices for c in range(len(batch.data.ids[i]))]
