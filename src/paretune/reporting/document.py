@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -63,9 +63,16 @@ class TaskReport(Part):
         "predictions, and those of plug-ins"
     )
     model_sizes: tuple[ModelSize, ...] = Field(description="of models whose size is known")
-    next_steps: NextSteps | None = Field(description="what to do next; null: no method has a score")
+    next_steps: NextSteps | None = Field(
+        description="what to do next; null: no method has a score, or it was trained elsewhere"
+    )
     disagreement: Disagreement | None = Field(
         description="labels or generated texts, example by example; null: other answers"
+    )
+    rival: str = Field(
+        default="baseline",
+        description="what verdicts compare a method with: baseline; where there is none, other "
+        "method or other model",
     )
 
     @property
@@ -106,6 +113,12 @@ class TaskReport(Part):
             return "rows and training sets"
         seeds = {score.n_seeds for score in scores}
         return "examples (one seed)" if seeds == {1} else "seeds and examples"
+
+    def describe_measurements(self) -> str:
+        """How costs were measured, without a full stop."""
+        if any(cell.cost.of_runs for cell in self.cells):
+            return "As the files say of the runs"
+        return "One solo measurement each, in a fresh process"
 
     def find_table(self, name: str) -> Table | None:
         """One of :attr:`tables`."""
@@ -207,6 +220,12 @@ class StudyReport(Part):
     departures: tuple[str, ...] = Field(
         description="where the paper's preset departs from the paper, as sentences"
     )
+    judged: bool = Field(
+        default=False, description="true: its runs were trained elsewhere, and only judged here"
+    )
+    scope: str = Field(
+        default="", description="what its intervals and claims leave out; empty: nothing of note"
+    )
 
 
 FORMAT = 5
@@ -293,6 +312,18 @@ def list_rows(tasks: Sequence[TaskReport]) -> tuple[OverviewRow, ...]:
         if any(ended):
             rows.append(OverviewRow(model or "-", first.label, first.baseline, ended, memory))
     return tuple(rows)
+
+
+def has_memory(rows: Sequence[OverviewRow]) -> bool:
+    """Whether any peak is known, so that there is something to show."""
+    return any(row.memory not in ("", "–") for row in rows)
+
+
+def name_rivals(texts: Mapping[str, str], tasks: Sequence[TaskReport]) -> dict[str, str]:
+    """Texts with what verdicts compare a method with in place of ``{rival}`` and ``{a_rival}``."""
+    rival = next((task.rival for task in tasks), "baseline")
+    a_rival = f"an{rival}" if rival.startswith("other") else f"a {rival}"
+    return {key: text.format(rival=rival, a_rival=a_rival) for key, text in texts.items()}
 
 
 def format_cell_score(cell: CellReport) -> str:

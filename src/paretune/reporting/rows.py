@@ -212,7 +212,7 @@ def list_flags(cell: Cell, below_untuned: bool = False) -> Iterable[str]:
         yield f"further rates tried, none clearly better: {choice.reason}"
     if cell.selected_on_test:
         yield SELECTED_ON_TEST
-    if cell.interval and cell.interval.examples_only and not cell.deterministic:
+    if cell.interval and cell.interval.examples_only and cell.draws_seeds:
         yield "one seed: interval over examples only"
     for record in cell.cost:
         if contradiction := record.measured.get("contradicted"):
@@ -252,6 +252,7 @@ def summarise_cost(cell: Cell) -> CellCost:
         latency=_summarise(cell, ("inference", "unmerged_seconds_per_example"), format_seconds),
         conditions=sanitise_line(", ".join(conditions)),
         counter=sanitise_line(str(last.get("peak_counter", ""))),
+        of_runs=cell.judged is not None,
     )
 
 

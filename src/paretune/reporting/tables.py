@@ -112,7 +112,7 @@ def build_score_table(task: TaskReport) -> Table:
                 column("rate", kind="words"): f"{rate} ({', '.join(rate_marks)})"
                 if rate_marks
                 else rate,
-                column("words", "beside the baselines", "words"): "; ".join(
+                column("words", f"beside the {task.rival}s", "words"): "; ".join(
                     filter(None, (words, *cell.flags))
                 ),
                 column("at_most_points_worse", "points below best"): Amount(
@@ -134,7 +134,7 @@ def build_score_table(task: TaskReport) -> Table:
                 "train_seconds": cell.run_seconds,
             }
         )
-    return Table.collect("scores", "Scores beside the baselines", rows)
+    return Table.collect("scores", f"Scores beside the {task.rival}s", rows)
 
 
 def _p_value(p: float | None) -> Amount | None:
@@ -249,7 +249,7 @@ def build_cost_table(task: TaskReport, only: Collection[str] = tuple(COSTS)) -> 
             }
             for cell, amounts in costs
         ),
-        above="One solo measurement each, in a fresh process, unless a range is shown"
+        above=f"{task.describe_measurements()}, unless a range is shown"
         f"{conditions}.{''.join(f' Memory: {counter}.' for counter in counters)}",
         notes=absent,
     )
