@@ -27,6 +27,7 @@ from paretune.reporting.text.formatting import (
     format_estimate,
     format_interval,
 )
+from paretune.study import UNNAMED_MODEL
 from paretune.reporting.vega import (
     Spec,
     base_spec,
@@ -377,7 +378,8 @@ def _group_by_model(
     groups: dict[str, list[CellReport]] = {}
     for cell in task.cells:
         if cell.model is not None and keep(cell):
-            groups.setdefault(cell.model, []).append(cell)
+            model = "" if cell.model == UNNAMED_MODEL.key else cell.model
+            groups.setdefault(model, []).append(cell)
     return list(groups.items())
 
 
@@ -387,7 +389,8 @@ def _stack_lines(
     """A line of the chart for each heading and each cell, numbered from the top."""
     lines: list[dict[str, Any]] = []
     for heading, cells in groups:
-        lines.append({"place": len(lines), "title": heading})
+        if heading:
+            lines.append({"place": len(lines), "title": heading})
         for cell in cells:
             label = textwrap.wrap(cell.label, 20) or [cell.label]
             line = {"place": len(lines), "heading": heading, "label": label}

@@ -26,6 +26,7 @@ from paretune.reporting.parts import (
     Table,
 )
 from paretune.reporting.text.formatting import format_bytes, format_interval, join_names
+from paretune.study import NO_MODEL
 from paretune.terminal.plural import pluralise
 
 
@@ -289,6 +290,11 @@ class OverviewRow:
     cells: tuple[CellReport | None, ...]
     memory: str
 
+    @property
+    def has_model(self) -> bool:
+        """Whether it is on a model, and no baseline without one."""
+        return self.model != NO_MODEL.key
+
 
 def list_rows(tasks: Sequence[TaskReport]) -> tuple[OverviewRow, ...]:
     """Every method and baseline with an ended run on any task, in the study's order."""
@@ -303,20 +309,21 @@ def list_rows(tasks: Sequence[TaskReport]) -> tuple[OverviewRow, ...]:
     for (model, _), by_task in sorted(by_configuration.items(), key=lambda i: order[i[0][0]]):
         first = next(iter(by_task.values()))
         ended = tuple(c if (c := by_task.get(t.key)) and c.has_ended else None for t in tasks)
-        costs = (cell.cost for cell in by_task.values())
+        costs = [cell.cost for cell in by_task.values()]
         needs = [c.evaluation if c.trained.value == 0 else c.memory for c in costs]
         peaks = [need.value for need in needs if need.value is not None]
-        memory = format_bytes(max(peaks)) if peaks else "" if model is None else "–"
+        unknown = "" if model is None or any(cost.of_runs for cost in costs) else "–"
+        memory = format_bytes(max(peaks)) if peaks else unknown
         if peaks and any(need.predicted for need in needs):
             memory = f"~{memory}"
         if any(ended):
-            rows.append(OverviewRow(model or "-", first.label, first.baseline, ended, memory))
+            rows.append(OverviewRow(model or NO_MODEL.key, first.label, first.baseline, ended, memory))
     return tuple(rows)
 
 
 def has_memory(rows: Sequence[OverviewRow]) -> bool:
-    """Whether any peak is known, so that there is something to show."""
-    return any(row.memory not in ("", "–") for row in rows)
+    """Whether any peak is known, or could be measured."""
+    return any(row.memory for row in rows)
 
 
 def name_rivals(texts: Mapping[str, str], tasks: Sequence[TaskReport]) -> dict[str, str]:

@@ -281,8 +281,8 @@ def _summarise(cell: Cell, key: tuple[str, ...], format_: Callable[[float], str]
         if value is not None:
             values.append(float(value))
     if not values:
-        reason = "no solo measurement yet"
-        if cell.cost:
+        reason = "the files do not say it" if cell.judged else "no solo measurement yet"
+        if cell.cost and not cell.judged:
             last: Record = cell.cost[-1]
             stored: Mapping[str, str] = last.measured.get("not_measured", {})
             # The most specific first: phases.train.peak_bytes, phases.train, phases; peak_bytes.

@@ -251,7 +251,8 @@ def build_cost_table(task: TaskReport, only: Collection[str] = tuple(COSTS)) -> 
         ),
         above=f"{task.describe_measurements()}, unless a range is shown"
         f"{conditions}.{''.join(f' Memory: {counter}.' for counter in counters)}",
-        notes=absent,
+        # Of runs that were trained elsewhere most costs are not known.
+        notes=() if any(cost["of_runs"] for _, cost in costs) else absent,
     )
 
 
