@@ -133,9 +133,11 @@ def _cell_keys(study: Study, runs: Iterable[Run]) -> dict[tuple[str, str, str], 
     ``runs``: those that were planned. They say which baselines stand beside the methods on each
     model, which only planning knows.
     """
-    if study.is_judged:  # nothing stands beside what was given, baselines among it last
-        names = {run.cell: run.method.name for run in runs}
-        return dict(sorted(names.items(), key=lambda pair: pair[1] in baselines.NAMES))
+    if study.is_judged:  # nothing but what was given: methods, then baselines in the same order
+        named = {run.cell: run.method.name for run in runs}
+        groups = (baselines.NAMES, baselines.NAMES - baselines.WITH_MODEL)
+        order = {cell: sum(name in group for group in groups) for cell, name in named.items()}
+        return {cell: named[cell] for cell in sorted(named, key=order.__getitem__)}
     planned: dict[tuple[str, str], dict[str, MethodSpec]] = {}
     for run in runs:
         if run.method.name in baselines.WITH_MODEL:

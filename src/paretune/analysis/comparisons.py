@@ -87,7 +87,6 @@ from paretune.analysis.unlabelled_answers import UnlabelledAnswers
 from paretune.methods.baselines import WITH_MODEL
 from paretune.methods.core.titles import title_of
 
-
 Rival = Literal["baseline", "other method", "other model"]
 """What verdicts compare a method with."""
 

@@ -119,8 +119,8 @@ def _check_columns(rows: Sequence[Row]) -> bool:
     """Check that the rows have the columns that are needed; whether they have scores."""
     names = dict.fromkeys(name for row in rows for name in row.values)
     of_scores = "score" in names and "prediction" not in names
-    needed = (*_REQUIRED, *(("score",) if of_scores else ("label", "prediction")))
-    if missing := [column for column in needed if column not in names]:
+    required = (*_REQUIRED, *(("score",) if of_scores else ("label", "prediction")))
+    if missing := [column for column in required if column not in names]:
         raise DataError(
             f"no row has {' or '.join(missing)}.",
             where=rows[0].file,
@@ -133,14 +133,14 @@ def _check_columns(rows: Sequence[Row]) -> bool:
 def _take_test_rows(rows: Sequence[Row]) -> list[Row]:
     """The rows of split ``test``, and those that name no split."""
     splits = {cell_text(row.values.get("split")) for row in rows}
-    taken = [row for row in rows if cell_text(row.values.get("split")) in (None, "test")]
-    if not taken:
+    tested = [row for row in rows if cell_text(row.values.get("split")) in (None, "test")]
+    if not tested:
         raise DataError(
             f"no row is of split test, only of {', '.join(sorted(map(str, splits)))}.",
             where=rows[0].file,
             remedy="Call the rows that no choice has used test, or remove the column split.",
         )
-    return taken
+    return tested
 
 
 def _read_row(row: Row, *, of_scores: bool) -> JudgedRow:
@@ -206,12 +206,13 @@ def _check_answers(rows: Sequence[JudgedRow]) -> None:
             remedy="Give each row its fold, or none.",
         )
     for row in rows:
-        known = first.setdefault(row.id, row)
+        example = first.setdefault(row.id, row)
         for column in ("label", "cluster"):
-            values = getattr(known, column), getattr(row, column)
+            values = getattr(example, column), getattr(row, column)
             if values[0] != values[1]:
                 raise DataError(
-                    f'{row.id} has the {column} "{values[1]}", and "{values[0]}" at {known.where}.',
+                    f'{row.id} has the {column} "{values[1]}", and "{values[0]}" at '
+                    f"{example.where}.",
                     where=row.where,
                     remedy="Rows of one id are the same example: correct the ids or the values.",
                 )
@@ -231,15 +232,17 @@ def _check_answers(rows: Sequence[JudgedRow]) -> None:
             )
 
 
-def _choose_metric(
-    rows: Sequence[JudgedRow], name: str | None, notes: list[Finding]
-) -> Metric:
+def _choose_metric(rows: Sequence[JudgedRow], name: str | None, notes: list[Finding]) -> Metric:
     """What scores the answers of a task; what was supposed is noted."""
     where = rows[0].task
     if name is not None:
         fitting = [m.name for m in metrics.built_in() if m.selectable and m.target_type in KINDS]
-        require_name("metric", name, [m for m in fitting if metrics.get(m).reads == "prediction"],
-                     spell_option("metric"))
+        require_name(
+            "metric",
+            name,
+            [m for m in fitting if metrics.get(m).reads == "prediction"],
+            spell_option("metric"),
+        )
         chosen = metrics.get(name)
         if chosen.require is not None:
             chosen.require()

@@ -69,7 +69,10 @@ class Report(Document):
     def _repr_html_(self) -> str:
         """The first screen; the page has all of the report."""
         rows = list_rows(self.tasks)
-        several, with_memory = len({row.model for row in rows if row.has_model}) > 1, has_memory(rows)
+        several, with_memory = (
+            len({row.model for row in rows if row.has_model}) > 1,
+            has_memory(rows),
+        )
         lines = [
             [
                 *([row.model if row.has_model else ""] if several else []),

@@ -27,7 +27,6 @@ from paretune.reporting.text.formatting import (
     format_estimate,
     format_interval,
 )
-from paretune.study import UNNAMED_MODEL
 from paretune.reporting.vega import (
     Spec,
     base_spec,
@@ -43,6 +42,7 @@ from paretune.reporting.vega import (
     text_style,
     widen,
 )
+from paretune.study import UNNAMED_MODEL
 
 STANDINGS = {
     "above": "▲ better than every {rival}",

@@ -317,7 +317,9 @@ def list_rows(tasks: Sequence[TaskReport]) -> tuple[OverviewRow, ...]:
         if peaks and any(need.predicted for need in needs):
             memory = f"~{memory}"
         if any(ended):
-            rows.append(OverviewRow(model or NO_MODEL.key, first.label, first.baseline, ended, memory))
+            rows.append(
+                OverviewRow(model or NO_MODEL.key, first.label, first.baseline, ended, memory)
+            )
     return tuple(rows)
 
 

@@ -80,6 +80,8 @@ def find_word_columns(table: Table) -> frozenset[int]:
 def build_score_table(task: TaskReport) -> Table:
     """Scores beside the baselines: a row for each cell of which a run has ended."""
     rows: list[RowValues] = []
+    judged = any(cell.cost.of_runs for cell in task.cells)
+    failing = not judged or any(cell.failures for cell in task.cells)
     for cell in task.cells:
         if not cell.has_ended:
             continue
@@ -109,7 +111,9 @@ def build_score_table(task: TaskReport) -> Table:
                 _SCORE: score or _NO_SCORE,
                 column("rank"): format_rank(cell.rank),
                 _BASIS: score or _NO_SCORE,
-                column("rate", kind="words"): f"{rate} ({', '.join(rate_marks)})"
+                "rate"
+                if judged
+                else column("rate", kind="words"): f"{rate} ({', '.join(rate_marks)})"
                 if rate_marks
                 else rate,
                 column("words", f"beside the {task.rival}s", "words"): "; ".join(
@@ -118,7 +122,7 @@ def build_score_table(task: TaskReport) -> Table:
                 column("at_most_points_worse", "points below best"): Amount(
                     value=points, text=text
                 ),
-                column("failed", "failed runs"): Amount(
+                column("failed", "failed runs") if failing else "failed": Amount(
                     value=failures.failed if failures else None, text=failed
                 ),
                 column("from_seeds", "from seeds"): Amount(

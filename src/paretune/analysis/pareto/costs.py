@@ -93,13 +93,13 @@ def estimate_cost(cell: Cell, axis: Axis) -> CostEstimate | None:
         sizes = [size for record in cell.final if (size := record.result.get("trained_bytes"))]
         value = {"memory": cell.predicted_bytes, "saved": sizes[0] if sizes else None}.get(axis)
         return None if value is None else CostEstimate(float(value), 0.0, 0, predicted=True)
-    mean = _average(values)
-    if axis == "step" and mean is not None and mean.measurements == 1:
+    average = _average(values)
+    if axis == "step" and average is not None and average.measurements == 1:
         (timed,) = (s for record in cell.cost if (s := record.measured.get("step_seconds")))
         if timed.get("n"):  # the error of a median, from its quartiles
             error = 1.2533 * (timed["q3"] - timed["q1"]) / 1.349 / math.sqrt(timed["n"])
-            return replace(mean, standard_error=error)
-    return mean
+            return replace(average, standard_error=error)
+    return average
 
 
 def _average(values: Sequence[float]) -> CostEstimate | None:

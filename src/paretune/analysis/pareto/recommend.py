@@ -232,9 +232,7 @@ def _find_alternatives(
     doubtful = [
         c
         for c in choice.candidates
-        if c.cell.key in rivals
-        and c.cell.key in pairs
-        and pairs[c.cell.key].standing != "below"
+        if c.cell.key in rivals and c.cell.key in pairs and pairs[c.cell.key].standing != "below"
     ]
     if doubtful and not chosen.proven:
         hardest = max(doubtful, key=lambda c: pairs[c.cell.key].p_holm)

@@ -164,6 +164,10 @@ def print_tables(report: Document, console: Console) -> None:
     ]
     if any(task.rival != "baseline" for task in report.tasks):
         parts[1] = "Each beside all others: paired on the same examples, corrected over all pairs."
+    if report.study.scope:
+        parts[0] = (
+            "Intervals: 95 %, over test examples; n x seeds: 80 x 1 is 80 test examples, 1 run."
+        )
     if not report.study.judged:
         remark = "`paretune recommend STUDY` weighs a budget and says what would change the choice."
         parts.append(remark)
