@@ -100,7 +100,7 @@ def _read_samples(path: Path, metric: str | None) -> tuple[list[Row], Finding]:
             where=str(path),
             remedy=f"It has {', '.join(names)}."
             if names
-            else "Run lm_eval with --log_samples and a metric of single answers, such as acc.",
+            else "Run `lm_eval --log_samples` with a metric of single answers, such as acc.",
         )
     name = metric or names[0]
     filters = Counter(sample.values.get("filter") for sample in samples)

@@ -21,7 +21,6 @@ _OF_SCORES: dict[str, Any] = {
     "target_type": SCORE,
     "statistics": count_scores,
     "from_sums": lambda sums: sums[..., 0] / sums[..., 1],
-    "selectable": False,
 }
 MEAN_SCORE = Metric(
     name="mean_score",
