@@ -26,8 +26,8 @@ def page() -> str:
     lines = [
         "# A study as JSON",
         "",
-        "`paretune report STUDY --json`, as `paretune judge FILE --json`, gives the whole study as one JSON object, on standard",
-        "output or, with `--output FILE`, in a file ([other verbs](#the-other-verbs)): what was",
+        "`paretune report STUDY --json`, as `paretune judge FILE --json`, gives the whole study as",
+        "one JSON object, on standard output or, with `--output FILE`, in a file ([other verbs](#the-other-verbs)): what was",
         "asked for, every cell with its score and interval, comparisons with the baselines, costs,",
         "learning curves, environment and failures. It is written whole or not at all, and the",
         "same records give the same bytes. It works while the study runs.",

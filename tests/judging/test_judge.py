@@ -336,3 +336,14 @@ def test_a_study_of_judged_runs_is_not_trained(tmp_path: Path) -> None:
         preset = load_preset("judged")
         assert preset is not None
         preset.expand(study)
+
+
+def test_names_of_methods_are_only_names(tmp_path: Path) -> None:
+    """Nothing of paretune's methods is done with them; what one is written as is noted."""
+    report = judge(tmp_path, [*answer("auto", 0.9), *answer("lora", 0.6), *answer("<b>/x", 0.5)])
+    assert [cell.method for cell in report.tasks[0].cells] == ["auto", "lora", "<b>/x"]
+    assert [finding.what.split()[0] for finding in report.findings] == ["auto"]
+    alone = judge(tmp_path, answer("lora", 0.8), page=tmp_path / "page.html")
+    assert alone.tasks[0].advice.reasons[1] == "There is nothing to compare it with."
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "baseline" not in page.split("</style>")[1].split("<script")[0]

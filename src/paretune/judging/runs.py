@@ -13,6 +13,7 @@ from paretune.data.rows import Row
 from paretune.errors import DataError, require_name, spell_option
 from paretune.judging.rows import COLUMNS
 from paretune.methods import baselines
+from paretune.methods.core.titles import title_of
 from paretune.metrics import Metric
 from paretune.metrics.row_scores import MEAN_SCORE, SHARE_RIGHT
 from paretune.store.record import Measurements, Predictions, Record
@@ -28,6 +29,7 @@ from paretune.study import (
     TaskSpec,
     digest,
 )
+from paretune.study.presets import JUDGED
 from paretune.terminal.plural import pluralise
 
 KINDS = {"label": "classification", "number": "regression", "answer": "instruction"}
@@ -102,6 +104,11 @@ def build_study(
         records += _build_records(task_rows, scored)
     runs = [record.run for record in records]
     methods = {run.method.key: run.method for run in runs}
+    for method in methods:
+        title = title_of(method)
+        if _letters(title) != _letters(method):
+            what = f"{method} is written {title}, as paretune calls the method of this name."
+            notes.append(Finding("note", "name", name, what, "Rename it if it is another."))
     if reference is not None:
         require_name("method", reference, methods, name)
     # Names are those of the files: no folder is called by them, so none is refused.
@@ -110,9 +117,14 @@ def build_study(
         tasks=tuple({run.task.key: run.task for run in runs}.values()),
         models=tuple({run.model.key: run.model for run in runs}.values()),
         methods=tuple(methods.values()),
-        protocol=Protocol(preset="judged", reference=reference),
+        protocol=Protocol(preset=JUDGED, reference=reference),
     )
     return study, records, notes
+
+
+def _letters(text: str) -> str:
+    """A name without case and signs."""
+    return "".join(filter(str.isalnum, text.casefold()))
 
 
 def _check_columns(rows: Sequence[Row]) -> bool:
@@ -249,13 +261,14 @@ def _choose_metric(rows: Sequence[JudgedRow], name: str | None, notes: list[Find
         return chosen
     values = [value for row in rows for value in (row.label, row.prediction)]
     numbers = [parse_number(value) for value in values]
+    labels, ids = {row.label for row in rows}, {row.id for row in rows}
     if all(number is not None for number in numbers):
         if any(number != int(number) for number in numbers if number is not None):
             return metrics.get("r2")
-        what = "labels are whole numbers, and are read as classes."
-        remedy = f"{spell_option('metric', 'r2')} reads them as numbers."
-        notes.append(Finding("note", "numbers-as-classes", where, what, remedy))
-    labels, ids = {row.label for row in rows}, {row.id for row in rows}
+        if len(labels) > 2:
+            what = "labels are whole numbers, and are read as classes."
+            remedy = f"{spell_option('metric', 'r2')} reads them as numbers."
+            notes.append(Finding("note", "numbers-as-classes", where, what, remedy))
     if len(labels) > MOST_CLASSES and 2 * len(labels) > len(ids):
         raise DataError(
             f"{len(labels)} labels of {len(ids)} rows are rather texts than classes.",
@@ -307,7 +320,8 @@ def _build_records(rows: Sequence[JudgedRow], metric: Metric | None) -> list[Rec
             stage="final",
             task=task,
             model=NO_MODEL if model == NO_MODEL.name else ModelSpec(name=model, label=model),
-            method=MethodSpec(name=method),
+            # Only baselines are what their names say: any other is no method of paretune.
+            method=MethodSpec(name=method if method in baselines.NAMES else JUDGED, label=method),
             learning_rate=None,
             seed=seed,
             outer=outers[answered[0].run],

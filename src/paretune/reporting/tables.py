@@ -235,6 +235,9 @@ def build_cost_table(task: TaskReport, only: Collection[str] = tuple(COSTS)) -> 
             reasons = "; ".join(dict.fromkeys(amount.text for amount in amounts))
             heading = COSTS[key].heading
             absent.append(f"{heading[:1].upper()}{heading[1:]}: {reasons}.")
+    of_runs = any(cost["of_runs"] for _, cost in costs)
+    if of_runs and not measured:
+        costs = []
     conditions = f": {task.conditions}" if task.conditions else ""
     counters = dict.fromkeys(cell.cost.counter for cell, _ in costs if cell.cost.counter)
     return Table.collect(
@@ -256,7 +259,7 @@ def build_cost_table(task: TaskReport, only: Collection[str] = tuple(COSTS)) -> 
         above=f"{task.describe_measurements()}, unless a range is shown"
         f"{conditions}.{''.join(f' Memory: {counter}.' for counter in counters)}",
         # Of runs that were trained elsewhere most costs are not known.
-        notes=() if any(cost["of_runs"] for _, cost in costs) else absent,
+        notes=() if of_runs else absent,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from paretune import plugins
 from paretune.errors import StudyError
@@ -18,7 +19,7 @@ PROTOCOLS = "paretune.protocols"
 """Group of entry points."""
 BUILT_IN = ("passes", "trials")
 """Presets of which planning decides the runs."""
-JUDGED = "judged"
+JUDGED: Literal["judged"] = "judged"
 """The preset of runs that were trained elsewhere."""
 
 

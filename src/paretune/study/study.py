@@ -246,7 +246,7 @@ class Study(FrozenModel):
 
     @property
     def is_judged(self) -> bool:
-        """Whether its runs were trained elsewhere (:mod:`paretune.data.judged`)."""
+        """Whether its runs were trained elsewhere (:mod:`paretune.judging`)."""
         return self.protocol.preset == "judged"
 
     @property
