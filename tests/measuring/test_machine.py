@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from types import SimpleNamespace
@@ -274,3 +275,25 @@ def test_of_mps_the_memory_of_the_process_is_not_known(monkeypatch: pytest.Monke
     assert (mps["device"], mps["native_bf16"], mps["tried"]) == ("mps", False, False)
     assert measures["memory"]["counter"] and not measures["process_memory"]["counter"]
     assert measures["process_memory"]["reason"]
+
+
+def test_garbage_is_collected_again_after_imports_as_it_was_before() -> None:
+    with pytest.raises(ImportError), processor.defer_collection():
+        assert not gc.isenabled()
+        raise ImportError
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with processor.defer_collection():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
+def test_only_the_precisions_that_are_asked_for_are_timed(monkeypatch) -> None:
+    monkeypatch.setattr(machine, "TIMING_SECONDS", 0.0)
+    before = torch.get_num_threads()
+    assert set(machine.MachineSpeed.measure(["fp32"]).gigaflops) == {"fp32"}
+    assert set(machine.MachineSpeed.measure().gigaflops) == {"fp32", "bf16"}
+    assert torch.get_num_threads() == before

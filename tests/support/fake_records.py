@@ -248,7 +248,7 @@ def record(
         "steps": 80,
         "scores": {name: scores(p, metric, loss) for name, p in parts.items()},
         "curve": [
-            {"step": s, "epoch": s // 10, "loss": 1.1 / s**0.3, "selection": {"primary": p}}
+            {"step": s, "epoch": s // 10, "loss": 0.5 / s**0.2, "selection": {"primary": p}}
             for s, p in ((s, 0.4 + s / 240) for s in range(10, 81, 10))
         ],
         "best_step": 80,

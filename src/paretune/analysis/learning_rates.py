@@ -1,18 +1,11 @@
 """At which learning rate a method is reported, and when it tries further ones.
 
 **On evidence** (``preset: passes``). A method begins at the middle rate of its list. When its first
-pass has ended and at least half of its runs have one of the :data:`Sign` s, or where the study asks
-for trials, a further rate is trained in the same folds with the same seeds: the next higher one
-where runs were still improving or did not learn, the next lower one where they failed or were best
-at their start; with trials, all. Runs that want more training are evidence enough: their method
-moves up where that is ahead on the selection parts of all folds together. Otherwise a rate must be
-ahead by :data:`ERRORS_TO_MOVE` standard errors of the paired difference::
-
-    se^2 = sum of v_f / F^2 + 2 sigma^2 / F        (one split: sum of v_f / F + 2 sigma^2 / F)
-
-with ``v_f`` the paired variance over the rows of fold f, or of seed f, and sigma =
-:data:`SEED_POINTS` for what single runs differ by. Test answers are in no decision. What trials by
-fold choose instead is no better (bench/learning_rates.py).
+pass has ended and at least half of its runs have a :data:`Sign`, every neighbouring rate that a
+sign asks for (:data:`FURTHER_RATES`) is trained in the same folds with the same seeds; where the
+study asks for trials, all rates are. The method goes on with the rate that has the best mean score
+on the selection parts of all folds together. Test answers are in no decision. What trials by fold
+choose instead is no better (bench/learning_rates.py).
 
 **By trials** (``preset: trials``). Every fold takes the rate with the highest score of its own.
 """
@@ -21,9 +14,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -59,18 +52,25 @@ def assume_primary_metric(records: Iterable[Record]) -> str:
     return find_primary_metric(records) or "accuracy"
 
 
-SEED_POINTS = 2.0
-"""Standard deviation of a score between seeds that is assumed where one seed is all there is."""
-ERRORS_TO_MOVE = 2.0
-"""Standard errors by which a further rate must be ahead of the one that a method began with, where
-its runs do not want more training. For those that do 0, 1 and 2 errors lost 0.74, 0.76 and 0.86
-points in 168 stored cells (dev/log.md)."""
-
-Sign = Literal["failed", "did not learn", "still improving at its end", "best at its start"]
+Sign = Literal[
+    "diverged",
+    "did not learn",
+    "did not fit its training rows",
+    "still improving at its end",
+    "best at its start",
+]
 """What a run says against its learning rate."""
-UNDERTRAINED: tuple[Sign, ...] = ("still improving at its end", "did not learn")
-"""Signs of runs that want more training, or a higher rate."""
-
+FURTHER_RATES: Mapping[Sign, tuple[int, ...]] = {
+    "diverged": (-1,),
+    "did not learn": (-1, 1),
+    "did not fit its training rows": (1,),
+    "still improving at its end": (1,),
+    "best at its start": (-1,),
+}
+"""Places from the middle rate of those that a sign asks for."""
+FITTED_SHARE = 1 / 3
+"""Of a constant answer's loss: runs that end above it in training did not fit their rows. Without
+this sign short trainings lost 2.2 points, with it 0.2 (dev/log.md)."""
 MIN_EVALUATIONS = 3
 """Below so many it is not known whether a run was still improving."""
 
@@ -144,16 +144,28 @@ class RateSelection:
 
 def find_sign(record: Record) -> Sign | Literal[""]:
     """What a run says against its learning rate; "" where nothing."""
-    if record.outcome in ("collapsed", "diverged"):
-        return "failed"
-    curve = record.result.get("curve") or []
-    loss = constant_loss(record)
-    if curve and loss is not None and curve[-1]["loss"] > loss:
-        return "did not learn"
+    return read_sign({**record.result, "outcome": record.outcome}, constant_loss(record))
+
+
+def read_sign(result: Mapping[str, Any], constant: float | None) -> Sign | Literal[""]:
+    """As :func:`find_sign`.
+
+    Args:
+        result: :class:`~paretune.store.record.StoredResult`.
+        constant: loss of a constant answer, in nats; None where there is none.
+    """
+    if result["outcome"] == "diverged":
+        return "diverged"
+    curve = result.get("curve") or []
+    if curve and constant is not None:
+        if curve[-1]["loss"] > constant:
+            return "did not learn"
+        if curve[-1]["loss"] > FITTED_SHARE * constant:
+            return "did not fit its training rows"
     if len(curve) < MIN_EVALUATIONS:
         return ""
-    best_step = record.result.get("best_step")
-    if best_step == record.steps:
+    best_step = result.get("best_step")
+    if best_step == result.get("steps"):
         return "still improving at its end"
     return "best at its start" if best_step == curve[0]["step"] else ""
 
@@ -170,26 +182,22 @@ def constant_loss(record: Record) -> float | None:
     return float(-(shares * np.log(shares)).sum()) if len(shares) > 1 else None
 
 
-def find_reason(records: Sequence[Record]) -> Sign | Literal[""]:
-    """The most frequent sign, where at least half of the runs of a first pass have any."""
+def find_signs(records: Sequence[Record]) -> Counter[Sign]:
+    """The signs of a first pass; none where fewer than half of its runs have one."""
     signs = Counter(sign for record in records if (sign := find_sign(record)))
-    if 2 * signs.total() < max(len(records), 1):
-        return ""
-    return signs.most_common(1)[0][0]
+    return signs if 2 * signs.total() >= len(records) else Counter()
 
 
-def list_further_rates(rates: Sequence[float], reason: Sign | Literal[""]) -> tuple[float, ...]:
+def list_further_rates(rates: Sequence[float], signs: Iterable[Sign]) -> tuple[float, ...]:
     """The rates of a method's list, rising, that are tried beside its middle one.
 
     Args:
-        reason: what evidence says against the middle one; "" where the study asks for trials.
+        signs: against the middle rate; none where the study asks for trials of all.
     """
     middle = len(rates) // 2
-    if reason in UNDERTRAINED:
-        return tuple(rates[middle + 1 : middle + 2])
-    if reason in ("best at its start", "failed"):
-        return tuple(rates[max(middle - 1, 0) : middle])
-    return tuple(rate for place, rate in enumerate(rates) if place != middle)
+    neighbours = {middle + step for sign in signs for step in FURTHER_RATES[sign]}
+    tried = neighbours or {*range(len(rates))}
+    return tuple(rate for place, rate in enumerate(rates) if place in tried - {middle})
 
 
 def judge_rates(first: Sequence[Record], further: Sequence[Record]) -> RateSelection:
@@ -211,17 +219,12 @@ def judge_rates(first: Sequence[Record], further: Sequence[Record]) -> RateSelec
     complete = [r for records in tried.values() if len(records) >= len(places) for r in records]
     metric = metrics.get(assume_primary_metric([*first, *further]))
     table = _score_trials([*first, *complete], metric.lowest)
-    reason = find_reason(first)
-    by_rate = {trial.rate: trial for trial in table}
-    if begun not in by_rate or len(table) < 2:
+    signs = find_signs(first).most_common(1)
+    reason = signs[0][0] if signs else ""
+    best = min(table, key=_rank, default=None)
+    if best is None or best.failed == len(best.runs):
         return RateSelection(begun, table=table, reason=reason)
-    base, best = by_rate[begun], min(table, key=_rank)
-    rate = begun
-    if best.rate != begun and best.failed < len(best.runs):
-        gap = best.score - base.score
-        errors = 0.0 if reason in UNDERTRAINED else ERRORS_TO_MOVE
-        if base.failed == len(base.runs) or gap > errors * _standard_error(best, base):
-            rate = best.rate
+    rate = best.rate
     ends: dict[float, RateEdge] = {table[-1].rate: "highest", table[0].rate: "lowest"}
     return RateSelection(
         rate,
@@ -235,17 +238,6 @@ def judge_rates(first: Sequence[Record], further: Sequence[Record]) -> RateSelec
 def _place_of(record: Record) -> tuple[int, int]:
     """The fold and the seed of a run, where two rates are compared."""
     return -1 if record.run.outer is None else record.run.outer.position, record.run.seed
-
-
-def _standard_error(a: Trial, b: Trial) -> float:
-    """Of the difference of two rates in the folds that both were tried in, runs included."""
-    metric = metrics.get(assume_primary_metric([*a.runs, *b.runs]))
-    folds = min(len(a.runs), len(b.runs))
-    rows = sum(error**2 for error in _paired_errors(a, b, metric.name)) / folds
-    if a.runs[0].run.outer is not None:  # under one split every seed selects on the same rows
-        rows /= folds
-    between_runs = 2 * (SEED_POINTS * metric.highest / 100) ** 2
-    return math.sqrt(rows + between_runs / folds)
 
 
 def select_learning_rate(tuning: Sequence[Record]) -> RateSelection:

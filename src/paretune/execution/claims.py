@@ -11,13 +11,11 @@ from functools import partial
 from typing import Any, Self, cast
 
 from paretune.errors import StaleClaimError, StoreError
-from paretune.execution.memory_budget import list_solo_runs
 from paretune.execution.progress import describe_run
 from paretune.execution.signals import StopRequest
 from paretune.store import Claim, Store
 from paretune.store.encoding import to_canonical_json
 from paretune.store.record import Measurements
-from paretune.study import Run
 from paretune.training import Outcome
 
 PROGRESS_SECONDS = 2.0
@@ -105,35 +103,6 @@ class Leases:
                             self._written[run_id] = progress
         except StoreError as error:
             self._error = error
-
-
-def claim_fleet(
-    store: Store,
-    study_hash: str,
-    first: Claim,
-    fleet_key: Callable[[Run], str],
-    *,
-    limit: int,
-    workers: int,
-) -> list[Claim]:
-    """Claim at most ``limit`` runs that may train with the first one: those with the same key.
-
-    Args:
-        workers: that share the runs, so that each gets its part.
-    """
-    key, excluded = fleet_key(first.run), list_solo_runs(store)
-
-    def matches(run_id: str, run: Run) -> bool:
-        return run.stage != "cost" and run_id not in excluded and fleet_key(run) == key
-
-    return store.claim_matching(
-        first.owner,
-        study_hash,
-        matches,
-        limit=limit,
-        workers=workers,
-        lease_seconds=first.lease_seconds,
-    )
 
 
 def finish_run(

@@ -30,11 +30,11 @@ from paretune.store.record import Claim, Report
 from paretune.study import Generation, Run
 from paretune.training import Outcome
 from paretune.training.caches import ProcessCache
-from paretune.training.evaluation.predict import evaluate_alone, generate
+from paretune.training.evaluation.predict import evaluate, generate
 from paretune.training.forward.passes import Compute, Forward, MicroBatch, StepBatch
 from paretune.training.forward.select import make_forward
 from paretune.training.interruption import fit_in_memory
-from paretune.training.loop import accumulate_gradients, compute_losses
+from paretune.training.loop import accumulate_gradients, compute_loss
 from paretune.training.prepare import PreparedModel, allows_bf16_weights, prepare
 from paretune.training.run_state import RunOptimizer
 from paretune.training.word_tables import (
@@ -188,18 +188,16 @@ def _measure(
 
     def step(number: int) -> None:
         report({"step": number, "steps": max(WARM_UP_STEPS + MIN_STEPS, number + 1)})
-        (losses,) = accumulate_gradients([replace(batch, step=number)], forward)
+        losses = accumulate_gradients(replace(batch, step=number), forward)
         optimizer.step(number, 0.0, losses)
 
     with meter.phase("train"):
         step_seconds = time_steps(step, device, warm_up=WARM_UP_STEPS, limit_seconds=limit_seconds)
     # Bytes by component, in one more pass over the first micro-batch.
-    first, *_ = forward.splitter.split_training([batch])
+    first, *_ = forward.splitter.split_training(batch)
     forward.fleet.seed_dropout([0])
     with ActivationMeter(forward.model) as activations, forward.fleet.dropout_context():
-        (loss,) = compute_losses(
-            [replace(batch, indices=first[0].indices)], first, forward
-        ).values()
+        loss = compute_loss(replace(batch, indices=first.indices), first, forward)
     torch.autograd.backward(loss)
     components, reasons = measure_components(forward.model, optimizer.adamw, activations)
     optimizer.adamw.zero_grad()
@@ -237,11 +235,11 @@ def _measure_latency(
 
     def predict_logits() -> None:
         with torch.inference_mode(), forward.compute.autocast():
-            forward([MicroBatch(batch.data, batch.indices)])
+            forward(MicroBatch(batch.data, batch.indices))
 
     predict: Callable[[], object] = predict_logits
     if questions is not None:
-        predict = partial(evaluate_alone, forward, questions, batch.objective.collector)
+        predict = partial(evaluate, forward, questions, batch.objective.collector)
     if batch.objective.generates:  # answers as long as the longest reference
         data = batch.data.select(batch.indices)
         longest = max(data.scored_length((i, 0)) for i in range(len(data.ids)))

@@ -91,6 +91,7 @@ class StudyLoop:
         stages: runs of other stages are left alone.
         workers: how many work at once, for the progress.
         owner: who would claim what is claimable (:meth:`Store.load_statuses`).
+        pause: waits so many seconds, or less where there is something to collect.
     """
 
     store: Store
@@ -99,6 +100,7 @@ class StudyLoop:
     stages: Sequence[str]
     workers: int
     owner: str | None = None
+    pause: Callable[[float], object] = time.sleep
     _ended_before: set[str] = field(default_factory=set, init=False)
     _created_at: float = field(default_factory=time.time, init=False)
     _newly_ended: int = field(default=0, init=False)
@@ -119,7 +121,7 @@ class StudyLoop:
             looked_at = time.monotonic()
             statuses = self.store.load_statuses(self.study_hash, self.owner)
             self._tell(statuses)
-            pause = max(POLL_SECONDS, (time.monotonic() - looked_at) / LOOK_SHARE)
+            seconds = max(POLL_SECONDS, (time.monotonic() - looked_at) / LOOK_SHARE)
             ended = sum(status.ended for status in statuses)
             finals = sum(status.ended for status in statuses if status.stage == "final")
             if finals != finals_at:
@@ -145,7 +147,7 @@ class StudyLoop:
                     seconds=time.monotonic() - began,
                 )
             start(waiting)
-            time.sleep(pause)
+            self.pause(seconds)
 
     def _tell(self, statuses: Sequence[RunStatus]) -> None:
         """Tell the observer what has changed since the last look."""

@@ -26,6 +26,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO
 
+from paretune.measuring.processor import defer_collection
+
 SERVE = "serve"
 """In place of a store's folder: the worker is a fork server, behind it its socket's descriptor."""
 POLL_SECONDS = 0.02
@@ -98,10 +100,15 @@ class ForkServer:
         self.codes[pid] = code
         return None
 
+    def wait(self, seconds: float) -> None:
+        """Receive what the server says next; wait no longer than this for it."""
+        if select.select([self.socket], [], [], seconds)[0]:
+            self.receive()
+
     def close(self) -> None:
         """End the server."""
         self._process.kill()
-        self._process.wait()
+        self.code = self._process.wait()
         self.socket.close()
         self._log.close()
 
@@ -145,10 +152,11 @@ def serve(descriptor: int) -> Sequence[str] | None:
     Returns:
         In a worker, its arguments; in the server None, at the end.
     """
-    for name in PRELOADED_MODULES:
-        # Another version of the library may have it elsewhere: workers find it.
-        with suppress(ImportError):
-            importlib.import_module(name)
+    with defer_collection():
+        for name in PRELOADED_MODULES:
+            # Another version of the library may have it elsewhere: workers find it.
+            with suppress(ImportError):
+                importlib.import_module(name)
     # A full collection looks at every object of these libraries, half a second each time, and a
     # measurement asks for one before each phase. What is here now is in its baseline.
     gc.collect()

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -95,6 +96,13 @@ class WorkerPool:
                     exits.append(WorkerExit(worker.owner, code, output))
         return exits
 
+    def wait(self, seconds: float) -> None:
+        """Wait until a worker that was forked has ended, but no longer than this."""
+        if self.server is None or self.server.code is not None:
+            time.sleep(seconds)
+        else:
+            self.server.wait(seconds)
+
     def request_stop(self, device: str | None = None) -> None:
         """Ask all to stop, or those on this device.
 
@@ -153,9 +161,8 @@ class LocalExecutor:
         pool = WorkerPool(store.folder, study_hash, self.command, self.server)
         measurer = current_owner(identify_device(self.devices[0].device))
         crashes = WorkerCrashes(store, observer.note)
-        loop = StudyLoop(
-            store, study_hash, callbacks, self.devices[0].stages, self.worker_count, measurer
-        )
+        stages, count = self.devices[0].stages, self.worker_count
+        loop = StudyLoop(store, study_hash, callbacks, stages, count, measurer, pool.wait)
 
         def collect() -> None:
             if exits := pool.reap():
@@ -216,13 +223,12 @@ class LocalExecutor:
         """How many claimable runs may start on a device now, each in a worker of its own."""
         budget = MemoryBudget.load(store, settings.memory_bytes)
         here = place_of(current_owner(identify_device(settings.device)))
-        by_owner: dict[str, list[str]] = {}
+        running: list[str] = []
+        count = 0
         for status in to_train:
-            owner = status.owner or ""
             is_running = status.state == "running" and not status.is_claimable
-            if is_running and place_of(owner) in (here, None):
-                by_owner.setdefault(owner, []).append(status.run_id)
-        running, count = list(by_owner.values()), 0
+            if is_running and place_of(status.owner or "") in (here, None):
+                running.append(status.run_id)
         for status in to_train:
             may_start = status.is_claimable and status.run_id not in admitted
             if (
@@ -230,7 +236,7 @@ class LocalExecutor:
                 and may_start
                 and budget.admits(status.run_id, running)
             ):
-                running.append([status.run_id])
+                running.append(status.run_id)
                 admitted.add(status.run_id)
                 count += 1
         return count

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import accumulate, chain
+from itertools import accumulate
 
 from paretune.execution.worker_settings import WorkerSettings
-from paretune.measuring.devices import query_gpu, read_free_bytes
+from paretune.measuring.devices import query_gpu
 from paretune.measuring.processor import count_usable_cores, read_available_bytes
 from paretune.store import Store
 
@@ -24,17 +24,11 @@ ISOLATED_PREFIX = "by-itself/"
 """A setting of the store for each run that was killed beside others: beside how many."""
 HALVE_PREFIX = "halve/"
 """A setting of the store for each run: how often its micro-batch is halved."""
-ALONE_PREFIX = "alone/"
-"""A setting of the store for each run that has left its fleet: why."""
-NO_FLEET_PREFIXES = (HALVE_PREFIX, ALONE_PREFIX, ISOLATED_PREFIX)
-"""A run with one of these settings joins no fleet."""
-FLEET_MEMORY_PARTS = 4
-"""The runs of a fleet may hold one part in so many of the free memory, beside their model."""
 DEFAULT_RUN_BYTES = 2 * 2**30
 """Assumed need of a run without a prediction."""
 MEMORY_SHARE = 3 / 4
-"""Of the free memory, for runs: fleets have a quarter for what they hold beside a model, and
-without fleets it is for errors of the prediction (docs/how-it-works/measuring.md)."""
+"""Of the free memory, for runs; the rest is for errors of the prediction
+(docs/how-it-works/measuring.md)."""
 
 
 def fit_workers(
@@ -69,18 +63,6 @@ def count_cores(settings: WorkerSettings, devices: Iterable[WorkerSettings]) -> 
     return max(1, (count_usable_cores() - on_gpus) // settings.threads)
 
 
-def fleet_budget_bytes(workers: int, device: str = "cpu") -> int:
-    """Bytes that the runs of one fleet may hold where ``workers`` share the device's memory."""
-    on_gpu = device.startswith("cuda")
-    free = read_free_bytes(device) if on_gpu else read_available_bytes()
-    return free // (FLEET_MEMORY_PARTS * workers)
-
-
-def list_solo_runs(store: Store) -> set[str]:
-    """Ids of the runs that join no fleet."""
-    return {run_id for prefix in NO_FLEET_PREFIXES for run_id in store.get_settings(prefix)}
-
-
 @dataclass
 class MemoryBudget:
     """Memory for the runs of all workers.
@@ -107,18 +89,13 @@ class MemoryBudget:
             frozenset(store.get_settings(ISOLATED_PREFIX)),
         )
 
-    def admits(self, run_id: str, running: Sequence[Iterable[str]]) -> bool:
-        """Whether a run fits beside those that run now, listed by worker.
-
-        The runs of one worker are a fleet: they share a model, and what they hold beside it has a
-        budget of its own (:func:`fleet_budget_bytes`).
-        """
+    def admits(self, run_id: str, running: Sequence[str]) -> bool:
+        """Whether a run fits beside those that run now."""
         if not running:
             return True
-        fleets = [list(fleet) for fleet in running]
-        fits = not self.isolated & {run_id, *chain.from_iterable(fleets)}
+        fits = not self.isolated & {run_id, *running}
         if fits and self.budget_bytes is not None:
-            used_bytes = sum(max(map(self._need, fleet)) for fleet in fleets)
+            used_bytes = sum(self._need(neighbour) for neighbour in running)
             fits = used_bytes + self._need(run_id) <= self.budget_bytes
         self.has_refused |= not fits
         return fits

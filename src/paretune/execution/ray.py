@@ -1,7 +1,7 @@
-"""Executes a study on a Ray cluster: one task trains one run, or the runs of a fleet.
+"""Executes a study on a Ray cluster: one task trains one run.
 
 Where a task runs, and that it runs again where its process or its node is lost, is Ray's part. This
-process has the store: it claims runs, hands each task its runs and their data as values, and writes
+process has the store: it claims runs, hands each task its run and its data as values, and writes
 what the task returns. On its node a task is a worker of this machine with a small store of its own
 (:func:`train_runs`). So a study loses with a node only what its tasks had not returned.
 """
@@ -28,15 +28,9 @@ from paretune.errors import (
     explain_missing,
     spell_option,
 )
-from paretune.execution.claims import Leases, claim_fleet, fail_run, finish_run
+from paretune.execution.claims import Leases, fail_run, finish_run
 from paretune.execution.executor import StudyCallbacks, StudyLoop, StudySummary, stop_gently
-from paretune.execution.memory_budget import (
-    ALONE_PREFIX,
-    ISOLATED_PREFIX,
-    MEMORY_PREFIX,
-    NO_FLEET_PREFIXES,
-    list_solo_runs,
-)
+from paretune.execution.memory_budget import HALVE_PREFIX, ISOLATED_PREFIX, MEMORY_PREFIX
 from paretune.execution.progress import describe_run
 from paretune.execution.signals import StopRequest, interrupt_on_signals
 from paretune.execution.worker import limit_threads, make_executor, run_worker
@@ -51,7 +45,6 @@ from paretune.study import Run
 from paretune.terminal.plural import pluralise
 from paretune.terminal.rich_console import drop_output_of
 from paretune.training import Outcome
-from paretune.training.fleet import can_join_fleet, fleet_key
 
 # The version that the cluster has.
 with explain_missing("ray>=2.40,<3", spell_option("executor", "ray")):
@@ -61,7 +54,6 @@ with explain_missing("ray>=2.40,<3", spell_option("executor", "ray")):
 
 CONNECT_SECONDS = 10.0
 STOP_POLL_SECONDS = 0.1
-FLEET_CRASH_NOTE = "the process of its fleet was killed, so it was trained alone"
 _STUDY = "task"
 """The hash under which a task keeps its runs in its own store."""
 Resources = Mapping[str, float]
@@ -75,7 +67,7 @@ class UnfinishedRuns:
     """What a store knows of runs that have not ended; it goes to the node with them, and back.
 
     Attributes:
-        settings: of the store, about these runs, such as why one has left its fleet.
+        settings: of the store, about these runs, such as how often one is halved.
         checkpoints: from which they go on, by run id.
     """
 
@@ -87,7 +79,7 @@ class UnfinishedRuns:
         """What the store has of these runs."""
         settings = {
             f"{prefix}{run_id}": value
-            for prefix in NO_FLEET_PREFIXES
+            for prefix in (HALVE_PREFIX, ISOLATED_PREFIX)
             for run_id, value in store.get_settings(prefix).items()
             if run_id in run_ids
         }
@@ -123,7 +115,7 @@ def train_runs(
     """The Ray task: execute runs in this process, until all have ended or the task is cancelled.
 
     Args:
-        runs: by id; they are of one task, and train together where that pays.
+        runs: by id; they are of one task.
         dataset: of their task.
 
     Raises:
@@ -251,14 +243,14 @@ class RayExecutor:
 
 @dataclass
 class RayTasks:
-    """The tasks of one study; ``claims``: of the runs of each, by the reference to its result."""
+    """The tasks of one study; ``claims``: of the run of each, by the reference to its result."""
 
     executor: RayExecutor
     store: Store
     study_hash: str
     leases: Leases
     crashes: WorkerCrashes
-    claims: dict[Any, list[Claim]] = field(default_factory=dict)
+    claims: dict[Any, Claim] = field(default_factory=dict)
     _datasets: dict[str, Any] = field(default_factory=dict)
     _whole_node: str = ""
 
@@ -292,31 +284,24 @@ class RayTasks:
         places = self.count_places(nodes) if trains else 1
         owner, lease_seconds = current_owner(), settings.lease_seconds
         while len(self.claims) < places:
-            first = self.store.claim(owner, self.study_hash, stages, lease_seconds)
-            if first is None:
+            claim = self.store.claim(owner, self.study_hash, stages, lease_seconds)
+            if claim is None:
                 return
-            # What may train with it; their node finds out whether that pays.
-            claims, limit = [first], settings.fleet_size - 1
-            is_solo = first.run_id in list_solo_runs(self.store)
-            if limit >= 1 and not is_solo and can_join_fleet(first.run):
-                claims += claim_fleet(
-                    self.store, self.study_hash, first, fleet_key, limit=limit, workers=places
-                )
-            self.submit(claims, nodes)
+            self.submit(claim, nodes)
 
-    def submit(self, claims: list[Claim], nodes: Mapping[str, Resources]) -> None:
-        """Have Ray execute the runs of these claims as one task."""
-        first, settings = claims[0], self.executor.settings
-        gpus, measures_cost = int(settings.device != "cpu"), first.run.stage == "cost"
+    def submit(self, claim: Claim, nodes: Mapping[str, Resources]) -> None:
+        """Have Ray execute the run as a task."""
+        settings = self.executor.settings
+        gpus, measures_cost = int(settings.device != "cpu"), claim.run.stage == "cost"
         options: dict[str, Any] = {
-            "name": describe_run(first.run),
+            "name": describe_run(claim.run),
             "num_cpus": settings.threads,
             "num_gpus": gpus,
             "max_retries": MAX_CRASHES - 1,
             # On a GPU, what a process caches would fill the memory of the next task.
             "max_calls": int(gpus or measures_cost),
         }
-        if self.is_isolated(first):
+        if self.is_isolated(claim):
             # All costs are measured on the same node, so that they can be compared.
             if self._whole_node not in nodes:
                 self._whole_node = max(nodes, key=lambda node: (nodes[node]["CPU"], node))
@@ -326,20 +311,18 @@ class RayTasks:
             )
         elif not gpus:
             # A run that no node has the memory for is tried where there is most of it.
-            needs = self.store.get_settings(MEMORY_PREFIX)
-            need = max(int(needs.get(claim.run_id, 0)) for claim in claims)
+            need = int(self.store.get_setting(f"{MEMORY_PREFIX}{claim.run_id}") or 0)
             options["memory"] = min(need, max(int(node["memory"]) for node in nodes.values()))
         if measures_cost:  # in a process that has done nothing else
-            options["runtime_env"] = {"env_vars": {"PARETUNE_COST": first.run_id}}
-        key, runs = first.run.task.key, {claim.run_id: claim.run for claim in claims}
+            options["runtime_env"] = {"env_vars": {"PARETUNE_COST": claim.run_id}}
+        key, runs = claim.run.task.key, {claim.run_id: claim.run}
         if key not in self._datasets:  # without what it has computed of itself
             self._datasets[key] = ray.put(replace(self.executor.datasets[key]))
         unfinished = UnfinishedRuns.load(self.store, runs)
         task = ray.remote(**options)(train_runs)
         reference = task.remote(runs, self._datasets[key], settings, unfinished)
-        self.claims[reference] = claims
-        for claim in claims:
-            self.leases.add(claim).report({"note": "on the Ray cluster"})
+        self.claims[reference] = claim
+        self.leases.add(claim).report({"note": "on the Ray cluster"})
 
     def is_isolated(self, claim: Claim) -> bool:
         """Whether the run gets a node to itself."""
@@ -358,13 +341,12 @@ class RayTasks:
         count = len(references)
         ready = ray.wait(references, num_returns=count, timeout=0)[0] if references else []
         for reference in ready:
-            claims = {claim.run_id: claim for claim in self.claims.pop(reference)}
-            for run_id in claims:
-                self.leases.drop(run_id)
+            claim = self.claims.pop(reference)
+            self.leases.drop(claim.run_id)
             try:
-                self.write(ray.get(reference), claims)
+                self.write(ray.get(reference), claim)
             except (exceptions.OutOfMemoryError, exceptions.WorkerCrashedError) as error:
-                self.blame(list(claims.values()), error)
+                self.blame(claim, error)
             except exceptions.RayTaskError as error:
                 raise ParetuneError(str(error.cause)) from error
             except (
@@ -373,16 +355,15 @@ class RayTasks:
                 exceptions.ObjectLostError,
                 exceptions.TaskUnschedulableError,
             ):
-                pass  # no fault of the runs, which go on in another task
+                pass  # no fault of the run, which goes on in another task
             finally:
-                for claim in claims.values():
-                    self.store.release(claim)
+                self.store.release(claim)
 
-    def write(self, result: TaskResult, claims: Mapping[str, Claim]) -> None:
-        """Write what a task has left; ``claims``: by run id."""
+    def write(self, result: TaskResult, claim: Claim) -> None:
+        """Write what a task has left."""
         result.unfinished.save(self.store)
+        note = self.crashes.note
         for record, blobs in result.ended:
-            claim, note = claims[record.run_id], self.crashes.note
             if record.state == "failed":
                 kind, message = str(record.fail_kind), str(record.message)
                 fail_run(self.store, claim, kind, message, record.measured, note)
@@ -391,20 +372,17 @@ class RayTasks:
                 outcome = Outcome(values, dict(record.measured), dict(blobs))
                 finish_run(self.store, self.study_hash, claim, outcome, note)
 
-    def blame(self, claims: Sequence[Claim], error: exceptions.RayError) -> None:
-        """Decide how the runs go on whose process was killed as often as Ray tries again."""
-        first, how = claims[0], f"{type(error).__name__}\n{error}"
-        if len(claims) > 1:  # any may be the cause: alone, only that one fails
-            settings = {f"{ALONE_PREFIX}{claim.run_id}": FLEET_CRASH_NOTE for claim in claims}
-            self.store.set_settings(settings)
-        elif isinstance(error, exceptions.OutOfMemoryError):
+    def blame(self, claim: Claim, error: exceptions.RayError) -> None:
+        """Decide how the run goes on whose process was killed as often as Ray tries again."""
+        how = f"{type(error).__name__}\n{error}"
+        if isinstance(error, exceptions.OutOfMemoryError):
             statuses = self.store.load_statuses(self.study_hash)
-            in_hand = [status for status in statuses if status.run_id == first.run_id]
-            neighbours = 0 if self.is_isolated(first) else 1
+            in_hand = [status for status in statuses if status.run_id == claim.run_id]
+            neighbours = 0 if self.is_isolated(claim) else 1
             self.crashes.blame(in_hand, how, out_of_memory=True, neighbours=neighbours)
         else:
             message = f"its process ended {MAX_CRASHES} times, the last time by {how}"
-            fail_run(self.store, first, "error", message, {}, self.crashes.note)
+            fail_run(self.store, claim, "error", message, {}, self.crashes.note)
 
     def cancel(self) -> None:
         """Ask all tasks to return what they have; what Ray has not begun never begins."""
@@ -419,12 +397,11 @@ class RayTasks:
 
     def kill(self) -> None:
         """End all tasks that are left, and give their runs back."""
-        for reference, claims in self.claims.items():
+        for reference, claim in self.claims.items():
             with suppress(exceptions.RayError):  # the cluster may be gone, and they with it
                 ray.cancel(reference, force=True)
-            for claim in claims:
-                self.leases.drop(claim.run_id)
-                self.store.release(claim)
+            self.leases.drop(claim.run_id)
+            self.store.release(claim)
         self.claims.clear()
 
 

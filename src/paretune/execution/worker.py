@@ -15,27 +15,20 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from threadpoolctl import threadpool_limits
 
 from paretune.errors import DeviceLostError, ParetuneError, StaleClaimError, StoreError
-from paretune.execution.claims import Leases, claim_fleet, fail_run, finish_run
+from paretune.execution.claims import Leases, fail_run, finish_run
 from paretune.execution.cost_lock import hold_cost_lock
 from paretune.execution.executor import POLL_SECONDS
 from paretune.execution.fork_server import SERVE, serve
-from paretune.execution.memory_budget import (
-    ALONE_PREFIX,
-    HALVE_PREFIX,
-    MemoryBudget,
-    fleet_budget_bytes,
-    list_solo_runs,
-)
+from paretune.execution.memory_budget import HALVE_PREFIX, MemoryBudget
 from paretune.execution.progress import describe_run
 from paretune.execution.signals import StopRequest, stop_when_orphaned
 from paretune.execution.worker_settings import DEFAULT_SETTINGS, WorkerSettings
@@ -45,17 +38,12 @@ from paretune.measuring.memory import release_memory
 from paretune.measuring.processor import THREAD_VARIABLES
 from paretune.owner import current_owner
 from paretune.store import Claim, Store
-from paretune.study import Run
 from paretune.terminal import echo, sanitise_tracebacks_and_warnings
-from paretune.training import FleetOutOfMemoryError, Outcome, TrainerOptions
+from paretune.training import Outcome, TrainerOptions
 from paretune.training.interruption import loses_device
 
 if TYPE_CHECKING:
-    from paretune.planning.predicted_cost import CostPredictor
     from paretune.training.caches import ProcessCache
-
-FLEET_OUT_OF_MEMORY_NOTE = "its fleet did not fit in memory, so it was trained alone"
-DEVICE_LOST_NOTE = "a CUDA error ended its fleet, so it was trained alone"
 
 
 @dataclass(frozen=True)
@@ -91,61 +79,15 @@ class RunExecutor:
             checkpoint=claim.checkpoint,
             report=claim.report,
             caches=self.caches,
-            options=self._options,
+            options=TrainerOptions(self.settings.device, keep_bytes=self.settings.keep_bytes),
             halvings=halvings,
         )
-
-    def fleet_key(self, run: Run) -> str:
-        """Runs with the same key may train together: of one model, task and shape of batch."""
-        from paretune.training.fleet import fleet_key
-
-        return fleet_key(run)
-
-    def fleet_capacity(self, run: Run, settings: WorkerSettings, budget_bytes: int) -> int:
-        """How many runs like this one train together within ``budget_bytes`` beside the model.
-
-        Raises:
-            ParetuneError: the data, the model or the method cannot be used.
-        """
-        limit = settings.fleet_size
-        size, pays = self._predictor.predict_fleet_size(run, limit, budget_bytes)
-        return size if pays or settings.fleet_always else 1
-
-    def execute_fleet(
-        self,
-        claims: Sequence[Claim],
-        next_claims: Callable[[int], Sequence[Claim]],
-        finish: Callable[[Claim, Outcome], None],
-    ) -> None:
-        """Train runs on one shared backbone, and further ones as places become free.
-
-        Args:
-            next_claims: called for at most so many further runs whenever some have ended.
-            finish: given each run that has ended, with what it leaves. A run whose ``report``
-                raises StaleClaimError ends without.
-
-        Raises:
-            FleetOutOfMemoryError: the runs that have not ended must go on alone.
-        """
-        from paretune.training.trainer import train_fleet
-
-        train_fleet(claims, next_claims, finish, caches=self.caches, options=self._options)
 
     def release_memory(self) -> None:
         """Drop the cached model: others need the memory."""
         if self.caches.loaded:
             self.caches.drop_model()
             release_memory()
-
-    @cached_property
-    def _predictor(self) -> CostPredictor:
-        from paretune.planning.predicted_cost import CostPredictor
-
-        return CostPredictor(self.caches, device=self.settings.device)
-
-    @property
-    def _options(self) -> TrainerOptions:
-        return TrainerOptions(self.settings.device, keep_bytes=self.settings.keep_bytes)
 
 
 def make_executor(settings: WorkerSettings = DEFAULT_SETTINGS) -> RunExecutor:
@@ -192,15 +134,12 @@ def run_worker(
 
 @dataclass
 class _WorkerLoop:
-    """``in_hand``: the claims of the runs that it executes now: one, or those of a fleet."""
-
     store: Store
     study_hash: str
     executor: RunExecutor
     stop: StopRequest
     settings: WorkerSettings
     leases: Leases
-    in_hand: dict[str, Claim] = field(default_factory=dict)
 
     def run(self) -> None:
         settings, claimed = self.settings, 0
@@ -217,9 +156,7 @@ class _WorkerLoop:
             )
             if claim is not None:
                 claimed += 1
-                may_join = settings.fleet_size > 1 and settings.limit is None
-                is_solo = claim.run.stage == "cost" or claim.run_id in list_solo_runs(self.store)
-                self._execute(claim, alone=is_solo or not may_join)
+                self._execute(claim)
             elif settings.wait:
                 if budget.has_refused:
                     self.executor.release_memory()  # others wait for what the cached model takes
@@ -227,81 +164,30 @@ class _WorkerLoop:
             else:
                 return
 
-    def _execute(self, first: Claim, *, alone: bool, notes: tuple[str, ...] = ()) -> None:
-        """Execute a run; unless alone, with those that can train with it."""
-        self._hold(first)  # before the model is opened, which may take longer than a lease
+    def _execute(self, claim: Claim) -> None:
+        # Renewed before the model is opened, which may take longer than a lease.
+        claim = self.leases.add(claim)
+        halvings = int(self.store.get_setting(f"{HALVE_PREFIX}{claim.run_id}") or 0)
         try:
-            if not alone:
-                workers, device = self.settings.device_workers, self.settings.device
-                budget_bytes = fleet_budget_bytes(workers, device)
-                capacity = self.executor.fleet_capacity(first.run, self.settings, budget_bytes)
-                self._claim_more(first, capacity - 1)
-            if len(self.in_hand) == 1:
-                claim = self.in_hand[first.run_id]
-                halvings = int(self.store.get_setting(f"{HALVE_PREFIX}{claim.run_id}") or 0)
-                if left_fleet := self.store.get_setting(f"{ALONE_PREFIX}{claim.run_id}"):
-                    notes = (*notes, left_fleet)
-                with self.stop.interruptible():
-                    outcome = self.executor.execute(claim, halvings)
-                if notes:
-                    outcome.result["notes"] = [*outcome.result.get("notes", []), *notes]
-                self._finish(claim, outcome)
-            else:
-                with self.stop.interruptible():
-                    self.executor.execute_fleet(
-                        list(self.in_hand.values()),
-                        lambda limit: self._claim_more(first, limit),
-                        self._finish,
-                    )
-                self._let_go()  # of runs that another worker has taken
+            with self.stop.interruptible():
+                outcome = self.executor.execute(claim, halvings)
+            with self.stop.deferred():
+                self.leases.drop(claim.run_id)
+                finish_run(self.store, self.study_hash, claim, outcome, _print_error)
         except KeyboardInterrupt:
-            for claim in self._let_go():
-                self.store.release(claim)
+            self.leases.drop(claim.run_id)
+            self.store.release(claim)
         except StaleClaimError as error:
-            self._let_go()
-            _print_error(f"{describe_run(first.run)}: {error}")
-        except FleetOutOfMemoryError:
-            for claim in self._let_go():
-                self._execute(claim, alone=True, notes=(FLEET_OUT_OF_MEMORY_NOTE,))
+            self.leases.drop(claim.run_id)
+            _print_error(f"{describe_run(claim.run)}: {error}")
         except StoreError:
             raise
         except Exception as error:  # noqa: BLE001 (the edge: one run's defect stops no other)
-            self._end(self._let_go() or [first], error)
-
-    def _claim_more(self, first: Claim, limit: int) -> list[Claim]:
-        """Claim at most so many runs that train with the first one."""
-        if limit < 1 or self.stop.requested:
-            return []
-        with self.stop.deferred():
-            claims = claim_fleet(
-                self.store,
-                self.study_hash,
-                first,
-                self.executor.fleet_key,
-                limit=limit,
-                workers=self.settings.workers,
-            )
-            return [self._hold(claim) for claim in claims]
-
-    def _hold(self, claim: Claim) -> Claim:
-        self.in_hand[claim.run_id] = self.leases.add(claim)
-        return self.in_hand[claim.run_id]
-
-    def _let_go(self) -> list[Claim]:
-        """Renew no claim any longer; return those of runs that have not ended."""
-        claims, self.in_hand = list(self.in_hand.values()), {}
-        for claim in claims:
             self.leases.drop(claim.run_id)
-        return claims
+            self._end(claim, error)
 
-    def _finish(self, claim: Claim, outcome: Outcome) -> None:
-        with self.stop.deferred():
-            del self.in_hand[claim.run_id]
-            self.leases.drop(claim.run_id)
-            finish_run(self.store, self.study_hash, claim, outcome, _print_error)
-
-    def _end(self, claims: Sequence[Claim], error: Exception) -> None:
-        """Record what stopped runs, or give them back to train alone.
+    def _end(self, claim: Claim, error: Exception) -> None:
+        """Record what stopped a run.
 
         Raises:
             DeviceLostError: this process has no GPU any more: each further run would fail.
@@ -309,12 +195,7 @@ class _WorkerLoop:
         lost = False
         if "torch" in sys.modules:  # otherwise nobody has used a GPU
             lost = loses_device(error)
-        for claim in claims:
-            if lost and len(claims) > 1:  # any may be the cause: alone, only that one fails
-                self.store.set_setting(f"{ALONE_PREFIX}{claim.run_id}", DEVICE_LOST_NOTE)
-                self.store.release(claim)
-            else:
-                self._fail(claim, error)
+        self._fail(claim, error)
         if lost:
             raise DeviceLostError(
                 "A CUDA error left this process without its GPU.", remedy="Another process goes on."
@@ -401,4 +282,8 @@ def main(arguments: Sequence[str], executor: RunExecutor | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Freeing what the libraries hold takes a third of a second, and the process's end frees it too.
+    os._exit(code)

@@ -105,7 +105,7 @@ class WorkerCrashes:
     def blame(
         self, in_hand: Sequence[RunStatus], how: str, *, out_of_memory: bool, neighbours: int
     ) -> None:
-        """Decide how the runs of a worker that died go on; of a fleet, any may be the cause.
+        """Decide how the runs of a worker that died go on.
 
         Args:
             how: the worker ended; below the first line, what it had printed.

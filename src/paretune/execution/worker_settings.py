@@ -9,8 +9,6 @@ from typing import Self
 from paretune.study import DEFAULT_COST_SECONDS
 
 STAGES = ("tune", "final", "cost")
-DEFAULT_FLEET_SIZE = 8
-"""Default limit of runs that train together in one worker."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +22,6 @@ class WorkerSettings:
         stages: runs of other stages are left alone.
         limit: the worker ends after so many runs.
         wait: where no run is claimable, wait for one until a stop is requested.
-        fleet_size: runs that train together at most; 1: every run alone.
-        fleet_always: they train together also where it is no faster.
         workers: worker processes that share the runs.
         device_workers: those of them that share the device and its memory; 0: as many as it has
             room for (:func:`~paretune.execution.memory_budget.fit_workers`).
@@ -41,8 +37,6 @@ class WorkerSettings:
     stages: tuple[str, ...] = STAGES
     limit: int | None = None
     wait: bool = False
-    fleet_size: int = 1
-    fleet_always: bool = False
     workers: int = 1
     device_workers: int = 1
     memory_bytes: int | None = None

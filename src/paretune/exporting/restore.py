@@ -38,7 +38,7 @@ from paretune.store.record import Record
 from paretune.study import Generation, Run, specs
 from paretune.study.specs import FrozenModel
 from paretune.training.caches import ProcessCache
-from paretune.training.evaluation.predict import evaluate_alone, generate
+from paretune.training.evaluation.predict import evaluate, generate
 from paretune.training.forward.passes import Compute
 from paretune.training.forward.select import forward_for
 from paretune.training.prepare import PreparedModel, prepare
@@ -251,7 +251,7 @@ def predict(
             answers = generate(loaded, fleet, compute, encoded, run.generation or Generation())
         else:
             forward = forward_for(loaded, fleet, compute)
-            answers = evaluate_alone(forward, encoded, objective.collector)
+            answers = evaluate(forward, encoded, objective.collector)
     if objective.predicts_labels:
         answers = map(int, answers.argmax(1))
     elif dataset.labels:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from paretune.measuring import devices
 from paretune.measuring.devices import has_native_bf16
@@ -25,6 +26,9 @@ from paretune.measuring.processor import (
     read_processor_name,
 )
 from paretune.store.record import ComputeCost
+
+if TYPE_CHECKING:
+    import torch
 
 RUN_PACKAGES = ("paretune", "torch", "transformers", "peft", "tokenizers", "numpy", "scikit-learn")
 """Packages whose versions a record has."""
@@ -160,6 +164,8 @@ def describe_device(device: str) -> dict[str, str]:
 
 TIMING_SECONDS = 0.12
 """Seconds spent on one measurement."""
+PROBE_WIDTH, PROBE_TOKENS = 768, 512
+"""Of the matrices by which a CPU's speed is measured."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +173,7 @@ class MachineSpeed:
     """Of one worker on the CPU.
 
     Attributes:
-        gigaflops: GFLOP/s of a matrix product by precision.
+        gigaflops: GFLOP/s of a matrix product by precision, of those that were asked for.
         gigabytes_per_second: read and written by a product of fp32 vectors, number by number.
     """
 
@@ -175,13 +181,16 @@ class MachineSpeed:
     gigabytes_per_second: float
 
     @classmethod
-    def measure(cls) -> MachineSpeed:
-        """Now, by :func:`measure_matmul_speed`."""
-        measured = measure_matmul_speed()
-        fp32 = measured["fp32_one_thread"]
+    def measure(cls, precisions: Iterable[str] = ("fp32", "bf16")) -> MachineSpeed:
+        """Time products in these precisions, and memory, with one thread; a quarter of a second."""
+        import torch
+
         # Where bf16 is not native it is emulated by products in fp32.
-        flops = {"fp32": fp32, "bf16": measured.get("bf16_one_thread", fp32)}
-        return cls(flops, measured["gigabytes_per_second"])
+        bf16 = torch.bfloat16 if has_native_bf16("cpu")[0] else torch.float32
+        dtypes = {"fp32": torch.float32, "bf16": bf16}
+        chosen = {name: dtype for name, dtype in dtypes.items() if name in {*precisions}}
+        with _use_threads(1):
+            return cls(_time_products(chosen), _time_memory())
 
     def predict_step_seconds(self, work: ComputeCost, precision: str) -> float:
         """Products at their speed, and what lies between them at that of memory."""
@@ -213,7 +222,7 @@ def measure_bf16_speedup(device: str = "cpu") -> float | None:
     return statistics.median(seconds[False]) / statistics.median(seconds[True])
 
 
-def measure_matmul_speed(width: int = 768, tokens: int = 512) -> dict[str, Any]:
+def measure_matmul_speed(width: int = PROBE_WIDTH, tokens: int = PROBE_TOKENS) -> dict[str, Any]:
     """Matrix product speed of the CPU in GFLOP/s, with one thread and with all usable cores.
 
     Returns:
@@ -225,33 +234,61 @@ def measure_matmul_speed(width: int = 768, tokens: int = 512) -> dict[str, Any]:
     """
     import torch
 
-    before = torch.get_num_threads()
     all_threads = count_usable_cores()
     native, reason = has_native_bf16("cpu")
     speed: dict[str, Any] = {"threads": all_threads, "width": width, "not_measured": {}}
-    generator = torch.Generator().manual_seed(0)
-    left = torch.randn(tokens, width, generator=generator)
-    right = torch.randn(width, width, generator=generator)
     dtypes = {"fp32": torch.float32}
     if native:
         dtypes["bf16"] = torch.bfloat16
     else:
         missing = ("bf16_one_thread", "bf16_all_threads")
         speed["not_measured"] = dict.fromkeys(missing, reason)
+    for label, threads in (("one_thread", 1), ("all_threads", all_threads)):
+        with _use_threads(threads):
+            for name, gigaflops in _time_products(dtypes, width, tokens).items():
+                speed[f"{name}_{label}"] = gigaflops
+    with _use_threads(1):
+        speed["gigabytes_per_second"] = _time_memory(width, tokens)
+    return speed
+
+
+def _time_products(
+    dtypes: Mapping[str, torch.dtype], width: int = PROBE_WIDTH, tokens: int = PROBE_TOKENS
+) -> dict[str, float]:
+    """GFLOP/s of products of (``tokens``, ``width``) with (``width``, ``width``), by name."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    left = torch.randn(tokens, width, generator=generator)
+    right = torch.randn(width, width, generator=generator)
+    speeds = {}
+    for name, dtype in dtypes.items():
+        seconds = _min_seconds(partial(torch.mm, left.to(dtype), right.to(dtype)))
+        speeds[name] = 2 * tokens * width * width / seconds / 1e9
+    return speeds
+
+
+def _time_memory(width: int = PROBE_WIDTH, tokens: int = PROBE_TOKENS) -> float:
+    """GB/s that a product of two (``tokens``, 2 ``width``) fp32 tensors reads and writes."""
+    import torch
+
+    a = torch.randn(tokens, 2 * width, generator=torch.Generator().manual_seed(0))
+    out = torch.empty_like(a)
+    seconds = _min_seconds(partial(torch.mul, a, a.clone(), out=out))
+    return 3 * 4 * a.numel() / seconds / 1e9
+
+
+@contextmanager
+def _use_threads(count: int) -> Iterator[None]:
+    """Let torch compute with so many threads inside the block."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
     try:
-        for label, threads in (("one_thread", 1), ("all_threads", all_threads)):
-            torch.set_num_threads(threads)
-            for name, dtype in dtypes.items():
-                seconds = _min_seconds(partial(torch.mm, left.to(dtype), right.to(dtype)))
-                speed[f"{name}_{label}"] = 2 * tokens * width * width / seconds / 1e9
-        torch.set_num_threads(1)
-        a = torch.randn(tokens, 2 * width, generator=generator)
-        out = torch.empty_like(a)
-        seconds = _min_seconds(partial(torch.mul, a, a.clone(), out=out))
-        speed["gigabytes_per_second"] = 3 * 4 * a.numel() / seconds / 1e9
+        yield
     finally:
         torch.set_num_threads(before)
-    return speed
 
 
 def _min_seconds(work: Callable[[], object]) -> float:

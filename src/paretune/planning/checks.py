@@ -22,7 +22,7 @@ from paretune.planning.prepare import PreparedStudy
 from paretune.study import NO_MODEL, Generation, ModelSpec, Run, TaskSpec
 from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.evaluator import prepare_metrics
-from paretune.training.evaluation.predict import evaluate_alone
+from paretune.training.evaluation.predict import evaluate
 from paretune.training.forward.passes import Compute, StepBatch
 from paretune.training.forward.select import forward_for, make_forward
 from paretune.training.loop import accumulate_gradients
@@ -156,7 +156,7 @@ def take_dry_step(run: Run, caches: ProcessCache, device: str = "cpu") -> DrySte
         )
         tables = train_occurring_rows(prepared, encoded, run.training.backend)
         loaded.model.train()
-        (losses,) = accumulate_gradients([batch], forward)
+        losses = accumulate_gradients(batch, forward)
         num_classes = prepared.num_classes(objective, len(dataset.labels))
         trained = replace_tables(prepared.trained, tables)
         RunOptimizer(trained, run.training, num_classes).step(0, 0.0, losses)
@@ -231,7 +231,7 @@ def compare_directions(task: TaskSpec, model: ModelSpec, caches: ProcessCache) -
     length = min(128, loaded.anatomy.max_length or 128)
     forward = forward_for(loaded, Fleet(), Compute())
     requested, backwards = (
-        evaluate_alone(
+        evaluate(
             forward,
             caches.encode(examples, loaded, caches.source(model), length),
             dataset.objective.collector,

@@ -24,7 +24,8 @@ from paretune import methods
 from paretune.analysis.cell import Cell, position_of
 from paretune.analysis.cells import build_cells, group_into_cells, model_free_baselines
 from paretune.analysis.learning_rates import (
-    find_reason,
+    Sign,
+    find_signs,
     judge_rates,
     list_further_rates,
     select_learning_rate,
@@ -402,14 +403,13 @@ def _plan_rates(
     records = [ended[p.run_id] for p in first if p.run_id in ended]
     if len(rates) == 1 or len(records) < len(first):
         return finals
-    reason = find_reason(records)
-    has_trials = prepared.study.protocol.trials > 1
-    if not reason and not has_trials:
-        return finals
+    signs: Iterable[Sign] = ()
+    if prepared.study.protocol.trials == 1:
+        signs = find_signs(records)
+        if not signs:
+            return finals
     tried = [
-        planned
-        for rate in list_further_rates(rates, "" if has_trials else reason)
-        for planned in at(rate, seeded[:size])
+        planned for rate in list_further_rates(rates, signs) for planned in at(rate, seeded[:size])
     ]
     results = [ended[p.run_id] for p in tried if p.run_id in ended]
     if len(results) < len(tried):

@@ -8,7 +8,7 @@ GPU, whose steps wait for launches more than for products, it is unknown.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -32,9 +32,7 @@ from paretune.store.record import ComputeCost, Record
 from paretune.study import DEFAULT_COST_SECONDS, NO_MODEL, Generation, Run
 from paretune.terminal.plural import pluralise
 from paretune.training.caches import ProcessCache
-from paretune.training.fleet import can_join_fleet
 from paretune.training.forward.activation_cache import keeps_activations
-from paretune.training.forward.select import MAX_STACK_TOKENS, can_share, overhead_tokens
 from paretune.training.prepare import allows_bf16_weights
 from paretune.training.word_tables import find_occurring, find_word_tables, spares_memory
 
@@ -51,11 +49,6 @@ COUNTED_EXAMPLES = 4096
 """By whose words those of all are estimated."""
 MIN_PROBE_STEPS = 3
 """Of the shortest one: two steps, two evaluations, one pass for the components."""
-FLEET_COPIES = 6
-"""Copies in fp32 of what a run of a fleet trains: itself, its gradient, AdamW's two moments, the
-best so far, and one while runs are placed anew."""
-MIN_RUNS_THAT_PAY = 4
-"""With two or three, a CPU gains 4 % (dev/log.md): less than identical bits are worth."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +101,6 @@ class CostPredictor:
         self._shapes: dict[nn.Module, ModelShape] = {}
         self._works: dict[str, ComputeCost] = {}
         self._trained_counts: dict[tuple[nn.Module, str], int] = {}
-        self._step_tokens: dict[str, float] = {}
         self._cost_models: dict[str, CostModel] = {}
         self.fit(records)
 
@@ -125,6 +117,19 @@ class CostPredictor:
                 )
         self._cost_models = {model: fit_cost_model(pairs) for model, pairs in by_model.items()}
 
+    def measure_speed(self, runs: Iterable[Run]) -> None:
+        """Measure a worker's speed in the precisions of those runs that nothing else predicts."""
+        precisions = {
+            run.training.precision
+            for run in runs
+            if run.model != NO_MODEL and self._find_cost_model(run).operations_per_second is None
+        }
+        if precisions and self.device == "cpu":
+            self._speed = MachineSpeed.measure(precisions)
+
+    def _find_cost_model(self, run: Run) -> CostModel:
+        return self._cost_models.get(run.model.key, CostModel())
+
     def predict(self, run: Run) -> PredictedCost:
         """Seconds and bytes of one run.
 
@@ -135,7 +140,7 @@ class CostPredictor:
             basis = "a baseline without a model"
             return PredictedCost(1.0, None, basis, basis)
         work, steps = self.predict_work(run), self.count_steps(run)
-        cost_model = self._cost_models.get(run.model.key, CostModel())
+        cost_model = self._find_cost_model(run)
         seconds, peak = cost_model.predict_seconds(work, steps), cost_model.predict_peak_bytes(work)
         basis = f"{pluralise(cost_model.speed_runs, 'ended run')} of this model"
         memory_basis = f"{pluralise(cost_model.residual_runs, 'cost measurement')} of this model"
@@ -156,35 +161,6 @@ class CostPredictor:
         if peak is None:
             peak, memory_basis = work.held_bytes + work.saved_bytes, "tensor sizes"
         return PredictedCost(seconds, round(peak), basis, memory_basis)
-
-    def predict_fleet_size(self, run: Run, limit: int, budget_bytes: int) -> tuple[int, bool]:
-        """How many runs like this one train together, and whether they do by default.
-
-        By default they do where steps of :data:`MIN_RUNS_THAT_PAY` runs fit into one pass on a
-        CPU: there they are clearly faster together. It is not measured on a GPU.
-
-        Args:
-            limit: never more.
-            budget_bytes: for what they hold beside the model and one pass.
-
-        Raises:
-            ParetuneError: the data, the model or the method cannot be used.
-        """
-        if limit < 2 or not can_join_fleet(run):
-            return 1, False
-        model = self.open_outline(run)[0].model
-        if not can_share(model):
-            return 1, False
-        size = max(1, min(limit, budget_bytes // (4 * FLEET_COPIES * self.count_trained(run))))
-        if size == 1 or self.device != "cpu":
-            return size, False
-        key = _work_key(run)
-        if key not in self._step_tokens:
-            train, lengths = self.caches.dataset(run.task).train, self._text_lengths(run)
-            of_text = sum(lengths) / len(lengths) + overhead_tokens(model)
-            batch = min(run.training.batch_size, len(train))
-            self._step_tokens[key] = of_text * len(train[0].segments) * batch
-        return size, MIN_RUNS_THAT_PAY * self._step_tokens[key] <= MAX_STACK_TOKENS["cpu"]
 
     def predict_work(self, run: Run) -> ComputeCost:
         """What a run computes and keeps."""

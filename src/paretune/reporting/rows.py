@@ -209,7 +209,7 @@ def list_flags(cell: Cell, below_untuned: bool = False) -> Iterable[str]:
         shared = ", chosen on rows that further folds test" if cell.folds else ""
         yield f"rate moved from {format_rate(choice.begun)}: {choice.reason}{shared}"
     elif choice.reason and len(choice.table) > 1:
-        yield f"further rates tried, none clearly better: {choice.reason}"
+        yield f"further rates tried, none better: {choice.reason}"
     if cell.selected_on_test:
         yield SELECTED_ON_TEST
     if cell.interval and cell.interval.examples_only and cell.draws_seeds:

@@ -109,13 +109,13 @@ class Moment:
     Attributes:
         now: seconds since 1970.
         training_waits: for a cost that is measured; ``cost_waits``: for what would disturb it.
-        by_worker: the runs that each worker executes now on the asker's device.
+        running: ids of the runs that are executed now on the asker's device.
     """
 
     now: float
     training_waits: bool
     cost_waits: bool
-    by_worker: Sequence[Sequence[str]]
+    running: Sequence[str]
 
     def is_claimable(self, row: sqlite3.Row) -> bool:
         """Whether who asks could claim the run of a row of ``runs``."""
@@ -135,18 +135,18 @@ def load_moment(db: sqlite3.Connection, owner: str | None, lease_seconds: float 
     if lease_seconds > MAX_LEASE_SECONDS:
         raise ValueError(f"a lease of {lease_seconds} s: more than {MAX_LEASE_SECONDS}")
     place = place_of(owner or "")
-    by_worker: dict[str, list[str]] = {}
+    running_here: list[str] = []
     training_waits = cost_waits = False
     for row in db.execute(
         "SELECT run_id, stage, owner, lease_until FROM runs WHERE state = 'running'"
     ):
         if not is_abandoned(row):
-            running = place_of(row["owner"])
-            cost_waits |= _disturbs(running, place)
-            training_waits |= row["stage"] == "cost" and _disturbs(place, running)
-            if place is None or running in (place, None):
-                by_worker.setdefault(row["owner"], []).append(row["run_id"])
-    return Moment(time.time(), training_waits, cost_waits, list(by_worker.values()))
+            worker_place = place_of(row["owner"])
+            cost_waits |= _disturbs(worker_place, place)
+            training_waits |= row["stage"] == "cost" and _disturbs(place, worker_place)
+            if place is None or worker_place in (place, None):
+                running_here.append(row["run_id"])
+    return Moment(time.time(), training_waits, cost_waits, running_here)
 
 
 def _disturbs(training: Place | None, cost: Place | None) -> bool:

@@ -28,9 +28,8 @@ from paretune.store.merge import MergePlan, StoreContent, plan_merge, put_conten
 from paretune.store.record import Claim, Predictions, Record, RunStatus, StudyEntry
 from paretune.study import Run
 
-MayStart = Callable[[str, Sequence[Sequence[str]]], bool]
-"""``(run_id, run ids of each worker) -> bool``: whether a run may start beside those."""
-Matches = Callable[[str, Run], bool]
+MayStart = Callable[[str, Sequence[str]], bool]
+"""``(run_id, ids of runs) -> bool``: whether a run may start beside those."""
 """``(run_id, run) -> bool``: whether a run belongs to a group."""
 _ENDED = "owner = NULL, lease_until = NULL, ended = ?"
 _STUDY_RUN = "study_hash = ? AND run_id = ?"
@@ -206,40 +205,16 @@ class Store:
             owner: see :func:`paretune.owner.current_owner`.
             stages: only runs of these stages; None for all.
             lease_seconds: how long the claim holds without :meth:`renew`.
-            may_start: of a run and of those that each worker executes now on the owner's device,
-                in any study of the store: whether it may start beside them.
+            may_start: of a run and of those that are executed now on the owner's device, in any
+                study of the store: whether it may start beside them.
         """
         with self._write() as db:
             moment = table_rows.load_moment(db, owner, lease_seconds)
             for row in db.execute(table_rows.OPEN_RUNS, (study_hash,)).fetchall():
                 eligible = (stages is None or row["stage"] in stages) and moment.is_claimable(row)
-                if eligible and (may_start is None or may_start(row["run_id"], moment.by_worker)):
+                if eligible and (may_start is None or may_start(row["run_id"], moment.running)):
                     return self._claim_row(db, row, owner, lease_seconds)
         return None
-
-    def claim_matching(
-        self,
-        owner: str,
-        study_hash: str,
-        matches: Matches,
-        *,
-        limit: int,
-        workers: int = 1,
-        lease_seconds: float = 60.0,
-    ) -> list[Claim]:
-        """Claim up to ``limit`` claimable runs that match, in the order of the study.
-
-        At most one part in ``workers`` of them, rounded up, so that each worker gets its part.
-        """
-        with self._write() as db:
-            moment = table_rows.load_moment(db, owner, lease_seconds)
-            matching = [
-                row
-                for row in db.execute(table_rows.OPEN_RUNS, (study_hash,)).fetchall()
-                if moment.is_claimable(row) and matches(row["run_id"], self._parse_run(row))
-            ]
-            chosen = matching[: min(limit, -(-len(matching) // workers))]
-            return [self._claim_row(db, row, owner, lease_seconds) for row in chosen]
 
     def _claim_row(
         self, db: sqlite3.Connection, row: sqlite3.Row, owner: str, lease_seconds: float

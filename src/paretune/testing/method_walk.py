@@ -29,7 +29,7 @@ from paretune.testing.tiny_tasks import silent, small, tiny_run, tiny_task
 from paretune.testing.translator_folders import tiny_pairs
 from paretune.training import Outcome, TrainerOptions
 from paretune.training.caches import ProcessCache
-from paretune.training.evaluation.predict import evaluate_alone, generate
+from paretune.training.evaluation.predict import evaluate, generate
 from paretune.training.forward.passes import Compute, Forward, MicroBatch, to_tensors
 from paretune.training.forward.select import forward_for, make_forward
 from paretune.training.prepare import PreparedModel, prepare
@@ -156,7 +156,7 @@ class Walk:
             with torch.inference_mode():
                 return select_logits(loaded.model.eval()(**batch).logits, batch).cpu()
         forward, collector = self.forward(loaded, fleet), self.task.objective.collector
-        scores = evaluate_alone(forward, self.encoded(loaded), collector)
+        scores = evaluate(forward, self.encoded(loaded), collector)
         return torch.from_numpy(np.concatenate(scores) if isinstance(scores, list) else scores)
 
     def packed_answers(self, loaded: LoadedModel, fleet: Fleet) -> Tensor:
@@ -166,7 +166,7 @@ class Walk:
         order = sorted(rows, key=lambda i: (-encoded.lengths[i], -len(encoded.ids[i][0])))
         loaded.model.eval()
         with torch.inference_mode():
-            (states,) = self.forward(loaded, fleet)([MicroBatch(encoded, rows)])
+            states = self.forward(loaded, fleet)(MicroBatch(encoded, rows))
             scores = nn.functional.linear(states.hidden, states.weight, states.bias)
         targets = [labels[i][labels[i] != IGNORE_INDEX] for i in order]
         assert torch.equal(states.labels, torch.cat(targets)), (
@@ -248,11 +248,11 @@ def walked(run: Run, bench: ProcessCache, folder: Path, device: str = "cpu") -> 
     seen.look("packed", kept.loaded, kept.fleet)
     forward, collector = seen.forward(kept.loaded, kept.fleet), seen.task.objective.collector
     if seen.task.objective.generates:
-        seen.loss = evaluate_alone(forward, seen.encoded(kept.loaded), collector).mean
+        seen.loss = evaluate(forward, seen.encoded(kept.loaded), collector).mean
     elif not seen.task.objective.scales_targets:
         bound, test = bench.dataset(run.task).objective, bench.parts(run).test
         data = bench.encode(test, kept.loaded, bench.source(run.model), 64, bound.encode)
-        seen.scores = bound.predict(evaluate_alone(forward, data, collector), test, None).scores
+        seen.scores = bound.predict(evaluate(forward, data, collector), test, None).scores
     return seen
 
 

@@ -1,8 +1,8 @@
 """Training: read ``loop.py`` first, then ``forward/passes.py``.
 
-``trainer`` trains runs, alone or several at once, each with a ``run_state``;
-``fleet`` puts several runs on one backbone. ``forward/`` runs examples through the model,
-``evaluation/`` scores them. ``checkpoint`` and ``interruption`` are for what interrupts a run.
+``trainer`` trains a run, whose progress is its ``run_state``. ``forward/`` runs examples through
+the model, ``evaluation/`` scores them. ``checkpoint`` and ``interruption`` are for what interrupts
+a run.
 """
 
 from __future__ import annotations
@@ -38,7 +38,3 @@ class Outcome:
     result: dict[str, Any] = field(default_factory=dict)
     measured: dict[str, Any] = field(default_factory=dict)
     blobs: dict[str, bytes] = field(default_factory=dict)
-
-
-class FleetOutOfMemoryError(Exception):
-    """Several runs together did not fit in memory; each has to go on alone."""

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from paretune.data.batch import shuffle_order
 from paretune.data.example import Dataset
-from paretune.errors import StaleClaimError
 from paretune.measuring.machine import describe_device
 from paretune.objectives import ModelPredictions
 from paretune.objectives.encoding import Encoded
@@ -27,9 +26,9 @@ from paretune.training import Outcome
 from paretune.training.caches import TEST_PARTS, Parts
 from paretune.training.checkpoint import CheckpointFile, RunProgress
 from paretune.training.evaluation.evaluator import Evaluator, write_scores
-from paretune.training.fleet import RunParameters
 from paretune.training.forward.passes import StepBatch
 from paretune.training.interruption import defer_interrupts
+from paretune.training.prepare import PreparedModel
 from paretune.training.word_tables import WordTable, replace_tables
 
 LOSS_CEILING = 50.0
@@ -161,7 +160,7 @@ class RunState:
     """One run in training, from its start or from its checkpoint.
 
     Attributes:
-        parameters: without any trained ones, there is nothing to do.
+        prepared: its model; without any trained parameters, there is nothing to do.
         batch: its data and how their loss is computed, without examples.
         encoded: its parts, by name.
         outcome: what it leaves; written when it has ended.
@@ -169,12 +168,10 @@ class RunState:
         tables: of words, of which the rows that occur are trained until the best weights are back.
         trained: what steps change, by name: with the rows of ``tables`` in their place.
         diverged: at which step and why.
-        lost: set where another worker has the run.
-        closed: whether its outcome was handed over; its state is not saved any more.
     """
 
     claim: Claim
-    parameters: RunParameters
+    prepared: PreparedModel
     batch: StepBatch
     parts: Parts
     encoded: Mapping[str, Encoded]
@@ -186,12 +183,10 @@ class RunState:
     tables: Sequence[WordTable] = ()
     best: dict[str, Tensor] = field(default_factory=dict, init=False)
     diverged: str | None = field(default=None, init=False)
-    lost: StaleClaimError | None = field(default=None, init=False)
-    closed: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self.run, training = self.claim.run, self.claim.run.training
-        self.trained = replace_tables(self.parameters.trained, self.tables)
+        self.trained = replace_tables(self.prepared.trained, self.tables)
         decays = {f"{table.name}~decay": table.decay for table in self.tables}
         self._kept: dict[str, Tensor] = {**self.trained, **decays}
         self.per_epoch = -(-len(self.batch.data.labels) // training.batch_size)
@@ -199,7 +194,7 @@ class RunState:
         self.eval_every = min(training.eval_every or self.per_epoch, self.steps)
         self.progress = RunProgress(micro_batch=self.batch.micro_batch)
         if self.trained:
-            factors = self.parameters.learning_rate_factors
+            factors = self.prepared.injection.learning_rate_factors
             self.optimizer = RunOptimizer(
                 self.trained, training, self.num_classes, factors, self.tables
             )
@@ -216,7 +211,7 @@ class RunState:
     def finished(self) -> bool:
         """Whether no further step is to be taken."""
         ended = self._stopped_early or self.progress.step >= self.steps
-        return ended or self.diverged is not None or self.lost is not None
+        return ended or self.diverged is not None
 
     @property
     def needs_evaluation(self) -> bool:
@@ -224,8 +219,7 @@ class RunState:
         step, curve = self.progress.step, self.progress.curve
         evaluated_at = curve[-1]["step"] if curve else 0
         scheduled = step % self.eval_every == 0 or step == self.steps
-        alive = self.diverged is None and self.lost is None
-        return alive and step > evaluated_at and scheduled
+        return self.diverged is None and step > evaluated_at and scheduled
 
     @property
     def has_best_weights(self) -> bool:
@@ -233,13 +227,11 @@ class RunState:
         return self.diverged is None or bool(self.best)
 
     def next_batch(self) -> StepBatch:
-        """The examples of the next step; none where the run takes no step now."""
-        indices: list[int] = []
-        if not self.finished and not self.needs_evaluation:
-            epoch, place = divmod(self.progress.step, self.per_epoch)
-            size = self.run.training.batch_size
-            shuffled = shuffle_order(len(self.batch.data.labels), self.run.seed, epoch)
-            indices = shuffled[place * size : (place + 1) * size]
+        """The examples of the next step."""
+        epoch, place = divmod(self.progress.step, self.per_epoch)
+        size = self.run.training.batch_size
+        shuffled = shuffle_order(len(self.batch.data.labels), self.run.seed, epoch)
+        indices = shuffled[place * size : (place + 1) * size]
         return replace(self.batch, indices=indices, step=self.progress.step).draw()
 
     def step(self, losses: Tensor) -> None:
@@ -261,10 +253,7 @@ class RunState:
             self.progress.losses.append(loss)
             self.progress.step += 1
             step_report = {"step": self.progress.step, "steps": self.steps, "loss": loss}
-            try:
-                self.claim.report({**step_report, "resumed_at": self.resumed_at})
-            except StaleClaimError as error:
-                self.lost = error
+            self.claim.report({**step_report, "resumed_at": self.resumed_at})
         self.optimizer.adamw.zero_grad()
 
     def evaluate(self) -> None:
@@ -275,7 +264,7 @@ class RunState:
         """
         with self._catching_divergence():
             if (body := self.batch.body) is not None:
-                loaded, labels = self.evaluator.model.loaded, self.batch.data.labels
+                loaded, labels = self.prepared.loaded, self.batch.data.labels
                 embed = partial(self.evaluator.compute, "train")
                 body.fit_head(loaded, labels, self.batch.loss_options, embed)
             scores = self.evaluator.score_selection()
@@ -315,8 +304,7 @@ class RunState:
 
     def save(self) -> None:
         """Write the checkpoint now, as after the last whole step."""
-        alive = self.diverged is None and self.lost is None
-        if self.trained and self.progress.step and alive:
+        if self.trained and self.progress.step and self.diverged is None:
             with defer_interrupts():
                 self.checkpoint.save(self.progress, self._kept, self.best, self.optimizer.adamw)
 
@@ -340,18 +328,16 @@ class RunState:
         self,
         predictions: Mapping[str, ModelPredictions],
         dataset: Dataset,
-        head_parameters: Collection[str],
         model_notes: Collection[str],
         keep_bytes: int | None,
     ) -> None:
         """Write the result of the trained run, its best weights in its parameters.
 
         Args:
-            head_parameters: names of the parameters of the head.
             keep_bytes: a final run's weights are kept up to this size; None: of any size.
         """
         progress, result = self.progress, self.outcome.result
-        trained = self.parameters.trained
+        trained = self.prepared.trained
         sizes = {name: p.numel() for name, p in trained.items()}
         if self.diverged:
             result["notes"].append(f"diverged at {self.diverged}")
@@ -361,8 +347,8 @@ class RunState:
             "curve": progress.curve,
             "micro_batch": self.batch.micro_batch,
             "trained_parameters": sum(sizes.values()),
-            "method_parameters": sum(sizes[name] for name in self.parameters.method),
-            "head_parameters": sum(sizes[name] for name in head_parameters),
+            "method_parameters": sum(sizes[name] for name in self.prepared.injection.parameters),
+            "head_parameters": sum(sizes[name] for name in self.prepared.head),
             "truncated": {
                 name: sum(data.truncated)
                 for name, data in self.encoded.items()

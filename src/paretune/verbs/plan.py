@@ -8,11 +8,10 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from paretune.errors import spell_option
-from paretune.execution.memory_budget import fit_workers, fleet_budget_bytes
+from paretune.execution.memory_budget import fit_workers
 from paretune.execution.progress import describe_run, format_duration
-from paretune.execution.worker_settings import DEFAULT_FLEET_SIZE, STAGES, WorkerSettings
-from paretune.measuring.machine import MachineSpeed
+from paretune.execution.worker_settings import STAGES, WorkerSettings
+from paretune.measuring.processor import defer_collection
 from paretune.methods.core.titles import title_of
 from paretune.reporting.text.formatting import format_bytes
 from paretune.store import Store
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from paretune.data.finding import Finding
-    from paretune.planning.predicted_cost import CostPredictor, PredictedCost
+    from paretune.planning.predicted_cost import PredictedCost
     from paretune.planning.prepare import PreparedStudy
     from paretune.store.record import Record
     from paretune.terminal.rich_console import Terminal
@@ -75,7 +74,6 @@ class Plan(Result):
             with any, the study is not run.
         impossible: methods that cannot train on a model as it is held; these cells have no runs.
         memory_limits: how memory limits the workers, as sentences.
-        together: how many runs train together on one backbone, as a sentence; may be empty.
     """
 
     json_fields: ClassVar = (
@@ -100,7 +98,6 @@ class Plan(Result):
     too_large: tuple[str, ...]
     impossible: tuple[Finding, ...]
     memory_limits: tuple[str, ...]
-    together: str
 
     @property
     def workers(self) -> int:
@@ -218,7 +215,6 @@ class Plan(Result):
                 f"training steps are timed for at most {bound:g} s each (protocol.cost_seconds), "
                 f"inference for {bound / 2:g} s."
             )
-        yield from filter(None, [self.together])
         yield self._describe_weights()
         yield "Early stopping may shorten this, a busy machine lengthen it."
         last = self.runs[-1].cost
@@ -285,9 +281,10 @@ def plan(
     """
     # Before torch is imported: a typing error costs no seconds.
     study = study_input.load_study(study)
-    from paretune.planning import checks, expand
-    from paretune.planning.predicted_cost import CostPredictor
-    from paretune.planning.prepare import prepare_study
+    with defer_collection():
+        from paretune.planning import checks, expand
+        from paretune.planning.predicted_cost import CostPredictor
+        from paretune.planning.prepare import prepare_study
 
     folder = study_input.store_folder(study, store)
     settings = resolve_workers(workers, threads, devices)
@@ -304,7 +301,8 @@ def plan(
         run_plan = expand.plan_runs(prepared, records)
     ended = {record.run_id for record in records}
     cost_seconds = study.protocol.cost_seconds
-    predictor = CostPredictor(caches, MachineSpeed.measure(), records, device, cost_seconds)
+    predictor = CostPredictor(caches, None, records, device, cost_seconds)
+    predictor.measure_speed([*run_plan.runs.values(), *run_plan.later])
     coming = run_plan.list_coming(records)
     checks.check_splits(coming, caches)
     training = [run for run in coming if run.stage != "cost"]  # costs are measured alone
@@ -322,7 +320,6 @@ def plan(
     ]
     proposers = dict.fromkeys(filter(None, (method.proposer for method in study.all_methods)))
     every_run = [predicted.run for predicted in runs]
-    budget_bytes = fleet_budget_bytes(settings[0].device_workers, device)
     return Plan(
         study,
         tuple(sorted(runs, key=lambda predicted: STAGES.index(predicted.run.stage))),
@@ -332,31 +329,7 @@ def plan(
         too_large=tuple(explain_too_large(coming, predictor, settings)),
         impossible=prepared.refused,
         memory_limits=explain_memory(settings, run_bytes),
-        together=_describe_fleets(coming, predictor, budget_bytes),
     )
-
-
-def _describe_fleets(coming: Sequence[Run], predictor: CostPredictor, budget_bytes: int) -> str:
-    """How many of the coming runs train together by default, and with ``--fleet``."""
-    from paretune.training.fleet import fleet_key
-
-    fleets: dict[str, list[tuple[int, bool]]] = {}
-    for run in coming:
-        capacity, by_default = predictor.predict_fleet_size(run, DEFAULT_FLEET_SIZE, budget_bytes)
-        if capacity > 1:
-            fleets.setdefault(fleet_key(run), []).append((capacity, by_default))
-    sizes = [sizes for sizes in fleets.values() if len(sizes) > 1]
-    if not sizes:
-        return ""
-    defaults = sum(len(fleet) for fleet in sizes if all(default for _, default in fleet))
-    optional = sum(map(len, sizes)) - defaults
-    most = max(min(len(fleet), max(capacity for capacity, _ in fleet)) for fleet in sizes)
-    left = len(coming)
-    option = spell_option("fleet", most)
-    if not defaults:
-        return f"With {option}, {optional} of {left} would train together, {most} at once."
-    rest = f"; with {option}, {optional} more" if optional else ""
-    return f"{defaults} of {left} train together on one backbone, at most {most} at once{rest}."
 
 
 def _find_shared_records(

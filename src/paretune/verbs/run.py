@@ -23,7 +23,7 @@ from paretune.execution.local import WORKER
 from paretune.execution.memory_budget import fit_workers
 from paretune.execution.progress import Observer, open_default_observer
 from paretune.execution.study_runs import add_missing_runs, drop_excess_weights
-from paretune.measuring.machine import MachineSpeed
+from paretune.measuring.processor import defer_collection
 from paretune.methods import baselines
 from paretune.planning.shard import Shard
 from paretune.reporting.text.conclusions import describe_passes
@@ -149,7 +149,6 @@ def run(
     devices: Devices = "auto",
     online: Online = False,
     retry: Flag = False,
-    fleet: Annotated[int | None, typer.Option(metavar="N", min=1)] = None,
     executor: Annotated[Literal["local", "ray"], typer.Option(metavar="NAME")] = "local",
     address: Annotated[str | None, typer.Option(metavar="HOST:PORT")] = None,
     budget: Time | None = None,
@@ -164,8 +163,6 @@ def run(
 
     Args:
         retry: Try runs again that failed, did not fit in memory, or have damaged files.
-        fleet: How many runs of one method train together at most; 1: each alone. [default: 8
-            where that is faster on a CPU, 1 on a GPU]
         executor: What executes the runs: local, processes of this machine; or ray, tasks on a Ray
             cluster (docs/how-it-works/cluster.md).
         address: Head of the Ray cluster. [default: the cluster of this machine]
@@ -205,21 +202,27 @@ def run(
     folder = study_input.store_folder(study, store)
     sentences = study_input.describe_test_files(study)
     with ExitStack() as stack:
+        observer = stack.enter_context(open_default_observer(observer, quiet=quiet))
         server = None
         if executor == "local" and can_fork("cpu" if devices == "auto" else devices):
             # Now, so that it imports what workers need beside the same imports here.
             server = ForkServer(WORKER)
             stack.callback(server.close)
+        observer.note(
+            f"{study.study}: {pluralise(len(study.all_methods), 'method')} on "
+            f"{pluralise(len(study.models), 'model')} and {pluralise(len(study.tasks), 'task')}; "
+            "data and models are checked before anything is trained."
+        )
         # After what costs no seconds: these import torch.
-        from paretune.planning import checks, expand
-        from paretune.planning.budget import TimeBudget
-        from paretune.planning.prepare import prepare_study
+        with defer_collection():
+            from paretune.planning import checks, expand
+            from paretune.planning.budget import TimeBudget
+            from paretune.planning.prepare import prepare_study
 
         settings = resolve_workers(workers, threads, devices)
         device = settings[0].device
         if server is not None and not any(can_fork(worker.device) for worker in settings):
             server.close()  # there is a GPU
-        observer = stack.enter_context(open_default_observer(observer, quiet=quiet))
         prepared = prepare_study(study, offline=not online, shard=share, audited=True)
         for finding in (*prepared.findings, *prepared.refused):
             if finding.severity != "note":
@@ -294,7 +297,6 @@ def run(
             cost_seconds,
             executor=executor,
             address=address,
-            fleet=fleet,
             server=server,
         ).execute(opened, study.study_hash, callbacks)
         if seconds is None:
@@ -394,8 +396,9 @@ def plan_first_runs(
         )
     for finding in find_damaged_trials(opened, records):
         observer.note(f"{finding.severity}: {finding}")
-    speed = MachineSpeed.measure() if measure_speed else None
-    predictor = CostPredictor(caches, speed, records, device)
+    predictor = CostPredictor(caches, None, records, device)
+    if measure_speed:
+        predictor.measure_speed(coming)
     return predictor, coming, len(plan.runs) + len(plan.later)
 
 

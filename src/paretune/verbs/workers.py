@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from paretune.execution.local import LocalExecutor
 from paretune.execution.memory_budget import count_cores
-from paretune.execution.worker_settings import DEFAULT_FLEET_SIZE, STAGES, WorkerSettings
+from paretune.execution.worker_settings import STAGES, WorkerSettings
 from paretune.measuring.costs import count_copies
 from paretune.measuring.devices import query_gpu, resolve_devices
 from paretune.measuring.processor import read_total_bytes
@@ -131,7 +131,6 @@ def make_executor(
     *,
     executor: str = "local",
     address: str | None = None,
-    fleet: int | None = None,
     server: ForkServer | None = None,
 ) -> Executor:
     """The executor of a study, whose data goes to the nodes of a cluster.
@@ -140,7 +139,6 @@ def make_executor(
         devices: the workers of each; of a cluster, as they were asked for.
         cost_seconds: for which each cost is timed at most; 0: costs are not measured, and those
             that an earlier call has asked for wait.
-        fleet: runs that train together at most; None: where that is faster.
         server: that has begun to import what workers of this machine need.
 
     Raises:
@@ -150,8 +148,6 @@ def make_executor(
         replace(
             settings,
             stages=tuple(stage for stage in STAGES if cost_seconds or stage != "cost"),
-            fleet_size=DEFAULT_FLEET_SIZE if fleet is None else fleet,
-            fleet_always=fleet is not None,
             keep_bytes=prepared.study.protocol.keep_weights,
             cost_seconds=cost_seconds,
         )
@@ -164,8 +160,6 @@ def make_executor(
     settings = devices[0]
     tasks = settings.device_workers or None
     settings = replace(settings, device=_kind(settings), device_workers=1)
-    if fleet is None and settings.device != "cpu":
-        settings = replace(settings, fleet_size=1)
     return RayExecutor(address, prepared.datasets, settings, tasks)
 
 

@@ -186,12 +186,11 @@ def _describe_passes_protocol(study: Study, crossed: Collection[bool]) -> str:
     """How the scores of ``preset: passes`` were obtained."""
     protocol = study.protocol
     rates = (
-        "at the middle of its learning rates, and at the others where its runs failed, did not "
-        "learn, or were best at their start or end"
+        "at the middle of its learning rates, and at the next ones where its runs diverged, did "
+        "not fit their training rows, or were best at their start or end"
     )
     if protocol.trials > 1:
-        rates = f"at {protocol.trials} learning rates, of which the middle one counts unless "
-        rates += "another is clearly better"
+        rates = f"at {protocol.trials} learning rates"
     part = "selection parts of all folds together" if True in crossed else "selection part"
     end = (
         "every method has all its seeds"
@@ -199,9 +198,9 @@ def _describe_passes_protocol(study: Study, crossed: Collection[bool]) -> str:
         else "further passes are not expected to change the answer"
     )
     return (
-        f"Passes: every method is trained {rates}, judged on the {part}; then once more where the "
-        f"answer is open, until {end}. Scores are of runs on rows that trained and stopped none "
-        "of them."
+        f"Passes: every method is trained {rates}, and the best mean on the {part} counts; then "
+        f"once more where the answer is open, until {end}. Scores are of runs on rows that trained "
+        "and stopped none of them."
     )
 
 

@@ -30,9 +30,9 @@ from paretune.study import Generation, ModelSpec, Run
 from paretune.training import Outcome
 from paretune.training.caches import TEST_PARTS, UNLABELLED, Parts, ProcessCache
 from paretune.training.checkpoint import RunProgress
-from paretune.training.evaluation.predict import generate
-from paretune.training.fleet import RunParameters, SharedModel
-from paretune.training.forward.passes import StepBatch
+from paretune.training.evaluation.predict import evaluate, generate
+from paretune.training.forward.passes import Forward, StepBatch
+from paretune.training.prepare import PreparedModel
 
 ENCODER_COPIES = 3
 """A metric's encoder computes on a GPU that has so many times its weights free: itself, and room
@@ -115,8 +115,8 @@ class Evaluator(ABC):
 
     objective: Objective
     parts: Parts
-    model: SharedModel
-    parameters: RunParameters
+    prepared: PreparedModel
+    forward: Forward
     encoded: Mapping[str, Encoded]
 
     @abstractmethod
@@ -133,7 +133,7 @@ class Evaluator(ABC):
 
     def compute(self, part: str) -> Any:
         """Logits of a part, (examples, labels), or the :class:`TokenLosses` of its references."""
-        return self.model.outputs(self.parameters, part, self.encoded[part])
+        return evaluate(self.forward, self.encoded[part], self.objective.collector)
 
 
 def make_evaluator(
@@ -141,8 +141,8 @@ def make_evaluator(
     batch: StepBatch,
     parts: Parts,
     caches: ProcessCache,
-    model: SharedModel,
-    parameters: RunParameters,
+    prepared: PreparedModel,
+    forward: Forward,
     encoded: Mapping[str, Encoded],
 ) -> Evaluator:
     """The evaluator of a run; ``batch``: any of it.
@@ -151,13 +151,13 @@ def make_evaluator(
         ParetuneError: a metric that the study asks for cannot be computed here.
     """
     dataset, objective = caches.dataset(run.task), batch.objective
-    access = (objective, parts, model, parameters, encoded)
+    access = (objective, parts, prepared, forward, encoded)
     if not objective.generates:
         return PredictionEvaluator(*access, dataset, batch.loss_options.target_scale)
     generation = run.generation or Generation()
     if objective.predicts_labels:  # its texts are read, not compared
         generation = generation.model_copy(update={"metrics": (), "bertscore_model": None})
-    scorers = prepare_metrics(generation, dataset.language, caches, model.compute.device)
+    scorers = prepare_metrics(generation, dataset.language, caches, forward.compute.device)
     return LossEvaluator(*access, generation, scorers)
 
 
@@ -211,22 +211,20 @@ class LossEvaluator(Evaluator):
         if part in self.generated:
             return self.generated[part]
         examples, objective = self.parts.named(part), self.objective
-        # Alone in the model: a search makes batches of its own.
-        prepared = self.model.place_alone(self.parameters)
         texts = generate(
-            prepared.loaded,
-            prepared.fleet,
-            self.model.compute,
+            self.prepared.loaded,
+            self.prepared.fleet,
+            self.forward.compute,
             self.encoded[part],
             self.generation,
             stop=objective.stop,
-            virtual_tokens=prepared.injection.positions_before_text,
+            virtual_tokens=self.prepared.injection.positions_before_text,
         )
         losses: TokenLosses = self.compute(part)
         predictions = replace(objective.predict(texts, examples, None), loss=losses.mean)
         if objective.answer_scores is not None:
-            data = {self.parameters: self.encoded[answers_of(part)]}
-            rows = self.model.evaluate(data, objective.answer_scores.collector)[self.parameters]
+            data = self.encoded[answers_of(part)]
+            rows = evaluate(self.forward, data, objective.answer_scores.collector)
             scores = [[round(float(s), 4) for s in row] for row in rows]
             predictions = replace(predictions, scores=scores)
         elif part in TEST_PARTS:

@@ -13,7 +13,7 @@ sides are computed by the same code, padded batches through ``transformers``, pa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,8 +105,9 @@ class ForgettingProbe:
     def _sum_losses(self, loaded: LoadedModel, fleet: Fleet, data: Encoded) -> list[float]:
         """Losses of each block, summed over its scored tokens, in nats."""
         model: Any = loaded.model
+        forward: Callable[[MicroBatch], Any]
         if data.targets is None:
-            forward = _make_decoder_pass(loaded, fleet, self.compute, self.source)
+            forward = _make_decoder_pass(loaded, self.compute, self.source)
         else:
             forward = PlainForward(model, fleet, self.compute, loaded.pad_id, PlainSplitter())
         collector = TokenLossCollector(data)
@@ -117,7 +118,7 @@ class ForgettingProbe:
             packing_disabled(loaded, fleet),
         ):
             for batch in split_for_evaluation(data.lengths, BATCH_TOKENS):
-                (outputs,) = forward([MicroBatch(data, batch)])
+                outputs = forward(MicroBatch(data, batch))
                 collector.add(batch, outputs)
         return [round(float(losses.sum()), _DIGITS) for losses in collector.result().tokens]
 
@@ -150,25 +151,23 @@ def encode_text(run: Run, loaded: LoadedModel, objective: Objective) -> Encoded:
 
 
 def _make_decoder_pass(
-    loaded: LoadedModel, fleet: Fleet, compute: Compute, source: ModelSource
-) -> Callable[[Sequence[MicroBatch]], list[TokenStates]]:
+    loaded: LoadedModel, compute: Compute, source: ModelSource
+) -> Callable[[MicroBatch], TokenStates]:
     """Passes of the base model and the checkpoint's LM head, whatever head the model has."""
     base: Any = loaded.model.base_model
     head, softcap = _find_lm_head(loaded, source), logit_softcap(loaded.model)
 
-    def run(micro_batches: Sequence[MicroBatch]) -> list[TokenStates]:
-        (batch,) = micro_batches
+    def run(batch: MicroBatch) -> TokenStates:
         padded = pad_batch(batch.data, batch.indices, loaded.pad_id)
         inputs = {name: t.flatten(0, -2) for name, t in to_tensors(padded, compute.device).items()}
         labels = inputs.pop("labels")
-        fleet.set_row_counts([len(labels)])
         hidden = base(**inputs, use_cache=False)[0]
         # The state at a token predicts the next one; in front there may be virtual tokens.
         hidden = hidden[:, hidden.shape[1] - labels.shape[1] : -1]
         scored = labels[:, 1:] != IGNORE_INDEX
         texts = [(i, 0) for i in batch.indices]
         states = (hidden[scored], *head, labels[:, 1:][scored], texts)
-        return [TokenStates(*states, softcap=softcap)]
+        return TokenStates(*states, softcap=softcap)
 
     return run
 

@@ -28,32 +28,20 @@ from paretune.training.forward.select import device_kind, packing_disabled
 
 def evaluate(
     forward: Forward,
-    data: Sequence[Encoded | None],
-    make_collector: Callable[[Encoded], Collector],
-    passes: Sequence[Sequence[MicroBatch]] | None = None,
-) -> list[Any]:
-    """Outputs of each run for its examples, all runs in the same passes; None: it is not evaluated.
-
-    Logits, (examples, labels), or the losses of target tokens, as the run's collector has them.
-    ``passes`` over some of the examples; None: over all.
-    """
-    collectors = [None if part is None else make_collector(part) for part in data]
-    with evaluation_mode(forward.model), torch.inference_mode(), forward.compute.autocast():
-        for micro_batches in passes or forward.splitter.split_evaluation(data):
-            outputs = forward(micro_batches)
-            for collector, batch, output in zip(collectors, micro_batches, outputs, strict=True):
-                if collector is not None and batch.indices:
-                    collector.add(batch.indices, output)
-    return [None if collector is None else collector.result() for collector in collectors]
-
-
-def evaluate_alone(
-    forward: Forward,
     data: Encoded,
     make_collector: Callable[[Encoded], Collector] = LogitsCollector,
+    passes: Sequence[MicroBatch] | None = None,
 ) -> Any:
-    """Outputs of a run alone; see :func:`evaluate`."""
-    return evaluate(forward, [data], make_collector)[0]
+    """Outputs for examples, as the collector has them.
+
+    Logits, (examples, labels), or the losses of target tokens. ``passes`` over some of the
+    examples; None: over all.
+    """
+    collector = make_collector(data)
+    with evaluation_mode(forward.model), torch.inference_mode(), forward.compute.autocast():
+        for batch in passes or forward.splitter.split_evaluation(data):
+            collector.add(batch.indices, forward(batch))
+    return collector.result()
 
 
 BATCH_TOKENS = {"cpu": 4096, "cuda": 32768}

@@ -197,11 +197,9 @@ def _compute_hidden(
     """Texts of some examples, and the lowest trained layer's inputs, (rows, 1, width)."""
     model, fleet, anatomy = prepared.loaded.model, prepared.fleet, prepared.loaded.anatomy
     assert fleet.packing is not None  # noqa: S101  (asked of packed runs only)
-    # Below what is trained all runs are the same: the first one has all rows.
-    absent = [MicroBatch(data)] * (fleet.runs - 1)
     with evaluation_mode(model), torch.no_grad(), compute.autocast():
-        batches = [MicroBatch(data, indices), *absent]
-        sequences = arrange_sequences(batches, fleet.packing, share=False)
+        batch = MicroBatch(data, indices)
+        sequences = arrange_sequences(batch, fleet.packing, share=False)
         inputs = begin_pass(sequences, fleet, compute.device)
         below = model.get_submodule(anatomy.layers[layers - 1].name)
         handle = below.register_forward_hook(_stop_behind)
@@ -211,7 +209,7 @@ def _compute_hidden(
             (hidden,) = stopped.args
         finally:
             handle.remove()
-    return [text for sequence in sequences[0] for text in sequence.scored], hidden
+    return [text for sequence in sequences for text in sequence.scored], hidden
 
 
 class _StopForward(Exception):  # noqa: N818 (not an error: the way out of a model half-way)

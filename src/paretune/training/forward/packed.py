@@ -1,11 +1,11 @@
 """Packed forward passes: no padding is computed.
 
-Each row of a packed batch is one token; the texts of all runs follow one another, and attention
-knows where each begins (:mod:`paretune.models.packing`). Run 0 comes first, and of each run the
-longest text, so that texts of similar length are computed together.
+Each row of a packed batch is one token; the texts follow one another, the longest first, so that
+texts of similar length are computed together, and attention knows where each begins
+(:mod:`paretune.models.packing`).
 
 The answers to a question stand behind one prompt, and prompts may stand behind the same solved
-examples. While runs are evaluated, such texts are one sequence, a tree, in which what they have in
+examples. In evaluation such texts are one sequence, a tree, in which what they have in
 common is computed once: first what is common to all, then what is common to the answers of each
 example, then the rest of each answer. A token attends to the tokens on the way to it from the root,
 and has the position that it has in its text, so its hidden state is that of the text alone, but for
@@ -20,7 +20,6 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from paretune.device_transfer import to_device
@@ -88,21 +87,15 @@ class Prefixes:
         return [rest + -(-front * rest // self.rest_of_sequence) for rest in self.rest]
 
 
-def arrange_sequences(
-    micro_batches: Sequence[MicroBatch], packing: Packing, *, share: bool
-) -> list[list[PackedSequence]]:
-    """The sequences of each run, the longest first, targets included.
+def arrange_sequences(batch: MicroBatch, packing: Packing, *, share: bool) -> list[PackedSequence]:
+    """The sequences of a pass, the longest first, targets included.
 
-    ``share``: texts that begin alike are one sequence, where that pays for every run.
+    ``share``: texts that begin alike are one sequence, where that pays.
     """
-    prefixes = [find_prefixes(b.data, packing) if share else None for b in micro_batches]
-    if not all(prefixes):
-        return [_list_texts(batch, packing) for batch in micro_batches]
-    return [
-        plant_trees(batch.data, batch.indices, common, packing)
-        for batch, common in zip(micro_batches, prefixes, strict=True)
-        if common is not None
-    ]
+    prefixes = find_prefixes(batch.data, packing) if share else None
+    if prefixes is None:
+        return _list_texts(batch, packing)
+    return plant_trees(batch.data, batch.indices, prefixes, packing)
 
 
 def _list_texts(batch: MicroBatch, packing: Packing) -> list[PackedSequence]:
@@ -214,130 +207,88 @@ def _plant(
 
 
 class PackedForward(Forward):
-    """Runs packed batches of one or several runs through a model.
+    """Runs packed batches through a model.
 
     What is read of it is the logits of a classifier; subclasses read hidden states of tokens.
     """
 
-    def __call__(self, micro_batches: Sequence[MicroBatch]) -> list[Any]:
-        """The model's outputs for the examples of each run."""
+    def __call__(self, batch: MicroBatch) -> Any:
+        """The model's outputs for the examples."""
         packing = packing_of(self.fleet)
-        sequences = arrange_sequences(micro_batches, packing, share=not self.model.training)
+        sequences = arrange_sequences(batch, packing, share=not self.model.training)
         inputs = begin_pass(sequences, self.fleet, self.compute.device)
-        if is_ambiguous(row_counts(packing)):
-            # Row counts alone tell which run a row is of: each run has a pass of its own.
-            states: list[Any] = []
-            for run, batch in enumerate(micro_batches):
-                alone = [MicroBatch(absent.data) for absent in micro_batches]
-                alone[run] = batch
-                if batch.indices:
-                    states += self(alone)[run : run + 1]
-                else:
-                    no_rows = torch.empty(0, 1, device=self.compute.device)
-                    states.append(TokenStates(no_rows, no_rows, None, self._no_tokens(), ()))
-            return states
         if packing.activation_caches:  # inputs of the lowest layer that is computed
-            cached = []
-            for batch, of_run in zip(micro_batches, sequences, strict=True):
-                if of_run:
-                    choices, texts = len(batch.data.ids[0]), _list_scored(of_run)
-                    rows = [i * choices + c for i, c in texts]
-                    cached.append(packing.activation_caches[batch.data].rows_of(rows))
-            packing.cached_hidden = to_device(torch.cat(cached), self.compute.device)
-        outputs = self._read(inputs, micro_batches, sequences)
+            choices = len(batch.data.ids[0])
+            rows = [i * choices + c for i, c in _list_scored(sequences)]
+            cached = packing.activation_caches[batch.data].rows_of(rows)
+            packing.cached_hidden = to_device(cached, self.compute.device)
+        outputs = self._read(inputs, batch, sequences)
         packing.cached_hidden = None
         return outputs
 
     def _read(
-        self,
-        inputs: dict[str, Tensor],
-        micro_batches: Sequence[MicroBatch],
-        sequences: Sequence[Sequence[PackedSequence]],
-    ) -> list[Any]:
-        """Logits of each run: (examples, labels), (examples, choices) or (words, labels)."""
+        self, inputs: dict[str, Tensor], batch: MicroBatch, sequences: Sequence[PackedSequence]
+    ) -> Any:
+        """Logits: (examples, labels), (examples, choices) or (words, labels)."""
         packed: Tensor = self.model(**inputs).logits
-        of_words, begin, logits = packed.ndim == 3, 0, []
-        for batch, of_run in zip(micro_batches, sequences, strict=True):
-            choices, rows = len(batch.data.ids[0]), dict[Text, list[int]]()
-            for sequence in of_run:  # each has one text
-                for text, scored in sequence.scored.items():
-                    rows[text] = [begin + row for row in scored] if of_words else [begin]
-                begin += len(sequence.tokens) if of_words else 1
-            places = [row for i in batch.indices for c in range(choices) for row in rows[i, c]]
-            ordered = packed.flatten(0, -2).index_select(0, to_device(places, packed.device))
-            logits.append(ordered if choices == 1 else ordered.view(len(batch.indices), choices))
-        return logits
-
-    def _no_tokens(self) -> Tensor:
-        return torch.empty(0, dtype=torch.long, device=self.compute.device)
+        of_words, begin = packed.ndim == 3, 0
+        choices, rows = len(batch.data.ids[0]), dict[Text, list[int]]()
+        for sequence in sequences:  # each has one text
+            for text, scored in sequence.scored.items():
+                rows[text] = [begin + row for row in scored] if of_words else [begin]
+            begin += len(sequence.tokens) if of_words else 1
+        places = [row for i in batch.indices for c in range(choices) for row in rows[i, c]]
+        ordered = packed.flatten(0, -2).index_select(0, to_device(places, packed.device))
+        return ordered if choices == 1 else ordered.view(len(batch.indices), choices)
 
 
 class PackedSeq2SeqForward(PackedForward):
-    """Runs packed batches of one or several runs through an encoder and a decoder."""
+    """Runs packed batches through an encoder and a decoder."""
 
     def _read(
-        self,
-        inputs: dict[str, Tensor],
-        micro_batches: Sequence[MicroBatch],
-        sequences: Sequence[Sequence[PackedSequence]],
-    ) -> list[Any]:
-        """Hidden states of the target tokens of each run, in the order of the packed rows."""
-        device, texts = self.compute.device, [_list_scored(of_run) for of_run in sequences]
-        before, targets = [], []
-        for batch, of_run in zip(micro_batches, texts, strict=True):
-            if not of_run:
-                targets.append(self._no_tokens())
-                continue
-            # Padded, because the model itself knows how targets begin.
-            padded = pad_batch(batch.data, [i for i, _ in of_run], 0)["labels"]
-            labels = to_device(padded, device)
-            # On the CPU: the number of set elements of a GPU's mask would have to be copied back.
-            real = to_device(np.flatnonzero(padded != IGNORE_INDEX), device)
-            before.append(shift_right(self.model, labels).flatten().index_select(0, real))
-            targets.append(labels.flatten().index_select(0, real))
+        self, inputs: dict[str, Tensor], batch: MicroBatch, sequences: Sequence[PackedSequence]
+    ) -> Any:
+        """Hidden states of the target tokens, in the order of the packed rows."""
+        device, texts = self.compute.device, _list_scored(sequences)
+        # Padded, because the model itself knows how targets begin.
+        padded = pad_batch(batch.data, [i for i, _ in texts], 0)["labels"]
+        labels = to_device(padded, device)
+        # On the CPU: the number of set elements of a GPU's mask would have to be copied back.
+        real = to_device(np.flatnonzero(padded != IGNORE_INDEX), device)
+        before = shift_right(self.model, labels).flatten().index_select(0, real)
+        targets = labels.flatten().index_select(0, real)
         hidden: Tensor = self.model.base_model(
-            **inputs, decoder_input_ids=torch.cat(before)[:, None], use_cache=False
+            **inputs, decoder_input_ids=before[:, None], use_cache=False
         ).last_hidden_state[:, 0]
-        pieces = torch.split(hidden, [len(tokens) for tokens in targets])
-        return [
-            TokenStates(piece, *lm_head(self.model), tokens, of_run)
-            for piece, tokens, of_run in zip(pieces, targets, texts, strict=True)
-        ]
+        return TokenStates(hidden, *lm_head(self.model), targets, texts)
 
 
 class PackedCompletionForward(PackedForward):
-    """Runs packed batches of one or several runs through a decoder with its LM head."""
+    """Runs packed batches through a decoder with its LM head."""
 
     def _read(
-        self,
-        inputs: dict[str, Tensor],
-        micro_batches: Sequence[MicroBatch],
-        sequences: Sequence[Sequence[PackedSequence]],
-    ) -> list[Any]:
+        self, inputs: dict[str, Tensor], batch: MicroBatch, sequences: Sequence[PackedSequence]
+    ) -> Any:
         """Hidden states that predict the completions' tokens, in the order of the packed rows."""
         hidden: Tensor = self.model.base_model(**inputs, use_cache=False).last_hidden_state[:, 0]
         packing = packing_of(self.fleet)
         layout = packing.layout.tail or packing.layout
-        pieces, lengths = torch.split(hidden, layout.run_rows()), iter(layout.lengths)
         weight, bias = lm_head(self.model)
         weight = weight if packing.word_table is None else packing.word_table
-        states = []
-        for batch, of_run, piece in zip(micro_batches, sequences, pieces, strict=True):
-            labels: list[int] = []
-            rows: list[int] = []
-            end = 0
-            for sequence in of_run:
-                end += next(lengths)
-                for (example, choice), scored in sequence.scored.items():
-                    ids = batch.data.ids[example][choice]
-                    labels += [ids[p] for p in batch.data.scored_places((example, choice))]
-                    # Computed are the last rows of each sequence.
-                    rows += [end - len(sequence.tokens) + row for row in scored]
-            if rows != list(range(len(piece))):
-                piece = piece.index_select(0, to_device(rows, piece.device))
-            tokens, cap = to_device(labels, self.compute.device), logit_softcap(self.model)
-            states.append(TokenStates(piece, weight, bias, tokens, _list_scored(of_run), cap))
-        return states
+        labels: list[int] = []
+        rows: list[int] = []
+        end = 0
+        for sequence, length in zip(sequences, layout.lengths, strict=True):
+            end += length
+            for (example, choice), scored in sequence.scored.items():
+                ids = batch.data.ids[example][choice]
+                labels += [ids[p] for p in batch.data.scored_places((example, choice))]
+                # Computed are the last rows of each sequence.
+                rows += [end - len(sequence.tokens) + row for row in scored]
+        if rows != list(range(len(hidden))):
+            hidden = hidden.index_select(0, to_device(rows, hidden.device))
+        tokens, cap = to_device(labels, self.compute.device), logit_softcap(self.model)
+        return TokenStates(hidden, weight, bias, tokens, _list_scored(sequences), cap)
 
 
 def packing_of(fleet: Fleet) -> Packing:
@@ -346,47 +297,31 @@ def packing_of(fleet: Fleet) -> Packing:
     return fleet.packing
 
 
-def begin_pass(
-    sequences: Sequence[Sequence[PackedSequence]], fleet: Fleet, device: str
-) -> dict[str, Tensor]:
-    """Begin a packed pass of the sequences of each run; the model's inputs, (rows, 1) each.
+def begin_pass(sequences: Sequence[PackedSequence], fleet: Fleet, device: str) -> dict[str, Tensor]:
+    """Begin a packed pass of these sequences; the model's inputs, (rows, 1) each.
 
     Of sequence-to-sequence they are those of the encoder.
     """
-    packing, every = packing_of(fleet), [*chain.from_iterable(sequences)]
+    packing = packing_of(fleet)
+    targets = [sequence.target_length for sequence in sequences]
     packing.layout.begin_batch(
-        [len(sequence.tokens) for sequence in every],
-        [len(of_run) for of_run in sequences],
+        [len(sequence.tokens) for sequence in sequences],
+        [len(sequences)],
         device,
-        targets=[s.target_length for s in every] if any(s.target_length for s in every) else (),
-        tails=[sequence.tail for sequence in every] if packing.computes_tails else (),
-        trees=[sequence.tree for sequence in every if sequence.tree is not None],
+        targets=targets if any(targets) else (),
+        tails=[sequence.tail for sequence in sequences] if packing.computes_tails else (),
+        trees=[sequence.tree for sequence in sequences if sequence.tree is not None],
     )
-    counts = row_counts(packing)
-    fleet.set_row_counts(*counts)
-    packing.dropout_rng.begin_pass(packing.dropout_rng.seeds, counts)
-    inputs = {"input_ids": _to_column([s.tokens for s in every], device)}
-    if any(sequence.types for sequence in every):
-        inputs["token_type_ids"] = _to_column([s.types for s in every], device)
+    layout = packing.layout
+    parts = [part for part in (layout, layout.target, layout.tail) if part is not None]
+    fleet.set_row_counts([len(sequences)], *([part.rows] for part in parts))
+    packing.dropout_rng.begin_pass(packing.dropout_rng.seeds, [])
+    inputs = {"input_ids": _to_column([s.tokens for s in sequences], device)}
+    if any(sequence.types for sequence in sequences):
+        inputs["token_type_ids"] = _to_column([s.types for s in sequences], device)
     if packing.passes_position_ids:
         inputs["position_ids"] = packing.layout.position_ids
     return inputs
-
-
-def row_counts(packing: Packing) -> list[list[int]]:
-    """Rows of each run: of tokens, of sequences, and of target tokens or those of tails."""
-    layout = packing.layout
-    parts = [part.run_rows() for part in (layout.target, layout.tail) if part is not None]
-    return [layout.run_rows(), layout.run_sequences, *parts]
-
-
-def is_ambiguous(row_counts: Sequence[Sequence[int]]) -> bool:
-    """Whether two divisions of rows among runs have equal totals, but not equal counts."""
-    return any(
-        sum(counts) == sum(earlier) and list(counts) != list(earlier)
-        for place, counts in enumerate(row_counts)
-        for earlier in row_counts[:place]
-    )
 
 
 def _list_scored(sequences: Sequence[PackedSequence]) -> list[Text]:

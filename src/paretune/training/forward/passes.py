@@ -21,7 +21,6 @@ from paretune.data.batch import PASS_OVERHEAD_TOKENS
 from paretune.device_transfer import to_device
 from paretune.methods.core.method import BodyTraining
 from paretune.methods.core.run_axis import Fleet
-from paretune.models.dropout import DropoutRng
 from paretune.models.structure.heads import shift_right
 from paretune.objectives import LossOptions, Objective
 from paretune.objectives.encoding import Batch, Encoded, pad_batch
@@ -50,10 +49,10 @@ class Compute:
 
 @dataclass(frozen=True, kw_only=True)
 class StepBatch:
-    """The examples of one optimizer step of one run, and how their loss is computed.
+    """The examples of one optimizer step, and how their loss is computed.
 
     Attributes:
-        indices: of the examples; empty where the run takes no step.
+        indices: of the examples.
         step: 0-based.
         seed: of the run's dropout.
         loss_options: label smoothing, and the scale of a regression's targets.
@@ -86,22 +85,13 @@ class StepBatch:
         """The divisor of the summed loss: number of examples, or of their target tokens."""
         return self.objective.weight(self.data, self.indices)
 
-    @property
-    def tokens(self) -> int:
-        """Tokens of the examples' longest choices, without padding."""
-        return sum(self.data.lengths[i] for i in self.indices)
-
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """The examples of one run in one forward pass.
-
-    ``indices`` is empty where the run has no examples in this pass. ``part`` numbers the run's
-    micro-batches of the step: dropout is seeded by it.
-    """
+    """The examples of one forward pass; ``part`` numbers those of a step: it seeds dropout."""
 
     data: Encoded
-    indices: Sequence[int] = ()
+    indices: Sequence[int]
     part: int = 0
 
 
@@ -110,34 +100,27 @@ EVALUATION_EXAMPLES = 32
 
 
 class PlainSplitter:
-    """Decides which examples share a forward pass: those of one run, in their order.
+    """Decides which examples share a forward pass: here in their order."""
 
-    A subclass splits the batches of several runs: each pass has one micro-batch of every run.
-    """
-
-    def split_training(self, batches: Sequence[StepBatch]) -> list[list[MicroBatch]]:
+    def split_training(self, batch: StepBatch) -> list[MicroBatch]:
         """The passes of one optimizer step, of at most ``micro_batch`` examples."""
-        (batch,) = batches
         return _cut(batch.data, batch.indices, batch.micro_batch)
 
-    def split_evaluation(self, data: Sequence[Encoded | None]) -> list[list[MicroBatch]]:
-        """The passes over all examples; None: the run is not evaluated."""
-        (examples,) = data
-        if examples is None:
-            return []
-        return _cut(examples, range(len(examples.lengths)), EVALUATION_EXAMPLES)
+    def split_evaluation(self, data: Encoded) -> list[MicroBatch]:
+        """The passes over all examples."""
+        return _cut(data, range(len(data.lengths)), EVALUATION_EXAMPLES)
 
 
 @dataclass(frozen=True)
 class Forward(ABC):
-    """Runs the examples of one or several runs through a model.
+    """Runs examples through a model.
 
     Paths differ in speed, in rounding, and in the random numbers that dropout draws; in nothing
     else.
 
     Attributes:
-        model: a ``transformers`` model with the methods of all runs inside.
-        fleet: tells these methods which rows of a pass belong to which run.
+        model: a ``transformers`` model with the method inside.
+        fleet: tells the method what it must know of a pass.
         pad_id: padding is masked, so any token would do.
     """
 
@@ -148,8 +131,8 @@ class Forward(ABC):
     splitter: PlainSplitter
 
     @abstractmethod
-    def __call__(self, micro_batches: Sequence[MicroBatch]) -> list[Any]:
-        """The model's outputs for the examples of each run.
+    def __call__(self, batch: MicroBatch) -> Any:
+        """The model's outputs for the examples.
 
         Logits, (examples, labels) or (examples, choices), in the order of ``indices``; of
         sequence-to-sequence the scores of the target tokens (``TokenOutputs``).
@@ -157,66 +140,26 @@ class Forward(ABC):
 
 
 class PlainForward(Forward):
-    """Runs padded batches of one run through its model."""
+    """Runs padded batches through a model."""
 
-    def __call__(self, micro_batches: Sequence[MicroBatch]) -> list[Any]:
+    def __call__(self, batch: MicroBatch) -> Any:
         """Logits, (examples, labels) or (examples, choices); of scored tokens, those of each."""
-        (batch,) = micro_batches
         padded = pad_batch(batch.data, batch.indices, self.pad_id)
         inputs = to_tensors(padded, self.compute.device)
         labels = inputs.pop("labels", None)
         self.fleet.set_row_counts([len(batch.indices) * len(batch.data.ids[0])])
         if labels is None:
-            return [select_words(self.model(**inputs).logits, batch, padded["input_ids"].shape[-1])]
+            return select_words(self.model(**inputs).logits, batch, padded["input_ids"].shape[-1])
         texts = [(i, c) for i in batch.indices for c in range(len(batch.data.ids[i]))]
         if batch.data.completion_starts is not None:
             inputs = {name: values.flatten(0, -2) for name, values in inputs.items()}
             logits = self.model(**inputs, use_cache=False).logits
             # The logits at a token score the next one. Those of virtual tokens are in front.
             of_text, labels = logits[:, -labels.shape[-1] :], labels.flatten(0, -2)
-            return [TokenLogits(of_text[:, :-1], labels[:, 1:], texts)]
+            return TokenLogits(of_text[:, :-1], labels[:, 1:], texts)
         inputs["decoder_input_ids"] = shift_right(self.model, labels)
         logits = self.model(**inputs, use_cache=False).logits
-        return [TokenLogits(logits, labels, texts)]
-
-
-@dataclass(frozen=True)
-class PaddedForward(Forward):
-    """Runs padded batches of several runs through a model."""
-
-    dropout_rng: DropoutRng
-
-    def __call__(self, micro_batches: Sequence[MicroBatch]) -> list[Tensor]:
-        """Logits of each run's examples: (examples, labels), or (examples, choices)."""
-        batches = [
-            pad_batch(batch.data, batch.indices, self.pad_id) if batch.indices else {}
-            for batch in micro_batches
-        ]
-        lengths = [padded["input_ids"].shape[-1] if padded else 0 for padded in batches]
-        sequences = [len(batch.indices) * len(batch.data.ids[0]) for batch in micro_batches]
-        # Tensors with one row for each run have rows of the runs in this pass only.
-        self.fleet.set_row_counts(sequences, [min(1, count) for count in sequences])
-        self.dropout_rng.begin_pass(self.dropout_rng.seeds, [sequences])
-        self.dropout_rng.run_lengths = lengths
-        present, inputs = [padded for padded in batches if padded], {}
-        for name in present[0]:
-            fill = self.pad_id if name == "input_ids" else 0
-            behind = [(0, 0)] * (present[0][name].ndim - 1)
-            parts = [
-                np.pad(
-                    padded[name],
-                    [*behind, (0, max(lengths) - padded[name].shape[-1])],
-                    constant_values=fill,
-                )
-                for padded in present
-            ]
-            inputs[name] = to_device(np.concatenate(parts), self.compute.device)
-        logits: Tensor = self.model(**inputs).logits
-        pieces = torch.split(logits, [len(batch.indices) for batch in micro_batches])
-        return [
-            select_words(piece, batch, max(lengths))
-            for piece, batch in zip(pieces, micro_batches, strict=True)
-        ]
+        return TokenLogits(logits, labels, texts)
 
 
 def select_words(logits: Tensor, batch: MicroBatch, width: int) -> Tensor:
@@ -237,6 +180,6 @@ def to_tensors(batch: Batch, device: str) -> dict[str, Tensor]:
     return {name: to_device(array, device) for name, array in batch.items()}
 
 
-def _cut(data: Encoded, indices: Sequence[int], size: int) -> list[list[MicroBatch]]:
+def _cut(data: Encoded, indices: Sequence[int], size: int) -> list[MicroBatch]:
     starts = range(0, len(indices), size)
-    return [[MicroBatch(data, indices[i : i + size], part)] for part, i in enumerate(starts)]
+    return [MicroBatch(data, indices[i : i + size], part) for part, i in enumerate(starts)]
