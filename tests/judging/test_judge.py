@@ -48,7 +48,7 @@ def export_answers(records: Iterable[Record]) -> Rows:
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
+        writer = csv.DictWriter(file, list({name: 0 for row in rows for name in row}))
         writer.writeheader()
         writer.writerows(rows)
     return path
@@ -284,8 +284,14 @@ FAULTS: dict[str, tuple[Rows, str]] = {
         'has the score "nan"',
     ),
     "some folds": ([{**row, "fold": 0} for row in A] + [{**B[0], "fold": ""}], "has no fold, and"),
+    "some clusters": ([*A, {**B[0], "cluster": 1}], "has no cluster, and"),
+    "an example": ([*A[:1], *B[:1]], "has one example, or one cluster"),
+    "a cluster": ([{**row, "cluster": "all"} for row in A], "has one example, or one cluster"),
     "no test": ([{**row, "split": "train"} for row in A], "no row is of split test, only of train"),
-    "a score out of range": ([{"method": "a", "id": 1, "score": 7}], "not between 0 and 1"),
+    "a score out of range": (
+        [{"method": "a", "id": i, "score": 7} for i in (1, 2)],
+        "not between 0 and 1",
+    ),
     "other costs": ([{**row, "seconds": place} for place, row in enumerate(A)], "other seconds"),
     "a seed": ([{**A[0], "seed": 1.5}], "no whole number"),
     "two folds": (
@@ -347,3 +353,11 @@ def test_names_of_methods_are_only_names(tmp_path: Path) -> None:
     assert alone.tasks[0].advice.reasons[1] == "There is nothing to compare it with."
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "baseline" not in page.split("</style>")[1].split("<script")[0]
+
+
+def test_constant_answers_have_no_score_to_compare(tmp_path: Path) -> None:
+    dead = [{**row, "method": "dead", "prediction": "c0"} for row in A]
+    advice = judge(tmp_path, [*A, *dead]).tasks[0].advice
+    assert advice is not None
+    assert advice.reasons[1] == "Not proven better than every other model: no score of dead."
+    assert "1 of 2 seeds gives every example" in advice.warnings[0]

@@ -209,13 +209,19 @@ def _check_answers(rows: Sequence[JudgedRow]) -> None:
     first: dict[str, JudgedRow] = {}
     answers: dict[tuple[object, ...], JudgedRow] = {}
     of_run: dict[tuple[object, ...], JudgedRow] = {}
-    folded = {bool(row.fold) for row in rows}
-    if len(folded) > 1:
-        bare = next(row for row in rows if not row.fold)
+    for column in ("fold", "cluster"):
+        bare = [row for row in rows if not getattr(row, column)]
+        if 0 < len(bare) < len(rows):
+            raise DataError(
+                f"has no {column}, and other rows have one.",
+                where=bare[0].where,
+                remedy=f"Give each row its {column}, or none.",
+            )
+    if len({row.cluster or row.id for row in rows}) < 2:
         raise DataError(
-            "has no fold, and other rows have one.",
-            where=bare.where,
-            remedy="Give each row its fold, or none.",
+            "has one example, or one cluster, so nothing is known of others.",
+            where=rows[0].task,
+            remedy="Give at least two; an interval that helps needs dozens.",
         )
     for row in rows:
         example = first.setdefault(row.id, row)
@@ -331,7 +337,7 @@ def _build_records(rows: Sequence[JudgedRow], metric: Metric | None) -> list[Rec
             label=tuple(read_answer(row.label, row.where) for row in answered),
             prediction=tuple(read_answer(row.prediction, row.where) for row in answered),
             scores=((),) * len(answered),
-            cluster=tuple(clusters[row.cluster] for row in answered) if len(clusters) > 1 else (),
+            cluster=tuple(clusters[row.cluster] for row in answered) if rows[0].cluster else (),
         )
         content = [run.canonical_form(), predictions.uid, predictions.prediction]
         records.append(

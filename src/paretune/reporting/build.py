@@ -56,7 +56,7 @@ from paretune.reporting.text.formatting import (
 )
 from paretune.reporting.text.recommendation import write_advice
 from paretune.store.record import Record, RunStatus
-from paretune.study import Study, TaskSpec
+from paretune.study import Study, TaskSpec, digest
 from paretune.study.presets import load_preset
 from paretune.tasks import objective_of
 from paretune.terminal.plural import pluralise
@@ -105,7 +105,7 @@ def build_report(
     summary = StudyReport(
         name=sanitise_line(study.study),
         title=sanitise_line(study.title or ""),
-        hash=study.study_hash,
+        hash=digest([r.run_id for r in records])[:16] if study.is_judged else study.study_hash,
         protocol=" ".join([describe_protocol(study, cells), *describe_designs(study, cells)]),
         settings={} if study.is_judged else study.canonical_form(),
         yaml=overview.format_settings(study),

@@ -208,7 +208,9 @@ class StudyReport(Part):
 
     name: str = Field(description="its name")
     title: str = Field(default="", description="the question that it is headed by; empty: none")
-    hash: str = Field(description="hash of its canonical form, its key in the store")
+    hash: str = Field(
+        description="hash of its canonical form, its key in the store; where judged, of the runs"
+    )
     protocol: str = Field(description="how the scores were obtained, as a sentence")
     settings: dict[str, Any] = Field(description="the study with all defaults")
     yaml: str = Field(description="the same as YAML")

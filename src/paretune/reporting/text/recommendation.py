@@ -145,8 +145,9 @@ class _Writer:
     @property
     def _is_alone(self) -> bool:
         """Whether there is nothing to compare the recommended configuration with."""
-        rivals = self.recommendation.rival != "baseline"
-        return rivals and len(self.recommendation.candidates) == 1
+        recommendation = self.recommendation
+        cells = [*recommendation.candidates, *recommendation.failed_cells]
+        return recommendation.rival != "baseline" and len(cells) == 1
 
     @property
     def _inside(self) -> str:
@@ -212,7 +213,10 @@ class _Writer:
         elif self._is_alone:
             yield "There is nothing to compare it with"
         elif hardest is None or hardest.pair is None:
-            names = [title_of(sanitise_line(name)) for name in self.recommendation.missing]
+            missing = self.recommendation.missing
+            if self.recommendation.rival != "baseline":
+                missing = tuple(cell.method for cell in self.recommendation.failed_cells)
+            names = [title_of(sanitise_line(name)) for name in missing]
             why = f"no score of {join_names(names)}" if names else "undecided against one"
             yield f"Not proven better than every {self.recommendation.rival}: {why}"
         else:
