@@ -47,7 +47,7 @@ BUDGETS = {
     "pronouns as names": (0, 0),
     "class names twice": (0, 0),
     "names in docstrings that do not exist": (0, 0),
-    "docs words": (26_520, 26_000),
+    "docs words": (26_535, 26_000),
     "core lines": (57_060, 54_000),
     "tests lines": (44_230, 36_000),
 }
