@@ -265,10 +265,17 @@ def test_samples_of_lm_evaluation_harness(tmp_path: Path) -> None:
     (task,) = report.tasks
     assert task.key == "arc_easy" and task.metric == "share_right"
     assert {c.method: len(c.runs) for c in task.cells} == {"base": 1, "lora": 2}
-    assert report.findings[0].what.startswith("of each row acc is the score")
+    assert [f.what[:28] for f in report.findings] == ["of each row acc is the score"]
     again = paretune.judge(tmp_path, metric="acc_norm")
     assert [cell.score.estimate for cell in again.tasks[0].cells] == [1.0, 1.0]
-    with pytest.raises(DataError, match="It has acc, acc_norm"):
+    # Older versions name no metrics.
+    old = tmp_path / "old" / "samples_copa.jsonl"
+    old.parent.mkdir()
+    lines = [{"doc_id": i, "target": 3, "acc": i % 2 == 0} for i in range(9)]
+    old.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
+    (task,) = paretune.judge(old).tasks
+    assert task.key == "copa" and task.cells[0].score.estimate == pytest.approx(5 / 9)
+    with pytest.raises(DataError, match="It has acc"):
         paretune.judge(tmp_path, metric="bleu")
 
 

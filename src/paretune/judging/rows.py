@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from paretune.data.columns import parse_number
 from paretune.data.finding import Finding
 from paretune.data.rows import EXTENSIONS, Row, read_rows
 from paretune.errors import DataError
@@ -25,6 +24,8 @@ OPTIONAL = ("seed", "fold", "model", "task", "cluster", "split", "seconds", "pea
 COLUMNS = ("method", "id", "label", "prediction", "score", *OPTIONAL)
 _SAMPLES = re.compile(r"samples_(?P<task>.+?)(?:_\d{4}-\d\d-\d\dT[\d.:-]+)?\.jsonl")
 """How lm-evaluation-harness calls the answers to a task."""
+_ANSWER = ("doc_id", "target", "filter")
+"""What an answer has beside its scores that may be a number."""
 _SEED = re.compile(r"[-_.]?seed[-_=]?(\d+)$")
 
 
@@ -53,7 +54,8 @@ def read_sources(source: Any, metric: str | None = None) -> tuple[list[Row], lis
                 if _SAMPLES.fullmatch(path.name):
                     samples, finding = _read_samples(path, metric)
                     rows += samples
-                    findings.append(finding)
+                    if finding.what not in [earlier.what for earlier in findings]:
+                        findings.append(finding)
                 else:
                     rows += read_rows(path)
         else:
@@ -121,15 +123,11 @@ def _read_samples(path: Path, metric: str | None) -> tuple[list[Row], Finding]:
 
 
 def _list_scores(sample: Row) -> Iterable[object]:
-    """The names of the scores of an answer of lm-evaluation-harness."""
+    """The names of the scores of an answer of lm-evaluation-harness; 0.4.3 and older list none."""
     values = sample.values
     named = values.get("metrics")
-    names = named if isinstance(named, list) else [name for name in values if name != "doc_id"]
-    return (name for name in names if parse_number(_as_number(values.get(str(name)))) is not None)
-
-
-def _as_number(value: object) -> object:
-    return float(value) if isinstance(value, bool) else value
+    names = named if isinstance(named, list) else [name for name in values if name not in _ANSWER]
+    return (name for name in names if isinstance(values.get(str(name)), int | float))
 
 
 def _read_outputs(outputs: Mapping[Any, Any]) -> Iterable[Row]:
