@@ -36,20 +36,20 @@ MAX_BODY_LINES = 60
 
 BUDGETS = {
     # name: (allowed, target)
-    "functions and classes": (3_020, 2_700),
-    "private functions called once": (240, 200),
+    "functions and classes": (2_996, 2_700),
+    "private functions called once": (254, 200),
     "bodies over 60 lines": (25, 25),
-    "verbs": (18, 18),
-    "fields of Method": (24, 24),
+    "verbs": (19, 18),
+    "fields of Method": (22, 24),
     "fields of Objective": (24, 24),
-    "deferred imports": (26, 60),
+    "deferred imports": (27, 60),
     "import circles": (0, 0),
     "pronouns as names": (0, 0),
     "class names twice": (0, 0),
     "names in docstrings that do not exist": (0, 0),
-    "docs words": (25_870, 26_000),
-    "core lines": (56_850, 54_000),
-    "tests lines": (42_720, 36_000),
+    "docs words": (26_190, 26_000),
+    "core lines": (56_590, 54_000),
+    "tests lines": (42_930, 36_000),
 }
 
 

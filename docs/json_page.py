@@ -26,8 +26,9 @@ def page() -> str:
     lines = [
         "# A study as JSON",
         "",
-        "`paretune report STUDY --json` gives the whole study as one JSON object, on standard",
-        "output or, with `--output FILE`, in a file ([other verbs](#the-other-verbs)): what was",
+        "`paretune report STUDY --json`, as `paretune judge FILE --json`, gives the whole study as",
+        "one JSON object, on standard output or, with `--output FILE`, in a file",
+        "([other verbs](#the-other-verbs)): what was",
         "asked for, every cell with its score and interval, comparisons with the baselines, costs,",
         "learning curves, environment and failures. It is written whole or not at all, and the",
         "same records give the same bytes. It works while the study runs.",
@@ -100,7 +101,7 @@ def _verbs() -> list[str]:
 
 def result_types() -> dict[str, type[Result]]:
     """The class of what each verb returns, but a report, which is described above."""
-    verbs = {name: load_verb(name) for name in VERBS if name != "report"} | {
+    verbs = {name: load_verb(name) for name in VERBS if name not in ("report", "judge")} | {
         name: verb
         for name, verb in plugins.load_all(plugins.COMMANDS, object)[0].items()
         if inspect.isfunction(verb)

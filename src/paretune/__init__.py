@@ -16,6 +16,7 @@ left, in a terminal, or as one output of a notebook::
     for task in paretune.report(study).tasks:    # scores with intervals, costs, verdicts
         print(task.sentences)
     paretune.report(study).to_pandas()           # a row for each method of each task
+    paretune.judge("predictions/").tasks         # the same for runs that were trained elsewhere
     paretune.compare(study, "full", "lora")      # of scores, and where that in memory lies
     paretune.watch(study).seconds_left           # how it stands, while another process runs it
     paretune.track(study, to="mlflow", output="copy")   # a copy for an experiment tracker

@@ -23,6 +23,9 @@ from .verbs.export import (
     export as export,
     load as load,
 )
+from .verbs.judge import (
+    judge as judge,
+)
 from .verbs.plan import (
     Plan as Plan,
     plan as plan,

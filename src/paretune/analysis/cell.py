@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -28,6 +28,8 @@ from paretune.study import OuterFold, Run
 NO_MODEL = "-"
 """The model key of baselines without a model; they belong to every model of their task."""
 
+Subject = Literal["methods", "models"]
+"""What scores speak of: methods, of which runs are drawn, or the very models that were trained."""
 CellKey = tuple[str, str]
 """Model and method: what tells the cells of a task apart."""
 
@@ -60,6 +62,7 @@ class Cell:
         judged_at_end: pairs are decided only when all runs of both sides have ended.
         predicted_bytes: peak memory of training by the arithmetic of :mod:`paretune.measuring`,
             until it is measured; None where no run has ended.
+        judged: what is said of runs that were trained elsewhere; None of runs of paretune.
     """
 
     task: str
@@ -83,6 +86,7 @@ class Cell:
     passes: int = 1
     judged_at_end: bool = False
     predicted_bytes: float | None = None
+    judged: Subject | None = None
 
     @property
     def key(self) -> CellKey:
@@ -138,7 +142,7 @@ class Cell:
 
         Collapse is judged by the answers themselves, so it is flagged whoever wrote the record.
         """
-        return Counter(_outcome_of(record) for record in self.final)
+        return Counter(map(self._outcome_of, self.final))
 
     @property
     def deterministic(self) -> bool:
@@ -148,7 +152,8 @@ class Cell:
     @property
     def draws_seeds(self) -> bool:
         """Whether its runs are seeds on one split, of which one alone says nothing of others."""
-        return not self.deterministic and not self.design.is_cross_validation
+        fixed = self.deterministic or self.judged == "models"
+        return not fixed and not self.design.is_cross_validation
 
     @property
     def trains_nothing(self) -> bool:
@@ -159,17 +164,29 @@ class Cell:
     def failures(self) -> FailureRate | None:
         """How often training failed; None for what trains nothing, which has no chance to fail.
 
-        An outer fold all of whose trials failed is a run that failed.
+        An outer fold all of whose trials failed is a run that failed. Of runs that were trained
+        elsewhere those that failed may be missing, so that none of them says nothing.
         """
-        if self.trains_nothing:
-            return None
         failed = sum(self.outcomes[outcome] for outcome in FAILED_OUTCOMES)
+        if self.trains_nothing or (self.judged and not failed):
+            return None
         folds = len(self.failed_folds)
         return FailureRate(failed + folds, len(self.final) - self.outcomes["error"] + folds)
 
     def has_failed(self, record: Record) -> bool:
         """Whether a run of it failed; what trains nothing cannot fail."""
-        return not self.trains_nothing and _outcome_of(record) in FAILED_OUTCOMES
+        return not self.trains_nothing and self._outcome_of(record) in FAILED_OUTCOMES
+
+    def _outcome_of(self, record: Record) -> str:
+        # Scores without answers may be all the same, and often are all 1.
+        if record.outcome != "ok" or not has_test_answers(record) or not self.objective.has_answers:
+            return record.outcome
+        # In cross-validation the selection part counts too: few rows may lie in a fold.
+        judged = ("test",) if record.run.outer is None else ("test", "selection")
+        parts = [record.predictions[part] for part in judged if part in record.predictions]
+        answers = [answer for part in parts for answer in part.prediction]
+        labels = [label for part in parts for label in part.label]
+        return "collapsed" if answers_are_constant(answers, labels) else "ok"
 
     @cached_property
     def trained(self) -> tuple[Record, ...]:
@@ -289,17 +306,6 @@ class Cell:
         if any(stage != "cost" for stage, _ in self.pending):
             return False
         return self.complete or self.over_limit
-
-
-def _outcome_of(record: Record) -> str:
-    if record.outcome != "ok" or not has_test_answers(record):
-        return record.outcome
-    # In cross-validation the selection part counts too: few rows may lie in a fold.
-    judged = ("test",) if record.run.outer is None else ("test", "selection")
-    parts = [record.predictions[part] for part in judged if part in record.predictions]
-    answers = [answer for part in parts for answer in part.prediction]
-    labels = [label for part in parts for label in part.label]
-    return "collapsed" if answers_are_constant(answers, labels) else "ok"
 
 
 def has_test_answers(record: Record) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 from paretune.analysis.cell import (
     NO_MODEL,
     Cell,
+    Subject,
     group_by_outer,
     has_test_answers,
     position_of,
@@ -61,7 +62,26 @@ def group_into_cells(
     cell has the number of runs that it is given (:func:`paretune.analysis.passes.mark_passes`).
     """
     cells = build_cells(study, records, states)
+    if study.is_judged:
+        return mark_judged(cells)
     return mark_passes(study, cells) if study.protocol.preset == "passes" else cells
+
+
+def mark_judged(cells: Sequence[Cell]) -> list[Cell]:
+    """Cells of runs that were trained elsewhere: there are no others, and costs are of these.
+
+    Where no method has a second run, scores speak of these very models.
+    """
+    subject: Subject = "methods" if any(len(cell.final) > 1 for cell in cells) else "models"
+    return [
+        replace(
+            cell,
+            judged=subject,
+            expected_runs=len(cell.final),
+            cost=tuple(record for record in cell.final if record.measured),
+        )
+        for cell in cells
+    ]
 
 
 def build_cells(
@@ -113,6 +133,11 @@ def _cell_keys(study: Study, runs: Iterable[Run]) -> dict[tuple[str, str, str], 
     ``runs``: those that were planned. They say which baselines stand beside the methods on each
     model, which only planning knows.
     """
+    if study.is_judged:  # nothing but what was given: methods, then baselines in the same order
+        named = {run.cell: run.method.name for run in runs}
+        groups = (baselines.NAMES, baselines.NAMES - baselines.WITH_MODEL)
+        order = {cell: sum(name in group for group in groups) for cell, name in named.items()}
+        return {cell: named[cell] for cell in sorted(named, key=order.__getitem__)}
     planned: dict[tuple[str, str], dict[str, MethodSpec]] = {}
     for run in runs:
         if run.method.name in baselines.WITH_MODEL:

@@ -87,22 +87,27 @@ from paretune.analysis.unlabelled_answers import UnlabelledAnswers
 from paretune.methods.baselines import WITH_MODEL
 from paretune.methods.core.titles import title_of
 
+Rival = Literal["baseline", "other method", "other model"]
+"""What verdicts compare a method with."""
+
 
 @dataclass(frozen=True)
 class Verdict:
-    """A cell compared with all its baselines.
+    """A cell compared with all its baselines; where the task has none, with all other methods.
 
     Attributes:
-        comparisons: it minus each baseline that has a score.
+        comparisons: it minus each of them that has a score.
         missing: names of baselines without a score.
         note: why it is undecided, if the reason is not a missing baseline.
         of_trained: whether runs failed, so that the verdict is of those that trained.
+        rival: what it is compared with.
     """
 
     comparisons: tuple[Pair, ...]
     missing: tuple[str, ...] = ()
     note: str = ""
     of_trained: bool = False
+    rival: Rival = "baseline"
 
     @property
     def standing(self) -> Standing | Literal["none"]:
@@ -116,7 +121,7 @@ class Verdict:
 
     @property
     def above_all(self) -> bool:
-        """Proven better than every baseline, none of which is missing."""
+        """Proven better than all that it is compared with, none of which is missing."""
         return self.standing == "above" and not self.missing
 
     @property
@@ -126,7 +131,7 @@ class Verdict:
             return self.note or "no baseline has a score yet"
         if self.above_all:
             condition = ", of runs that trained" if self.of_trained else ""
-            return f"better than every baseline{condition}"
+            return f"better than every {self.rival}{condition}"
         words = {"below": "worse than", "unclear": "undecided against", "above": "better than"}
         names: dict[str, list[str]] = {standing: [] for standing in words}
         for pair in self.comparisons:
@@ -243,31 +248,48 @@ class PairwiseComparisons:
         sides = on_common_rows(*(group.scores[name] for name in names))
         return estimate_sample_size(pair.estimate, *sides, pair.level, blind=blind)
 
+    @property
+    def rival(self) -> Rival:
+        """What verdicts compare a method with: where the task has no baseline, all others."""
+        if any(cell.baseline for cell in self.cells):
+            return "baseline"
+        about_models = any(cell.judged == "models" for cell in self.cells)
+        return "other model" if about_models else "other method"
+
+    def find_rivals(self, cell: Cell) -> list[Cell]:
+        """What a cell is compared with by its verdict: without a model, and on its own model."""
+        of_baselines = self.rival == "baseline"
+        return [
+            rival
+            for rival in self.cells
+            if rival.baseline == of_baselines
+            and rival.model in (NO_MODEL, cell.model)
+            # A probe is no baseline of itself.
+            and (rival.name != cell.name if cell.name in WITH_MODEL else rival is not cell)
+        ]
+
     def verdict(self, cell: Cell, format_name: Callable[[str], str] = str) -> Verdict | None:
-        """``cell`` compared with its baselines; None without a model, score or failure.
+        """``cell`` compared with its rivals; None without any, a model, score or failure.
 
         Args:
             cell: of the task.
-            format_name: formats the names of baselines.
+            format_name: formats the names of rivals.
         """
-        if cell.model == NO_MODEL:
+        rivals = self.find_rivals(cell)
+        if cell.model == NO_MODEL or (not rivals and self.rival != "baseline"):
             return None
         failed = cell.failures is not None and cell.failures.failed > 0
         if cell.run_scores is None:
             return Verdict((), note="undecided: no run trained") if failed else None
         pairs, missing = [], []
-        for baseline in self.cells:
-            # Those without a model, and on its own model; a probe is none of itself.
-            same_probe = cell.name in WITH_MODEL and baseline.name == cell.name
-            if not baseline.baseline or baseline.model not in (NO_MODEL, cell.model) or same_probe:
-                continue
-            pair, name = self.compare(cell, baseline), format_name(baseline.method)
+        for rival in rivals:
+            pair, name = self.compare(cell, rival), format_name(rival.method)
             if pair is None:
                 missing.append(name)
             else:
                 pairs.append(replace(pair, b=name))
         note = describe_withheld(pair.withheld for pair in pairs)
-        return Verdict(tuple(pairs), tuple(missing), note, of_trained=failed)
+        return Verdict(tuple(pairs), tuple(missing), note, of_trained=failed, rival=self.rival)
 
     def shortfall(self, cell: Cell) -> float | None:
         """By how many points ``cell`` may be below the best of its model.

@@ -43,6 +43,10 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "watch": ("paretune.verbs.watch:watch", "Follow a study while it runs."),
     "track": ("paretune.contrib.trackers:track", "Copy results into an experiment tracker."),
     "report": ("paretune.verbs.report:report", "Show the results of a study, and write a page."),
+    "judge": (
+        "paretune.verbs.judge:judge",
+        "Compare runs that were trained elsewhere, by their answers.",
+    ),
     "recommend": (
         "paretune.verbs.recommend:recommend",
         "Say which method to take within a budget, and why.",
@@ -78,7 +82,7 @@ A function is imported when its verb is called. A verb may have two words.
 SECTIONS: Mapping[str, Sequence[str]] = {
     "Start here": ("demo", "tune"),
     "Step by step": ("new", "check", "plan", "run", "watch"),
-    "Answers": ("report", "recommend", "next", "compare", "export"),
+    "Answers": ("report", "judge", "recommend", "next", "compare", "export"),
 }
 """Of the help: verbs by what they are for; all others come after them."""
 DATA_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".txt", ".gz", ".xlsx")

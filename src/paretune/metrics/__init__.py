@@ -10,7 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from paretune import plugins
-from paretune.metrics import answer_sets, answers, classification, regression, tags, translation
+from paretune.metrics import (
+    answer_sets,
+    answers,
+    classification,
+    regression,
+    row_scores,
+    tags,
+    translation,
+)
 from paretune.metrics.bertscore import BERTSCORE
 from paretune.metrics.metric import Array, Metric, SegmentMetric, Value
 
@@ -28,7 +36,7 @@ __all__ = [
 ]
 
 # Answer sets come first: where records have theirs, it is no chance.
-_MODULES = (answer_sets, classification, regression, translation, answers, tags)
+_MODULES = (answer_sets, classification, regression, translation, answers, tags, row_scores)
 _REGISTRY = plugins.Registry(
     plugins.METRICS, "metric", Metric, (metric for m in _MODULES for metric in m.METRICS)
 )

@@ -15,6 +15,7 @@ from paretune.objectives.classification import (
     MULTILABEL,
     MULTIPLE_CHOICE,
     PAIR,
+    SCORES,
     SPAN_PAIR,
 )
 from paretune.objectives.language_modelling import INSTRUCTION, PREFERENCES, TRANSLATION
@@ -59,6 +60,7 @@ _REGISTRY = plugins.Registry(
         INSTRUCTION,
         MULTILABEL,
         TOKEN_CLASSIFICATION,
+        SCORES,
         *PREFERENCES,
     ),
 )

@@ -157,6 +157,17 @@ CLASSIFICATION = Objective(
     loss=cross_entropy,
     predict=predict_labels,
 )
+SCORES = replace(
+    CLASSIFICATION,
+    name="scores",
+    title="a score for each row that was computed elsewhere",
+    reader="",
+    readouts=(),
+    baselines=(),
+    default_metric="mean_score",
+    recorded_metrics=("mean_score",),
+    loss_settings=(),
+)
 PAIR = replace(
     CLASSIFICATION,
     name="pair",

@@ -29,6 +29,7 @@ from paretune import metrics
 from paretune.answers import Answer, Readout
 from paretune.metrics import Metric
 from paretune.metrics.classification import LABEL, NO_LABEL
+from paretune.metrics.row_scores import SCORE
 from paretune.objectives.class_weights import ClassWeights, weight_classes
 from paretune.objectives.encoding import Encoded, encode_texts
 from paretune.objectives.example import Example
@@ -319,6 +320,11 @@ class Objective:
     def predicts_labels(self) -> bool:
         """Whether predictions are labels: right or wrong, example by example."""
         return LABEL in self.target_types
+
+    @property
+    def has_answers(self) -> bool:
+        """Whether predictions are answers; otherwise they are scores that somebody computed."""
+        return SCORE not in self.target_types
 
     def head_spec(self, labels: Sequence[str], languages: Sequence[str] = ()) -> HeadSpec:
         """The head that a model needs for these labels or languages."""

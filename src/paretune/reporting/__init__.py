@@ -21,6 +21,7 @@ from paretune.reporting.document import (
     FORMAT,
     Document,
     format_cell_score,
+    has_memory,
     list_rows,
     list_score_bases,
     write_file,
@@ -61,32 +62,37 @@ class Report(Document):
         if len(lines) > _MOST_TASKS:
             left = pluralise(len(lines) - _MOST_TASKS, "more task")
             lines = [*lines[:_MOST_TASKS], f"... and {left}"]
-        return "\n".join([f"{self.study.name}: {runs}", *lines])
+        return "\n".join([*filter(None, [self.study.scope]), f"{self.study.name}: {runs}", *lines])
 
     __str__ = __repr__
 
     def _repr_html_(self) -> str:
         """The first screen; the page has all of the report."""
         rows = list_rows(self.tasks)
-        several = len({row.model for row in rows if row.memory}) > 1
+        several, with_memory = (
+            len({row.model for row in rows if row.has_model}) > 1,
+            has_memory(rows),
+        )
         lines = [
             [
-                *([row.model if row.memory else ""] if several else []),
+                *([row.model if row.has_model else ""] if several else []),
                 row.method,
                 *(f"{format_cell_score(cell)} {cell.signs}" if cell else "" for cell in row.cells),
-                row.memory,
+                *([row.memory] if with_memory else []),
             ]
             for row in rows
         ]
         keys = [task.key for task in self.tasks]
-        header = [*(["model"] if several else []), "method", *keys, "peak memory"]
+        ends = ["peak memory"] if with_memory else []
+        header = [*(["model"] if several else []), "method", *keys, *ends]
         legend = [
             ", ".join(f"{sign} {text}" for sign, text in self.signs.items()),
             *(f"Score: {basis}" for basis in list_score_bases(self.tasks)),
         ]
         advice = [html_block(task.advice.lines) for task in self.tasks if task.advice]
         return (
-            html_lines([self.sentence], bold=True)
+            html_lines(filter(None, [self.study.scope]))
+            + html_lines([self.sentence], bold=True)
             + html_table(header, lines)
             + html_lines([". ".join(part for part in legend if part)])
             + "".join(advice)
@@ -177,7 +183,8 @@ class Report(Document):
         if quiet:
             return
         if not (has_page or output):
-            out.print("No page: the store may only be read. `--page FILE` writes it elsewhere.")
+            reason = "" if self._folder is None else "the store may only be read. "
+            out.print(f"No page: {reason}`--page FILE` writes it{reason and ' elsewhere'}.")
         for name, path in written:
             out.print(f"{name}: {path}", soft_wrap=True)
 

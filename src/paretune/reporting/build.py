@@ -43,6 +43,7 @@ from paretune.reporting.text.conclusions import (
     describe_designs,
     describe_passes,
     describe_protocol,
+    describe_scope,
     describe_unfinished,
     write_conclusions,
 )
@@ -55,7 +56,7 @@ from paretune.reporting.text.formatting import (
 )
 from paretune.reporting.text.recommendation import write_advice
 from paretune.store.record import Record, RunStatus
-from paretune.study import Study, TaskSpec
+from paretune.study import Study, TaskSpec, digest
 from paretune.study.presets import load_preset
 from paretune.tasks import objective_of
 from paretune.terminal.plural import pluralise
@@ -104,15 +105,17 @@ def build_report(
     summary = StudyReport(
         name=sanitise_line(study.study),
         title=sanitise_line(study.title or ""),
-        hash=study.study_hash,
+        hash=digest([r.run_id for r in records])[:16] if study.is_judged else study.study_hash,
         protocol=" ".join([describe_protocol(study, cells), *describe_designs(study, cells)]),
-        settings=study.canonical_form(),
+        settings={} if study.is_judged else study.canonical_form(),
         yaml=overview.format_settings(study),
         runs=len(records),
         waiting=sum(not state.ended for state in states),
         ended_at=ended_at,
         date="" if day is None else f"{day.day} {day:%B %Y}",
         departures=preset.departures() if preset else (),
+        judged=study.is_judged,
+        scope=describe_scope(cells),
     )
     environment = dict(overview.collect_environment(records))
     audit = tuple(map(DataFinding.model_validate, findings))
@@ -162,6 +165,9 @@ def _build_task(
         basis.append(SELECTED_ON_TEST)
     recommendation = recommend(cells, limits_of(study.limits), comparisons)
     advice = write_advice(recommendation, passes=describe_passes(study, cells, recommendation))
+    next_steps = write_next_steps(recommendation, shares=study.protocol.rows)
+    if study.is_judged:  # nothing of it can be trained further, or exported
+        advice, next_steps = advice.model_copy(update={"command": ""}), None
     rows = build_rows(cells, comparisons, advice)
     tables = (
         build_metric_table(task, rows),
@@ -199,8 +205,9 @@ def _build_task(
         ),
         tables=tuple(table for table in tables if table is not None),
         model_sizes=tuple(_measure_models(rows).values()),
-        next_steps=write_next_steps(recommendation, shares=study.protocol.rows),
+        next_steps=next_steps,
         disagreement=find_disagreements(rows, most_texts),
+        rival=comparisons.rival,
     )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from paretune.analysis.memory_breakdown import PART_TITLES
 from paretune.methods.baselines import CONSTANT
-from paretune.reporting.document import TaskReport
+from paretune.reporting.document import TaskReport, name_rivals
 from paretune.reporting.parts import Amount, CellReport, CostFront, Score, name_chance
 from paretune.reporting.tables import build_memory_table, build_size_table
 from paretune.reporting.text.formatting import (
@@ -42,11 +42,12 @@ from paretune.reporting.vega import (
     text_style,
     widen,
 )
+from paretune.study import UNNAMED_MODEL
 
 STANDINGS = {
-    "above": "▲ better than every baseline",
-    "unclear": "≈ undecided against a baseline",
-    "below": "▼ worse than a baseline",
+    "above": "▲ better than every {rival}",
+    "unclear": "≈ undecided against {a_rival}",
+    "below": "▼ worse than {a_rival}",
     "baseline": "baseline (dashed line: its score)",
 }
 _MEMORY_KINDS = {
@@ -72,7 +73,12 @@ class Chart:
 
 
 def chart_scores(task: TaskReport) -> Chart | None:
-    """Scores with whiskers on an axis from 0; dashed lines carry baselines through the others."""
+    """Scores with whiskers on an axis from 0; dashed lines carry baselines through the others.
+
+    None where there is nothing to compare.
+    """
+    if len(task.cells) < 2:
+        return None
     bare = [cell for cell in task.baselines if cell.model is None and cell.score]
     groups = _group_by_model(task, lambda cell: bool(cell.score or cell.runs))
     lines = _stack_lines([*([("baselines", bare)] if bare else []), *groups], _score_line)
@@ -97,7 +103,8 @@ def chart_scores(task: TaskReport) -> Chart | None:
     selected = "; selected on the test part" if task.selected_on_test else ""
     constant = any(line.get("constant") for line in lines)
     pale = "; pale: every example gets the same answer" if constant else ""
-    layers = [_bar_layer(x, STANDINGS, lines), _whisker_layer(x), dashes]
+    bars = _bar_layer(x, name_rivals(STANDINGS, [task]), lines, columns=1)
+    layers = [bars, _whisker_layer(x), dashes]
     return Chart(
         f"Quality on {task.key}: {task.metric_title}",
         f"{scope}{selected}{pale}",
@@ -127,7 +134,7 @@ def chart_memory(task: TaskReport) -> Chart | None:
     is_divided = any(part["kind"] != "peak" for part in parts)
     return Chart(
         f"Peak memory in training on {task.key}",
-        table.above if table and is_divided else "One measurement each, alone in a fresh process",
+        table.above if table and is_divided else task.describe_measurements(),
         _describe(lines),
         _bars(lines, [bars, _whisker_layer(x)]),
     )
@@ -371,7 +378,8 @@ def _group_by_model(
     groups: dict[str, list[CellReport]] = {}
     for cell in task.cells:
         if cell.model is not None and keep(cell):
-            groups.setdefault(cell.model, []).append(cell)
+            model = "" if cell.model == UNNAMED_MODEL.key else cell.model
+            groups.setdefault(model, []).append(cell)
     return list(groups.items())
 
 
@@ -381,7 +389,8 @@ def _stack_lines(
     """A line of the chart for each heading and each cell, numbered from the top."""
     lines: list[dict[str, Any]] = []
     for heading, cells in groups:
-        lines.append({"place": len(lines), "title": heading})
+        if heading:
+            lines.append({"place": len(lines), "title": heading})
         for cell in cells:
             label = textwrap.wrap(cell.label, 20) or [cell.label]
             line = {"place": len(lines), "heading": heading, "label": label}
@@ -457,7 +466,9 @@ def _bars(lines: Sequence[Mapping[str, Any]], layers: Sequence[Spec]) -> Spec:
     return {**base_spec(values, [*texts, *layers]), "width": width, "height": height}
 
 
-def _bar_layer(x: Spec, titles: Mapping[str, str], lines: Sequence[Mapping[str, Any]]) -> Spec:
+def _bar_layer(
+    x: Spec, titles: Mapping[str, str], lines: Sequence[Mapping[str, Any]], columns: int = 3
+) -> Spec:
     """Bars coloured by ``kind``, with a legend of the kinds that occur."""
     kinds = {line.get("kind") for line in lines}
     present = [kind for kind in titles if kind in kinds]
@@ -467,7 +478,7 @@ def _bar_layer(x: Spec, titles: Mapping[str, str], lines: Sequence[Mapping[str, 
     legend = {
         "title": None,
         "orient": "bottom",
-        "columns": 1 if titles is STANDINGS else 3,
+        "columns": columns,
         "labelLimit": 0,
         "symbolType": "square",
         "labelExpr": f"{label}[datum.value]",

@@ -222,7 +222,7 @@ def name_labels(cell: Cell, highest: int) -> tuple[str, ...]:
     """Names of the labels, from the study or the built-in task; numbers where they do not fit."""
     task = cell.final[0].run.task
     names = task.labels
-    if not task.has_own_data and task.name in tasks.names():
+    if task.kind is None and task.name in tasks.names():
         names = tasks.get(task.name).labels
     if highest >= len(names or ()):
         return tuple(str(index) for index in range(highest + 1))

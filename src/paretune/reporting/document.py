@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +26,7 @@ from paretune.reporting.parts import (
     Table,
 )
 from paretune.reporting.text.formatting import format_bytes, format_interval, join_names
+from paretune.study import NO_MODEL
 from paretune.terminal.plural import pluralise
 
 
@@ -63,9 +64,16 @@ class TaskReport(Part):
         "predictions, and those of plug-ins"
     )
     model_sizes: tuple[ModelSize, ...] = Field(description="of models whose size is known")
-    next_steps: NextSteps | None = Field(description="what to do next; null: no method has a score")
+    next_steps: NextSteps | None = Field(
+        description="what to do next; null: no method has a score, or it was trained elsewhere"
+    )
     disagreement: Disagreement | None = Field(
         description="labels or generated texts, example by example; null: other answers"
+    )
+    rival: str = Field(
+        default="baseline",
+        description="what verdicts compare a method with: baseline; where there is none, other "
+        "method or other model",
     )
 
     @property
@@ -106,6 +114,12 @@ class TaskReport(Part):
             return "rows and training sets"
         seeds = {score.n_seeds for score in scores}
         return "examples (one seed)" if seeds == {1} else "seeds and examples"
+
+    def describe_measurements(self) -> str:
+        """How costs were measured, without a full stop."""
+        if any(cell.cost.of_runs for cell in self.cells):
+            return "As the files say of the runs"
+        return "One solo measurement each, in a fresh process"
 
     def find_table(self, name: str) -> Table | None:
         """One of :attr:`tables`."""
@@ -194,7 +208,9 @@ class StudyReport(Part):
 
     name: str = Field(description="its name")
     title: str = Field(default="", description="the question that it is headed by; empty: none")
-    hash: str = Field(description="hash of its canonical form, its key in the store")
+    hash: str = Field(
+        description="hash of its canonical form, its key in the store; where judged, of the runs"
+    )
     protocol: str = Field(description="how the scores were obtained, as a sentence")
     settings: dict[str, Any] = Field(description="the study with all defaults")
     yaml: str = Field(description="the same as YAML")
@@ -206,6 +222,12 @@ class StudyReport(Part):
     date: str = Field(description="its day; empty: not known")
     departures: tuple[str, ...] = Field(
         description="where the paper's preset departs from the paper, as sentences"
+    )
+    judged: bool = Field(
+        default=False, description="true: its runs were trained elsewhere, and only judged here"
+    )
+    scope: str = Field(
+        default="", description="what its intervals and claims leave out; empty: nothing of note"
     )
 
 
@@ -270,6 +292,11 @@ class OverviewRow:
     cells: tuple[CellReport | None, ...]
     memory: str
 
+    @property
+    def has_model(self) -> bool:
+        """Whether it is on a model, and no baseline without one."""
+        return self.model != NO_MODEL.key
+
 
 def list_rows(tasks: Sequence[TaskReport]) -> tuple[OverviewRow, ...]:
     """Every method and baseline with an ended run on any task, in the study's order."""
@@ -284,15 +311,30 @@ def list_rows(tasks: Sequence[TaskReport]) -> tuple[OverviewRow, ...]:
     for (model, _), by_task in sorted(by_configuration.items(), key=lambda i: order[i[0][0]]):
         first = next(iter(by_task.values()))
         ended = tuple(c if (c := by_task.get(t.key)) and c.has_ended else None for t in tasks)
-        costs = (cell.cost for cell in by_task.values())
+        costs = [cell.cost for cell in by_task.values()]
         needs = [c.evaluation if c.trained.value == 0 else c.memory for c in costs]
         peaks = [need.value for need in needs if need.value is not None]
-        memory = format_bytes(max(peaks)) if peaks else "" if model is None else "–"
+        unknown = "" if model is None or any(cost.of_runs for cost in costs) else "–"
+        memory = format_bytes(max(peaks)) if peaks else unknown
         if peaks and any(need.predicted for need in needs):
             memory = f"~{memory}"
         if any(ended):
-            rows.append(OverviewRow(model or "-", first.label, first.baseline, ended, memory))
+            rows.append(
+                OverviewRow(model or NO_MODEL.key, first.label, first.baseline, ended, memory)
+            )
     return tuple(rows)
+
+
+def has_memory(rows: Sequence[OverviewRow]) -> bool:
+    """Whether any peak is known, or could be measured."""
+    return any(row.memory for row in rows)
+
+
+def name_rivals(texts: Mapping[str, str], tasks: Sequence[TaskReport]) -> dict[str, str]:
+    """Texts with what verdicts compare a method with in place of ``{rival}`` and ``{a_rival}``."""
+    rival = next((task.rival for task in tasks), "baseline")
+    a_rival = f"an{rival}" if rival.startswith("other") else f"a {rival}"
+    return {key: text.format(rival=rival, a_rival=a_rival) for key, text in texts.items()}
 
 
 def format_cell_score(cell: CellReport) -> str:

@@ -272,7 +272,8 @@ def _note_texts(
             f"Some runs were scored otherwise when they ran ({'; '.join(sorted(stored))}); "
             "the numbers here are computed anew from their texts."
         )
-    if absent := [m.title for m in metrics.segment_metrics().values() if m.name not in optional]:
+    absent = [m.title for m in metrics.segment_metrics().values() if m.name not in optional]
+    if absent and not any(row.cell.judged for row in rows):
         yield (
             f"{join_names(absent)}: not computed, since generation.metrics of the study does "
             "not ask for it."

@@ -21,19 +21,21 @@ from paretune.reporting.document import (
     HealthItem,
     StudyReport,
     TaskReport,
+    has_memory,
     list_rows,
+    name_rivals,
 )
 from paretune.reporting.text.formatting import format_bytes, format_parameters, join_names
 from paretune.store.record import UNSCORED_OUTCOMES, Record
-from paretune.study import Study
+from paretune.study import UNNAMED_MODEL, Study
 from paretune.study.presets import load_preset
 from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
 
 SIGNS = {
-    "▲": "better than every baseline",
-    "≈": "undecided against a baseline",
-    "▼": "worse than a baseline",
+    "▲": "better than every {rival}",
+    "≈": "undecided against {a_rival}",
+    "▼": "worse than {a_rival}",
     "*": "the one to take",
     "c": "at least half of the seeds give every example the same answer",
     "–": "memory not measured",
@@ -46,8 +48,10 @@ _MOST_NAMED = 4
 def explain_signs(tasks: Sequence[TaskReport]) -> dict[str, str]:
     """The signs that occur in the first table, with their meanings."""
     present = {sign for task in tasks for cell in task.cells for sign in cell.signs}
-    memory = [row.memory for row in list_rows(tasks)]
+    rows = list_rows(tasks)
+    memory = [row.memory for row in rows] if has_memory(rows) else []
     present |= {*memory, *(text[:1] for text in memory)}
+    signs = name_rivals(SIGNS, tasks)
     lost = any(
         "▲" in cell.signs and cell.verdict and cell.verdict.of_trained
         for task in tasks
@@ -55,7 +59,7 @@ def explain_signs(tasks: Sequence[TaskReport]) -> dict[str, str]:
     )
     return {
         sign: f"{text}, of runs that trained" if sign == "▲" and lost else text
-        for sign, text in SIGNS.items()
+        for sign, text in signs.items()
         if sign in present
     }
 
@@ -75,7 +79,8 @@ def write_sentence(tasks: Sequence[TaskReport]) -> str:
         failed = any(verdict and verdict.of_trained for verdict in verdicts)
         condition = ", of runs that trained" if failed else ""
         clauses.append(
-            f"take {_join_recommended(of_kind)}: proven better than every baseline{condition}"
+            f"take {_join_recommended(of_kind)}: proven better than every "
+            f"{of_kind[0].rival}{condition}"
         )
     if of_kind := by_kind.get("guess"):
         clauses.append(f"the best guess is {_join_recommended(of_kind)}: not proven")
@@ -117,13 +122,15 @@ def check_health(
     scheduled = f", {study.waiting:,} scheduled" if study.waiting else ""
     finished = f"{study.runs:,} so far{scheduled}, more may follow"
     text = finished if going_on else f"{study.runs:,} of {study.runs:,}"
-    yield HealthItem(title="runs finished", text=text, alarm=going_on)
+    if study.judged:
+        yield HealthItem(title="runs judged", text=f"{study.runs:,}")
+    else:
+        yield HealthItem(title="runs finished", text=text, alarm=going_on)
     runs = sum(len(cell.runs) for cell in trained)
-    for ended, outcomes in (
-        ("constant", ("collapsed",)),
-        ("diverged", ("diverged",)),
-        ("failed", UNSCORED_OUTCOMES[1:]),
-    ):
+    endings: dict[str, Sequence[str]] = {"constant": ("collapsed",)}
+    if not study.judged:  # what was trained elsewhere and failed is not known
+        endings |= {"diverged": ("diverged",), "failed": UNSCORED_OUTCOMES[1:]}
+    for ended, outcomes in endings.items():
         count = sum(cell.outcomes.get(outcome, 0) for cell in trained for outcome in outcomes)
         yield HealthItem(
             title=f"{ended}{FINAL_RUNS}", text=f"{count:,} of {runs:,}", alarm=count > 0
@@ -136,7 +143,7 @@ def check_health(
             methods = pluralise(len(tuned), "method")
             text = f"the lowest or highest tried, for {edge:,} of {methods}"
         yield HealthItem(title="best learning rate", text=text, alarm=edge > 0)
-    elif study.settings["protocol"]["preset"] == "passes" and any(c.rate for c in trained):
+    elif any(c.rate for c in trained) and study.settings["protocol"]["preset"] == "passes":
         doubted = sum(bool(cell.rate_reason) for cell in trained)
         text = "the middle one of each list, with no evidence against it"
         if doubted:
@@ -172,7 +179,8 @@ def list_facts(
         else name
         for name in models
     ]
-    yield "model" if len(names) == 1 else "models", join_names(names)
+    if names != [UNNAMED_MODEL.key]:
+        yield "model" if len(names) == 1 else "models", join_names(names)
     machine = [
         environment.get("device_name") or environment.get("processor"),
         environment.get("device"),
@@ -290,8 +298,10 @@ def format_settings(study: Study) -> str:
     """The study as YAML, defaults included, absent settings left out.
 
     A preset has its own seed, rate and training options for each run: those of the study are not
-    used, so they are left out.
+    used, so they are left out. What was trained elsewhere has no settings here.
     """
+    if study.is_judged:
+        return ""
     out = io.StringIO()
     form = study.canonical_form()
     if study.overrides:

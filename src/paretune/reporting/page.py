@@ -29,6 +29,7 @@ from paretune.reporting.document import (
     Document,
     TaskReport,
     format_cell_score,
+    has_memory,
     list_rows,
     list_score_bases,
     write_file,
@@ -41,6 +42,7 @@ from paretune.reporting.text.formatting import (
     format_units,
 )
 from paretune.reporting.vega import draw_svg
+from paretune.study import UNNAMED_MODEL
 from paretune.terminal.plural import pluralise
 
 _TEMPLATES = files("paretune.reporting") / "templates"
@@ -160,7 +162,9 @@ def render_page(
         over_tasks=tables.build_over_tasks_table,
         pairs=tables.build_pair_table,
         failures=tables.build_failure_table(report),
-        several=len({row.model for row in rows if row.memory}) > 1,
+        several=len({row.model for row in rows if row.has_model}) > 1,
+        with_memory=has_memory(rows),
+        unnamed=UNNAMED_MODEL.key,
     )
 
 

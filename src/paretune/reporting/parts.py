@@ -226,6 +226,9 @@ class CellCost(Part):
     latency: Amount = Field(description="seconds of inference an example, unmerged")
     conditions: str = Field(description="device, threads, batch and length of the measurement")
     counter: str = Field(description="what the peaks were read from")
+    of_runs: bool = Field(
+        default=False, description="true: of runs that were trained elsewhere, as their files say"
+    )
 
 
 class MemoryParts(Part):

@@ -212,7 +212,7 @@ def list_flags(cell: Cell, below_untuned: bool = False) -> Iterable[str]:
         yield f"further rates tried, none better: {choice.reason}"
     if cell.selected_on_test:
         yield SELECTED_ON_TEST
-    if cell.interval and cell.interval.examples_only and not cell.deterministic:
+    if cell.interval and cell.interval.examples_only and cell.draws_seeds:
         yield "one seed: interval over examples only"
     for record in cell.cost:
         if contradiction := record.measured.get("contradicted"):
@@ -252,6 +252,7 @@ def summarise_cost(cell: Cell) -> CellCost:
         latency=_summarise(cell, ("inference", "unmerged_seconds_per_example"), format_seconds),
         conditions=sanitise_line(", ".join(conditions)),
         counter=sanitise_line(str(last.get("peak_counter", ""))),
+        of_runs=cell.judged is not None,
     )
 
 
@@ -280,8 +281,8 @@ def _summarise(cell: Cell, key: tuple[str, ...], format_: Callable[[float], str]
         if value is not None:
             values.append(float(value))
     if not values:
-        reason = "no solo measurement yet"
-        if cell.cost:
+        reason = "the files do not say it" if cell.judged else "no solo measurement yet"
+        if cell.cost and not cell.judged:
             last: Record = cell.cost[-1]
             stored: Mapping[str, str] = last.measured.get("not_measured", {})
             # The most specific first: phases.train.peak_bytes, phases.train, phases; peak_bytes.

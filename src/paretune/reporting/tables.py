@@ -80,6 +80,8 @@ def find_word_columns(table: Table) -> frozenset[int]:
 def build_score_table(task: TaskReport) -> Table:
     """Scores beside the baselines: a row for each cell of which a run has ended."""
     rows: list[RowValues] = []
+    judged = any(cell.cost.of_runs for cell in task.cells)
+    failing = not judged or any(cell.failures for cell in task.cells)
     for cell in task.cells:
         if not cell.has_ended:
             continue
@@ -109,16 +111,18 @@ def build_score_table(task: TaskReport) -> Table:
                 _SCORE: score or _NO_SCORE,
                 column("rank"): format_rank(cell.rank),
                 _BASIS: score or _NO_SCORE,
-                column("rate", kind="words"): f"{rate} ({', '.join(rate_marks)})"
+                "rate"
+                if judged
+                else column("rate", kind="words"): f"{rate} ({', '.join(rate_marks)})"
                 if rate_marks
                 else rate,
-                column("words", "beside the baselines", "words"): "; ".join(
+                column("words", f"beside the {task.rival}s", "words"): "; ".join(
                     filter(None, (words, *cell.flags))
                 ),
                 column("at_most_points_worse", "points below best"): Amount(
                     value=points, text=text
                 ),
-                column("failed", "failed runs"): Amount(
+                column("failed", "failed runs") if failing else "failed": Amount(
                     value=failures.failed if failures else None, text=failed
                 ),
                 column("from_seeds", "from seeds"): Amount(
@@ -134,7 +138,7 @@ def build_score_table(task: TaskReport) -> Table:
                 "train_seconds": cell.run_seconds,
             }
         )
-    return Table.collect("scores", "Scores beside the baselines", rows)
+    return Table.collect("scores", f"Scores beside the {task.rival}s", rows)
 
 
 def _p_value(p: float | None) -> Amount | None:
@@ -231,6 +235,9 @@ def build_cost_table(task: TaskReport, only: Collection[str] = tuple(COSTS)) -> 
             reasons = "; ".join(dict.fromkeys(amount.text for amount in amounts))
             heading = COSTS[key].heading
             absent.append(f"{heading[:1].upper()}{heading[1:]}: {reasons}.")
+    of_runs = any(cost["of_runs"] for _, cost in costs)
+    if of_runs and not measured:
+        costs = []
     conditions = f": {task.conditions}" if task.conditions else ""
     counters = dict.fromkeys(cell.cost.counter for cell, _ in costs if cell.cost.counter)
     return Table.collect(
@@ -249,9 +256,10 @@ def build_cost_table(task: TaskReport, only: Collection[str] = tuple(COSTS)) -> 
             }
             for cell, amounts in costs
         ),
-        above="One solo measurement each, in a fresh process, unless a range is shown"
+        above=f"{task.describe_measurements()}, unless a range is shown"
         f"{conditions}.{''.join(f' Memory: {counter}.' for counter in counters)}",
-        notes=absent,
+        # Of runs that were trained elsewhere most costs are not known.
+        notes=() if of_runs else absent,
     )
 
 

@@ -318,8 +318,9 @@ class Record:
     @property
     def peak_bytes(self) -> int | None:
         """Peak memory of training, or of evaluation where nothing is trained, of a cost run."""
-        phase = "evaluation" if self.run.learning_rate is None else "train"
-        return self.measured.get("phases", {}).get(phase, {}).get("peak_bytes")
+        phases = self.measured.get("phases", {})
+        trains = self.run.learning_rate is not None or "train" in phases
+        return phases.get("train" if trains else "evaluation", {}).get("peak_bytes")
 
     @property
     def median_step_seconds(self) -> float | None:

@@ -18,7 +18,7 @@ from paretune.study.protocol import (
     Training,
 )
 from paretune.study.run import OuterFold, Run, Stage, compute_run_id, derive_seed, digest
-from paretune.study.specs import NO_MODEL, MethodSpec, ModelSpec
+from paretune.study.specs import NO_MODEL, UNNAMED_MODEL, MethodSpec, ModelSpec
 from paretune.study.study import Study
 from paretune.study.task_spec import TaskSpec
 
@@ -27,6 +27,7 @@ __all__ = [
     "DEFAULT_COST_SECONDS",
     "NO_MODEL",
     "NUM_FOLDS",
+    "UNNAMED_MODEL",
     "Axis",
     "Checks",
     "Generation",

@@ -26,16 +26,13 @@ def is_data_frame(value: object) -> bool:
     return hasattr(value, "__arrow_c_stream__") or hasattr(value, "with_format")
 
 
-def save_data_frame(frame: Any, folder: Path) -> Path:
-    """Write the rows into ``folder`` as ``data-HASH.parquet``, unless the file is there.
-
-    Label names that `datasets` declares go with them.
+def as_arrow_table(frame: Any) -> Any:
+    """The rows of a table in memory as a table of Arrow.
 
     Raises:
-        DataError: it is no table, its columns are no Arrow columns, or it cannot be written.
+        DataError: it is no table, or its columns are no Arrow columns.
     """
     import pyarrow
-    import pyarrow.parquet
 
     if not is_data_frame(frame):
         raise DataError(
@@ -51,7 +48,20 @@ def save_data_frame(frame: Any, folder: Path) -> Path:
             f"the {type(frame).__name__} cannot be written as Parquet ({error}).",
             remedy="Give each column values of one type, such as str.",
         ) from None
-    table = table.select([name for name in table.column_names if not name.startswith(_INDEX)])
+    return table.select([name for name in table.column_names if not name.startswith(_INDEX)])
+
+
+def save_data_frame(frame: Any, folder: Path) -> Path:
+    """Write the rows into ``folder`` as ``data-HASH.parquet``, unless the file is there.
+
+    Label names that `datasets` declares go with them.
+
+    Raises:
+        DataError: it is no table, its columns are no Arrow columns, or it cannot be written.
+    """
+    import pyarrow.parquet
+
+    table = as_arrow_table(frame)
     # Equal rows have equal names, whichever library held them.
     declared = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
     features = declared.get("info", {}).get("features", {})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from paretune import plugins
 from paretune.errors import StudyError
@@ -18,6 +19,8 @@ PROTOCOLS = "paretune.protocols"
 """Group of entry points."""
 BUILT_IN = ("passes", "trials")
 """Presets of which planning decides the runs."""
+JUDGED: Literal["judged"] = "judged"
+"""The preset of runs that were trained elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,14 @@ def load_preset(name: str) -> Preset | None:
     """
     if name in BUILT_IN:
         return None
+    if name == JUDGED:
+        return Preset(
+            name=JUDGED,
+            expand=refuse_training,
+            departures=lambda: (),
+            description="The runs were trained elsewhere: scores are computed from their answers, "
+            "and of their data, settings and failures nothing is known.",
+        )
     installed = plugins.names(PROTOCOLS)
     if name not in installed:
         raise StudyError(
@@ -61,3 +72,16 @@ def load_preset(name: str) -> Preset | None:
             "restores its own.",
         )
     return plugins.load(PROTOCOLS, name, Preset)
+
+
+def refuse_training(study: Study) -> list[Run]:
+    """Refuse to plan runs that were trained elsewhere.
+
+    Raises:
+        StudyError: always.
+    """
+    raise StudyError(
+        'runs of preset "judged" were trained elsewhere.',
+        where=study.study,
+        remedy="Remove protocol.preset to train them here; paretune judge reads their answers.",
+    )

@@ -41,9 +41,10 @@ SEEDS = {
     "passes": tuple(range(1, 5 * MAX_PASSES + 1)),
     "trials": (1, 2, 3, 4, 5),
     "paper": (1, 2, 3, 4, 5),
+    "judged": (0,),
 }
 """Seeds of a protocol that names none, by its preset."""
-TRIALS = {"passes": 1, "trials": 3, "paper": 3}
+TRIALS = {"passes": 1, "trials": 3, "paper": 3, "judged": 1}
 """Learning rates that every method tries where a protocol does not say it, by its preset."""
 KEYS_OF_TRIALS = ("folds", "tuning_seed")
 """Keys that are read by ``preset: trials`` alone; a protocol that has one is of that preset."""
@@ -54,7 +55,8 @@ class Protocol(FrozenModel):
 
     ``preset``: ``passes`` trains every method at its middle rate on all rows once, then again where
     the answer is open, and tries further rates on evidence. ``trials``: every method tries its
-    rates in every fold, and all seeds are trained; ``fair`` is its name in 0.2.
+    rates in every fold, and all seeds are trained; ``fair`` is its name in 0.2. ``judged``: runs
+    were trained elsewhere, and nothing is known but their answers.
     ``outer``: which rows are the test. ``split``: the published split (or the user's test file).
     A number: outer cross-validation over all labelled rows with so many folds. ``auto``: the
     user's test file where there is one, otherwise decided for each task by its size and the seeds
@@ -79,7 +81,7 @@ class Protocol(FrozenModel):
     ``race``: of 0.2; it is read so that its stores open, and changes nothing.
     """
 
-    preset: Literal["passes", "trials", "paper"] = "passes"
+    preset: Literal["passes", "trials", "paper", "judged"] = "passes"
     seeds: Annotated[tuple[int, ...], Field(max_length=MAX_COUNTS["seeds"])] = SEEDS["passes"]
     tuning_seed: int = 0
     outer: Literal["auto", "split"] | Folds = "auto"

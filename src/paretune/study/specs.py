@@ -70,6 +70,8 @@ class ModelSpec(FrozenModel):
 
 NO_MODEL = ModelSpec(name="-")
 """The model of a baseline that needs none."""
+UNNAMED_MODEL = ModelSpec(name="unnamed")
+"""The model of runs that were trained elsewhere and do not name it."""
 
 
 class MethodSpec(BaseModel):

@@ -245,6 +245,11 @@ class Study(FrozenModel):
         return tuple(entered.values())
 
     @property
+    def is_judged(self) -> bool:
+        """Whether its runs were trained elsewhere (:mod:`paretune.judging`)."""
+        return self.protocol.preset == "judged"
+
+    @property
     def overrides(self) -> tuple[str, ...]:
         """Settings from the command line, as written there."""
         return self._overrides

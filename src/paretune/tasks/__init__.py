@@ -52,8 +52,8 @@ def objective_of(spec: TaskSpec) -> Objective:
     Records outlive the package that brought a task: one that is not installed any more is taken
     for what its languages say.
     """
-    if spec.has_own_data:
-        return objectives.get(str(spec.kind))
+    if spec.kind is not None:  # of own data, or of answers that are judged
+        return objectives.get(spec.kind)
     if spec.name in names():
         return objectives.get(get(spec.name).kind)
     return objectives.guess(between_languages=spec.languages is not None)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import get_args
 
 import numpy as np
@@ -69,6 +69,8 @@ def estimate_cost(cell: Cell, axis: Axis) -> CostEstimate | None:
         return None if count is None else CostEstimate(count, measurements=0)
     if axis in ("step", "time") and cell.trains_nothing:
         return CostEstimate(0.0, measurements=0)
+    if axis == "time" and cell.judged:
+        return _average([r.train_seconds for r in cell.cost if r.train_seconds is not None])
     if axis == "time":
         step = estimate_cost(cell, "step")
         steps = [float(record.steps) for record in cell.final if record.steps]
@@ -91,15 +93,20 @@ def estimate_cost(cell: Cell, axis: Axis) -> CostEstimate | None:
         sizes = [size for record in cell.final if (size := record.result.get("trained_bytes"))]
         value = {"memory": cell.predicted_bytes, "saved": sizes[0] if sizes else None}.get(axis)
         return None if value is None else CostEstimate(float(value), 0.0, 0, predicted=True)
-    if not values:
-        return None
-    error = 0.0
-    if len(values) > 1:
-        error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    elif axis == "step":
+    average = _average(values)
+    if axis == "step" and average is not None and average.measurements == 1:
         (timed,) = (s for record in cell.cost if (s := record.measured.get("step_seconds")))
         if timed.get("n"):  # the error of a median, from its quartiles
             error = 1.2533 * (timed["q3"] - timed["q1"]) / 1.349 / math.sqrt(timed["n"])
+            return replace(average, standard_error=error)
+    return average
+
+
+def _average(values: Sequence[float]) -> CostEstimate | None:
+    """The mean of measurements with its standard error; None without any."""
+    if not values:
+        return None
+    error = float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0
     return CostEstimate(float(np.mean(values)), error, len(values))
 
 

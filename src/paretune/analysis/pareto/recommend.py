@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from paretune.analysis.cell import NO_MODEL, Cell, CellKey
-from paretune.analysis.comparisons import PairwiseComparisons, Verdict
+from paretune.analysis.comparisons import PairwiseComparisons, Rival, Verdict
 from paretune.analysis.learning_check import (
     CollapsedCells,
     TrivialScore,
@@ -138,7 +138,8 @@ class Recommendation(Choice):
         best_alternative: ``best`` compared with ``chosen``; None if they are the same.
         runner_up: where the highest is chosen, the next method, unless it is proven worse.
         outside_budget: the highest outside the budget, if it is expected to score higher.
-        hardest_comparison: of a guess, the baseline of the largest p-value.
+        hardest_comparison: of a guess, the rival of the largest p-value.
+        rival: what a method is compared with.
     """
 
     task: str
@@ -151,6 +152,7 @@ class Recommendation(Choice):
     runner_up: Alternative | None = None
     outside_budget: Alternative | None = None
     hardest_comparison: Alternative | None = None
+    rival: Rival = "baseline"
 
     @property
     def kind(self) -> Literal["method", "guess", "baseline", "none"]:
@@ -197,6 +199,7 @@ def recommend(
         unfinished=tuple(c for c in cells if not c.finished),
         failed_cells=tuple(c for c in cells if not c.baseline and _fails_mostly(c)),
         collapsed_cells=find_collapsed_cells(cells),
+        rival=comparisons.rival,
     )
 
 
@@ -225,13 +228,11 @@ def _find_alternatives(
         pair = pairs.get(runner_up.cell.key)
         if pair is not None and pair.standing == "unclear":
             yield "runner_up", runner_up, chosen
+    rivals = {cell.key for cell in comparisons.find_rivals(chosen.cell)}
     doubtful = [
         c
         for c in choice.candidates
-        if c.cell.baseline
-        and c.cell.model in (NO_MODEL, chosen.cell.model)
-        and c.cell.key in pairs
-        and pairs[c.cell.key].standing != "below"
+        if c.cell.key in rivals and c.cell.key in pairs and pairs[c.cell.key].standing != "below"
     ]
     if doubtful and not chosen.proven:
         hardest = max(doubtful, key=lambda c: pairs[c.cell.key].p_holm)

@@ -213,7 +213,13 @@ def describe_designs(study: Study, cells: Sequence[Cell]) -> Iterable[str]:
             by_task[cell.task] = max(cell.interval.n_examples, by_task.get(cell.task, 0))
     for design, by_task in rows.items():
         names = join_names([sanitise_line(task) for task in by_task])
-        if design.is_cross_validation:
+        if study.is_judged:
+            if design.is_cross_validation:
+                yield (
+                    f"On {names} each row is answered by the run of its fold, of {design.folds}: "
+                    "that this run has not seen it is taken from the files."
+                )
+        elif design.is_cross_validation:
             sizes = join_names([f"{count:,}" for count in by_task.values()])
             yield (
                 f"On {names} all rows ({sizes}) are tested, in outer cross-validation with "
@@ -226,6 +232,16 @@ def describe_designs(study: Study, cells: Sequence[Cell]) -> Iterable[str]:
                 f"On {names} all runs train on the same training set; the intervals do not cover "
                 "how scores vary with the training set."
             )
+
+
+def describe_scope(cells: Sequence[Cell]) -> str:
+    """What intervals and claims leave out where the very models are judged; empty elsewhere."""
+    if not any(cell.judged == "models" for cell in cells):
+        return ""
+    return (
+        "One run of each method: differences between training runs are in none of these intervals, "
+        "so claims are of these very models, and none is of a method."
+    )
 
 
 def describe_unfinished(cell: Cell) -> str:

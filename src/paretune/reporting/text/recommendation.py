@@ -143,6 +143,13 @@ class _Writer:
         return [c for c in self.recommendation.candidates if not c.cell.baseline]
 
     @property
+    def _is_alone(self) -> bool:
+        """Whether there is nothing to compare the recommended configuration with."""
+        recommendation = self.recommendation
+        cells = [*recommendation.candidates, *recommendation.failed_cells]
+        return recommendation.rival != "baseline" and len(cells) == 1
+
+    @property
     def _inside(self) -> str:
         return " inside the budget" if self.recommendation.budget.limits else ""
 
@@ -154,6 +161,8 @@ class _Writer:
         chosen = self._chosen
         take = "take the baseline" if chosen.cell.model == NO_MODEL else "take"
         verb = "the best guess is" if self.recommendation.kind == "guess" else take
+        if self._is_alone:
+            verb = "the only score is that of"
         score, metric = chosen.interval, metrics.get(chosen.cell.metric).title
         if chosen.failed_seeds:
             score = replace(score, estimate=self.recommendation.prospects[chosen.cell.key].score)
@@ -200,11 +209,16 @@ class _Writer:
             if chosen.failed_seeds:
                 runs = pluralise(len(chosen.cell.final), "run")
                 lost = f", of runs that trained ({chosen.failed_seeds} of {runs} failed)"
-            yield f"Proven better than every baseline{lost}"
+            yield f"Proven better than every {self.recommendation.rival}{lost}"
+        elif self._is_alone:
+            yield "There is nothing to compare it with"
         elif hardest is None or hardest.pair is None:
-            names = [title_of(sanitise_line(name)) for name in self.recommendation.missing]
+            missing = self.recommendation.missing
+            if self.recommendation.rival != "baseline":
+                missing = tuple(cell.method for cell in self.recommendation.failed_cells)
+            names = [title_of(sanitise_line(name)) for name in missing]
             why = f"no score of {join_names(names)}" if names else "undecided against one"
-            yield f"Not proven better than every baseline: {why}"
+            yield f"Not proven better than every {self.recommendation.rival}: {why}"
         else:
             pair = hardest.pair
             if pair.withheld:
@@ -218,7 +232,7 @@ class _Writer:
     def write_chances(self) -> Clauses:
         """What its next run may bring; where it is not proven better, the doubt comes first."""
         prospect, free = self.recommendation.prospect, self.recommendation.free_baseline
-        if prospect is None:
+        if prospect is None or self._is_alone:
             return []
         within = _format_points(self.recommendation.budget.within_points, "g")
         chances = [
@@ -258,7 +272,8 @@ class _Writer:
         trained = "; only runs that trained" if chosen.failed_seeds else ""
         score = f"{format_interval(chosen.interval)} ({format_basis(chosen.interval)}{trained})"
         yield _join([f"Score: {score}", *self._describe_costs()])
-        yield self._explain_choice()
+        if not self._is_alone:
+            yield self._explain_choice()
         if self.recommendation.kind != "guess":
             return
         safe = [
@@ -401,7 +416,8 @@ class _Writer:
             recommendation.runner_up,
             recommendation.hardest_comparison,
         )
-        return [a for a in pairs if a and a.pair and a.pair.standing == "unclear"]
+        unclear = [a for a in pairs if a and a.pair and a.pair.standing == "unclear"]
+        return [*{a.candidate.cell.key: a for a in unclear}.values()]
 
     def write_warnings(self) -> Iterable[str]:
         """What must be known beside any recommendation."""

@@ -22,6 +22,7 @@ from paretune.reporting.document import (
     Document,
     TaskReport,
     format_cell_score,
+    has_memory,
     list_rows,
     list_score_bases,
 )
@@ -38,11 +39,13 @@ from paretune.reporting.tables import (
     format_rows,
 )
 from paretune.reporting.text.formatting import format_rank, join_names
+from paretune.study import UNNAMED_MODEL
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
 
+_FINDINGS = {True: "How the files were read", False: "What the audit found in the data"}
 _COLUMN_GAP = 2
 """Columns of the terminal between two columns of a table: the padding and one of the box."""
 _EDGES = 2
@@ -86,11 +89,14 @@ def print_screen(report: Document, console: Console, study: str) -> None:
     _print(console, f"\n{_join_clauses(health)}.\n", "dim")
     methods = [cell.method for task in report.tasks for cell in task.methods]
     pair = " ".join(shlex.quote(key) for key in (*dict.fromkeys(methods), "majority")[:2])
-    for title, command in (
-        ("All tables:", f"report {study} --details"),
-        ("A budget:  ", f"recommend {study} --max-memory 4GiB"),
-        ("A pair:    ", f"compare {study} {pair}"),
-    ):
+    commands = {
+        "All tables:": f"report {study} --details",
+        "A budget:  ": f"recommend {study} --max-memory 4GiB",
+        "A pair:    ": f"compare {study} {pair}",
+    }
+    if report.study.judged:
+        commands = {"All tables:": f"judge {study} --details"}
+    for title, command in commands.items():
         console.print(f"{title} paretune {command}", style="dim", soft_wrap=True)
 
 
@@ -114,6 +120,8 @@ def print_answer(report: Document, console: Console, remark: str) -> None:
 
 def print_headlines(report: Document, console: Console) -> None:
     """Print what to take on each task, a line each."""
+    if report.study.scope:
+        console.print(report.study.scope, soft_wrap=True)
     for task in report.tasks:
         for text in task.advice.lines[:1] if task.advice is not None else ():
             console.print(text, soft_wrap=True)
@@ -121,6 +129,8 @@ def print_headlines(report: Document, console: Console) -> None:
 
 def print_tables(report: Document, console: Console) -> None:
     """Print every table of a report."""
+    if report.study.scope:
+        _print(console, report.study.scope)
     _print(console, report.study.title or report.study.name, "bold")
     _print(console, report.study.protocol, "dim")
     for task in report.tasks:
@@ -133,7 +143,7 @@ def print_tables(report: Document, console: Console) -> None:
     findings = [f"{f.severity}: {f.where}: {f.what} {f.remedy}".rstrip() for f in report.findings]
     for title, lines in (
         ("Not finished", report.unfinished),
-        ("What the audit found in the data", findings),
+        (_FINDINGS[report.study.judged], findings),
         ("Departures from the paper", report.study.departures),
         ("Notes", report.notes),
     ):
@@ -151,8 +161,16 @@ def print_tables(report: Document, console: Console) -> None:
         "(Holm), not over rows.",
         "Rank: with 95 % confidence all true ranks lie in these ranges (all pairs of a model's "
         "methods, Holm); baselines have none.",
-        "`paretune recommend STUDY` weighs a budget and says what would change the choice.",
     ]
+    if any(task.rival != "baseline" for task in report.tasks):
+        parts[1] = "Each beside all others: paired on the same examples, corrected over all pairs."
+    if report.study.scope:
+        parts[0] = (
+            "Intervals: 95 %, over test examples; n x seeds: 80 x 1 is 80 test examples, 1 run."
+        )
+    if not report.study.judged:
+        remark = "`paretune recommend STUDY` weighs a budget and says what would change the choice."
+        parts.append(remark)
     scores = [cell.score for task in report.tasks for cell in task.cells if cell.score]
     if any(score.n_clusters or score.n_questions for score in scores):
         parts.append("n in g: examples in groups that depend on one another, counted as a whole.")
@@ -170,10 +188,12 @@ def _print(console: Console, text: str = "", style: str = "", indent: str = "") 
 
 
 def _print_heading(report: Document, console: Console) -> None:
-    facts = ", ".join(text for _, text in report.facts)
+    if report.study.scope:
+        _print(console, report.study.scope)
     if report.study.title:
         _print(console, report.study.title, "bold")
-    _print(console, f"{report.study.name}: {facts}", "bold")
+    facts = [text for _, text in report.facts]
+    _print(console, ": ".join([report.study.name, *filter(None, [", ".join(facts)])]), "bold")
 
 
 def _print_advice(task: TaskReport, console: Console, *, details: bool = True) -> None:
@@ -191,13 +211,16 @@ def _print_overview(report: Document, console: Console) -> None:
     rows = list_rows(report.tasks)
     if not rows:
         return
-    several = len({row.model for row in rows if row.memory}) > 1
-    names = [f"  {row.method}" if several and row.memory else row.method for row in rows]
-    memory = _align_right("peak", "memory", *(row.memory for row in rows))
+    several = len({row.model for row in rows if row.has_model}) > 1
+    names = [f"  {row.method}" if several and row.has_model else row.method for row in rows]
+    # The last column; without it where it does not fit, or nothing is known.
+    ends: list[list[str] | None] = [None]
+    if has_memory(rows):
+        ends.insert(0, _align_right("peak", "memory", *(row.memory for row in rows)))
     name_width = max(map(cell_len, names))
     layouts = []
     # Ranks, and a blank before the signs, where they need no further table; memory where it fits.
-    for last, ranks, gap in product((memory, None), (True, False), (1, 0)):
+    for last, ranks, gap in product(ends, (True, False), (1, 0)):
         columns = [
             _lay_out_scores(task.key, [row.cells[place] for row in rows], gap, ranks)
             for place, task in enumerate(report.tasks)
@@ -218,7 +241,7 @@ def _print_overview(report: Document, console: Console) -> None:
             _print(console, " " * name_width + line, "bold")
         model = ""
         for row, name, line in zip(rows, names, lines[2:], strict=True):
-            if several and row.memory and row.model != model:
+            if several and row.has_model and row.model != model:
                 model = row.model
                 _print(console, model, "bold")
             style = "dim" if row.baseline else ""
@@ -280,7 +303,8 @@ def _split_columns(widths: Sequence[int], room: int) -> list[list[int]]:
 def _print_task(task: TaskReport, console: Console) -> None:
     models = list(dict.fromkeys(cell.model_label for cell in task.methods))
     several = len(models) > 1
-    of_model = f"{models[0]} on " if len(models) == 1 else ""
+    is_named = len(models) == 1 and models != [UNNAMED_MODEL.key]
+    of_model = f"{models[0]} on " if is_named else ""
     heading = f"{of_model}{task.key}: {task.metric_title}"
     _print(console, f"{heading}, {task.basis}" if task.basis else heading, "bold")
     if task.advice:
