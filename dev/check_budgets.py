@@ -47,7 +47,7 @@ BUDGETS = {
     "pronouns as names": (0, 0),
     "class names twice": (0, 0),
     "names in docstrings that do not exist": (0, 0),
-    "docs words": (26_190, 26_000),
+    "docs words": (26_200, 26_000),
     "core lines": (56_590, 54_000),
     "tests lines": (42_930, 36_000),
 }
