@@ -16,7 +16,6 @@ from paretune.errors import MethodError
 from paretune.methods.core.low_rank import find_modules_to_save
 from paretune.methods.core.options import parse_options
 from paretune.models.load import LoadedModel
-from paretune.study import MethodSpec
 from paretune.testing.method_walk import Walk, walk_of, walked
 from paretune.training.caches import ProcessCache
 from paretune.training.prepare import prepare
@@ -197,19 +196,3 @@ def test_the_head_is_trained_anyway(bench: ProcessCache, checkpoint: Any, tmp_pa
     assert find_modules_to_save(loaded.model, loaded.anatomy, ["classifier", "pooler"]) == []
     modules = find_modules_to_save(loaded.model, loaded.anatomy, ["layer.0", "layer.0.attention"])
     assert modules == ["bert.encoder.layer.0"]
-
-
-def test_what_shares_batches_with_other_methods() -> None:
-    for options, mixes in (
-        ({}, True),
-        ({"target_modules": ["all_linear"]}, True),
-        ({"rank_pattern": {"query": 2}}, True),
-        ({"exclude_modules": ["key"]}, True),
-        ({"layers_to_transform": [0]}, True),
-        ({"layers": "upper:1"}, True),
-        ({"target_modules": ".*query"}, True),
-        ({"dropout": 0.1}, False),
-        ({"modules_to_save": ["embeddings"]}, False),
-    ):
-        spec = MethodSpec.model_validate({"name": "lora", **options})
-        assert methods.configure_method(spec).mixes == mixes

@@ -105,10 +105,7 @@ def test_what_peft_refuses_leaves_the_model_as_it_was(
     assert dict(loaded.model.named_modules()) == modules and loaded.backbone_digest() == pristine
 
 
-def test_a_tuner_trains_alone(loaded: Any) -> None:
-    method, checked = parsed("vera", r=8)
-    with pytest.raises(MethodError, match="2 runs at once"):
-        method.inject(loaded.model, loaded.anatomy, checked, Fleet(runs=2), [1, 2])
+def test_a_tuner_is_no_member_of_a_stack(loaded: Any) -> None:
     stack = methods.get("stack")
     options = parse_options("stack", stack.options, {"methods": ["lora", "peft:vera"]})
     with pytest.raises(MethodError, match="takes the place of layers"):
