@@ -36,7 +36,7 @@ MAX_BODY_LINES = 60
 
 BUDGETS = {
     # name: (allowed, target)
-    "functions and classes": (2_996, 2_700),
+    "functions and classes": (2_997, 2_700),
     "private functions called once": (254, 200),
     "bodies over 60 lines": (25, 25),
     "verbs": (19, 18),

@@ -89,8 +89,6 @@ def test_plan_is_whole_at_80_columns_and_writes_nothing(
     row = next(line for line in out.splitlines() if "lora-of-rank-two" in line)
     assert row.split()[:4] == ["tiny", "lora-of-rank-two", "3+2+1", "0/6"]
     assert "20 runs, 0 done" in out
-    # LoRA with LoRA, and head_only, which is always there, with itself.
-    assert "10 of 20 train together on one backbone, at most 5 at once.\n" in out
     assert "Task words is tested on test.csv.\n" in out
     assert max(map(len, out.splitlines()[:-7])) <= 80
     _, every, _ = command(capsys, "plan", file, "--every")

@@ -163,6 +163,7 @@ def list_command_lines(verb: str) -> list[list[object]]:
         "report": [["report", study, *store, "--page", f"{EVIL}.html", "--tables", EVIL]],
         "recommend": [["recommend", study, *store], ["recommend", study, *store, "--task", EVIL]],
         "compare": [["compare", study, "majority", EVIL, *store]],
+        "judge": [["judge", f"{EVIL}none.csv"], ["judge", file]],
         "merge": [["merge", EVIL, "-o", "merged"], ["merge", "store", "-o", f"{EVIL}merged"]],
         "export": [
             ["export", study, *store, "--method", EVIL],

@@ -38,7 +38,7 @@ from paretune.measuring.memory import release_memory
 from paretune.measuring.processor import THREAD_VARIABLES
 from paretune.owner import current_owner
 from paretune.store import Claim, Store
-from paretune.terminal import echo, sanitise_tracebacks_and_warnings
+from paretune.terminal import echo, flush_output, sanitise_tracebacks_and_warnings
 from paretune.training import Outcome, TrainerOptions
 from paretune.training.interruption import loses_device
 
@@ -283,7 +283,6 @@ def main(arguments: Sequence[str], executor: RunExecutor | None = None) -> int:
 
 if __name__ == "__main__":
     code = main(sys.argv[1:])
-    sys.stdout.flush()
-    sys.stderr.flush()
+    flush_output()
     # Freeing what the libraries hold takes a third of a second, and the process's end frees it too.
     os._exit(code)

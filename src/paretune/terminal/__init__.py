@@ -61,6 +61,12 @@ def is_terminal(*, error: bool = False) -> bool:
     return stream is not None and stream.isatty()
 
 
+def flush_output() -> None:
+    """Write what the streams hold."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        stream.flush()
+
+
 def detach_output() -> None:
     """After :class:`OutputClosedError`: Python does not try to write what is left, and complain."""
     nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -171,7 +171,8 @@ def test_all_objectives_are_compared() -> None:
         for name in ("encode", "loss", "collector", "weight", "head"):
             assert getattr(other, name) == getattr(classification, name), name
     compared = {*KINDS, "translation", "instruction", "preference", "unpaired_preference"}
-    assert {*compared, "span_pair", "answer_set"} == set(objectives.names())
+    untrained = {"scores"}
+    assert {*compared, *untrained, "span_pair", "answer_set"} == set(objectives.names())
 
 
 def test_the_plain_path_leaves_the_model_as_it_comes(
