@@ -48,7 +48,7 @@ BUDGETS = {
     "class names twice": (0, 0),
     "names in docstrings that do not exist": (0, 0),
     "docs words": (26_200, 26_000),
-    "core lines": (56_590, 54_000),
+    "core lines": (56_600, 54_000),
     "tests lines": (42_930, 36_000),
 }
 

@@ -68,8 +68,10 @@ def test_time_left_comes_from_runs_of_the_same_kind():
     assert snapshot.seconds_left == pytest.approx((15 + 100 + 15 / 4) / 2)
     assert (snapshot.ended, snapshot.total, len(snapshot.running)) == (3, 6, 1)
     half = {"seconds": 40.0, "progress": {"step": 2, "steps": 4}}
-    together = [replace(state(seed, "running", **half), owner="a") for seed in range(4)]
-    assert take_snapshot([*together, state(5)], 2, 0).seconds_left == pytest.approx((40 + 20) / 2)
+    # A Ray driver owns the runs of all nodes, each of which takes its seconds.
+    running = [replace(state(seed, "running", **half), owner="a") for seed in range(4)]
+    left = take_snapshot([*running, state(5)], 2, 0).seconds_left
+    assert left == pytest.approx((4 * 40 + 80) / 2)
 
 
 def test_time_left_counts_planned_runs_and_cost_runs_one_by_one():

@@ -102,6 +102,6 @@ def every_case(family: str) -> list[str]:
 
 def few_cases() -> list[str]:
     """BERT with each method in bf16, and of each other family and way one."""
-    others = [f"{family}/lora/bf16/fast" for family in FAMILIES if family != "bert"]
+    lora_cases = [f"{family}/lora/bf16/fast" for family in FAMILIES if family != "bert"]
     padded = ["bert/lora/fp32/padded", "marian/lora/bf16/padded"]
-    return [f"bert/{method}/bf16/fast" for method in method_names("bert")] + others + padded
+    return [f"bert/{method}/bf16/fast" for method in method_names("bert")] + lora_cases + padded

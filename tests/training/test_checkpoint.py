@@ -94,24 +94,24 @@ def test_tensors_that_own_their_memory_are_not_copied(
 
 def test_a_run_that_goes_on_elsewhere_says_so(tmp_path: Path, tiny_model: Any) -> None:
     run = tiny_run(tiny_task(tmp_path), tiny_model("bert"), "lora", training={"max_steps": 6})
-    kept = tmp_path / "kept.safetensors"
+    path = tmp_path / "kept.safetensors"
     with pytest.raises(StoppedError):
-        train_run(run, checkpoint=kept, report=stop, options=TrainerOptions(checkpoint_seconds=0))
-    content = kept.read_bytes()
-    here = train_run(run, checkpoint=kept, report=silent)
+        train_run(run, checkpoint=path, report=stop, options=TrainerOptions(checkpoint_seconds=0))
+    content = path.read_bytes()
+    here = train_run(run, checkpoint=path, report=silent)
     assert not any("trained on" in note for note in here.result["notes"])
 
-    kept.write_bytes(content)
-    with safe_open(kept, framework="pt") as handle:
+    path.write_bytes(content)
+    with safe_open(path, framework="pt") as handle:
         header = handle.metadata()
     progress = json.loads(header["progress"])
     assert progress["devices"] == ["cpu"]
     progress["devices"] = ["cuda NVIDIA L4"]
-    tensors = {name: tensor.clone() for name, tensor in load_file(kept).items()}
+    tensors = {name: tensor.clone() for name, tensor in load_file(path).items()}
     tensors["~checksum"].zero_()
-    save_file(tensors, kept, metadata={**header, "progress": json.dumps(progress)})
-    write_checksum(kept)
-    elsewhere = train_run(run, checkpoint=kept, report=silent)
+    save_file(tensors, path, metadata={**header, "progress": json.dumps(progress)})
+    write_checksum(path)
+    elsewhere = train_run(run, checkpoint=path, report=silent)
     assert (
         "trained on cuda NVIDIA L4, then on cpu: not the bits of one of them alone"
         in elsewhere.result["notes"]
@@ -123,17 +123,17 @@ def test_a_run_with_a_damaged_checkpoint_starts_anew_and_says_so(
     tmp_path: Path, tiny_model: Any, where: str
 ) -> None:
     run = tiny_run(tiny_task(tmp_path), tiny_model("bert"), "lora", training={"max_steps": 6})
-    kept = tmp_path / "kept"
+    path = tmp_path / "kept"
     with pytest.raises(StoppedError):
-        train_run(run, checkpoint=kept, report=stop, options=TrainerOptions(checkpoint_seconds=0))
-    content = bytearray(kept.read_bytes())
+        train_run(run, checkpoint=path, report=stop, options=TrainerOptions(checkpoint_seconds=0))
+    content = bytearray(path.read_bytes())
     if where == "cut":
         del content[len(content) // 2 :]
     else:
         content[len(content) // 2 if where == "data" else 30] ^= 1
-    kept.write_bytes(content)
+    path.write_bytes(content)
     steps: list[int] = []
-    again = train_run(run, checkpoint=kept, report=lambda p: steps.append(p["step"]))
+    again = train_run(run, checkpoint=path, report=lambda p: steps.append(p["step"]))
     assert steps == [1, 2, 3, 4, 5, 6]
     whole = train_run(run, checkpoint=tmp_path / "other", report=silent)
     assert again.result.pop("notes") == [DAMAGED_NOTE]

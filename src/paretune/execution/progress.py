@@ -8,7 +8,7 @@ elsewhere.
 from __future__ import annotations
 
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -141,11 +141,10 @@ def _estimate_seconds_left(
     and neither a cost nor a training run has ended. Baselines that train nothing are left out.
     """
     durations: dict[object, list[float]] = defaultdict(list)
-    together = Counter(status.owner for status in statuses if status.state == "running")
     for status in statuses:
         if (seconds := _estimate_run_seconds(status)) is not None:
             for key in _similarity_keys(status):
-                durations[key].append(seconds / max(1, together[status.owner]))
+                durations[key].append(seconds)
     if not durations:
         return None
     expected = {key: fmean(values) for key, values in durations.items()}

@@ -56,6 +56,7 @@ class PreparedModel:
     def undo(self) -> None:
         """Take the method out: the backbone is as it was loaded, in evaluation mode."""
         self.injection.undo()
+        # Steps leave it in training mode, and the next run may read it before its first step.
         self.loaded.model.eval()
 
 

@@ -138,7 +138,9 @@ class Session:
 
     def _begin(self) -> RunState:
         """The run at its start or at its checkpoint."""
-        run, caches, loaded = self._run, self._caches, self._loaded
+        run = self._run
+        caches = self._caches
+        loaded = self._loaded
         total_parameters = count_parameters(loaded.model)
         self._place(run)
         dataset, parts, source = (
@@ -200,7 +202,9 @@ class Session:
 
     def _encode(self, parts: Parts, objective: Objective) -> dict[str, Encoded]:
         """The parts of the data by name, and where answers are scored the texts of all labels."""
-        run, caches, loaded = self._run, self._caches, self._loaded
+        run = self._run
+        caches = self._caches
+        loaded = self._loaded
         source, max_length = caches.source(run.model), self._prepared.max_length
         examples_by_part = {name: examples for name, examples in vars(parts).items() if examples}
         encoded = {
@@ -275,7 +279,9 @@ class Session:
     def _write_outcome(
         self, state: RunState, predictions: Mapping[str, ModelPredictions], *, cached: bool
     ) -> None:
-        run, data, outcome = self._run, state.encoded["train"], self._outcome
+        run = self._run
+        data = state.encoded["train"]
+        outcome = self._outcome
         dataset, source = self._caches.dataset(run.task), self._caches.source(run.model)
         state.write_outcome(predictions, dataset, source.notes, self._options.keep_bytes)
         trained, choices = outcome.result["trained_parameters"], len(data.ids[0])

@@ -299,7 +299,7 @@ def _count_progress(
     by_cell: dict[tuple[str, str, str], list[RunStatus]] = {}
     for state in states:
         by_cell.setdefault(state.run.cell, []).append(state)
-    together = Counter(state.owner for state in states if state.state == "running")
+    workers = len({state.owner for state in states if state.state == "running"})
     progress = []
     unscheduled = 0
     for cell in cells:
@@ -317,13 +317,13 @@ def _count_progress(
                 counts["running"],
                 counts["todo"] + coming,
                 counts["failed"],
-                sum((s.seconds or 0.0) / max(1, together[s.owner]) for s in runs),
+                sum(s.seconds or 0.0 for s in runs),
                 cell.interval,
                 cell.baseline,
                 cell.selected_on_test,
             )
         )
-    snapshot = take_snapshot(states, len(together), len(states) + unscheduled)
+    snapshot = take_snapshot(states, workers, len(states) + unscheduled)
     return StudyProgress(
         study,
         folder,
@@ -334,7 +334,7 @@ def _count_progress(
         tuple(abandoned),
         failed=tuple(state for state in states if state.state == "failed"),
         unscheduled=unscheduled,
-        workers=len(together),
+        workers=workers,
         seconds_left=snapshot.seconds_left if snapshot.running else None,
     )
 

@@ -169,7 +169,9 @@ def enable_packing(prepared: PreparedModel) -> bool:
 
 def use_seeded_dropout(prepared: PreparedModel) -> None:
     """Let dropout of padded batches be drawn from the run's seed; ``undo`` takes it back."""
-    model, fleet, rng = prepared.loaded.model, prepared.fleet, DropoutRng()
+    model = prepared.loaded.model
+    fleet = prepared.fleet
+    rng = DropoutRng()
     fleet.dropout_rng = rng
     changes = prepared.injection.changes
     changes.callback(fleet.stop_packing)
