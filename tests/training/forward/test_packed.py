@@ -51,7 +51,7 @@ def test_scored_parts_with_gaps_have_the_losses_and_gradients_of_a_padded_batch(
     data = with_gaps(bench.encode(bench.parts(run).train, loaded, bench.source(run.model), 64))
 
     def compute() -> tuple[dict[Any, Tensor], tuple[Tensor, ...]]:
-        outputs = forward_for(loaded, prepared.fleet, Compute())(MicroBatch(data, ROWS))
+        outputs = forward_for(loaded, prepared.context, Compute())(MicroBatch(data, ROWS))
         lengths = [data.scored_length(text) for text in outputs.texts]
         losses = outputs.evaluation_losses()[1].split(lengths)
         gradients = torch.autograd.grad(outputs.summed_loss(0.0), [*prepared.trained.values()])
@@ -69,7 +69,7 @@ def test_what_cannot_be_packed_is_padded(tmp_path: Path, tiny_model: Any) -> Non
         run = tiny_run(tiny_task(tmp_path), tiny_model(family), method)
         bench = ProcessCache()
         prepared = prepare(run, bench.model(run.model, bench.dataset(run.task)))
-        assert not enable_packing(prepared) and prepared.fleet.packing is None
+        assert not enable_packing(prepared) and prepared.context.packing is None
 
 
 @pytest.mark.parametrize("method", ["lora", "loha", "prompt", "prefix", "houlsby"])

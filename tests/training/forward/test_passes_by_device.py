@@ -13,8 +13,8 @@ from support.batches import make_batch
 from paretune.data.batch import NEVER_SPLIT, PASS_OVERHEAD_TOKENS, pass_overhead_tokens
 from paretune.measuring.costs import estimate_compute_cost
 from paretune.measuring.model_shape import ModelShape, TrainedPart
-from paretune.methods.core.run_axis import Fleet
 from paretune.models.packing.layout import Packing
+from paretune.models.pass_context import PassContext
 from paretune.objectives.encoding import Encoded
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.testing.translator_folders import tiny_pairs, translator_folder
@@ -44,13 +44,13 @@ def examples() -> Encoded:
 def test_a_gpu_takes_as_few_passes_as_the_micro_batch_allows(
     packed: bool, micro_batch: int, passes: int
 ) -> None:
-    fleet = Fleet(packing=Packing() if packed else None)
+    context = PassContext(packing=Packing() if packed else None)
 
     def split(device: str, size: int) -> list[list[int]]:
         overhead = pass_overhead_tokens(1, 10, device)
         settings = {"micro_batch": size, "pass_overhead_tokens": overhead}
         batch = make_batch(examples(), range(64), **settings)
-        split = PassSplitter(fleet, device).split_training(batch)
+        split = PassSplitter(context, device).split_training(batch)
         return [list(micro_batch.indices) for micro_batch in split]
 
     cut = split("cuda", micro_batch)
@@ -105,5 +105,5 @@ def test_off_a_cpu_dropout_is_torchs(family: str, tmp_path: Path, tiny_model: An
         caches.drop_model()
         prepared = prepare(run, caches.run_model(run), "cpu")
         prepared.loaded.model.to(device)
-        assert make_forward(prepared, Compute()) and prepared.fleet.packing is not None
-        assert (prepared.fleet.dropout_rng is not None) == is_seeded
+        assert make_forward(prepared, Compute()) and prepared.context.packing is not None
+        assert (prepared.context.dropout_rng is not None) == is_seeded

@@ -98,7 +98,7 @@ def compute_packed_attention(
         rng = packing.dropout_rng
         offset = rng.next_offset() if settings.dropout > 0 else 0
         groups = packing.layout.groups(settings.role)
-        batch = _AttentionBatch(settings, groups, rng.seeds, offset)
+        batch = _AttentionBatch(settings, groups, rng.seed, offset)
         out: Tensor = _PackedAttention.apply(query, key, value, *prefix, batch)  # type: ignore[no-untyped-call]
     return out
 
@@ -108,13 +108,13 @@ class _AttentionBatch:
     """One attention of one batch.
 
     Attributes:
-        seeds: of each run; dropout of a group is drawn from that of its run.
+        seed: what the dropout of the pass is drawn from.
         offset: of this attention's dropout in the pass.
     """
 
     settings: AttentionSettings
     groups: Sequence[AttentionGroup]
-    seeds: Sequence[int]
+    seed: int
     offset: int
 
     def draw_mask(self, probs: Tensor, group: AttentionGroup) -> Tensor | None:
@@ -123,7 +123,7 @@ class _AttentionBatch:
         if p <= 0:
             return None
         offsets = (self.offset, group.index)
-        return draw_mask(self.seeds[group.run], offsets, probs.numel(), p, probs.device)
+        return draw_mask(self.seed, offsets, probs.numel(), p, probs.device)
 
 
 class _PackedAttention(torch.autograd.Function):
