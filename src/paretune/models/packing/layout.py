@@ -144,6 +144,7 @@ class PackedLayout:
 
     Attributes:
         target: layout of the targets, where this one is that of the sources.
+        filler_rows: rows behind the sequences that belong to none of them and that nothing reads.
         tail: layout of the last tokens of each text, of which a decoder's last layer computes no
             others; None: it computes all.
         trees: of each sequence, where they hold texts that share a beginning.
@@ -151,6 +152,7 @@ class PackedLayout:
 
     lengths: list[int] = field(default_factory=list)
     device: str = "cpu"
+    filler_rows: int = 0
     starts: list[int] = field(default_factory=list)
     target: PackedLayout | None = None
     tail: PackedLayout | None = None
@@ -165,6 +167,7 @@ class PackedLayout:
         targets: Sequence[int] = (),
         tails: Sequence[int] = (),
         trees: Sequence[TokenTree] = (),
+        row_multiple: int = 1,
     ) -> None:
         """Describe the next batch.
 
@@ -173,21 +176,24 @@ class PackedLayout:
             tails: how many tokens at the end of each sequence the last layer of a decoder computes;
                 empty: all.
             trees: of each sequence, where they hold texts that share a beginning.
+            row_multiple: rows are filled up to a multiple of this, those of the targets too.
         """
         self.lengths, self.device = list(lengths), device
         self.starts = [0]
         for length in lengths:
             self.starts.append(self.starts[-1] + length)
+        self.filler_rows = -self.rows % row_multiple
         self._groups, self._tensors, self.trees = {}, {}, trees
         self.target = PackedLayout() if targets else None
         self.tail = PackedLayout() if tails else None
-        for layout, part in ((self.target, targets), (self.tail, tails)):
-            if layout is not None:
-                layout.begin_batch(part, device)
+        if self.target is not None:
+            self.target.begin_batch(targets, device, row_multiple=row_multiple)
+        if self.tail is not None:
+            self.tail.begin_batch(tails, device)
 
     @property
     def rows(self) -> int:
-        """All rows of the batch."""
+        """The rows of all sequences."""
         return self.starts[-1]
 
     def rows_of_token(self, token: int) -> Tensor:
@@ -205,13 +211,13 @@ class PackedLayout:
 
     @property
     def position_ids(self) -> Tensor:
-        """Position of each row in its text, from 0; (rows, 1)."""
+        """Position of each row in its text, from 0, and 0 of filler; (rows with filler, 1)."""
         if self.trees:
-            depths = np.concatenate([tree.depths for tree in self.trees])
-            return self._cached_tensor("positions", depths[:, None])
-        lengths = np.array(self.lengths, dtype=np.int64)
-        starts = np.repeat(np.array(self.starts[:-1], dtype=np.int64), lengths)
-        return self._cached_tensor("positions", (np.arange(self.rows) - starts)[:, None])
+            positions = np.concatenate([tree.depths for tree in self.trees])
+        else:
+            starts = np.array(self.starts[:-1], dtype=np.int64)
+            positions = np.arange(self.rows) - np.repeat(starts, self.lengths)
+        return self._cached_tensor("positions", np.pad(positions, (0, self.filler_rows))[:, None])
 
     def virtual_rows(self, count: int) -> Tensor:
         """The first ``count`` rows of each sequence, one after another; (sequences * count,)."""
@@ -286,6 +292,7 @@ class Packing:
             runs in :func:`paretune.models.dropout.seeded_dropout`.
         passes_position_ids: whether the model is given each row's position, instead of looking it
             up in a table.
+        row_multiple: in training the rows of a batch are filled up to a multiple of this.
         pooled_token: the only one that the last layer is computed for; None: for all.
         computes_tails: whether the last layer can be computed for the last tokens of each text
             alone, as a decoder's.
@@ -306,6 +313,7 @@ class Packing:
     virtual_tokens: int = 0
     placeholder_id: int = 0
     passes_position_ids: bool = False
+    row_multiple: int = 1
     pooled_token: int | None = None
     computes_tails: bool = False
     skipped_layers: int = 0

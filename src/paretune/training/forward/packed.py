@@ -20,6 +20,8 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from paretune.device_transfer import to_device
@@ -216,7 +218,9 @@ class PackedForward(Forward):
         """The model's outputs for the examples."""
         packing = packing_of(self.context)
         sequences = arrange_sequences(batch, packing, share=not self.model.training)
-        inputs = begin_pass(sequences, self.context, self.compute.device)
+        # Where there is no backward pass, passes are large and few.
+        fills = torch.is_grad_enabled() and not packing.activation_caches
+        inputs = begin_pass(sequences, self.context, self.compute.device, fills=fills)
         if packing.activation_caches:  # inputs of the lowest layer that is computed
             choices = len(batch.data.ids[0])
             rows = [i * choices + c for i, c in _list_scored(sequences)]
@@ -257,10 +261,13 @@ class PackedSeq2SeqForward(PackedForward):
         real = to_device(np.flatnonzero(padded != IGNORE_INDEX), device)
         before = shift_right(self.model, labels).flatten().index_select(0, real)
         targets = labels.flatten().index_select(0, real)
+        layout = packing_of(self.context).layout.target
+        assert layout is not None  # noqa: S101  (a translation's batch has targets)
+        filled = F.pad(before, (0, layout.filler_rows), value=int(before[0]))
         hidden: Tensor = self.model.base_model(
-            **inputs, decoder_input_ids=before[:, None], use_cache=False
+            **inputs, decoder_input_ids=filled[:, None], use_cache=False
         ).last_hidden_state[:, 0]
-        return TokenStates(hidden, *lm_head(self.model), targets, texts)
+        return TokenStates(hidden[: len(before)], *lm_head(self.model), targets, texts)
 
 
 class PackedCompletionForward(PackedForward):
@@ -298,11 +305,14 @@ def packing_of(context: PassContext) -> Packing:
 
 
 def begin_pass(
-    sequences: Sequence[PackedSequence], context: PassContext, device: str
+    sequences: Sequence[PackedSequence], context: PassContext, device: str, *, fills: bool = False
 ) -> dict[str, Tensor]:
     """Begin a packed pass of these sequences; the model's inputs, (rows, 1) each.
 
     Of sequence-to-sequence they are those of the encoder.
+
+    Args:
+        fills: rows are filled up to a multiple of ``Packing.row_multiple``.
     """
     packing = packing_of(context)
     targets = [sequence.target_length for sequence in sequences]
@@ -312,11 +322,15 @@ def begin_pass(
         targets=targets if any(targets) else (),
         tails=[sequence.tail for sequence in sequences] if packing.computes_tails else (),
         trees=[sequence.tree for sequence in sequences if sequence.tree is not None],
+        row_multiple=packing.row_multiple if fills else 1,
     )
     packing.dropout_rng.begin_pass(packing.dropout_rng.seed)
-    inputs = {"input_ids": _to_column([s.tokens for s in sequences], device)}
+    # A token that occurs: only such have a row where the words that occur are trained.
+    filler = [sequences[0].tokens[0]] * packing.layout.filler_rows
+    inputs = {"input_ids": _to_column([*(s.tokens for s in sequences), filler], device)}
     if any(sequence.types for sequence in sequences):
-        inputs["token_type_ids"] = _to_column([s.types for s in sequences], device)
+        types = [0] * packing.layout.filler_rows
+        inputs["token_type_ids"] = _to_column([*(s.types for s in sequences), types], device)
     if packing.passes_position_ids:
         inputs["position_ids"] = packing.layout.position_ids
     return inputs

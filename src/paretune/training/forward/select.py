@@ -35,6 +35,7 @@ from paretune.training.forward.packed import (
     PackedForward,
     PackedSeq2SeqForward,
     find_prefixes,
+    packing_of,
 )
 from paretune.training.forward.passes import (
     Compute,
@@ -108,6 +109,9 @@ def count_packed_tokens(data: Encoded, packing: Packing) -> list[int]:
     ]
 
 
+ONEDNN_ROW_MULTIPLE = 16
+"""oneDNN makes a kernel for each shape, which takes longer than a product of some hundred rows:
+with few numbers of rows it finds nearly all of them in its cache (dev/log.md)."""
 _EAGER = {"sdpa": "eager", "paretune_sdpa": "paretune_eager"}
 """With dropout SDPA has no kernel on a CPU, and draws with torch's own."""
 
@@ -122,8 +126,10 @@ def make_forward(prepared: PreparedModel, compute: Compute, backend: str = "fast
     if backend == "plain":
         pad_id = prepared.loaded.pad_id
         return PlainForward(loaded.model, context, compute, pad_id, PlainSplitter())
-    _prepare_products(prepared, compute)
-    if not enable_packing(prepared) and loaded.model.device.type == "cpu":
+    by_onednn = _prepare_products(prepared, compute)
+    if enable_packing(prepared):
+        packing_of(context).row_multiple = ONEDNN_ROW_MULTIPLE if by_onednn else 1
+    elif loaded.model.device.type == "cpu":
         use_seeded_dropout(prepared)
     return forward_for(loaded, context, compute)
 
@@ -141,9 +147,15 @@ def forward_for(loaded: LoadedModel, context: PassContext, compute: Compute) -> 
     return PackedCompletionForward(*common)
 
 
-def _prepare_products(prepared: PreparedModel, compute: Compute) -> None:
-    if compute == Compute("cpu", "fp32") and is_onednn_faster():
+def _prepare_products(prepared: PreparedModel, compute: Compute) -> bool:
+    """Let oneDNN compute products where it is faster; whether it computes them."""
+    if compute.device != "cpu":
+        return False
+    if compute.precision == "bf16":
+        return True
+    if is_faster := is_onednn_faster():
         use_onednn_products(prepared.injection.changes, prepared.loaded.model)
+    return is_faster
 
 
 def enable_packing(prepared: PreparedModel) -> bool:
