@@ -85,7 +85,11 @@ def count_all() -> dict[str, int | list[str]]:
         "fields of Method": list_fields(core, "Method"),
         "fields of Objective": list_fields(core, "Objective"),
         "deferred imports": [*find_deferred_imports(core, CORE)],
-        "import circles": [" ".join(circle) for circle in find_import_circles(core, CORE)],
+        "import circles": [
+            " ".join(circle)
+            for package in sorted(CORE.parent.glob("paretune*"))
+            for circle in find_import_circles(parse_files(package), package)
+        ],
         "pronouns as names": [
             f"{path.relative_to(CORE)}:{line} {name}"
             for path, tree in core.items()
