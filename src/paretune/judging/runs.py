@@ -92,7 +92,7 @@ def build_study(
         StudyError: no such metric or method.
     """
     notes = list(findings)
-    of_scores = _check_columns(rows)
+    of_scores = _check_columns(rows, notes)
     by_task: dict[str, list[JudgedRow]] = {}
     for row in _take_test_rows(rows):
         judged = _read_row(row, of_scores=of_scores)
@@ -127,7 +127,7 @@ def _letters(text: str) -> str:
     return "".join(filter(str.isalnum, text.casefold()))
 
 
-def _check_columns(rows: Sequence[Row]) -> bool:
+def _check_columns(rows: Sequence[Row], notes: list[Finding]) -> bool:
     """Check that the rows have the columns that are needed; whether they have scores."""
     names = dict.fromkeys(name for row in rows for name in row.values)
     of_scores = "score" in names and "prediction" not in names
@@ -139,6 +139,10 @@ def _check_columns(rows: Sequence[Row]) -> bool:
             remedy=f"Its columns are {', '.join(names)}. Known are {', '.join(COLUMNS)}: "
             "rename them.",
         )
+    known = {*COLUMNS} - ({"label", "prediction"} if of_scores else {"score"})
+    if unread := [str(name) for name in names if name not in known]:
+        what = f"the rows have columns that are not used: {', '.join(unread)}."
+        notes.append(Finding("note", "unread", rows[0].file, what, ""))
     return of_scores
 
 
