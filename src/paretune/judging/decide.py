@@ -13,7 +13,7 @@ agree by chance, and p-values under 1e-4 of equal methods came up to 65 times to
 the variance, an upper bound at every level (Mickey and Brown 1966, Annals of Mathematical
 Statistics 37). The scatter of runs is pooled over both sides, which are alike where they are equal;
 a candidate that scatters more counts with that. One that equals the champion in the mean only, with
-twice the scatter, exceeded its level up to fivefold with two seeds: then the 5 % are not proven.
+twice the scatter, exceeded a level up to sevenfold with two seeds: of such the 5 % do not speak.
 
 **A gate.** The new one passes where a lower limit of its difference (one-sided, 95 %) is above the
 margin, and fails where the upper limit is below. Nothing makes the two alike, so each side has its
@@ -136,12 +136,13 @@ def pair_cells(cells: Sequence[Cell], champion: str, candidate: str) -> tuple[Ce
     Raises:
         DataError: they are of several tasks or models, or no run of the champion trained.
     """
-    for what, names in (("task", {c.task for c in cells}), ("model", {c.model for c in cells})):
-        if len(cells) > 2 and len(names) > 1:
-            raise DataError(
-                f"{champion} and {candidate} have rows of {pluralise(len(names), what)}.",
-                remedy=f"A decision is about one {what}: give the files of one.",
-            )
+    tasks = {cell.task for cell in cells}
+    if len(tasks) > 1 or len(cells) > 2:
+        what, count = ("task", len(tasks)) if len(tasks) > 1 else ("model", len(cells) - 1)
+        raise DataError(
+            f"{champion} and {candidate} have rows of {pluralise(count, what)}.",
+            remedy=f"A decision is about one {what}: give the files of one.",
+        )
     by_name = {cell.method: cell for cell in cells}
     old, new = by_name[champion], by_name[candidate]
     if old.run_scores is None:
@@ -173,9 +174,9 @@ def decide_candidate(
     if comparison.failures:
         return replace(decision, answer="drop", reason=comparison.failures)
     estimate, scale = comparison.estimate(pooled=True), comparison.scale
-    freedom = min(degrees for _, degrees in estimate.parts)
-    if comparison.unknown == [champion, candidate] or freedom <= 0:
+    if comparison.unknown and not any(side.run_degrees for side in comparison.sides):
         return replace(decision, answer="two more seeds", reason=comparison.describe_unknown())
+    freedom = min(degrees for _, degrees in estimate.parts)
     error = math.sqrt(estimate.variance)
     # A share of it for each look, and one for what is dropped before the first.
     high = estimate.value + float(special.stdtrit(freedom, 1 - ALPHA / (LOOKS + 1))) * error
@@ -189,6 +190,7 @@ def decide_candidate(
         reason = at_most if hopeless else comparison.describe_unknown()
         return replace(decision, answer=answer, reason=reason)
     p = float(special.stdtr(freedom, -estimate.value / error)) if error > 0 else 1.0
+    p = float(f"{p:.9g}")  # the order of rows changes the last digits, and is no new look
     look = turn.look([_list_runs(cell) for cell in (champion, candidate)], p)
     low = estimate.value - float(special.stdtrit(freedom, 1 - turn.level)) * error
     decision = replace(
@@ -231,19 +233,24 @@ def decide_gate(old: Cell, new: Cell, margin_points: float) -> Decision:
     if comparison.unknown:
         return replace(decision, answer="undecided", reason=comparison.describe_unknown())
     estimate, scale = comparison.estimate(pooled=False), comparison.scale
-    half = estimate.weighted_half_width(2 * ALPHA)
+    crossed = comparison.sides[0].design.is_cross_validation
+    half = (estimate.half_width if crossed else estimate.weighted_half_width)(2 * ALPHA)
     low, high = scale * (estimate.value - half), scale * (estimate.value + half)
     answer: Answer = (
         "passes" if low > -margin_points else "fails" if high < -margin_points else "undecided"
     )
-    worse = f"{max(-low, 0):.1f} points worse than {old.method}"
-    reason = {
-        "passes": f"it is at most {worse}",
-        "fails": f"it is at least {-high:.1f} points worse than {old.method}",
-        "undecided": f"it may be up to {worse}, and {max(high, 0):.1f} points better",
-    }[answer]
-    if high < 0 and answer == "undecided":
-        reason = f"it is {-high:.1f} to {worse}"
+    allowed = f"{margin_points:g} allowed"
+    if low >= 0:
+        reason = f"it is at least {low:.1f} points better than {old.method}"
+    elif answer == "passes":
+        reason = f"it is at most {-low:.1f} points worse than {old.method} ({allowed})"
+    elif answer == "fails":
+        reason = f"it is at least {-high:.1f} points worse than {old.method} ({allowed})"
+    else:
+        reason = (
+            f"it is between {-low:.1f} points worse than {old.method} ({allowed}) and "
+            f"{abs(high):.1f} points {'better' if high > 0 else 'worse'}"
+        )
     if decision.models_only:
         reason += "; this is about these very models, of which each was trained once"
     return replace(

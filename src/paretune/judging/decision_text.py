@@ -16,14 +16,14 @@ MOST_IDS_IN_MARKDOWN = 100
 
 def write_sentence(decision: Decision) -> str:
     """The answer and why, as one sentence."""
-    candidate, threshold = decision.candidate, f"{decision.threshold_points:g}"
+    candidate = decision.candidate
     answers = {
         "keep": f"Keep {candidate}",
         "drop": f"Drop {candidate}",
         "two more seeds": "Not yet, two more seeds",
-        "passes": f"{candidate} passes (not worse than {threshold} points)",
-        "fails": f"{candidate} fails (not worse than {threshold} points)",
-        "undecided": f"{candidate} is undecided (not worse than {threshold} points)",
+        "passes": f"{candidate} passes",
+        "fails": f"{candidate} fails",
+        "undecided": f"{candidate} is undecided",
     }
     return sanitise_line(f"{answers[decision.answer]}: {decision.reason}.")
 

@@ -19,7 +19,7 @@ from paretune.reporting.document import write_file
 LOOKS = 3
 """At a candidate, each after more of its runs."""
 DECAY = 1.25
-"""Exponent of the levels: the fortieth candidate has more than with any other whole quarter."""
+"""Exponent of the levels: about the one that leaves most for the fortieth candidate."""
 
 
 class Look(BaseModel):

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.text import Text
 
 from paretune.analysis.cells import group_into_cells
 from paretune.errors import StudyError, spell_option
@@ -84,9 +83,8 @@ class DecisionResult(Result):
         if self.in_markdown:
             yield write_markdown(self.decision).rstrip("\n")
             return
-        yield Text(write_sentence(self.decision))
-        for line in describe_flips(self.decision):
-            yield Text(f"  {line}")
+        yield write_sentence(self.decision)
+        yield from (f"  {line}" for line in describe_flips(self.decision))
 
     def show(
         self, out: Terminal, *, details: bool = False, output: Any = None, quiet: bool = False
@@ -102,11 +100,11 @@ class DecisionResult(Result):
         if self.in_markdown or not (details or quiet):
             super().show(out)
             return
-        out.print(Text(write_sentence(self.decision)))
+        out.print(write_sentence(self.decision), soft_wrap=True)
         if details:
             lines = [*describe_numbers(self.decision), *describe_flips(self.decision, most=None)]
             for line in [*lines, *map(sanitise_line, self.decision.notes)]:
-                out.print(Text(f"  {line}"))
+                out.print(f"  {line}", soft_wrap=True)
 
 
 def judge(
