@@ -8,12 +8,12 @@ all k is 0.05, and each of at most three looks at it has a third of that
 (:mod:`paretune.judging.ledger`).
 
 Such levels are small, and Satterthwaite's degrees of freedom do not hold there: two seeds a side
-agree by chance, and p-values under 1e-4 of equal methods came up to 65 times too often
+agree by chance, and p-values under 1e-4 of equal methods came 57 times too often
 (``bench/candidates.py``). So the p-value is Student's with the degrees of the least known part of
 the variance, an upper bound at every level (Mickey and Brown 1966, Annals of Mathematical
-Statistics 37). The scatter of runs is pooled over both sides, which are alike where they are equal;
+Statistics 37); it came up at most 0.8 times as often as its level. The scatter of runs is pooled over both sides, which are alike where they are equal;
 a candidate that scatters more counts with that. One that equals the champion in the mean only, with
-twice the scatter, exceeded a level up to sevenfold with two seeds: of such the 5 % do not speak.
+twice the scatter, exceeded small levels three to seven times: of such the 5 % do not speak.
 
 **A gate.** The new one passes where a lower limit of its difference (one-sided, 95 %) is above the
 margin, and fails where the upper limit is below. Nothing makes the two alike, so each side has its
@@ -230,7 +230,7 @@ def decide_gate(old: Cell, new: Cell, margin_points: float) -> Decision:
         return replace(decision, answer="fails", reason=comparison.failures)
     losses, gains = comparison.list_flips()
     decision = replace(decision, losses=losses, gains=gains)
-    if comparison.unknown:
+    if comparison.unknown and not decision.models_only:
         return replace(decision, answer="undecided", reason=comparison.describe_unknown())
     estimate, scale = comparison.estimate(pooled=False), comparison.scale
     crossed = comparison.sides[0].design.is_cross_validation
@@ -288,7 +288,7 @@ class _Comparison:
         self.unknown = [
             cell
             for cell, side in zip(self.cells, self.sides, strict=True)
-            if (cell.draws_seeds and side.run_degrees == 0)
+            if (side.run_degrees == 0 and not cell.deterministic)
             or (side.folds is not None and side.runs < MIN_FOLDS)
         ]
         self.scale = 100 / first.highest
