@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from paretune.judging.ledger import LOOKS, level_of_candidate
+from paretune.judging.ledger import level_of_look
 
 Array = NDArray[Any]
 CANDIDATES = 200
@@ -105,7 +105,7 @@ def run_streams(
     streams: int, rows: int, champion_runs: int, run_sd: float, rng: np.random.Generator
 ) -> dict[str, float]:
     """The share of streams of equal candidates in which a rule keeps any."""
-    levels = np.array([level_of_candidate(k + 1) for k in range(CANDIDATES)]) / LOOKS
+    levels = np.array([level_of_look(k + 1) for k in range(CANDIDATES)])
     kept = dict.fromkeys(("paretune", "p < 0.05", "better mean of two seeds"), 0)
     for _ in range(streams):
         easy = draw_difficulties(rows, rng)
@@ -147,7 +147,7 @@ def find_power(
     The numbers are the first, tenth, fortieth and two-hundredth candidate.
     """
     rng = np.random.default_rng(3)
-    levels = np.array([level_of_candidate(k) for k in (1, 10, 40, 200)]) / LOOKS
+    levels = np.array([level_of_look(k) for k in (1, 10, 40, 200)])
     shares, leads = [], []
     for _ in range(streams):
         easy = draw_difficulties(rows, rng)
@@ -169,8 +169,8 @@ def main(streams: int = 1000) -> None:
         (100, 6, 0.1), (300, 2, 0.1), (300, 6, 0.02), (300, 6, 0.1), (300, 10, 0.3), (1000, 6, 0.1),
     ):  # fmt: skip
         kept = run_streams(streams, rows, champion_runs, run_sd, np.random.default_rng(1))
-        shown = ", ".join(f"{rule} {100 * share:.1f} %" for rule, share in kept.items())
-        print(f"  {rows} rows, {champion_runs} runs of the champion, run sd {run_sd}: {shown}")
+        line = ", ".join(f"{rule} {100 * share:.1f} %" for rule, share in kept.items())
+        print(f"  {rows} rows, {champion_runs} runs of the champion, run sd {run_sd}: {line}")
     print(f"P-values of equal candidates under {LEVELS}, over these")
     for times in (1, 2):
         for runs in ((2, 2), (6, 2), (6, 4)):
@@ -180,9 +180,9 @@ def main(streams: int = 1000) -> None:
                     for rule, ratio in calibrate(150, rows, run_sd, runs, times, 2).items():
                         worst[rule] = np.maximum(worst.get(rule, 0), ratio)
             gate = 5 * worst.pop("gate")[0]
-            shown = "; ".join(f"{rule} {np.round(r, 1).tolist()}" for rule, r in worst.items())
-            shown = f"{shown}; a gate passes {gate:.1f} % of what is worse by its margin"
-            print(f"  {runs} runs, scatter x {times}, worst of nine cases: {shown}")
+            line = "; ".join(f"{rule} {np.round(r, 1).tolist()}" for rule, r in worst.items())
+            line = f"{line}; a gate passes {gate:.1f} % of what is worse by its margin"
+            print(f"  {runs} runs, scatter x {times}, worst of nine cases: {line}")
     print(
         "Better candidates kept by looks 1, 2, 3, as number 1, 10, 40, 200 (300 rows, run sd 0.1)"
     )

@@ -20,7 +20,7 @@ from paretune.analysis.statistics.differences import Estimate
 from paretune.analysis.statistics.sample_size import estimate_sample_size
 from paretune.analysis.statistics.scores import score_means
 from paretune.errors import ANSWER_NO, ANSWER_OPEN, DataError, StudyError
-from paretune.judging.ledger import LOOKS, level_of_candidate, open_turn
+from paretune.judging.ledger import LOOKS, Look, level_of_look, open_ledger
 from paretune.store.record import Predictions
 from paretune.verbs.judge import DecisionResult
 
@@ -94,28 +94,28 @@ def test_looks_at_a_candidate_share_its_level(tmp_path: Path) -> None:
     ledger = tmp_path / "stream.json"
     first = decide(tmp_path, answer("same", 0, 1, 2), ledger=ledger).decision
     assert (first.number, first.look) == (1, 1)
-    assert first.level == level_of_candidate(1) / LOOKS
+    assert first.level == level_of_look(1)
     # The same runs again are the same look, in whatever order their rows are.
     assert decide(tmp_path, answer("same", 0, 2, 1), ledger=ledger).decision == first
     other = decide(tmp_path, answer("other", 0, 1), ledger=ledger).decision
-    assert (other.number, other.look) == (None, 0)  # one run could not be kept: nothing is spent
+    assert (other.number, other.look) == (None, None)  # one run could not be kept: nothing is spent
     other = decide(tmp_path, answer("other", 0.1, 1, 2), ledger=ledger).decision
     assert (other.number, other.look) == (2, 1) and other.level < first.level
     second = decide(tmp_path, answer("same", 0, 1, 2, 3, 4), ledger=ledger).decision
     assert (second.number, second.look, second.level) == (1, 2, first.level)
-    with pytest.raises(DataError, match="run of an earlier look is missing: seed 3"):
+    with pytest.raises(DataError, match="same lacks a run of an earlier look, seed 3"):
         decide(tmp_path, answer("same", 0, 1, 2, 5, 6), ledger=ledger)
     last = decide(tmp_path, answer("same", 0, *range(1, 7)), ledger=ledger)
     assert last.answer == "drop" and "at the last of 3 looks" in str(last)
     beyond = decide(tmp_path, answer("same", 0, *range(1, 9)), ledger=ledger)
     assert beyond.answer == "drop" and "has had its 3 looks" in str(beyond)
     stored = json.loads(ledger.read_text(encoding="utf-8"))
-    assert [len(entry["looks"]) for entry in stored["comparisons"]] == [3, 1]
+    assert [look["candidate"] for look in stored["looks"]] == ["same", "other", "same", "same"]
     assert stored["spent"] == pytest.approx(3 * first.level + other.level)
 
 
 def test_levels_of_all_candidates_are_five_percent() -> None:
-    levels = [level_of_candidate(number) for number in range(1, 20_001)]
+    levels = [LOOKS * level_of_look(number) for number in range(1, 20_001)]
     rest = 0.05 / special.zeta(1.25) * 4 * 20_000.5**-0.25  # of the integral behind them
     assert sum(levels) < 0.05 and sum(levels) + rest == pytest.approx(0.05, rel=1e-4)
 
@@ -124,9 +124,18 @@ def test_those_who_judge_at_once_have_numbers_of_their_own(tmp_path: Path) -> No
     numbers = []
 
     def take_turn(name: str) -> None:
-        with open_turn(tmp_path / "stream.json", "champion", name) as turn:
-            turn.look([["1", "2"], ["1", "2"]], 0.5)
-            numbers.append(turn.number)
+        with open_ledger(tmp_path / "stream.json") as ledger:
+            numbers.append(ledger.number("champion", name))
+            ledger.enter(
+                Look(
+                    champion="champion",
+                    candidate=name,
+                    champion_runs=["1", "2"],
+                    candidate_runs=["1", "2"],
+                    p=0.5,
+                    level=0.01,
+                )
+            )
 
     threads = [threading.Thread(target=take_turn, args=(f"idea {i}",)) for i in range(12)]
     for thread in threads:
@@ -234,6 +243,14 @@ def test_flips_are_those_of_the_majority_of_runs(tmp_path: Path) -> None:
     assert result.decision.losses is None and "alone has right" not in str(result)
 
 
+def test_what_draws_nothing_needs_one_run(tmp_path: Path) -> None:
+    rows = [*answer("tfidf", 0, 1), *answer("majority", -1, 1), *answer("new", 0.8, 1, 2, 3)]
+    path = write(tmp_path / "rows.csv", rows)
+    assert paretune.judge(path, champion="tfidf", candidate="new").answer == "keep"
+    assert paretune.judge(path, champion="tfidf", candidate="majority").answer == "drop"
+    assert paretune.judge(path, champion="majority", candidate="tfidf").answer == "keep"
+
+
 def test_folds_are_compared_by_their_own_rule(tmp_path: Path) -> None:
     rows = []
     for method, lead in (("champion", 0.0), ("better", 0.8)):
@@ -251,13 +268,13 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path) -> None:
     new = answer("new", 0, 1, 2)
     path = write(tmp_path / "rows.csv", [*CHAMPION, *new])
     for options, sentence in (
-        ({"champion": "champion"}, "champion=: needs candidate="),
-        ({"not_worse_than": 1.0}, "not_worse_than=: needs champion="),
+        ({"champion": "champion"}, "champion=: a decision needs champion= and candidate="),
+        ({"not_worse_than": 1.0}, "not_worse_than=: a decision needs champion="),
         ({"champion": "champion", "candidate": "champion"}, "cannot be its own candidate"),
         ({"champion": "champion", "candidate": "nobody"}, 'has no method "nobody"'),
         (
             {"champion": "champion", "candidate": "new", "gain": 1.0, "not_worse_than": 1.0},
-            "gain=: belongs to a stream of candidates, not_worse_than= to a gate",
+            "gain=: is not used with not_worse_than=",
         ),
     ):
         with pytest.raises(StudyError, match=sentence):
@@ -266,7 +283,7 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"torn.json: is no ledger"):
         decide(tmp_path, new, ledger=tmp_path / "torn.json")
     tasks = [row | {"task": task} for task in "ab" for row in [*CHAMPION, *new]]
-    with pytest.raises(DataError, match="have rows of 2 tasks"):
+    with pytest.raises(DataError, match="have rows of several tasks"):
         paretune.judge(write(path, tasks), champion="champion", candidate="new")
     # What another idea of the night lacks does not matter.
     rows = [*CHAMPION, *new, *answer("torn", 0, 1)[:7]]
@@ -294,12 +311,12 @@ def test_a_decision_on_the_command_line(tmp_path: Path, capsys: Any) -> None:
     assert value["sentence"].startswith("Drop worse: ") and err == ""
     assert "worse" in (tmp_path / "page.html").read_text(encoding="utf-8")
     gate = [*words, "--not-worse-than", "1"]
-    code, out, _ = command(capsys, *gate, "--markdown", "-")
-    assert code == ANSWER_NO and out.startswith("### worse: fails\n")
     brief, full = (command(capsys, *gate, *more)[1] for more in ([], ["--details"]))
+    assert brief.startswith("worse fails: it is at least ")
+    assert full.startswith("### worse: fails\n")
     ids = json.loads(command(capsys, *gate, "--json")[1])["losses"]
-    assert f"{len(ids)} examples that champion alone has right, worse wrong: row-" in brief
-    assert f"and {len(ids) - 10} more." in brief and ids[-1] in full and "more." not in full
+    assert f"{len(ids)} examples that champion alone has right, not worse: row-" in brief
+    assert f"and {len(ids) - 10} more." in brief and all(f"- `{uid}`\n" in full for uid in ids)
     assert len(command(capsys, *gate, "--quiet")[1].splitlines()) == 1
     code, _, err = command(capsys, *gate, "--output", "page.html")
     assert code == 2 and "a decision is no page" in err

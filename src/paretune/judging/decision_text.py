@@ -1,8 +1,9 @@
-"""A decision in a sentence, on a terminal, and as Markdown for a pull request."""
+"""A decision in a sentence, and as Markdown for a pull request."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from html import escape
 
 from paretune.judging.decide import Decision
 from paretune.reporting.text.escape import escape_markdown, markdown_code
@@ -10,8 +11,9 @@ from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
 
 MOST_IDS = 10
-"""Examples that are named where not all are asked for."""
-MOST_IDS_IN_MARKDOWN = 100
+"""Examples that a line names."""
+MOST_ITEMS = 100
+"""Examples that Markdown lists."""
 
 
 def write_sentence(decision: Decision) -> str:
@@ -21,44 +23,33 @@ def write_sentence(decision: Decision) -> str:
         "keep": f"Keep {candidate}",
         "drop": f"Drop {candidate}",
         "two more seeds": "Not yet, two more seeds",
-        "passes": f"{candidate} passes",
-        "fails": f"{candidate} fails",
         "undecided": f"{candidate} is undecided",
     }
-    return sanitise_line(f"{answers[decision.answer]}: {decision.reason}.")
+    answer = answers.get(decision.answer, f"{candidate} {decision.answer}")
+    return sanitise_line(f"{answer}: {decision.reason}.")
 
 
-def describe_flips(decision: Decision, most: int | None = MOST_IDS) -> Iterator[str]:
-    """Which examples changed sides, a line each way; none where answers are not right or wrong.
-
-    Args:
-        most: ids that a line has; None: all.
-    """
-    for count, ids in _title_flips(decision):
-        named = ", ".join(map(sanitise_line, ids[:most]))
-        more = f" and {len(ids) - most:,} more" if most is not None and len(ids) > most else ""
-        yield f"{count}{': ' if ids else ''}{named}{more}."
+def list_flips(decision: Decision) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """How many examples changed sides, and which; nothing where answers are not right or wrong."""
+    names = decision.champion, decision.candidate
+    for ids, (right, wrong) in ((decision.losses, names), (decision.gains, names[::-1])):
+        if ids is not None:
+            count = pluralise(len(ids), "example")
+            yield sanitise_line(f"{count} that {right} alone has right, not {wrong}"), ids
 
 
-def describe_numbers(decision: Decision) -> Iterator[str]:
-    """Scores, difference and limits, a line each."""
-    for name, score, runs in zip(
-        (decision.champion, decision.candidate), decision.scores, decision.runs, strict=True
-    ):
-        shown = "no score" if score is None else f"{decision.metric} {score:.3f}"
-        yield sanitise_line(
-            f"{name}: {shown} ({pluralise(decision.rows, 'example')}, {pluralise(runs, 'run')})."
-        )
-    yield f"Difference: {_format_limits(decision)}."
-    if decision.number is not None:
-        yield f"Candidate {decision.number:,} of its stream, look {decision.look}."
+def describe_flips(decision: Decision) -> Iterator[str]:
+    """Which examples changed sides, a line each way."""
+    for title, ids in list_flips(decision):
+        named = ", ".join(map(sanitise_line, ids[:MOST_IDS]))
+        left = f" and {len(ids) - MOST_IDS:,} more" if len(ids) > MOST_IDS else ""
+        yield f"{title}: {named}{left}." if ids else f"{title}."
 
 
 def write_markdown(decision: Decision) -> str:
-    """A summary of a decision: what GitHub shows in a pull request."""
+    """A summary of a decision, as GitHub shows it in a pull request."""
     names = [escape_markdown(name) for name in (decision.champion, decision.candidate)]
     scores = ["–" if score is None else f"{score:.3f}" for score in decision.scores]
-    runs = [str(count) for count in decision.runs]
     lines = [
         f"### {names[1]}: {decision.answer}",
         "",
@@ -67,38 +58,17 @@ def write_markdown(decision: Decision) -> str:
         f"| {escape_markdown(decision.task)} | {' | '.join(names)} |",
         "|---|---|---|",
         f"| {decision.metric} | {' | '.join(scores)} |",
-        f"| runs | {' | '.join(runs)} |",
+        f"| runs | {' | '.join(map(str, decision.runs))} |",
         "",
-        f"{pluralise(decision.rows, 'example')}; difference {_format_limits(decision)}.",
+        f"{pluralise(decision.rows, 'example')}.",
     ]
-    for title, ids in _title_flips(decision):
-        lines += ["", "<details>", f"<summary>{_escape_html(title)}</summary>", ""]
-        lines += [f"- {markdown_code(uid)}" for uid in ids[:MOST_IDS_IN_MARKDOWN]]
-        if len(ids) > MOST_IDS_IN_MARKDOWN:
-            lines.append(f"- and {len(ids) - MOST_IDS_IN_MARKDOWN:,} more")
-        lines += ["", "</details>"]
-    return "\n".join([*lines, ""])
-
-
-def _title_flips(decision: Decision) -> Iterator[tuple[str, tuple[str, ...]]]:
-    for ids, right, wrong in (
-        (decision.losses, decision.champion, decision.candidate),
-        (decision.gains, decision.candidate, decision.champion),
-    ):
-        if ids is not None:
-            only = f"{sanitise_line(right)} alone has right, {sanitise_line(wrong)} wrong"
-            yield f"{pluralise(len(ids), 'example')} that {only}", ids
-
-
-def _format_limits(decision: Decision) -> str:
-    if decision.points is None:
-        return "not known"
-    limits = [
-        "none" if limit is None else f"{limit:+z.1f}"
-        for limit in (decision.low_points, decision.high_points)
-    ]
-    return f"{decision.points:+z.1f} points, one-sided limits [{', '.join(limits)}]"
-
-
-def _escape_html(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    if decision.points is not None:
+        ends = (decision.low_points, decision.high_points)
+        limits = ", ".join("–" if limit is None else f"{limit:+z.1f}" for limit in ends)
+        lines[-1] += f" Difference {decision.points:+z.1f} points, one-sided limits [{limits}]."
+    for title, ids in list_flips(decision):
+        left = [f"- and {len(ids) - MOST_ITEMS:,} more"] if len(ids) > MOST_ITEMS else []
+        items = [f"- {markdown_code(uid)}" for uid in ids[:MOST_ITEMS]]
+        summary = f"<summary>{escape(title)}</summary>"
+        lines += ["", f"<details>{summary}", "", *items, *left, "", "</details>"]
+    return "\n".join([*lines, *(f"\n{escape_markdown(note)}" for note in decision.notes), ""])

@@ -1,10 +1,9 @@
-"""The ledger of a stream of candidates: who was looked at, how often, at which level."""
+"""The ledger of a stream of candidates: every look at one, with the level that it had."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -17,93 +16,67 @@ from paretune.files import lock_folder
 from paretune.reporting.document import write_file
 
 LOOKS = 3
-"""At a candidate, each after more of its runs."""
+"""At a candidate, each with more of its runs."""
 DECAY = 1.25
 """Exponent of the levels: about the one that leaves most for the fortieth candidate."""
 
 
 class Look(BaseModel):
-    """One test: the runs that were there, its p-value and the level that it had."""
+    """One test of a candidate: the runs that were there, its p-value and its level."""
 
     model_config = ConfigDict(extra="forbid")
+    champion: str
+    candidate: str
     champion_runs: list[str]
     candidate_runs: list[str]
     p: float
     level: float
 
 
-class Comparison(BaseModel):
-    """A candidate against a champion, and the looks at it."""
-
-    model_config = ConfigDict(extra="forbid")
-    champion: str
-    candidate: str
-    looks: list[Look]
-
-
 class Ledger(BaseModel):
-    """Every comparison of a stream, in its order; ``spent`` is what all looks had of the 5 %."""
+    """All looks of a stream in their order; ``spent`` is the sum of their levels."""
 
     model_config = ConfigDict(extra="forbid")
     format: Literal[1] = 1
     spent: float = 0.0
-    comparisons: list[Comparison] = []
+    looks: list[Look] = []
 
+    def number(self, champion: str, candidate: str) -> int:
+        """The place of a candidate among those that were looked at, from 1; a new one is last."""
+        pairs = dict.fromkeys((look.champion, look.candidate) for look in self.looks)
+        return [*pairs | {(champion, candidate): None}].index((champion, candidate)) + 1
 
-@dataclass
-class Turn:
-    """A candidate's place in a stream.
-
-    Attributes:
-        number: from 1; None of a candidate alone, whose looks nobody counts.
-        looks: at it so far.
-    """
-
-    number: int | None = None
-    looks: list[Look] = field(default_factory=list)
-
-    @property
-    def level(self) -> float:
-        """Of one look, one-sided."""
-        return level_of_candidate(self.number) / LOOKS
-
-    def look(self, runs: Sequence[list[str]], p: float) -> int:
-        """Count a look, unless it is the last one again; its number, or one more than there are.
-
-        Args:
-            runs: of the champion, of the candidate.
-            p: of this look.
+    def enter(self, look: Look) -> int:
+        """Count a look unless it is the last one again: its place, over LOOKS if none was left.
 
         Raises:
             DataError: runs of an earlier look are missing.
         """
-        new = Look(champion_runs=runs[0], candidate_runs=runs[1], p=p, level=self.level)
-        if self.looks and self.looks[-1] == new:
-            return len(self.looks)
-        for earlier in self.looks:
-            if missing := sorted({*earlier.candidate_runs} - {*new.candidate_runs}):
+        pair = look.champion, look.candidate
+        earlier = [entry for entry in self.looks if (entry.champion, entry.candidate) == pair]
+        if earlier and earlier[-1] == look:
+            return len(earlier)
+        for entry in earlier:
+            if missing := sorted({*entry.candidate_runs} - {*look.candidate_runs}):
                 raise DataError(
-                    f"a run of an earlier look is missing: seed {missing[0]}.",
+                    f"{look.candidate} lacks a run of an earlier look, seed {missing[0]}.",
                     remedy="Judge all runs of a candidate, or give another idea another name.",
                 )
-        if self.number is not None and len(self.looks) < LOOKS:
-            self.looks.append(new)
-            return len(self.looks)
-        return 1 if self.number is None else LOOKS + 1
+        if len(earlier) < LOOKS:
+            self.looks.append(look)
+            self.spent += look.level
+        return len(earlier) + 1
 
 
-def level_of_candidate(number: int | None) -> float:
-    """The level of the candidate of this number; all of 5 % of one alone."""
-    if number is None:
-        return ALPHA
-    return ALPHA * float(number**-DECAY / special.zeta(DECAY))
+def level_of_look(number: int | None) -> float:
+    """The one-sided level of each look at the candidate of a number, or at one alone."""
+    share = 1.0 if number is None else float(number**-DECAY / special.zeta(DECAY))
+    return ALPHA * share / LOOKS
 
 
 @contextmanager
-def open_turn(path: Path, champion: str, candidate: str) -> Iterator[Turn]:
-    """A candidate's turn; what is looked at in the block is written at its end.
-
-    Who judges at the same time waits.
+def open_ledger(path: Path) -> Iterator[Ledger]:
+    """A ledger, written at the end of the block if it changed; who opens it meanwhile waits.
 
     Raises:
         DataError: the file is no ledger.
@@ -111,30 +84,12 @@ def open_turn(path: Path, champion: str, candidate: str) -> Iterator[Turn]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with lock_folder(path.parent):
-        ledger = _read_ledger(path)
-        names = [(entry.champion, entry.candidate) for entry in ledger.comparisons]
-        if (champion, candidate) not in names:
-            names.append((champion, candidate))
-            entry = Comparison(champion=champion, candidate=candidate, looks=[])
-            ledger.comparisons.append(entry)
-        place = names.index((champion, candidate))
-        looks = ledger.comparisons[place].looks
-        before = len(looks)
-        yield Turn(place + 1, looks)
-        if len(looks) > before:
-            entries = ledger.comparisons
-            ledger.spent = sum(look.level for entry in entries for look in entry.looks)
+        try:
+            ledger = Ledger.model_validate_json(path.read_bytes()) if path.exists() else Ledger()
+        except (OSError, ValidationError) as error:
+            remedy = "Name another file: a new stream begins there."
+            raise DataError("is no ledger.", where=str(path), remedy=remedy) from error
+        before = len(ledger.looks)
+        yield ledger
+        if len(ledger.looks) > before:
             write_file(path, f"{ledger.model_dump_json(indent=1)}\n", "the ledger")
-
-
-def _read_ledger(path: Path) -> Ledger:
-    try:
-        return Ledger.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return Ledger()
-    except (OSError, ValidationError) as error:
-        raise DataError(
-            "is no ledger of candidates.",
-            where=str(path),
-            remedy="Name another file; without the old one its stream begins anew.",
-        ) from error

@@ -11,7 +11,7 @@ from paretune.data.columns import cell_text, parse_number
 from paretune.data.finding import Finding
 from paretune.data.rows import Row
 from paretune.errors import DataError, require_name, spell_option
-from paretune.judging.rows import COLUMNS
+from paretune.judging.rows import COLUMNS, OPTIONAL
 from paretune.methods import baselines
 from paretune.methods.core.titles import title_of
 from paretune.metrics import Metric
@@ -139,8 +139,7 @@ def _check_columns(rows: Sequence[Row], notes: list[Finding]) -> bool:
             remedy=f"Its columns are {', '.join(names)}. Known are {', '.join(COLUMNS)}: "
             "rename them.",
         )
-    known = {*COLUMNS} - ({"label", "prediction"} if of_scores else {"score"})
-    if unread := [str(name) for name in names if name not in known]:
+    if unread := [str(name) for name in names if name not in (*required, *OPTIONAL)]:
         what = f"the rows have columns that are not used: {', '.join(unread)}."
         notes.append(Finding("note", "unread", rows[0].file, what, ""))
     return of_scores

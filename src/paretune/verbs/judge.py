@@ -16,24 +16,18 @@ from paretune.errors import StudyError, spell_option
 from paretune.judging.decide import (
     EXIT_CODES,
     Decision,
+    check_pair,
     decide_candidate,
     decide_gate,
-    pair_cells,
     take_methods,
 )
-from paretune.judging.decision_text import (
-    describe_flips,
-    describe_numbers,
-    write_markdown,
-    write_sentence,
-)
-from paretune.judging.ledger import open_turn
+from paretune.judging.decision_text import describe_flips, write_markdown, write_sentence
+from paretune.judging.ledger import open_ledger
 from paretune.judging.rows import read_sources
 from paretune.judging.runs import build_study
 from paretune.reporting import Report
 from paretune.reporting.build import build_report
 from paretune.reporting.document import write_file
-from paretune.terminal.sanitise import sanitise_line
 from paretune.verbs.options import Card, Figures, File, Tables
 from paretune.verbs.result import Result, to_json_value
 
@@ -42,7 +36,6 @@ if TYPE_CHECKING:
 
     from paretune.terminal.rich_console import Terminal
 
-STDOUT = "-"
 Method = Annotated[str, typer.Option(metavar="METHOD")]
 Points = Annotated[float, typer.Option(metavar="POINTS", min=0)]
 
@@ -53,11 +46,9 @@ class DecisionResult(Result):
 
     Attributes:
         decision: the answer, why, and the numbers behind it.
-        in_markdown: whether it shows itself as Markdown.
     """
 
     decision: Decision
-    in_markdown: bool = False
 
     @property
     def answer(self) -> str:
@@ -70,41 +61,34 @@ class DecisionResult(Result):
         return EXIT_CODES[self.decision.answer]
 
     def to_json(self) -> dict[str, Any]:
-        """With --champion, for ``report``'s object: answer, sentence, reason, champion, candidate,
-        task, metric, scores, runs, rows, points, low_points, high_points, p, level, number, look,
-        threshold_points, models_only, losses, gains, notes
-        (:class:`~paretune.judging.decide.Decision`).
+        """With --champion: sentence, answer, reason, champion, candidate, task, metric, scores, runs,
+        rows, points, low_points, high_points, p, level, number, look, losses, gains and notes
+        (:class:`~paretune.judging.decide.Decision`). Without, as `report`.
         """
-        values: dict[str, Any] = to_json_value(self.decision)
-        return {"answer": self.answer, "sentence": write_sentence(self.decision), **values}
+        return {"sentence": write_sentence(self.decision), **to_json_value(self.decision)}
 
     def describe(self) -> Iterable[RenderableType]:
         """One sentence; of a gate also which examples changed sides."""
-        if self.in_markdown:
-            yield write_markdown(self.decision).rstrip("\n")
-            return
         yield write_sentence(self.decision)
         yield from (f"  {line}" for line in describe_flips(self.decision))
 
     def show(
         self, out: Terminal, *, details: bool = False, output: Any = None, quiet: bool = False
     ) -> None:
-        """Print it; with ``details`` also scores, limits and every example, ``quiet`` the sentence.
+        """Print it; ``details`` are the whole summary as Markdown, ``quiet`` leaves one sentence.
 
         Raises:
-            StudyError: an output is named, which only a report has.
+            StudyError: a page is named by ``output``.
         """
         if output is not None:
-            remedy = "Add --json, or name the file by --markdown or --page."
+            remedy = "Add --json, or write it by --markdown."
             raise StudyError("a decision is no page.", where="--output", remedy=remedy)
-        if self.in_markdown or not (details or quiet):
-            super().show(out)
-            return
-        out.print(write_sentence(self.decision), soft_wrap=True)
         if details:
-            lines = [*describe_numbers(self.decision), *describe_flips(self.decision, most=None)]
-            for line in [*lines, *map(sanitise_line, self.decision.notes)]:
-                out.print(f"  {line}", soft_wrap=True)
+            out.print(write_markdown(self.decision), soft_wrap=True, end="")
+        elif quiet:
+            out.print(write_sentence(self.decision), soft_wrap=True)
+        else:
+            super().show(out)
 
 
 def judge(
@@ -131,8 +115,8 @@ def judge(
     test is judged), and the seconds and peak_bytes of its run. The report is that of `report`:
     paired differences with intervals, ranks, what is proven, what would decide.
 
-    --champion and --candidate ask for a decision in its place: keep (exit code 0), drop (11) or two
-    more seeds (12). With --not-worse-than the candidate passes (0), fails (11) or is undecided (12).
+    --champion and --candidate ask for a decision in its place: keep (exit code 0), drop (11), or
+    two more seeds (12). By --not-worse-than it passes (0), fails (11) or is undecided (12).
 
     Args:
         predictions: Files (csv, tsv, jsonl, parquet), or folders of them; samples_*.jsonl of
@@ -146,7 +130,7 @@ def judge(
         gain: The smallest gain worth having, in points. [default: 0]
         ledger: A file that shares one error budget of 5 % over all candidates of a stream.
         not_worse_than: Points that the candidate may lose against the champion.
-        markdown: Also write the decision here, for a pull request; - prints it.
+        markdown: Also write the decision here, for a pull request (Markdown).
         page: Where to write the page.
         json: also write the whole report (JSON) here.
 
@@ -160,12 +144,15 @@ def judge(
         StudyError: no such metric or method, or options that do not go together.
         StoreError: an output cannot be written.
     """
-    _check_options(
-        {"champion": champion, "candidate": candidate},
-        {"not_worse_than": not_worse_than},
-        {"gain": gain, "ledger": ledger},
-        {"markdown": markdown},
-    )
+    of_stream = {"gain": gain, "ledger": ledger}
+    options = {"not_worse_than": not_worse_than, **of_stream, "markdown": markdown}
+    options |= {"champion": champion, "candidate": candidate}
+    named = [spell_option(name) for name, value in options.items() if value is not None]
+    if named and (champion is None or candidate is None):
+        both = f"{spell_option('champion')} and {spell_option('candidate')}"
+        raise StudyError(f"a decision needs {both}.", where=named[0])
+    if not_worse_than is not None and any(value is not None for value in of_stream.values()):
+        raise StudyError(f"is not used with {named[0]}.", where=named[1], remedy="Leave out one.")
     rows, findings = read_sources(predictions, metric)
     several = isinstance(predictions, Sequence) and not isinstance(predictions, str)
     parts = list(predictions) if several else [predictions]
@@ -183,43 +170,20 @@ def judge(
     if champion is None or candidate is None or page or any(outputs.values()):
         document = build_report(study, records, findings=findings)
         document.write(page, **outputs)
-        options = {"--metric": metric, "--reference": reference}
-        named = [word for option, value in options.items() if value for word in (option, value)]
-        document._typed = shlex.join([*paths, *named])
+        words = [*paths, *(["--metric", metric] if metric else [])]
+        document._typed = shlex.join([*words, *(["--reference", reference] if reference else [])])
     if champion is None or candidate is None:
         return document
-    cells = pair_cells(group_into_cells(study, records), champion, candidate)
+    by_method = sorted(group_into_cells(study, records), key=lambda cell: cell.method != champion)
+    check_pair(*by_method)
+    old, new = by_method
     if not_worse_than is not None:
-        decision = decide_gate(*cells, not_worse_than)
+        decision = decide_gate(old, new, not_worse_than)
     else:
-        turn = nullcontext(None) if ledger is None else open_turn(Path(ledger), champion, candidate)
-        with turn as opened:
-            decision = decide_candidate(*cells, gain or 0.0, opened)
+        opened = nullcontext() if ledger is None else open_ledger(Path(ledger))
+        with opened as stream:
+            decision = decide_candidate(old, new, gain or 0.0, stream)
     decision = replace(decision, notes=tuple(map(str, findings)))
-    if markdown is not None and str(markdown) != STDOUT:
+    if markdown is not None:
         write_file(Path(markdown), write_markdown(decision), "the summary")
-    return DecisionResult(decision, in_markdown=str(markdown) == STDOUT)
-
-
-def _check_options(
-    methods: dict[str, Any], gate: dict[str, Any], stream: dict[str, Any], both: dict[str, Any]
-) -> None:
-    """Refuse options of a decision without its two methods, and those of its two kinds together.
-
-    Raises:
-        StudyError: they do not go together.
-    """
-    methods_named, gate_named, stream_named, both_named = (
-        [name for name, value in options.items() if value is not None]
-        for options in (methods, gate, stream, both)
-    )
-    further = [*methods_named, *gate_named, *stream_named, *both_named]
-    if further and len(methods_named) < len(methods):
-        needed = next(name for name in methods if name not in methods_named)
-        raise StudyError(f"needs {spell_option(needed)}.", where=spell_option(further[0]))
-    if gate_named and stream_named:
-        raise StudyError(
-            f"belongs to a stream of candidates, {spell_option(gate_named[0])} to a gate.",
-            where=spell_option(stream_named[0]),
-            remedy="Leave out one of them.",
-        )
+    return DecisionResult(decision)
