@@ -244,7 +244,7 @@ def test_flips_are_those_of_the_majority_of_runs(tmp_path: Path) -> None:
 
 
 def test_what_draws_nothing_needs_one_run(tmp_path: Path) -> None:
-    rows = [*answer("tfidf", 0, 1), *answer("majority", -1, 1), *answer("new", 0.8, 1, 2, 3)]
+    rows = [*answer("tfidf", 0, 1), *answer("majority", -1, 1), *answer("new", 0.8, *range(1, 7))]
     path = write(tmp_path / "rows.csv", rows)
     assert paretune.judge(path, champion="tfidf", candidate="new").answer == "keep"
     assert paretune.judge(path, champion="tfidf", candidate="majority").answer == "drop"

@@ -61,8 +61,8 @@ class DecisionResult(Result):
         return EXIT_CODES[self.decision.answer]
 
     def to_json(self) -> dict[str, Any]:
-        """With --champion: sentence, answer, reason, champion, candidate, task, metric, scores, runs,
-        rows, points, low_points, high_points, p, level, number, look, losses, gains and notes
+        """With --champion: sentence, answer, reason, champion, candidate, task, metric, scores,
+        runs, rows, points, low_points, high_points, p, level, number, look, losses, gains, notes
         (:class:`~paretune.judging.decide.Decision`). Without, as `report`.
         """
         return {"sentence": write_sentence(self.decision), **to_json_value(self.decision)}
@@ -81,8 +81,8 @@ class DecisionResult(Result):
             StudyError: a page is named by ``output``.
         """
         if output is not None:
-            remedy = "Add --json, or write it by --markdown."
-            raise StudyError("a decision is no page.", where="--output", remedy=remedy)
+            remedy = f"{spell_option('markdown')} writes it."
+            raise StudyError("a decision is no page.", where=spell_option("output"), remedy=remedy)
         if details:
             out.print(write_markdown(self.decision), soft_wrap=True, end="")
         elif quiet:
