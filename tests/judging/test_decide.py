@@ -175,7 +175,7 @@ def test_streams_of_equal_candidates_keep_none(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.syspath_prepend(ROOT / "bench")
     from candidates import run_streams
 
-    streams = 150
+    streams = 200
     for champion_runs, run_sd in ((2, 0.1), (6, 0.1), (6, 0.3)):
         rng = np.random.default_rng(1)
         kept = run_streams(streams, 100, champion_runs, run_sd, rng)
@@ -285,6 +285,15 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path) -> None:
     tasks = [row | {"task": task} for task in "ab" for row in [*CHAMPION, *new]]
     with pytest.raises(DataError, match="have rows of several tasks"):
         paretune.judge(write(path, tasks), champion="champion", candidate="new")
+    with pytest.raises(DataError, match=r"rows\.csv line 2: has no method"):
+        paretune.judge(
+            write(path, [{**new[0], "method": ""}, *new, *CHAMPION]),
+            champion="champion",
+            candidate="new",
+        )
+    nameless = [{**row, "method": "", "by": "x"} for row in new]
+    with pytest.raises(DataError, match="has no method"):
+        paretune.judge(write(path, nameless), champion="champion", candidate="new")
     # What another idea of the night lacks does not matter.
     rows = [*CHAMPION, *new, *answer("torn", 0, 1)[:7]]
     assert paretune.judge(write(path, rows), champion="champion", candidate="new").answer

@@ -119,13 +119,14 @@ def take_methods(rows: Sequence[Row], champion: str, candidate: str) -> list[Row
     Raises:
         StudyError: there is no such method, or both are one.
     """
-    methods = [str(cell_text(row.values.get("method"))) for row in rows]
-    for name in (champion, candidate):
-        require_name("method", name, methods, rows[0].file)
+    methods = [cell_text(row.values.get("method")) for row in rows]
+    for name in (champion, candidate) if any(methods) else ():
+        require_name("method", name, filter(None, methods), rows[0].file)
     if champion == candidate:
         raise StudyError(f'"{champion}" cannot be its own candidate.', where=rows[0].file)
-    both = champion, candidate
-    return [row for row, method in zip(rows, methods, strict=True) if method in both]
+    # A row without a method may be anybody's, and is refused with the rest.
+    of_both = champion, candidate, None
+    return [row for row, method in zip(rows, methods, strict=True) if method in of_both]
 
 
 def check_pair(champion: Cell, candidate: Cell, *further: Cell) -> None:
@@ -175,7 +176,8 @@ def decide_candidate(
     # Three looks, and the one before them at a single run, share 5 % of wrong drops.
     high, points = find_limit(1 - ALPHA / (LOOKS + 1)), scale * estimate.value
     decision = replace(decision, points=points, high_points=high)
-    hopeless = f"at most {high:.1f} points better" if high >= 0 else f"{-high:.1f} points worse"
+    hopeless = f"at most {high:.1f} points better"
+    hopeless = f"at least {-high:.1f} points worse" if high < 0 else hopeless
     hopeless = f"it is {hopeless} than {champion.method}" if high <= gain_points else ""
     if unknown:
         answer: Answer = "drop" if hopeless else "two more seeds"
