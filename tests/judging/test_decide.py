@@ -19,7 +19,7 @@ import paretune
 from paretune.analysis.statistics.differences import Estimate
 from paretune.analysis.statistics.sample_size import estimate_sample_size
 from paretune.analysis.statistics.scores import score_means
-from paretune.errors import ANSWER_NO, ANSWER_OPEN, DataError, StudyError
+from paretune.errors import ANSWER_NO, ANSWER_OPEN, DataError, StoreError, StudyError
 from paretune.judging.ledger import LOOKS, Look, level_of_look, open_ledger
 from paretune.store.record import Predictions
 from paretune.verbs.judge import DecisionResult
@@ -282,6 +282,8 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path) -> None:
     (tmp_path / "torn.json").write_text('{"format": 1, "comparisons": [{', encoding="utf-8")
     with pytest.raises(DataError, match=r"torn.json: is no ledger"):
         decide(tmp_path, new, ledger=tmp_path / "torn.json")
+    with pytest.raises(StoreError, match=r"folder cannot be locked"):
+        decide(tmp_path, new, ledger=tmp_path / "torn.json" / "stream.json")
     tasks = [row | {"task": task} for task in "ab" for row in [*CHAMPION, *new]]
     with pytest.raises(DataError, match="have rows of several tasks"):
         paretune.judge(write(path, tasks), champion="champion", candidate="new")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from scipy import special
 
 from paretune.analysis.statistics.multiple_testing import ALPHA
-from paretune.errors import DataError
+from paretune.errors import DataError, StoreError
 from paretune.files import lock_folder
 from paretune.reporting.document import write_file
 
@@ -80,10 +80,15 @@ def open_ledger(path: Path) -> Iterator[Ledger]:
 
     Raises:
         DataError: the file is no ledger.
-        StoreError: it cannot be written.
+        StoreError: it cannot be locked or written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with lock_folder(path.parent):
+    with ExitStack() as stack:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(lock_folder(path.parent))
+        except OSError as error:
+            what = f"the ledger's folder cannot be locked ({error.strerror})."
+            raise StoreError(what, where=str(path), remedy="Name a file elsewhere.") from None
         try:
             ledger = Ledger.model_validate_json(path.read_bytes()) if path.exists() else Ledger()
         except (OSError, ValidationError) as error:
