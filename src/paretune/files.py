@@ -30,6 +30,9 @@ import platformdirs
 
 from paretune.owner import is_tag_of_dead_owner, owner_tag
 
+if sys.platform != "win32":
+    import fcntl
+
 STALE_SECONDS = 24 * 3600.0
 """A temporary file that nobody has written to for so long is left over, whosever it was."""
 _PART_NAME = re.compile(r"\..*\.([0-9a-f]{8}-\d+-[\w.]+)-[0-9a-f]{8}\.part", re.DOTALL)
@@ -118,6 +121,24 @@ def sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Wait for others that lock the folder, and hold the lock; on Windows there is none.
+
+    Raises:
+        OSError: there is no such folder, or its file system has no locks.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
     finally:
         os.close(descriptor)
 
