@@ -135,7 +135,7 @@ def calibrate(
         champion = draw_answers(runs[:1], easy, run_sd, rng)
         candidates = draw_answers((CANDIDATES, runs[1]), easy, run_sd * times, rng)
         for rule, p in compute_p_values(champion, candidates).items():
-            shares.setdefault(rule, []).append([np.mean(p <= level) for level in LEVELS])
+            shares.setdefault(rule, []).append([float(np.mean(p <= level)) for level in LEVELS])
     return {rule: np.mean(table, axis=0) / LEVELS for rule, table in shares.items()}
 
 
@@ -177,8 +177,8 @@ def main(streams: int = 1000) -> None:
             worst: dict[str, Array] = {}
             for rows in (100, 300, 1000):
                 for run_sd in (0.02, 0.1, 0.3):
-                    for rule, ratio in calibrate(150, rows, run_sd, runs, times, 2).items():
-                        worst[rule] = np.maximum(worst.get(rule, 0), ratio)
+                    for rule, excess in calibrate(150, rows, run_sd, runs, times, 2).items():
+                        worst[rule] = np.maximum(worst.get(rule, 0), excess)
             gate = 5 * worst.pop("gate")[0]
             line = "; ".join(f"{rule} {np.round(r, 1).tolist()}" for rule, r in worst.items())
             line = f"{line}; a gate passes {gate:.1f} % of what is worse by its margin"
@@ -188,9 +188,9 @@ def main(streams: int = 1000) -> None:
     )
     for champion_runs in (6, 12):
         for lead in (0.1, 0.2, 0.4):
-            points, kept = find_power(200, 300, champion_runs, 0.1, lead)
+            points, power = find_power(200, 300, champion_runs, 0.1, lead)
             print(f"  {champion_runs} runs of the champion, +{points:.1f} points:", end=" ")
-            print(np.round(100 * kept).astype(int).tolist())
+            print(np.round(100 * power).astype(int).tolist())
 
 
 if __name__ == "__main__":

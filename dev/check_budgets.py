@@ -47,8 +47,8 @@ MAX_BODY_LINES = 60
 
 BUDGETS = {
     # name: (allowed, target)
-    "functions and classes": (2_997, 2_700),
-    "private functions called once": (254, 200),
+    "functions and classes": (3_021, 2_700),
+    "private functions called once": (255, 200),
     "bodies over 60 lines": (25, 25),
     "verbs": (19, 18),
     "fields of Method": (22, 24),
@@ -58,9 +58,9 @@ BUDGETS = {
     "pronouns as names": (0, 0),
     "class names twice": (0, 0),
     "names in docs that do not exist": (0, 0),
-    "docs words": (26_200, 26_000),
-    "core lines": (56_600, 54_000),
-    "tests lines": (42_930, 36_000),
+    "docs words": (26_570, 26_000),
+    "core lines": (57_180, 54_000),
+    "tests lines": (43_360, 36_000),
 }
 
 
