@@ -53,7 +53,7 @@ BUDGETS = {
     "verbs": (19, 18),
     "fields of Method": (22, 24),
     "fields of Objective": (24, 24),
-    "deferred imports": (27, 60),
+    "deferred imports": (28, 60),
     "import circles": (0, 0),
     "pronouns as names": (0, 0),
     "class names twice": (0, 0),

@@ -30,9 +30,6 @@ import platformdirs
 
 from paretune.owner import is_tag_of_dead_owner, owner_tag
 
-if sys.platform != "win32":
-    import fcntl
-
 STALE_SECONDS = 24 * 3600.0
 """A temporary file that nobody has written to for so long is left over, whosever it was."""
 _PART_NAME = re.compile(r"\..*\.([0-9a-f]{8}-\d+-[\w.]+)-[0-9a-f]{8}\.part", re.DOTALL)
@@ -135,6 +132,8 @@ def lock_folder(folder: Path) -> Iterator[None]:
     if sys.platform == "win32":
         yield
         return
+    import fcntl
+
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from paretune.device_transfer import to_device
@@ -263,7 +262,7 @@ class PackedSeq2SeqForward(PackedForward):
         targets = labels.flatten().index_select(0, real)
         layout = packing_of(self.context).layout.target
         assert layout is not None  # noqa: S101  (a translation's batch has targets)
-        filled = F.pad(before, (0, layout.filler_rows), value=int(before[0]))
+        filled = torch.cat([before, before[:1].expand(layout.filler_rows)])
         hidden: Tensor = self.model.base_model(
             **inputs, decoder_input_ids=filled[:, None], use_cache=False
         ).last_hidden_state[:, 0]
