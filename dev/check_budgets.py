@@ -58,7 +58,7 @@ BUDGETS = {
     "pronouns as names": (0, 0),
     "class names twice": (0, 0),
     "names in docs that do not exist": (0, 0),
-    "docs words": (26_570, 26_000),
+    "docs words": (26_610, 26_000),
     "core lines": (57_180, 54_000),
     "tests lines": (43_360, 36_000),
 }
