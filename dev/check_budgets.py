@@ -60,7 +60,7 @@ BUDGETS = {
     "names in docs that do not exist": (0, 0),
     "docs words": (26_610, 26_000),
     "core lines": (57_180, 54_000),
-    "tests lines": (43_360, 36_000),
+    "tests lines": (43_390, 36_000),
 }
 
 

@@ -3,7 +3,7 @@
 Source: Liu et al. 2024, arXiv:2402.09353, equation 5; the norm is a constant to the gradient
 (section 4.3), as in PEFT.
 Equation: h = m o (W + s B A) x / ||W + s B A||_row + b, with W and b frozen, s = alpha / rank.
-Shapes: A (rank, in), B (out, rank), m (out).
+Shapes: A (rank, in), B (out, rank), m (out,).
 Trained parameters: rank * (in + out) + out for each target layer.
 Start: the base model (B = 0, m = ||W||_row). Merges. PEFT export: LORA with use_dora.
 When: LoRA at a low rank falls short of full fine-tuning, and its slower step is acceptable.
@@ -66,7 +66,7 @@ class DoraUpdate(lora.LoraUpdate):
         return out + (scale - 1) * directed + scale * update
 
     def row_norms(self) -> Tensor:
-        """Norms of the rows of W + s B A, a constant to the gradient; (out)."""
+        """Norms of the rows of W + s B A, a constant to the gradient; (out,)."""
         (base,) = self._base
         weight = base.weight  # dequantised for this once, where the base is quantised
         with torch.no_grad(), torch.autocast(weight.device.type, enabled=False):

@@ -2,7 +2,7 @@
 
 Source: Houlsby et al. 2019, arXiv:1902.00751, section 2.1 (``adapters`` calls it double_seq_bn).
 Equation: h <- h + U act(D h + d) + u, with h what the sublayer gives, before its residual.
-Shapes: D (size, width), d (size), U (width, size), u (width), twice in a
+Shapes: D (size, width), d (size,), U (width, size), u (width,), twice in a
 layer; size = width / reduction_factor.
 Trained parameters: 2 * (2 * width * size + size + width) for each layer. The paper also trains the
 normalisations; like ``adapters`` and the work after it, this does not (stack it with ``bitfit``).

@@ -2,7 +2,7 @@
 
 Source: Zhao et al. 2023, arXiv:2312.11420, section 3; Frankle et al. 2020, arXiv:2003.00152.
 Equation: h = (g + dg) o norm(x) + (b + db), with g and b frozen, dg and db trained.
-Shapes: dg and db (width) beside every LayerNorm or RMS norm (T5, decoders) of the backbone, a
+Shapes: dg and db (width,) beside every LayerNorm or RMS norm (T5, decoders) of the backbone, a
 head's width where queries and keys are normalised (Qwen 3, Gemma 3); db where there is a shift.
 Where the gain is 1 + g (Gemma), dg is added to it alike.
 Trained parameters: the widths of all gains and shifts.

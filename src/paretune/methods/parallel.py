@@ -3,7 +3,7 @@
 Source: He et al. 2021 (Towards a unified view), arXiv:2110.04366, section 3.3 and table 3 (scaled
 parallel adapter).
 Equation: h <- FFN(x) + scaling (U relu(D x + d) + u), with x what the feed-forward part is given.
-Shapes: D (size, width), d (size), U (width, size), u (width);
+Shapes: D (size, width), d (size,), U (width, size), u (width,);
 size = width / reduction_factor.
 Trained parameters: 2 * width * size + size + width for each layer.
 Start: the base model (U = 0, u = 0; D normal(0, 0.02)). Does not merge. PEFT export: none.

@@ -40,8 +40,11 @@ def attention(
 
     Two heads of queries without ``key_heads``, which are those of keys; otherwise four.
     """
-    lengths, heads, width = [6, 5, 2, 5, 3], 4 if key_heads else 2, 8
-    targets, tails = [2, 4, 1, 3, 3], [1, 3, 2, 5, 1]
+    lengths = [6, 5, 2, 5, 3]
+    targets = [2, 4, 1, 3, 3]
+    tails = [1, 3, 2, 5, 1]
+    heads = 4 if key_heads else 2
+    width = 8
     packing = Packing()
     packing.layout.begin_batch(lengths, targets=targets if role == "cross" else (), tails=tails)
     module = torch.nn.Module()

@@ -19,6 +19,7 @@ from paretune.objectives.encoding import Encoded
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.testing.translator_folders import tiny_pairs, translator_folder
 from paretune.training.caches import ProcessCache
+from paretune.training.forward import select
 from paretune.training.forward.passes import Compute
 from paretune.training.forward.select import (
     EVALUATION_TOKENS,
@@ -92,6 +93,28 @@ def test_what_is_predicted_of_the_plain_path_is_whole_micro_batches(tmp_path: Pa
         estimate_compute_cost(own, words, PART, LENGTHS, 1).saved_bytes for own in (run, plain)
     )
     assert all_words > in_chunks
+
+
+@pytest.mark.parametrize("is_faster", [False, True])
+def test_rows_are_filled_up_where_onednn_multiplies(
+    is_faster: bool, tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In bf16 always, in fp32 where the probe found it faster; never off a CPU."""
+    monkeypatch.setattr(select, "is_onednn_faster", lambda: is_faster)
+    caches = ProcessCache()
+    run = tiny_run(tiny_task(tmp_path), tiny_model("bert"))
+    places = {
+        Compute("cpu", "bf16"): select.ONEDNN_ROW_MULTIPLE,
+        Compute("cpu", "fp32"): select.ONEDNN_ROW_MULTIPLE if is_faster else 1,
+        Compute("cuda", "bf16"): 1,
+        Compute("cuda", "fp32"): 1,
+    }
+    for compute, multiple in places.items():
+        caches.drop_model()
+        prepared = prepare(run, caches.run_model(run, bf16=False), "cpu")
+        make_forward(prepared, compute)
+        assert prepared.context.packing is not None
+        assert prepared.context.packing.row_multiple == multiple
 
 
 @pytest.mark.parametrize("family", ["bert", "marian"])

@@ -3,7 +3,7 @@
 Source: Lian et al. 2022 (Scaling & shifting your features), arXiv:2210.08823, section 3.2; there
 also behind the normalisations, here behind the linear layers alone.
 Equation: h = g o (W x + b) + s, with W and b frozen; s where the layer has a bias.
-Shapes: g and s (out).
+Shapes: g and s (out,).
 Trained parameters: out for each linear layer of the backbone's layers, twice where it has a bias.
 Start: the base model (g = 1, s = 0). Merges: g o W, and g o b + s. PEFT export: none.
 """

@@ -195,7 +195,9 @@ def _compute_hidden(
     prepared: PreparedModel, compute: Compute, layers: int, data: Encoded, indices: Sequence[int]
 ) -> tuple[list[Text], Tensor]:
     """Texts of some examples, and the lowest trained layer's inputs, (rows, 1, width)."""
-    model, context, anatomy = prepared.loaded.model, prepared.context, prepared.loaded.anatomy
+    model = prepared.loaded.model
+    anatomy = prepared.loaded.anatomy
+    context = prepared.context
     assert context.packing is not None  # noqa: S101  (asked of packed runs only)
     with evaluation_mode(model), torch.no_grad(), compute.autocast():
         batch = MicroBatch(data, indices)

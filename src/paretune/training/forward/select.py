@@ -160,7 +160,9 @@ def _prepare_products(prepared: PreparedModel, compute: Compute) -> bool:
 
 def enable_packing(prepared: PreparedModel) -> bool:
     """Let the model read packed batches if it can; whether it can. ``undo`` takes it back."""
-    injection, model, context = prepared.injection, prepared.loaded.model, prepared.context
+    injection = prepared.injection
+    model = prepared.loaded.model
+    context = prepared.context
     if not injection.supports_packing or not can_pack(model):
         return False
     packing = Packing(
