@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import mmap
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -296,3 +297,32 @@ def test_what_is_forgotten_is_measured_anew(meter):
         block = _touch(24, meter)
     assert len(block) == 24 * MIB
     assert 20 * MIB < meter.result()["phases"]["train"]["peak_bytes"] < 60 * MIB
+
+
+FREED_BLOCKS = """
+import resource
+import sys
+
+import numpy as np
+
+from paretune.measuring.memory import reuse_freed_memory
+
+if "reuse" in sys.argv:
+    reuse_freed_memory()
+for _ in range(3):
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    blocks = [np.ones(2**17) for _ in range(256)]
+    del blocks
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults
+print(faults)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is a call of glibc")
+def test_freed_memory_is_used_again_without_page_faults() -> None:
+    def count_faults(*arguments: str) -> int:
+        command = [sys.executable, "-c", FREED_BLOCKS, *arguments]
+        return int(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+
+    # 256 blocks of 1 MiB have 65,536 pages of 4 KiB, or as many hundreds of larger ones.
+    assert count_faults("reuse") < count_faults() / 10

@@ -34,7 +34,7 @@ from paretune.execution.signals import StopRequest, stop_when_orphaned
 from paretune.execution.worker_settings import DEFAULT_SETTINGS, WorkerSettings
 from paretune.files import is_disk_error
 from paretune.measuring.devices import identify_device
-from paretune.measuring.memory import release_memory
+from paretune.measuring.memory import release_memory, reuse_freed_memory
 from paretune.measuring.processor import THREAD_VARIABLES
 from paretune.owner import current_owner
 from paretune.store import Claim, Store
@@ -74,6 +74,7 @@ class RunExecutor:
             return measure_cost(claim, settings.device, halvings, settings.cost_seconds, datasets)
         from paretune.training.trainer import train_run
 
+        reuse_freed_memory()
         return train_run(
             claim.run,
             checkpoint=claim.checkpoint,
