@@ -154,9 +154,9 @@ def test_no_nan_and_no_infinity_are_written(tmp_path: Path) -> None:
     [
         ("", "is no JSON"),
         ("[" * 100_000, "is no JSON"),
-        ("[]", "is not the JSON of a study in format 5"),
-        ('{"format": 99}', "is not the JSON of a study in format 5"),
-        ('{"format": 5, "study": {}}', "study.name: Field required"),
+        ("[]", "is not the JSON of a study in format 6"),
+        ('{"format": 99}', "is not the JSON of a study in format 6"),
+        ('{"format": 6, "study": {}}', "study.name: Field required"),
     ],
 )
 def test_what_is_no_study_is_refused(tmp_path: Path, text: str, message: str) -> None:

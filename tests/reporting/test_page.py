@@ -102,7 +102,7 @@ def test_the_page_says_what_the_golden_screen_says(name: str) -> None:
     words = normalise(unescape(re.sub(r"<[^>]*>", " ", render_page(report))))
     texts = [*report.unfinished, *report.notes, *(f.message for f in report.failures)]
     for task in report.tasks:
-        texts += [*task.sentences, *task.advice.warnings, *task.advice.reasons]
+        texts += [*task.sentences, *(s.text for s in (task.advice.lead, *task.advice.details))]
         texts += [cell for table in task.tables for row in format_rows(table) for cell in row]
         costs = [build_cost_table(task)] if task.measured_cells else []
         for table in (*costs, *task.tables):

@@ -90,9 +90,11 @@ class Report(Document):
             *(f"Score: {basis}" for basis in list_score_bases(self.tasks)),
         ]
         advice = [html_block(task.advice.lines) for task in self.tasks if task.advice]
+        # The lines of a single task begin with the sentence.
+        sentence = [] if len(advice) == 1 else [self.sentence]
         return (
             html_lines(filter(None, [self.study.scope]))
-            + html_lines([self.sentence], bold=True)
+            + html_lines(sentence, bold=True)
             + html_table(header, lines)
             + html_lines([". ".join(part for part in legend if part)])
             + "".join(advice)

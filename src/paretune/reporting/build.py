@@ -185,7 +185,7 @@ def _build_task(
         basis=", ".join(basis),
         generates=objective_of(task).generates,
         selected_on_test=selected_on_test,
-        sentences=tuple(write_conclusions(rows, comparisons, (advice.model, advice.method))),
+        sentences=tuple(write_conclusions(rows, comparisons, recommendation)),
         advice=advice,
         cells=tuple(row.report for row in rows),
         fronts=tuple(_build_fronts(rows)),

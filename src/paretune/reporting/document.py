@@ -231,7 +231,7 @@ class StudyReport(Part):
     )
 
 
-FORMAT = 5
+FORMAT = 6
 """Incremented when a field is removed or changes its meaning, not when fields are added."""
 
 

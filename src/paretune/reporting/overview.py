@@ -67,7 +67,7 @@ def explain_signs(tasks: Sequence[TaskReport]) -> dict[str, str]:
 def write_sentence(tasks: Sequence[TaskReport]) -> str:
     """The result of the study, over all its tasks, in one sentence."""
     if len(tasks) == 1:
-        return tasks[0].advice.headline if tasks[0].advice else ""
+        return tasks[0].advice.lead.text if tasks[0].advice else ""
     by_kind: dict[str, list[TaskReport]] = {}
     for task in tasks:
         if task.advice is not None:

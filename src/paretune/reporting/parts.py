@@ -6,10 +6,12 @@ Field descriptions are those of the site's page on JSON; names in JSON are the f
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import accumulate, islice, pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from rich.cells import cell_len, set_cell_size
 
 from paretune.study import Axis
 from paretune.terminal.notebook import html_block, html_code, html_lines
@@ -385,6 +387,49 @@ class Chances(Part):
         return cls.model_validate({"score": prospect.score, **chances})
 
 
+LINE_WIDTH = 80
+"""Columns of a line of :attr:`Advice.lines`."""
+Subject = Literal[
+    "take", "proof", "chances", "warning", "passes", "score", "reason", "safe", "change"
+]
+
+
+class Sentence(Part):
+    """One sentence of an advice, which a line with little room may end early."""
+
+    about: Subject = Field(
+        description="take (what to take), proof (or why nothing is taken), chances, warning, "
+        "passes (of the study), score (with its interval), reason (of the choice), safe (what to "
+        "stay with) or change (what would change it, the most important first)"
+    )
+    text: str = Field(description="the sentence")
+    breaks: tuple[int, ...] = Field(
+        default=(), description="places in the text where it may end, before its full stop"
+    )
+
+    @classmethod
+    def join(cls, about: Subject, clauses: Sequence[str], separator: str = ", ") -> Self:
+        """A sentence that may end after each of its clauses, the most important first."""
+        text = separator.join(clauses)
+        ends = accumulate(len(clause) + len(separator) for clause in clauses[:-1])
+        return cls(
+            about=about,
+            text=f"{text[:1].upper()}{text[1:]}.",
+            breaks=tuple(end - len(separator) for end in ends),
+        )
+
+    @property
+    def clauses(self) -> list[str]:
+        """What the sentence is made of, separators included, without its full stop."""
+        ends = (0, *self.breaks, len(self.text.removesuffix(".")))
+        return [self.text[start:end] for start, end in pairwise(ends)]
+
+    def continue_line(self, before: str) -> list[str]:
+        """The clauses where the sentence goes on after other words."""
+        first, *rest = self.clauses
+        return [f"{before}{first[:1].lower()}{first[1:]}", *rest]
+
+
 class Advice(Part):
     """What to take on one task, in sentences and numbers."""
 
@@ -409,31 +454,62 @@ class Advice(Part):
     free_baseline: str = Field(
         default="", description="key of the best baseline without a model; empty: none"
     )
-    headline: str = Field(default="", description="what to take, its score and what it costs")
-    lines: tuple[str, ...] = Field(
-        description="at most three of 80 columns: what to take, why, what would change it"
+    lead: Sentence = Field(description="what to take, its score and what it costs")
+    details: tuple[Sentence, ...] = Field(
+        description="why, how sure, what must be known beside it, and what would change it"
     )
-    reasons: tuple[str, ...] = Field(description="the same in sentences")
-    explanations: tuple[str, ...] = Field(
-        description="what the lines do not say: the interval, why this one, what is safe"
-    )
-    changes: tuple[str, ...] = Field(description="what would change it, most important first")
-    warnings: tuple[str, ...] = Field(default=(), description="what must be known beside it")
     command: str = Field(description="exports it; empty: it has no weights")
+
+    def list_details(self, *about: Subject) -> list[Sentence]:
+        """The details about these subjects."""
+        return [sentence for sentence in self.details if sentence.about in about]
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """At most three lines of 80 columns: what to take, why, what would change it."""
+        lines = [_fit_line(self.lead.continue_line(f"On {self.task}, "))]
+        # The proof of a baseline is about the methods that it beats.
+        chances = [] if self.kind == "baseline" else self.list_details("chances")
+        further = [clause for sentence in chances for clause in sentence.continue_line(", ")]
+        for proof in self.list_details("proof"):
+            first, *rest = proof.clauses
+            lines.append(_fit_line([f"  {first}", *rest, *further]))
+        if self.take:
+            changes = (f"  {change.clauses[0]}." for change in self.list_details("change"))
+            lines += islice((line for line in changes if cell_len(line) <= LINE_WIDTH), 1)
+        return tuple(lines)
+
+    @property
+    def paragraphs(self) -> tuple[str, ...]:
+        """What to take, and all but what would change it."""
+        lead = "".join(self.lead.continue_line(f"On {self.task}, "))
+        texts = (sentence.text for sentence in self.details if sentence.about != "change")
+        return (f"{lead}.", *texts)
 
     def __str__(self) -> str:
         """What to take, why, what would change it, and the command that exports it."""
-        lines = [*self.lines, *self.warnings, *self.explanations]
-        if self.changes:
-            lines.append("What would change it:")
-        lines += [f"- {sentence}" for sentence in self.changes]
-        return "\n".join([*lines, self.command] if self.command else lines)
+        changes = [f"- {sentence.text}" for sentence in self.list_details("change")]
+        heading = ["What would change it:"] if changes else []
+        command = [self.command] if self.command else []
+        return "\n".join([*self.paragraphs, *heading, *changes, *command])
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
         command = html_code([self.command]) if self.command else ""
-        return html_block(self.lines) + html_lines(self.changes) + command
+        changes = html_lines(sentence.text for sentence in self.list_details("change"))
+        return html_block(self.paragraphs) + changes + command
+
+
+def _fit_line(clauses: Sequence[str]) -> str:
+    """As many clauses as fit one line; a first one that does not is shortened."""
+    texts = [f"{text}." for text in accumulate(clauses)]
+    for text in reversed(texts):
+        if cell_len(text) <= LINE_WIDTH:
+            return text
+    text = set_cell_size(texts[0], LINE_WIDTH - 1).rstrip()
+    words, _, last = text.rpartition(" ")
+    return f"{text}…" if cell_len(last) > LINE_WIDTH // 2 else f"{words.rstrip(',:')} …"
 
 
 class DoubtfulLabel(Part):

@@ -198,8 +198,9 @@ def _print_heading(report: Document, console: Console) -> None:
 
 def _print_advice(task: TaskReport, console: Console, *, details: bool = True) -> None:
     """What to take, the chances and what is proven; what went wrong; with details what may help."""
-    lines = (*task.advice.lines, *task.advice.warnings) if task.advice else ()
-    for place, text in enumerate(lines):
+    lines = task.advice.lines if task.advice else ()
+    warnings = task.advice.list_details("warning") if task.advice else ()
+    for place, text in enumerate((*lines, *(warning.text for warning in warnings))):
         _print(console, text.strip(), "" if place else "bold", "  " if place else "")
     for step in task.next_steps.steps[:3] if task.next_steps and details else ():
         if step.points is not None and step.points > 0:
@@ -308,8 +309,12 @@ def _print_task(task: TaskReport, console: Console) -> None:
     heading = f"{of_model}{task.key}: {task.metric_title}"
     _print(console, f"{heading}, {task.basis}" if task.basis else heading, "bold")
     if task.advice:
-        for text in (*task.advice.warnings, *task.advice.reasons):
-            _print(console, text)
+        warnings = task.advice.list_details("warning")
+        reasons = [s for s in task.advice.details if s.about not in ("warning", "change")]
+        for sentence in (*warnings, task.advice.lead, *reasons):
+            _print(console, sentence.text)
+        for change in task.advice.list_details("change"):
+            _print(console, f"- {change.text}")
     if front := build_front_table(task):
         console.print(TableLayout(front, several))
     for sentence in task.sentences:
