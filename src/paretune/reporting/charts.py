@@ -263,19 +263,19 @@ def chart_model_sizes(task: TaskReport) -> Chart | None:
     table = build_size_table(task)
     if table is None:
         return None
-    names = list(dict.fromkeys(str(row["label"]) for row in table.rows))
+    names = list(dict.fromkeys(row["label"].text for row in table.rows))
     unit, factor = COST_WORDS["memory"].choose_unit(
         [cell.cost.memory.value or 0.0 for cell in task.cells if cell.model]
     )
     points: list[dict[str, Any]] = []
     texts = []
     for row in table.rows:
-        score, memory, size = row["score"], row["peak_bytes"], row["model_parameters"]
-        assert isinstance(score, Score)  # noqa: S101 - only scored models are compared
-        assert isinstance(memory, Amount) and isinstance(size, Amount)  # noqa: S101
+        score, memory, size = row["score"].value, row["peak_bytes"], row["model_parameters"]
+        # Only scored models are compared, and each row has a peak.
+        assert isinstance(score, Score) and isinstance(memory, Amount)  # noqa: S101
         points.append(
             {
-                "place": names.index(str(row["label"])),
+                "place": names.index(row["label"].text),
                 "parameters": size.value,
                 "score": score.estimate,
                 "low": score.low,
@@ -284,8 +284,8 @@ def chart_model_sizes(task: TaskReport) -> Chart | None:
             }
         )
         texts.append(
-            f"{row['label']} on {row['model']}, {size.text} parameters: {format_interval(score)} "
-            f"({format_basis(score)}), {memory.text}."
+            f"{row['label'].text} on {row['model'].text}, {size.text} parameters: "
+            f"{format_interval(score)} ({format_basis(score)}), {memory.text}."
         )
     counts = sorted({point["parameters"] for point in points})
     x = {

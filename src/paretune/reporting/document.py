@@ -23,8 +23,8 @@ from paretune.reporting.parts import (
     PairDifference,
     Part,
     Standing,
-    Table,
 )
+from paretune.reporting.table import Table
 from paretune.reporting.text.formatting import format_bytes, format_interval, join_names
 from paretune.study import NO_MODEL
 from paretune.terminal.plural import pluralise

@@ -99,7 +99,6 @@ _FORMATTERS = (
     format_units,
     pluralise,
     tables.find_word_columns,
-    tables.format_value,
 )
 """Functions that templates call."""
 

@@ -6,7 +6,7 @@ Field descriptions are those of the site's page on JSON; names in JSON are the f
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import accumulate, islice, pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -96,6 +96,10 @@ class Score(Part):
     def _hide_unknown_share(cls, share: float | None, info: Any) -> float | None:
         one_seed = info.data["n_seeds"] == 1 and not info.data["design"].is_cross_validation
         return None if one_seed else share
+
+
+Plain = Score | str | float | int | bool | None
+"""What has no text of its own."""
 
 
 class Difference(Score):
@@ -202,19 +206,21 @@ class FinalRun(Part):
     )
 
 
-class Amount(Part):
-    """A number with its text."""
+class Value(Part):
+    """A number, a score or words, with its text."""
+
+    value: Plain = Field(description="unrounded; null: not known, or there is only a text")
+    text: str = Field(description="what readers see")
+
+
+class Amount(Value):
+    """A cost with its text."""
 
     value: float | None = Field(description="mean over the measurements; null: not known")
     text: str = Field(description="with its unit and range, or why it is not known")
     low: float | None = Field(default=None, description="lowest of several; null: one measurement")
     high: float | None = Field(default=None, description="highest of several")
     predicted: bool = Field(default=False, description="true: predicted, not measured")
-
-
-def round_amount(value: float, digits: int = 3) -> Amount:
-    """A number without a unit, written with so many decimals."""
-    return Amount(value=value, text=f"{value:.{digits}f}")
 
 
 class CellCost(Part):
@@ -312,16 +318,6 @@ class CellReport(Part):
         "saved_bytes ..., and not_measured with the reasons"
     )
     memory: MemoryParts | None = Field(description="peak memory by part; null: not measured")
-
-    @property
-    def names(self) -> RowValues:
-        """Its first values in a row of a :class:`Table`."""
-        return {
-            "model": self.model,
-            "method": self.method,
-            LABEL: self.label,
-            "baseline": self.baseline,
-        }
 
     @property
     def has_ended(self) -> bool:
@@ -577,82 +573,6 @@ class CostFront(Part):
 
     axis: Axis = Field(description="memory, time, parameters, saved, inference or forgetting")
     points: tuple[FrontPoint, ...] = Field(description="cheapest first")
-
-
-class Column(Part):
-    """A column of a table."""
-
-    name: str = Field(description="key of the value in each row")
-    heading: str = Field(description="what readers see above it")
-    kind: Literal["value", "basis", "points", "words"] = Field(
-        default="value",
-        description="how it is written: basis, of a score: examples x seeds; points: a difference "
-        "in hundredths; words: sentences",
-    )
-    digits: int | None = Field(
-        default=None, description="decimal digits of a score; null: by its scale"
-    )
-
-
-Value = Score | Amount | str | float | int | bool | None
-TableRow = dict[str, Value]
-
-RowValues = dict[Column | str, Value]
-"""Values of a row by column; a value under a text is in CSV files only."""
-
-
-def column(
-    name: str,
-    heading: str = "",
-    kind: Literal["value", "basis", "points", "words"] = "value",
-    digits: int | None = None,
-) -> Column:
-    """A column, whose heading is its name unless it has another."""
-    return Column(name=name, heading=heading or name, kind=kind, digits=digits)
-
-
-LABEL = column("label", "method", "words")
-"""The method of a row."""
-
-
-class Table(Part):
-    """Further measures of a task, a row for each cell that has them.
-
-    Rows have ``model``, ``method``, ``label`` and ``baseline`` beside the columns' names, where
-    they are of cells. Renderers take every table of a report in this form.
-    """
-
-    name: str = Field(description="name of the table's files")
-    title: str = Field(description="what it is about")
-    above: str = Field(default="", description="what its numbers are")
-    columns: tuple[Column, ...] = Field(default=(), description="in order")
-    rows: tuple[TableRow, ...] = Field(default=(), description="values by the names of the columns")
-    notes: tuple[str, ...] = Field(default=(), description="what must be known of it")
-
-    @classmethod
-    def collect(
-        cls,
-        name: str,
-        title: str,
-        rows: Iterable[RowValues],
-        *,
-        above: str = "",
-        notes: Iterable[str] = (),
-    ) -> Self:
-        """The table of these rows."""
-        values = list(rows)
-        columns = dict.fromkeys(key for row in values for key in row if isinstance(key, Column))
-        return cls(
-            name=name,
-            title=title,
-            above=above,
-            columns=tuple(columns),
-            rows=tuple(
-                {key.name if isinstance(key, Column) else key: value for key, value in row.items()}
-                for row in values
-            ),
-            notes=tuple(notes),
-        )
 
 
 class ComparedSide(Part):

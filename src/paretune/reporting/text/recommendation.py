@@ -36,6 +36,7 @@ from paretune.study import Axis
 from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
 
+
 def write_advice(
     recommendation: Recommendation,
     study: str = "STUDY",

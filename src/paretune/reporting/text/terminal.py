@@ -26,7 +26,8 @@ from paretune.reporting.document import (
     list_rows,
     list_score_bases,
 )
-from paretune.reporting.parts import CellReport, Table
+from paretune.reporting.parts import CellReport
+from paretune.reporting.table import Table
 from paretune.reporting.tables import (
     WORDS,
     build_cost_table,
@@ -36,7 +37,6 @@ from paretune.reporting.tables import (
     build_over_tasks_table,
     build_score_table,
     find_word_columns,
-    format_rows,
 )
 from paretune.reporting.text.formatting import format_rank, join_names
 from paretune.study import UNNAMED_MODEL
@@ -311,8 +311,8 @@ def _print_task(task: TaskReport, console: Console) -> None:
     if task.advice:
         warnings = task.advice.list_details("warning")
         reasons = [s for s in task.advice.details if s.about not in ("warning", "change")]
-        for sentence in (*warnings, task.advice.lead, *reasons):
-            _print(console, sentence.text)
+        for part in (*warnings, task.advice.lead, *reasons):
+            _print(console, part.text)
         for change in task.advice.list_details("change"):
             _print(console, f"- {change.text}")
     if front := build_front_table(task):
@@ -344,8 +344,8 @@ class TableLayout:
         """Title, grids and notes."""
         table, several = self.table, self.several
         yield Text(f"{table.title}. {table.above}".rstrip(), style="bold")
-        texts, sentences = format_rows(table), find_word_columns(table)
-        models = [str(row.get("model") or "-") for row in table.rows] if several else []
+        texts, values, sentences = table.texts, table.values, find_word_columns(table)
+        models = [str(row.get("model") or "-") for row in values] if several else []
         widths = [
             max(map(cell_len, (column.heading, *(line[place] for line in texts))))
             for place, column in enumerate(table.columns)
@@ -361,13 +361,13 @@ class TableLayout:
                 grid.add_column(heading, overflow="fold")
             places = [1 + place for place in part]
             for place in places:
-                words = place in sentences or table.columns[place].kind == "words"
+                words = place in sentences or table.columns[place].words
                 grid.add_column(
                     table.columns[place].heading,
                     justify="left" if words else "right",
                     no_wrap=place not in sentences,
                 )
-            for number, (row, line) in enumerate(zip(table.rows, texts, strict=True)):
+            for number, (row, line) in enumerate(zip(values, texts, strict=True)):
                 standing = str(row.get("standing"))
                 style = "dim" if row.get("baseline") else _STYLES.get(standing, "")
                 cells = [*models[number : number + 1], line[0], *(line[place] for place in places)]
