@@ -88,8 +88,8 @@ def test_what_to_take_and_to_do_next_print_as_sentences() -> None:
     lines = str(advice).splitlines()
     assert lines[0].startswith(f"On {task.key}, take ") and lines[-1] == advice.command
     for sentence in advice.details:
-        said = f"- {sentence.text}" if sentence.about == "change" else sentence.text
-        assert lines.count(said) == 1
+        line = f"- {sentence.text}" if sentence.about == "change" else sentence.text
+        assert lines.count(line) == 1
     assert str(next_steps).startswith(f"On {task.key}: {next_steps.sentence}\n- ")
 
 

@@ -155,8 +155,8 @@ class _Writer:
             metric = f"{'expected ' if chosen.failed_seeds else ''}on {format_examples(score)}"
         dearest = self._find_much_dearer()
         costs = [self._describe_cost_share(dearest)] if dearest else self._describe_costs()
-        taken = f"{verb} {self.title(chosen.cell)}: {format_estimate(score)} {metric}"
-        return Sentence.join("take", [taken, *costs])
+        choice = f"{verb} {self.title(chosen.cell)}: {format_estimate(score)} {metric}"
+        return Sentence.join("take", [choice, *costs])
 
     def _find_much_dearer(self) -> Candidate | None:
         """The dearest method of the model, where the recommended one costs much less."""
