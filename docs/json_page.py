@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from typing import Any, get_args
 
 from paretune import plugins
@@ -67,13 +67,28 @@ def list_fields(part: type[Part] = Report, before: str = "") -> dict[str, str]:
         path = f"{before}{field.alias or name}"
         fields[path] = field.description or ""
         for inner, listed in _find_parts(field.annotation):
-            fields |= list_fields(inner, f"{path}{'[]' * listed}.")
+            inside = f"{path}{'[]' * listed}."
+            if issubclass(inner, Part):
+                fields |= list_fields(inner, inside)
+            else:
+                fields |= {f"{inside}{name}": text for name, text in _list_members(inner).items()}
     return fields
 
 
-def _find_parts(annotation: Any, listed: bool = False) -> list[tuple[type[Part], bool]]:
-    """The parts in an annotation, and whether they stand in a list."""
-    if isinstance(annotation, type) and issubclass(annotation, Part):
+def _list_members(value: type[Any]) -> dict[str, str]:
+    """Fields and properties of an analysis value, as its docstrings have them."""
+    members = dict(_read_attributes(inspect.getdoc(value) or ""))
+    members |= {
+        name: inspect.getdoc(member) or ""
+        for name, member in vars(value).items()
+        if isinstance(member, property)
+    }
+    return {name: _plain(text).replace("None", "null") for name, text in members.items()}
+
+
+def _find_parts(annotation: Any, listed: bool = False) -> list[tuple[type[Any], bool]]:
+    """The parts and analysis values in an annotation, and whether they stand in a list."""
+    if isinstance(annotation, type) and (issubclass(annotation, Part) or is_dataclass(annotation)):
         return [(annotation, listed)]
     listed = listed or getattr(annotation, "__origin__", None) is tuple
     return [pair for inner in get_args(annotation) for pair in _find_parts(inner, listed)]

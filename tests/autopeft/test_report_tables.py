@@ -42,7 +42,7 @@ def test_it_is_said_once_whether_a_search_was_worth_it() -> None:
         row("auto-tuned-lora", 0.83, methods=[LORA], members=["lora"]),
     ]
     grid = TABLE.build(fake.study().tasks[0], rows, [])
-    assert grid is not None and [line["label"].value for line in grid.rows] == [
+    assert grid is not None and [line["label"] for line in grid.rows] == [
         r.report.title for r in rows[1:]
     ]
     (note,) = grid.notes

@@ -101,7 +101,7 @@ def test_the_front_is_the_tables(task: TaskReport) -> None:
         assert drawn_point["cost"] * 2**30 == pytest.approx(point.value, rel=1e-6)
         expected = point.score.estimate, point.on_front
         assert (drawn_point["score"], drawn_point["front"]) == expected
-        assert table.rows[drawn_point["row"]]["method"].value == point.method
+        assert table.values[drawn_point["row"]]["method"] == point.method
     labels = sorted(point["label"] for point in points.values())
     (bottom, top) = drawn[0].spec["layer"][-1]["encoding"]["y"]["scale"]["domain"]
     line = (top - bottom) / drawn[0].spec["height"] * 13
@@ -135,9 +135,9 @@ def test_curves_of_a_translation_are_losses_on_one_axis() -> None:
 def test_model_sizes_are_those_of_the_table() -> None:
     (task,) = build_report(*fake.two_sizes(["full"], sized=())).tasks
     points = values(charts.chart_model_sizes(task))
-    rows = build_size_table(task).rows
-    assert [p["parameters"] for p in points] == [row["model_parameters"].value for row in rows]
-    assert [p["score"] for p in points] == [row["score"].value.estimate for row in rows]
+    rows = build_size_table(task).values
+    assert [p["parameters"] for p in points] == [row["model_parameters"] for row in rows]
+    assert [p["score"] for p in points] == [row["score"].estimate for row in rows]
 
 
 def every_chart(task: TaskReport) -> Iterator[charts.Chart]:

@@ -52,6 +52,8 @@ class TaskEffect:
     """The difference on one task, in points.
 
     Attributes:
+        task: its name.
+        points: method minus reference.
         rows: independent test rows (clusters, questions) of the task, its weight.
         variance: of the difference.
         freedom: Satterthwaite's degrees of freedom of the variance.

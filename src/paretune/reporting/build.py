@@ -22,7 +22,6 @@ from paretune.methods.core.titles import title_of
 from paretune.reporting import Report, overview
 from paretune.reporting.disagreement import MAX_TEXTS, find_disagreements
 from paretune.reporting.document import (
-    DataFinding,
     ModelSize,
     OverTasksLine,
     StudyReport,
@@ -118,7 +117,7 @@ def build_report(
         scope=describe_scope(cells),
     )
     environment = dict(overview.collect_environment(records))
-    audit = tuple(map(DataFinding.model_validate, findings))
+    audit = tuple(findings)
     return Report(
         study=summary,
         sentence=overview.write_sentence(tasks),
@@ -196,6 +195,7 @@ def _build_task(
                     "model": sanitise_line(model),
                     "a": sanitise_line(pair.a),
                     "b": sanitise_line(pair.b),
+                    "p": pair.difference.p,
                     "standing": pair.standing,
                     "mcnemar_p": pair.mcnemar and pair.mcnemar.p,
                 }
@@ -315,7 +315,6 @@ def write_over_tasks(comparisons: Sequence[OverTasks]) -> tuple[OverTasksLine, .
             **vars(comparison),
             "standing": comparison.standing,
             **{name: sanitise_line(text) for name, text in texts.items()},
-            "effects": [{**vars(effect), "error": effect.variance**0.5} for effect in effects],
             "is_main": first[comparison.model] == comparison.reference,
         }
         lines.append(OverTasksLine.model_validate(values))

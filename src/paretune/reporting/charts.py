@@ -263,20 +263,21 @@ def chart_model_sizes(task: TaskReport) -> Chart | None:
     table = build_size_table(task)
     if table is None:
         return None
-    names = list(dict.fromkeys(row["label"].text for row in table.rows))
+    names = list(dict.fromkeys(line[0] for line in table.texts))
     unit, factor = COST_WORDS["memory"].choose_unit(
         [cell.cost.memory.value or 0.0 for cell in task.cells if cell.model]
     )
     points: list[dict[str, Any]] = []
     texts = []
-    for row in table.rows:
-        score, memory, size = row["score"].value, row["peak_bytes"], row["model_parameters"]
+    for row, values, line in zip(table.rows, table.values, table.texts, strict=True):
+        label, parameters, *_ = line
+        score, memory = values["score"], row["peak_bytes"]
         # Only scored models are compared, and each row has a peak.
         assert isinstance(score, Score) and isinstance(memory, Amount)  # noqa: S101
         points.append(
             {
-                "place": names.index(row["label"].text),
-                "parameters": size.value,
+                "place": names.index(label),
+                "parameters": values["model_parameters"],
                 "score": score.estimate,
                 "low": score.low,
                 "high": score.high,
@@ -284,8 +285,8 @@ def chart_model_sizes(task: TaskReport) -> Chart | None:
             }
         )
         texts.append(
-            f"{row['label'].text} on {row['model'].text}, {size.text} parameters: "
-            f"{format_interval(score)} ({format_basis(score)}), {memory.text}."
+            f"{label} on {values['model']}, {parameters} parameters: {format_interval(score)} "
+            f"({format_basis(score)}), {memory.text}."
         )
     counts = sorted({point["parameters"] for point in points})
     x = {

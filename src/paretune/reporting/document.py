@@ -10,6 +10,9 @@ from typing import Any
 
 from pydantic import Field
 
+from paretune.analysis.over_tasks import TaskEffect
+from paretune.analysis.pairs import Standing
+from paretune.data.finding import Finding
 from paretune.errors import StoreError
 from paretune.files import write_atomically
 from paretune.reporting.parts import (
@@ -22,7 +25,6 @@ from paretune.reporting.parts import (
     Number,
     PairDifference,
     Part,
-    Standing,
 )
 from paretune.reporting.table import Table
 from paretune.reporting.text.formatting import format_bytes, format_interval, join_names
@@ -126,15 +128,6 @@ class TaskReport(Part):
         return next((table for table in self.tables if table.name == name), None)
 
 
-class EffectOnTask(Part):
-    """A difference on one task."""
-
-    task: str = Field(description="name of the task")
-    points: float = Field(description="method minus reference")
-    rows: int = Field(description="independent test rows, its weight")
-    error: float = Field(description="standard error in points")
-
-
 class OverTasksLine(Part):
     """A method beside a reference over all tasks; points are hundredths of the highest value."""
 
@@ -157,7 +150,7 @@ class OverTasksLine(Part):
     failed: tuple[tuple[int, int], tuple[int, int]] = Field(
         description="failed runs of the method and of the reference, each of how many"
     )
-    effects: tuple[EffectOnTask, ...] = Field(description="on each task")
+    effects: tuple[TaskEffect, ...] = Field(description="on each task")
     pair: str = Field(description="the two in words")
     difference: str = Field(description="the difference in words")
     verdict: str = Field(description="better, worse, or undecided and why")
@@ -179,16 +172,6 @@ class Failure(Part):
     outcome: str = Field(description="diverged, out of memory or error")
     runs: int = Field(description="how many")
     message: str = Field(description="their message")
-
-
-class DataFinding(Part):
-    """A finding of the data audit."""
-
-    severity: str = Field(description="error, warning or note")
-    code: str = Field(description="the kind of finding")
-    where: str = Field(description="file and line")
-    what: str = Field(description="what was found")
-    remedy: str = Field(description="what to do")
 
 
 FINAL_RUNS = " final runs"
@@ -254,7 +237,7 @@ class Document(Part):
         description="runs that diverged, did not fit or stopped, by cell and stage"
     )
     unfinished: tuple[str, ...] = Field(description="cells that are not finished, a line each")
-    findings: tuple[DataFinding, ...] = Field(description="findings of the data audit")
+    findings: tuple[Finding, ...] = Field(description="findings of the data audit")
     notes: tuple[str, ...] = Field(description="notes of the runs, a line each")
     environment: dict[str, str] = Field(
         description="versions and machine; several values where runs come from several machines"

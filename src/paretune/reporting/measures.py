@@ -31,10 +31,14 @@ from paretune.reporting.table import (
     name_row,
     write_basis,
     write_number,
-    write_points,
     write_score,
 )
-from paretune.reporting.text.formatting import format_bytes, format_seconds, join_names
+from paretune.reporting.text.formatting import (
+    format_bytes,
+    format_point_difference,
+    format_seconds,
+    join_names,
+)
 from paretune.store.record import Record
 from paretune.study import TaskSpec
 from paretune.tasks import objective_of
@@ -96,9 +100,12 @@ def build_shifted_table(rows: Sequence[CellRow]) -> Table | None:
         (
             {
                 **name_row(row.report),
-                column("score", "shifted [95 %]"): write_score(Score.read(score.score)),
-                column("change", "change [95 %]"): write_points(Score.read(score.change)),
-                BASIS: write_basis(Score.read(score.score)),
+                column("score", "shifted [95 %]"): write_score(score.score),
+                column("change", "change [95 %]"): score.change
+                and Value(
+                    value=Score.read(score.change), text=format_point_difference(score.change)
+                ),
+                BASIS: write_basis(score.score),
             }
             for row, score in scored
         ),
@@ -121,12 +128,10 @@ def build_forgetting_table(rows: Sequence[CellRow]) -> Table | None:
         (
             {
                 **name_row(row.report),
-                column("change", "forgetting [95 %]"): write_score(
-                    Score.read(lost.change), _DIGITS
-                ),
+                column("change", "forgetting [95 %]"): write_score(lost.change, _DIGITS),
                 column("before"): write_number(lost.before),
                 column("after"): write_number(lost.after),
-                column("basis", "blocks x seeds"): write_basis(Score.read(lost.change)),
+                column("basis", "blocks x seeds"): write_basis(lost.change),
                 file_column("tokens"): lost.tokens,
             }
             for row, lost in measured
@@ -170,14 +175,14 @@ def build_metric_table(task: TaskSpec, rows: Sequence[CellRow]) -> Table | None:
                 **name_row(row.report),
                 **{
                     column(metric.name, metric.title): write_score(
-                        _read_score(row.cell.score_by(metric.name)),
+                        _interval_of(row.cell.score_by(metric.name)),
                         None if objective.generates or metric.highest <= 1 else _DIGITS,
                     )
                     for metric in scored_by
                 },
                 **{
                     column(name, segment_metrics[name].title): write_score(
-                        Score.read(segment_interval(row, name)), _DIGITS
+                        segment_interval(row, name), _DIGITS
                     )
                     for name in optional
                 },
@@ -197,8 +202,8 @@ def _list_metrics(task: TaskSpec, rows: Sequence[CellRow]) -> list[Metric]:
     return [metrics.get(name) for name in names]
 
 
-def _read_score(scores: RunScores | None) -> Score | None:
-    return None if scores is None else Score.read(confidence_interval(scores))
+def _interval_of(scores: RunScores | None) -> Interval | None:
+    return None if scores is None else confidence_interval(scores)
 
 
 def build_class_table(task: TaskSpec, rows: Sequence[CellRow]) -> Table | None:
@@ -219,7 +224,8 @@ def build_class_table(task: TaskSpec, rows: Sequence[CellRow]) -> Table | None:
             {
                 **name_row(row.report),
                 **{
-                    head: write_score(_read_score(scores.get(name))) for name, head in heads.items()
+                    head: write_score(_interval_of(scores.get(name)))
+                    for name, head in heads.items()
                 },
                 BASIS: write_basis(row.report.score),
             }

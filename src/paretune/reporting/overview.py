@@ -12,11 +12,11 @@ from ruamel.yaml import YAML
 from paretune import metrics
 from paretune.analysis.cell import Cell
 from paretune.analysis.learning_rates import find_primary_metric
+from paretune.data.finding import Finding
 from paretune.methods.baselines import WITH_MODEL
 from paretune.methods.core.titles import title_of
 from paretune.reporting.document import (
     FINAL_RUNS,
-    DataFinding,
     Failure,
     HealthItem,
     StudyReport,
@@ -112,7 +112,7 @@ def _join_tasks(tasks: Sequence[TaskReport]) -> str:
 
 
 def check_health(
-    study: StudyReport, tasks: Sequence[TaskReport], findings: Sequence[DataFinding]
+    study: StudyReport, tasks: Sequence[TaskReport], findings: Sequence[Finding]
 ) -> Iterable[HealthItem]:
     """Counts on the study, those that need attention with an alarm."""
     cells = [cell for task in tasks for cell in task.cells]

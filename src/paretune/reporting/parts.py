@@ -10,16 +10,27 @@ from collections.abc import Sequence
 from itertools import accumulate, islice, pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    WrapSerializer,
+    field_validator,
+)
 from rich.cells import cell_len, set_cell_size
 
+from paretune.analysis.design import TestDesign
+from paretune.analysis.memory_breakdown import MemoryBreakdown
+from paretune.analysis.outcomes import FailureRate
+from paretune.analysis.pairs import RankRange, Standing
 from paretune.study import Axis
 from paretune.terminal.notebook import html_block, html_code, html_lines
 
 if TYPE_CHECKING:
     from paretune.analysis.pareto.expected_scores import Prospect
 
-Standing = Literal["above", "unclear", "below"]
 Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
 """A number that may be infinite or unknown: null in JSON."""
 Limit = Annotated[float, BeforeValidator(lambda value: math.inf if value is None else value)]
@@ -59,17 +70,14 @@ class Part(BaseModel):
         return None if value is None else cls.model_validate(value)
 
 
-class Design(Part):
-    """How test answers came about."""
+def _add_properties(value: Any, write_fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    members = vars(type(value)).items()
+    names = [name for name, member in members if isinstance(member, property)]
+    return {**write_fields(value), **{name: getattr(value, name) for name in names}}
 
-    folds: int = Field(description="outer folds, each answered by a run of its own; 0: one part")
-    repeats: int = Field(description="times that all rows were divided into folds")
-    answered: int = Field(description="folds whose answers are in the score")
 
-    @property
-    def is_cross_validation(self) -> bool:
-        """Whether rows were answered by runs trained on the other folds."""
-        return self.folds > 0
+WITH_PROPERTIES = WrapSerializer(_add_properties)
+"""An analysis value in JSON: its fields, and its properties, which are not read back."""
 
 
 class Score(Part):
@@ -84,7 +92,7 @@ class Score(Part):
     )
     n_questions: Count = Field(default=None, description="questions that the examples answer")
     n_seeds: int = Field(description="number of seeds; under cross-validation of repeats")
-    design: Design = Field(description="how its answers came about")
+    design: Annotated[TestDesign, WITH_PROPERTIES] = Field(description="how its answers came about")
     share_seeds: float | None = Field(
         description="share of the variance that comes from seeds; null: one seed, so it is not "
         "known and the interval is over examples only"
@@ -102,20 +110,15 @@ Plain = Score | str | float | int | bool | None
 """What has no text of its own."""
 
 
-class Difference(Score):
-    """A score minus another one, paired on the same examples."""
-
-    p: float = Field(description="two-sided p-value against no difference")
-
-
 class PairDifference(Part):
     """Two cells of one model."""
 
     model: str = Field(description="the model that both are on")
     a: str = Field(description="key of a method or baseline")
     b: str = Field(description="of another")
-    difference: Difference = Field(description="a minus b")
-    p_holm: float = Field(description="its p-value, corrected over all pairs of the model")
+    difference: Score = Field(description="a minus b, paired on the same examples")
+    p: float = Field(description="two-sided p-value against no difference")
+    p_holm: float = Field(description="the same, corrected over all pairs of the model")
     standing: Standing = Field(
         description="of a, by p_holm under 0.05; unclear where a side is one run of a method that "
         "draws its seed"
@@ -136,23 +139,6 @@ class TriedRate(Part):
     )
     folds: int = Field(description="number of selection parts")
     lost: int = Field(description="how many of them diverged or ran out of memory")
-
-
-class FailedRuns(Part):
-    """How often training failed."""
-
-    failed: int = Field(description="how many")
-    runs: int = Field(description="of how many")
-    low: float = Field(description="one-sided lower 95 % limit of their rate (Clopper-Pearson)")
-    high: float = Field(description="one-sided upper 95 % limit")
-
-
-class Ranks(Part):
-    """The ranks that a method may have."""
-
-    best: int = Field(description="the best possible rank, 1 the best of all")
-    worst: int = Field(description="the worst possible rank")
-    of: int = Field(description="number of methods")
 
 
 class BaselineVerdict(Part):
@@ -239,27 +225,6 @@ class CellCost(Part):
     )
 
 
-class MemoryParts(Part):
-    """Peak memory in training by part; means over the measurements."""
-
-    measurements: int = Field(description="number of solo measurements")
-    peak: float | None = Field(description="bytes at the peak in training")
-    counted: dict[str, float] = Field(
-        description="bytes of weights (parameters and buffers), gradients, optimizer (its states) "
-        "and activations (what one forward pass saves for its backward pass)"
-    )
-    working: float | None = Field(
-        description="the peak minus weights, gradients and optimiser states"
-    )
-    rest: float | None = Field(
-        description="working minus activations; null: they cannot be separated"
-    )
-    missing: dict[str, str] = Field(description="why a part was not counted")
-    stack: tuple[tuple[str, float], ...] = Field(
-        description="parts that add up to the peak, from the bottom; empty: they do not"
-    )
-
-
 class CellReport(Part):
     """One model and method on one task."""
 
@@ -289,14 +254,14 @@ class CellReport(Part):
     )
     tried: tuple[TriedRate, ...] = Field(description="learning rates on trial")
     score: Score | None = Field(description="mean over the final seeds on the test part")
-    rank: Ranks | None = Field(
+    rank: RankRange | None = Field(
         description="ranks that it may have among the methods of its model; null: a baseline"
     )
     at_most_points_worse: float | None = Field(
         description="points that it may be worse than the best of its model's methods and "
         "baselines, with 95 % for all at once; null: 10 or more, one run, or no score"
     )
-    failures: FailedRuns | None = Field(
+    failures: Annotated[FailureRate, WITH_PROPERTIES] | None = Field(
         description="runs that diverged, ran out of memory or answer a constant; they are in no "
         "score; null: nothing is drawn, or no run has ended"
     )
@@ -317,7 +282,10 @@ class CellReport(Part):
         "batch_size, length, phases (each its peak_bytes), components, step_seconds, inference, "
         "saved_bytes ..., and not_measured with the reasons"
     )
-    memory: MemoryParts | None = Field(description="peak memory by part; null: not measured")
+    memory: Annotated[MemoryBreakdown, WITH_PROPERTIES] | None = Field(
+        description="peak memory in training by part, means over the measurements; null: not "
+        "measured"
+    )
 
     @property
     def has_ended(self) -> bool:

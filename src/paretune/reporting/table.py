@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from pydantic import Field
 
@@ -11,8 +11,10 @@ from paretune.reporting.parts import CellReport, Part, Plain, Score, Value
 from paretune.reporting.text.formatting import (
     format_interval,
     format_n_by_seeds,
-    format_point_difference,
 )
+
+if TYPE_CHECKING:
+    from paretune.analysis.statistics.intervals import Interval
 
 
 class Column(Part):
@@ -23,7 +25,6 @@ class Column(Part):
     words: bool = Field(default=False, description="true: its texts are words, not numbers")
 
 
-TableRow = dict[str, Value]
 RowValues = Mapping[Column, Value | Plain]
 """Values of a row by column; what is no :class:`Value` is written as it is."""
 
@@ -54,19 +55,16 @@ def name_row(cell: CellReport) -> RowValues:
     }
 
 
-def write_score(score: Score | None, digits: int | None = None) -> Value | None:
+def write_score(score: Interval | Score | None, digits: int | None = None) -> Value | None:
     """``0.71 [0.60, 0.82]``, with so many decimals, by default as the score's scale has them."""
-    return None if score is None else Value(value=score, text=format_interval(score, digits))
+    if score is None:
+        return None
+    return Value(value=Score.read(score), text=format_interval(score, digits))
 
 
-def write_points(score: Score | None) -> Value | None:
-    """``+6 points [-8, +20]``: a difference in hundredths of the highest score."""
-    return None if score is None else Value(value=score, text=format_point_difference(score))
-
-
-def write_basis(score: Score | None) -> Value:
+def write_basis(score: Interval | Score | None) -> str:
     """``56 x 3``: examples by seeds; nothing without a score."""
-    return Value(value=None, text="" if score is None else format_n_by_seeds(score))
+    return "" if score is None else format_n_by_seeds(score)
 
 
 def write_number(value: float | None, digits: int = 3) -> Value | None:
@@ -74,14 +72,12 @@ def write_number(value: float | None, digits: int = 3) -> Value | None:
     return None if value is None else Value(value=value, text=f"{value:.{digits}f}")
 
 
-def write_value(column: Column, value: Value | Plain) -> Value:
-    """A value as it is; a dash for none, nothing where words are missing."""
+def _write(value: Value | Plain, column: Column) -> str:
     if isinstance(value, Value):
-        return value
-    text = f"{value:,}" if isinstance(value, int) else str(value)
+        return value.text
     if value is None:
-        text = "" if column.words else "–"
-    return Value(value=value, text=text)
+        return "" if column.words else "–"
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 class Table(Part):
@@ -95,9 +91,10 @@ class Table(Part):
     title: str = Field(description="what it is about")
     above: str = Field(default="", description="what its numbers are")
     columns: tuple[Column, ...] = Field(default=(), description="what readers see, in order")
-    rows: tuple[TableRow, ...] = Field(
+    rows: tuple[dict[str, Value | Plain], ...] = Field(
         default=(),
-        description="values by the names of the columns, and those that are in files alone",
+        description="by the names of the columns, and of those that are in files alone: a value "
+        "that is written as it is, or one with its text",
     )
     notes: tuple[str, ...] = Field(default=(), description="what must be known of it")
 
@@ -127,8 +124,7 @@ class Table(Part):
             above=above,
             columns=tuple(column for column in columns if column.heading),
             rows=tuple(
-                {column.name: write_value(column, value) for column, value in values.items()}
-                for values in all_values
+                {column.name: value for column, value in values.items()} for values in all_values
             ),
             notes=tuple(notes),
         )
@@ -137,11 +133,13 @@ class Table(Part):
     def texts(self) -> list[list[str]]:
         """What readers see, row by row."""
         return [
-            [write_value(column, row.get(column.name)).text for column in self.columns]
-            for row in self.rows
+            [_write(row.get(column.name), column) for column in self.columns] for row in self.rows
         ]
 
     @property
     def values(self) -> list[dict[str, Plain]]:
         """The values of each row by name, unrounded."""
-        return [{name: value.value for name, value in row.items()} for row in self.rows]
+        return [
+            {name: cell.value if isinstance(cell, Value) else cell for name, cell in row.items()}
+            for row in self.rows
+        ]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
+from paretune.analysis.memory_breakdown import MemoryBreakdown
 from paretune.methods.core.titles import title_of
 from paretune.reporting.document import Document, ModelSize, OverTasksLine, TaskReport
 from paretune.reporting.parts import (
     Amount,
     CellReport,
-    MemoryParts,
     Plain,
     Score,
     Value,
@@ -135,7 +135,7 @@ def build_pair_table(task: TaskReport) -> Table:
             column("second", words=True): title_of(pair.b),
             column("difference", "difference [95 %]"): write_score(pair.difference),
             BASIS: write_basis(pair.difference),
-            file_column("p"): pair.difference.p,
+            file_column("p"): pair.p,
             _P_HOLM: _write_p_value(pair.p_holm),
             column("mcnemar_p", "McNemar"): _write_p_value(pair.mcnemar_p),
             file_column("standing"): pair.standing,
@@ -291,7 +291,7 @@ def build_memory_table(task: TaskReport) -> Table | None:
     )
 
 
-def _note_memory(measured: Sequence[tuple[str, MemoryParts]]) -> Iterable[str]:
+def _note_memory(measured: Sequence[tuple[str, MemoryBreakdown]]) -> Iterable[str]:
     yield (
         "Weights, gradients and optimiser states are counted tensor by tensor; activations are "
         "what one forward pass saves for its backward pass; the rest is temporary results and "
@@ -466,11 +466,7 @@ def build_tables(report: Document) -> list[Table]:
         notes += [note for _, table in of_name for note in (table.above, *table.notes) if note]
         joined = {
             "columns": (*map(column, names), *columns.values()),
-            "rows": tuple(
-                {"task": Value(value=task, text=task), **row}
-                for task, table in of_name
-                for row in table.rows
-            ),
+            "rows": tuple({"task": task, **row} for task, table in of_name for row in table.rows),
             "notes": tuple(dict.fromkeys(notes)),
         }
         tables.insert(place, of_name[0][1].model_copy(update=joined))
@@ -486,12 +482,12 @@ def _list_scores(table: Table) -> Table:
             LABEL: values.get("label"),
             file_column("baseline"): values.get("baseline"),
             column("metric", "measure", words=True): measure.heading.removesuffix(" [95 %]"),
-            column("text", "mean [95 %]", words=True): row[measure.name].text,
-            file_column("score"): row[measure.name],
+            column("text", "mean [95 %]", words=True): line[place],
+            file_column("score"): score,
             BASIS: write_basis(score),
         }
-        for row, values in zip(table.rows, table.values, strict=True)
-        for measure in table.columns
+        for values, line in zip(table.values, table.texts, strict=True)
+        for place, measure in enumerate(table.columns)
         if isinstance(score := values.get(measure.name), Score)
     )
     return Table.collect(table.name, table.title, rows, notes=(table.above, *table.notes))

@@ -11,7 +11,6 @@ from dataclasses import replace
 from paretune.analysis.cell import NO_MODEL, Cell
 from paretune.methods.core.titles import title_of
 from paretune.reporting.measures import ReportTable, segment_interval
-from paretune.reporting.parts import Score
 from paretune.reporting.rows import CellRow
 from paretune.reporting.table import (
     BASIS,
@@ -72,10 +71,7 @@ def build_slobench_table(
         (
             {
                 **name_row(row.report),
-                **{
-                    c: write_score(Score.read(cell.intervals.get(name)), 3)
-                    for c, name in read.items()
-                },
+                **{c: write_score(cell.intervals.get(name), 3) for c, name in read.items()},
                 BASIS: write_basis(row.report.score),
             }
             for row, cell in zip(scored, cells, strict=True)

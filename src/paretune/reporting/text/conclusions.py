@@ -11,9 +11,9 @@ import numpy as np
 
 from paretune.analysis.cell import NO_MODEL, Cell, CellKey
 from paretune.analysis.comparisons import PairwiseComparisons
+from paretune.analysis.design import TestDesign
 from paretune.analysis.pareto.recommend import Recommendation
 from paretune.analysis.passes import WORTH_POINTS, count_pass_runs, decide_passes
-from paretune.analysis.statistics.scores import TestDesign
 from paretune.methods.baselines import WITH_MODEL, WITHOUT_TRAINING
 from paretune.methods.core.titles import title_of
 from paretune.reporting.rows import CellRow

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from paretune.analysis.pairs import RankRange
     from paretune.analysis.pareto.costs import CostEstimate
     from paretune.analysis.statistics.intervals import Interval
-    from paretune.reporting.parts import ChanceName, FrontPoint, Ranks, Score
+    from paretune.reporting.parts import ChanceName, FrontPoint, Score
     from paretune.study import Axis
 
 
@@ -99,7 +99,7 @@ def format_units(score: Interval | Score) -> str:
     return f"{score.n_examples} in {groups}" if groups else str(score.n_examples)
 
 
-def format_rank(rank: RankRange | Ranks | None) -> str:
+def format_rank(rank: RankRange | None) -> str:
     """``1``, ``2–4``: the possible ranks; a dash where there is none (baselines)."""
     if rank is None:
         return "–"

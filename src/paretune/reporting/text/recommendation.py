@@ -14,7 +14,7 @@ from paretune import metrics
 from paretune.analysis.cell import NO_MODEL, Cell
 from paretune.analysis.comparisons import describe_withheld
 from paretune.analysis.learning_check import CollapsedCells
-from paretune.analysis.pareto.recommend import Alternative, Candidate, Recommendation, may_be_chosen
+from paretune.analysis.pareto.recommend import Candidate, Recommendation, may_be_chosen
 from paretune.methods.baselines import TRIVIAL
 from paretune.methods.core.titles import title_of
 from paretune.reporting.parts import Advice, ChanceName, Chances, Sentence, name_chance
@@ -57,16 +57,19 @@ def write_advice(
     untrained = waiting if all(cell.baseline for cell in ended) else ()
     chosen = None if untrained else recommendation.chosen
     if chosen is None:
-        lead, *details = writer.explain_none(untrained)
+        nothing, *why = writer.explain_none(untrained)
+        lead = Sentence(about="take", text=nothing)
+        details = [Sentence(about="proof", text=text) for text in why]
     else:
-        lead, *details = writer.write_choice()
+        lead = writer.write_lead()
+        details = [*writer.write_proof()]
     if not untrained:
-        details += writer.write_warnings()
+        details += (Sentence(about="warning", text=text) for text in writer.list_warnings())
     if chosen is not None:
         details += (Sentence(about="passes", text=text) for text in passes)
         details += writer.write_explanations()
     if not untrained:
-        details += writer.write_changes()
+        details += (Sentence.join("change", clauses, "; ") for clauses in writer.list_changes())
     return Advice(
         task=sanitise_line(recommendation.task),
         take=writer.key(chosen.cell) if chosen else "",
@@ -130,14 +133,7 @@ class _Writer:
     def _inside(self) -> str:
         return " inside the budget" if self.recommendation.budget.limits else ""
 
-    def write_choice(self) -> Iterable[Sentence]:
-        """What to take, what is proven of it, and what its next run may bring."""
-        yield self._write_lead()
-        yield Sentence.join("proof", [*self._write_proof()])
-        if chances := self._write_chances():
-            yield Sentence.join("chances", chances)
-
-    def _write_lead(self) -> Sentence:
+    def write_lead(self) -> Sentence:
         """``Take LoRA: 0.94 accuracy, a third of full fine-tuning's memory.``
 
         Where runs failed, the score is expected of a further run.
@@ -185,8 +181,13 @@ class _Writer:
         axes = dict.fromkeys((budget.cost_axis, *budget.limits))
         return [format_cost(axis, costs[axis]) for axis in axes if axis in costs]
 
-    def _write_proof(self) -> Iterable[str]:
-        """What is proven of it."""
+    def write_proof(self) -> Iterable[Sentence]:
+        """What is proven of it, and what its next run may bring."""
+        yield Sentence.join("proof", [*self._list_proofs()])
+        if chances := self._write_chances():
+            yield Sentence.join("chances", chances)
+
+    def _list_proofs(self) -> Iterable[str]:
         if self._chosen.cell.baseline:
             yield from self._compare_with_methods()
             return
@@ -329,15 +330,8 @@ class _Writer:
         ]
         return max(cheaper, key=lambda c: c.expected.estimate, default=None)
 
-    def write_changes(self) -> Iterable[Sentence]:
-        """What would change the recommendation, most important first."""
-        for clauses in self._list_changes():
-            yield Sentence.join("change", clauses, "; ")
-        sizes = [alternative.sample_size for alternative in self._open_pairs()]
-        if any(size and has_number(size) for size in sizes):
-            yield Sentence(about="change", text=POWER_NOTE)
-
-    def _list_changes(self) -> Iterable[list[str]]:
+    def list_changes(self) -> Iterable[list[str]]:
+        """What would change the recommendation, most important first: the clauses of each."""
         recommendation = self.recommendation
         edges: dict[str, list[str]] = {}
         cells = [*(c.cell for c in self._methods), *recommendation.failed_cells]
@@ -355,9 +349,19 @@ class _Writer:
         if runner_up is not None and runner_up.candidate is self._find_best_cheaper():
             yield from by_cost  # nearer than more seeds
             by_cost = []
+        rivals = (
+            recommendation.best_alternative,
+            runner_up,
+            recommendation.hardest_comparison,
+        )
+        undecided = {
+            rival.candidate.cell.key: rival
+            for rival in rivals
+            if rival and rival.pair and rival.pair.standing == "unclear"
+        }
         blind: list[list[str]] = []
         sized: list[list[str]] = []
-        for alternative in self._open_pairs():
+        for alternative in undecided.values():
             if (size := alternative.sample_size) is not None:
                 titles = self.title(alternative.candidate.cell), self.title(self._chosen.cell)
                 (blind if size.blind else sized).append(describe_sample_size(size, *titles))
@@ -378,6 +382,8 @@ class _Writer:
                 yield ["The expected score counts the runs that failed"]
             else:
                 yield [failed, "the expected score counts that"]
+        if any(has_number(rival.sample_size) for rival in undecided.values() if rival.sample_size):
+            yield [POWER_NOTE]
 
     def _describe_other_budgets(self) -> Iterable[list[str]]:
         higher, axis = self.recommendation.outside_budget, self.recommendation.budget.cost_axis
@@ -409,23 +415,8 @@ class _Writer:
             lower = _format_points(_points_between(chosen, cheaper))
             yield [f"With less than {limit}, take {self.title(cheaper.cell)}: {lower} less"]
 
-    def _open_pairs(self) -> list[Alternative]:
-        """What is undecided against the recommended configuration."""
-        recommendation = self.recommendation
-        pairs = (
-            recommendation.best_alternative,
-            recommendation.runner_up,
-            recommendation.hardest_comparison,
-        )
-        unclear = [a for a in pairs if a and a.pair and a.pair.standing == "unclear"]
-        return [*{a.candidate.cell.key: a for a in unclear}.values()]
-
-    def write_warnings(self) -> Iterable[Sentence]:
+    def list_warnings(self) -> Iterable[str]:
         """What must be known beside any recommendation."""
-        for text in self._list_warnings():
-            yield Sentence(about="warning", text=text)
-
-    def _list_warnings(self) -> Iterable[str]:
         recommendation = self.recommendation
         if recommendation.collapsed_cells is not None:
             yield self._warn_unlearned(recommendation.collapsed_cells)
@@ -473,14 +464,8 @@ class _Writer:
             f"example the same answer{steps}; {remedy}."
         )
 
-    def explain_none(self, untrained: Sequence[Cell]) -> Iterable[Sentence]:
+    def explain_none(self, untrained: Sequence[Cell]) -> Iterable[str]:
         """That nothing can be recommended, and why."""
-        lead, *why = self._list_obstacles(untrained)
-        yield Sentence(about="take", text=lead)
-        for text in why:
-            yield Sentence(about="proof", text=text)
-
-    def _list_obstacles(self, untrained: Sequence[Cell]) -> Iterable[str]:
         recommendation, candidates = self.recommendation, self.recommendation.candidates
         if untrained:
             yield "Nothing has been trained yet."
