@@ -17,7 +17,7 @@ from typing import Any
 from paretune.analysis.memory_breakdown import PART_TITLES
 from paretune.methods.baselines import CONSTANT
 from paretune.reporting.document import TaskReport, name_rivals
-from paretune.reporting.parts import Amount, CellReport, CostFront, Score, name_chance
+from paretune.reporting.parts import Amount, CellReport, CostFront, Score
 from paretune.reporting.tables import build_memory_table, build_size_table
 from paretune.reporting.text.formatting import (
     COST_WORDS,
@@ -26,6 +26,7 @@ from paretune.reporting.text.formatting import (
     format_cost,
     format_estimate,
     format_interval,
+    name_chance,
 )
 from paretune.reporting.vega import (
     Spec,

@@ -308,11 +308,6 @@ def list_rows(tasks: Sequence[TaskReport]) -> tuple[OverviewRow, ...]:
     return tuple(rows)
 
 
-def has_memory(rows: Sequence[OverviewRow]) -> bool:
-    """Whether any peak is known, or could be measured."""
-    return any(row.memory for row in rows)
-
-
 def name_rivals(texts: Mapping[str, str], tasks: Sequence[TaskReport]) -> dict[str, str]:
     """Texts with what verdicts compare a method with in place of ``{rival}`` and ``{a_rival}``."""
     rival = next((task.rival for task in tasks), "baseline")

@@ -175,7 +175,9 @@ def build_metric_table(task: TaskSpec, rows: Sequence[CellRow]) -> Table | None:
                 **name_row(row.report),
                 **{
                     column(metric.name, metric.title): write_score(
-                        _interval_of(row.cell.score_by(metric.name)),
+                        confidence_interval(scores)
+                        if (scores := row.cell.score_by(metric.name))
+                        else None,
                         None if objective.generates or metric.highest <= 1 else _DIGITS,
                     )
                     for metric in scored_by
@@ -202,10 +204,6 @@ def _list_metrics(task: TaskSpec, rows: Sequence[CellRow]) -> list[Metric]:
     return [metrics.get(name) for name in names]
 
 
-def _interval_of(scores: RunScores | None) -> Interval | None:
-    return None if scores is None else confidence_interval(scores)
-
-
 def build_class_table(task: TaskSpec, rows: Sequence[CellRow]) -> Table | None:
     """The score of each class that the test answers have; None where no metric is of classes."""
     metric = next((m for m in reversed(_list_metrics(task, rows)) if m.by_class), None)
@@ -224,7 +222,7 @@ def build_class_table(task: TaskSpec, rows: Sequence[CellRow]) -> Table | None:
             {
                 **name_row(row.report),
                 **{
-                    head: write_score(_interval_of(scores.get(name)))
+                    head: write_score(confidence_interval(scores[name])) if name in scores else None
                     for name, head in heads.items()
                 },
                 BASIS: write_basis(row.report.score),

@@ -29,8 +29,8 @@ from paretune.data.split import labelled_rows
 from paretune.methods.core.titles import title_of
 from paretune.metrics import Array
 from paretune.reporting.disagreement import name_labels
-from paretune.reporting.parts import DoubtfulLabel, NextStep, NextSteps, name_chance
-from paretune.reporting.text.formatting import describe_chance
+from paretune.reporting.parts import DoubtfulLabel, NextStep, NextSteps
+from paretune.reporting.text.formatting import describe_chance, name_chance
 from paretune.store.record import ComputeCost, Predictions
 from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line

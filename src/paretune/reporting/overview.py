@@ -21,7 +21,6 @@ from paretune.reporting.document import (
     HealthItem,
     StudyReport,
     TaskReport,
-    has_memory,
     list_rows,
     name_rivals,
 )
@@ -49,7 +48,7 @@ def explain_signs(tasks: Sequence[TaskReport]) -> dict[str, str]:
     """The signs that occur in the first table, with their meanings."""
     present = {sign for task in tasks for cell in task.cells for sign in cell.signs}
     rows = list_rows(tasks)
-    memory = [row.memory for row in rows] if has_memory(rows) else []
+    memory = [row.memory for row in rows] if any(row.memory for row in rows) else []
     present |= {*memory, *(text[:1] for text in memory)}
     signs = name_rivals(SIGNS, tasks)
     lost = any(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import accumulate, islice, pairwise
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -25,11 +25,9 @@ from paretune.analysis.design import TestDesign
 from paretune.analysis.memory_breakdown import MemoryBreakdown
 from paretune.analysis.outcomes import FailureRate
 from paretune.analysis.pairs import RankRange, Standing
+from paretune.analysis.pareto.expected_scores import Prospect
 from paretune.study import Axis
 from paretune.terminal.notebook import html_block, html_code, html_lines
-
-if TYPE_CHECKING:
-    from paretune.analysis.pareto.expected_scores import Prospect
 
 Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
 """A number that may be infinite or unknown: null in JSON."""
@@ -298,59 +296,6 @@ class CellReport(Part):
         return self.model or "-"
 
 
-ChanceName = Literal["unlikely", "open", "likely"]
-UNLIKELY, LIKELY = 0.2, 0.8
-"""Shares of draws below which something is unlikely, and above which it is likely."""
-
-
-def name_chance(share_of_draws: float) -> ChanceName:
-    """How likely something is, in one of three words.
-
-    Shares of draws are no percentages of truth: in half of the bins of simulated studies they were
-    off by more than 7 points, whatever the posterior.
-    """
-    if share_of_draws < UNLIKELY:
-        return "unlikely"
-    return "likely" if share_of_draws > LIKELY else "open"
-
-
-class Chance(Part):
-    """How likely something is."""
-
-    name: ChanceName = Field(
-        description="unlikely (under 20 % of draws), open, likely (over 80 %): draws are no "
-        "probabilities that can be relied on to a few per cent"
-    )
-    share_of_draws: float = Field(description="of 2,000 draws in which it is so")
-
-
-class Chances(Part):
-    """What taking a configuration may bring."""
-
-    score: float = Field(description="expected score of its next run, failures included")
-    best: Chance = Field(description="that it is the best of all")
-    worse: Chance = Field(description="that it is over within_points worse than the best")
-    below_baseline: Chance | None = Field(
-        description="that it is below free_baseline; null: it is that, or there is none"
-    )
-
-    @classmethod
-    def of_prospect(cls, prospect: Prospect | None) -> Chances | None:
-        """What is shown of a prospect."""
-        if prospect is None:
-            return None
-        shares = {
-            "best": prospect.chance_best,
-            "worse": prospect.chance_worse,
-            "below_baseline": prospect.chance_below_baseline,
-        }
-        chances = {
-            name: None if share is None else Chance(name=name_chance(share), share_of_draws=share)
-            for name, share in shares.items()
-        }
-        return cls.model_validate({"score": prospect.score, **chances})
-
-
 LINE_WIDTH = 80
 """Columns of a line of :attr:`Advice.lines`."""
 Subject = Literal[
@@ -412,8 +357,11 @@ class Advice(Part):
         description="how far below the best expected score is accepted for a lower cost; points "
         "are hundredths of the metric's highest value",
     )
-    prospect: Chances | None = Field(
-        default=None, description="what taking it may bring; null: nothing is taken"
+    prospect: Prospect | None = Field(
+        default=None,
+        description="what taking it may bring, in shares of 2,000 draws, which are no "
+        "probabilities that can be relied on to a few per cent: unlikely under 0.2, likely over "
+        "0.8, open between; null: nothing is taken",
     )
     free_baseline: str = Field(
         default="", description="key of the best baseline without a model; empty: none"

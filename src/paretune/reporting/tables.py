@@ -13,7 +13,6 @@ from paretune.reporting.parts import (
     Plain,
     Score,
     Value,
-    name_chance,
 )
 from paretune.reporting.table import (
     BASIS,
@@ -36,6 +35,7 @@ from paretune.reporting.text.formatting import (
     format_rank,
     format_rate,
     join_names,
+    name_chance,
 )
 from paretune.terminal.sanitise import sanitise_line
 
@@ -118,10 +118,6 @@ def build_score_table(task: TaskReport) -> Table:
     return Table.collect("scores", f"Scores beside the {task.rival}s", rows)
 
 
-def _write_p_value(p: float | None) -> Value | None:
-    return None if p is None else Value(value=p, text=format_p_value(p))
-
-
 def build_pair_table(task: TaskReport) -> Table:
     """Every pair on a model."""
     words = {"above": "first is better", "below": "second is better", "unclear": "undecided"}
@@ -136,8 +132,10 @@ def build_pair_table(task: TaskReport) -> Table:
             column("difference", "difference [95 %]"): write_score(pair.difference),
             BASIS: write_basis(pair.difference),
             file_column("p"): pair.p,
-            _P_HOLM: _write_p_value(pair.p_holm),
-            column("mcnemar_p", "McNemar"): _write_p_value(pair.mcnemar_p),
+            _P_HOLM: Value(value=pair.p_holm, text=format_p_value(pair.p_holm)),
+            column("mcnemar_p", "McNemar"): None
+            if pair.mcnemar_p is None
+            else Value(value=pair.mcnemar_p, text=format_p_value(pair.mcnemar_p)),
             file_column("standing"): pair.standing,
             column("decision", words=True): words[pair.standing],
         }

@@ -260,11 +260,11 @@ class Prospect:
     """What taking a configuration may bring. Points are hundredths of the metric's highest value.
 
     Attributes:
-        score: the expected score of its next run, the mean of the draws.
-        chance_best: that it is the best of all.
-        chance_worse: that it is more than ``within_points`` below the best.
-        chance_below_baseline: that it is below the best baseline without a model; None where it is
-            that itself, or where there is none.
+        score: the expected score of its next run, failures included: the mean of the draws.
+        chance_best: share of the draws in which it is the best of all.
+        chance_worse: in which it is more than ``within_points`` below the best.
+        chance_below_baseline: in which it is below the best baseline without a model; None where
+            it is that itself, or where there is none.
     """
 
     score: float

@@ -17,11 +17,12 @@ from paretune.analysis.learning_check import CollapsedCells
 from paretune.analysis.pareto.recommend import Candidate, Recommendation, may_be_chosen
 from paretune.methods.baselines import TRIVIAL
 from paretune.methods.core.titles import title_of
-from paretune.reporting.parts import Advice, ChanceName, Chances, Sentence, name_chance
+from paretune.reporting.parts import Advice, Sentence
 from paretune.reporting.text.comparison import POWER_NOTE, describe_sample_size, has_number
 from paretune.reporting.text.formatting import (
     COST_WORDS,
     SELECTED_ON_TEST,
+    ChanceName,
     describe_chance,
     format_basis,
     format_cost,
@@ -31,6 +32,7 @@ from paretune.reporting.text.formatting import (
     format_point_difference,
     format_rate,
     join_names,
+    name_chance,
 )
 from paretune.study import Axis
 from paretune.terminal.plural import pluralise
@@ -62,7 +64,7 @@ def write_advice(
         details = [Sentence(about="proof", text=text) for text in why]
     else:
         lead = writer.write_lead()
-        details = [*writer.write_proof()]
+        details = [Sentence.join("proof", [*writer.list_proofs()]), *writer.write_chances()]
     if not untrained:
         details += (Sentence(about="warning", text=text) for text in writer.list_warnings())
     if chosen is not None:
@@ -70,6 +72,14 @@ def write_advice(
         details += writer.write_explanations()
     if not untrained:
         details += (Sentence.join("change", clauses, "; ") for clauses in writer.list_changes())
+    command = ""
+    if chosen is not None and chosen.cell.model != NO_MODEL:
+        cell = chosen.cell
+        options = {"task": cell.task, "model": cell.model, "method": cell.method, "store": store}
+        parts = ["paretune", "export", study]
+        for option, value in options.items():
+            parts += [f"--{option}", value] if value is not None else []
+        command = shlex.join(parts)
     return Advice(
         task=sanitise_line(recommendation.task),
         take=writer.key(chosen.cell) if chosen else "",
@@ -78,11 +88,11 @@ def write_advice(
         kind="none" if untrained else recommendation.kind,
         proven=chosen is not None and chosen.proven,
         within_points=recommendation.budget.within_points,
-        prospect=Chances.of_prospect(recommendation.prospect if chosen else None),
+        prospect=recommendation.prospect if chosen else None,
         free_baseline=writer.key(free.cell) if free else "",
         lead=lead,
         details=tuple(details),
-        command=_write_command(chosen.cell, study, store) if chosen else "",
+        command=sanitise_line(command),
     )
 
 
@@ -181,13 +191,8 @@ class _Writer:
         axes = dict.fromkeys((budget.cost_axis, *budget.limits))
         return [format_cost(axis, costs[axis]) for axis in axes if axis in costs]
 
-    def write_proof(self) -> Iterable[Sentence]:
-        """What is proven of it, and what its next run may bring."""
-        yield Sentence.join("proof", [*self._list_proofs()])
-        if chances := self._write_chances():
-            yield Sentence.join("chances", chances)
-
-    def _list_proofs(self) -> Iterable[str]:
+    def list_proofs(self) -> Iterable[str]:
+        """What is proven of it."""
         if self._chosen.cell.baseline:
             yield from self._compare_with_methods()
             return
@@ -219,11 +224,11 @@ class _Writer:
         if alternative is not None and alternative.candidate is not self._find_much_dearer():
             yield f"cheaper than {self.title(alternative.candidate.cell)}"
 
-    def _write_chances(self) -> list[str]:
+    def write_chances(self) -> Iterable[Sentence]:
         """What its next run may bring; where it is not proven better, the doubt comes first."""
         prospect, free = self.recommendation.prospect, self.recommendation.free_baseline
         if prospect is None or self._is_alone:
-            return []
+            return
         within = _format_points(self.recommendation.budget.within_points, "g")
         chances = [
             (prospect.chance_best, "the best"),
@@ -238,7 +243,8 @@ class _Writer:
         by_name: dict[ChanceName, list[str]] = {}
         for share, event in chances:
             by_name.setdefault(name_chance(share), []).append(event)
-        return [describe_chance(name, " or ".join(events)) for name, events in by_name.items()]
+        clauses = [describe_chance(name, " or ".join(events)) for name, events in by_name.items()]
+        yield Sentence.join("chances", clauses)
 
     def _compare_with_methods(self) -> Iterable[str]:
         """How the highest method within the budget compares with a baseline that is taken."""
@@ -527,14 +533,3 @@ def _format_excess(candidate: Candidate) -> str:
     if not candidate.exceeded:
         return f"{_name_costs(candidate.unmeasured)} not measured"
     return join_names([format_cost(axis, candidate.costs[axis]) for axis in candidate.exceeded])
-
-
-def _write_command(cell: Cell, study: str, store: str | None) -> str:
-    """Exports the configuration; empty for a baseline that has no weights."""
-    if cell.model == NO_MODEL:
-        return ""
-    options = {"task": cell.task, "model": cell.model, "method": cell.method, "store": store}
-    parts = ["paretune", "export", study]
-    for option, value in options.items():
-        parts += [f"--{option}", value] if value is not None else []
-    return sanitise_line(shlex.join(parts))

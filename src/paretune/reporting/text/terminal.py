@@ -22,7 +22,6 @@ from paretune.reporting.document import (
     Document,
     TaskReport,
     format_cell_score,
-    has_memory,
     list_rows,
     list_score_bases,
 )
@@ -216,7 +215,7 @@ def _print_overview(report: Document, console: Console) -> None:
     names = [f"  {row.method}" if several and row.has_model else row.method for row in rows]
     # The last column; without it where it does not fit, or nothing is known.
     ends: list[list[str] | None] = [None]
-    if has_memory(rows):
+    if any(row.memory for row in rows):
         ends.insert(0, _align_right("peak", "memory", *(row.memory for row in rows)))
     name_width = max(map(cell_len, names))
     layouts = []
