@@ -101,8 +101,9 @@ def build_shifted_table(rows: Sequence[CellRow]) -> Table | None:
             {
                 **name_row(row.report),
                 column("score", "shifted [95 %]"): write_score(score.score),
-                column("change", "change [95 %]"): score.change
-                and Value(
+                column("change", "change [95 %]"): None
+                if score.change is None
+                else Value(
                     value=Score.read(score.change), text=format_point_difference(score.change)
                 ),
                 BASIS: write_basis(score.score),

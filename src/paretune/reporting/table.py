@@ -24,6 +24,14 @@ class Column(Part):
     heading: str = Field(description="what readers see above it")
     words: bool = Field(default=False, description="true: its texts are words, not numbers")
 
+    def write(self, value: Value | Plain) -> str:
+        """The text of a value; a dash for none, nothing where words are missing."""
+        if isinstance(value, Value):
+            return value.text
+        if value is None:
+            return "" if self.words else "–"
+        return f"{value:,}" if isinstance(value, int) else str(value)
+
 
 RowValues = Mapping[Column, Value | Plain]
 """Values of a row by column; what is no :class:`Value` is written as it is."""
@@ -70,14 +78,6 @@ def write_basis(score: Interval | Score | None) -> str:
 def write_number(value: float | None, digits: int = 3) -> Value | None:
     """A number without a unit, with so many decimals."""
     return None if value is None else Value(value=value, text=f"{value:.{digits}f}")
-
-
-def _write(value: Value | Plain, column: Column) -> str:
-    if isinstance(value, Value):
-        return value.text
-    if value is None:
-        return "" if column.words else "–"
-    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 class Table(Part):
@@ -133,7 +133,7 @@ class Table(Part):
     def texts(self) -> list[list[str]]:
         """What readers see, row by row."""
         return [
-            [_write(row.get(column.name), column) for column in self.columns] for row in self.rows
+            [column.write(row.get(column.name)) for column in self.columns] for row in self.rows
         ]
 
     @property
