@@ -6,7 +6,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 from paretune import plugins
 from paretune.cli import VERBS, load_verb
@@ -60,30 +60,33 @@ def page() -> str:
     return "\n".join([*lines, "", *_verbs(), ""])
 
 
-def list_fields(part: type[Part] = Report, before: str = "") -> dict[str, str]:
+def list_fields(part: type[Any] = Report, before: str = "") -> dict[str, str]:
     """Every field with its meaning, by its path: ``tasks[].cells[].score.low``."""
     fields: dict[str, str] = {}
-    for name, field in part.model_fields.items():
-        path = f"{before}{field.alias or name}"
-        fields[path] = field.description or ""
-        for inner, listed in _find_parts(field.annotation):
-            inside = f"{path}{'[]' * listed}."
-            if issubclass(inner, Part):
-                fields |= list_fields(inner, inside)
-            else:
-                fields |= {f"{inside}{name}": text for name, text in _list_members(inner).items()}
+    for name, (annotation, meaning) in _read_members(part).items():
+        path = f"{before}{name}"
+        fields[path] = meaning
+        for inner, listed in _find_parts(annotation):
+            fields |= list_fields(inner, f"{path}{'[]' * listed}.")
     return fields
 
 
-def _list_members(value: type[Any]) -> dict[str, str]:
-    """Fields and properties of an analysis value, as its docstrings have them."""
-    members = dict(_read_attributes(inspect.getdoc(value) or ""))
-    members |= {
+def _read_members(part: type[Any]) -> dict[str, tuple[Any, str]]:
+    """Annotation and meaning of each field, and of the properties of an analysis value."""
+    if issubclass(part, Part):
+        members = part.model_fields.items()
+        return {f.alias or name: (f.annotation, f.description or "") for name, f in members}
+    texts = dict(_read_attributes(inspect.getdoc(part) or ""))
+    texts |= {
         name: inspect.getdoc(member) or ""
-        for name, member in vars(value).items()
+        for name, member in vars(part).items()
         if isinstance(member, property)
     }
-    return {name: _plain(text).replace("None", "null") for name, text in members.items()}
+    hints = get_type_hints(part)
+    return {
+        name: (hints.get(name), _plain(text).replace("None", "null"))
+        for name, text in texts.items()
+    }
 
 
 def _find_parts(annotation: Any, listed: bool = False) -> list[tuple[type[Any], bool]]:

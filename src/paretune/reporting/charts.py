@@ -15,6 +15,7 @@ from itertools import accumulate
 from typing import Any
 
 from paretune.analysis.memory_breakdown import PART_TITLES
+from paretune.analysis.pareto.expected_scores import name_chance
 from paretune.methods.baselines import CONSTANT
 from paretune.reporting.document import TaskReport, name_rivals
 from paretune.reporting.parts import Amount, CellReport, CostFront, Score
@@ -26,7 +27,6 @@ from paretune.reporting.text.formatting import (
     format_cost,
     format_estimate,
     format_interval,
-    name_chance,
 )
 from paretune.reporting.vega import (
     Spec,

@@ -104,8 +104,8 @@ class Score(Part):
         return None if one_seed else share
 
 
-Plain = Score | str | float | int | bool | None
-"""What has no text of its own."""
+Plain = str | float | int | bool | None
+"""What has no parts."""
 
 
 class PairDifference(Part):
@@ -193,7 +193,7 @@ class FinalRun(Part):
 class Value(Part):
     """A number, a score or words, with its text."""
 
-    value: Plain = Field(description="unrounded; null: not known, or there is only a text")
+    value: Score | Plain = Field(description="unrounded; null: not known, or there is only a text")
     text: str = Field(description="what readers see")
 
 
@@ -359,9 +359,7 @@ class Advice(Part):
     )
     prospect: Prospect | None = Field(
         default=None,
-        description="what taking it may bring, in shares of 2,000 draws, which are no "
-        "probabilities that can be relied on to a few per cent: unlikely under 0.2, likely over "
-        "0.8, open between; null: nothing is taken",
+        description="what taking it may bring; null: nothing is taken",
     )
     free_baseline: str = Field(
         default="", description="key of the best baseline without a model; empty: none"

@@ -137,7 +137,7 @@ class Table(Part):
         ]
 
     @property
-    def values(self) -> list[dict[str, Plain]]:
+    def values(self) -> list[dict[str, Score | Plain]]:
         """The values of each row by name, unrounded."""
         return [
             {name: cell.value if isinstance(cell, Value) else cell for name, cell in row.items()}

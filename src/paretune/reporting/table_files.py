@@ -31,7 +31,6 @@ COLUMNS: Mapping[str, tuple[type, str]] = {
 _OF_A_SCORE = ("low", "high", "n", "n_groups", "n_questions", "seeds")
 _SCORES = ("score", "difference", "selection_score")
 """Columns of scores, which have an interval and a basis also where no row has one."""
-_Plain = str | float | int | bool | None
 MAX_UNBROKEN_CHARACTERS = 32
 """Of a cell; LaTeX breaks the lines of a column with a longer one."""
 
@@ -49,14 +48,14 @@ def write_tables(report: Document, folder: Path) -> list[Path]:
     ]
 
 
-def read_values(table: Table) -> list[dict[str, _Plain]]:
+def read_values(table: Table) -> list[dict[str, Plain]]:
     """The values of each row by the columns of its file; what is no finite number is None.
 
     Scores become their estimate, interval and basis.
     """
-    rows: list[dict[str, Plain]] = []
+    rows: list[dict[str, Score | Plain]] = []
     for row in table.values:
-        values: dict[str, Plain] = {}
+        values: dict[str, Score | Plain] = {}
         for name, value in row.items():
             if isinstance(value, Score):
                 basis = (value.n_examples, value.n_clusters, value.n_questions, value.n_seeds)
@@ -68,9 +67,9 @@ def read_values(table: Table) -> list[dict[str, _Plain]]:
                 values[name] = value
         rows.append(values)
     names = dict.fromkeys(name for row in rows for name in row if name in COLUMNS)
-    plain: list[dict[str, _Plain]] = []
+    plain: list[dict[str, Plain]] = []
     for values in rows:
-        read: dict[str, _Plain] = dict.fromkeys(names)
+        read: dict[str, Plain] = dict.fromkeys(names)
         for name in names:
             entry = values.get(name)
             if entry is not None and not (isinstance(entry, float) and not math.isfinite(entry)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 
 from paretune.analysis.memory_breakdown import MemoryBreakdown
+from paretune.analysis.pareto.expected_scores import name_chance
 from paretune.methods.core.titles import title_of
 from paretune.reporting.document import Document, ModelSize, OverTasksLine, TaskReport
 from paretune.reporting.parts import (
@@ -35,7 +36,6 @@ from paretune.reporting.text.formatting import (
     format_rank,
     format_rate,
     join_names,
-    name_chance,
 )
 from paretune.terminal.sanitise import sanitise_line
 
@@ -481,7 +481,7 @@ def _list_scores(table: Table) -> Table:
             file_column("baseline"): values.get("baseline"),
             column("metric", "measure", words=True): measure.heading.removesuffix(" [95 %]"),
             column("text", "mean [95 %]", words=True): line[place],
-            file_column("score"): score,
+            file_column("score"): write_score(score),
             BASIS: write_basis(score),
         }
         for values, line in zip(table.values, table.texts, strict=True)

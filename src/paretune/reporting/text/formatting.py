@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from paretune.terminal.plural import pluralise
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from paretune.analysis.outcomes import FailureRate
     from paretune.analysis.pairs import RankRange
     from paretune.analysis.pareto.costs import CostEstimate
+    from paretune.analysis.pareto.expected_scores import ChanceName
     from paretune.analysis.statistics.intervals import Interval
     from paretune.reporting.parts import FrontPoint, Score
     from paretune.study import Axis
@@ -48,22 +49,6 @@ def format_share(share: float) -> str:
     if 0 < share < 0.005:
         return "<1 %"
     return ">99 %" if 0.995 <= share < 1 else f"{100 * share:.0f} %"
-
-
-ChanceName = Literal["unlikely", "open", "likely"]
-UNLIKELY, LIKELY = 0.2, 0.8
-"""Shares of draws below which something is unlikely, and above which it is likely."""
-
-
-def name_chance(share_of_draws: float) -> ChanceName:
-    """How likely something is, in one of three words.
-
-    Shares of draws are no percentages of truth: in half of the bins of simulated studies they were
-    off by more than 7 points, whatever the posterior.
-    """
-    if share_of_draws < UNLIKELY:
-        return "unlikely"
-    return "likely" if share_of_draws > LIKELY else "open"
 
 
 def describe_chance(name: ChanceName, event: str) -> str:

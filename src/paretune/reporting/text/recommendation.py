@@ -14,6 +14,7 @@ from paretune import metrics
 from paretune.analysis.cell import NO_MODEL, Cell
 from paretune.analysis.comparisons import describe_withheld
 from paretune.analysis.learning_check import CollapsedCells
+from paretune.analysis.pareto.expected_scores import ChanceName
 from paretune.analysis.pareto.recommend import Candidate, Recommendation, may_be_chosen
 from paretune.methods.baselines import TRIVIAL
 from paretune.methods.core.titles import title_of
@@ -22,7 +23,6 @@ from paretune.reporting.text.comparison import POWER_NOTE, describe_sample_size,
 from paretune.reporting.text.formatting import (
     COST_WORDS,
     SELECTED_ON_TEST,
-    ChanceName,
     describe_chance,
     format_basis,
     format_cost,
@@ -32,7 +32,6 @@ from paretune.reporting.text.formatting import (
     format_point_difference,
     format_rate,
     join_names,
-    name_chance,
 )
 from paretune.study import Axis
 from paretune.terminal.plural import pluralise
@@ -231,18 +230,18 @@ class _Writer:
             return
         within = _format_points(self.recommendation.budget.within_points, "g")
         chances = [
-            (prospect.chance_best, "the best"),
-            (prospect.chance_worse, f"over {within} below the best{self._inside}"),
+            (prospect.best, "the best"),
+            (prospect.worse, f"over {within} below the best{self._inside}"),
         ]
-        if prospect.chance_below_baseline is not None and free is not None:
-            below = prospect.chance_below_baseline, f"below {self.title(free.cell)}"
+        if prospect.below_baseline is not None and free is not None:
+            below = prospect.below_baseline, f"below {self.title(free.cell)}"
             if not self._chosen.proven:
                 chances.insert(0, below)
-            elif name_chance(prospect.chance_below_baseline) != "unlikely":
+            elif prospect.below_baseline.name != "unlikely":
                 chances.append(below)
         by_name: dict[ChanceName, list[str]] = {}
-        for share, event in chances:
-            by_name.setdefault(name_chance(share), []).append(event)
+        for chance, event in chances:
+            by_name.setdefault(chance.name, []).append(event)
         clauses = [describe_chance(name, " or ".join(events)) for name, events in by_name.items()]
         yield Sentence.join("chances", clauses)
 
