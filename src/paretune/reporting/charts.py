@@ -272,7 +272,8 @@ def chart_model_sizes(task: TaskReport) -> Chart | None:
     texts = []
     for row, values, line in zip(table.rows, table.values, table.texts, strict=True):
         label, parameters, *_ = line
-        score, memory = values["score"], row["peak_bytes"]
+        score = values["score"]
+        memory = row["peak_bytes"]
         # Only scored models are compared, and each row has a peak.
         assert isinstance(score, Score) and isinstance(memory, Amount)  # noqa: S101
         points.append(

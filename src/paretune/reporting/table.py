@@ -8,10 +8,7 @@ from typing import TYPE_CHECKING, Self
 from pydantic import Field
 
 from paretune.reporting.parts import CellReport, Part, Plain, Score, Value
-from paretune.reporting.text.formatting import (
-    format_interval,
-    format_n_by_seeds,
-)
+from paretune.reporting.text.formatting import format_interval, format_n_by_seeds
 
 if TYPE_CHECKING:
     from paretune.analysis.statistics.intervals import Interval
@@ -75,9 +72,9 @@ def write_basis(score: Interval | Score | None) -> str:
     return "" if score is None else format_n_by_seeds(score)
 
 
-def write_number(value: float | None, digits: int = 3) -> Value | None:
-    """A number without a unit, with so many decimals."""
-    return None if value is None else Value(value=value, text=f"{value:.{digits}f}")
+def write_number(value: float | None) -> Value | None:
+    """A number without a unit."""
+    return None if value is None else Value(value=value, text=f"{value:.3f}")
 
 
 class Table(Part):

@@ -74,10 +74,8 @@ def build_score_table(task: TaskReport) -> Table:
         if failures and failures.runs:
             failed = f"{failures.failed} of {failures.runs} (≤ {100 * failures.high:.0f} %)"
         words = verdict.summary if verdict else "baseline" if cell.baseline else ""
-        rate, rate_marks = (
-            format_rate(cell.rate),
-            ["runner-up close"] if cell.rate_undecided else [],
-        )
+        rate = format_rate(cell.rate)
+        rate_marks = ["runner-up close"] if cell.rate_undecided else []
         if cell.rate_edge:
             rate_marks.append(f"{cell.rate_edge} tried")
         share = "" if score is None else "not known"

@@ -354,14 +354,11 @@ class _Writer:
         if runner_up is not None and runner_up.candidate is self._find_best_cheaper():
             yield from by_cost  # nearer than more seeds
             by_cost = []
-        rivals = (
-            recommendation.best_alternative,
-            runner_up,
-            recommendation.hardest_comparison,
-        )
+        best = recommendation.best_alternative
+        hardest = recommendation.hardest_comparison
         undecided = {
             rival.candidate.cell.key: rival
-            for rival in rivals
+            for rival in (best, runner_up, hardest)
             if rival and rival.pair and rival.pair.standing == "unclear"
         }
         blind: list[list[str]] = []

@@ -343,7 +343,9 @@ class TableLayout:
         """Title, grids and notes."""
         table, several = self.table, self.several
         yield Text(f"{table.title}. {table.above}".rstrip(), style="bold")
-        texts, values, sentences = table.texts, table.values, find_word_columns(table)
+        texts = table.texts
+        values = table.values
+        sentences = find_word_columns(table)
         models = [str(row.get("model") or "-") for row in values] if several else []
         widths = [
             max(map(cell_len, (column.heading, *(line[place] for line in texts))))
