@@ -79,7 +79,8 @@ def _read_members(part: type[Any]) -> dict[str, tuple[Any, str]]:
     if issubclass(part, Part):
         members = part.model_fields.items()
         return {f.alias or name: (f.annotation, f.description or "") for name, f in members}
-    texts = dict(_read_attributes(inspect.getdoc(part) or ""))
+    described = dict(_read_attributes(inspect.getdoc(part) or ""))
+    texts = {field.name: described[field.name] for field in fields(part)}
     texts |= {
         name: inspect.getdoc(member) or ""
         for name, member in vars(part).items()

@@ -90,8 +90,8 @@ def test_the_answers_of_a_study_get_the_report_of_the_study(tmp_path: Path) -> N
     judged = judge(tmp_path, export_answers(records))
     claims = read_claims(judged)
     assert claims == read_claims(expected) and len(claims) > 20
-    assert [line.verdict for line in judged.over_tasks if line.reference != "full"] == [
-        line.verdict for line in expected.over_tasks if line.reference != "full"
+    assert [line.verdict for line in judged.over_tasks if line.comparison.reference != "full"] == [
+        line.verdict for line in expected.over_tasks if line.comparison.reference != "full"
     ]
 
 

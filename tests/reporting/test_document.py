@@ -98,7 +98,11 @@ def test_every_field_has_a_meaning_and_stands_where_it_is_documented() -> None:
     document = build_report(study, with_every_measure(records), [], findings).to_json()
     fields = docs_script("json_page").list_fields()
     assert all(fields.values())
-    for path in ("tasks[].cells[].score.low", "over_tasks[].effects[].variance", "study.hash"):
+    for path in (
+        "tasks[].cells[].score.low",
+        "over_tasks[].comparison.effects[].variance",
+        "study.hash",
+    ):
         value: Any = document
         for part in path.split("."):
             value = value[part.removesuffix("[]")]

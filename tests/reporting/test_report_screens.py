@@ -376,7 +376,10 @@ def test_a_screen_of_three_tasks_fits_its_terminal(width: int) -> None:
     lines = printed(width, print_screen, report, Console, "s.yaml").splitlines()
     assert max(map(cell_len, lines)) <= width
     assert width < 80 or len(lines) <= 40
-    stopped = tuple(x.model_copy(update={"withheld": "a reason"}) for x in report.over_tasks)
+    stopped = tuple(
+        line.model_copy(update={"comparison": replace(line.comparison, withheld="a reason")})
+        for line in report.over_tasks
+    )
     report = report.model_copy(update={"over_tasks": stopped})
     text = printed(width, print_screen, report, Console, "s.yaml")
     assert "3 comparisons are undecided: a reason." in text and "on 3 tasks" not in text

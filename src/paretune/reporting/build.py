@@ -311,11 +311,7 @@ def write_over_tasks(comparisons: Sequence[OverTasks]) -> tuple[OverTasksLine, .
             "by_task": ", ".join(f"{e.task} {e.points:+z.1f} ({e.rows:,} rows)" for e in effects),
             "further": "; ".join(further),
         }
-        values = {
-            **vars(comparison),
-            "standing": comparison.standing,
-            **{name: sanitise_line(text) for name, text in texts.items()},
-            "is_main": first[comparison.model] == comparison.reference,
-        }
-        lines.append(OverTasksLine.model_validate(values))
+        is_main = first[comparison.model] == comparison.reference
+        texts = {name: sanitise_line(text) for name, text in texts.items()}
+        lines.append(OverTasksLine(comparison=comparison, is_main=is_main, **texts))
     return tuple(lines)

@@ -6,23 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from paretune.analysis.over_tasks import TaskEffect
-from paretune.analysis.pairs import Standing
+from paretune.analysis.over_tasks import OverTasks
 from paretune.data.finding import Finding
 from paretune.errors import StoreError
 from paretune.files import write_atomically
 from paretune.reporting.parts import (
+    WITH_PROPERTIES,
     Advice,
     CellReport,
     CostFront,
     Disagreement,
     Limit,
     NextSteps,
-    Number,
     PairDifference,
     Part,
 )
@@ -131,26 +130,9 @@ class TaskReport(Part):
 class OverTasksLine(Part):
     """A method beside a reference over all tasks; points are hundredths of the highest value."""
 
-    model: str = Field(description="name of the model")
-    method: str = Field(description="key of the method")
-    reference: str = Field(description="key of the method or baseline that it is compared with")
-    points: float = Field(
-        description="method minus reference; a task weighs as many rows as it has"
+    comparison: Annotated[OverTasks, WITH_PROPERTIES] = Field(
+        description="method minus reference, p_holm corrected over all of over_tasks"
     )
-    low: float = Field(description="lower end of the 95 % interval, on these tasks")
-    high: float = Field(description="upper end of the 95 % interval, on these tasks")
-    p: float = Field(description="two-sided p-value against no difference")
-    p_holm: float = Field(description="the same, corrected over all of over_tasks (Holm)")
-    standing: Standing = Field(description="above, unclear or below, by p_holm under 0.05")
-    withheld: str = Field(description="why there is no verdict whatever p_holm says; empty: none")
-    p_heterogeneity: float = Field(description="p-value against equal effects on all tasks (Welch)")
-    any_task: tuple[Number, Number] = Field(
-        description="95 % interval of the mean over any such tasks"
-    )
-    failed: tuple[tuple[int, int], tuple[int, int]] = Field(
-        description="failed runs of the method and of the reference, each of how many"
-    )
-    effects: tuple[TaskEffect, ...] = Field(description="on each task")
     pair: str = Field(description="the two in words")
     difference: str = Field(description="the difference in words")
     verdict: str = Field(description="better, worse, or undecided and why")
@@ -161,7 +143,7 @@ class OverTasksLine(Part):
     @property
     def sentence(self) -> str:
         """``LoRA against BitFit on 4 tasks: +1.2 points [-0.5, +2.9], undecided``."""
-        tasks = pluralise(len(self.effects), "task")
+        tasks = pluralise(len(self.comparison.effects), "task")
         return f"{self.pair} on {tasks}: {self.difference}, {self.verdict}"
 
 

@@ -387,16 +387,18 @@ def build_over_tasks_table(lines: Sequence[OverTasksLine]) -> Table:
     further = any(line.further for line in lines)
     rows: Iterable[RowValues] = (
         {
-            file_column("model"): line.model,
-            file_column("method"): line.method,
-            file_column("against"): line.reference,
+            file_column("model"): line.comparison.model,
+            file_column("method"): line.comparison.method,
+            file_column("against"): line.comparison.reference,
             column("label", "methods", words=True): line.pair,
-            column("points", "difference [95 %]"): Value(value=line.points, text=line.difference),
-            file_column("low"): line.low,
-            file_column("high"): line.high,
-            file_column("p"): line.p,
-            file_column("p_holm"): line.p_holm,
-            file_column("standing"): line.standing,
+            column("points", "difference [95 %]"): Value(
+                value=line.comparison.points, text=line.difference
+            ),
+            file_column("low"): line.comparison.low,
+            file_column("high"): line.comparison.high,
+            file_column("p"): line.comparison.p,
+            file_column("p_holm"): line.comparison.p_holm,
+            file_column("standing"): line.comparison.standing,
             column("verdict", words=True): line.verdict,
             column("by_task", "by task", words=True): line.by_task,
             **({column("further", words=True): line.further} if further else {}),

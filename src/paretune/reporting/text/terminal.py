@@ -70,9 +70,10 @@ def print_screen(report: Document, console: Console, study: str) -> None:
     if report.over_tasks:
         _print(console, "\nOver all tasks", "bold")
         main = [line for line in report.over_tasks if line.is_main]
-        withheld = Counter(line.withheld for line in main if line.withheld)
+        reasons = [line.comparison.withheld for line in main]
+        withheld = Counter(filter(None, reasons))
         for line in main:
-            if withheld[line.withheld] < 2:
+            if withheld[line.comparison.withheld] < 2:
                 for text in filter(None, (line.sentence, line.further)):
                     _print(console, f"{text}.", indent="  ")
         for reason, count in withheld.items():
