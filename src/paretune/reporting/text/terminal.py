@@ -70,8 +70,7 @@ def print_screen(report: Document, console: Console, study: str) -> None:
     if report.over_tasks:
         _print(console, "\nOver all tasks", "bold")
         main = [line for line in report.over_tasks if line.is_main]
-        reasons = [line.comparison.withheld for line in main]
-        withheld = Counter(filter(None, reasons))
+        withheld = Counter(filter(None, (line.comparison.withheld for line in main)))
         for line in main:
             if withheld[line.comparison.withheld] < 2:
                 for text in filter(None, (line.sentence, line.further)):
