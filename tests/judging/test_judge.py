@@ -165,8 +165,10 @@ def test_costs_of_runs_stand_beside_their_scores(tmp_path: Path) -> None:
     task = judge(tmp_path, rows).tasks[0]
     assert {front.axis for front in task.fronts} == {"memory", "time"}
     points = {(front.axis, p.method): p for front in task.fronts for p in front.points}
-    assert points["memory", "b"].value == 2**30 + 1.5 and not points["memory", "b"].predicted
-    assert points["time", "a"].value == 15.0 and points["time", "a"].measurements == 2
+    memory = points["memory", "b"].cost
+    time = points["time", "a"].cost
+    assert memory.value == 2**30 + 1.5 and not memory.predicted
+    assert time.value == 15.0 and time.measurements == 2
 
 
 def test_a_reference_is_the_only_thing_that_is_asked_about(tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def test_the_front_is_the_tables(task: TaskReport) -> None:
     points = {point["name"]: point for point in values(drawn[0])}
     for point in task.fronts[0].points:
         drawn_point = points[point.title]
-        assert drawn_point["cost"] * 2**30 == pytest.approx(point.value, rel=1e-6)
+        assert drawn_point["cost"] * 2**30 == pytest.approx(point.cost.value, rel=1e-6)
         expected = point.score.estimate, point.on_front
         assert (drawn_point["score"], drawn_point["front"]) == expected
         assert table.values[drawn_point["row"]]["method"] == point.method

@@ -232,9 +232,7 @@ def _build_fronts(rows: Sequence[CellRow]) -> Iterable[CostFront]:
                     method=titled[point.name].report.method,
                     title=point.name,
                     score=Score.model_validate(point.quality),
-                    value=point.cost.value,
-                    measurements=point.cost.measurements,
-                    predicted=point.cost.predicted,
+                    cost=point.cost,
                     on_front=point.on_front,
                     share_of_draws=point.probability,
                 )

@@ -153,7 +153,7 @@ def chart_front(
         (point.model, point.method) for any_front in task.fronts for point in any_front.points
     }
     titles = [cell.title for cell in task.cells if (cell.model, cell.method) in on_any]
-    values = [point.value for point in front.points]
+    values = [point.cost.value for point in front.points]
     unit, factor = COST_WORDS[front.axis].choose_unit(values)
     linear = front.axis == "forgetting"  # may be 0, which no logarithmic scale has
     zero = None if linear else place_of_zero(values)
@@ -177,7 +177,7 @@ def chart_front(
             "lines": lines,
             "description": f"{point.title}, on front: {name_chance(point.share_of_draws)}; "
             f"{format_interval(point.score)}, {format_basis(point.score)}; "
-            f"{format_cost(front.axis, point)}",
+            f"{format_cost(front.axis, point.cost)}",
             "score_text": f"{format_interval(point.score)} ({format_basis(point.score)})",
             "cost": round_number(cost),
             "score": point.score.estimate,

@@ -25,6 +25,7 @@ from paretune.analysis.design import TestDesign
 from paretune.analysis.memory_breakdown import MemoryBreakdown
 from paretune.analysis.outcomes import FailureRate
 from paretune.analysis.pairs import RankRange, Standing
+from paretune.analysis.pareto.costs import CostEstimate
 from paretune.analysis.pareto.expected_scores import Prospect
 from paretune.study import Axis
 from paretune.terminal.notebook import html_block, html_code, html_lines
@@ -475,9 +476,7 @@ class FrontPoint(Part):
     method: str = Field(description="key of its method")
     title: str = Field(description="what readers see")
     score: Score = Field(description="expected score of its next run")
-    value: float = Field(description="in bytes, seconds, parameters or nats a token")
-    measurements: int = Field(description="solo measurements; 0: counted or predicted")
-    predicted: bool = Field(default=False, description="true: predicted, not measured")
+    cost: CostEstimate = Field(description="what it costs")
     on_front: bool = Field(description="true: by the estimates nothing is cheaper and better")
     share_of_draws: float = Field(description="of 2,000 draws in which it is on the front")
 

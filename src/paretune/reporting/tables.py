@@ -165,9 +165,9 @@ def build_front_table(task: TaskReport) -> Table | None:
             text = "not measured"
             if point:
                 on_front = name_chance(point.share_of_draws)
-                text = f"{COST_WORDS[axis].write(point.value)} | {on_front}"
+                text = f"{COST_WORDS[axis].write(point.cost.value)} | {on_front}"
             row[column(axis, COST_WORDS[axis].heading)] = Value(
-                value=point.value if point else None, text=text
+                value=point.cost.value if point else None, text=text
             )
         rows.append(row)
     if not rows:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from paretune.analysis.pareto.costs import CostEstimate
     from paretune.analysis.pareto.expected_scores import ChanceName
     from paretune.analysis.statistics.intervals import Interval
-    from paretune.reporting.parts import FrontPoint, Score
+    from paretune.reporting.parts import Score
     from paretune.study import Axis
 
 
@@ -240,7 +240,7 @@ COST_WORDS: dict[Axis, CostWords] = {
 }  # fmt: skip
 
 
-def format_cost(axis: Axis, cost: CostEstimate | FrontPoint) -> str:
+def format_cost(axis: Axis, cost: CostEstimate) -> str:
     """``870 MiB peak memory``; ``... (mean of 3 measurements)``."""
     text = f"{COST_WORDS[axis].write(cost.value)} {COST_WORDS[axis].amount}"
     if cost.predicted:
