@@ -12,6 +12,7 @@ import pytest
 from support import fake_records as fake
 from support.pages import EVIL
 
+from paretune.analysis.pareto.costs import CostEstimate
 from paretune.errors import StoreError
 from paretune.reporting import Report, charts
 from paretune.reporting.build import build_report
@@ -112,7 +113,7 @@ def test_the_front_is_the_tables(task: TaskReport) -> None:
 def test_a_cost_of_nothing_has_a_place_on_a_logarithmic_axis(task: TaskReport) -> None:
     front = next(f for f in task.fronts if f.axis == "parameters")
     points = [
-        point.model_copy(update={"value": value})
+        point.model_copy(update={"cost": CostEstimate(value)})
         for point, value in zip(front.points, (0.0, 3.8e6, 135e6), strict=False)
     ]
     fronts = (front.model_copy(update={"points": tuple(points)}),)
