@@ -78,7 +78,7 @@ def read_claims(report: Report) -> dict[str, Any]:
                 claims[task.key, cell.model, cell.method] = (values, cell.rank, verdict)
         for pair in task.pairs:
             gap = pair.difference
-            numbers = gap.estimate, gap.low, gap.high, gap.p, pair.p_holm
+            numbers = gap.estimate, gap.low, gap.high, pair.p, pair.p_holm
             claims[task.key, pair.model, pair.a, pair.b] = (numbers, pair.standing)
     return claims
 
