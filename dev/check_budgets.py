@@ -59,7 +59,7 @@ BUDGETS = {
     "class names twice": (0, 0),
     "names in docs that do not exist": (0, 0),
     "docs words": (26_610, 26_000),
-    "core lines": (57_230, 54_000),
+    "core lines": (57_231, 54_000),
     "tests lines": (43_413, 36_000),
 }
 

@@ -116,8 +116,9 @@ def _conclude_lost(
         shares = join_names([f"{share:.1%} of {row.report.title}" for row, share in unread])
         yield f"No label was found in the texts of these answers, which count as wrong: {shares}."
     # Names are written as they are, so no sentence begins with one.
+    also = "also " if warned else ""
     forms = {
-        "collapsed": "The same answer was given to every example by",
+        "collapsed": f"The same answer was {also}given to every example by",
         "diverged": "Training diverged for",
         "out_of_memory": "Memory ran out for",
         "error": "An unexpected error stopped",
