@@ -475,16 +475,16 @@ def _list_scores(table: Table) -> Table:
     """A row for each score of a table of further measures."""
     rows: Iterable[RowValues] = (
         {
-            file_column("model"): values.get("model"),
-            file_column("method"): values.get("method"),
-            LABEL: values.get("label"),
-            file_column("baseline"): values.get("baseline"),
+            file_column("model"): row.get("model"),
+            file_column("method"): row.get("method"),
+            LABEL: row.get("label"),
+            file_column("baseline"): row.get("baseline"),
             column("metric", "measure", words=True): measure.heading.removesuffix(" [95 %]"),
             column("text", "mean [95 %]", words=True): line[place],
             file_column("score"): write_score(score),
             BASIS: write_basis(score),
         }
-        for values, line in zip(table.values, table.texts, strict=True)
+        for row, values, line in zip(table.rows, table.values, table.texts, strict=True)
         for place, measure in enumerate(table.columns)
         if isinstance(score := values.get(measure.name), Score)
     )
