@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from row_factor import EPOCHS, FOLDS, RATES, ROWS, cut_data_sets, decode, load, prepare, run_command
 
+from paretune.analysis.design import TestDesign
 from paretune.analysis.statistics.differences import (
     Estimate,
     estimate_variances,
@@ -30,7 +31,7 @@ from paretune.analysis.statistics.differences import (
     on_common_rows,
 )
 from paretune.analysis.statistics.multiple_testing import correct_for_looks
-from paretune.analysis.statistics.scores import RunScores, TestDesign, ratio_of_sums
+from paretune.analysis.statistics.scores import RunScores, ratio_of_sums
 from paretune.planning.prepare import PreparedCell, PreparedStudy
 from paretune.study import NO_MODEL, MethodSpec, OuterFold, derive_seed
 from paretune.training import TrainerOptions

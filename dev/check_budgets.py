@@ -47,8 +47,8 @@ MAX_BODY_LINES = 60
 
 BUDGETS = {
     # name: (allowed, target)
-    "functions and classes": (3_021, 2_700),
-    "private functions called once": (255, 200),
+    "functions and classes": (3_018, 2_700),
+    "private functions called once": (254, 200),
     "bodies over 60 lines": (25, 25),
     "verbs": (19, 18),
     "fields of Method": (22, 24),
@@ -59,8 +59,8 @@ BUDGETS = {
     "class names twice": (0, 0),
     "names in docs that do not exist": (0, 0),
     "docs words": (26_610, 26_000),
-    "core lines": (57_180, 54_000),
-    "tests lines": (43_390, 36_000),
+    "core lines": (57_231, 54_000),
+    "tests lines": (43_413, 36_000),
 }
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import fields
-from typing import Any, get_args
+from dataclasses import fields, is_dataclass
+from typing import Any, get_args, get_type_hints
 
 from paretune import plugins
 from paretune.cli import VERBS, load_verb
@@ -50,6 +50,9 @@ def page() -> str:
         "  ([how](../how-it-works/measuring.md)).",
         "- Under `runs` each score is one run's, so one seed. `scores` and `curve` have no",
         "  interval: they are there to be looked into, not to be concluded from.",
+        "- A row of `tables` has by column a value that is written as it is, or `value`, not",
+        "  rounded, with the `text` that readers see.",
+        "- What `details` say `lead` does not, and neither does a task's `sentences`.",
         f"- `format` is {FORMAT}. It grows when a field is removed or means something else; new",
         "  fields may come without it, so an older file may lack some.",
         "",
@@ -60,20 +63,39 @@ def page() -> str:
     return "\n".join([*lines, "", *_verbs(), ""])
 
 
-def list_fields(part: type[Part] = Report, before: str = "") -> dict[str, str]:
+def list_fields(part: type[Any] = Report, before: str = "") -> dict[str, str]:
     """Every field with its meaning, by its path: ``tasks[].cells[].score.low``."""
     fields: dict[str, str] = {}
-    for name, field in part.model_fields.items():
-        path = f"{before}{field.alias or name}"
-        fields[path] = field.description or ""
-        for inner, listed in _find_parts(field.annotation):
+    for name, (annotation, meaning) in _read_members(part).items():
+        path = f"{before}{name}"
+        fields[path] = meaning
+        for inner, listed in _find_parts(annotation):
             fields |= list_fields(inner, f"{path}{'[]' * listed}.")
     return fields
 
 
-def _find_parts(annotation: Any, listed: bool = False) -> list[tuple[type[Part], bool]]:
-    """The parts in an annotation, and whether they stand in a list."""
-    if isinstance(annotation, type) and issubclass(annotation, Part):
+def _read_members(part: type[Any]) -> dict[str, tuple[Any, str]]:
+    """Annotation and meaning of each field, and of the properties of an analysis value."""
+    if issubclass(part, Part):
+        members = part.model_fields.items()
+        return {f.alias or name: (f.annotation, f.description or "") for name, f in members}
+    described = dict(_read_attributes(inspect.getdoc(part) or ""))
+    texts = {field.name: described[field.name] for field in fields(part)}
+    texts |= {
+        name: inspect.getdoc(member) or ""
+        for name, member in vars(part).items()
+        if isinstance(member, property)
+    }
+    hints = get_type_hints(part)
+    return {
+        name: (hints.get(name), _plain(text).replace("None", "null"))
+        for name, text in texts.items()
+    }
+
+
+def _find_parts(annotation: Any, listed: bool = False) -> list[tuple[type[Any], bool]]:
+    """The parts and analysis values in an annotation, and whether they stand in a list."""
+    if isinstance(annotation, type) and (issubclass(annotation, Part) or is_dataclass(annotation)):
         return [(annotation, listed)]
     listed = listed or getattr(annotation, "__origin__", None) is tuple
     return [pair for inner in get_args(annotation) for pair in _find_parts(inner, listed)]

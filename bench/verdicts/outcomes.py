@@ -319,14 +319,14 @@ def judge_recommendation(
     tally.count("expected said", 100 * prospect.score)
     tally.count("expected true", 100 * truth)
     events = {
-        "best": (prospect.chance_best, truth >= best - _SAME),
-        "worse": (prospect.chance_worse, best - truth > WITHIN_POINTS / 100),
-        "below TF-IDF": (prospect.chance_below_baseline, truth < truths["tfidf"].expected),
+        "best": (prospect.best, truth >= best - _SAME),
+        "worse": (prospect.worse, best - truth > WITHIN_POINTS / 100),
+        "below TF-IDF": (prospect.below_baseline, truth < truths["tfidf"].expected),
     }
     for name, (chance, happened) in events.items():
         if chance is not None:
-            place = sum(chance >= edge for edge in BINS)
-            tally.count(f"said {name} {place}", chance)
+            place = sum(chance.share_of_draws >= edge for edge in BINS)
+            tally.count(f"said {name} {place}", chance.share_of_draws)
             tally.count(f"true {name} {place}", happened)
 
 

@@ -7,8 +7,9 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from paretune.reporting.measures import ReportTable
-from paretune.reporting.parts import Amount, RowValues, Table, column, round_amount
+from paretune.reporting.parts import Value
 from paretune.reporting.rows import CellRow
+from paretune.reporting.table import RowValues, Table, column, name_row, write_number
 from paretune.reporting.text.formatting import (
     COST_WORDS,
     format_rate,
@@ -65,7 +66,7 @@ def build_search_table(
         if (result := _find(row)) is None:
             continue
         trials = _list_trials(row, result, records)
-        lines.append({**row.report.names, **_describe(row, result, trials)})
+        lines.append({**name_row(row.report), **_describe(row, result, trials)})
         # With a further one of its front the search does not go on.
         if not result.is_control and result.options.get("finalist", 1) == 1:
             notes |= dict.fromkeys(_write_notes(row, result, rows, trials))
@@ -99,7 +100,9 @@ def build_search_front_table(
         review = review_search(first, by)
         if review is None:
             continue
-        lines += [{**row.report.names, **line} for line in _describe_front(review, by, on_model)]
+        lines += [
+            {**name_row(row.report), **line} for line in _describe_front(review, by, on_model)
+        ]
         if review.importance:
             shares = [f"{name} {format_share(min(part, 1.0))}" for name, part in review.importance]
             notes.append(
@@ -136,12 +139,12 @@ def _describe_front(
         if by != "time":
             price = COST_WORDS["memory" if by == "memory" else "parameters"].write(trial.price)
         yield {
-            column("combination", kind="words"): describe_layers(combination),
-            column("rate"): Amount(value=rate, text=format_rate(rate)),
-            column("cost"): Amount(value=trial.price, text=price),
-            column("believed", "believed [95 %]"): Amount(value=trial.score, text=believed),
-            column("scored"): round_amount(trial.raw),
-            column("tested_as", "tested as", "words"): ", ".join(names) or "–",
+            column("combination", words=True): describe_layers(combination),
+            column("rate"): Value(value=rate, text=format_rate(rate)),
+            column("cost"): Value(value=trial.price, text=price),
+            column("believed", "believed [95 %]"): Value(value=trial.score, text=believed),
+            column("scored"): write_number(trial.raw),
+            column("tested_as", "tested as", words=True): ", ".join(names) or "–",
         }
 
 
@@ -165,13 +168,13 @@ def _describe(row: CellRow, result: _SearchResult, trials: Sequence[Record]) -> 
     selected = _score_on_selection(row, result, trials)
     seconds = sum(s for record in trials if (s := record.train_seconds) is not None)
     return {
-        column("combination", kind="words"): describe_layers(result.combination),
-        column("selected", "selection said"): None if selected is None else round_amount(selected),
-        column("tested", "test says"): round_amount(row.cell.interval.estimate)
-        if row.cell.interval
-        else None,
+        column("combination", words=True): describe_layers(result.combination),
+        column("selected", "selection said"): write_number(selected),
+        column("tested", "test says"): write_number(
+            row.cell.interval.estimate if row.cell.interval else None
+        ),
         column("trials"): len(trials),
-        column("seconds", "their training"): Amount(value=seconds, text=format_seconds(seconds))
+        column("seconds", "their training"): Value(value=seconds, text=format_seconds(seconds))
         if seconds
         else None,
     }

@@ -12,11 +12,11 @@ from support import fake_records as fake
 from paretune.analysis.cell import Cell, TestAnswers
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.comparisons import PairwiseComparisons
+from paretune.analysis.design import SPLIT, TestDesign
 from paretune.analysis.outcomes import FailureRate
 from paretune.analysis.pareto.expected_scores import estimate_means, expected_scores
 from paretune.analysis.pareto.recommend import recommend
 from paretune.analysis.statistics.differences import ROW_FACTOR
-from paretune.analysis.statistics.scores import SPLIT, TestDesign
 from paretune.errors import StoreError
 from paretune.reporting.build import build_report
 from paretune.reporting.text.formatting import format_n_by_seeds

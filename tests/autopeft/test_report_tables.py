@@ -28,7 +28,7 @@ def row(label: str, score: float, **options: Any) -> Any:
         tuning=(),
         interval=SimpleNamespace(estimate=score),
     )
-    report = SimpleNamespace(title=label, model="m", names={"label": label})
+    report = SimpleNamespace(title=label, model="m", method=label, label=label, baseline=False)
     return SimpleNamespace(cell=cell, report=report)
 
 

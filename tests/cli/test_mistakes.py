@@ -106,7 +106,8 @@ def test_compare_names_what_there_is(
 def test_the_same_in_python(fake_results: Any) -> None:
     recommendations = paretune.recommend("s.yaml", max_memory=2**32, within=100.0)
     assert [advice.task for advice in recommendations] == ["topics", "entailment"]
-    assert "unlikely over 100 points below the best" in recommendations[0].reasons[2]
+    (chances,) = recommendations[0].list_details("chances")
+    assert "unlikely over 100 points below the best" in chances.text
     first, second = paretune.compare("s.yaml", "lora", "full")
     assert first.pair is not None and second.pair is not None
     assert (first.pair.a, first.pair.b) == ("lora", "full")

@@ -78,7 +78,7 @@ def read_claims(report: Report) -> dict[str, Any]:
                 claims[task.key, cell.model, cell.method] = (values, cell.rank, verdict)
         for pair in task.pairs:
             gap = pair.difference
-            numbers = gap.estimate, gap.low, gap.high, gap.p, pair.p_holm
+            numbers = gap.estimate, gap.low, gap.high, pair.p, pair.p_holm
             claims[task.key, pair.model, pair.a, pair.b] = (numbers, pair.standing)
     return claims
 
@@ -90,8 +90,8 @@ def test_the_answers_of_a_study_get_the_report_of_the_study(tmp_path: Path) -> N
     judged = judge(tmp_path, export_answers(records))
     claims = read_claims(judged)
     assert claims == read_claims(expected) and len(claims) > 20
-    assert [line.verdict for line in judged.over_tasks if line.reference != "full"] == [
-        line.verdict for line in expected.over_tasks if line.reference != "full"
+    assert [line.verdict for line in judged.over_tasks if line.comparison.reference != "full"] == [
+        line.verdict for line in expected.over_tasks if line.comparison.reference != "full"
     ]
 
 
@@ -127,7 +127,8 @@ def test_a_run_of_each_method_is_judged_as_these_very_models(tmp_path: Path, cap
     assert scope in report.study.scope and scope in str(report).splitlines()[0]
     (pair,) = report.tasks[0].pairs
     assert pair.standing == "above" and pair.mcnemar_p is not None
-    assert report.tasks[0].advice.reasons[1].startswith("Proven better than every other model")
+    (proof,) = report.tasks[0].advice.list_details("proof")
+    assert proof.text.startswith("Proven better than every other model")
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert scope in text and "every baseline" not in text and "unnamed" not in text
     # Of several runs of a method the claims are of methods, and one run proves nothing.
@@ -164,8 +165,10 @@ def test_costs_of_runs_stand_beside_their_scores(tmp_path: Path) -> None:
     task = judge(tmp_path, rows).tasks[0]
     assert {front.axis for front in task.fronts} == {"memory", "time"}
     points = {(front.axis, p.method): p for front in task.fronts for p in front.points}
-    assert points["memory", "b"].value == 2**30 + 1.5 and not points["memory", "b"].predicted
-    assert points["time", "a"].value == 15.0 and points["time", "a"].measurements == 2
+    memory = points["memory", "b"].cost
+    time = points["time", "a"].cost
+    assert memory.value == 2**30 + 1.5 and not memory.predicted
+    assert time.value == 15.0 and time.measurements == 2
 
 
 def test_a_reference_is_the_only_thing_that_is_asked_about(tmp_path: Path) -> None:
@@ -357,7 +360,8 @@ def test_names_of_methods_are_only_names(tmp_path: Path) -> None:
     assert [cell.method for cell in report.tasks[0].cells] == ["auto", "lora", "<b>/x"]
     assert [finding.what.split()[0] for finding in report.findings] == ["auto"]
     alone = judge(tmp_path, answer("lora", 0.8), page=tmp_path / "page.html")
-    assert alone.tasks[0].advice.reasons[1] == "There is nothing to compare it with."
+    (proof,) = alone.tasks[0].advice.list_details("proof")
+    assert proof.text == "There is nothing to compare it with."
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "baseline" not in page.split("</style>")[1].split("<script")[0]
 
@@ -366,5 +370,6 @@ def test_constant_answers_have_no_score_to_compare(tmp_path: Path) -> None:
     dead = [{**row, "method": "dead", "prediction": "c0"} for row in A]
     advice = judge(tmp_path, [*A, *dead]).tasks[0].advice
     assert advice is not None
-    assert advice.reasons[1] == "Not proven better than every other model: no score of dead."
-    assert "1 of 2 seeds gives every example" in advice.warnings[0]
+    proof, warning = advice.list_details("proof", "warning")[:2]
+    assert proof.text == "Not proven better than every other model: no score of dead."
+    assert "1 of 2 seeds gives every example" in warning.text

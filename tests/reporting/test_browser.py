@@ -207,7 +207,7 @@ def test_a_page_without_a_front_has_no_library_and_no_error(browser: Any, tmp_pa
     page = write_page(build_report(study, []), tmp_path / "r.html")
     assert "<script" not in page.read_text("utf-8")
     show(browser, page)
-    assert "nothing has been trained yet" in browser.page_source
+    assert "Nothing has been trained yet" in browser.page_source
     assert browser.get_log("browser") == []
 
 

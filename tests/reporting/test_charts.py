@@ -12,6 +12,7 @@ import pytest
 from support import fake_records as fake
 from support.pages import EVIL
 
+from paretune.analysis.pareto.costs import CostEstimate
 from paretune.errors import StoreError
 from paretune.reporting import Report, charts
 from paretune.reporting.build import build_report
@@ -98,10 +99,10 @@ def test_the_front_is_the_tables(task: TaskReport) -> None:
     points = {point["name"]: point for point in values(drawn[0])}
     for point in task.fronts[0].points:
         drawn_point = points[point.title]
-        assert drawn_point["cost"] * 2**30 == pytest.approx(point.value, rel=1e-6)
+        assert drawn_point["cost"] * 2**30 == pytest.approx(point.cost.value, rel=1e-6)
         expected = point.score.estimate, point.on_front
         assert (drawn_point["score"], drawn_point["front"]) == expected
-        assert table.rows[drawn_point["row"]]["method"] == point.method
+        assert table.values[drawn_point["row"]]["method"] == point.method
     labels = sorted(point["label"] for point in points.values())
     (bottom, top) = drawn[0].spec["layer"][-1]["encoding"]["y"]["scale"]["domain"]
     line = (top - bottom) / drawn[0].spec["height"] * 13
@@ -112,7 +113,7 @@ def test_the_front_is_the_tables(task: TaskReport) -> None:
 def test_a_cost_of_nothing_has_a_place_on_a_logarithmic_axis(task: TaskReport) -> None:
     front = next(f for f in task.fronts if f.axis == "parameters")
     points = [
-        point.model_copy(update={"value": value})
+        point.model_copy(update={"cost": CostEstimate(value)})
         for point, value in zip(front.points, (0.0, 3.8e6, 135e6), strict=False)
     ]
     fronts = (front.model_copy(update={"points": tuple(points)}),)
@@ -135,8 +136,8 @@ def test_curves_of_a_translation_are_losses_on_one_axis() -> None:
 def test_model_sizes_are_those_of_the_table() -> None:
     (task,) = build_report(*fake.two_sizes(["full"], sized=())).tasks
     points = values(charts.chart_model_sizes(task))
-    rows = build_size_table(task).rows
-    assert [p["parameters"] for p in points] == [row["model_parameters"].value for row in rows]
+    rows = build_size_table(task).values
+    assert [p["parameters"] for p in points] == [row["model_parameters"] for row in rows]
     assert [p["score"] for p in points] == [row["score"].estimate for row in rows]
 
 

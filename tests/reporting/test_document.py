@@ -98,7 +98,11 @@ def test_every_field_has_a_meaning_and_stands_where_it_is_documented() -> None:
     document = build_report(study, with_every_measure(records), [], findings).to_json()
     fields = docs_script("json_page").list_fields()
     assert all(fields.values())
-    for path in ("tasks[].cells[].score.low", "over_tasks[].effects[].error", "study.hash"):
+    for path in (
+        "tasks[].cells[].score.low",
+        "over_tasks[].comparison.effects[].variance",
+        "study.hash",
+    ):
         value: Any = document
         for part in path.split("."):
             value = value[part.removesuffix("[]")]
@@ -154,9 +158,9 @@ def test_no_nan_and_no_infinity_are_written(tmp_path: Path) -> None:
     [
         ("", "is no JSON"),
         ("[" * 100_000, "is no JSON"),
-        ("[]", "is not the JSON of a study in format 5"),
-        ('{"format": 99}', "is not the JSON of a study in format 5"),
-        ('{"format": 5, "study": {}}', "study.name: Field required"),
+        ("[]", "is not the JSON of a study in format 6"),
+        ('{"format": 99}', "is not the JSON of a study in format 6"),
+        ('{"format": 6, "study": {}}', "study.name: Field required"),
     ],
 )
 def test_what_is_no_study_is_refused(tmp_path: Path, text: str, message: str) -> None:

@@ -18,7 +18,8 @@ from paretune.analysis.cells import group_into_cells
 from paretune.analysis.memory_breakdown import break_down_memory
 from paretune.reporting import measures
 from paretune.reporting.build import build_report
-from paretune.reporting.tables import build_memory_table, build_size_table, format_rows
+from paretune.reporting.table import Table, column
+from paretune.reporting.tables import build_memory_table, build_size_table
 from paretune.reporting.text.comparison import explain_memory_difference
 from paretune.store.record import Predictions, Record
 from paretune.study import Study
@@ -31,7 +32,7 @@ def test_without_full_they_are_counted_from_bytes_and_methods_are_taken_off() ->
     (task,) = build_report(*fake.two_sizes(methods=("lora",))).tasks
     table = build_size_table(task)
     assert table is not None and "counted from the bytes of weights and buffers" in table.notes[1]
-    assert {line[1] for line in format_rows(table)} == {"50.0 M", "150 M"}
+    assert {line[1] for line in table.texts} == {"50.0 M", "150 M"}
 
 
 @pytest.mark.parametrize("sized", [("small",), ()])
@@ -66,7 +67,7 @@ def test_each_class_has_its_score_interval_and_count(monkeypatch: pytest.MonkeyP
     assert table is not None and table.notes == ()
     counts = np.bincount(tests[0].label)
     assert [c.heading for c in table.columns[1:4]] == [f"{i} ({n})" for i, n in enumerate(counts)]
-    (line,) = (line for line in table.rows if line["method"] == "lora")
+    (line,) = (line for line in table.values if line["method"] == "lora")
     scores: list[Any] = [line[column.name] for column in table.columns[1:4]]
     assert [score.estimate for score in scores] == pytest.approx(expected)
     assert all(s.low < s.estimate < s.high and s.n_examples == 60 for s in scores)
@@ -87,7 +88,7 @@ def test_types_of_entities_and_further_metrics_have_columns() -> None:
     tables = build_report(study, records).tasks[0].tables
     texts = {}
     for table in (table for table in tables if table.name in ("metrics", "classes")):
-        (line,) = format_rows(table)
+        (line,) = table.texts
         texts |= dict(zip([column.heading for column in table.columns], line, strict=True))
     assert {name: text.split()[0] for name, text in texts.items() if " [" in text} == {
         "token accuracy": "0.83", "entity F1": "0.50", "PER (1)": "1.00", "ORG (1)": "0.00"
@@ -157,3 +158,17 @@ def test_compare_names_what_takes_the_memory(monkeypatch: pytest.MonkeyPatch) ->
         assert answer.memory[0].startswith("Peak memory in training: 1.85 GiB with full")
     assert all(not answer.memory for answer in compare(study, "full", "majority"))
     assert all(not answer.memory for answer in compare(study, than="full"))
+
+
+def test_two_columns_never_fold_into_one_and_what_is_no_text_has_its_text() -> None:
+    row = {column("score", "score [95 %]"): 0.5, column("score", "n x seeds"): 60}
+    with pytest.raises(ValueError, match="table t: two columns are called score"):
+        Table.collect("t", "T", [row])
+    study = fake.study()
+    (task, *_) = build_report(study, fake.whole(study)).to_json()["tasks"]
+    for table in task["tables"]:
+        for row in table["rows"]:
+            assert {head["name"] for head in table["columns"]} <= set(row)
+            objects = [cell for cell in row.values() if isinstance(cell, dict)]
+            assert objects and all(cell["text"] != cell["value"] for cell in objects)
+            assert all(set(cell) == {"value", "text"} for cell in objects)

@@ -86,8 +86,10 @@ def test_what_to_take_and_to_do_next_print_as_sentences() -> None:
     assert advice is not None and next_steps is not None
     assert str(advice) == repr(advice) and str(next_steps) == repr(next_steps)
     lines = str(advice).splitlines()
-    assert lines[: len(advice.lines)] == list(advice.lines) and lines[-1] == advice.command
-    assert [f"- {change}" in lines for change in advice.changes] == [True] * len(advice.changes)
+    assert lines[0].startswith(f"On {task.key}, take ") and lines[-1] == advice.command
+    for sentence in advice.details:
+        line = f"- {sentence.text}" if sentence.about == "change" else sentence.text
+        assert lines.count(line) == 1
     assert str(next_steps).startswith(f"On {task.key}: {next_steps.sentence}\n- ")
 
 

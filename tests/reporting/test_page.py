@@ -16,7 +16,7 @@ from paretune.data.finding import Finding
 from paretune.errors import StoreError
 from paretune.reporting.build import build_report
 from paretune.reporting.page import load_vega, render_page, write_page
-from paretune.reporting.tables import build_cost_table, format_rows
+from paretune.reporting.tables import build_cost_table
 from paretune.reporting.text.escape import dump_script_json
 from paretune.terminal.sanitise import sanitise_line
 
@@ -102,8 +102,8 @@ def test_the_page_says_what_the_golden_screen_says(name: str) -> None:
     words = normalise(unescape(re.sub(r"<[^>]*>", " ", render_page(report))))
     texts = [*report.unfinished, *report.notes, *(f.message for f in report.failures)]
     for task in report.tasks:
-        texts += [*task.sentences, *task.advice.warnings, *task.advice.reasons]
-        texts += [cell for table in task.tables for row in format_rows(table) for cell in row]
+        texts += [*task.sentences, *(s.text for s in (task.advice.lead, *task.advice.details))]
+        texts += [cell for table in task.tables for row in table.texts for cell in row]
         costs = [build_cost_table(task)] if task.measured_cells else []
         for table in (*costs, *task.tables):
             texts += [table.above, *table.notes]

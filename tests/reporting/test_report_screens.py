@@ -349,8 +349,7 @@ def render(case: World) -> str:
     if case.tables:
         blocks.append(printed(case.tables, print_tables, report, Console))
     for title, advice in advices(case):
-        further = (*advice.reasons, *advice.changes, *advice.warnings, advice.command)
-        blocks.append("\n".join([f"== {title}", *advice.lines, "", *further]) + "\n")
+        blocks.append("\n".join([f"== {title}", *advice.lines, "", str(advice)]) + "\n")
     text = "\n".join(blocks)
     return "\n".join(
         line.rstrip() for line in re.sub(r"version:[\d.]+", "version:", text).split("\n")
@@ -377,7 +376,10 @@ def test_a_screen_of_three_tasks_fits_its_terminal(width: int) -> None:
     lines = printed(width, print_screen, report, Console, "s.yaml").splitlines()
     assert max(map(cell_len, lines)) <= width
     assert width < 80 or len(lines) <= 40
-    stopped = tuple(x.model_copy(update={"withheld": "a reason"}) for x in report.over_tasks)
+    stopped = tuple(
+        line.model_copy(update={"comparison": replace(line.comparison, withheld="a reason")})
+        for line in report.over_tasks
+    )
     report = report.model_copy(update={"over_tasks": stopped})
     text = printed(width, print_screen, report, Console, "s.yaml")
     assert "3 comparisons are undecided: a reason." in text and "on 3 tasks" not in text
@@ -387,8 +389,8 @@ def test_a_screen_of_three_tasks_fits_its_terminal(width: int) -> None:
 def test_advice_is_of_three_lines_and_of_short_sentences(name: str) -> None:
     for _, advice in advices(WORLDS[name]()):
         assert 1 <= len(advice.lines) <= 3 and max(map(len, advice.lines)) <= 80
-        for text in (*advice.warnings, *advice.reasons, *advice.changes):
-            bare = re.sub(r"\([^()]*\)|\[[^\]]*\]", "", text)
+        for text in (advice.lead, *advice.details):
+            bare = re.sub(r"\([^()]*\)|\[[^\]]*\]", "", text.text)
             for sentence in re.split(r"(?<=[.;]) ", bare):
                 assert len(sentence.split()) <= 30, sentence
 

@@ -8,13 +8,13 @@ import pytest
 from support import fake_records as fake
 
 from paretune.reporting.build import build_report
-from paretune.reporting.parts import Table
+from paretune.reporting.table import Table
 from paretune.reporting.table_files import (
     render_csv,
     render_latex,
     write_tables,
 )
-from paretune.reporting.tables import build_tables, format_rows
+from paretune.reporting.tables import build_tables
 from paretune.reporting.text import escape
 
 EVIL = "=1+1|a\n\\input{x}%&$#_^~`<b>[x](y)\x1b\"'"
@@ -54,7 +54,7 @@ def test_every_score_carries_interval_examples_and_seeds() -> None:
         for row in rows_of(named(report)[name]):
             low, value, high = (float(row[key]) for key in ("low", score, "high"))
             assert low <= value <= high and row["n"] == "60" and row["seeds"] in "13"
-    lora = format_rows(named(report)["scores"])[1]
+    lora = named(report)["scores"].texts[1]
     assert re.fullmatch(r"0\.\d\d \[0\.\d\d, 0\.\d\d\]", lora[4]) and lora[6] == "60 x 3"
     exact = rows_of(named(report)["scores"])[1]["score"]
     interval = report.tasks[0].methods[1].score

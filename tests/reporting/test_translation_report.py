@@ -17,8 +17,7 @@ from paretune.errors import MissingDependencyError
 from paretune.reporting import Report
 from paretune.reporting.build import build_report
 from paretune.reporting.page import write_page
-from paretune.reporting.parts import Table
-from paretune.reporting.tables import format_rows
+from paretune.reporting.table import Table
 from paretune.reporting.text.formatting import format_interval
 from paretune.reporting.text.terminal import print_tables
 from paretune.store.record import Record
@@ -107,9 +106,7 @@ def test_no_heading_and_no_number_is_cut_on_a_terminal(monkeypatch: pytest.Monke
         heads = [line for line in rows if line.split()[1:2] == ["method"]]
         for grid in grids:
             assert all(any(title in line for line in heads) for title in headings(grid))
-            assert all(
-                any(t in line for line in lines) for texts in format_rows(grid) for t in texts[1:]
-            )
+            assert all(any(t in line for line in lines) for texts in grid.texts for t in texts[1:])
 
 
 def test_what_slobenchs_table_lacks_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

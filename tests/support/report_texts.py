@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from paretune.reporting.document import TaskReport
-from paretune.reporting.parts import Table
-from paretune.reporting.tables import format_rows
+from paretune.reporting.table import Table
 
 
 def texts_by_method(table: Table | None) -> dict[str, list[str]]:
     """The texts behind the method of each row, by method."""
     assert table is not None
-    return {texts[0]: texts[1:] for texts in format_rows(table)}
+    return {texts[0]: texts[1:] for texts in table.texts}
 
 
 def headings(table: Table | None) -> list[str]:

@@ -84,7 +84,7 @@ def test_every_final_run_and_baseline_is_scored_on_it(
     report = build_report(study, records)
     (task_report,) = report.tasks
     shifted = find_table(task_report, "shifted")
-    rows = {row["method"]: row for row in shifted.rows}
+    rows = {row["method"]: row for row in shifted.values}
     score = rows["majority"]["score"]
     assert "tfidf" in rows and isinstance(score, Score)
     assert score.estimate in (pytest.approx(4 / 12), pytest.approx(8 / 12))

@@ -12,10 +12,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from paretune.analysis.design import SPLIT, TestDesign
 from paretune.analysis.learning_rates import RateEdge, RateSelection
 from paretune.analysis.outcomes import FAILED_OUTCOMES, FailureRate, answers_are_constant
 from paretune.analysis.statistics.intervals import Interval, confidence_interval
-from paretune.analysis.statistics.scores import SPLIT, RunScores, TestDesign, score_runs
+from paretune.analysis.statistics.scores import RunScores, score_runs
 from paretune.answers import Readout
 from paretune.errors import StoreError
 from paretune.methods import baselines

@@ -48,8 +48,13 @@ class MemoryBreakdown:
     """Bytes of one cell's training by part: means over its solo measurements.
 
     Attributes:
-        counted: ``weights``, ``gradients``, ``optimizer`` and ``activations``, if counted.
+        peak: bytes at the peak in training; None: not measured.
+        counted: bytes of ``weights`` (parameters and buffers), ``gradients``, ``optimizer`` (its
+            states) and ``activations`` (what one forward pass saves for its backward pass), if
+            counted.
         missing: why the others (or ``peak``) are missing.
+        measurements: number of solo measurements.
+        trained: trained parameters; None: not known.
         conditions: of the measurements, all values of each.
     """
 
@@ -62,7 +67,7 @@ class MemoryBreakdown:
 
     @property
     def working(self) -> float | None:
-        """Activations and temporary results at the peak; None if unknown."""
+        """The peak minus weights, gradients and optimiser states; None if unknown."""
         if self.peak is None or any(name not in self.counted for name in RESIDENT_PARTS):
             return None
         remaining = self.peak - sum(self.counted[name] for name in RESIDENT_PARTS)
@@ -71,9 +76,7 @@ class MemoryBreakdown:
 
     @property
     def rest(self) -> float | None:
-        """Temporary results and fragmentation; None if they cannot be separated from
-        activations.
-        """
+        """Temporary results and fragmentation; None if activations cannot be taken out."""
         saved = self.counted.get("activations")
         if self.working is None or saved is None or saved > self.working:
             return None
@@ -81,7 +84,7 @@ class MemoryBreakdown:
 
     @property
     def stack(self) -> tuple[tuple[str, float], ...]:
-        """Parts that add up to the peak, from the bottom, as many as can be told; none if none."""
+        """Parts that add up to the peak, from the bottom; none where they do not."""
         if self.working is None:
             return ()
         resident = [(name, self.counted[name]) for name in RESIDENT_PARTS]

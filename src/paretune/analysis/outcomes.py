@@ -29,8 +29,8 @@ class FailureRate:
     """Failures among the runs of a cell that say something about it.
 
     Attributes:
-        failed: runs that failed.
-        runs: all of them.
+        failed: how many.
+        runs: of how many.
     """
 
     failed: int

@@ -52,6 +52,8 @@ class TaskEffect:
     """The difference on one task, in points.
 
     Attributes:
+        task: its name.
+        points: method minus reference.
         rows: independent test rows (clusters, questions) of the task, its weight.
         variance: of the difference.
         freedom: Satterthwaite's degrees of freedom of the variance.
@@ -69,11 +71,18 @@ class OverTasks:
     """One method minus a reference over several tasks, in points.
 
     Attributes:
-        points: the difference over these tasks, with its 95 % interval ``low`` to ``high``.
-        p: two-sided p-value; ``p_holm`` is corrected over all comparisons of the study.
+        model: its name.
+        method: key of the method.
+        reference: key of the method or baseline that it is compared with.
+        effects: on each task.
+        points: the difference over these tasks; a task weighs as many rows as it has.
+        low: lower end of its 95 % interval.
+        high: upper end.
+        p: two-sided p-value against no difference.
+        p_holm: the same, corrected over all comparisons of the study (Holm).
         p_heterogeneity: of no difference between the effects on the tasks.
         any_task: 95 % interval of the mean over all such tasks.
-        failed: failed runs of the method and of the reference, of all runs.
+        failed: failed runs of the method and of the reference, each of how many.
         withheld: why there is no verdict whatever the p-value; empty otherwise.
     """
 

@@ -129,7 +129,13 @@ class Pair:
 
 @dataclass(frozen=True)
 class RankRange:
-    """The ranks, 1 the best, that a method may have among ``of`` methods."""
+    """The ranks that a method may have.
+
+    Attributes:
+        best: the best possible rank, 1 the best of all.
+        worst: the worst possible rank.
+        of: number of methods.
+    """
 
     best: int
     worst: int

@@ -26,7 +26,7 @@ from paretune.verbs.options import AsJson, JsonFile, Overrides
 from paretune.verbs.result import Result
 from paretune.verbs.study_input import load_study, write_output
 
-FORMAT = 2
+FORMAT = 3
 """Of the JSON objects; increased when a field is removed or changes its meaning."""
 SHORT_NAMES = {"output": ("-o",), "quiet": ("-q",)}
 COMPATIBLE = frozenset(("quiet", "once", "report", "output"))

@@ -21,9 +21,13 @@ MAX_EXAMPLES = 3
 class Finding:
     """One thing found in the data.
 
-    ``code`` names the kind (``unknown-label``, ``leak`` ...), ``where`` the file and line,
-    ``what`` is a sentence, ``remedy`` says what the user can do. ``places`` are all rows of a
-    finding about several, the first of which is ``where``.
+    Attributes:
+        severity: error, warning or note.
+        code: its kind: ``unknown-label``, ``leak`` ...
+        where: file and line.
+        what: what was found, as a sentence.
+        remedy: what the user can do.
+        places: all rows of a finding about several, the first of which is ``where``.
     """
 
     severity: Severity

@@ -21,7 +21,6 @@ from paretune.reporting.document import (
     FORMAT,
     Document,
     format_cell_score,
-    has_memory,
     list_rows,
     list_score_bases,
     write_file,
@@ -69,10 +68,8 @@ class Report(Document):
     def _repr_html_(self) -> str:
         """The first screen; the page has all of the report."""
         rows = list_rows(self.tasks)
-        several, with_memory = (
-            len({row.model for row in rows if row.has_model}) > 1,
-            has_memory(rows),
-        )
+        several = len({row.model for row in rows if row.has_model}) > 1
+        with_memory = any(row.memory for row in rows)
         lines = [
             [
                 *([row.model if row.has_model else ""] if several else []),
@@ -90,9 +87,11 @@ class Report(Document):
             *(f"Score: {basis}" for basis in list_score_bases(self.tasks)),
         ]
         advice = [html_block(task.advice.lines) for task in self.tasks if task.advice]
+        # The lines of a single task begin with the sentence.
+        sentence = [] if len(advice) == 1 else [self.sentence]
         return (
             html_lines(filter(None, [self.study.scope]))
-            + html_lines([self.sentence], bold=True)
+            + html_lines(sentence, bold=True)
             + html_table(header, lines)
             + html_lines([". ".join(part for part in legend if part)])
             + "".join(advice)

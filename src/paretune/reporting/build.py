@@ -22,7 +22,6 @@ from paretune.methods.core.titles import title_of
 from paretune.reporting import Report, overview
 from paretune.reporting.disagreement import MAX_TEXTS, find_disagreements
 from paretune.reporting.document import (
-    DataFinding,
     ModelSize,
     OverTasksLine,
     StudyReport,
@@ -118,7 +117,7 @@ def build_report(
         scope=describe_scope(cells),
     )
     environment = dict(overview.collect_environment(records))
-    audit = tuple(map(DataFinding.model_validate, findings))
+    audit = tuple(findings)
     return Report(
         study=summary,
         sentence=overview.write_sentence(tasks),
@@ -185,7 +184,7 @@ def _build_task(
         basis=", ".join(basis),
         generates=objective_of(task).generates,
         selected_on_test=selected_on_test,
-        sentences=tuple(write_conclusions(rows, comparisons, (advice.model, advice.method))),
+        sentences=tuple(write_conclusions(rows, comparisons, recommendation)),
         advice=advice,
         cells=tuple(row.report for row in rows),
         fronts=tuple(_build_fronts(rows)),
@@ -196,6 +195,7 @@ def _build_task(
                     "model": sanitise_line(model),
                     "a": sanitise_line(pair.a),
                     "b": sanitise_line(pair.b),
+                    "p": pair.difference.p,
                     "standing": pair.standing,
                     "mcnemar_p": pair.mcnemar and pair.mcnemar.p,
                 }
@@ -232,9 +232,7 @@ def _build_fronts(rows: Sequence[CellRow]) -> Iterable[CostFront]:
                     method=titled[point.name].report.method,
                     title=point.name,
                     score=Score.model_validate(point.quality),
-                    value=point.cost.value,
-                    measurements=point.cost.measurements,
-                    predicted=point.cost.predicted,
+                    cost=point.cost,
                     on_front=point.on_front,
                     share_of_draws=point.probability,
                 )
@@ -311,12 +309,7 @@ def write_over_tasks(comparisons: Sequence[OverTasks]) -> tuple[OverTasksLine, .
             "by_task": ", ".join(f"{e.task} {e.points:+z.1f} ({e.rows:,} rows)" for e in effects),
             "further": "; ".join(further),
         }
-        values = {
-            **vars(comparison),
-            "standing": comparison.standing,
-            **{name: sanitise_line(text) for name, text in texts.items()},
-            "effects": [{**vars(effect), "error": effect.variance**0.5} for effect in effects],
-            "is_main": first[comparison.model] == comparison.reference,
-        }
-        lines.append(OverTasksLine.model_validate(values))
+        is_main = first[comparison.model] == comparison.reference
+        texts = {name: sanitise_line(text) for name, text in texts.items()}
+        lines.append(OverTasksLine(comparison=comparison, is_main=is_main, **texts))
     return tuple(lines)

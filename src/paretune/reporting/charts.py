@@ -15,9 +15,10 @@ from itertools import accumulate
 from typing import Any
 
 from paretune.analysis.memory_breakdown import PART_TITLES
+from paretune.analysis.pareto.expected_scores import name_chance
 from paretune.methods.baselines import CONSTANT
 from paretune.reporting.document import TaskReport, name_rivals
-from paretune.reporting.parts import Amount, CellReport, CostFront, Score, name_chance
+from paretune.reporting.parts import Amount, CellReport, CostFront, Score
 from paretune.reporting.tables import build_memory_table, build_size_table
 from paretune.reporting.text.formatting import (
     COST_WORDS,
@@ -152,7 +153,7 @@ def chart_front(
         (point.model, point.method) for any_front in task.fronts for point in any_front.points
     }
     titles = [cell.title for cell in task.cells if (cell.model, cell.method) in on_any]
-    values = [point.value for point in front.points]
+    values = [point.cost.value for point in front.points]
     unit, factor = COST_WORDS[front.axis].choose_unit(values)
     linear = front.axis == "forgetting"  # may be 0, which no logarithmic scale has
     zero = None if linear else place_of_zero(values)
@@ -176,7 +177,7 @@ def chart_front(
             "lines": lines,
             "description": f"{point.title}, on front: {name_chance(point.share_of_draws)}; "
             f"{format_interval(point.score)}, {format_basis(point.score)}; "
-            f"{format_cost(front.axis, point)}",
+            f"{format_cost(front.axis, point.cost)}",
             "score_text": f"{format_interval(point.score)} ({format_basis(point.score)})",
             "cost": round_number(cost),
             "score": point.score.estimate,
@@ -263,20 +264,22 @@ def chart_model_sizes(task: TaskReport) -> Chart | None:
     table = build_size_table(task)
     if table is None:
         return None
-    names = list(dict.fromkeys(str(row["label"]) for row in table.rows))
+    names = list(dict.fromkeys(line[0] for line in table.texts))
     unit, factor = COST_WORDS["memory"].choose_unit(
         [cell.cost.memory.value or 0.0 for cell in task.cells if cell.model]
     )
     points: list[dict[str, Any]] = []
     texts = []
-    for row in table.rows:
-        score, memory, size = row["score"], row["peak_bytes"], row["model_parameters"]
-        assert isinstance(score, Score)  # noqa: S101 - only scored models are compared
-        assert isinstance(memory, Amount) and isinstance(size, Amount)  # noqa: S101
+    for row, values, line in zip(table.rows, table.values, table.texts, strict=True):
+        label, parameters, *_ = line
+        score = values["score"]
+        memory = row["peak_bytes"]
+        # Only scored models are compared, and each row has a peak.
+        assert isinstance(score, Score) and isinstance(memory, Amount)  # noqa: S101
         points.append(
             {
-                "place": names.index(str(row["label"])),
-                "parameters": size.value,
+                "place": names.index(label),
+                "parameters": values["model_parameters"],
                 "score": score.estimate,
                 "low": score.low,
                 "high": score.high,
@@ -284,7 +287,7 @@ def chart_model_sizes(task: TaskReport) -> Chart | None:
             }
         )
         texts.append(
-            f"{row['label']} on {row['model']}, {size.text} parameters: {format_interval(score)} "
+            f"{label} on {values['model']}, {parameters} parameters: {format_interval(score)} "
             f"({format_basis(score)}), {memory.text}."
         )
     counts = sorted({point["parameters"] for point in points})

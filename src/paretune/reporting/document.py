@@ -6,25 +6,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
+from paretune.analysis.over_tasks import OverTasks
+from paretune.data.finding import Finding
 from paretune.errors import StoreError
 from paretune.files import write_atomically
 from paretune.reporting.parts import (
+    WITH_PROPERTIES,
     Advice,
     CellReport,
     CostFront,
     Disagreement,
     Limit,
     NextSteps,
-    Number,
     PairDifference,
     Part,
-    Standing,
-    Table,
 )
+from paretune.reporting.table import Table
 from paretune.reporting.text.formatting import format_bytes, format_interval, join_names
 from paretune.study import NO_MODEL
 from paretune.terminal.plural import pluralise
@@ -126,38 +127,12 @@ class TaskReport(Part):
         return next((table for table in self.tables if table.name == name), None)
 
 
-class EffectOnTask(Part):
-    """A difference on one task."""
-
-    task: str = Field(description="name of the task")
-    points: float = Field(description="method minus reference")
-    rows: int = Field(description="independent test rows, its weight")
-    error: float = Field(description="standard error in points")
-
-
 class OverTasksLine(Part):
     """A method beside a reference over all tasks; points are hundredths of the highest value."""
 
-    model: str = Field(description="name of the model")
-    method: str = Field(description="key of the method")
-    reference: str = Field(description="key of the method or baseline that it is compared with")
-    points: float = Field(
-        description="method minus reference; a task weighs as many rows as it has"
+    comparison: Annotated[OverTasks, WITH_PROPERTIES] = Field(
+        description="method minus reference, p_holm corrected over all of over_tasks"
     )
-    low: float = Field(description="lower end of the 95 % interval, on these tasks")
-    high: float = Field(description="upper end of the 95 % interval, on these tasks")
-    p: float = Field(description="two-sided p-value against no difference")
-    p_holm: float = Field(description="the same, corrected over all of over_tasks (Holm)")
-    standing: Standing = Field(description="above, unclear or below, by p_holm under 0.05")
-    withheld: str = Field(description="why there is no verdict whatever p_holm says; empty: none")
-    p_heterogeneity: float = Field(description="p-value against equal effects on all tasks (Welch)")
-    any_task: tuple[Number, Number] = Field(
-        description="95 % interval of the mean over any such tasks"
-    )
-    failed: tuple[tuple[int, int], tuple[int, int]] = Field(
-        description="failed runs of the method and of the reference, each of how many"
-    )
-    effects: tuple[EffectOnTask, ...] = Field(description="on each task")
     pair: str = Field(description="the two in words")
     difference: str = Field(description="the difference in words")
     verdict: str = Field(description="better, worse, or undecided and why")
@@ -168,7 +143,7 @@ class OverTasksLine(Part):
     @property
     def sentence(self) -> str:
         """``LoRA against BitFit on 4 tasks: +1.2 points [-0.5, +2.9], undecided``."""
-        tasks = pluralise(len(self.effects), "task")
+        tasks = pluralise(len(self.comparison.effects), "task")
         return f"{self.pair} on {tasks}: {self.difference}, {self.verdict}"
 
 
@@ -179,16 +154,6 @@ class Failure(Part):
     outcome: str = Field(description="diverged, out of memory or error")
     runs: int = Field(description="how many")
     message: str = Field(description="their message")
-
-
-class DataFinding(Part):
-    """A finding of the data audit."""
-
-    severity: str = Field(description="error, warning or note")
-    code: str = Field(description="the kind of finding")
-    where: str = Field(description="file and line")
-    what: str = Field(description="what was found")
-    remedy: str = Field(description="what to do")
 
 
 FINAL_RUNS = " final runs"
@@ -231,7 +196,7 @@ class StudyReport(Part):
     )
 
 
-FORMAT = 5
+FORMAT = 6
 """Incremented when a field is removed or changes its meaning, not when fields are added."""
 
 
@@ -254,7 +219,7 @@ class Document(Part):
         description="runs that diverged, did not fit or stopped, by cell and stage"
     )
     unfinished: tuple[str, ...] = Field(description="cells that are not finished, a line each")
-    findings: tuple[DataFinding, ...] = Field(description="findings of the data audit")
+    findings: tuple[Finding, ...] = Field(description="findings of the data audit")
     notes: tuple[str, ...] = Field(description="notes of the runs, a line each")
     environment: dict[str, str] = Field(
         description="versions and machine; several values where runs come from several machines"
@@ -323,11 +288,6 @@ def list_rows(tasks: Sequence[TaskReport]) -> tuple[OverviewRow, ...]:
                 OverviewRow(model or NO_MODEL.key, first.label, first.baseline, ended, memory)
             )
     return tuple(rows)
-
-
-def has_memory(rows: Sequence[OverviewRow]) -> bool:
-    """Whether any peak is known, or could be measured."""
-    return any(row.memory for row in rows)
 
 
 def name_rivals(texts: Mapping[str, str], tasks: Sequence[TaskReport]) -> dict[str, str]:

@@ -20,9 +20,25 @@ from paretune.measuring.costs import Backtest
 from paretune.metrics import Metric
 from paretune.metrics.translation import SACREBLEU_NAMES
 from paretune.reporting.disagreement import name_labels
-from paretune.reporting.parts import Amount, RowValues, Score, Table, column, round_amount
+from paretune.reporting.parts import Score, Value
 from paretune.reporting.rows import CellRow
-from paretune.reporting.text.formatting import format_bytes, format_seconds, join_names
+from paretune.reporting.table import (
+    BASIS,
+    RowValues,
+    Table,
+    column,
+    file_column,
+    name_row,
+    write_basis,
+    write_number,
+    write_score,
+)
+from paretune.reporting.text.formatting import (
+    format_bytes,
+    format_point_difference,
+    format_seconds,
+    join_names,
+)
 from paretune.store.record import Record
 from paretune.study import TaskSpec
 from paretune.tasks import objective_of
@@ -83,10 +99,14 @@ def build_shifted_table(rows: Sequence[CellRow]) -> Table | None:
         "On the shifted test part",
         (
             {
-                **row.report.names,
-                column("score", "shifted [95 %]"): Score.read(score.score),
-                column("change", "change [95 %]", "points"): Score.read(score.change),
-                column("score", "n x seeds", "basis"): Score.read(score.score),
+                **name_row(row.report),
+                column("score", "shifted [95 %]"): write_score(score.score),
+                column("change", "change [95 %]"): None
+                if score.change is None
+                else Value(
+                    value=Score.read(score.change), text=format_point_difference(score.change)
+                ),
+                BASIS: write_basis(score.score),
             }
             for row, score in scored
         ),
@@ -108,12 +128,12 @@ def build_forgetting_table(rows: Sequence[CellRow]) -> Table | None:
         "What training cost the language model",
         (
             {
-                **row.report.names,
-                column("change", "forgetting [95 %]", digits=_DIGITS): Score.read(lost.change),
-                column("before"): round_amount(lost.before),
-                column("after"): round_amount(lost.after),
-                column("change", "blocks x seeds", "basis"): Score.read(lost.change),
-                "tokens": lost.tokens,
+                **name_row(row.report),
+                column("change", "forgetting [95 %]"): write_score(lost.change, _DIGITS),
+                column("before"): write_number(lost.before),
+                column("after"): write_number(lost.after),
+                column("basis", "blocks x seeds"): write_basis(lost.change),
+                file_column("tokens"): lost.tokens,
             }
             for row, lost in measured
         ),
@@ -153,22 +173,23 @@ def build_metric_table(task: TaskSpec, rows: Sequence[CellRow]) -> Table | None:
         else "Every score",
         (
             {
-                **row.report.names,
+                **name_row(row.report),
                 **{
-                    column(
-                        metric.name,
-                        metric.title,
-                        digits=None if objective.generates or metric.highest <= 1 else _DIGITS,
-                    ): _read_score(row.cell.score_by(metric.name))
+                    column(metric.name, metric.title): write_score(
+                        confidence_interval(scores)
+                        if (scores := row.cell.score_by(metric.name))
+                        else None,
+                        None if objective.generates or metric.highest <= 1 else _DIGITS,
+                    )
                     for metric in scored_by
                 },
                 **{
-                    column(name, segment_metrics[name].title, digits=_DIGITS): Score.read(
-                        segment_interval(row, name)
+                    column(name, segment_metrics[name].title): write_score(
+                        segment_interval(row, name), _DIGITS
                     )
                     for name in optional
                 },
-                column("basis", "n x seeds", "basis"): row.report.score,
+                BASIS: write_basis(row.report.score),
             }
             for row in scored
         ),
@@ -182,10 +203,6 @@ def _list_metrics(task: TaskSpec, rows: Sequence[CellRow]) -> list[Metric]:
     primary = metrics.get(rows[0].cell.metric)
     names = dict.fromkeys((*objective_of(task).recorded_metrics, *primary.recorded_as))
     return [metrics.get(name) for name in names]
-
-
-def _read_score(scores: RunScores | None) -> Score | None:
-    return None if scores is None else Score.read(confidence_interval(scores))
 
 
 def build_class_table(task: TaskSpec, rows: Sequence[CellRow]) -> Table | None:
@@ -204,9 +221,12 @@ def build_class_table(task: TaskSpec, rows: Sequence[CellRow]) -> Table | None:
         "Scores by class",
         (
             {
-                **row.report.names,
-                **{head: _read_score(scores.get(name)) for name, head in heads.items()},
-                column("basis", "n x seeds", "basis"): row.report.score,
+                **name_row(row.report),
+                **{
+                    head: write_score(confidence_interval(scores[name])) if name in scores else None
+                    for name, head in heads.items()
+                },
+                BASIS: write_basis(row.report.score),
             }
             for row, scores in scored
             if scores
@@ -314,7 +334,7 @@ def build_prediction_table(
         "Predicted and measured",
         (
             {
-                **row.report.names,
+                **name_row(row.report),
                 **_compare_predictions("peak", "peak", backtest.peaks, format_bytes),
                 **_compare_predictions("seconds", "run time", backtest.seconds, format_seconds),
             }
@@ -332,20 +352,20 @@ def _compare_predictions(
     name: str, title: str, pairs: Sequence[tuple[float, float]], format_: Callable[[float], str]
 ) -> RowValues:
     """Medians of predicted and measured, and of their ratios."""
-    amounts: tuple[Amount | None, ...] = (None, None, None)
+    values: tuple[Value | None, ...] = (None, None, None)
     if pairs:
         medians = [statistics.median(side) for side in zip(*pairs, strict=True)]
         ratio = statistics.median(predicted / measured for predicted, measured in pairs)
-        amounts = (
-            *(Amount(value=median, text=format_(median)) for median in medians),
-            Amount(value=ratio, text=format_ratios(pairs)),
+        values = (
+            *(Value(value=median, text=format_(median)) for median in medians),
+            Value(value=ratio, text=format_ratios(pairs)),
         )
     columns = (
         column(f"{name}_predicted", f"{title}: predicted"),
         column(f"{name}_measured", "measured"),
         column(f"{name}_ratio", "ratio"),
     )
-    return dict(zip(columns, amounts, strict=True))
+    return dict(zip(columns, values, strict=True))
 
 
 def format_ratios(pairs: Sequence[tuple[float, float]]) -> str:

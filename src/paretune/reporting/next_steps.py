@@ -23,13 +23,14 @@ from scipy.special import softmax
 
 from paretune.analysis.cell import Cell
 from paretune.analysis.learning_curve import predict_gain
+from paretune.analysis.pareto.expected_scores import name_chance
 from paretune.analysis.pareto.recommend import Candidate, Recommendation
 from paretune.data.example import Dataset
 from paretune.data.split import labelled_rows
 from paretune.methods.core.titles import title_of
 from paretune.metrics import Array
 from paretune.reporting.disagreement import name_labels
-from paretune.reporting.parts import DoubtfulLabel, NextStep, NextSteps, name_chance
+from paretune.reporting.parts import DoubtfulLabel, NextStep, NextSteps
 from paretune.reporting.text.formatting import describe_chance
 from paretune.store.record import ComputeCost, Predictions
 from paretune.terminal.plural import pluralise

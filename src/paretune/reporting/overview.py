@@ -12,16 +12,15 @@ from ruamel.yaml import YAML
 from paretune import metrics
 from paretune.analysis.cell import Cell
 from paretune.analysis.learning_rates import find_primary_metric
+from paretune.data.finding import Finding
 from paretune.methods.baselines import WITH_MODEL
 from paretune.methods.core.titles import title_of
 from paretune.reporting.document import (
     FINAL_RUNS,
-    DataFinding,
     Failure,
     HealthItem,
     StudyReport,
     TaskReport,
-    has_memory,
     list_rows,
     name_rivals,
 )
@@ -49,7 +48,7 @@ def explain_signs(tasks: Sequence[TaskReport]) -> dict[str, str]:
     """The signs that occur in the first table, with their meanings."""
     present = {sign for task in tasks for cell in task.cells for sign in cell.signs}
     rows = list_rows(tasks)
-    memory = [row.memory for row in rows] if has_memory(rows) else []
+    memory = [row.memory for row in rows] if any(row.memory for row in rows) else []
     present |= {*memory, *(text[:1] for text in memory)}
     signs = name_rivals(SIGNS, tasks)
     lost = any(
@@ -67,7 +66,7 @@ def explain_signs(tasks: Sequence[TaskReport]) -> dict[str, str]:
 def write_sentence(tasks: Sequence[TaskReport]) -> str:
     """The result of the study, over all its tasks, in one sentence."""
     if len(tasks) == 1:
-        return tasks[0].advice.headline if tasks[0].advice else ""
+        return tasks[0].advice.lead.text if tasks[0].advice else ""
     by_kind: dict[str, list[TaskReport]] = {}
     for task in tasks:
         if task.advice is not None:
@@ -112,7 +111,7 @@ def _join_tasks(tasks: Sequence[TaskReport]) -> str:
 
 
 def check_health(
-    study: StudyReport, tasks: Sequence[TaskReport], findings: Sequence[DataFinding]
+    study: StudyReport, tasks: Sequence[TaskReport], findings: Sequence[Finding]
 ) -> Iterable[HealthItem]:
     """Counts on the study, those that need attention with an alarm."""
     cells = [cell for task in tasks for cell in task.cells]

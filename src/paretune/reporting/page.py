@@ -29,7 +29,6 @@ from paretune.reporting.document import (
     Document,
     TaskReport,
     format_cell_score,
-    has_memory,
     list_rows,
     list_score_bases,
     write_file,
@@ -99,7 +98,6 @@ _FORMATTERS = (
     format_units,
     pluralise,
     tables.find_word_columns,
-    tables.format_value,
 )
 """Functions that templates call."""
 
@@ -163,7 +161,7 @@ def render_page(
         pairs=tables.build_pair_table,
         failures=tables.build_failure_table(report),
         several=len({row.model for row in rows if row.has_model}) > 1,
-        with_memory=has_memory(rows),
+        with_memory=any(row.memory for row in rows),
         unnamed=UNNAMED_MODEL.key,
     )
 

@@ -6,18 +6,30 @@ Field descriptions are those of the site's page on JSON; names in JSON are the f
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from collections.abc import Sequence
+from itertools import accumulate, islice, pairwise
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    WrapSerializer,
+    field_validator,
+)
+from rich.cells import cell_len, set_cell_size
 
+from paretune.analysis.design import TestDesign
+from paretune.analysis.memory_breakdown import MemoryBreakdown
+from paretune.analysis.outcomes import FailureRate
+from paretune.analysis.pairs import RankRange, Standing
+from paretune.analysis.pareto.costs import CostEstimate
+from paretune.analysis.pareto.expected_scores import Prospect
 from paretune.study import Axis
 from paretune.terminal.notebook import html_block, html_code, html_lines
 
-if TYPE_CHECKING:
-    from paretune.analysis.pareto.expected_scores import Prospect
-
-Standing = Literal["above", "unclear", "below"]
 Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
 """A number that may be infinite or unknown: null in JSON."""
 Limit = Annotated[float, BeforeValidator(lambda value: math.inf if value is None else value)]
@@ -57,17 +69,14 @@ class Part(BaseModel):
         return None if value is None else cls.model_validate(value)
 
 
-class Design(Part):
-    """How test answers came about."""
+def _add_properties(value: Any, write_fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    members = vars(type(value)).items()
+    names = [name for name, member in members if isinstance(member, property)]
+    return {**write_fields(value), **{name: getattr(value, name) for name in names}}
 
-    folds: int = Field(description="outer folds, each answered by a run of its own; 0: one part")
-    repeats: int = Field(description="times that all rows were divided into folds")
-    answered: int = Field(description="folds whose answers are in the score")
 
-    @property
-    def is_cross_validation(self) -> bool:
-        """Whether rows were answered by runs trained on the other folds."""
-        return self.folds > 0
+WITH_PROPERTIES = WrapSerializer(_add_properties)
+"""An analysis value in JSON: its fields, and its properties, which are not read back."""
 
 
 class Score(Part):
@@ -82,7 +91,7 @@ class Score(Part):
     )
     n_questions: Count = Field(default=None, description="questions that the examples answer")
     n_seeds: int = Field(description="number of seeds; under cross-validation of repeats")
-    design: Design = Field(description="how its answers came about")
+    design: Annotated[TestDesign, WITH_PROPERTIES] = Field(description="how its answers came about")
     share_seeds: float | None = Field(
         description="share of the variance that comes from seeds; null: one seed, so it is not "
         "known and the interval is over examples only"
@@ -96,10 +105,8 @@ class Score(Part):
         return None if one_seed else share
 
 
-class Difference(Score):
-    """A score minus another one, paired on the same examples."""
-
-    p: float = Field(description="two-sided p-value against no difference")
+Plain = str | float | int | bool | None
+"""What has no parts."""
 
 
 class PairDifference(Part):
@@ -108,8 +115,9 @@ class PairDifference(Part):
     model: str = Field(description="the model that both are on")
     a: str = Field(description="key of a method or baseline")
     b: str = Field(description="of another")
-    difference: Difference = Field(description="a minus b")
-    p_holm: float = Field(description="its p-value, corrected over all pairs of the model")
+    difference: Score = Field(description="a minus b, paired on the same examples")
+    p: float = Field(description="two-sided p-value against no difference")
+    p_holm: float = Field(description="the same, corrected over all pairs of the model")
     standing: Standing = Field(
         description="of a, by p_holm under 0.05; unclear where a side is one run of a method that "
         "draws its seed"
@@ -130,23 +138,6 @@ class TriedRate(Part):
     )
     folds: int = Field(description="number of selection parts")
     lost: int = Field(description="how many of them diverged or ran out of memory")
-
-
-class FailedRuns(Part):
-    """How often training failed."""
-
-    failed: int = Field(description="how many")
-    runs: int = Field(description="of how many")
-    low: float = Field(description="one-sided lower 95 % limit of their rate (Clopper-Pearson)")
-    high: float = Field(description="one-sided upper 95 % limit")
-
-
-class Ranks(Part):
-    """The ranks that a method may have."""
-
-    best: int = Field(description="the best possible rank, 1 the best of all")
-    worst: int = Field(description="the worst possible rank")
-    of: int = Field(description="number of methods")
 
 
 class BaselineVerdict(Part):
@@ -200,19 +191,21 @@ class FinalRun(Part):
     )
 
 
-class Amount(Part):
-    """A number with its text."""
+class Value(Part):
+    """A number, a score or words, with its text."""
+
+    value: Score | Plain = Field(description="unrounded; null: not known, or there is only a text")
+    text: str = Field(description="what readers see")
+
+
+class Amount(Value):
+    """A cost with its text."""
 
     value: float | None = Field(description="mean over the measurements; null: not known")
     text: str = Field(description="with its unit and range, or why it is not known")
     low: float | None = Field(default=None, description="lowest of several; null: one measurement")
     high: float | None = Field(default=None, description="highest of several")
     predicted: bool = Field(default=False, description="true: predicted, not measured")
-
-
-def round_amount(value: float, digits: int = 3) -> Amount:
-    """A number without a unit, written with so many decimals."""
-    return Amount(value=value, text=f"{value:.{digits}f}")
 
 
 class CellCost(Part):
@@ -228,27 +221,6 @@ class CellCost(Part):
     counter: str = Field(description="what the peaks were read from")
     of_runs: bool = Field(
         default=False, description="true: of runs that were trained elsewhere, as their files say"
-    )
-
-
-class MemoryParts(Part):
-    """Peak memory in training by part; means over the measurements."""
-
-    measurements: int = Field(description="number of solo measurements")
-    peak: float | None = Field(description="bytes at the peak in training")
-    counted: dict[str, float] = Field(
-        description="bytes of weights (parameters and buffers), gradients, optimizer (its states) "
-        "and activations (what one forward pass saves for its backward pass)"
-    )
-    working: float | None = Field(
-        description="the peak minus weights, gradients and optimiser states"
-    )
-    rest: float | None = Field(
-        description="working minus activations; null: they cannot be separated"
-    )
-    missing: dict[str, str] = Field(description="why a part was not counted")
-    stack: tuple[tuple[str, float], ...] = Field(
-        description="parts that add up to the peak, from the bottom; empty: they do not"
     )
 
 
@@ -281,14 +253,14 @@ class CellReport(Part):
     )
     tried: tuple[TriedRate, ...] = Field(description="learning rates on trial")
     score: Score | None = Field(description="mean over the final seeds on the test part")
-    rank: Ranks | None = Field(
+    rank: RankRange | None = Field(
         description="ranks that it may have among the methods of its model; null: a baseline"
     )
     at_most_points_worse: float | None = Field(
         description="points that it may be worse than the best of its model's methods and "
         "baselines, with 95 % for all at once; null: 10 or more, one run, or no score"
     )
-    failures: FailedRuns | None = Field(
+    failures: Annotated[FailureRate, WITH_PROPERTIES] | None = Field(
         description="runs that diverged, ran out of memory or answer a constant; they are in no "
         "score; null: nothing is drawn, or no run has ended"
     )
@@ -309,17 +281,10 @@ class CellReport(Part):
         "batch_size, length, phases (each its peak_bytes), components, step_seconds, inference, "
         "saved_bytes ..., and not_measured with the reasons"
     )
-    memory: MemoryParts | None = Field(description="peak memory by part; null: not measured")
-
-    @property
-    def names(self) -> RowValues:
-        """Its first values in a row of a :class:`Table`."""
-        return {
-            "model": self.model,
-            "method": self.method,
-            LABEL: self.label,
-            "baseline": self.baseline,
-        }
+    memory: Annotated[MemoryBreakdown, WITH_PROPERTIES] | None = Field(
+        description="peak memory in training by part, means over the measurements; null: not "
+        "measured"
+    )
 
     @property
     def has_ended(self) -> bool:
@@ -332,57 +297,47 @@ class CellReport(Part):
         return self.model or "-"
 
 
-ChanceName = Literal["unlikely", "open", "likely"]
-UNLIKELY, LIKELY = 0.2, 0.8
-"""Shares of draws below which something is unlikely, and above which it is likely."""
+LINE_WIDTH = 80
+"""Columns of a line of :attr:`Advice.lines`."""
+Subject = Literal[
+    "take", "proof", "chances", "warning", "passes", "score", "reason", "safe", "change"
+]
 
 
-def name_chance(share_of_draws: float) -> ChanceName:
-    """How likely something is, in one of three words.
+class Sentence(Part):
+    """One sentence of an advice, which a line with little room may end early."""
 
-    Shares of draws are no percentages of truth: in half of the bins of simulated studies they were
-    off by more than 7 points, whatever the posterior.
-    """
-    if share_of_draws < UNLIKELY:
-        return "unlikely"
-    return "likely" if share_of_draws > LIKELY else "open"
-
-
-class Chance(Part):
-    """How likely something is."""
-
-    name: ChanceName = Field(
-        description="unlikely (under 20 % of draws), open, likely (over 80 %): draws are no "
-        "probabilities that can be relied on to a few per cent"
+    about: Subject = Field(
+        description="take (what to take), proof (or why nothing is taken), chances, warning, "
+        "passes (of the study), score (with its interval), reason (of the choice), safe (what to "
+        "stay with) or change (what would change it, the most important first)"
     )
-    share_of_draws: float = Field(description="of 2,000 draws in which it is so")
-
-
-class Chances(Part):
-    """What taking a configuration may bring."""
-
-    score: float = Field(description="expected score of its next run, failures included")
-    best: Chance = Field(description="that it is the best of all")
-    worse: Chance = Field(description="that it is over within_points worse than the best")
-    below_baseline: Chance | None = Field(
-        description="that it is below free_baseline; null: it is that, or there is none"
+    text: str = Field(description="the sentence")
+    breaks: tuple[int, ...] = Field(
+        default=(), description="places in the text where it may end, before its full stop"
     )
 
     @classmethod
-    def of_prospect(cls, prospect: Prospect | None) -> Chances | None:
-        """What is shown of a prospect."""
-        if prospect is None:
-            return None
-        shares = {
-            "best": prospect.chance_best,
-            "worse": prospect.chance_worse,
-            "below_baseline": prospect.chance_below_baseline,
-        }
-        chances = {
-            name: None if share is None else Chance(name=name_chance(share), share_of_draws=share)
-            for name, share in shares.items()
-        }
-        return cls.model_validate({"score": prospect.score, **chances})
+    def join(cls, about: Subject, clauses: Sequence[str], separator: str = ", ") -> Self:
+        """A sentence that may end after each of its clauses, the most important first."""
+        text = separator.join(clauses)
+        ends = accumulate(len(clause) + len(separator) for clause in clauses[:-1])
+        return cls(
+            about=about,
+            text=f"{text[:1].upper()}{text[1:]}.",
+            breaks=tuple(end - len(separator) for end in ends),
+        )
+
+    @property
+    def clauses(self) -> list[str]:
+        """What the sentence is made of, separators included, without its full stop."""
+        ends = (0, *self.breaks, len(self.text.removesuffix(".")))
+        return [self.text[start:end] for start, end in pairwise(ends)]
+
+    def continue_line(self, before: str) -> list[str]:
+        """The clauses where the sentence goes on after other words."""
+        first, *rest = self.clauses
+        return [f"{before}{first[:1].lower()}{first[1:]}", *rest]
 
 
 class Advice(Part):
@@ -403,37 +358,69 @@ class Advice(Part):
         description="how far below the best expected score is accepted for a lower cost; points "
         "are hundredths of the metric's highest value",
     )
-    prospect: Chances | None = Field(
-        default=None, description="what taking it may bring; null: nothing is taken"
+    prospect: Prospect | None = Field(
+        default=None,
+        description="what taking it may bring; null: nothing is taken",
     )
     free_baseline: str = Field(
         default="", description="key of the best baseline without a model; empty: none"
     )
-    headline: str = Field(default="", description="what to take, its score and what it costs")
-    lines: tuple[str, ...] = Field(
-        description="at most three of 80 columns: what to take, why, what would change it"
+    lead: Sentence = Field(description="what to take, its score and what it costs")
+    details: tuple[Sentence, ...] = Field(
+        description="why, how sure, what must be known beside it, and what would change it"
     )
-    reasons: tuple[str, ...] = Field(description="the same in sentences")
-    explanations: tuple[str, ...] = Field(
-        description="what the lines do not say: the interval, why this one, what is safe"
-    )
-    changes: tuple[str, ...] = Field(description="what would change it, most important first")
-    warnings: tuple[str, ...] = Field(default=(), description="what must be known beside it")
     command: str = Field(description="exports it; empty: it has no weights")
+
+    def list_details(self, *about: Subject) -> list[Sentence]:
+        """The details about these subjects."""
+        return [sentence for sentence in self.details if sentence.about in about]
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """At most three lines of 80 columns: what to take, why, what would change it."""
+        lines = [_fit_line(self.lead.continue_line(f"On {self.task}, "))]
+        # The proof of a baseline is about the methods that it beats.
+        chances = [] if self.kind == "baseline" else self.list_details("chances")
+        further = [clause for sentence in chances for clause in sentence.continue_line(", ")]
+        for proof in self.list_details("proof"):
+            first, *rest = proof.clauses
+            lines.append(_fit_line([f"  {first}", *rest, *further]))
+        if self.take:
+            changes = (f"  {change.clauses[0]}." for change in self.list_details("change"))
+            lines += islice((line for line in changes if cell_len(line) <= LINE_WIDTH), 1)
+        return tuple(lines)
+
+    @property
+    def paragraphs(self) -> tuple[str, ...]:
+        """What to take, and all but what would change it."""
+        lead = "".join(self.lead.continue_line(f"On {self.task}, "))
+        texts = (sentence.text for sentence in self.details if sentence.about != "change")
+        return (f"{lead}.", *texts)
 
     def __str__(self) -> str:
         """What to take, why, what would change it, and the command that exports it."""
-        lines = [*self.lines, *self.warnings, *self.explanations]
-        if self.changes:
-            lines.append("What would change it:")
-        lines += [f"- {sentence}" for sentence in self.changes]
-        return "\n".join([*lines, self.command] if self.command else lines)
+        changes = [f"- {sentence.text}" for sentence in self.list_details("change")]
+        heading = ["What would change it:"] if changes else []
+        command = [self.command] if self.command else []
+        return "\n".join([*self.paragraphs, *heading, *changes, *command])
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
         command = html_code([self.command]) if self.command else ""
-        return html_block(self.lines) + html_lines(self.changes) + command
+        changes = html_lines(sentence.text for sentence in self.list_details("change"))
+        return html_block(self.paragraphs) + changes + command
+
+
+def _fit_line(clauses: Sequence[str]) -> str:
+    """As many clauses as fit one line; a first one that does not is shortened."""
+    texts = [f"{text}." for text in accumulate(clauses)]
+    for text in reversed(texts):
+        if cell_len(text) <= LINE_WIDTH:
+            return text
+    text = set_cell_size(texts[0], LINE_WIDTH - 1).rstrip()
+    words, _, last = text.rpartition(" ")
+    return f"{text}…" if cell_len(last) > LINE_WIDTH // 2 else f"{words.rstrip(',:')} …"
 
 
 class DoubtfulLabel(Part):
@@ -489,9 +476,7 @@ class FrontPoint(Part):
     method: str = Field(description="key of its method")
     title: str = Field(description="what readers see")
     score: Score = Field(description="expected score of its next run")
-    value: float = Field(description="in bytes, seconds, parameters or nats a token")
-    measurements: int = Field(description="solo measurements; 0: counted or predicted")
-    predicted: bool = Field(default=False, description="true: predicted, not measured")
+    cost: CostEstimate = Field(description="what it costs")
     on_front: bool = Field(description="true: by the estimates nothing is cheaper and better")
     share_of_draws: float = Field(description="of 2,000 draws in which it is on the front")
 
@@ -501,82 +486,6 @@ class CostFront(Part):
 
     axis: Axis = Field(description="memory, time, parameters, saved, inference or forgetting")
     points: tuple[FrontPoint, ...] = Field(description="cheapest first")
-
-
-class Column(Part):
-    """A column of a table."""
-
-    name: str = Field(description="key of the value in each row")
-    heading: str = Field(description="what readers see above it")
-    kind: Literal["value", "basis", "points", "words"] = Field(
-        default="value",
-        description="how it is written: basis, of a score: examples x seeds; points: a difference "
-        "in hundredths; words: sentences",
-    )
-    digits: int | None = Field(
-        default=None, description="decimal digits of a score; null: by its scale"
-    )
-
-
-Value = Score | Amount | str | float | int | bool | None
-TableRow = dict[str, Value]
-
-RowValues = dict[Column | str, Value]
-"""Values of a row by column; a value under a text is in CSV files only."""
-
-
-def column(
-    name: str,
-    heading: str = "",
-    kind: Literal["value", "basis", "points", "words"] = "value",
-    digits: int | None = None,
-) -> Column:
-    """A column, whose heading is its name unless it has another."""
-    return Column(name=name, heading=heading or name, kind=kind, digits=digits)
-
-
-LABEL = column("label", "method", "words")
-"""The method of a row."""
-
-
-class Table(Part):
-    """Further measures of a task, a row for each cell that has them.
-
-    Rows have ``model``, ``method``, ``label`` and ``baseline`` beside the columns' names, where
-    they are of cells. Renderers take every table of a report in this form.
-    """
-
-    name: str = Field(description="name of the table's files")
-    title: str = Field(description="what it is about")
-    above: str = Field(default="", description="what its numbers are")
-    columns: tuple[Column, ...] = Field(default=(), description="in order")
-    rows: tuple[TableRow, ...] = Field(default=(), description="values by the names of the columns")
-    notes: tuple[str, ...] = Field(default=(), description="what must be known of it")
-
-    @classmethod
-    def collect(
-        cls,
-        name: str,
-        title: str,
-        rows: Iterable[RowValues],
-        *,
-        above: str = "",
-        notes: Iterable[str] = (),
-    ) -> Self:
-        """The table of these rows."""
-        values = list(rows)
-        columns = dict.fromkeys(key for row in values for key in row if isinstance(key, Column))
-        return cls(
-            name=name,
-            title=title,
-            above=above,
-            columns=tuple(columns),
-            rows=tuple(
-                {key.name if isinstance(key, Column) else key: value for key, value in row.items()}
-                for row in values
-            ),
-            notes=tuple(notes),
-        )
 
 
 class ComparedSide(Part):

@@ -23,10 +23,7 @@ from paretune.reporting.parts import (
     BaselineVerdict,
     CellCost,
     CellReport,
-    FailedRuns,
     FinalRun,
-    MemoryParts,
-    Ranks,
     Score,
     TriedRate,
 )
@@ -109,11 +106,11 @@ def build_rows(
                 for trial in cell.choice.table
             ),
             score=Score.read(cell.interval),
-            rank=Ranks.read(ranks.get((cell.model, cell.method))),
+            rank=ranks.get((cell.model, cell.method)),
             at_most_points_worse=None
             if shortfall is None or shortfall >= USEFUL_POINTS
             else shortfall,
-            failures=FailedRuns.read(failures if failures and failures.runs else None),
+            failures=failures if failures and failures.runs else None,
             verdict=BaselineVerdict.read(verdict),
             collapsed=is_mostly_collapsed(cell),
             signs=_find_signs(cell, verdict, advice),
@@ -133,7 +130,7 @@ def build_rows(
                 }
                 for record in cell.cost
             ),
-            memory=MemoryParts.read(break_down_memory(cell.cost)),
+            memory=break_down_memory(cell.cost),
         )
         rows.append(CellRow(cell, report))
     return tuple(rows)
@@ -229,6 +226,12 @@ def summarise_cost(cell: Cell) -> CellCost:
         if quartiles is not None:
             text = format_seconds(step.value, quartiles["q1"], quartiles["q3"])
             step = Amount(value=step.value, text=text)
+    memory = _summarise(cell, ("phases", "train", "peak_bytes"), format_bytes)
+    # Of what is not measured, as the recommendation counts it.
+    predicted = None if cell.cost else estimate_cost(cell, "memory")
+    if predicted is not None:
+        text = f"~{format_bytes(predicted.value)}"
+        memory = Amount(value=predicted.value, text=text, predicted=True)
     count = count_trained_parameters(cell)
     trains_none = "trains no model" if cell.model == NO_MODEL else "not known yet"
     last: Mapping[str, Any] = cell.cost[-1].measured if cell.cost else {}
@@ -241,8 +244,7 @@ def summarise_cost(cell: Cell) -> CellCost:
     }
     conditions = (form.format(last[key]) for key, form in forms.items() if last.get(key))
     return CellCost(
-        memory=_predict_memory(cell)
-        or _summarise(cell, ("phases", "train", "peak_bytes"), format_bytes),
+        memory=memory,
         step=step,
         trained=Amount(
             value=count, text=trains_none if count is None else format_parameters(count)
@@ -254,14 +256,6 @@ def summarise_cost(cell: Cell) -> CellCost:
         counter=sanitise_line(str(last.get("peak_counter", ""))),
         of_runs=cell.judged is not None,
     )
-
-
-def _predict_memory(cell: Cell) -> Amount | None:
-    """Peak memory of what is not measured, as the recommendation counts it."""
-    cost = None if cell.cost else estimate_cost(cell, "memory")
-    if cost is None:
-        return None
-    return Amount(value=cost.value, text=f"~{format_bytes(cost.value)}", predicted=True)
 
 
 _NOT_MEASURED = {

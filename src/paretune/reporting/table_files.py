@@ -15,8 +15,9 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from paretune.reporting.document import Document, write_file
-from paretune.reporting.parts import Amount, Score, Table
-from paretune.reporting.tables import build_tables, format_rows
+from paretune.reporting.parts import Plain, Score
+from paretune.reporting.table import Table
+from paretune.reporting.tables import build_tables
 from paretune.reporting.text import escape
 
 _TYPES = {kind.__name__: kind for kind in (str, float, int, bool)}
@@ -30,7 +31,6 @@ COLUMNS: Mapping[str, tuple[type, str]] = {
 _OF_A_SCORE = ("low", "high", "n", "n_groups", "n_questions", "seeds")
 _SCORES = ("score", "difference", "selection_score")
 """Columns of scores, which have an interval and a basis also where no row has one."""
-_Plain = str | float | int | bool | None
 MAX_UNBROKEN_CHARACTERS = 32
 """Of a cell; LaTeX breaks the lines of a column with a longer one."""
 
@@ -48,14 +48,14 @@ def write_tables(report: Document, folder: Path) -> list[Path]:
     ]
 
 
-def read_values(table: Table) -> list[dict[str, _Plain]]:
+def read_values(table: Table) -> list[dict[str, Plain]]:
     """The values of each row by the columns of its file; what is no finite number is None.
 
     Scores become their estimate, interval and basis.
     """
-    rows: list[dict[str, _Plain]] = []
-    for row in table.rows:
-        values: dict[str, _Plain] = {}
+    rows: list[dict[str, Score | Plain]] = []
+    for row in table.values:
+        values: dict[str, Score | Plain] = {}
         for name, value in row.items():
             if isinstance(value, Score):
                 basis = (value.n_examples, value.n_clusters, value.n_questions, value.n_seeds)
@@ -64,12 +64,12 @@ def read_values(table: Table) -> list[dict[str, _Plain]]:
             elif name in _SCORES:
                 values |= dict.fromkeys((name, *_OF_A_SCORE))
             else:
-                values[name] = value.value if isinstance(value, Amount) else value
+                values[name] = value
         rows.append(values)
     names = dict.fromkeys(name for row in rows for name in row if name in COLUMNS)
-    plain: list[dict[str, _Plain]] = []
+    plain: list[dict[str, Plain]] = []
     for values in rows:
-        read: dict[str, _Plain] = dict.fromkeys(names)
+        read: dict[str, Plain] = dict.fromkeys(names)
         for name in names:
             entry = values.get(name)
             if entry is not None and not (isinstance(entry, float) and not math.isfinite(entry)):
@@ -101,7 +101,7 @@ def render_latex(table: Table) -> str:
     It needs ``array``, ``booktabs`` and ``graphicx``, and T1 fonts for other alphabets. The lines
     of a column that holds sentences are broken.
     """
-    texts = format_rows(table)
+    texts = table.texts
     sides = []
     for column in zip(*texts, strict=True):
         starts = [text.removeprefix("<")[:1] for text in column]

@@ -1,37 +1,38 @@
-"""Every table of a report, read from the document, and the texts of its values.
-
-A :class:`~paretune.reporting.parts.Table` has each row once, as values; all renderers take their
-texts from :func:`format_value`.
-"""
+"""Every table of a report, read from the document."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
+from paretune.analysis.memory_breakdown import MemoryBreakdown
+from paretune.analysis.pareto.expected_scores import name_chance
 from paretune.methods.core.titles import title_of
 from paretune.reporting.document import Document, ModelSize, OverTasksLine, TaskReport
 from paretune.reporting.parts import (
-    LABEL,
     Amount,
     CellReport,
-    Column,
-    MemoryParts,
-    RowValues,
+    Plain,
     Score,
+    Value,
+)
+from paretune.reporting.table import (
+    BASIS,
+    LABEL,
+    Column,
+    RowValues,
     Table,
-    TableRow,
     column,
-    name_chance,
+    file_column,
+    name_row,
+    write_basis,
+    write_score,
 )
 from paretune.reporting.text.formatting import (
     COST_WORDS,
     format_bytes,
-    format_interval,
-    format_n_by_seeds,
     format_p_value,
     format_parameters,
     format_part,
-    format_point_difference,
     format_rank,
     format_rate,
     join_names,
@@ -41,39 +42,17 @@ from paretune.terminal.sanitise import sanitise_line
 WORDS = 40
 """A column with longer texts holds sentences."""
 _SCORE = column("score", "score [95 %]")
-_BASIS = column("score", "n x seeds", "basis")
 _P_HOLM = column("p_holm", "p (corrected)")
-_NO_SCORE = Amount(value=None, text="no score")
+_NO_SCORE = Value(value=None, text="no score")
 _INTERVALS = (
     "Intervals: 95 %, over seeds and test examples; n x seeds: number of test examples (in groups "
     "that depend on one another) and of seeds."
 )
 
 
-def format_value(column: Column, row: TableRow) -> str:
-    """What readers see of a value; a dash for none, nothing where words are missing."""
-    value = row.get(column.name)
-    if column.kind == "basis":
-        return format_n_by_seeds(value) if isinstance(value, Score) else ""
-    if isinstance(value, Score):
-        if column.kind == "points":
-            return format_point_difference(value)
-        return format_interval(value, column.digits)
-    if isinstance(value, Amount):
-        return value.text
-    if value is None:
-        return "" if column.kind == "words" else "–"
-    return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def format_rows(table: Table) -> list[list[str]]:
-    """The texts of a table, row by row."""
-    return [[format_value(column, row) for column in table.columns] for row in table.rows]
-
-
 def find_word_columns(table: Table) -> frozenset[int]:
     """Columns that hold sentences rather than numbers, so that they wrap: by their place."""
-    longest = [max(map(len, texts)) for texts in zip(*format_rows(table), strict=True)]
+    longest = [max(map(len, texts)) for texts in zip(*table.texts, strict=True)]
     return frozenset(place for place, length in enumerate(longest) if length > WORDS)
 
 
@@ -95,10 +74,8 @@ def build_score_table(task: TaskReport) -> Table:
         if failures and failures.runs:
             failed = f"{failures.failed} of {failures.runs} (≤ {100 * failures.high:.0f} %)"
         words = verdict.summary if verdict else "baseline" if cell.baseline else ""
-        rate, rate_marks = (
-            format_rate(cell.rate),
-            ["runner-up close"] if cell.rate_undecided else [],
-        )
+        rate = format_rate(cell.rate)
+        rate_marks = ["runner-up close"] if cell.rate_undecided else []
         if cell.rate_edge:
             rate_marks.append(f"{cell.rate_edge} tried")
         share = "" if score is None else "not known"
@@ -106,43 +83,37 @@ def build_score_table(task: TaskReport) -> Table:
             share = "–" if cell.deterministic else f"{100 * (score.share_seeds or 0):.0f} %"
         rows.append(
             {
-                **cell.names,
-                "metric": task.metric_title,
-                _SCORE: score or _NO_SCORE,
+                **name_row(cell),
+                file_column("metric"): task.metric_title,
+                _SCORE: write_score(score) or _NO_SCORE,
                 column("rank"): format_rank(cell.rank),
-                _BASIS: score or _NO_SCORE,
-                "rate"
-                if judged
-                else column("rate", kind="words"): f"{rate} ({', '.join(rate_marks)})"
-                if rate_marks
-                else rate,
-                column("words", f"beside the {task.rival}s", "words"): "; ".join(
+                BASIS: write_basis(score),
+                Column(name="rate", heading="" if judged else "rate", words=True): (
+                    f"{rate} ({', '.join(rate_marks)})" if rate_marks else rate
+                ),
+                column("words", f"beside the {task.rival}s", words=True): "; ".join(
                     filter(None, (words, *cell.flags))
                 ),
-                column("at_most_points_worse", "points below best"): Amount(
-                    value=points, text=text
-                ),
-                column("failed", "failed runs") if failing else "failed": Amount(
+                column("at_most_points_worse", "points below best"): Value(value=points, text=text),
+                Column(name="failed", heading="failed runs" if failing else ""): Value(
                     value=failures.failed if failures else None, text=failed
                 ),
-                column("from_seeds", "from seeds"): Amount(
+                column("from_seeds", "from seeds"): Value(
                     value=score.share_seeds if score else None, text=share
                 ),
-                "standing": verdict.standing if verdict else None,
-                "learning_rate": cell.rate,
-                "rate_marks": ", ".join(mark for mark, holds in marks.items() if holds),
-                "verdict": verdict.summary if verdict else "",
-                "flags": "; ".join(cell.flags),
-                "failed_of": failures.runs if failures else None,
-                "failed_high": failures.high if failures else None,
-                "train_seconds": cell.run_seconds,
+                file_column("standing"): verdict.standing if verdict else None,
+                file_column("learning_rate"): cell.rate,
+                file_column("rate_marks"): ", ".join(
+                    mark for mark, holds in marks.items() if holds
+                ),
+                file_column("verdict"): verdict.summary if verdict else "",
+                file_column("flags"): "; ".join(cell.flags),
+                file_column("failed_of"): failures.runs if failures else None,
+                file_column("failed_high"): failures.high if failures else None,
+                file_column("train_seconds"): cell.run_seconds,
             }
         )
     return Table.collect("scores", f"Scores beside the {task.rival}s", rows)
-
-
-def _p_value(p: float | None) -> Amount | None:
-    return None if p is None else Amount(value=p, text=format_p_value(p))
 
 
 def build_pair_table(task: TaskReport) -> Table:
@@ -150,19 +121,21 @@ def build_pair_table(task: TaskReport) -> Table:
     words = {"above": "first is better", "below": "second is better", "unclear": "undecided"}
     rows: Iterable[RowValues] = (
         {
-            "model": pair.model,
-            "method": pair.a,
-            "against": pair.b,
-            "metric": task.metric_title,
-            column("label", "first", "words"): title_of(pair.a),
-            column("second", kind="words"): title_of(pair.b),
-            column("difference", "difference [95 %]"): pair.difference,
-            column("difference", "n x seeds", "basis"): pair.difference,
-            "p": pair.difference.p,
-            _P_HOLM: _p_value(pair.p_holm),
-            column("mcnemar_p", "McNemar"): _p_value(pair.mcnemar_p),
-            "standing": pair.standing,
-            column("decision", kind="words"): words[pair.standing],
+            file_column("model"): pair.model,
+            file_column("method"): pair.a,
+            file_column("against"): pair.b,
+            file_column("metric"): task.metric_title,
+            column("label", "first", words=True): title_of(pair.a),
+            column("second", words=True): title_of(pair.b),
+            column("difference", "difference [95 %]"): write_score(pair.difference),
+            BASIS: write_basis(pair.difference),
+            file_column("p"): pair.p,
+            _P_HOLM: Value(value=pair.p_holm, text=format_p_value(pair.p_holm)),
+            column("mcnemar_p", "McNemar"): None
+            if pair.mcnemar_p is None
+            else Value(value=pair.mcnemar_p, text=format_p_value(pair.mcnemar_p)),
+            file_column("standing"): pair.standing,
+            column("decision", words=True): words[pair.standing],
         }
         for pair in task.pairs
     )
@@ -182,15 +155,19 @@ def build_front_table(task: TaskReport) -> Table | None:
         present = [point for point in on_axes.values() if point]
         if not present:
             continue
-        row = {**cell.names, "constant": cell.collapsed}
-        row |= {_SCORE: present[0].score, _BASIS: present[0].score}
+        row: dict[Column, Value | Plain] = {
+            **name_row(cell),
+            file_column("constant"): cell.collapsed,
+            _SCORE: write_score(present[0].score),
+            BASIS: write_basis(present[0].score),
+        }
         for axis, point in on_axes.items():
             text = "not measured"
             if point:
                 on_front = name_chance(point.share_of_draws)
-                text = f"{COST_WORDS[axis].write(point.value)} | {on_front}"
-            row[column(axis, COST_WORDS[axis].heading)] = Amount(
-                value=point.value if point else None, text=text
+                text = f"{COST_WORDS[axis].write(point.cost.value)} | {on_front}"
+            row[column(axis, COST_WORDS[axis].heading)] = Value(
+                value=point.cost.value if point else None, text=text
             )
         rows.append(row)
     if not rows:
@@ -245,14 +222,14 @@ def build_cost_table(task: TaskReport, only: Collection[str] = tuple(COSTS)) -> 
         "Cost",
         (
             {
-                **cell.names,
-                "measurements": len(cell.costs),
+                **name_row(cell),
+                file_column("measurements"): len(cell.costs),
                 **{
-                    named if key in measured else named.name: amounts[key]
+                    named if key in measured else file_column(named.name): amounts[key]
                     for key, named in COSTS.items()
                 },
-                "conditions": cell.cost.conditions,
-                "counter": cell.cost.counter,
+                file_column("conditions"): cell.cost.conditions,
+                file_column("counter"): cell.cost.counter,
             }
             for cell, amounts in costs
         ),
@@ -292,15 +269,13 @@ def build_memory_table(task: TaskReport) -> Table | None:
             texts |= {"activations": MERGED, "rest": format_bytes(memory.working or 0)}
         rows.append(
             {
-                **cell.names,
-                "measurements": memory.measurements,
+                **name_row(cell),
+                file_column("measurements"): memory.measurements,
                 **{
-                    column(f"{name}_bytes", heading): Amount(
-                        value=sizes.get(name), text=texts[name]
-                    )
+                    column(f"{name}_bytes", heading): Value(value=sizes.get(name), text=texts[name])
                     for name, heading in _PARTS.items()
                 },
-                "working_bytes": memory.working,
+                file_column("working_bytes"): memory.working,
             }
         )
     return Table.collect(
@@ -312,7 +287,7 @@ def build_memory_table(task: TaskReport) -> Table | None:
     )
 
 
-def _note_memory(measured: Sequence[tuple[str, MemoryParts]]) -> Iterable[str]:
+def _note_memory(measured: Sequence[tuple[str, MemoryBreakdown]]) -> Iterable[str]:
     yield (
         "Weights, gradients and optimiser states are counted tensor by tensor; activations are "
         "what one forward pass saves for its backward pass; the rest is temporary results and "
@@ -360,15 +335,15 @@ def build_size_table(task: TaskReport) -> Table | None:
         notes.append(f"Not shown, since no record says how large they are: {join_names(unknown)}.")
     rows: Iterable[RowValues] = (
         {
-            **cell.names,
-            column("model_parameters", "parameters"): Amount(
+            **name_row(cell),
+            column("model_parameters", "parameters"): Value(
                 value=size.parameters, text=format_parameters(size.parameters)
             ),
-            "counted_from": size.source,
-            "metric": task.metric_title,
-            _SCORE: cell.score,
-            _BASIS: cell.score,
-            "measurements": len(cell.costs),
+            file_column("counted_from"): size.source,
+            file_column("metric"): task.metric_title,
+            _SCORE: write_score(cell.score),
+            BASIS: write_basis(cell.score),
+            file_column("measurements"): len(cell.costs),
             column("peak_bytes", "peak memory in training"): cell.cost.memory,
         }
         for pairs in by_method.values()
@@ -381,15 +356,16 @@ def build_rate_table(task: TaskReport) -> Table:
     """How the learning rates were chosen."""
     rows: Iterable[RowValues] = (
         {
-            **cell.names,
-            column("rate", kind="words"): format_rate(trial.rate),
-            "learning_rate": trial.rate,
-            column("selection_score", "selection score [95 %]"): trial.score or _NO_SCORE,
-            column("selection_score", "n x seeds", "basis"): trial.score or _NO_SCORE,
+            **name_row(cell),
+            column("rate", words=True): format_rate(trial.rate),
+            file_column("learning_rate"): trial.rate,
+            column("selection_score", "selection score [95 %]"): write_score(trial.score)
+            or _NO_SCORE,
+            BASIS: write_basis(trial.score),
             column("folds"): trial.folds,
             column("lost"): trial.lost,
-            "chosen": trial.rate == cell.rate,
-            column("choice", "chosen", "words"): "chosen" if trial.rate == cell.rate else "",
+            file_column("chosen"): trial.rate == cell.rate,
+            column("choice", "chosen", words=True): "chosen" if trial.rate == cell.rate else "",
         }
         for cell in task.cells
         for trial in cell.tried
@@ -411,19 +387,21 @@ def build_over_tasks_table(lines: Sequence[OverTasksLine]) -> Table:
     further = any(line.further for line in lines)
     rows: Iterable[RowValues] = (
         {
-            "model": line.model,
-            "method": line.method,
-            "against": line.reference,
-            column("label", "methods", "words"): line.pair,
-            column("points", "difference [95 %]"): Amount(value=line.points, text=line.difference),
-            "low": line.low,
-            "high": line.high,
-            "p": line.p,
-            "p_holm": line.p_holm,
-            "standing": line.standing,
-            column("verdict", kind="words"): line.verdict,
-            column("by_task", "by task", "words"): line.by_task,
-            **({column("further", kind="words"): line.further} if further else {}),
+            file_column("model"): line.comparison.model,
+            file_column("method"): line.comparison.method,
+            file_column("against"): line.comparison.reference,
+            column("label", "methods", words=True): line.pair,
+            column("points", "difference [95 %]"): Value(
+                value=line.comparison.points, text=line.difference
+            ),
+            file_column("low"): line.comparison.low,
+            file_column("high"): line.comparison.high,
+            file_column("p"): line.comparison.p,
+            file_column("p_holm"): line.comparison.p_holm,
+            file_column("standing"): line.comparison.standing,
+            column("verdict", words=True): line.verdict,
+            column("by_task", "by task", words=True): line.by_task,
+            **({column("further", words=True): line.further} if further else {}),
         }
         for line in lines
     )
@@ -445,10 +423,10 @@ def build_failure_table(report: Document) -> Table:
     """What failed, of all tasks."""
     rows: Iterable[RowValues] = (
         {
-            column("where", "runs of", "words"): failure.where,
-            column("outcome", kind="words"): failure.outcome,
+            column("where", "runs of", words=True): failure.where,
+            column("outcome", words=True): failure.outcome,
             column("runs"): failure.runs,
-            column("message", kind="words"): failure.message,
+            column("message", words=True): failure.message,
         }
         for failure in report.failures
     )
@@ -474,8 +452,10 @@ def build_tables(report: Document) -> list[Table]:
     # One table of all tasks, with task, model and metric in front.
     for place, (name, of_name) in enumerate(by_name.items()):
         names = ["task", "model", *(["metric"] if name == "scores" else [])]
-        columns = dict.fromkeys(of_task for _, table in of_name for of_task in table.columns)
-        notes = [_INTERVALS] if any(of_task.kind == "basis" for of_task in columns) else []
+        columns: dict[str, Column] = {}
+        for of_task in (of_one for _, table in of_name for of_one in table.columns):
+            columns.setdefault(of_task.name, of_task)
+        notes = [_INTERVALS] if BASIS in columns.values() else []
         if name == "scores":
             notes.append(
                 "Beside the baselines: paired on the same examples, corrected over a model's "
@@ -483,7 +463,7 @@ def build_tables(report: Document) -> list[Table]:
             )
         notes += [note for _, table in of_name for note in (table.above, *table.notes) if note]
         joined = {
-            "columns": (*map(column, names), *columns),
+            "columns": (*map(column, names), *columns.values()),
             "rows": tuple({"task": task, **row} for task, table in of_name for row in table.rows),
             "notes": tuple(dict.fromkeys(notes)),
         }
@@ -495,16 +475,17 @@ def _list_scores(table: Table) -> Table:
     """A row for each score of a table of further measures."""
     rows: Iterable[RowValues] = (
         {
-            "model": row.get("model"),
-            "method": row.get("method"),
+            file_column("model"): row.get("model"),
+            file_column("method"): row.get("method"),
             LABEL: row.get("label"),
-            "baseline": row.get("baseline"),
-            column("metric", "measure", "words"): measure.heading.removesuffix(" [95 %]"),
-            column("text", "mean [95 %]", "words"): format_value(measure, row),
-            _BASIS: score,
+            file_column("baseline"): row.get("baseline"),
+            column("metric", "measure", words=True): measure.heading.removesuffix(" [95 %]"),
+            column("text", "mean [95 %]", words=True): line[place],
+            file_column("score"): write_score(score),
+            BASIS: write_basis(score),
         }
-        for row in table.rows
-        for measure in table.columns
-        if measure.kind in ("value", "points") and isinstance(score := row.get(measure.name), Score)
+        for row, values, line in zip(table.rows, table.values, table.texts, strict=True)
+        for place, measure in enumerate(table.columns)
+        if isinstance(score := values.get(measure.name), Score)
     )
     return Table.collect(table.name, table.title, rows, notes=(table.above, *table.notes))

@@ -36,11 +36,11 @@ class Advices(ResultList["Advice"]):
     """What to take, for each task.
 
     Attributes:
-        tasks: each with task, take (empty: nothing is recommended), reasons, changes, command ...
+        tasks: each with task, take (empty: nothing is recommended), lead, details, command ...
     """
 
     def describe(self) -> Iterable[RenderableType]:
-        """Three lines a task, why, and what would change it."""
+        """What to take on each task, why, and what would change it."""
         for number, advice in enumerate(self):
             yield from [""] if number else []
             for text in str(advice).splitlines():

@@ -116,7 +116,9 @@ class TuneResult(Result):
         """The answer, the export, and what was not done."""
         if self.max_memory is not None:
             yield f"Within {self.max_memory}:"
-        yield from (*self.advice.lines, *self.advice.warnings, *self._describe_end())
+        yield from self.advice.lines
+        yield from (warning.text for warning in self.advice.list_details("warning"))
+        yield from self._describe_end()
 
     def _describe_end(self) -> Iterable[str]:
         if self.exported is not None:

@@ -11,8 +11,15 @@ from dataclasses import replace
 from paretune.analysis.cell import NO_MODEL, Cell
 from paretune.methods.core.titles import title_of
 from paretune.reporting.measures import ReportTable, segment_interval
-from paretune.reporting.parts import Score, Table, column
 from paretune.reporting.rows import CellRow
+from paretune.reporting.table import (
+    BASIS,
+    Table,
+    column,
+    name_row,
+    write_basis,
+    write_score,
+)
 from paretune.reporting.text.formatting import format_interval, join_names
 from paretune.store.record import Record
 from paretune.study import TaskSpec
@@ -57,15 +64,15 @@ def build_slobench_table(
         for name in ("BERTScore", *TRANSLATION_SCORES)
         if any(name in cell.intervals for cell in cells)
     ]
-    read = {column(name, TITLES.get(name, name), digits=3): name for name in names}
+    read = {column(name, TITLES.get(name, name)): name for name in names}
     return Table.collect(
         "slobench",
         title,
         (
             {
-                **row.report.names,
-                **{c: Score.read(cell.intervals.get(name)) for c, name in read.items()},
-                column("basis", "n x seeds", "basis"): row.report.score,
+                **name_row(row.report),
+                **{c: write_score(cell.intervals.get(name), 3) for c, name in read.items()},
+                BASIS: write_basis(row.report.score),
             }
             for row, cell in zip(scored, cells, strict=True)
             if names

@@ -45,13 +45,13 @@ def test_the_cheapest_within_the_points_of_the_highest_expected_score_is_taken()
 
 def test_chances_are_of_all_within_the_budget() -> None:
     recommendation = recommend(cells())
-    assert sum(p.chance_best for p in recommendation.prospects.values()) == pytest.approx(1)
+    assert sum(p.best.share_of_draws for p in recommendation.prospects.values()) == pytest.approx(1)
     here = recommendation.prospect
-    assert here is not None and 0 < here.chance_best < 1
-    assert here.chance_worse <= 1 - here.chance_best
-    assert here.chance_below_baseline is not None and here.chance_below_baseline < 0.05
+    assert here is not None and 0 < here.best.share_of_draws < 1
+    assert here.worse.share_of_draws <= 1 - here.best.share_of_draws
+    assert here.below_baseline is not None and here.below_baseline.share_of_draws < 0.05
     free = recommend(cells({**LOW, "tfidf": 0.6}))
-    assert free.prospect is not None and free.prospect.chance_below_baseline is None
+    assert free.prospect is not None and free.prospect.below_baseline is None
 
 
 def test_what_is_far_below_the_best_is_not_taken_however_cheap() -> None:
@@ -100,7 +100,7 @@ def test_what_must_be_proven_is_no_guess() -> None:
     recommendation = recommend(here, Budget(proven=True))
     assert (recommendation.kind, name_chosen_method(recommendation)) == ("baseline", "tfidf")
     # What is given up for it is said: the chances are still against all.
-    assert recommendation.prospect is not None and recommendation.prospect.chance_best < 0.5
+    assert recommendation.prospect is not None and recommendation.prospect.best.share_of_draws < 0.5
     proven = recommend(cells(), Budget(proven=True))
     assert proven.kind == "method" and proven.chosen is not None and proven.chosen.proven
 

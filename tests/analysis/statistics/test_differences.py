@@ -11,6 +11,7 @@ from scipy import stats
 from sklearn.metrics import f1_score
 from support import fake_records as fake
 
+from paretune.analysis.design import TestDesign
 from paretune.analysis.statistics.differences import (
     PRIOR_DEGREES,
     ROW_FACTOR,
@@ -22,7 +23,7 @@ from paretune.analysis.statistics.differences import (
     row_variance,
 )
 from paretune.analysis.statistics.intervals import score_difference
-from paretune.analysis.statistics.scores import RunScores, TestDesign, score_runs
+from paretune.analysis.statistics.scores import RunScores, score_runs
 from paretune.errors import StoreError
 from paretune.store.record import Predictions
 

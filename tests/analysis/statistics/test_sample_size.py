@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 from support import fake_records as fake
 
+from paretune.analysis.design import TestDesign
 from paretune.analysis.statistics.differences import estimate_variances
 from paretune.analysis.statistics.sample_size import SampleSize, estimate_sample_size
-from paretune.analysis.statistics.scores import RunScores, TestDesign, score_runs
+from paretune.analysis.statistics.scores import RunScores, score_runs
 from paretune.reporting.text.comparison import describe_sample_size
 
 

@@ -24,13 +24,14 @@ from dataclasses import dataclass, replace
 
 from scipy import special
 
+from paretune.analysis.design import SPLIT, TestDesign
 from paretune.analysis.statistics.differences import (
     Estimate,
     estimate_variances,
     on_common_rows,
 )
 from paretune.analysis.statistics.multiple_testing import ALPHA
-from paretune.analysis.statistics.scores import SPLIT, RunScores, TestDesign, score_runs
+from paretune.analysis.statistics.scores import RunScores, score_runs
 from paretune.store.record import Predictions
 
 

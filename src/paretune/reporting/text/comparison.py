@@ -32,7 +32,7 @@ LARGEST_NAMED = {"example": 100_000, "row": 100_000}
 
 POWER_NOTE = (
     f"To decide means to detect a true difference of {FOUND_POINTS:.0f} points with "
-    f"{100 * POWER:.0f} % power."
+    f"{100 * POWER:.0f} % power"
 )
 _CONDITION_TITLES = {
     "batch_size": "batch",
@@ -95,7 +95,7 @@ def describe_pair(
     if sample_size is not None:
         yield f"{'; '.join(describe_sample_size(sample_size, a, b))}."
         if has_number(sample_size):
-            yield POWER_NOTE
+            yield f"{POWER_NOTE}."
     yield from map(sanitise_line, failures)
 
 

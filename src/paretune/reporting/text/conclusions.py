@@ -9,11 +9,11 @@ from statistics import median
 
 import numpy as np
 
-from paretune.analysis.cell import NO_MODEL, Cell
+from paretune.analysis.cell import NO_MODEL, Cell, CellKey
 from paretune.analysis.comparisons import PairwiseComparisons
+from paretune.analysis.design import TestDesign
 from paretune.analysis.pareto.recommend import Recommendation
 from paretune.analysis.passes import WORTH_POINTS, count_pass_runs, decide_passes
-from paretune.analysis.statistics.scores import TestDesign
 from paretune.methods.baselines import WITH_MODEL, WITHOUT_TRAINING
 from paretune.methods.core.titles import title_of
 from paretune.reporting.rows import CellRow
@@ -25,14 +25,16 @@ from paretune.terminal.sanitise import sanitise_line
 
 
 def write_conclusions(
-    all_rows: Sequence[CellRow], comparisons: PairwiseComparisons, take: tuple[str, str]
+    all_rows: Sequence[CellRow],
+    comparisons: PairwiseComparisons,
+    recommendation: Recommendation,
 ) -> Iterable[str]:
     """What the recommendation does not say: which are proven, what they cost, what failed.
 
     Args:
         all_rows: of one task.
         comparisons: of their cells.
-        take: the recommended model and method.
+        recommendation: for the task; what it says is not said again.
     """
     rows = [row for row in all_rows if not row.cell.baseline]
     baselines = [row for row in all_rows if row.cell.baseline]
@@ -50,10 +52,13 @@ def write_conclusions(
             yield f"Of these, worse than the highest: {_group_by_model(below, models)}."
         measured = [row for row in rest if row.report.cost.memory.value is not None]
         least = min([*measured, best], key=lambda row: row.report.cost.memory.value or math.inf)
-        if measured and (least.cell.model, least.cell.method) != take:
+        chosen = recommendation.chosen
+        if measured and (chosen is None or least.cell.key != chosen.cell.key):
             amount = f"{least.report.title}, {least.report.cost.memory.text}"
             yield f"Of these, the least memory in training: {amount}."
-    yield from _conclude_lost(rows, baselines, models, comparisons)
+    collapsed = recommendation.collapsed_cells
+    warned = {cell.key for cell in collapsed.cells} if collapsed else frozenset()
+    yield from _conclude_lost(rows, baselines, models, comparisons, warned)
     of_models = dict.fromkeys(row.cell.model for row in all_rows)
     estimates = [pair.estimate for model in of_models for pair in comparisons.pairs(model)]
     corrected = [estimate for estimate in estimates if estimate.unlabelled]
@@ -71,8 +76,13 @@ def _conclude_lost(
     baselines: Sequence[CellRow],
     models: int,
     comparisons: PairwiseComparisons,
+    warned: Collection[CellKey],
 ) -> Iterable[str]:
-    """Methods below the untuned model or level with it, collapsed and failed seeds."""
+    """Methods below the untuned model or level with it, collapsed and failed seeds.
+
+    Args:
+        warned: cells of which a warning says that they collapsed.
+    """
     untuned = {row.report.method for row in baselines if row.cell.name == "untuned"}
     untrained = {row.report.method for row in baselines if row.cell.name in WITHOUT_TRAINING}
     below: list[CellRow] = []
@@ -106,14 +116,17 @@ def _conclude_lost(
         shares = join_names([f"{share:.1%} of {row.report.title}" for row, share in unread])
         yield f"No label was found in the texts of these answers, which count as wrong: {shares}."
     # Names are written as they are, so no sentence begins with one.
+    also = "also " if warned else ""
     forms = {
-        "collapsed": "The same answer was given to every example by",
+        "collapsed": f"The same answer was {also}given to every example by",
         "diverged": "Training diverged for",
         "out_of_memory": "Memory ran out for",
         "error": "An unexpected error stopped",
     }
     for outcome, form in forms.items():
         affected = [row for row in trained if row.cell.outcomes.get(outcome, 0)]
+        if outcome == "collapsed":
+            affected = [row for row in affected if row.cell.key not in warned]
         if affected:
             count = sum(row.cell.outcomes[outcome] for row in affected)
             total = pluralise(sum(len(row.cell.final) for row in affected), "seed")

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from paretune.analysis.outcomes import FailureRate
     from paretune.analysis.pairs import RankRange
     from paretune.analysis.pareto.costs import CostEstimate
+    from paretune.analysis.pareto.expected_scores import ChanceName
     from paretune.analysis.statistics.intervals import Interval
-    from paretune.reporting.parts import ChanceName, FrontPoint, Ranks, Score
+    from paretune.reporting.parts import Score
     from paretune.study import Axis
 
 
@@ -99,7 +100,7 @@ def format_units(score: Interval | Score) -> str:
     return f"{score.n_examples} in {groups}" if groups else str(score.n_examples)
 
 
-def format_rank(rank: RankRange | Ranks | None) -> str:
+def format_rank(rank: RankRange | None) -> str:
     """``1``, ``2–4``: the possible ranks; a dash where there is none (baselines)."""
     if rank is None:
         return "–"
@@ -239,7 +240,7 @@ COST_WORDS: dict[Axis, CostWords] = {
 }  # fmt: skip
 
 
-def format_cost(axis: Axis, cost: CostEstimate | FrontPoint) -> str:
+def format_cost(axis: Axis, cost: CostEstimate) -> str:
     """``870 MiB peak memory``; ``... (mean of 3 measurements)``."""
     text = f"{COST_WORDS[axis].write(cost.value)} {COST_WORDS[axis].amount}"
     if cost.predicted:

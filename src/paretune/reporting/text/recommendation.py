@@ -1,7 +1,7 @@
 """A recommendation in sentences, each written once.
 
-A sentence is a list of clauses, most important first: a line of a screen has as many as fit, a page
-has all.
+A sentence has clauses, the most important first: a line of a screen has as many as fit, a page has
+all.
 """
 
 from __future__ import annotations
@@ -9,18 +9,16 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
-
-from rich.cells import cell_len, set_cell_size
 
 from paretune import metrics
 from paretune.analysis.cell import NO_MODEL, Cell
 from paretune.analysis.comparisons import describe_withheld
 from paretune.analysis.learning_check import CollapsedCells
-from paretune.analysis.pareto.recommend import Alternative, Candidate, Recommendation, may_be_chosen
+from paretune.analysis.pareto.expected_scores import ChanceName
+from paretune.analysis.pareto.recommend import Candidate, Recommendation, may_be_chosen
 from paretune.methods.baselines import TRIVIAL
 from paretune.methods.core.titles import title_of
-from paretune.reporting.parts import Advice, ChanceName, Chances, name_chance
+from paretune.reporting.parts import Advice, Sentence
 from paretune.reporting.text.comparison import POWER_NOTE, describe_sample_size, has_number
 from paretune.reporting.text.formatting import (
     COST_WORDS,
@@ -38,11 +36,6 @@ from paretune.reporting.text.formatting import (
 from paretune.study import Axis
 from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
-
-LINE_WIDTH = 80
-"""Columns of a line of :attr:`~paretune.reporting.parts.Advice.lines`."""
-
-Clauses = list[str]
 
 
 def write_advice(
@@ -64,51 +57,47 @@ def write_advice(
     waiting = tuple(c for c in recommendation.unfinished if not c.baseline)
     untrained = waiting if all(cell.baseline for cell in ended) else ()
     chosen = None if untrained else recommendation.chosen
-    changes = [] if untrained else [*writer.write_changes()]
-    explanations: tuple[str, ...] = ()
-    reasons: tuple[str, ...]
-    lines: tuple[str, ...]
     if chosen is None:
-        reasons = tuple(writer.explain_none(untrained))
-        headline, lines = reasons[0], tuple(_fit_line([text]) for text in reasons)
+        nothing, *why = writer.explain_none(untrained)
+        lead = Sentence(about="take", text=nothing)
+        details = [Sentence(about="proof", text=text) for text in why]
     else:
-        (verb, *costs), proof = writer.write_headline(), [*writer.write_proof()]
-        chances, headline = writer.write_chances(), _join([verb, *costs])
-        explanations = (*passes, *writer.write_explanations())
-        reasons = (headline, _join(proof), _join(chances), *explanations)
-        # The proof of a baseline is about the methods that it beats.
-        of_method = [] if recommendation.kind == "baseline" else chances
-        main = (line for change in changes if cell_len(line := f"  {change[0]}.") <= LINE_WIDTH)
-        lines = (
-            _fit_line([f"On {sanitise_line(recommendation.task)}, {verb}", *costs], "."),
-            _fit_line([f"  {proof[0]}", *proof[1:], *of_method], "."),
-            *islice(main, 1),
-        )
-    sentences = [_join(change, "; ") for change in changes]
-    sizes = [alternative.sample_size for alternative in writer.open_pairs()]
-    if not untrained and any(size and has_number(size) for size in sizes):
-        sentences.append(POWER_NOTE)
+        lead = writer.write_lead()
+        details = [Sentence.join("proof", [*writer.list_proofs()]), *writer.write_chances()]
+    if not untrained:
+        details += (Sentence(about="warning", text=text) for text in writer.list_warnings())
+    if chosen is not None:
+        details += (Sentence(about="passes", text=text) for text in passes)
+        details += writer.write_explanations()
+    if not untrained:
+        details += (Sentence.join("change", clauses, "; ") for clauses in writer.list_changes())
+    command = ""
+    if chosen is not None and chosen.cell.model != NO_MODEL:
+        cell = chosen.cell
+        options = {"task": cell.task, "model": cell.model, "method": cell.method, "store": store}
+        parts = ["paretune", "export", study]
+        for option, value in options.items():
+            parts += [f"--{option}", value] if value is not None else []
+        command = shlex.join(parts)
     return Advice(
         task=sanitise_line(recommendation.task),
         take=writer.key(chosen.cell) if chosen else "",
-        lines=lines,
-        explanations=explanations,
-        reasons=reasons,
-        changes=tuple(sentences),
-        command=_write_command(chosen.cell, study, store) if chosen else "",
-        warnings=() if untrained else tuple(writer.write_warnings()),
+        model=chosen.cell.model if chosen else "",
+        method=chosen.cell.method if chosen else "",
         kind="none" if untrained else recommendation.kind,
         proven=chosen is not None and chosen.proven,
         within_points=recommendation.budget.within_points,
-        prospect=Chances.of_prospect(recommendation.prospect if chosen else None),
+        prospect=recommendation.prospect if chosen else None,
         free_baseline=writer.key(free.cell) if free else "",
-        headline=headline,
-        model=chosen.cell.model if chosen else "",
-        method=chosen.cell.method if chosen else "",
+        lead=lead,
+        details=tuple(details),
+        command=sanitise_line(command),
     )
 
 
 _SHARES = {2 / 3: "two thirds", 1 / 2: "half", 1 / 3: "a third", 1 / 4: "a quarter"}
+_NEAR_SHARE = 0.9
+"""A cost from this share of another on is not much less."""
 
 
 @dataclass(frozen=True)
@@ -153,8 +142,8 @@ class _Writer:
     def _inside(self) -> str:
         return " inside the budget" if self.recommendation.budget.limits else ""
 
-    def write_headline(self) -> Clauses:
-        """``take LoRA: 0.94 accuracy``, ``a third of full fine-tuning's memory``.
+    def write_lead(self) -> Sentence:
+        """``Take LoRA: 0.94 accuracy, a third of full fine-tuning's memory.``
 
         Where runs failed, the score is expected of a further run.
         """
@@ -169,23 +158,26 @@ class _Writer:
             metric = f"{metric} expected"
         if chosen.cell.interval and score.n_examples < chosen.cell.interval.n_examples:
             metric = f"{'expected ' if chosen.failed_seeds else ''}on {format_examples(score)}"
-        costs = list(filter(None, [self._describe_cost_share()])) or self._describe_costs()
-        return [f"{verb} {self.title(chosen.cell)}: {format_estimate(score)} {metric}", *costs]
+        dearest = self._find_much_dearer()
+        costs = [self._describe_cost_share(dearest)] if dearest else self._describe_costs()
+        choice = f"{verb} {self.title(chosen.cell)}: {format_estimate(score)} {metric}"
+        return Sentence.join("take", [choice, *costs])
 
-    def _describe_cost_share(self) -> str:
-        """``a third of full fine-tuning's memory``, the dearest's; empty where it is not much less.
-
-        A percentage where no simple fraction is near.
-        """
+    def _find_much_dearer(self) -> Candidate | None:
+        """The dearest method of the model, where the recommended one costs much less."""
         axis, chosen = self.recommendation.budget.cost_axis, self._chosen
         of_model = [c for c in self._methods if c.cell.model == chosen.cell.model]
         costed = [c for c in of_model if axis in c.costs]
         dearest = max(costed, key=lambda c: c.costs[axis].value, default=None)
         if dearest is None or axis not in chosen.costs or dearest.costs[axis].value <= 0:
-            return ""
+            return None
+        is_near = chosen.costs[axis].value / dearest.costs[axis].value >= _NEAR_SHARE
+        return None if is_near else dearest
+
+    def _describe_cost_share(self, dearest: Candidate) -> str:
+        """``a third of full fine-tuning's memory``; a percentage where no fraction is near."""
+        axis, chosen = self.recommendation.budget.cost_axis, self._chosen
         share = chosen.costs[axis].value / dearest.costs[axis].value
-        if share >= 0.9:
-            return ""
         near = (text for part, text in _SHARES.items() if abs(share / part - 1) < 0.1)
         percent = "less than 1 %" if share < 0.01 else f"{100 * share:.0f} %"
         words = next(near, percent)
@@ -193,12 +185,12 @@ class _Writer:
         share_of = f"{words} of {self.title(dearest.cell)}'s {COST_WORDS[axis].share}"
         return f"{share_of} (predicted)" if predicted else share_of
 
-    def _describe_costs(self) -> Clauses:
+    def _describe_costs(self) -> list[str]:
         budget, costs = self.recommendation.budget, self._chosen.costs
         axes = dict.fromkeys((budget.cost_axis, *budget.limits))
         return [format_cost(axis, costs[axis]) for axis in axes if axis in costs]
 
-    def write_proof(self) -> Iterable[str]:
+    def list_proofs(self) -> Iterable[str]:
         """What is proven of it."""
         if self._chosen.cell.baseline:
             yield from self._compare_with_methods()
@@ -226,29 +218,32 @@ class _Writer:
             else:
                 why = format_point_difference(pair.corrected, negated=True)
             yield f"Not proven better than {self.title(hardest.candidate.cell)}: {why}"
-        if (alternative := self.recommendation.best_alternative) is not None:
+        alternative = self.recommendation.best_alternative
+        # What the lead compares its cost with is not named again.
+        if alternative is not None and alternative.candidate is not self._find_much_dearer():
             yield f"cheaper than {self.title(alternative.candidate.cell)}"
 
-    def write_chances(self) -> Clauses:
+    def write_chances(self) -> Iterable[Sentence]:
         """What its next run may bring; where it is not proven better, the doubt comes first."""
         prospect, free = self.recommendation.prospect, self.recommendation.free_baseline
         if prospect is None or self._is_alone:
-            return []
+            return
         within = _format_points(self.recommendation.budget.within_points, "g")
         chances = [
-            (prospect.chance_best, "the best"),
-            (prospect.chance_worse, f"over {within} below the best{self._inside}"),
+            (prospect.best, "the best"),
+            (prospect.worse, f"over {within} below the best{self._inside}"),
         ]
-        if prospect.chance_below_baseline is not None and free is not None:
-            below = prospect.chance_below_baseline, f"below {self.title(free.cell)}"
+        if prospect.below_baseline is not None and free is not None:
+            below = prospect.below_baseline, f"below {self.title(free.cell)}"
             if not self._chosen.proven:
                 chances.insert(0, below)
-            elif name_chance(prospect.chance_below_baseline) != "unlikely":
+            elif prospect.below_baseline.name != "unlikely":
                 chances.append(below)
         by_name: dict[ChanceName, list[str]] = {}
-        for share, event in chances:
-            by_name.setdefault(name_chance(share), []).append(event)
-        return [describe_chance(name, " or ".join(events)) for name, events in by_name.items()]
+        for chance, event in chances:
+            by_name.setdefault(chance.name, []).append(event)
+        clauses = [describe_chance(name, " or ".join(events)) for name, events in by_name.items()]
+        yield Sentence.join("chances", clauses)
 
     def _compare_with_methods(self) -> Iterable[str]:
         """How the highest method within the budget compares with a baseline that is taken."""
@@ -266,14 +261,16 @@ class _Writer:
         if points > 0 and not highest.proven:
             yield "which is not proven"
 
-    def write_explanations(self) -> Iterable[str]:
+    def write_explanations(self) -> Iterable[Sentence]:
         """The score with its interval, why this one, and what is safe."""
         chosen, trivial = self._chosen, self.recommendation.trivial_score
         trained = "; only runs that trained" if chosen.failed_seeds else ""
         score = f"{format_interval(chosen.interval)} ({format_basis(chosen.interval)}{trained})"
-        yield _join([f"Score: {score}", *self._describe_costs()])
+        # Without a share of another's cost the lead has the costs.
+        costs = self._describe_costs() if self._find_much_dearer() else []
+        yield Sentence.join("score", [f"Score: {score}", *costs])
         if not self._is_alone:
-            yield self._explain_choice()
+            yield Sentence(about="reason", text=self._explain_choice())
         if self.recommendation.kind != "guess":
             return
         safe = [
@@ -284,7 +281,8 @@ class _Writer:
         ]
         if safe:
             best = self.title(max(safe, key=lambda c: c.interval.estimate).cell)
-            yield f"If a wrong switch is costly, stay with {best} (--proven)."
+            text = f"If a wrong switch is costly, stay with {best} (--proven)."
+            yield Sentence(about="safe", text=text)
 
     def _explain_choice(self) -> str:
         """Why this one: the highest, or the cheapest near the highest."""
@@ -304,16 +302,18 @@ class _Writer:
                 f"{difference}."
             )
         if free:
-            none = "nothing is cheaper"
+            none = "; nothing is cheaper"
         elif cheaper is None:
-            none = "no method is known to be cheaper"
-        else:
+            none = "; no method is known to be cheaper"
+        elif cheaper.cell.model == NO_MODEL:
             loss = _format_points(_points_between(chosen, cheaper))
             none = (
-                f"the best cheaper method, {self.title(cheaper.cell)}, is expected to score "
+                f"; the best cheaper method, {self.title(cheaper.cell)}, is expected to score "
                 f"{loss} less"
             )
-        return f"It has the highest expected score{self._inside}; {none}."
+        else:
+            none = ""  # what would change the choice names it
+        return f"It has the highest expected score{self._inside}{none}."
 
     def _find_best_cheaper(self) -> Candidate | None:
         """The highest expected score among what costs less than the recommended configuration."""
@@ -335,8 +335,8 @@ class _Writer:
         ]
         return max(cheaper, key=lambda c: c.expected.estimate, default=None)
 
-    def write_changes(self) -> Iterable[Clauses]:
-        """What would change the recommendation, most important first."""
+    def list_changes(self) -> Iterable[list[str]]:
+        """What would change the recommendation, most important first: the clauses of each."""
         recommendation = self.recommendation
         edges: dict[str, list[str]] = {}
         cells = [*(c.cell for c in self._methods), *recommendation.failed_cells]
@@ -354,9 +354,16 @@ class _Writer:
         if runner_up is not None and runner_up.candidate is self._find_best_cheaper():
             yield from by_cost  # nearer than more seeds
             by_cost = []
-        blind: list[Clauses] = []
-        sized: list[Clauses] = []
-        for alternative in self.open_pairs():
+        best = recommendation.best_alternative
+        hardest = recommendation.hardest_comparison
+        undecided = {
+            rival.candidate.cell.key: rival
+            for rival in (best, runner_up, hardest)
+            if rival and rival.pair and rival.pair.standing == "unclear"
+        }
+        blind: list[list[str]] = []
+        sized: list[list[str]] = []
+        for alternative in undecided.values():
             if (size := alternative.sample_size) is not None:
                 titles = self.title(alternative.candidate.cell), self.title(self._chosen.cell)
                 (blind if size.blind else sized).append(describe_sample_size(size, *titles))
@@ -377,8 +384,10 @@ class _Writer:
                 yield ["The expected score counts the runs that failed"]
             else:
                 yield [failed, "the expected score counts that"]
+        if any(has_number(rival.sample_size) for rival in undecided.values() if rival.sample_size):
+            yield [POWER_NOTE]
 
-    def _describe_other_budgets(self) -> Iterable[Clauses]:
+    def _describe_other_budgets(self) -> Iterable[list[str]]:
         higher, axis = self.recommendation.outside_budget, self.recommendation.budget.cost_axis
         if higher is not None:
             title, excess = self.title(higher.candidate.cell), _format_excess(higher.candidate)
@@ -395,7 +404,7 @@ class _Writer:
                     f"({_format_excess(cheapest)})"
                 ]
 
-    def _describe_other_costs(self) -> Iterable[Clauses]:
+    def _describe_other_costs(self) -> Iterable[list[str]]:
         """A loss that is not accepted, or a limit under the cost of what is recommended."""
         chosen, axis = self._chosen, self.recommendation.budget.cost_axis
         if (alternative := self.recommendation.best_alternative) is not None:
@@ -408,18 +417,7 @@ class _Writer:
             lower = _format_points(_points_between(chosen, cheaper))
             yield [f"With less than {limit}, take {self.title(cheaper.cell)}: {lower} less"]
 
-    def open_pairs(self) -> list[Alternative]:
-        """What is undecided against the recommended configuration."""
-        recommendation = self.recommendation
-        pairs = (
-            recommendation.best_alternative,
-            recommendation.runner_up,
-            recommendation.hardest_comparison,
-        )
-        unclear = [a for a in pairs if a and a.pair and a.pair.standing == "unclear"]
-        return [*{a.candidate.cell.key: a for a in unclear}.values()]
-
-    def write_warnings(self) -> Iterable[str]:
+    def list_warnings(self) -> Iterable[str]:
         """What must be known beside any recommendation."""
         recommendation = self.recommendation
         if recommendation.collapsed_cells is not None:
@@ -469,29 +467,28 @@ class _Writer:
         )
 
     def explain_none(self, untrained: Sequence[Cell]) -> Iterable[str]:
-        """Why nothing can be recommended."""
-        recommendation = self.recommendation
-        task, candidates = sanitise_line(recommendation.task), recommendation.candidates
+        """That nothing can be recommended, and why."""
+        recommendation, candidates = self.recommendation, self.recommendation.candidates
         if untrained:
-            yield f"On {task}, nothing has been trained yet."
+            yield "Nothing has been trained yet."
             yield f"Still to run: {join_names([self.title(cell) for cell in untrained])}."
             return
         trivial = recommendation.trivial_score
         with_model = any(c.cell.model != NO_MODEL for c in candidates)
         if any(c.cell.selected_on_test for c in candidates):
-            yield f"On {task}, nothing is recommended: scores were {SELECTED_ON_TEST}."
+            yield f"Nothing is recommended: scores were {SELECTED_ON_TEST}."
             yield "preset: passes, the default, avoids that."
         elif trivial is not None and (with_model or recommendation.failed_cells):
             value = f"{trivial.value:.{1 if trivial.highest > 1 else 2}f}"
             answer = f"{_TRIVIAL_ANSWERS[trivial.answer]} ({value})"
-            yield f"On {task}, there is nothing to take."
+            yield "There is nothing to take."
             if self._methods and not any(c.within_budget for c in self._methods):
                 yield f"{self._explain_none_fits()}."
                 yield f"No baseline scores above {answer}."
             else:
                 yield f"Nothing scores above {answer}."
         else:
-            yield f"On {task}, no method has a score yet."
+            yield "No method has a score yet."
 
     def _explain_none_fits(self) -> str:
         if not self._methods:
@@ -532,32 +529,3 @@ def _format_excess(candidate: Candidate) -> str:
     if not candidate.exceeded:
         return f"{_name_costs(candidate.unmeasured)} not measured"
     return join_names([format_cost(axis, candidate.costs[axis]) for axis in candidate.exceeded])
-
-
-def _join(clauses: Sequence[str], separator: str = ", ") -> str:
-    text = separator.join(clauses)
-    return f"{text[:1].upper()}{text[1:]}."
-
-
-def _fit_line(clauses: Sequence[str], end: str = "") -> str:
-    """As many clauses as fit one line; a first one that does not is shortened."""
-    fitting = list(clauses)
-    while len(fitting) > 1 and cell_len(", ".join(fitting) + end) > LINE_WIDTH:
-        fitting.pop()
-    text = ", ".join(fitting) + end
-    if cell_len(text) <= LINE_WIDTH:
-        return text
-    text = set_cell_size(text, LINE_WIDTH - 1).rstrip()
-    words, _, last = text.rpartition(" ")
-    return f"{text}…" if cell_len(last) > LINE_WIDTH // 2 else f"{words.rstrip(',:')} …"
-
-
-def _write_command(cell: Cell, study: str, store: str | None) -> str:
-    """Exports the configuration; empty for a baseline that has no weights."""
-    if cell.model == NO_MODEL:
-        return ""
-    options = {"task": cell.task, "model": cell.model, "method": cell.method, "store": store}
-    parts = ["paretune", "export", study]
-    for option, value in options.items():
-        parts += [f"--{option}", value] if value is not None else []
-    return sanitise_line(shlex.join(parts))

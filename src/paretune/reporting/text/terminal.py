@@ -22,11 +22,11 @@ from paretune.reporting.document import (
     Document,
     TaskReport,
     format_cell_score,
-    has_memory,
     list_rows,
     list_score_bases,
 )
-from paretune.reporting.parts import CellReport, Table
+from paretune.reporting.parts import CellReport
+from paretune.reporting.table import Table
 from paretune.reporting.tables import (
     WORDS,
     build_cost_table,
@@ -36,7 +36,6 @@ from paretune.reporting.tables import (
     build_over_tasks_table,
     build_score_table,
     find_word_columns,
-    format_rows,
 )
 from paretune.reporting.text.formatting import format_rank, join_names
 from paretune.study import UNNAMED_MODEL
@@ -71,9 +70,9 @@ def print_screen(report: Document, console: Console, study: str) -> None:
     if report.over_tasks:
         _print(console, "\nOver all tasks", "bold")
         main = [line for line in report.over_tasks if line.is_main]
-        withheld = Counter(line.withheld for line in main if line.withheld)
+        withheld = Counter(filter(None, (line.comparison.withheld for line in main)))
         for line in main:
-            if withheld[line.withheld] < 2:
+            if withheld[line.comparison.withheld] < 2:
                 for text in filter(None, (line.sentence, line.further)):
                     _print(console, f"{text}.", indent="  ")
         for reason, count in withheld.items():
@@ -198,8 +197,9 @@ def _print_heading(report: Document, console: Console) -> None:
 
 def _print_advice(task: TaskReport, console: Console, *, details: bool = True) -> None:
     """What to take, the chances and what is proven; what went wrong; with details what may help."""
-    lines = (*task.advice.lines, *task.advice.warnings) if task.advice else ()
-    for place, text in enumerate(lines):
+    lines = task.advice.lines if task.advice else ()
+    warnings = task.advice.list_details("warning") if task.advice else ()
+    for place, text in enumerate((*lines, *(warning.text for warning in warnings))):
         _print(console, text.strip(), "" if place else "bold", "  " if place else "")
     for step in task.next_steps.steps[:3] if task.next_steps and details else ():
         if step.points is not None and step.points > 0:
@@ -215,7 +215,7 @@ def _print_overview(report: Document, console: Console) -> None:
     names = [f"  {row.method}" if several and row.has_model else row.method for row in rows]
     # The last column; without it where it does not fit, or nothing is known.
     ends: list[list[str] | None] = [None]
-    if has_memory(rows):
+    if any(row.memory for row in rows):
         ends.insert(0, _align_right("peak", "memory", *(row.memory for row in rows)))
     name_width = max(map(cell_len, names))
     layouts = []
@@ -308,8 +308,12 @@ def _print_task(task: TaskReport, console: Console) -> None:
     heading = f"{of_model}{task.key}: {task.metric_title}"
     _print(console, f"{heading}, {task.basis}" if task.basis else heading, "bold")
     if task.advice:
-        for text in (*task.advice.warnings, *task.advice.reasons):
-            _print(console, text)
+        warnings = task.advice.list_details("warning")
+        reasons = [s for s in task.advice.details if s.about not in ("warning", "change")]
+        for part in (*warnings, task.advice.lead, *reasons):
+            _print(console, part.text)
+        for change in task.advice.list_details("change"):
+            _print(console, f"- {change.text}")
     if front := build_front_table(task):
         console.print(TableLayout(front, several))
     for sentence in task.sentences:
@@ -339,8 +343,10 @@ class TableLayout:
         """Title, grids and notes."""
         table, several = self.table, self.several
         yield Text(f"{table.title}. {table.above}".rstrip(), style="bold")
-        texts, sentences = format_rows(table), find_word_columns(table)
-        models = [str(row.get("model") or "-") for row in table.rows] if several else []
+        texts = table.texts
+        values = table.values
+        sentences = find_word_columns(table)
+        models = [str(row.get("model") or "-") for row in values] if several else []
         widths = [
             max(map(cell_len, (column.heading, *(line[place] for line in texts))))
             for place, column in enumerate(table.columns)
@@ -356,13 +362,13 @@ class TableLayout:
                 grid.add_column(heading, overflow="fold")
             places = [1 + place for place in part]
             for place in places:
-                words = place in sentences or table.columns[place].kind == "words"
+                words = place in sentences or table.columns[place].words
                 grid.add_column(
                     table.columns[place].heading,
                     justify="left" if words else "right",
                     no_wrap=place not in sentences,
                 )
-            for number, (row, line) in enumerate(zip(table.rows, texts, strict=True)):
+            for number, (row, line) in enumerate(zip(values, texts, strict=True)):
                 standing = str(row.get("standing"))
                 style = "dim" if row.get("baseline") else _STYLES.get(standing, "")
                 cells = [*models[number : number + 1], line[0], *(line[place] for place in places)]
