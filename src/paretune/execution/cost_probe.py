@@ -26,10 +26,10 @@ from paretune.measuring.training_step import (
     time_steps,
 )
 from paretune.objectives.encoding import Encoded
+from paretune.preparation import ProcessCache
 from paretune.store.record import Claim, Report
 from paretune.study import Generation, Run
 from paretune.training import Outcome
-from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.predict import evaluate, generate
 from paretune.training.forward.passes import Compute, Forward, MicroBatch, StepBatch
 from paretune.training.forward.select import make_forward

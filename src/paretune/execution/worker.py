@@ -43,7 +43,7 @@ from paretune.training import Outcome, TrainerOptions
 from paretune.training.interruption import loses_device
 
 if TYPE_CHECKING:
-    from paretune.training.caches import ProcessCache
+    from paretune.preparation import ProcessCache
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def make_executor(settings: WorkerSettings = DEFAULT_SETTINGS) -> RunExecutor:
     """
     import torch
 
-    from paretune.training.caches import ProcessCache
+    from paretune.preparation import ProcessCache
 
     device = settings.device
     torch.set_num_threads(settings.threads)

@@ -31,13 +31,13 @@ from paretune.objectives import Objective
 from paretune.objectives.example import Example
 from paretune.objectives.prompt import Prompt
 from paretune.objectives.readouts import for_readout
+from paretune.preparation import ProcessCache
 from paretune.reporting.text.formatting import format_bytes
 from paretune.store import Store
 from paretune.store.encoding import decode_predictions
 from paretune.store.record import Record
 from paretune.study import Generation, Run, specs
 from paretune.study.specs import FrozenModel
-from paretune.training.caches import ProcessCache
 from paretune.training.checkpoint import drop_run_axis
 from paretune.training.evaluation.predict import evaluate, generate
 from paretune.training.forward.passes import Compute

@@ -19,8 +19,8 @@ from paretune.models.load import LoadedModel
 from paretune.models.pass_context import PassContext
 from paretune.objectives.readouts import for_readout
 from paretune.planning.prepare import PreparedStudy
+from paretune.preparation import ProcessCache
 from paretune.study import NO_MODEL, Generation, ModelSpec, Run, TaskSpec
-from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.evaluator import prepare_metrics
 from paretune.training.evaluation.predict import evaluate
 from paretune.training.forward.passes import Compute, StepBatch

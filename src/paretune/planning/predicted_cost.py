@@ -28,10 +28,10 @@ from paretune.measuring.model_shape import ModelShape, describe_trained_part, me
 from paretune.models.load import LoadedModel
 from paretune.models.weight_storage import WeightStorage, stored_bytes
 from paretune.objectives.objective import Encode
+from paretune.preparation import ProcessCache
 from paretune.store.record import ComputeCost, Record
 from paretune.study import DEFAULT_COST_SECONDS, NO_MODEL, Generation, Run
 from paretune.terminal.plural import pluralise
-from paretune.training.caches import ProcessCache
 from paretune.training.forward.activation_cache import keeps_activations
 from paretune.training.prepare import allows_bf16_weights
 from paretune.training.word_tables import find_occurring, find_word_tables, spares_memory

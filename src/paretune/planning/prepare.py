@@ -29,6 +29,7 @@ from paretune.objectives import LOSS_SETTINGS, SETTINGS_OF_SOME, Objective
 from paretune.objectives.readouts import for_readout
 from paretune.planning.predicted_cost import CostPredictor
 from paretune.planning.shard import Shard
+from paretune.preparation import ProcessCache
 from paretune.store import Store
 from paretune.study import (
     NO_MODEL,
@@ -46,7 +47,6 @@ from paretune.study.presets import BUILT_IN, Preset, load_preset
 from paretune.study.run import ForgettingText
 from paretune.study.study_file import KeyPath
 from paretune.tasks.forgetting_text import hash_text, read_blocks, read_pairs
-from paretune.training.caches import ProcessCache
 
 
 @dataclass(frozen=True)

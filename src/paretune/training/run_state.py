@@ -19,11 +19,11 @@ from paretune.data.example import Dataset
 from paretune.measuring.machine import describe_device
 from paretune.objectives import ModelPredictions
 from paretune.objectives.encoding import Encoded
+from paretune.preparation import TEST_PARTS, Parts
 from paretune.store import Claim
 from paretune.study import Training
 from paretune.study.run import is_trial
 from paretune.training import Outcome
-from paretune.training.caches import TEST_PARTS, Parts
 from paretune.training.checkpoint import CheckpointFile, RunProgress
 from paretune.training.evaluation.evaluator import Evaluator, write_scores
 from paretune.training.forward.passes import StepBatch

@@ -23,10 +23,10 @@ from paretune.models.load import LoadedModel
 from paretune.models.quantised import count_parameters
 from paretune.objectives import ModelPredictions, Objective
 from paretune.objectives.encoding import Encoded
+from paretune.preparation import Parts, ProcessCache
 from paretune.store.record import Claim, Report
 from paretune.study import Generation, MethodSpec, Run
 from paretune.training import Outcome, TrainerOptions
-from paretune.training.caches import Parts, ProcessCache
 from paretune.training.checkpoint import (
     DAMAGED_NOTE,
     CheckpointFile,

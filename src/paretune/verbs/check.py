@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from paretune.models.structure.topology import Topology
     from paretune.planning.prepare import PreparedStudy
+    from paretune.preparation import ProcessCache
     from paretune.terminal.rich_console import Terminal
-    from paretune.training.caches import ProcessCache
 
 MAX_FAILED = 5
 """How many failed items the last line names; the lines above have all."""
@@ -268,7 +268,7 @@ def _check_study(study: Study, *, offline: bool, devices: str) -> Iterator[Check
     if wrong := [item for item in options if item.error is not None]:
         yield from wrong
         return
-    from paretune.training.caches import ProcessCache
+    from paretune.preparation import ProcessCache
 
     caches = ProcessCache()
     tasks = tuple(task for task in study.tasks if task.key in datasets)

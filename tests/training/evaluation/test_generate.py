@@ -134,7 +134,7 @@ def test_the_selection_part_of_a_translation_is_cut_whole(
     words: TaskSpec, marian: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = caches.ProcessCache().parts(a_run(words, marian))
-    monkeypatch.setattr("paretune.training.caches.MAX_SELECTION_TEXTS", 5)
+    monkeypatch.setattr("paretune.preparation.MAX_SELECTION_TEXTS", 5)
     cut = caches.ProcessCache().parts(a_run(words, marian))
     assert len(whole.selection) == 12 and len(cut.selection) == 5
     assert len(cut.train) == len(whole.train) + 7

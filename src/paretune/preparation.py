@@ -1,4 +1,7 @@
-"""Caches of a process: data read once, texts encoded once, a model loaded once."""
+"""What runs read, made once in a process: data and its parts, encoded texts, models.
+
+Planning reads it to identify a run and to predict what it takes, training to train it.
+"""
 
 from __future__ import annotations
 
