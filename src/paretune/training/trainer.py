@@ -21,7 +21,7 @@ from paretune.measuring.model_shape import ModelShape, describe_trained_part, me
 from paretune.methods import ConfiguredBaseline, Trains
 from paretune.models.load import LoadedModel
 from paretune.models.quantised import count_parameters
-from paretune.objectives import ModelPredictions, Objective
+from paretune.objectives import Objective
 from paretune.objectives.encoding import Encoded
 from paretune.preparation import Parts, ProcessCache
 from paretune.store.record import Claim, Report
@@ -100,10 +100,15 @@ class Session:
             state = self._begin()
             state.add_seconds("load", time.monotonic() - started)
             while state.needs_evaluation or not state.finished:
-                if not state.needs_evaluation:
-                    self._step(state)
-                if state.needs_evaluation:
-                    self._evaluate(state)
+                started = time.monotonic()
+                try:
+                    if not state.needs_evaluation:
+                        train_step(state, state.next_batch(), self._forward)
+                    if state.needs_evaluation:
+                        state.evaluate()
+                        self._resident_bytes = trim_heap_if_grown(self._resident_bytes)
+                finally:
+                    state.progress.seconds += time.monotonic() - started
                 state.save_if_due()
             self._finish(state)
             if self._prepared.method.trains is Trains.EVERYTHING:
@@ -248,21 +253,11 @@ class Session:
         mismatched = data.mismatched and self._score_reference(data.mismatched)
         return replace(data, reference=rows, divisors=divisors, mismatched=mismatched)
 
-    def _step(self, state: RunState) -> None:
-        started = time.monotonic()
-        try:
-            train_step(state, state.next_batch(), self._forward)
-        finally:
-            state.progress.seconds += time.monotonic() - started
-
-    def _evaluate(self, state: RunState) -> None:
-        started = time.monotonic()
-        state.evaluate()
-        self._resident_bytes = trim_heap_if_grown(self._resident_bytes)
-        state.progress.seconds += time.monotonic() - started
-
     def _finish(self, state: RunState) -> None:
         """Write the outcome by the best weights."""
+        run = self._run
+        outcome = self._outcome
+        device = self._options.device
         started = time.monotonic()
         state.restore_best()
         packing = self._prepared.context.packing
@@ -270,38 +265,29 @@ class Session:
         predictions = state.predict()
         state.add_seconds("train", state.progress.seconds)
         state.add_seconds("evaluation", time.monotonic() - started)
-        self._write_outcome(state, predictions, cached=cached)
-        self._outcome.measured |= {
-            "environment": describe_environment(self._options.device),
-            "kept_activations": cached,
-        }
-
-    def _write_outcome(
-        self, state: RunState, predictions: Mapping[str, ModelPredictions], *, cached: bool
-    ) -> None:
-        run = self._run
-        data = state.encoded["train"]
-        outcome = self._outcome
         dataset, source = self._caches.dataset(run.task), self._caches.source(run.model)
         state.write_outcome(predictions, dataset, source.notes, self._options.keep_bytes)
+        # What was computed and kept, for predictions of the cost of others.
+        data = state.encoded["train"]
         trained, choices = outcome.result["trained_parameters"], len(data.ids[0])
         part = describe_trained_part(
             run, self._loaded, trained, *count_idle(state.tables), skips_below=cached
         )
         cost = estimate_compute_cost(
-            run, self._shape, part, data.lengths, choices, self._options.device, data.mean_scored
+            run, self._shape, part, data.lengths, choices, device, data.mean_scored
         )
         outcome.measured["work"] = asdict(cost)
+        outcome.measured["environment"] = describe_environment(device)
+        outcome.measured["kept_activations"] = cached
         if first := state.progress.first_gradients:
             proposer = run.method.proposer
             assert proposer is not None  # noqa: S101  (the run is a trial)
             outcome.measured |= proposer.measure_trial(run, self._loaded, first)
-        if run.forgetting is None or not state.has_best_weights:
-            return
-        measured, notes = self._forgetting.score_trained(run, self._prepared)
-        outcome.result["notes"].extend(notes)
-        if measured is not None:
-            outcome.result["forgetting"] = measured
+        if run.forgetting is not None and state.has_best_weights:
+            measured, notes = self._forgetting.score_trained(run, self._prepared)
+            outcome.result["notes"].extend(notes)
+            if measured is not None:
+                outcome.result["forgetting"] = measured
 
 
 def train_run(
