@@ -22,7 +22,7 @@ from paretune.study import Generation, ModelSpec, Run, Study, TaskSpec
 from paretune.tasks import load_dataset as load_task
 from paretune.testing.tiny_tasks import tiny_run
 from paretune.testing.translator_folders import tiny_marian, tiny_pairs
-from paretune.training import Outcome, caches
+from paretune.training import Outcome
 from paretune.training.evaluation.predict import generate
 from paretune.training.forward.passes import Compute, to_tensors
 from paretune.training.trainer import train_run
