@@ -164,7 +164,10 @@ class CostPredictor:
 
     def predict_work(self, run: Run) -> ComputeCost:
         """What a run computes and keeps."""
-        key = _work_key(run)
+        # Equal for runs whose steps do the same work: they differ in rate, seed or folds only.
+        stage = "cost" if run.stage == "cost" else "final"
+        same = {"learning_rate": None, "seed": 0, "fold": 0, "split_seed": 0, "outer": None}
+        key = run.model_copy(update={**same, "stage": stage}).model_dump_json()
         if key not in self._works:
             loaded, shape = self.open_outline(run)
             storage = WeightStorage(allows_bf16_weights(run), run.model.quantisation)
@@ -321,10 +324,3 @@ class CostPredictor:
             head = 0 if method.trains is methods.Trains.EVERYTHING else shape.head_parameters
             self._trained_counts[key] = count + head
         return self._trained_counts[key]
-
-
-def _work_key(run: Run) -> str:
-    """Equal for runs whose steps do the same work: they differ in rate, seed or folds only."""
-    stage = "cost" if run.stage == "cost" else "final"
-    same = {"learning_rate": None, "seed": 0, "fold": 0, "split_seed": 0, "stage": stage}
-    return run.model_copy(update={**same, "outer": None}).model_dump_json()
