@@ -15,7 +15,7 @@ The same input gives the same runs, so the same command always continues.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
@@ -35,7 +35,7 @@ from paretune.analysis.passes import PassState, count_pass_runs, decide_passes, 
 from paretune.errors import StudyError
 from paretune.planning.prepare import PlannedRun, PreparedCell, PreparedStudy
 from paretune.store import Record, Store
-from paretune.study import NO_MODEL, MethodSpec, OuterFold, Protocol, Run, Study
+from paretune.study import NO_MODEL, MethodSpec, OuterFold, Run, Study
 from paretune.study.run import is_trial
 from paretune.study.specs import Proposer
 
@@ -152,7 +152,24 @@ def plan_runs(prepared: PreparedStudy, records: Sequence[Record]) -> RunPlan:
     if prepared.preset is not None:
         return RunPlan(runs)
     ended = {record.run_id for record in records}
-    waiting = [] if states else _list_waiting(ready, ended, protocol)
+    final = {(p.run.cell, p.run.outer) for p in ready if p.run.stage == "final"}
+    tuned: dict[tuple[CellKey, OuterFold | None], list[PlannedRun]] = {}
+    for planned in ready:
+        if planned.run.stage == "tune" and not states:
+            tuned.setdefault((planned.run.cell, planned.run.outer), []).append(planned)
+    waiting: list[Run] = []
+    for (cell_key, outer), trials in tuned.items():
+        if is_trial(trials[0].run):
+            continue  # what follows is proposed
+        if (cell_key, outer) in final or all(trial.run_id in ended for trial in trials):
+            continue  # without a final run, every trial failed: nothing will follow
+        tried = list(dict.fromkeys(trial.run.learning_rate for trial in trials))
+        waiting += [
+            trials[0].run.model_copy(
+                update={"stage": "final", "seed": seed, "learning_rate": tried[len(tried) // 2]}
+            )
+            for seed in (protocol.seeds if outer is None else (protocol.seeds[outer.position],))
+        ]
     if states and protocol.cost_seconds and prepared.shard is None:
         # Until the first pass has ended it is not known whose costs are measured.
         waiting += [
@@ -169,31 +186,6 @@ def plan_runs(prepared: PreparedStudy, records: Sequence[Record]) -> RunPlan:
         firsts = {p.run.task.key: p.cell for p in reversed(on_shares)}
         waiting += [p.run for p in on_shares if p.cell == firsts[p.run.task.key]]
     return RunPlan(runs, tuple(waiting))
-
-
-def _list_waiting(
-    ready: Sequence[PlannedRun], ended: Collection[str], protocol: Protocol
-) -> list[Run]:
-    """The final runs of ``preset: trials`` that wait for their rate."""
-    final = {(p.run.cell, p.run.outer) for p in ready if p.run.stage == "final"}
-    tuned: dict[tuple[CellKey, OuterFold | None], list[PlannedRun]] = {}
-    for planned in ready:
-        if planned.run.stage == "tune":
-            tuned.setdefault((planned.run.cell, planned.run.outer), []).append(planned)
-    waiting: list[Run] = []
-    for (cell, outer), trials in tuned.items():
-        if is_trial(trials[0].run):
-            continue  # what follows is proposed
-        if (cell, outer) in final or all(trial.run_id in ended for trial in trials):
-            continue  # without a final run, every trial failed: nothing will follow
-        rates = list(dict.fromkeys(trial.run.learning_rate for trial in trials))
-        waiting += [
-            trials[0].run.model_copy(
-                update={"stage": "final", "seed": seed, "learning_rate": rates[len(rates) // 2]}
-            )
-            for seed in (protocol.seeds if outer is None else (protocol.seeds[outer.position],))
-        ]
-    return waiting
 
 
 def find_possible_run_ids(

@@ -96,7 +96,16 @@ class Session:
         state = None
         try:
             started = time.monotonic()
-            self._load()
+            run = self._run
+            caches = self._caches
+            self._loaded = caches.run_model(run, bf16=allows_bf16_weights(run))
+            self._shape = measure_shape(self._loaded)
+            source, objective = caches.source(run.model), caches.objective(run)
+            self._forgetting = ForgettingProbe(source, objective, self._compute, caches.forgetting)
+            if run.forgetting is not None and self._forgetting.needs_base(run):
+                # Without a method it is asked what is asked of it with one, too.
+                configure_model(run, self._loaded, self._options.device)
+                self._forgetting.score_base(run, self._loaded)
             state = self._begin()
             state.add_seconds("load", time.monotonic() - started)
             while state.needs_evaluation or not state.finished:
@@ -124,17 +133,6 @@ class Session:
         except BaseException:  # always raised again
             self._caches.drop_model()  # a method may be half injected
             raise
-
-    def _load(self) -> None:
-        """Open the model, and ask it without a method what is asked of it with one, too."""
-        run, caches = self._run, self._caches
-        self._loaded = caches.run_model(run, bf16=allows_bf16_weights(run))
-        self._shape = measure_shape(self._loaded)
-        source, objective = caches.source(run.model), caches.objective(run)
-        self._forgetting = ForgettingProbe(source, objective, self._compute, caches.forgetting)
-        if run.forgetting is not None and self._forgetting.needs_base(run):
-            configure_model(run, self._loaded, self._options.device)
-            self._forgetting.score_base(run, self._loaded)
 
     def _place(self, run: Run) -> None:
         """Put the method of a run into the model."""

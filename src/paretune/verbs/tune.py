@@ -273,10 +273,31 @@ def continue_study(
         options: of the call, by their names.
 
     Raises:
-        StudyError: the file says something else than the call.
+        StudyError: the file says something else than the call; it names both values, of
+            everything that differs.
     """
     study = Study.load(file, changes)
-    _refuse_contradictions(file, study, drafted, options)
+    task = _find_task(study, drafted)
+    called = drafted.tasks[0]
+    keys = {"the data": "train"}
+    keys |= {spell_option(name): key for name, key in TASK_KEYS.items() if options[name]}
+    pairs = {name: (getattr(task, key), getattr(called, key)) for name, key in keys.items()}
+    names = [spec.name for spec in study.models]
+    if options["model"] is not None and drafted.models[0].name not in names:
+        pairs[spell_option("model")] = (", ".join(names), options["model"])
+    differences = []
+    for name, (now, then) in pairs.items():
+        if now != then:
+            value = "none" if now is None else f'"{now}"'
+            differences.append(f'{name} is "{then}", and the file has {value}')
+    if differences:
+        raise StudyError(
+            f"does not agree with the command: {'; '.join(differences)}.",
+            where=str(file),
+            remedy="Leave out what differs to continue with the file. "
+            f"{spell_option('restart', True)} writes it anew, and keeps this one as "
+            f"{_find_free_name(file)}.",
+        )
     how = f", and {shlex.join(changes)} in place of what it says" if changes else " as it is"
     if (max_memory := options["max_memory"]) is not None:
         how += f"; the advice is within {max_memory}"
@@ -378,41 +399,6 @@ def _find_task(study: Study, drafted: Study) -> TaskSpec:
     """The task of the study that is trained on the data of the draft."""
     data = drafted.tasks[0].train
     return next((task for task in study.tasks if task.train == data), study.tasks[0])
-
-
-def _refuse_contradictions(
-    file: Path, study: Study, drafted: Study, options: Mapping[str, Any]
-) -> None:
-    """Refuse to continue with a study file that says something else than the call.
-
-    Args:
-        drafted: what the call alone would write.
-        options: of the call, by their names.
-
-    Raises:
-        StudyError: it names both values, of everything that differs.
-    """
-    task = _find_task(study, drafted)
-    called = drafted.tasks[0]
-    keys = {"the data": "train"}
-    keys |= {spell_option(name): key for name, key in TASK_KEYS.items() if options[name]}
-    pairs = {name: (getattr(task, key), getattr(called, key)) for name, key in keys.items()}
-    names = [spec.name for spec in study.models]
-    if options["model"] is not None and drafted.models[0].name not in names:
-        pairs[spell_option("model")] = (", ".join(names), options["model"])
-    differences = []
-    for name, (now, then) in pairs.items():
-        if now != then:
-            value = "none" if now is None else f'"{now}"'
-            differences.append(f'{name} is "{then}", and the file has {value}')
-    if differences:
-        raise StudyError(
-            f"does not agree with the command: {'; '.join(differences)}.",
-            where=str(file),
-            remedy="Leave out what differs to continue with the file. "
-            f"{spell_option('restart', True)} writes it anew, and keeps this one as "
-            f"{_find_free_name(file)}.",
-        )
 
 
 def _find_free_name(path: Path) -> Path:

@@ -75,8 +75,16 @@ class ExpectedScore:
 def expected_scores(cells: Sequence[Cell]) -> dict[CellKey, ExpectedScore]:
     """The expected scores of one task's cells that answered the same rows as most of them."""
     by_key = {cell.key: cell for cell in cells}
-    comparable = keep_comparable((key, cell.run_scores) for key, cell in by_key.items())
-    scores = _keep_reached_rows(comparable, by_key)
+    scores = keep_comparable((key, cell.run_scores) for key, cell in by_key.items())
+    methods = [key for key in scores if not by_key[key].baseline]
+    if any(scores[key].design.is_cross_validation for key in methods):
+        # Baselines have all rows before methods have reached them.
+        reached = frozenset[str]().union(*(scores[key].uid for key in methods))
+        scores = {
+            key: score.restrict(reached) if by_key[key].baseline else score
+            for key, score in scores.items()
+            if not reached.isdisjoint(score.uid)
+        }
     most = max((len(score.uid) for score in scores.values()), default=0)
     scores = {key: score for key, score in scores.items() if 2 * len(score.uid) >= most}
     if not scores:
@@ -102,24 +110,6 @@ def expected_scores(cells: Sequence[Cell]) -> dict[CellKey, ExpectedScore]:
             draws=(1 - share) * means + share * constant,
         )
     return expected
-
-
-def _keep_reached_rows(
-    scores: Mapping[CellKey, RunScores], cells: Mapping[CellKey, Cell]
-) -> dict[CellKey, RunScores]:
-    """Cross-validated scores, those of baselines on the rows that any method has answered.
-
-    Baselines have all rows before methods have reached them.
-    """
-    methods = [key for key in scores if not cells[key].baseline]
-    if not any(scores[key].design.is_cross_validation for key in methods):
-        return dict(scores)
-    reached = frozenset[str]().union(*(scores[key].uid for key in methods))
-    return {
-        key: score.restrict(reached) if cells[key].baseline else score
-        for key, score in scores.items()
-        if not reached.isdisjoint(score.uid)
-    }
 
 
 def estimate_means(scores: Sequence[RunScores], seeded: Sequence[bool]) -> tuple[Array, Array]:
