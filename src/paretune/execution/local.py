@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -169,7 +170,7 @@ class LocalExecutor:
                 crashes.handle_exits(exits, store.load_statuses(study_hash, measurer))
 
         try:
-            summary = loop.run(collect, lambda waiting: self._start_workers(pool, store, waiting))
+            summary = loop.run(collect, partial(self._start_workers, pool, store))
             pool.stop()
         except (KeyboardInterrupt, OSError):  # OSError: nobody reads any more what is printed
             stop_gently(observer.note, pool.request_stop, pool.stop, pool.kill)

@@ -174,27 +174,16 @@ class CostPredictor:
             if storage != WeightStorage():
                 weights_bytes = stored_bytes(loaded.model, loaded.anatomy, storage)
                 shape = replace(shape, weights_bytes=weights_bytes)
-            lengths = self._text_lengths(run)
             skips = run.stage != "cost" and keeps_activations(run, loaded)
             trained = self.count_trained(run)
             part = describe_trained_part(
                 run, loaded, trained, *self._count_idle(run), skips_below=skips
             )
+            lengths, texts, scored = self._measure_texts(run)
             self._works[key] = estimate_compute_cost(
-                run,
-                shape,
-                part,
-                lengths,
-                self._count_choices(run),
-                self.device,
-                self._mean_scored(run),
+                run, shape, part, lengths, texts, self.device, scored
             )
         return self._works[key]
-
-    def _count_choices(self, run: Run) -> int:
-        """Texts of an example: whoever reads an answer's text is trained on the right one alone."""
-        segments = self.caches.dataset(run.task).train[0].segments
-        return len(segments) if run.readout in ("head", "reward") else 1
 
     def open_outline(self, run: Run) -> tuple[LoadedModel, ModelShape]:
         """The model of a run, opened without its weights, and its shape."""
@@ -208,32 +197,30 @@ class CostPredictor:
         (loaded, shape), beams = self.open_outline(run), 0
         if searching:
             beams = loaded.generation_config(run.generation or Generation()).num_beams or 1
-        lengths, scored = self._text_lengths(run), self._mean_scored(run)
-        count = self._count_choices(run)
-        return estimate_evaluation_cost(run, shape, lengths, count, scored, beams)
+        return estimate_evaluation_cost(run, shape, *self._measure_texts(run), beams)
 
-    def _text_lengths(self, run: Run) -> list[int]:
+    def _measure_texts(self, run: Run) -> tuple[list[int], int, float]:
+        """Tokens of each example, its texts, and its tokens that are scored on average."""
+        (loaded, shape), dataset = self.open_outline(run), self.caches.dataset(run.task)
         objective = self.caches.objective(run)
+        longest = run.training.max_length
         key = (run.task.model_dump_json(), run.model.name, objective.encode)
-        longest = run.training.max_length * (methods.configure(run.method).options.shots + 1)
         if key not in self._texts:
-            tokenizer = self.open_outline(run)[0].tokenizer
-            train = self.caches.dataset(run.task).train
-            lengths = objective.text_lengths(train, tokenizer)
+            lengths = objective.text_lengths(dataset.train, loaded.tokenizer)
             self._texts[key] = [*lengths.values()]
-        return [
-            sum(min(tokens, longest) for tokens in example)
+        with_shots = longest * (methods.configure(run.method).options.shots + 1)
+        tokens = [
+            sum(min(length, with_shots) for length in example)
             for example in zip(*self._texts[key], strict=True)
         ]
-
-    def _mean_scored(self, run: Run) -> float:
-        """Tokens of an example whose words are scored, by the first examples."""
-        (loaded, shape), dataset = self.open_outline(run), self.caches.dataset(run.task)
-        if not shape.vocabulary:
-            return 0.0
-        encode = self.caches.objective(run).encoder("train")
-        first, longest = dataset.train[:SCORED_EXAMPLES], run.training.max_length
-        return encode(first, loaded.tokenizer, longest, "").mean_scored
+        scored = 0.0
+        if shape.vocabulary:
+            encode = objective.encoder("train")
+            first = dataset.train[:SCORED_EXAMPLES]
+            scored = encode(first, loaded.tokenizer, longest, "").mean_scored
+        # Whoever reads an answer's text is trained on the right one alone.
+        texts = len(dataset.train[0].segments) if run.readout in ("head", "reward") else 1
+        return tokens, texts, scored
 
     def count_steps(self, run: Run) -> int:
         """Steps of a run, without early stopping."""
