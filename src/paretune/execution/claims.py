@@ -144,7 +144,7 @@ def fail_run(
 def needs_repeat(store: Store, study_hash: str, claim: Claim, outcome: Outcome) -> bool:
     """Whether a cost that the study's own steps contradict is to be measured once more.
 
-    Something else may have used the machine at that moment. Of two measurements the faster one is
+    Something else may have used the machine at that moment. The faster of two measurements is
     kept, since other load only makes a step slower; where that is contradicted too, together with
     what contradicts it, for the report to show. What is kept is written into ``outcome``.
     """

@@ -19,7 +19,7 @@ from paretune.store import RunStatus, Store
 POLL_SECONDS = 0.2
 """Pause between two looks at the store, of a worker that waits for a run too."""
 LOOK_SHARE = 1 / 20
-"""Of the time, for looks at the store: at thousands of runs one takes longer."""
+"""Looks at the store take this share of the time: at thousands of runs one takes longer."""
 
 
 @dataclass(frozen=True)

@@ -172,7 +172,7 @@ def _estimate_seconds_left(
 
 
 def _estimate_run_seconds(status: RunStatus) -> float | None:
-    """What a run took, or will have taken; None where nothing is known yet.
+    """Seconds that a run took or will have taken; None where nothing is known yet.
 
     ``seconds`` are those of its last attempt, which may have resumed from a checkpoint.
     """
@@ -375,5 +375,4 @@ def default_tell(*, quiet: bool = False) -> Callable[[str], None]:
 
 
 def _is_watched() -> bool:
-    """Whether a person sees what is written to stdout."""
     return is_terminal() or in_notebook()

@@ -1,4 +1,4 @@
-"""What is checked of a prepared study before it trains; nothing is kept.
+"""Checks a prepared study before it trains; nothing is kept.
 
 What metrics need, models and splits; and, where a user asks for it, one step on two examples for
 each method, which texts are cut, and which way a model translates.

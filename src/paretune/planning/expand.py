@@ -271,7 +271,6 @@ def _plan_runs(
 
 
 def _is_reached(run: Run, key: tuple[str, str], state: PassState | None, study: Study) -> bool:
-    """Whether the passes of a cell have come to a run."""
     if state is None:
         return True
     if run.stage == "cost":

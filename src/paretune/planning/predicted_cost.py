@@ -44,11 +44,11 @@ PROCESS_BYTES = 384 * 2**20
 PROBE_STEPS = 10
 """Duration of a cost probe, in steps of the longest batch."""
 SCORED_EXAMPLES = 64
-"""By which the scored tokens of all are estimated."""
+"""So many examples estimate the scored tokens of all."""
 COUNTED_EXAMPLES = 4096
-"""By whose words those of all are estimated."""
+"""The words of so many examples estimate those of all."""
 MIN_PROBE_STEPS = 3
-"""Of the shortest one: two steps, two evaluations, one pass for the components."""
+"""The shortest probe has two steps, two evaluations and one pass for the components."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ class CostPredictor:
         return PredictedCost(seconds, round(peak), basis, memory_basis)
 
     def predict_work(self, run: Run) -> ComputeCost:
-        """What a run computes and keeps."""
+        """The operations and bytes of a run."""
         # Equal for runs whose steps do the same work: they differ in rate, seed or folds only.
         stage = "cost" if run.stage == "cost" else "final"
         same = {"learning_rate": None, "seed": 0, "fold": 0, "split_seed": 0, "outer": None}
@@ -262,7 +262,7 @@ class CostPredictor:
         return rows, rows if run.selection == "test" else rows * 4 // 5
 
     def count_updated(self, run: Run) -> int:
-        """Of :meth:`count_trained`, those that have a gradient."""
+        """How many of :meth:`count_trained` have a gradient."""
         return self.count_trained(run) - self._count_idle(run)[0]
 
     def _count_idle(self, run: Run) -> tuple[int, int]:

@@ -84,7 +84,7 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class PreparedStudy:
-    """What planning knows of a study beside its records.
+    """A study as planning reads it, beside its records.
 
     Attributes:
         study: as it was asked for.
@@ -294,9 +294,7 @@ def prepare_study(
 def refuse_unread_settings(
     study: Study, cells: Sequence[PreparedCell], datasets: Mapping[str, Dataset]
 ) -> None:
-    """Refuse settings of ``training`` that a loss does not read.
-
-    And those of ``generation`` where nothing is generated.
+    """Refuse settings of ``training`` that no loss reads, and of ``generation`` without texts.
 
     Raises:
         StudyError: it names each, and whose loss that is.
@@ -342,7 +340,6 @@ def refuse_unread_settings(
 
 
 def _objective_of(cell: PreparedCell, datasets: Mapping[str, Dataset]) -> Objective:
-    """The objective of a cell, as its readout trains it."""
     dataset = datasets[cell.task.key]
     return for_readout(dataset.objective, cell.readout, dataset.prompt)
 
@@ -378,7 +375,7 @@ def choose_readout(
 ) -> Readout:
     """The readout of the runs of one cell.
 
-    What the method names, or else the task, as far as the method can; otherwise the first that
+    The method names it, or else the task, as far as the method can; otherwise it is the first that
     task, model and method can have.
 
     Args:

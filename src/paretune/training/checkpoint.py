@@ -39,7 +39,7 @@ MAX_SAVING_SHARE = 0.05
 
 @dataclass
 class RunProgress:
-    """What changes of a run while it trains, apart from tensors.
+    """The state of a run in training, apart from its tensors.
 
     ``without_gain``: evaluations since the best one. ``seconds``: of training, in all attempts.
     ``devices``: on which, in turn. ``first_gradients``: of a proposed trial, the squared norm of

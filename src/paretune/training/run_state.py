@@ -384,7 +384,7 @@ class RunState:
 
     @contextlib.contextmanager
     def _catching_divergence(self) -> Iterator[None]:
-        """A run that diverges in the block is finished, and its outcome says so."""
+        """Finish a run that diverges in the block, and keep the reason."""
         try:
             yield
         except DivergedError as error:

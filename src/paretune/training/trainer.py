@@ -135,7 +135,6 @@ class Session:
             raise
 
     def _place(self, run: Run) -> None:
-        """Put the method of a run into the model."""
         self._prepared = prepare(run, self._loaded, self._options.device)
         self._forward = make_forward(self._prepared, self._compute, run.training.backend)
 
@@ -252,7 +251,6 @@ class Session:
         return replace(data, reference=rows, divisors=divisors, mismatched=mismatched)
 
     def _finish(self, state: RunState) -> None:
-        """Write the outcome by the best weights."""
         run = self._run
         outcome = self._outcome
         device = self._options.device

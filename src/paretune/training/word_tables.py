@@ -23,7 +23,10 @@ from paretune.objectives.encoding import Encoded
 from paretune.training.prepare import PreparedModel
 
 LARGEST_SHARE = 0.75
-"""Of a table's rows; if more of them occur, their copy takes as much as the others spare."""
+"""The largest share of a table's rows that is trained alone.
+
+If more of them occur, their copy takes as much as the others spare.
+"""
 
 
 class WordTable:

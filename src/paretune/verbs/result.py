@@ -48,7 +48,7 @@ class Result:
 
     @property
     def exit_code(self) -> int:
-        """Of the command."""
+        """The exit code of the command."""
         return 0 if self.failure is None else self.failure.exit_code
 
     def to_json(self) -> dict[str, Any]:

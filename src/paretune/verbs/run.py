@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     from paretune.terminal.rich_console import Terminal
 
 COST_SHARE = 0.1
-"""Of a time budget, for timing the costs of all methods."""
+"""This share of a time budget goes to timing the costs of all methods."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -144,7 +144,7 @@ class RunResult(Result):
 
 @dataclass(frozen=True)
 class StudyCall:
-    """What a call of :func:`run` asks for.
+    """A call of :func:`run` that makes sense; its stages read it.
 
     Attributes:
         folder: of the results.
@@ -174,7 +174,7 @@ class StudyCall:
         return min(cost_seconds, COST_SHARE * self.seconds / (1.5 * costs))
 
     def describe_shard(self) -> Iterator[str]:
-        """What the share is, and what follows it; nothing where all of the study is run."""
+        """Say what the share is and what follows it; nothing where all of the study is run."""
         if self.shard is None:
             return
         share = f"Share {self.shard.index} of {self.shard.count}: whole cells of the study"
@@ -320,7 +320,7 @@ def run(
 def read_call(
     study: StudyLike, store: StoreFolder, budget: Time | None, shard: str | None
 ) -> StudyCall:
-    """What a call of :func:`run` asks for.
+    """Read the study, and decide where and for how long it runs.
 
     Raises:
         StudyError: there is no such study or share, or a share is to keep to a budget.
@@ -429,7 +429,7 @@ def fit_to_machine(
 def make_callbacks(
     call: StudyCall, planned: PlannedStudy, observer: Observer, workers: int
 ) -> StudyCallbacks:
-    """What the executor calls while runs end: it adds the next ones, and says what is known.
+    """Make what the executor calls while runs end: it adds the next ones, and tells the answer.
 
     Args:
         workers: that train at the same time.

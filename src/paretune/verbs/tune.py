@@ -99,7 +99,7 @@ class TuneResult(Result):
 
     @property
     def folder(self) -> Path | None:
-        """Of the export; None where ``notes`` say why there is none."""
+        """The folder of the export; None where ``notes`` say why there is none."""
         return None if self.exported is None else self.exported.folder
 
     @property

@@ -173,7 +173,7 @@ def _make_decoder_pass(
 
 
 OTHER_NAMES = ("embed_out",)
-"""What files call an LM head that ``transformers`` renames while loading (GPT-NeoX)."""
+"""Names in files of an LM head that ``transformers`` renames while loading (GPT-NeoX)."""
 
 
 def _find_lm_head(loaded: LoadedModel, source: ModelSource) -> tuple[Tensor, Tensor | None]:

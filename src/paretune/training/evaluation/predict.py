@@ -62,7 +62,7 @@ def generate(
 ) -> list[str]:
     """One text for each example, in their order; may be empty.
 
-    Of a target it is one line; of a prompt what follows it, without blanks at its ends.
+    A target is one line; a prompt gets what follows it, without blanks at its ends.
 
     Args:
         stop: texts before which a completion ends; those of ``generation`` are added.

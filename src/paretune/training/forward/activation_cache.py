@@ -45,7 +45,7 @@ BUDGET_BYTES = 4 * 2**30
 
 
 def budget_bytes() -> int:
-    """What a process may keep of activations on disk.
+    """Bytes of activations that a process may keep on disk.
 
     Raises:
         StudyError: the environment variable is not a number of bytes.
@@ -99,7 +99,7 @@ class CachedActivations:
 
 
 RowCache = dict[tuple[Any, ...], CachedActivations]
-"""What a process keeps, by model, layers, precision and examples; the last used one is last."""
+"""Caches of a process by model, layers, precision and examples; the last used one is last."""
 
 
 def enable_activation_cache(

@@ -100,7 +100,6 @@ def arrange_sequences(batch: MicroBatch, packing: Packing, *, share: bool) -> li
 
 
 def _list_texts(batch: MicroBatch, packing: Packing) -> list[PackedSequence]:
-    """Each text for itself."""
     data, virtual = batch.data, packing.virtual_tokens
 
     def rank(text: Text) -> tuple[int, int]:
@@ -150,7 +149,7 @@ def find_prefixes(data: Encoded, packing: Packing) -> Prefixes | None:
 
 
 def _count_common(texts: Sequence[Sequence[int]]) -> int:
-    """With how many equal tokens all texts begin."""
+    """How many equal tokens all texts begin with."""
     first = min(texts, key=len)
     for place, token in enumerate(first):
         if any(text[place] != token for text in texts):
