@@ -142,13 +142,8 @@ class RateSelection:
     reason: Sign | Literal[""] = ""
 
 
-def find_sign(record: Record) -> Sign | Literal[""]:
-    """What a run says against its learning rate; "" where nothing."""
-    return read_sign({**record.result, "outcome": record.outcome}, constant_loss(record))
-
-
 def read_sign(result: Mapping[str, Any], constant: float | None) -> Sign | Literal[""]:
-    """As :func:`find_sign`.
+    """What a run says against its learning rate; "" where nothing.
 
     Args:
         result: :class:`~paretune.store.record.StoredResult`.
@@ -184,7 +179,10 @@ def constant_loss(record: Record) -> float | None:
 
 def find_signs(records: Sequence[Record]) -> Counter[Sign]:
     """The signs of a first pass; none where fewer than half of its runs have one."""
-    signs = Counter(sign for record in records if (sign := find_sign(record)))
+    results = [
+        ({**record.result, "outcome": record.outcome}, constant_loss(record)) for record in records
+    ]
+    signs = Counter(sign for result in results if (sign := read_sign(*result)))
     return signs if 2 * signs.total() >= len(records) else Counter()
 
 

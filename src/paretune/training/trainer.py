@@ -7,7 +7,6 @@ evaluations follow from the start or from the checkpoint, and the best weights w
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -214,7 +213,17 @@ class Session:
             for name, examples in examples_by_part.items()
         }
         if run.readout == "reward":
-            encoded = self._add_reference(encoded)
+            # What the model makes of the texts before training, computed once for all runs on them.
+            cache = caches.encoded
+            about = source.weights_hash, *caches.loaded, self._compute, run.training.preference_beta
+            keys = {name: (*about, data) for name, data in encoded.items()}
+            if missing := {keys[n]: data for n, data in encoded.items() if keys[n] not in cache}:
+                self._prepared.undo()
+                self._place(run.model_copy(update={"method": MethodSpec(name="untuned")}))
+                cache.update({key: self._score_reference(data) for key, data in missing.items()})
+                self._prepared.undo()
+                self._place(run)
+            encoded = {name: cache[key] for name, key in keys.items()}
         if objective.answer_scores is not None:
             encode = objective.answer_scores.encode
             encoded |= {
@@ -223,23 +232,6 @@ class Session:
                 if name != "train"
             }
         return encoded
-
-    def _add_reference(self, parts: Mapping[str, Encoded]) -> dict[str, Encoded]:
-        """The parts with what the model makes of their texts before training.
-
-        Computed once for all runs on them; full fine-tuning, which changes the weights, has it too.
-        """
-        run, cache = self._run, self._caches.encoded
-        source, beta = self._caches.source(run.model), run.training.preference_beta
-        about = source.weights_hash, *self._caches.loaded, self._compute, beta
-        keys = {name: (*about, data) for name, data in parts.items()}
-        if missing := {keys[n]: data for n, data in parts.items() if keys[n] not in cache}:
-            self._prepared.undo()
-            self._place(run.model_copy(update={"method": MethodSpec(name="untuned")}))
-            cache.update({key: self._score_reference(data) for key, data in missing.items()})
-            self._prepared.undo()
-            self._place(run)
-        return {name: cache[key] for name, key in keys.items()}
 
     def _score_reference(self, data: Encoded) -> Encoded:
         """The data with what rewards are counted from, by the model as it is."""

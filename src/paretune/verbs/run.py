@@ -253,13 +253,8 @@ def run(
         ParetuneError: the study, its data, a model or a method cannot be used.
         KeyboardInterrupt: after the workers gave their runs back; the same call continues.
     """
-    require_name("executor", executor, ("local", "ray"), "paretune")
-    if address is not None and executor == "local":
-        remedy = f"Add {spell_option('executor', 'ray')}."
-        raise StudyError(
-            "only a cluster has an address.", where=spell_option("address"), remedy=remedy
-        )
-    call = read_call(study, store, budget, shard)
+    # Read what is asked for.
+    call = read_call(study, store, budget, shard, executor, address)
     study = call.study
     with ExitStack() as stack:
         observer = stack.enter_context(open_default_observer(observer, quiet=quiet))
@@ -318,14 +313,25 @@ def run(
 
 
 def read_call(
-    study: StudyLike, store: StoreFolder, budget: Time | None, shard: str | None
+    study: StudyLike,
+    store: StoreFolder,
+    budget: Time | None,
+    shard: str | None,
+    executor: str,
+    address: str | None,
 ) -> StudyCall:
     """Read the study, and decide where and for how long it runs.
 
     Raises:
-        StudyError: there is no such study or share, or a share is to keep to a budget.
+        StudyError: there is no such study, share or executor, or options contradict each other.
     """
     started = time.monotonic()
+    require_name("executor", executor, ("local", "ray"), "paretune")
+    if address is not None and executor == "local":
+        remedy = f"Add {spell_option('executor', 'ray')}."
+        raise StudyError(
+            "only a cluster has an address.", where=spell_option("address"), remedy=remedy
+        )
     share = None if shard is None else Shard.parse(shard)
     study = study_input.load_study(study)
     seconds = None if budget is None else DURATION.parse(budget, spell_option("budget"))

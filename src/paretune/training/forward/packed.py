@@ -94,12 +94,8 @@ def arrange_sequences(batch: MicroBatch, packing: Packing, *, share: bool) -> li
     ``share``: texts that begin alike are one sequence, where that pays.
     """
     prefixes = find_prefixes(batch.data, packing) if share else None
-    if prefixes is None:
-        return _list_texts(batch, packing)
-    return plant_trees(batch.data, batch.indices, prefixes, packing)
-
-
-def _list_texts(batch: MicroBatch, packing: Packing) -> list[PackedSequence]:
+    if prefixes is not None:
+        return plant_trees(batch.data, batch.indices, prefixes, packing)
     data, virtual = batch.data, packing.virtual_tokens
 
     def rank(text: Text) -> tuple[int, int]:
