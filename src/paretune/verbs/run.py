@@ -270,6 +270,7 @@ def run(
         )
         # After what costs no seconds: this imports torch.
         with defer_collection():
+            from paretune.planning.checks import check_optional_metrics
             from paretune.planning.prepare import prepare_study
 
         settings = resolve_workers(workers, threads, devices)
@@ -277,7 +278,9 @@ def run(
             server.close()  # there is a GPU
         # Read data, models and methods, and say what is wrong with them.
         prepared = prepare_study(study, offline=not online, shard=call.shard, audited=True)
-        report_findings(prepared, observer, offline=not online)
+        report_findings(prepared, observer)
+        datasets = prepared.datasets.values()
+        check_optional_metrics(datasets, study.generation, prepared.caches, offline=not online)
         # Plan the first runs in the store.
         opened = stack.enter_context(Store.open(call.folder, create=True))
         prepared = prepared.in_store(opened, settings[0].device)
@@ -348,22 +351,13 @@ def read_call(
     return StudyCall(study, study_input.store_folder(study, store), share, seconds, started)
 
 
-def report_findings(prepared: PreparedStudy, observer: Observer, *, offline: bool) -> None:
-    """Say what is wrong with the data, and which methods cannot be run.
-
-    Raises:
-        ParetuneError: an optional metric cannot be computed.
-    """
-    from paretune.planning.checks import check_optional_metrics
-
+def report_findings(prepared: PreparedStudy, observer: Observer) -> None:
+    """Say what is wrong with the data, and which methods cannot be run."""
     for finding in (*prepared.findings, *prepared.refused):
         if finding.severity != "note":
             observer.note(f"{finding.severity}: {finding}")
     if notes := sum(finding.severity == "note" for finding in prepared.findings):
         observer.note(f"Notes on the data: {notes}; `paretune check` shows them.")
-    generation = prepared.study.generation
-    datasets = prepared.datasets.values()
-    check_optional_metrics(datasets, generation, prepared.caches, offline=offline)
 
 
 def plan_first_runs(
