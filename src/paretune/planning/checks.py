@@ -1,7 +1,7 @@
 """Checks a prepared study before it trains; nothing is kept.
 
-What metrics need, models and splits; and, where a user asks for it, one step on two examples for
-each method, which texts are cut, and which way a model translates.
+It checks what metrics need, models and splits. Where a user asks for it, each method takes one step
+on two examples, and it says which texts are cut and which way a model translates.
 """
 
 from __future__ import annotations

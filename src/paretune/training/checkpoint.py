@@ -69,8 +69,8 @@ class CheckpointFile:
     def is_due(self) -> bool:
         """Whether the last checkpoint is old enough.
 
-        Of a large model it is gigabytes: it is old enough when writing it took a small share of the
-        time since.
+        A large model has gigabytes: its checkpoint is old enough when writing it took a small share
+        of the time since.
         """
         pause = self.seconds and max(self.seconds, self._saving_seconds / MAX_SAVING_SHARE)
         return time.monotonic() - self._saved_at > pause

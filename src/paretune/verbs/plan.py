@@ -123,7 +123,7 @@ class Plan(Result):
     def seconds_left(self) -> float | None:
         """Predicted wall clock: runs train side by side, costs are measured one after the other.
 
-        None where it is not known of a run that is left.
+        It is None where it is not known of a run that is left.
         """
         left = [p for p in self.runs if not p.done]
         seconds = _total_seconds([p for p in left if p.run.stage == "cost"])

@@ -43,7 +43,7 @@ class Result:
 
     @property
     def failure(self) -> ParetuneError | None:
-        """What the command ends with, after it has printed the result; None where all is well."""
+        """The error that ends the command after its result is printed; None where all is well."""
         return None
 
     @property
@@ -72,7 +72,7 @@ Tell = Callable[[Any], None]
 
 
 def tell_nothing(part: Any) -> None:
-    """What a verb tells where nobody asks."""
+    """Tell nobody: the default of a verb."""
 
 
 class ResultList(Result, tuple[Item, ...]):

@@ -41,7 +41,7 @@ from paretune.training.prepare import PreparedModel
 
 BYTES_VARIABLE = "PARETUNE_TRUNK_BYTES"
 BUDGET_BYTES = 4 * 2**30
-"""What a process may keep on disk unless :data:`BYTES_VARIABLE` is set; 0: no cache."""
+"""Bytes that a process may keep on disk unless :data:`BYTES_VARIABLE` is set; 0: no cache."""
 
 
 def budget_bytes() -> int:

@@ -303,7 +303,7 @@ def begin_pass(
 ) -> dict[str, Tensor]:
     """Begin a packed pass of these sequences; the model's inputs, (rows, 1) each.
 
-    Of sequence-to-sequence they are those of the encoder.
+    A sequence-to-sequence model gets those of the encoder.
 
     Args:
         fills: rows are filled up to a multiple of ``Packing.row_multiple``.
