@@ -47,7 +47,7 @@ MAX_BODY_LINES = 60
 
 BUDGETS = {
     # name: (allowed, target)
-    "functions and classes": (2_998, 2_700),
+    "functions and classes": (2_997, 2_700),
     "private functions called once": (221, 200),
     "bodies over 60 lines": (16, 16),
     "verbs": (19, 18),

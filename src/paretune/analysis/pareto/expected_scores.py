@@ -96,7 +96,11 @@ def expected_scores(cells: Sequence[Cell]) -> dict[CellKey, ExpectedScore]:
     estimates, noise = estimate_means(list(scores.values()), seeded)
     draws = draw_true_means(configurations, estimates, noise, first.highest / 100, DRAWS, rng)
     draws = np.clip(draws, first.lowest, first.highest)
-    constant = score_of_constant(cells)
+    # A failed run is worth the constant answer, or nothing.
+    constant = max(metrics.get(cells[0].metric).lowest, 0.0)
+    trivial = best_trivial_score(cells)
+    if trivial is not None and trivial.answer not in TRIVIAL_TEXTS:
+        constant = trivial.value
     failures = estimate_failures(configurations)
     expected = {}
     for (key, score), mean, means in zip(scores.items(), estimates, draws, strict=True):
@@ -235,14 +239,6 @@ def estimate_failures(cells: Iterable[Cell]) -> dict[CellKey, tuple[float, float
         key: (fails + share, trained + _PRIOR_RUNS - share)
         for key, (fails, trained) in counts.items()
     }
-
-
-def score_of_constant(cells: Sequence[Cell]) -> float:
-    """What a failed run is worth: the constant answer, or nothing."""
-    trivial = best_trivial_score(cells)
-    if trivial is None or trivial.answer in TRIVIAL_TEXTS:
-        return max(metrics.get(cells[0].metric).lowest, 0.0) if cells else 0.0
-    return trivial.value
 
 
 @dataclass(frozen=True)
