@@ -41,9 +41,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     from paretune.execution.cost_probe import measure_cost
     from paretune.measuring import training_step
     from paretune.planning.predicted_cost import CostPredictor
+    from paretune.preparation import ProcessCache
     from paretune.store.record import Claim
     from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec, Training
-    from paretune.training.caches import ProcessCache
 
     if options.processor_time:  # on a busy machine: what the step computes, not what it waits
         vars(training_step)["time"] = SimpleNamespace(perf_counter=time.process_time)

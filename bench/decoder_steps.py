@@ -98,8 +98,8 @@ def paretune_step(method: str, options: argparse.Namespace) -> tuple[Step, int]:
     from paretune.measuring.memory import warm_libraries
     from paretune.objectives.encoding import Encoded
     from paretune.objectives.readouts import for_readout
+    from paretune.preparation import ProcessCache
     from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec, Training
-    from paretune.training.caches import ProcessCache
     from paretune.training.forward.passes import Compute, StepBatch
     from paretune.training.forward.select import make_forward
     from paretune.training.loop import accumulate_gradients

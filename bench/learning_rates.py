@@ -47,9 +47,9 @@ from paretune.analysis.learning_rates import Sign, list_further_rates, read_sign
 from paretune.methods.core.method import Method
 from paretune.planning.expand import choose_learning_rates
 from paretune.planning.prepare import PreparedCell, PreparedStudy, prepare_study
+from paretune.preparation import ProcessCache
 from paretune.study import Run, Study
 from paretune.training import Outcome, TrainerOptions
-from paretune.training.caches import ProcessCache
 from paretune.training.trainer import train_run
 
 Array = NDArray[Any]

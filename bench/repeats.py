@@ -33,9 +33,9 @@ from paretune.analysis.statistics.differences import (
 from paretune.analysis.statistics.multiple_testing import correct_for_looks
 from paretune.analysis.statistics.scores import RunScores, ratio_of_sums
 from paretune.planning.prepare import PreparedCell, PreparedStudy
+from paretune.preparation import ProcessCache
 from paretune.study import NO_MODEL, MethodSpec, OuterFold, derive_seed
 from paretune.training import TrainerOptions
-from paretune.training.caches import ProcessCache
 from paretune.training.trainer import train_run
 
 RECORD = Path(__file__).parent / "results" / "repeats.jsonl"

@@ -32,9 +32,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretune.planning.prepare import PreparedCell, PreparedStudy, prepare_study
+from paretune.preparation import ProcessCache
 from paretune.study import NO_MODEL, MethodSpec, OuterFold, Study, derive_seed
 from paretune.training import TrainerOptions
-from paretune.training.caches import ProcessCache
 from paretune.training.trainer import train_run
 
 Array = NDArray[Any]

@@ -162,8 +162,8 @@ def run_by_hand(
     """Trials of all folds, then a final run with the best rate of each."""
     from sklearn.model_selection import StratifiedKFold
 
+    from paretune.preparation import ProcessCache
     from paretune.study import TaskSpec
-    from paretune.training.caches import ProcessCache
 
     dataset = ProcessCache().dataset(TaskSpec.model_validate(task))
     rows = [*dataset.train, *dataset.test]

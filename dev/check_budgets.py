@@ -47,9 +47,9 @@ MAX_BODY_LINES = 60
 
 BUDGETS = {
     # name: (allowed, target)
-    "functions and classes": (3_018, 2_700),
-    "private functions called once": (254, 200),
-    "bodies over 60 lines": (25, 25),
+    "functions and classes": (2_997, 2_700),
+    "private functions called once": (221, 200),
+    "bodies over 60 lines": (16, 16),
     "verbs": (19, 18),
     "fields of Method": (22, 24),
     "fields of Objective": (24, 24),

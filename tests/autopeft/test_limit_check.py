@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from paretune.planning.predicted_cost import CostPredictor
+from paretune.preparation import ProcessCache
 from paretune.store.record import Record
 from paretune.study import Limits, Run
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
-from paretune.training.caches import ProcessCache
 from paretune_autopeft.limit_check import LimitCheck
 
 STEP, LATENCY, PEAK = 100.0, 0.004, 10**8

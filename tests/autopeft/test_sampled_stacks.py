@@ -12,10 +12,10 @@ from paretune import methods
 from paretune.errors import MethodError
 from paretune.exporting import formats
 from paretune.exporting.export_selection import select_form
+from paretune.preparation import ProcessCache
 from paretune.study import MethodSpec
 from paretune.testing.clauses import EXCUSED, clause
 from paretune.testing.method_walk import Walk, walk_of, walked
-from paretune.training.caches import ProcessCache
 from paretune_autopeft.space import describe_layers, make_space
 
 MEMBERS = ("lora", "loha", "lokr", "ia3", "bitfit", "layer_norm", "houlsby", "pfeiffer", "parallel")

@@ -151,10 +151,10 @@ def test_a_trial_of_several_searches_is_counted_once(ask: Any, tmp_path: Path) -
     with Store.open(tmp_path / "store", create=True) as opened:
         prepared = prepare_study(ask(SMALL, *searches)).in_store(opened, "cpu")
         ready, waiting = expand_study(prepared, []), plan_runs(prepared, []).later
-        _, coming, count = plan_first_runs(prepared, opened, Observer())
+        planned = plan_first_runs(prepared, opened, Observer())
     shared = [p.run_id for p in ready]
     assert len(set(shared)) < len(shared)
-    assert count == len(set(shared)) + len(waiting) == len(coming)
+    assert planned.run_count == len(set(shared)) + len(waiting) == len(planned.coming)
     # What waits for a search is not planned.
     assert of_auto(ready, "tune") and not [r for r in waiting if r.method.name == "auto"]
 

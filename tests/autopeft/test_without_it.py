@@ -25,7 +25,7 @@ from paretune import methods, plugins
 from paretune.errors import MethodError
 from paretune.store import Store
 from paretune.testing.method_walk import walk_of, walked
-from paretune.training.caches import ProcessCache
+from paretune.preparation import ProcessCache
 
 for module in pkgutil.walk_packages(paretune.__path__, "paretune."):
     if module.name != "paretune.__main__":

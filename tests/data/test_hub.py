@@ -22,9 +22,9 @@ from paretune.data import hub
 from paretune.errors import DataError, NetworkError
 from paretune.planning.expand import expand_study
 from paretune.planning.prepare import prepare_study
+from paretune.preparation import ProcessCache
 from paretune.study import TaskSpec
 from paretune.tasks import load_dataset, pin_dataset
-from paretune.training.caches import ProcessCache
 
 OLD, NEW = "a" * 40, "b" * 40
 

@@ -19,12 +19,12 @@ from paretune.execution.worker import run_worker
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.measuring.machine import MachineSpeed
 from paretune.planning.predicted_cost import CostPredictor
+from paretune.preparation import ProcessCache
 from paretune.reporting.rows import list_flags
 from paretune.store import Store
 from paretune.store.record import Record
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.training import Outcome
-from paretune.training.caches import ProcessCache
 
 HERE = {"system": "Linux", "processor": "x86", "device": "cpu", "threads": 1}
 

@@ -13,9 +13,9 @@ import torch
 
 from paretune.measuring import devices
 from paretune.measuring.memory import PeakMeter, choose_counter, warm_libraries
+from paretune.preparation import ProcessCache
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.training import TrainerOptions
-from paretune.training.caches import ProcessCache
 from paretune.training.trainer import train_run
 
 pytestmark = pytest.mark.gpu

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from paretune.objectives import LossOptions
+from paretune.preparation import ProcessCache
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
-from paretune.training.caches import ProcessCache
 from paretune.training.forward.passes import Compute, StepBatch
 from paretune.training.forward.select import make_forward
 from paretune.training.loop import accumulate_gradients

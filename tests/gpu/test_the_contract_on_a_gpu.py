@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from support.method_contract import OwnMethodContract
 
+from paretune.preparation import ProcessCache
 from paretune.testing.method_walk import Walk, walk_of, walked
-from paretune.training.caches import ProcessCache
 
 pytestmark = pytest.mark.gpu
 

@@ -28,6 +28,7 @@ from support.peft_tuners import into_ours
 from paretune.errors import MethodError
 from paretune.exporting import formats
 from paretune.planning.prepare import check_method
+from paretune.preparation import ProcessCache
 from paretune.study import MethodSpec
 from paretune.tasks import load_dataset
 from paretune.testing.clauses import CLAUSES, EXCUSED, NOTE, clause
@@ -35,7 +36,6 @@ from paretune.testing.method_walk import Walk, select_logits, walk_of, walked
 from paretune.testing.methods import MethodContract
 from paretune.testing.tiny_models import DECODERS, FAMILIES
 from paretune.testing.translator_folders import TRANSLATORS
-from paretune.training.caches import ProcessCache
 from paretune.training.prepare import prepare
 
 

@@ -11,11 +11,11 @@ from support.method_contract import OwnMethodContract
 from paretune import methods
 from paretune.errors import MethodError
 from paretune.methods.core.options import list_layers, parse_subset
+from paretune.preparation import ProcessCache
 from paretune.study import MethodSpec
 from paretune.testing.method_walk import Walk, walk_of, walked
 from paretune.testing.tiny_tasks import small, tiny_run, tiny_task
 from paretune.testing.translator_folders import translator_folder
-from paretune.training.caches import ProcessCache
 from paretune.training.prepare import PreparedModel, prepare
 
 LAYERED = tuple(

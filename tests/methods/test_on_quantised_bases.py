@@ -19,10 +19,10 @@ from paretune.errors import MethodError, MissingDependencyError
 from paretune.exporting import formats
 from paretune.models.quantised import QuantisedLinear, is_quantised, require_backend
 from paretune.planning.prepare import refuse_training
+from paretune.preparation import ProcessCache
 from paretune.study import MethodSpec, ModelSpec, Run
 from paretune.study.specs import Quantisation
 from paretune.testing.method_walk import Walk, select_logits, walk_of, walked
-from paretune.training.caches import ProcessCache
 from paretune.training.trainer import train_run
 
 

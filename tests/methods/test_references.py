@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from paretune.models.dropout import set_dropout
+from paretune.preparation import ProcessCache
 from paretune.testing.method_walk import unsettle
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
-from paretune.training.caches import ProcessCache
 from paretune.training.prepare import PreparedModel, prepare
 
 IDS = torch.randint(10, 100, (6, 12), generator=torch.Generator().manual_seed(2))

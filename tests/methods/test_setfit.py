@@ -17,8 +17,8 @@ from paretune.methods import setfit
 from paretune.models.structure.topology import ENCODER
 from paretune.objectives import LossOptions
 from paretune.objectives.encoding import Encoded
+from paretune.preparation import ProcessCache
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
-from paretune.training.caches import ProcessCache
 from paretune.training.prepare import PreparedModel, prepare
 
 

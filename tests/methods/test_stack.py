@@ -17,9 +17,9 @@ from paretune.methods.core.options import parse_options
 from paretune.models.structure.topology import ENCODER
 from paretune.objectives.encoding import pad_batch
 from paretune.planning.expand import choose_learning_rates
+from paretune.preparation import ProcessCache
 from paretune.study import MethodSpec
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
-from paretune.training.caches import ProcessCache
 from paretune.training.prepare import PreparedModel, prepare
 
 

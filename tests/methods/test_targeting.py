@@ -16,8 +16,8 @@ from paretune.errors import MethodError
 from paretune.methods.core.low_rank import find_modules_to_save
 from paretune.methods.core.options import parse_options
 from paretune.models.load import LoadedModel
+from paretune.preparation import ProcessCache
 from paretune.testing.method_walk import Walk, walk_of, walked
-from paretune.training.caches import ProcessCache
 from paretune.training.prepare import prepare
 
 PATTERNS = {

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from support.tiny_study import planning_study
 
+from paretune.preparation import ProcessCache
 from paretune.study import Study
-from paretune.training.caches import ProcessCache
 
 
 @pytest.fixture(scope="module")

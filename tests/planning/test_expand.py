@@ -20,9 +20,9 @@ from paretune.planning.expand import (
     find_possible_run_ids,
 )
 from paretune.planning.prepare import PlannedRun, prepare_study
+from paretune.preparation import ProcessCache
 from paretune.study import MethodSpec, Study
 from paretune.testing.tiny_tasks import tiny_task
-from paretune.training.caches import ProcessCache
 from paretune.verbs.workers import make_executor
 
 METHODS = ("full", "lora", "prompt")

@@ -13,10 +13,10 @@ from paretune.errors import MethodError, ModelError
 from paretune.models.sources.resolve import resolve_source
 from paretune.planning.expand import expand_study, find_possible_run_ids, plan_runs
 from paretune.planning.prepare import PlannedRun, prepare_study
+from paretune.preparation import ProcessCache
 from paretune.study import ModelSpec, OuterFold, Study
 from paretune.testing.tiny_tasks import tiny_task
 from paretune.testing.translator_folders import tiny_pairs
-from paretune.training.caches import ProcessCache
 
 
 @pytest.fixture

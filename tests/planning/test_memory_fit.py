@@ -9,9 +9,9 @@ import pytest
 
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.planning.predicted_cost import CostPredictor
+from paretune.preparation import ProcessCache
 from paretune.study import Run
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
-from paretune.training.caches import ProcessCache
 from paretune.verbs.workers import explain_too_large
 
 

@@ -10,17 +10,16 @@ import pytest
 from support import tiny_study
 from support.slobench import six
 
-from paretune import methods, objectives
+from paretune import methods, objectives, preparation
 from paretune.errors import ModelError
 from paretune.measuring.model_shape import measure_shape
 from paretune.methods.core.options import parse_options
 from paretune.planning import checks, predicted_cost
 from paretune.planning.predicted_cost import CostPredictor
+from paretune.preparation import ProcessCache
 from paretune.testing.tiny_models import FAMILIES
 from paretune.testing.tiny_tasks import small, tiny_run, tiny_task
 from paretune.testing.translator_folders import tiny_marian, tiny_pairs
-from paretune.training import caches
-from paretune.training.caches import ProcessCache
 from paretune.verbs.plan import plan
 
 pytestmark = pytest.mark.thorough
@@ -98,7 +97,7 @@ def test_a_plan_opens_and_counts_what_many_runs_share_once(
 
         monkeypatch.setattr(where, name, counted)
 
-    counting(caches, "load_model")
+    counting(preparation, "load_model")
     counting(__import__("paretune.models.load").models.load, "load_tokenizer")
     counting(objectives.Objective, "text_lengths")
     counting(predicted_cost, "estimate_compute_cost")

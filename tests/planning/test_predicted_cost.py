@@ -11,12 +11,12 @@ from paretune.measuring import devices
 from paretune.measuring.devices import Gpu
 from paretune.measuring.machine import MachineSpeed
 from paretune.planning.predicted_cost import CostPredictor
+from paretune.preparation import ProcessCache
 from paretune.store.record import ComputeCost, Record
 from paretune.study import NO_MODEL, Generation, OuterFold, Study
 from paretune.testing import tiny_models
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.testing.translator_folders import tiny_marian, tiny_pairs
-from paretune.training.caches import ProcessCache
 
 pytestmark = pytest.mark.thorough
 

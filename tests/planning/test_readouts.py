@@ -14,10 +14,10 @@ from paretune.errors import MethodError
 from paretune.planning.checks import run_dry_steps
 from paretune.planning.expand import expand_study
 from paretune.planning.prepare import prepare_study
+from paretune.preparation import ProcessCache
 from paretune.store import Store
 from paretune.study import Run, Study
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
-from paretune.training.caches import ProcessCache
 
 LANGUAGE = ["untuned", "few_shot"]
 

@@ -12,9 +12,9 @@ from paretune.errors import StudyError
 from paretune.planning.expand import expand_study
 from paretune.planning.prepare import prepare_study
 from paretune.planning.shard import Shard
+from paretune.preparation import ProcessCache
 from paretune.store import Store
 from paretune.study import Study
-from paretune.training.caches import ProcessCache
 from paretune.verbs.run import run
 from paretune.verbs.stores import merge
 

@@ -9,9 +9,9 @@ from typing import Any
 from paretune import objectives
 from paretune.objectives import LossOptions
 from paretune.objectives.encoding import Encoded
+from paretune.preparation import Parts
 from paretune.store import Claim
 from paretune.training import Outcome
-from paretune.training.caches import Parts
 from paretune.training.checkpoint import CheckpointFile
 from paretune.training.forward.passes import StepBatch
 from paretune.training.prepare import PreparedModel

@@ -13,9 +13,9 @@ import pytest
 
 from paretune.data import hub
 from paretune.errors import DataError, StudyError
+from paretune.preparation import ProcessCache
 from paretune.study import Study, TaskSpec
 from paretune.tasks import load_dataset, pin_dataset
-from paretune.training.caches import ProcessCache
 from paretune_slovene.tasks import rsdo4
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "mt-sl-en"

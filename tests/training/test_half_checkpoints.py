@@ -14,10 +14,10 @@ from transformers import PreTrainedModel
 from paretune.models.load import checkpoint_dtype
 from paretune.models.weight_storage import WeightStorage, stored_bytes
 from paretune.planning.predicted_cost import CostPredictor
+from paretune.preparation import ProcessCache
 from paretune.study import ModelSpec
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.testing.translator_folders import tiny_marian, tiny_pairs
-from paretune.training.caches import ProcessCache
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from safetensors.torch import load as tensors_of
 from support.tiny_study import small
 
 from paretune.planning.checks import DirectionLosses, compare_directions
+from paretune.preparation import ProcessCache
 from paretune.study import ModelSpec
 from paretune.testing.tiny_tasks import tiny_run
 from paretune.testing.translator_folders import tiny_marian, tiny_pairs
-from paretune.training.caches import ProcessCache
 from paretune.training.prepare import prepare
 from paretune.training.trainer import train_run
 from paretune.verbs.check import check

@@ -13,9 +13,9 @@ from support.batches import make_batch
 from transformers import BertForSequenceClassification
 
 from paretune.objectives.encoding import pad_batch
+from paretune.preparation import ProcessCache
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.training import Outcome, TrainerOptions
-from paretune.training.caches import ProcessCache
 from paretune.training.forward import select
 from paretune.training.forward.passes import Compute, to_tensors
 from paretune.training.forward.select import enable_packing, forward_for

@@ -13,10 +13,10 @@ from safetensors.torch import load as from_bytes
 from support.batches import begin_run, make_batch
 
 from paretune.errors import MethodError
+from paretune.preparation import ProcessCache
 from paretune.store import Claim
 from paretune.study import TaskSpec
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
-from paretune.training.caches import ProcessCache
 from paretune.training.forward.passes import Compute
 from paretune.training.forward.select import make_forward
 from paretune.training.loop import train_step

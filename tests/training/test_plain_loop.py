@@ -22,10 +22,10 @@ from paretune.data.batch import shuffle_order
 from paretune.models.dropout import set_dropout
 from paretune.models.load import load_model, reset_head
 from paretune.models.sources.resolve import resolve_source
+from paretune.preparation import ProcessCache
 from paretune.study import ModelSpec
 from paretune.testing.tiny_models import FAMILIES
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
-from paretune.training.caches import ProcessCache
 from paretune.training.prepare import prepare
 from paretune.training.run_state import learning_rate_factor, make_adamw
 from paretune.training.trainer import train_run

@@ -14,12 +14,12 @@ from support.chosen import chosen
 
 from paretune import methods, objectives
 from paretune.planning import checks
+from paretune.preparation import ProcessCache
 from paretune.study import Generation, Run
 from paretune.testing.tiny_models import DECODERS, FAMILIES
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.testing.translator_folders import tiny_marian, tiny_pairs, translator_folder
 from paretune.training import Outcome
-from paretune.training.caches import ProcessCache
 from paretune.training.loop import accumulate_gradients
 from paretune.training.trainer import train_run
 

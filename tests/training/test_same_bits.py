@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
+from paretune.preparation import ProcessCache
 from paretune.study import Run
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.training import Outcome
-from paretune.training.caches import ProcessCache
 from paretune.training.trainer import train_run
 
 METHODS = ("lora", "full", "setfit", "loha", "prompt", "head_only")

@@ -18,10 +18,10 @@ from torch import Tensor
 from paretune import methods, objectives
 from paretune.errors import MethodError, StudyError
 from paretune.planning.prepare import prepare_study
+from paretune.preparation import ProcessCache
 from paretune.study import Study, TaskSpec, Training, digest
 from paretune.testing.tiny_tasks import KINDS, silent, small, tiny_task
 from paretune.testing.translator_folders import tiny_pairs
-from paretune.training.caches import ProcessCache
 from paretune.training.trainer import train_run
 
 BASE: dict[str, Any] = {

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from paretune.errors import StaleClaimError
+from paretune.preparation import ProcessCache
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
-from paretune.training.caches import ProcessCache
 from paretune.training.trainer import train_run
 
 

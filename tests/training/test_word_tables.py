@@ -19,13 +19,13 @@ from paretune.models.dropout import set_dropout
 from paretune.models.load import reset_head
 from paretune.models.structure.anatomy import read_anatomy
 from paretune.planning.predicted_cost import CostPredictor
+from paretune.preparation import ProcessCache
 from paretune.store import Claim
 from paretune.study import Run
 from paretune.testing.tiny_models import DECODERS, FAMILIES
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.testing.tiny_translators import TRANSLATORS, WORDS, tiny_translator
 from paretune.training import Outcome, TrainerOptions, word_tables
-from paretune.training.caches import ProcessCache
 from paretune.training.prepare import prepare
 from paretune.training.trainer import train_run
 from paretune.training.word_tables import WordTable, find_word_tables, train_occurring_rows

@@ -282,24 +282,22 @@ def _keep_one_setting(
     """The records of one setting: the study's own, at the selected rate, or the most frequent."""
     settings: dict[str, list[Record]] = {}
     for record in records:
-        settings.setdefault(_setting_key(record), []).append(record)
+        # What must be equal for two runs to be seeds (or trials) of one another.
+        run = record.run
+        ignored: dict[str, Any] = {"seed": 0, "fold": 0, "begun_at": 0}
+        if run.outer is not None:
+            ignored["outer"] = run.outer.folds
+        if run.stage != "final" or run.outer is not None:  # each fold has its own rate
+            ignored["learning_rate"] = 0
+        form = run.canonical_form()
+        proposer = run.method.proposer
+        if proposer is not None and run.outer is not None:  # each fold has trials of its own
+            options = form["method"]["options"].items()
+            proposed = {key: value for key, value in options if key != proposer.completes}
+            form["method"] = {**form["method"], "options": proposed}
+        setting = repr(sorted({**form, **ignored}.items()))
+        settings.setdefault(setting, []).append(record)
     return max(settings.values(), key=lambda group: _closeness(group, study, rate), default=[])
-
-
-def _setting_key(record: Record) -> str:
-    """What must be equal for two runs to be seeds (or trials) of one another."""
-    run = record.run
-    ignored: dict[str, Any] = {"seed": 0, "fold": 0, "begun_at": 0}
-    if run.outer is not None:
-        ignored["outer"] = run.outer.folds
-    if run.stage != "final" or run.outer is not None:  # each fold has its own rate
-        ignored["learning_rate"] = 0
-    form = run.canonical_form()
-    proposer = run.method.proposer
-    if proposer is not None and run.outer is not None:  # each fold has trials of its own
-        options = {k: v for k, v in form["method"]["options"].items() if k != proposer.completes}
-        form["method"] = {**form["method"], "options": options}
-    return repr(sorted({**form, **ignored}.items()))
 
 
 def _closeness(records: Sequence[Record], study: Study, rate: float | None) -> tuple[Any, ...]:

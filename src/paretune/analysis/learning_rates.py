@@ -142,13 +142,8 @@ class RateSelection:
     reason: Sign | Literal[""] = ""
 
 
-def find_sign(record: Record) -> Sign | Literal[""]:
-    """What a run says against its learning rate; "" where nothing."""
-    return read_sign({**record.result, "outcome": record.outcome}, constant_loss(record))
-
-
 def read_sign(result: Mapping[str, Any], constant: float | None) -> Sign | Literal[""]:
-    """As :func:`find_sign`.
+    """What a run says against its learning rate; "" where nothing.
 
     Args:
         result: :class:`~paretune.store.record.StoredResult`.
@@ -184,7 +179,10 @@ def constant_loss(record: Record) -> float | None:
 
 def find_signs(records: Sequence[Record]) -> Counter[Sign]:
     """The signs of a first pass; none where fewer than half of its runs have one."""
-    signs = Counter(sign for record in records if (sign := find_sign(record)))
+    results = [
+        ({**record.result, "outcome": record.outcome}, constant_loss(record)) for record in records
+    ]
+    signs = Counter(sign for result in results if (sign := read_sign(*result)))
     return signs if 2 * signs.total() >= len(records) else Counter()
 
 
@@ -260,7 +258,19 @@ def select_learning_rate(tuning: Sequence[Record]) -> RateSelection:
     undecided = False
     if rest:
         second = rest[0]
-        errors = _paired_errors(best, second, assume_primary_metric([*best.runs, *second.runs]))
+        metric = assume_primary_metric([*best.runs, *second.runs])
+        answers = [
+            {
+                (*_place_of(r), r.run.fold): r.predictions["selection"]
+                for r in trial.runs
+                if "selection" in r.predictions
+            }
+            for trial in (best, second)
+        ]
+        errors = []  # of the difference, on each part that both were tried on
+        for fold in sorted(answers[0].keys() & answers[1].keys()):
+            pair = (score_runs([part[fold]], metric) for part in answers)
+            errors.append(math.sqrt(row_variance(*pair)))
         gap = best.score - second.score
         # With nothing to pair it is clear only if every trial of the runner-up failed.
         undecided = gap <= 0 or second.failed < len(second.runs)
@@ -288,20 +298,3 @@ def _score_trials(tuning: Sequence[Record], lowest: float) -> tuple[Trial, ...]:
         loss = float(np.mean(np.negative(minus_losses)))
         trials.append(Trial(rate, float(np.mean(scores)), loss, runs))
     return tuple(trials)
-
-
-def _paired_errors(a: Trial, b: Trial, metric: str) -> list[float]:
-    """Standard errors of the difference of two rates, on each part that both were tried on."""
-    answers_a, answers_b = (
-        {
-            (*_place_of(r), r.run.fold): r.predictions["selection"]
-            for r in trial.runs
-            if "selection" in r.predictions
-        }
-        for trial in (a, b)
-    )
-    errors = []
-    for fold in sorted(answers_a.keys() & answers_b.keys()):
-        pair = (score_runs([part[fold]], metric) for part in (answers_a, answers_b))
-        errors.append(math.sqrt(row_variance(*pair)))
-    return errors

@@ -148,7 +148,10 @@ def decide_passes(
         methods = {cell.key: cell for cell in cells if cell.model != NO_MODEL}
     size = count_pass_runs(cells[0].folds, protocol.seeds)
     over_limit = frozenset(
-        key for key, cell in methods.items() if _exceeds_limit(cell, study.limits)
+        key
+        for key, cell in methods.items()
+        for axis, limit in study.limits.by_axis.items()
+        if (cost := estimate_cost(cell, axis)) is not None and cost.value > limit
     )
     every = dict.fromkeys(
         (cell.key for cell in cells), most if protocol.until == "complete" else size
@@ -157,7 +160,10 @@ def decide_passes(
     training = [key for key in methods if key not in over_limit]
     if protocol.until == "complete":
         positions |= dict.fromkeys(training, most)
-    ended = {key: _find_ended_positions(cell, protocol) for key, cell in methods.items()}
+    ended = {
+        key: {position_of(record.run, protocol.seeds) for record in cell.final}
+        for key, cell in methods.items()
+    }
     state = PassState(every | positions, over_limit)
     in_play: frozenset[CellKey] | None = None
     while True:
@@ -207,17 +213,6 @@ def _list_in_play_unmeasured(cells: Sequence[Cell], study: Study) -> frozenset[C
     if choice.chosen is not None:
         in_play.add(choice.chosen.cell.key)
     return frozenset(key for key in in_play if key[0] != NO_MODEL)
-
-
-def _exceeds_limit(cell: Cell, limits: Limits) -> bool:
-    costs = ((estimate_cost(cell, axis), most) for axis, most in limits.by_axis.items())
-    return any(cost is not None and cost.value > most for cost, most in costs)
-
-
-def _find_ended_positions(cell: Cell, protocol: Protocol) -> set[int]:
-    """The positions of the seeds whose runs have ended."""
-    positions = (position_of(record.run, protocol.seeds) for record in cell.final)
-    return {at for at in positions if at is not None}
 
 
 def _allow_positions(cell: Cell, protocol: Protocol, count: int) -> Cell:

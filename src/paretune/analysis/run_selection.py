@@ -17,7 +17,10 @@ import math
 from collections.abc import Collection, Sequence
 
 from paretune.analysis.cell import Cell
+from paretune.analysis.cells import group_into_cells
+from paretune.analysis.pareto.recommend import Budget, choose
 from paretune.store.record import Record
+from paretune.study import Study
 
 
 def selection_key(record: Record) -> tuple[float, float]:
@@ -32,6 +35,25 @@ def selection_key(record: Record) -> tuple[float, float]:
 def weight_bytes(record: Record) -> int:
     """Bytes of the tensors that a run trained; 0 if it stored none."""
     return record.result.get("trained_bytes", 0) if record.result.get("weights") else 0
+
+
+def select_excess_weights(
+    study: Study, records: Sequence[Record], with_weights: Sequence[Record]
+) -> list[Record]:
+    """Those of ``with_weights`` whose weights exceed the study's budget.
+
+    Args:
+        records: all of the study: they say what is recommended.
+    """
+    cells = group_into_cells(study, records)
+    recommended: set[tuple[str, str, str]] = set()
+    for task in study.tasks:
+        choice = choose([cell for cell in cells if cell.task == task.key], Budget())
+        for candidate in (choice.chosen, choice.best):
+            if candidate is not None:
+                recommended.add((task.key, *candidate.cell.key))
+    budget = study.protocol.keep_weights
+    return select_weights_to_drop(with_weights, cells, budget, recommended)
 
 
 def select_weights_to_drop(

@@ -28,7 +28,6 @@ from paretune.verbs.result import Result
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from paretune.store import Record
 
 WANDB_WHOLE = "paretune-whole"
 """A file in the folder of a run that W&B's own process, which writes it, has finished."""
@@ -99,11 +98,32 @@ def track(
     require_name("tracker", to, TRACKERS, spell_option("to"))
     results = load_results(study, store)
     metrics = {cell.task: cell.metric for cell in results.cells}
-    rows = [
-        _read_row(record, metrics[record.run.task.key])
-        for record in results.records
-        if record.outcome != "error"
-    ]
+    rows = []
+    for record in results.records:
+        if record.outcome == "error":
+            continue
+        metric = metrics[record.run.task.key]
+        scores = {part: dict(values) for part, values in record.result.get("scores", {}).items()}
+        for part in scores.keys() & record.predictions.keys():
+            interval = score_interval([record.predictions[part]], metric)
+            scores[part] |= {"primary_low": interval.low, "primary_high": interval.high}
+        numbers = {key: value for key, value in record.result.items() if key != "scores"}
+        settings = {**record.run.canonical_form(), "metric": metric, "outcome": record.outcome}
+        row = RunRow(
+            run_id=record.run_id,
+            name=describe_run(record.run),
+            settings={
+                path: value if isinstance(value, str | int | float) else ", ".join(map(str, value))
+                for path, value in _flatten(settings)
+                if value is not None
+            },
+            numbers=_keep_numbers({**numbers, **record.measured, **scores}),
+            curve={
+                point["step"]: _keep_numbers({"curve": {**point, "step": None}})
+                for point in record.result.get("curve", ())
+            },
+        )
+        rows.append(row)
     address = str(output) if "://" in str(output) else str(Path(output).resolve())
     try:
         new = TRACKERS[to](rows, address, results.study.study)
@@ -120,29 +140,6 @@ def track(
             remedy="The same command continues from there.",
         ) from error
     return TrackResult(to, str(output), new, len(rows) - new)
-
-
-def _read_row(record: Record, metric: str) -> RunRow:
-    scores = {part: dict(values) for part, values in record.result.get("scores", {}).items()}
-    for part in scores.keys() & record.predictions.keys():
-        interval = score_interval([record.predictions[part]], metric)
-        scores[part] |= {"primary_low": interval.low, "primary_high": interval.high}
-    results = {key: value for key, value in record.result.items() if key != "scores"}
-    settings = {**record.run.canonical_form(), "metric": metric, "outcome": record.outcome}
-    return RunRow(
-        run_id=record.run_id,
-        name=describe_run(record.run),
-        settings={
-            path: value if isinstance(value, str | int | float) else ", ".join(map(str, value))
-            for path, value in _flatten(settings)
-            if value is not None
-        },
-        numbers=_keep_numbers({**results, **record.measured, **scores}),
-        curve={
-            point["step"]: _keep_numbers({"curve": {**point, "step": None}})
-            for point in record.result.get("curve", ())
-        },
-    )
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

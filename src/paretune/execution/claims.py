@@ -144,9 +144,9 @@ def fail_run(
 def needs_repeat(store: Store, study_hash: str, claim: Claim, outcome: Outcome) -> bool:
     """Whether a cost that the study's own steps contradict is to be measured once more.
 
-    Something else may have used the machine at that moment. Of two measurements the faster one is
-    kept, since other load only makes a step slower; where that is contradicted too, together with
-    what contradicts it, for the report to show. What is kept is written into ``outcome``.
+    Something else may have used the machine at that moment. The faster of two measurements is
+    kept, since other load only makes a step slower. If that is contradicted too, the report shows
+    what contradicts it. The measurement that is kept is written into ``outcome``.
     """
     from paretune.analysis.pareto.costs import find_contradiction
 

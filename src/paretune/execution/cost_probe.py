@@ -1,7 +1,7 @@
 """The cost probe: what one method costs, measured alone in a fresh process.
 
 The longest batch of the run sets the peak and is then timed. Loading, training and evaluation are
-separate phases. What cannot be measured has its reason instead.
+separate phases. A reason stands in place of what cannot be measured.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from paretune.measuring.training_step import (
     time_steps,
 )
 from paretune.objectives.encoding import Encoded
+from paretune.preparation import ProcessCache
 from paretune.store.record import Claim, Report
 from paretune.study import Generation, Run
 from paretune.training import Outcome
-from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.predict import evaluate, generate
 from paretune.training.forward.passes import Compute, Forward, MicroBatch, StepBatch
 from paretune.training.forward.select import make_forward
@@ -215,7 +215,6 @@ def _measure(
 
 
 def _count_tokens(encoded: Encoded, examples: Iterable[int]) -> int:
-    """Tokens of all texts of these examples, without references."""
     return sum(len(ids) for i in examples for ids in encoded.ids[i])
 
 

@@ -19,7 +19,7 @@ from paretune.store import RunStatus, Store
 POLL_SECONDS = 0.2
 """Pause between two looks at the store, of a worker that waits for a run too."""
 LOOK_SHARE = 1 / 20
-"""Of the time, for looks at the store: at thousands of runs one takes longer."""
+"""Looks at the store take this share of the time: at thousands of runs one takes longer."""
 
 
 @dataclass(frozen=True)
@@ -115,12 +115,23 @@ class StudyLoop:
             start: given the runs that have not ended, starts what executes them.
         """
         began = time.monotonic()
+        observer = self.callbacks.observer
         expanded_at = finals_at = -1  # numbers of ended runs at the last call back
         while True:
             collect()
             looked_at = time.monotonic()
             statuses = self.store.load_statuses(self.study_hash, self.owner)
-            self._tell(statuses)
+            snapshot = take_snapshot(statuses, self.workers, self.callbacks.planned_runs)
+            new = [s for s in statuses if s.ended and s.run_id not in self._ended_before]
+            # Also after the first look: a study that has changed reuses runs of an earlier one.
+            newly = [s for s in new if s.ended_at is not None and s.ended_at >= self._created_at]
+            if earlier := len(new) - len(newly):
+                observer.note(f"{earlier} of {snapshot.total} runs are done already.")
+            for status in newly:
+                observer.ended(status, snapshot)
+            self._newly_ended += len(newly)
+            self._ended_before = {status.run_id for status in statuses if status.ended}
+            observer.update(snapshot)
             seconds = max(POLL_SECONDS, (time.monotonic() - looked_at) / LOOK_SHARE)
             ended = sum(status.ended for status in statuses)
             finals = sum(status.ended for status in statuses if status.stage == "final")
@@ -148,21 +159,6 @@ class StudyLoop:
                 )
             start(waiting)
             self.pause(seconds)
-
-    def _tell(self, statuses: Sequence[RunStatus]) -> None:
-        """Tell the observer what has changed since the last look."""
-        observer = self.callbacks.observer
-        snapshot = take_snapshot(statuses, self.workers, self.callbacks.planned_runs)
-        new = [s for s in statuses if s.ended and s.run_id not in self._ended_before]
-        # Also after the first look: a study that has changed reuses runs of an earlier one.
-        newly = [s for s in new if s.ended_at is not None and s.ended_at >= self._created_at]
-        if earlier := len(new) - len(newly):
-            observer.note(f"{earlier} of {snapshot.total} runs are done already.")
-        for status in newly:
-            observer.ended(status, snapshot)
-        self._newly_ended += len(newly)
-        self._ended_before = {status.run_id for status in statuses if status.ended}
-        observer.update(snapshot)
 
 
 def stop_gently(

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -169,7 +170,7 @@ class LocalExecutor:
                 crashes.handle_exits(exits, store.load_statuses(study_hash, measurer))
 
         try:
-            summary = loop.run(collect, lambda waiting: self._start_workers(pool, store, waiting))
+            summary = loop.run(collect, partial(self._start_workers, pool, store))
             pool.stop()
         except (KeyboardInterrupt, OSError):  # OSError: nobody reads any more what is printed
             stop_gently(observer.note, pool.request_stop, pool.stop, pool.kill)
@@ -208,35 +209,24 @@ class LocalExecutor:
             owners = {worker.owner for worker in training if worker.is_on(settings.device)}
             count = settings.device_workers
             if len(owners) < count:
+                # Each claimable run that may start here now needs a worker of its own.
+                budget = MemoryBudget.load(store, settings.memory_bytes)
+                here = place_of(current_owner(identify_device(settings.device)))
+                running = [
+                    status.run_id
+                    for status in to_train
+                    if status.state == "running"
+                    and not status.is_claimable
+                    and place_of(status.owner or "") in (here, None)
+                ]
+                fitting = 0
+                for status in to_train:
+                    may_start = status.is_claimable and status.run_id not in admitted
+                    if fitting < count and may_start and budget.admits(status.run_id, running):
+                        running.append(status.run_id)
+                        admitted.add(status.run_id)
+                        fitting += 1
                 busy = sum(status.owner in owners for status in to_train)
-                count = min(count, busy + self._count_admitted(store, settings, to_train, admitted))
+                count = min(count, busy + fitting)
             for _ in range(len(owners), count):
                 pool.start(replace(settings, stages=stages, workers=self.worker_count, wait=True))
-
-    def _count_admitted(
-        self,
-        store: Store,
-        settings: WorkerSettings,
-        to_train: Sequence[RunStatus],
-        admitted: set[str],
-    ) -> int:
-        """How many claimable runs may start on a device now, each in a worker of its own."""
-        budget = MemoryBudget.load(store, settings.memory_bytes)
-        here = place_of(current_owner(identify_device(settings.device)))
-        running: list[str] = []
-        count = 0
-        for status in to_train:
-            is_running = status.state == "running" and not status.is_claimable
-            if is_running and place_of(status.owner or "") in (here, None):
-                running.append(status.run_id)
-        for status in to_train:
-            may_start = status.is_claimable and status.run_id not in admitted
-            if (
-                count < settings.device_workers
-                and may_start
-                and budget.admits(status.run_id, running)
-            ):
-                running.append(status.run_id)
-                admitted.add(status.run_id)
-                count += 1
-        return count

@@ -27,7 +27,7 @@ HALVE_PREFIX = "halve/"
 DEFAULT_RUN_BYTES = 2 * 2**30
 """Assumed need of a run without a prediction."""
 MEMORY_SHARE = 3 / 4
-"""Of the free memory, for runs; the rest is for errors of the prediction
+"""Runs get this share of the free memory; the rest is for errors of the prediction
 (docs/how-it-works/measuring.md)."""
 
 

@@ -48,14 +48,13 @@ def describe_end(status: RunStatus) -> str:
     """How a run ended: ``ok, 0.714, 34 s`` (a BLEU: ``28.4``), or the message of a failed one."""
     if status.state == "failed":
         return f"failed ({status.outcome}): {status.message}"
-    score = "" if status.score is None else f", {_format_score(status.score, status.run)}"
+    score = ""
+    if status.score is not None:
+        task = status.run.task
+        metric = metrics.get(task.metric or objective_of(task).default_metric)
+        score = f", {status.score:.{1 if metric.highest > 1 else 3}f}"
     seconds = "" if status.seconds is None else f", {format_duration(status.seconds)}"
     return f"{status.outcome}{score}{seconds}"
-
-
-def _format_score(score: float, run: Run) -> str:
-    metric = metrics.get(run.task.metric or objective_of(run.task).default_metric)
-    return f"{score:.{1 if metric.highest > 1 else 3}f}"
 
 
 def describe_step(status: RunStatus) -> str:
@@ -173,7 +172,7 @@ def _estimate_seconds_left(
 
 
 def _estimate_run_seconds(status: RunStatus) -> float | None:
-    """What a run took, or will have taken; None where nothing is known yet.
+    """Seconds that a run took or will have taken; None where nothing is known yet.
 
     ``seconds`` are those of its last attempt, which may have resumed from a checkpoint.
     """
@@ -376,5 +375,4 @@ def default_tell(*, quiet: bool = False) -> Callable[[str], None]:
 
 
 def _is_watched() -> bool:
-    """Whether a person sees what is written to stdout."""
     return is_terminal() or in_notebook()

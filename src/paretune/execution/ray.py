@@ -64,7 +64,7 @@ _cached_executor = functools.cache(make_executor)
 
 @dataclass(frozen=True)
 class UnfinishedRuns:
-    """What a store knows of runs that have not ended; it goes to the node with them, and back.
+    """Settings and progress of runs that have not ended; they go to the node, and back.
 
     Attributes:
         settings: of the store, about these runs, such as how often one is halved.
@@ -76,7 +76,7 @@ class UnfinishedRuns:
 
     @classmethod
     def load(cls, store: Store, run_ids: Collection[str]) -> Self:
-        """What the store has of these runs."""
+        """Read it from a store."""
         settings = {
             f"{prefix}{run_id}": value
             for prefix in (HALVE_PREFIX, ISOLATED_PREFIX)

@@ -144,7 +144,6 @@ def stop_when_orphaned(parent: int) -> None:
 
 
 def _is_alive(parent: int) -> bool:
-    """Whether the process that started this one still runs."""
     if sys.platform == "win32":  # a process whose parent has ended keeps its number there
         return process_exists(parent)
     return os.getppid() == parent

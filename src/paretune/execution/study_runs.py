@@ -6,9 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from paretune.analysis.cells import group_into_cells
-from paretune.analysis.pareto.recommend import Budget, choose
-from paretune.analysis.run_selection import select_weights_to_drop, weight_bytes
+from paretune.analysis.run_selection import weight_bytes
 from paretune.execution.memory_budget import MEMORY_PREFIX
 from paretune.store import Record, Store
 from paretune.study import Study
@@ -17,6 +15,7 @@ if TYPE_CHECKING:
     from paretune.planning.predicted_cost import CostPredictor
     from paretune.planning.prepare import PlannedRun, PreparedStudy
 
+    SelectExcess = Callable[[Study, Sequence[Record], Sequence[Record]], Sequence[Record]]
     Expand = Callable[[PreparedStudy, Sequence[Record]], list[PlannedRun]]
 
 
@@ -57,23 +56,20 @@ def add_missing_runs(
     return store.add_runs(study.study_hash, [(p.run_id, p.run) for p in planned])
 
 
-def drop_excess_weights(study: Study, store: Store) -> list[str]:
+def drop_excess_weights(study: Study, store: Store, select: SelectExcess) -> list[str]:
     """Drop weights that exceed the study's budget; the ids of the runs that lost theirs.
 
     Predictions, scores and all else of these runs stay; ``export --train-again`` makes the weights
     again.
+
+    Args:
+        select: of all records and of those with weights, the ones that lose theirs; asked only
+            where the budget is exceeded.
     """
-    budget = study.protocol.keep_weights
-    if store.sum_weight_bytes(study.study_hash) <= budget:
+    if store.sum_weight_bytes(study.study_hash) <= study.protocol.keep_weights:
         return []
     dropped = store.list_dropped_runs()
     records = store.load_records(study.study_hash, predictions=True)
     with_weights = [r for r in records if weight_bytes(r) and r.run_id not in dropped]
-    cells, recommended = group_into_cells(study, records), set()
-    for task in study.tasks:
-        choice = choose([cell for cell in cells if cell.task == task.key], Budget())
-        for candidate in (choice.chosen, choice.best):
-            if candidate is not None:
-                recommended.add((task.key, *candidate.cell.key))
-    excess = select_weights_to_drop(with_weights, cells, budget, recommended)
+    excess = select(study, records, with_weights)
     return store.drop_weights(study.study_hash, [record.run_id for record in excess])

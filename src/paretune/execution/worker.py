@@ -43,7 +43,7 @@ from paretune.training import Outcome, TrainerOptions
 from paretune.training.interruption import loses_device
 
 if TYPE_CHECKING:
-    from paretune.training.caches import ProcessCache
+    from paretune.preparation import ProcessCache
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def make_executor(settings: WorkerSettings = DEFAULT_SETTINGS) -> RunExecutor:
     """
     import torch
 
-    from paretune.training.caches import ProcessCache
+    from paretune.preparation import ProcessCache
 
     device = settings.device
     torch.set_num_threads(settings.threads)
@@ -129,100 +129,77 @@ def run_worker(
         StoreError: the store cannot be used any more.
         DeviceLostError: a CUDA error ended what this process can do.
     """
+    claimed = 0
+    owner = current_owner(identify_device(settings.device))
     with Leases(store, settings.lease_seconds, stop) as leases:
-        _WorkerLoop(store, study_hash, executor, stop, settings, leases).run()
-
-
-@dataclass
-class _WorkerLoop:
-    store: Store
-    study_hash: str
-    executor: RunExecutor
-    stop: StopRequest
-    settings: WorkerSettings
-    leases: Leases
-
-    def run(self) -> None:
-        settings, claimed = self.settings, 0
-        owner = current_owner(identify_device(settings.device))
-        while not self.stop.requested and (settings.limit is None or claimed < settings.limit):
-            budget = MemoryBudget.load(self.store, settings.memory_bytes)
+        while not stop.requested and (settings.limit is None or claimed < settings.limit):
+            budget = MemoryBudget.load(store, settings.memory_bytes)
             may_refuse = budget.budget_bytes is not None or budget.isolated
-            claim = self.store.claim(
+            claim = store.claim(
                 owner,
-                self.study_hash,
+                study_hash,
                 settings.stages,
                 settings.lease_seconds,
                 budget.admits if may_refuse else None,
             )
-            if claim is not None:
-                claimed += 1
-                self._execute(claim)
-            elif settings.wait:
+            if claim is None and settings.wait:
                 if budget.has_refused:
-                    self.executor.release_memory()  # others wait for what the cached model takes
+                    executor.release_memory()  # others wait for what the cached model takes
                 time.sleep(POLL_SECONDS)
-            else:
+                continue
+            if claim is None:
                 return
+            claimed += 1
+            # Renewed before the model is opened, which may take longer than a lease.
+            claim = leases.add(claim)
+            halvings = int(store.get_setting(f"{HALVE_PREFIX}{claim.run_id}") or 0)
+            try:
+                with stop.interruptible():
+                    outcome = executor.execute(claim, halvings)
+                with stop.deferred():
+                    leases.drop(claim.run_id)
+                    finish_run(store, study_hash, claim, outcome, _print_error)
+            except KeyboardInterrupt:
+                leases.drop(claim.run_id)
+                store.release(claim)
+            except StaleClaimError as error:
+                leases.drop(claim.run_id)
+                _print_error(f"{describe_run(claim.run)}: {error}")
+            except StoreError:
+                raise
+            except Exception as error:  # noqa: BLE001 (the edge: one run's defect stops no other)
+                leases.drop(claim.run_id)
+                record_failure(store, claim, error)
 
-    def _execute(self, claim: Claim) -> None:
-        # Renewed before the model is opened, which may take longer than a lease.
-        claim = self.leases.add(claim)
-        halvings = int(self.store.get_setting(f"{HALVE_PREFIX}{claim.run_id}") or 0)
-        try:
-            with self.stop.interruptible():
-                outcome = self.executor.execute(claim, halvings)
-            with self.stop.deferred():
-                self.leases.drop(claim.run_id)
-                finish_run(self.store, self.study_hash, claim, outcome, _print_error)
-        except KeyboardInterrupt:
-            self.leases.drop(claim.run_id)
-            self.store.release(claim)
-        except StaleClaimError as error:
-            self.leases.drop(claim.run_id)
-            _print_error(f"{describe_run(claim.run)}: {error}")
-        except StoreError:
-            raise
-        except Exception as error:  # noqa: BLE001 (the edge: one run's defect stops no other)
-            self.leases.drop(claim.run_id)
-            self._end(claim, error)
 
-    def _end(self, claim: Claim, error: Exception) -> None:
-        """Record what stopped a run.
+def record_failure(store: Store, claim: Claim, error: Exception) -> None:
+    """Record what stopped a run.
 
-        Raises:
-            DeviceLostError: this process has no GPU any more: each further run would fail.
-        """
-        lost = False
-        if "torch" in sys.modules:  # otherwise nobody has used a GPU
-            lost = loses_device(error)
-        self._fail(claim, error)
-        if lost:
-            raise DeviceLostError(
-                "A CUDA error left this process without its GPU.", remedy="Another process goes on."
-            ) from error
-
-    def _fail(self, claim: Claim, error: Exception) -> None:
-        """Record what stopped a run.
-
-        Raises:
-            StoreError: it was the disk, which is no fault of the run: it and its checkpoint stay.
-        """
-        if is_disk_error(error):
-            raise StoreError(
-                f"the disk is full or fails ({error}); the run and its last checkpoint stay.",
-                where=describe_run(claim.run),
-                remedy="Free some space; the same command continues.",
-            ) from error
-        trace = "".join(traceback.format_exception(error))
-        _print_error(trace.rstrip("\n"))
-        message = str(error)
-        if not isinstance(error, ParetuneError):
-            *_, last = traceback.extract_tb(error.__traceback__)
-            place = f"(at {Path(last.filename).name}:{last.lineno})"
-            message = f"{type(error).__name__}: {error} {place}"
-        measured = {"traceback": _escape_surrogates(trace)}
-        fail_run(self.store, claim, "error", _escape_surrogates(message), measured, _print_error)
+    Raises:
+        StoreError: it was the disk, which is no fault of the run: it and its checkpoint stay.
+        DeviceLostError: this process has no GPU any more: each further run would fail.
+    """
+    # Without torch nobody has used a GPU.
+    lost = "torch" in sys.modules and loses_device(error)
+    if is_disk_error(error):
+        raise StoreError(
+            f"the disk is full or fails ({error}); the run and its last checkpoint stay.",
+            where=describe_run(claim.run),
+            remedy="Free some space; the same command continues.",
+        ) from error
+    trace = "".join(traceback.format_exception(error))
+    _print_error(trace.rstrip("\n"))
+    message = str(error)
+    if not isinstance(error, ParetuneError):
+        *_, last = traceback.extract_tb(error.__traceback__)
+        place = f"(at {Path(last.filename).name}:{last.lineno})"
+        message = f"{type(error).__name__}: {error} {place}"
+    measured = {"traceback": _escape_surrogates(trace)}
+    fail_run(store, claim, "error", _escape_surrogates(message), measured, _print_error)
+    if lost:
+        raise DeviceLostError(
+            "A CUDA error left this process without its GPU.", remedy="Another process goes on."
+        ) from error
 
 
 def _escape_surrogates(text: str) -> str:

@@ -46,7 +46,7 @@ class WorkerExit:
 
 @dataclass
 class WorkerCrashes:
-    """What one parent knows about its workers' crashes.
+    """Counts the crashes of one parent's workers, and decides what becomes of their runs.
 
     Kills for memory are kept in the store. A run that was killed beside others is not to blame: it
     runs in isolation from then on (:mod:`paretune.execution.memory_budget`). The micro-batch of one

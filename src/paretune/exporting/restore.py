@@ -31,13 +31,13 @@ from paretune.objectives import Objective
 from paretune.objectives.example import Example
 from paretune.objectives.prompt import Prompt
 from paretune.objectives.readouts import for_readout
+from paretune.preparation import ProcessCache
 from paretune.reporting.text.formatting import format_bytes
 from paretune.store import Store
 from paretune.store.encoding import decode_predictions
 from paretune.store.record import Record
 from paretune.study import Generation, Run, specs
 from paretune.study.specs import FrozenModel
-from paretune.training.caches import ProcessCache
 from paretune.training.checkpoint import drop_run_axis
 from paretune.training.evaluation.predict import evaluate, generate
 from paretune.training.forward.passes import Compute
@@ -321,30 +321,21 @@ def load_or_retrain(
     torch.set_num_threads(record.measured.get("environment", {}).get("threads", 1))
     with tempfile.TemporaryDirectory() as folder:
         outcome = train_run(record.run, checkpoint=Path(folder) / "state")
-    if not _answers_match(outcome.blobs["predictions"], record, store):
+    answers, recorded = outcome.blobs["predictions"], record.result["predictions"]
+    answers_match = hashlib.sha256(answers).hexdigest() == recorded
+    if not answers_match:
+        # Bit for bit only if it trained alone and on the same processor; else to rounding.
+        before = decode_predictions(store.read_blob(recorded), f"run {record.run_id}")["test"]
+        now = decode_predictions(answers, "the run trained again")["test"]
+        pairs = zip(now.prediction, before.prediction, strict=False)
+        answers_match = before.uid == now.uid and all(is_same_answer(*pair) for pair in pairs)
+    if not answers_match:
         raise StoreError(
             "trained again it answers differently: other data, processor or versions.",
             where=" x ".join(record.run.cell),
             remedy="Export where it was trained, or run the study here.",
         )
     return outcome.blobs["weights"]
-
-
-def _answers_match(blob: bytes, record: Record, store: Store) -> bool:
-    """Whether a run predicts the test examples as recorded, so that its scores are valid.
-
-    A run is reproduced bit for bit only if it trained alone and on the same processor; otherwise it
-    may differ by rounding.
-    """
-    if hashlib.sha256(blob).hexdigest() == record.result.get("predictions"):
-        return True
-    before = decode_predictions(
-        store.read_blob(record.result["predictions"]), f"run {record.run_id}"
-    )
-    now = decode_predictions(blob, "the run trained again")
-    if before["test"].uid != now["test"].uid:
-        return False
-    return all(map(is_same_answer, now["test"].prediction, before["test"].prediction))
 
 
 def is_same_answer(answer: Answer, recorded: Answer) -> bool:

@@ -74,7 +74,22 @@ def configure_members(combination: Any) -> list[ConfiguredMethod]:
             remedy="Name less.",
         )
     members = [get(name) for name in names]
-    if reasons := _find_conflicts(names, members, options.least):
+    reasons = []
+    if len(names) < options.least:
+        reasons.append("a stack has at least two methods")
+    for position, member in enumerate(members):
+        if isinstance(member, Baseline):
+            reasons.append(f"{member.name} trains no model")
+        elif member.not_in_stack:
+            reasons.append(f"{member.name}: {member.not_in_stack}")
+        elif member.first_in_stack and {*names[:position]} - {member.name}:
+            reasons.append(f"{member.name} has to come first: {member.first_in_stack}")
+    before_text = sorted(
+        {m.name for m in members if isinstance(m, Method) and m.virtual_tokens == "text"}
+    )
+    if len(before_text) > 1:
+        reasons.append(f"{' and '.join(before_text)} both put virtual tokens before the text")
+    if reasons:
         raise MethodError(
             "; ".join(reasons) + ".", where=f"method {NAME}", remedy="Change the list of methods."
         )
@@ -115,26 +130,6 @@ def _members_of(options: Any, anatomy: Anatomy) -> list[ConfiguredMethod]:
                     remedy="Give each its own layers.",
                 )
     return members
-
-
-def _find_conflicts(names: list[str], members: list[Method | Baseline], least: int) -> list[str]:
-    """Why these methods cannot be in one model."""
-    reasons = []
-    if len(names) < least:
-        reasons.append("a stack has at least two methods")
-    for position, member in enumerate(members):
-        if isinstance(member, Baseline):
-            reasons.append(f"{member.name} trains no model")
-        elif member.not_in_stack:
-            reasons.append(f"{member.name}: {member.not_in_stack}")
-        elif member.first_in_stack and {*names[:position]} - {member.name}:
-            reasons.append(f"{member.name} has to come first: {member.first_in_stack}")
-    before_text = sorted(
-        {m.name for m in members if isinstance(m, Method) and m.virtual_tokens == "text"}
-    )
-    if len(before_text) > 1:
-        reasons.append(f"{' and '.join(before_text)} both put virtual tokens before the text")
-    return reasons
 
 
 def inject(

@@ -241,33 +241,33 @@ class Objective:
         answer_code: the expression that makes an answer of ``logits``, on the card of an export.
     """
 
+    # Every objective has these.
     name: str
     title: str
+    default_metric: str
+    recorded_metrics: tuple[str, ...]
+    loss: Loss
+    predict: Predict
+    # What its data and models are.
     reader: str = "labels"
     required: tuple[str, ...] = ("text", "label")
     excluded: Mapping[str, str] = field(default_factory=dict, hash=False)
-
     head: str = "sequence_classification"
     problem_type: str = "single_label_classification"
     readouts: tuple[Readout, ...] = ()
     baselines: tuple[str, ...] = ("majority", "tfidf", "gradient_boosting")
-
-    default_metric: str
-    recorded_metrics: tuple[str, ...]
     generates: bool = False
-
+    # From examples to a loss.
     encode: Encode = encode_texts
     encode_training: Encode | None = None
     weight: Callable[[Encoded, Sequence[int]], int] = count_examples
-    loss: Loss
     loss_settings: tuple[str, ...] = ()
     fit_target: Callable[[Sequence[Example]], TargetScale | None] = no_target_scale
+    # From outputs to answers.
     collector: Callable[[Encoded], Collector] = LogitsCollector
-    predict: Predict
     decide: Decide = lambda predictions, selection: (predictions, ())
     answer_scores: Objective | None = None
     for_labels: Callable[[Objective, Sequence[str]], Objective] | None = None
-
     answer_code: str = "[model.config.id2label[i] for i in logits.argmax(-1).tolist()]"
 
     @property

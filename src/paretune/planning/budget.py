@@ -1,7 +1,7 @@
 """Which runs to begin within a time budget: those that come next, as far as they fit.
 
 The order is that of :mod:`paretune.planning.expand`: first looks, then fold by fold, then further
-passes. What is predicted to end too late is not begun; a shorter run that comes later may be.
+passes. A run that is predicted to end too late is not begun; a shorter one that comes later may be.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ QUEUE = 2
 
 @dataclass(frozen=True)
 class TimeBudget:
-    """What is left, and what runs take.
+    """Chooses runs by the time that is left and the time that they take.
 
     Attributes:
         seconds_left: wall clock.

@@ -1,7 +1,7 @@
-"""What is checked of a prepared study before it trains; nothing is kept.
+"""Checks a prepared study before it trains; nothing is kept.
 
-What metrics need, models and splits; and, where a user asks for it, one step on two examples for
-each method, which texts are cut, and which way a model translates.
+It checks what metrics need, models and splits. Where a user asks for it, each method takes one step
+on two examples, and it says which texts are cut and which way a model translates.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from paretune.models.load import LoadedModel
 from paretune.models.pass_context import PassContext
 from paretune.objectives.readouts import for_readout
 from paretune.planning.prepare import PreparedStudy
+from paretune.preparation import ProcessCache
 from paretune.study import NO_MODEL, Generation, ModelSpec, Run, TaskSpec
-from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.evaluator import prepare_metrics
 from paretune.training.evaluation.predict import evaluate
 from paretune.training.forward.passes import Compute, StepBatch

@@ -15,7 +15,7 @@ The same input gives the same runs, so the same command always continues.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
@@ -35,7 +35,7 @@ from paretune.analysis.passes import PassState, count_pass_runs, decide_passes, 
 from paretune.errors import StudyError
 from paretune.planning.prepare import PlannedRun, PreparedCell, PreparedStudy
 from paretune.store import Record, Store
-from paretune.study import NO_MODEL, MethodSpec, OuterFold, Protocol, Run, Study
+from paretune.study import NO_MODEL, MethodSpec, OuterFold, Run, Study
 from paretune.study.run import is_trial
 from paretune.study.specs import Proposer
 
@@ -55,10 +55,28 @@ def expand_study(prepared: PreparedStudy, records: Sequence[Record]) -> list[Pla
         StudyError: two cells of the study would be the same runs under two names.
         ParetuneError: data, a model or a method cannot be used.
     """
-    planned = _check_distinct(_plan_runs(prepared, {r.run_id: r for r in records}))
-    if not prepared.study.protocol.cost_seconds:
-        planned = [p for p in planned if p.run.stage != "cost"]
-    return [*planned, *_plan_fewer_rows(prepared, planned, records)]
+    study, ended = prepared.study, {record.run_id: record for record in records}
+    requested = _plan_runs(prepared, ended)
+    first: dict[str, Run] = {}
+    for p in requested:
+        earlier = first.setdefault(p.run_id, p.run)
+        if earlier.cell != p.run.cell:
+            raise StudyError(
+                f"{' x '.join(earlier.cell)} and {' x '.join(p.run.cell)} are the same run.",
+                remedy="They differ in nothing but their names: remove one, or change it.",
+            )
+    # Each run once for all that ask for it.
+    distinct = {(p.run_id, p.proposed_by): p for p in requested}
+    planned = [p for p in distinct.values() if study.protocol.cost_seconds or p.run.stage != "cost"]
+    if not study.protocol.rows or any(p.run_id not in ended for p in planned):
+        return planned
+    # At last each task's recommended method on shares of train.
+    cells, runs = group_into_cells(study, records), list[Run]()
+    for task in study.tasks:
+        of_task = [cell for cell in cells if cell.task == task.key]
+        if (chosen := choose(of_task, limits_of(study.limits)).chosen) is not None:
+            runs += [record.run for record in chosen.cell.trained]
+    return [*planned, *_plan_on_shares(prepared, runs)]
 
 
 def hold_back_folds(
@@ -134,7 +152,24 @@ def plan_runs(prepared: PreparedStudy, records: Sequence[Record]) -> RunPlan:
     if prepared.preset is not None:
         return RunPlan(runs)
     ended = {record.run_id for record in records}
-    waiting = [] if states else _list_waiting(ready, ended, protocol)
+    final = {(p.run.cell, p.run.outer) for p in ready if p.run.stage == "final"}
+    tuned: dict[tuple[CellKey, OuterFold | None], list[PlannedRun]] = {}
+    for planned in ready:
+        if planned.run.stage == "tune" and not states:
+            tuned.setdefault((planned.run.cell, planned.run.outer), []).append(planned)
+    waiting: list[Run] = []
+    for (cell_key, outer), trials in tuned.items():
+        if is_trial(trials[0].run):
+            continue  # what follows is proposed
+        if (cell_key, outer) in final or all(trial.run_id in ended for trial in trials):
+            continue  # without a final run, every trial failed: nothing will follow
+        tried = list(dict.fromkeys(trial.run.learning_rate for trial in trials))
+        waiting += [
+            trials[0].run.model_copy(
+                update={"stage": "final", "seed": seed, "learning_rate": tried[len(tried) // 2]}
+            )
+            for seed in (protocol.seeds if outer is None else (protocol.seeds[outer.position],))
+        ]
     if states and protocol.cost_seconds and prepared.shard is None:
         # Until the first pass has ended it is not known whose costs are measured.
         waiting += [
@@ -151,31 +186,6 @@ def plan_runs(prepared: PreparedStudy, records: Sequence[Record]) -> RunPlan:
         firsts = {p.run.task.key: p.cell for p in reversed(on_shares)}
         waiting += [p.run for p in on_shares if p.cell == firsts[p.run.task.key]]
     return RunPlan(runs, tuple(waiting))
-
-
-def _list_waiting(
-    ready: Sequence[PlannedRun], ended: Collection[str], protocol: Protocol
-) -> list[Run]:
-    """The final runs of ``preset: trials`` that wait for their rate."""
-    final = {(p.run.cell, p.run.outer) for p in ready if p.run.stage == "final"}
-    tuned: dict[tuple[CellKey, OuterFold | None], list[PlannedRun]] = {}
-    for planned in ready:
-        if planned.run.stage == "tune":
-            tuned.setdefault((planned.run.cell, planned.run.outer), []).append(planned)
-    waiting: list[Run] = []
-    for (cell, outer), trials in tuned.items():
-        if is_trial(trials[0].run):
-            continue  # what follows is proposed
-        if (cell, outer) in final or all(trial.run_id in ended for trial in trials):
-            continue  # without a final run, every trial failed: nothing will follow
-        rates = list(dict.fromkeys(trial.run.learning_rate for trial in trials))
-        waiting += [
-            trials[0].run.model_copy(
-                update={"stage": "final", "seed": seed, "learning_rate": rates[len(rates) // 2]}
-            )
-            for seed in (protocol.seeds if outer is None else (protocol.seeds[outer.position],))
-        ]
-    return waiting
 
 
 def find_possible_run_ids(
@@ -222,7 +232,15 @@ def _plan_runs(
             if shard is None or shard.has(run.cell)
         ]
     planned: list[PlannedRun] = []
-    proposed = _list_proposed(prepared, ended)
+    searches: dict[Proposer, list[PreparedCell]] = {}
+    for cell in prepared.cells:
+        proposer = cell.method.proposer
+        if proposer is not None and (shard is None or shard.has(cell.key, proposed=True)):
+            searches.setdefault(proposer, []).append(cell)
+    proposed: dict[CellKey, Sequence[PlannedRun]] = {}
+    for proposer, cells in searches.items():
+        answers = proposer.propose(prepared, cells, ended)
+        proposed |= {cell.key: runs for cell, runs in zip(cells, answers, strict=True)}
     for task in prepared.tasks:
         free = [
             PreparedCell(task, NO_MODEL, MethodSpec(name=name))
@@ -253,7 +271,6 @@ def _plan_runs(
 
 
 def _is_reached(run: Run, key: tuple[str, str], state: PassState | None, study: Study) -> bool:
-    """Whether the passes of a cell have come to a run."""
     if state is None:
         return True
     if run.stage == "cost":
@@ -274,36 +291,26 @@ def find_states(prepared: PreparedStudy, records: Sequence[Record]) -> Mapping[s
             cells[cell.task].append(cell)
     waiting: dict[str, set[tuple[str, str]]] = {task.key: set() for task in study.tasks}
     ended = {record.run_id: record for record in records}
-    for prepared_cell in prepared.cells:
-        if _is_on_trial(prepared, prepared_cell, ended):
-            waiting[prepared_cell.task.key].add(prepared_cell.key[1:])
+    shard, seeds = prepared.shard, study.protocol.seeds
+    for candidate in prepared.cells:
+        rates = list_rates(prepared, candidate)
+        is_elsewhere = shard is not None and not shard.has(candidate.key)
+        if candidate.method.proposer is not None or not rates or is_elsewhere:
+            continue
+        # Runs that decide its rate, or first ones at the rate it moves to, may not have ended.
+        design = prepared.designs[candidate.task.key]
+        places = list(design.place_seeds(seeds[: count_pass_runs(design.folds, seeds)]))
+        runs = _plan_rates(prepared, candidate, rates, places, ended)
+        if any(p.run_id not in ended for p in runs):
+            waiting[candidate.task.key].add(candidate.key[1:])
     # A shard has a part of the methods that would be compared: it trains the first pass.
-    if prepared.shard is not None and study.protocol.until == "settled":
-        sizes = {
-            task: count_pass_runs(prepared.designs[task].folds, study.protocol.seeds)
-            for task in cells
-        }
+    if shard is not None and study.protocol.until == "settled":
+        sizes = {task: count_pass_runs(prepared.designs[task].folds, seeds) for task in cells}
         return {
             task: PassState({cell.key: sizes[task] for cell in of_task})
             for task, of_task in cells.items()
         }
     return {task: decide_passes(of_task, study, waiting[task]) for task, of_task in cells.items()}
-
-
-def _list_proposed(
-    prepared: PreparedStudy, ended: Mapping[str, Record]
-) -> dict[CellKey, Sequence[PlannedRun]]:
-    """The runs of each cell of the shard whose method proposes them."""
-    shard, cells = prepared.shard, dict[Proposer, list[PreparedCell]]()
-    for cell in prepared.cells:
-        proposer = cell.method.proposer
-        if proposer is not None and (shard is None or shard.has(cell.key, proposed=True)):
-            cells.setdefault(proposer, []).append(cell)
-    return {
-        cell.key: runs
-        for proposer, its_cells in cells.items()
-        for cell, runs in zip(its_cells, proposer.propose(prepared, its_cells, ended), strict=True)
-    }
 
 
 def _plan_cell(
@@ -420,20 +427,6 @@ def _plan_rates(
     return [*first, *tried, *at(rate, seeded)]
 
 
-def _is_on_trial(prepared: PreparedStudy, cell: PreparedCell, ended: Mapping[str, Record]) -> bool:
-    """Whether runs that decide its rate, or first ones at the rate it moves to, have not ended."""
-    rates = list_rates(prepared, cell)
-    if cell.method.proposer is not None or not rates:
-        return False
-    if prepared.shard is not None and not prepared.shard.has(cell.key):
-        return False
-    protocol = prepared.study.protocol
-    design = prepared.designs[cell.task.key]
-    seeds = protocol.seeds[: count_pass_runs(design.folds, protocol.seeds)]
-    places = list(design.place_seeds(seeds))
-    return any(p.run_id not in ended for p in _plan_rates(prepared, cell, rates, places, ended))
-
-
 def list_rates(prepared: PreparedStudy, cell: PreparedCell) -> tuple[float, ...] | None:
     """The learning rates of a cell, rising: () of what has none; None of a baseline's."""
     configured = methods.configure(cell.method)
@@ -445,45 +438,12 @@ def list_rates(prepared: PreparedStudy, cell: PreparedCell) -> tuple[float, ...]
     return choose_learning_rates(cell.method, default_rates, prepared.study.protocol.most_rates)
 
 
-def _plan_fewer_rows(
-    prepared: PreparedStudy, planned: Sequence[PlannedRun], records: Sequence[Record]
-) -> list[PlannedRun]:
-    """The final runs of each task's recommended method on shares of train (``protocol.rows``).
-
-    They follow once all other runs have ended.
-    """
-    study, ended = prepared.study, {record.run_id for record in records}
-    if not study.protocol.rows:
-        return []
-    if any(p.run_id not in ended for p in planned):
-        return []
-    cells, runs = group_into_cells(study, records), list[Run]()
-    for task in study.tasks:
-        of_task = [cell for cell in cells if cell.task == task.key]
-        if (chosen := choose(of_task, limits_of(study.limits)).chosen) is not None:
-            runs += [record.run for record in chosen.cell.trained]
-    return _plan_on_shares(prepared, runs)
-
-
 def _plan_on_shares(prepared: PreparedStudy, runs: Iterable[Run]) -> list[PlannedRun]:
     """These runs on each share of train that the study asks for; of what trains."""
     shares = () if prepared.shard is not None else prepared.study.protocol.rows
     trained = [run for run in runs if run.stage == "final" and run.learning_rate is not None]
     on_shares = [run.on_rows(share) for run in trained for share in shares]
     return [PlannedRun(prepared.caches.identify(run), run) for run in on_shares]
-
-
-def _check_distinct(planned: list[PlannedRun]) -> list[PlannedRun]:
-    """Return the runs, each once for all that ask for it, unless two cells differ only in names."""
-    first: dict[str, Run] = {}
-    for p in planned:
-        earlier = first.setdefault(p.run_id, p.run)
-        if earlier.cell != p.run.cell:
-            raise StudyError(
-                f"{' x '.join(earlier.cell)} and {' x '.join(p.run.cell)} are the same run.",
-                remedy="They differ in nothing but their names: remove one, or change it.",
-            )
-    return list({(p.run_id, p.proposed_by): p for p in planned}.values())
 
 
 def count_folds(study: Study, training_rows: int) -> int:

@@ -28,10 +28,10 @@ from paretune.measuring.model_shape import ModelShape, describe_trained_part, me
 from paretune.models.load import LoadedModel
 from paretune.models.weight_storage import WeightStorage, stored_bytes
 from paretune.objectives.objective import Encode
+from paretune.preparation import ProcessCache
 from paretune.store.record import ComputeCost, Record
 from paretune.study import DEFAULT_COST_SECONDS, NO_MODEL, Generation, Run
 from paretune.terminal.plural import pluralise
-from paretune.training.caches import ProcessCache
 from paretune.training.forward.activation_cache import keeps_activations
 from paretune.training.prepare import allows_bf16_weights
 from paretune.training.word_tables import find_occurring, find_word_tables, spares_memory
@@ -44,11 +44,11 @@ PROCESS_BYTES = 384 * 2**20
 PROBE_STEPS = 10
 """Duration of a cost probe, in steps of the longest batch."""
 SCORED_EXAMPLES = 64
-"""By which the scored tokens of all are estimated."""
+"""So many examples estimate the scored tokens of all."""
 COUNTED_EXAMPLES = 4096
-"""By whose words those of all are estimated."""
+"""The words of so many examples estimate those of all."""
 MIN_PROBE_STEPS = 3
-"""Of the shortest one: two steps, two evaluations, one pass for the components."""
+"""The shortest probe has two steps, two evaluations and one pass for the components."""
 
 
 @dataclass(frozen=True)
@@ -163,35 +163,27 @@ class CostPredictor:
         return PredictedCost(seconds, round(peak), basis, memory_basis)
 
     def predict_work(self, run: Run) -> ComputeCost:
-        """What a run computes and keeps."""
-        key = _work_key(run)
+        """The operations and bytes of a run."""
+        # Equal for runs whose steps do the same work: they differ in rate, seed or folds only.
+        stage = "cost" if run.stage == "cost" else "final"
+        same = {"learning_rate": None, "seed": 0, "fold": 0, "split_seed": 0, "outer": None}
+        key = run.model_copy(update={**same, "stage": stage}).model_dump_json()
         if key not in self._works:
             loaded, shape = self.open_outline(run)
             storage = WeightStorage(allows_bf16_weights(run), run.model.quantisation)
             if storage != WeightStorage():
                 weights_bytes = stored_bytes(loaded.model, loaded.anatomy, storage)
                 shape = replace(shape, weights_bytes=weights_bytes)
-            lengths = self._text_lengths(run)
             skips = run.stage != "cost" and keeps_activations(run, loaded)
             trained = self.count_trained(run)
             part = describe_trained_part(
                 run, loaded, trained, *self._count_idle(run), skips_below=skips
             )
+            lengths, texts, scored = self._measure_texts(run)
             self._works[key] = estimate_compute_cost(
-                run,
-                shape,
-                part,
-                lengths,
-                self._count_choices(run),
-                self.device,
-                self._mean_scored(run),
+                run, shape, part, lengths, texts, self.device, scored
             )
         return self._works[key]
-
-    def _count_choices(self, run: Run) -> int:
-        """Texts of an example: whoever reads an answer's text is trained on the right one alone."""
-        segments = self.caches.dataset(run.task).train[0].segments
-        return len(segments) if run.readout in ("head", "reward") else 1
 
     def open_outline(self, run: Run) -> tuple[LoadedModel, ModelShape]:
         """The model of a run, opened without its weights, and its shape."""
@@ -205,32 +197,30 @@ class CostPredictor:
         (loaded, shape), beams = self.open_outline(run), 0
         if searching:
             beams = loaded.generation_config(run.generation or Generation()).num_beams or 1
-        lengths, scored = self._text_lengths(run), self._mean_scored(run)
-        count = self._count_choices(run)
-        return estimate_evaluation_cost(run, shape, lengths, count, scored, beams)
+        return estimate_evaluation_cost(run, shape, *self._measure_texts(run), beams)
 
-    def _text_lengths(self, run: Run) -> list[int]:
+    def _measure_texts(self, run: Run) -> tuple[list[int], int, float]:
+        """Tokens of each example, its texts, and its tokens that are scored on average."""
+        (loaded, shape), dataset = self.open_outline(run), self.caches.dataset(run.task)
         objective = self.caches.objective(run)
+        longest = run.training.max_length
         key = (run.task.model_dump_json(), run.model.name, objective.encode)
-        longest = run.training.max_length * (methods.configure(run.method).options.shots + 1)
         if key not in self._texts:
-            tokenizer = self.open_outline(run)[0].tokenizer
-            train = self.caches.dataset(run.task).train
-            lengths = objective.text_lengths(train, tokenizer)
+            lengths = objective.text_lengths(dataset.train, loaded.tokenizer)
             self._texts[key] = [*lengths.values()]
-        return [
-            sum(min(tokens, longest) for tokens in example)
+        with_shots = longest * (methods.configure(run.method).options.shots + 1)
+        tokens = [
+            sum(min(length, with_shots) for length in example)
             for example in zip(*self._texts[key], strict=True)
         ]
-
-    def _mean_scored(self, run: Run) -> float:
-        """Tokens of an example whose words are scored, by the first examples."""
-        (loaded, shape), dataset = self.open_outline(run), self.caches.dataset(run.task)
-        if not shape.vocabulary:
-            return 0.0
-        encode = self.caches.objective(run).encoder("train")
-        first, longest = dataset.train[:SCORED_EXAMPLES], run.training.max_length
-        return encode(first, loaded.tokenizer, longest, "").mean_scored
+        scored = 0.0
+        if shape.vocabulary:
+            encode = objective.encoder("train")
+            first = dataset.train[:SCORED_EXAMPLES]
+            scored = encode(first, loaded.tokenizer, longest, "").mean_scored
+        # Whoever reads an answer's text is trained on the right one alone.
+        texts = len(dataset.train[0].segments) if run.readout in ("head", "reward") else 1
+        return tokens, texts, scored
 
     def count_steps(self, run: Run) -> int:
         """Steps of a run, without early stopping."""
@@ -272,7 +262,7 @@ class CostPredictor:
         return rows, rows if run.selection == "test" else rows * 4 // 5
 
     def count_updated(self, run: Run) -> int:
-        """Of :meth:`count_trained`, those that have a gradient."""
+        """How many of :meth:`count_trained` have a gradient."""
         return self.count_trained(run) - self._count_idle(run)[0]
 
     def _count_idle(self, run: Run) -> tuple[int, int]:
@@ -321,10 +311,3 @@ class CostPredictor:
             head = 0 if method.trains is methods.Trains.EVERYTHING else shape.head_parameters
             self._trained_counts[key] = count + head
         return self._trained_counts[key]
-
-
-def _work_key(run: Run) -> str:
-    """Equal for runs whose steps do the same work: they differ in rate, seed or folds only."""
-    stage = "cost" if run.stage == "cost" else "final"
-    same = {"learning_rate": None, "seed": 0, "fold": 0, "split_seed": 0, "stage": stage}
-    return run.model_copy(update={**same, "outer": None}).model_dump_json()

@@ -29,6 +29,7 @@ from paretune.objectives import LOSS_SETTINGS, SETTINGS_OF_SOME, Objective
 from paretune.objectives.readouts import for_readout
 from paretune.planning.predicted_cost import CostPredictor
 from paretune.planning.shard import Shard
+from paretune.preparation import ProcessCache
 from paretune.store import Store
 from paretune.study import (
     NO_MODEL,
@@ -46,7 +47,6 @@ from paretune.study.presets import BUILT_IN, Preset, load_preset
 from paretune.study.run import ForgettingText
 from paretune.study.study_file import KeyPath
 from paretune.tasks.forgetting_text import hash_text, read_blocks, read_pairs
-from paretune.training.caches import ProcessCache
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class PreparedStudy:
-    """What planning knows of a study beside its records.
+    """A study as planning reads it, beside its records.
 
     Attributes:
         study: as it was asked for.
@@ -294,9 +294,7 @@ def prepare_study(
 def refuse_unread_settings(
     study: Study, cells: Sequence[PreparedCell], datasets: Mapping[str, Dataset]
 ) -> None:
-    """Refuse settings of ``training`` that a loss does not read.
-
-    And those of ``generation`` where nothing is generated.
+    """Refuse settings of ``training`` that no loss reads, and of ``generation`` without texts.
 
     Raises:
         StudyError: it names each, and whose loss that is.
@@ -342,7 +340,6 @@ def refuse_unread_settings(
 
 
 def _objective_of(cell: PreparedCell, datasets: Mapping[str, Dataset]) -> Objective:
-    """The objective of a cell, as its readout trains it."""
     dataset = datasets[cell.task.key]
     return for_readout(dataset.objective, cell.readout, dataset.prompt)
 
@@ -378,7 +375,7 @@ def choose_readout(
 ) -> Readout:
     """The readout of the runs of one cell.
 
-    What the method names, or else the task, as far as the method can; otherwise the first that
+    The method names it, or else the task, as far as the method can; otherwise it is the first that
     task, model and method can have.
 
     Args:

@@ -86,7 +86,23 @@ def connect(path: Path) -> sqlite3.Connection:
     with translate_errors(path):
         connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None)
         try:
-            _enable_wal(connection, path)
+            # The change to WAL does not honour the busy timeout; two processes may create at once.
+            deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
+            while True:
+                try:
+                    mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+                    break
+                except sqlite3.OperationalError as error:
+                    locked = error_name(error).startswith("SQLITE_BUSY")
+                    if not locked or time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.01)
+            if mode != "wal":
+                raise StoreError(
+                    f"the file system cannot hold a store (journal mode stayed {mode}).",
+                    where=str(path),
+                    remedy="Move the store to a local disk.",
+                )
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
             register_checksum_function(connection)
@@ -175,23 +191,3 @@ _ERROR_MESSAGES = {
         "Check the disk and its free space; on a network folder, move the store to a local disk.",
     ),
 }
-
-
-def _enable_wal(connection: sqlite3.Connection, path: Path) -> None:
-    # The change to WAL does not honour the busy timeout, and two processes may create at once.
-    deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
-    while True:
-        try:
-            mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-            break
-        except sqlite3.OperationalError as error:
-            locked = error_name(error).startswith("SQLITE_BUSY")
-            if not locked or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-    if mode != "wal":
-        raise StoreError(
-            f"the file system cannot hold a store (journal mode stayed {mode}).",
-            where=str(path),
-            remedy="Move the store to a local disk.",
-        )

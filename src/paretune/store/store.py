@@ -210,34 +210,30 @@ class Store:
         with self._write() as db:
             moment = table_rows.load_moment(db, owner, lease_seconds)
             for row in db.execute(table_rows.OPEN_RUNS, (study_hash,)).fetchall():
+                run_id = row["run_id"]
                 eligible = (stages is None or row["stage"] in stages) and moment.is_claimable(row)
-                if eligible and (may_start is None or may_start(row["run_id"], moment.running)):
-                    return self._claim_row(db, row, owner, lease_seconds)
+                if not eligible or not (may_start is None or may_start(run_id, moment.running)):
+                    continue
+                tables.raise_if_damaged([tables.find_run_damage(row)], str(self._file))
+                now = time.time()
+                db.execute(
+                    "UPDATE runs SET state = 'running', owner = ?, attempt = attempt + 1, "
+                    "lease_until = ?, started = ?, "
+                    # Until it reports a step, this attempt is at the last reported one.
+                    "progress = json_set(progress, '$.resumed_at', coalesce(json_extract(progress, "
+                    "'$.step'), 0)) "
+                    "WHERE run_id = ?",
+                    (owner, now + lease_seconds, now, run_id),
+                )
+                return Claim(
+                    self._parse_run(row),
+                    self.checkpoint_path(run_id),
+                    run_id=run_id,
+                    owner=owner,
+                    attempt=row["attempt"] + 1,
+                    lease_seconds=lease_seconds,
+                )
         return None
-
-    def _claim_row(
-        self, db: sqlite3.Connection, row: sqlite3.Row, owner: str, lease_seconds: float
-    ) -> Claim:
-        """Give the run of a row to an owner; StoreError where its request is damaged."""
-        tables.raise_if_damaged([tables.find_run_damage(row)], str(self._file))
-        now = time.time()
-        db.execute(
-            "UPDATE runs SET state = 'running', owner = ?, attempt = attempt + 1, "
-            "lease_until = ?, started = ?, "
-            # Until it reports a step, this attempt is at the last reported one.
-            "progress = json_set(progress, '$.resumed_at', coalesce(json_extract(progress, "
-            "'$.step'), 0)) "
-            "WHERE run_id = ?",
-            (owner, now + lease_seconds, now, row["run_id"]),
-        )
-        return Claim(
-            self._parse_run(row),
-            self.checkpoint_path(row["run_id"]),
-            run_id=row["run_id"],
-            owner=owner,
-            attempt=row["attempt"] + 1,
-            lease_seconds=lease_seconds,
-        )
 
     def renew(self, claim: Claim, progress: Mapping[str, Any] | None = None) -> None:
         """Prolong the lease and, where given, keep the progress.

@@ -116,7 +116,30 @@ def read_study_file(path: Path) -> StudyFile:
     where = str(path)
     if path.suffix.casefold() in DATA_SUFFIXES:
         raise _data_file_error(path)
-    text = _read_text(path)
+    try:
+        if not path.exists():
+            raise StudyError("no such study file.", where=where, remedy="paretune new writes one.")
+        if not path.is_file():
+            raise StudyError("cannot be read (it is no plain file).", where=where)
+        with path.open("rb") as handle:
+            content = handle.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise StudyError(
+                f"is larger than {MAX_BYTES:,} bytes; a study file has some pages at most.",
+                where=where,
+                remedy="Is it a data file? `paretune new FILE` writes a study for it.",
+            )
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise StudyError(
+            "cannot be read (it is not UTF-8).",
+            where=f"{where} line {line}",
+            remedy="Save it as UTF-8.",
+        ) from None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StudyError(f"cannot be read ({reason}).", where=where) from None
     try:
         refuse_large(text, where)
         yaml = YAML(typ="safe", pure=True)
@@ -167,34 +190,6 @@ def _data_file_error(path: Path) -> StudyError:
         where=str(path),
         remedy=f"Write a study for it: paretune new {shlex.quote(str(path))}",
     )
-
-
-def _read_text(path: Path) -> str:
-    where = str(path)
-    try:
-        if not path.exists():
-            raise StudyError("no such study file.", where=where, remedy="paretune new writes one.")
-        if not path.is_file():
-            raise StudyError("cannot be read (it is no plain file).", where=where)
-        with path.open("rb") as handle:
-            content = handle.read(MAX_BYTES + 1)
-        if len(content) > MAX_BYTES:
-            raise StudyError(
-                f"is larger than {MAX_BYTES:,} bytes; a study file has some pages at most.",
-                where=where,
-                remedy="Is it a data file? `paretune new FILE` writes a study for it.",
-            )
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise StudyError(
-            "cannot be read (it is not UTF-8).",
-            where=f"{where} line {line}",
-            remedy="Save it as UTF-8.",
-        ) from None
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise StudyError(f"cannot be read ({reason}).", where=where) from None
 
 
 def refuse_large(text: str, where: str) -> None:
@@ -302,8 +297,23 @@ def _set_value(values: dict[str, Any], path: list[str], value: Any, text: str) -
     place: list[str | int] = []
     for depth, part in enumerate(path[:-1]):
         if depth == 1 and path[0] in LIST_KEYS:
-            group, number = _find_entry(group, part, path[0], text)
-            place.append(number)
+            section = path[0]
+            names = [
+                _entry_names(item, section) if isinstance(item, dict) else [] for item in group
+            ]
+            numbers = [number for number, of_entry in enumerate(names) if part in of_entry]
+            if not numbers and part.isdecimal() and 0 < int(part) <= len(group):
+                numbers = [int(part) - 1]
+            if len(numbers) != 1 or not isinstance(group[numbers[0]], dict):
+                first_names = [of_entry[0] for of_entry in names if of_entry]
+                what = "names several" if numbers else "is none"
+                suggestion = "" if numbers else suggest(part, first_names)
+                listed = f"There are: {', '.join(first_names)}; or give the number, from 1."
+                raise StudyError(
+                    f'"{part}" {what} of the {section}.', where=text, remedy=suggestion or listed
+                )
+            group = group[numbers[0]]
+            place.append(numbers[0])
             continue
         if depth == 0 and part in LIST_KEYS:
             values[part] = as_entries(values.get(part, []))
@@ -337,23 +347,3 @@ def _entry_names(item: dict[str, Any], section: str) -> list[str]:
         return ["-".join([name, *languages]), name]
     short = name.rstrip("/").split("/")[-1]
     return [str(name) for name in (item.get("label"), short, name) if name]
-
-
-def _find_entry(items: list[Any], word: str, section: str, text: str) -> tuple[dict[str, Any], int]:
-    numbers = [
-        number
-        for number, item in enumerate(items)
-        if isinstance(item, dict) and word in _entry_names(item, section)
-    ]
-    if not numbers and word.isdecimal() and 0 < int(word) <= len(items):
-        numbers = [int(word) - 1]
-    if len(numbers) != 1 or not isinstance(items[numbers[0]], dict):
-        names = [_entry_names(item, section)[0] for item in items if isinstance(item, dict)]
-        what = "names several" if numbers else "is none"
-        suggestion = "" if numbers else suggest(word, names)
-        raise StudyError(
-            f'"{word}" {what} of the {section}.',
-            where=text,
-            remedy=suggestion or f"There are: {', '.join(names)}; or give the number, from 1.",
-        )
-    return items[numbers[0]], numbers[0]

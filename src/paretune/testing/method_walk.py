@@ -24,11 +24,11 @@ from paretune.exporting.restore import TaskSignature, restore_run
 from paretune.models.load import LoadedModel, reset_head
 from paretune.models.pass_context import PassContext
 from paretune.objectives.encoding import IGNORE_INDEX, pad_batch
+from paretune.preparation import ProcessCache
 from paretune.study import Generation, Run
 from paretune.testing.tiny_tasks import silent, small, tiny_run, tiny_task
 from paretune.testing.translator_folders import tiny_pairs
 from paretune.training import Outcome, TrainerOptions
-from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.predict import evaluate, generate
 from paretune.training.forward.passes import Compute, Forward, MicroBatch, to_tensors
 from paretune.training.forward.select import forward_for, make_forward

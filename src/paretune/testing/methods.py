@@ -31,6 +31,7 @@ from paretune.exporting.export_selection import select_form
 from paretune.methods import Method, Trains
 from paretune.methods.core.injection import Injection
 from paretune.models.dropout import read_dropout_rates
+from paretune.preparation import ProcessCache
 from paretune.testing.clauses import EXCUSED, NOTE, clause
 from paretune.testing.float64 import compute_in_float64
 from paretune.testing.method_walk import (
@@ -45,7 +46,6 @@ from paretune.testing.method_walk import (
 from paretune.testing.tiny_models import tiny_model
 from paretune.testing.translator_folders import TRANSLATORS, translator_folder
 from paretune.testing.without_effect import without_effect
-from paretune.training.caches import ProcessCache
 
 NOTHING = "trains nothing"
 

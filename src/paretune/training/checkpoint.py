@@ -39,7 +39,7 @@ MAX_SAVING_SHARE = 0.05
 
 @dataclass
 class RunProgress:
-    """What changes of a run while it trains, apart from tensors.
+    """The state of a run in training, apart from its tensors.
 
     ``without_gain``: evaluations since the best one. ``seconds``: of training, in all attempts.
     ``devices``: on which, in turn. ``first_gradients``: of a proposed trial, the squared norm of
@@ -69,8 +69,8 @@ class CheckpointFile:
     def is_due(self) -> bool:
         """Whether the last checkpoint is old enough.
 
-        Of a large model it is gigabytes: it is old enough when writing it took a small share of the
-        time since.
+        A large model has gigabytes: its checkpoint is old enough when writing it took a small share
+        of the time since.
         """
         pause = self.seconds and max(self.seconds, self._saving_seconds / MAX_SAVING_SHARE)
         return time.monotonic() - self._saved_at > pause

@@ -55,7 +55,7 @@ def accumulate_gradients(batch: StepBatch, forward: Forward) -> Tensor:
 
 
 def compute_loss(batch: StepBatch, micro_batch: MicroBatch, forward: Forward) -> Tensor:
-    """What one pass adds to the mean loss, in nats."""
+    """The part of the mean loss that one pass adds, in nats."""
     with forward.compute.autocast():
         outputs = forward(micro_batch)
         loss = batch.objective.loss(

@@ -98,7 +98,7 @@ def configure_model(run: Run, loaded: LoadedModel, device: str) -> ConfiguredMet
     Raises:
         MethodError: the model cannot compute activations again.
     """
-    method = parse_method(run, loaded)
+    method = methods.configure_method(run.method).with_tokenizer(loaded.tokenizer)
     model: Any = loaded.model
     model.to(device)
     if run.training.dropout is None:
@@ -130,11 +130,6 @@ def configure_model(run: Run, loaded: LoadedModel, device: str) -> ConfiguredMet
     # Nor is one made: nothing is computed backwards below the lowest trained layer.
     model.disable_input_require_grads()
     return method
-
-
-def parse_method(run: Run, loaded: LoadedModel) -> ConfiguredMethod:
-    """The run's method with its options."""
-    return methods.configure_method(run.method).with_tokenizer(loaded.tokenizer)
 
 
 def allows_bf16_weights(run: Run) -> bool:

@@ -19,11 +19,11 @@ from paretune.data.example import Dataset
 from paretune.measuring.machine import describe_device
 from paretune.objectives import ModelPredictions
 from paretune.objectives.encoding import Encoded
+from paretune.preparation import TEST_PARTS, Parts
 from paretune.store import Claim
 from paretune.study import Training
 from paretune.study.run import is_trial
 from paretune.training import Outcome
-from paretune.training.caches import TEST_PARTS, Parts
 from paretune.training.checkpoint import CheckpointFile, RunProgress
 from paretune.training.evaluation.evaluator import Evaluator, write_scores
 from paretune.training.forward.passes import StepBatch
@@ -384,7 +384,7 @@ class RunState:
 
     @contextlib.contextmanager
     def _catching_divergence(self) -> Iterator[None]:
-        """A run that diverges in the block is finished, and its outcome says so."""
+        """Finish a run that diverges in the block, and keep the reason."""
         try:
             yield
         except DivergedError as error:

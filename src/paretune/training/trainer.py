@@ -7,7 +7,6 @@ evaluations follow from the start or from the checkpoint, and the best weights w
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -21,12 +20,12 @@ from paretune.measuring.model_shape import ModelShape, describe_trained_part, me
 from paretune.methods import ConfiguredBaseline, Trains
 from paretune.models.load import LoadedModel
 from paretune.models.quantised import count_parameters
-from paretune.objectives import ModelPredictions, Objective
+from paretune.objectives import Objective
 from paretune.objectives.encoding import Encoded
+from paretune.preparation import Parts, ProcessCache
 from paretune.store.record import Claim, Report
 from paretune.study import Generation, MethodSpec, Run
 from paretune.training import Outcome, TrainerOptions
-from paretune.training.caches import Parts, ProcessCache
 from paretune.training.checkpoint import (
     DAMAGED_NOTE,
     CheckpointFile,
@@ -96,14 +95,28 @@ class Session:
         state = None
         try:
             started = time.monotonic()
-            self._load()
+            run = self._run
+            caches = self._caches
+            self._loaded = caches.run_model(run, bf16=allows_bf16_weights(run))
+            self._shape = measure_shape(self._loaded)
+            source, objective = caches.source(run.model), caches.objective(run)
+            self._forgetting = ForgettingProbe(source, objective, self._compute, caches.forgetting)
+            if run.forgetting is not None and self._forgetting.needs_base(run):
+                # Without a method it is asked what is asked of it with one, too.
+                configure_model(run, self._loaded, self._options.device)
+                self._forgetting.score_base(run, self._loaded)
             state = self._begin()
             state.add_seconds("load", time.monotonic() - started)
             while state.needs_evaluation or not state.finished:
-                if not state.needs_evaluation:
-                    self._step(state)
-                if state.needs_evaluation:
-                    self._evaluate(state)
+                started = time.monotonic()
+                try:
+                    if not state.needs_evaluation:
+                        train_step(state, state.next_batch(), self._forward)
+                    if state.needs_evaluation:
+                        state.evaluate()
+                        self._resident_bytes = trim_heap_if_grown(self._resident_bytes)
+                finally:
+                    state.progress.seconds += time.monotonic() - started
                 state.save_if_due()
             self._finish(state)
             if self._prepared.method.trains is Trains.EVERYTHING:
@@ -120,19 +133,7 @@ class Session:
             self._caches.drop_model()  # a method may be half injected
             raise
 
-    def _load(self) -> None:
-        """Open the model, and ask it without a method what is asked of it with one, too."""
-        run, caches = self._run, self._caches
-        self._loaded = caches.run_model(run, bf16=allows_bf16_weights(run))
-        self._shape = measure_shape(self._loaded)
-        source, objective = caches.source(run.model), caches.objective(run)
-        self._forgetting = ForgettingProbe(source, objective, self._compute, caches.forgetting)
-        if run.forgetting is not None and self._forgetting.needs_base(run):
-            configure_model(run, self._loaded, self._options.device)
-            self._forgetting.score_base(run, self._loaded)
-
     def _place(self, run: Run) -> None:
-        """Put the method of a run into the model."""
         self._prepared = prepare(run, self._loaded, self._options.device)
         self._forward = make_forward(self._prepared, self._compute, run.training.backend)
 
@@ -212,7 +213,17 @@ class Session:
             for name, examples in examples_by_part.items()
         }
         if run.readout == "reward":
-            encoded = self._add_reference(encoded)
+            # What the model makes of the texts before training, computed once for all runs on them.
+            cache = caches.encoded
+            about = source.weights_hash, *caches.loaded, self._compute, run.training.preference_beta
+            keys = {name: (*about, data) for name, data in encoded.items()}
+            if missing := {keys[n]: data for n, data in encoded.items() if keys[n] not in cache}:
+                self._prepared.undo()
+                self._place(run.model_copy(update={"method": MethodSpec(name="untuned")}))
+                cache.update({key: self._score_reference(data) for key, data in missing.items()})
+                self._prepared.undo()
+                self._place(run)
+            encoded = {name: cache[key] for name, key in keys.items()}
         if objective.answer_scores is not None:
             encode = objective.answer_scores.encode
             encoded |= {
@@ -221,23 +232,6 @@ class Session:
                 if name != "train"
             }
         return encoded
-
-    def _add_reference(self, parts: Mapping[str, Encoded]) -> dict[str, Encoded]:
-        """The parts with what the model makes of their texts before training.
-
-        Computed once for all runs on them; full fine-tuning, which changes the weights, has it too.
-        """
-        run, cache = self._run, self._caches.encoded
-        source, beta = self._caches.source(run.model), run.training.preference_beta
-        about = source.weights_hash, *self._caches.loaded, self._compute, beta
-        keys = {name: (*about, data) for name, data in parts.items()}
-        if missing := {keys[n]: data for n, data in parts.items() if keys[n] not in cache}:
-            self._prepared.undo()
-            self._place(run.model_copy(update={"method": MethodSpec(name="untuned")}))
-            cache.update({key: self._score_reference(data) for key, data in missing.items()})
-            self._prepared.undo()
-            self._place(run)
-        return {name: cache[key] for name, key in keys.items()}
 
     def _score_reference(self, data: Encoded) -> Encoded:
         """The data with what rewards are counted from, by the model as it is."""
@@ -248,21 +242,10 @@ class Session:
         mismatched = data.mismatched and self._score_reference(data.mismatched)
         return replace(data, reference=rows, divisors=divisors, mismatched=mismatched)
 
-    def _step(self, state: RunState) -> None:
-        started = time.monotonic()
-        try:
-            train_step(state, state.next_batch(), self._forward)
-        finally:
-            state.progress.seconds += time.monotonic() - started
-
-    def _evaluate(self, state: RunState) -> None:
-        started = time.monotonic()
-        state.evaluate()
-        self._resident_bytes = trim_heap_if_grown(self._resident_bytes)
-        state.progress.seconds += time.monotonic() - started
-
     def _finish(self, state: RunState) -> None:
-        """Write the outcome by the best weights."""
+        run = self._run
+        outcome = self._outcome
+        device = self._options.device
         started = time.monotonic()
         state.restore_best()
         packing = self._prepared.context.packing
@@ -270,38 +253,29 @@ class Session:
         predictions = state.predict()
         state.add_seconds("train", state.progress.seconds)
         state.add_seconds("evaluation", time.monotonic() - started)
-        self._write_outcome(state, predictions, cached=cached)
-        self._outcome.measured |= {
-            "environment": describe_environment(self._options.device),
-            "kept_activations": cached,
-        }
-
-    def _write_outcome(
-        self, state: RunState, predictions: Mapping[str, ModelPredictions], *, cached: bool
-    ) -> None:
-        run = self._run
-        data = state.encoded["train"]
-        outcome = self._outcome
         dataset, source = self._caches.dataset(run.task), self._caches.source(run.model)
         state.write_outcome(predictions, dataset, source.notes, self._options.keep_bytes)
+        # What was computed and kept, for predictions of the cost of others.
+        data = state.encoded["train"]
         trained, choices = outcome.result["trained_parameters"], len(data.ids[0])
         part = describe_trained_part(
             run, self._loaded, trained, *count_idle(state.tables), skips_below=cached
         )
         cost = estimate_compute_cost(
-            run, self._shape, part, data.lengths, choices, self._options.device, data.mean_scored
+            run, self._shape, part, data.lengths, choices, device, data.mean_scored
         )
         outcome.measured["work"] = asdict(cost)
+        outcome.measured["environment"] = describe_environment(device)
+        outcome.measured["kept_activations"] = cached
         if first := state.progress.first_gradients:
             proposer = run.method.proposer
             assert proposer is not None  # noqa: S101  (the run is a trial)
             outcome.measured |= proposer.measure_trial(run, self._loaded, first)
-        if run.forgetting is None or not state.has_best_weights:
-            return
-        measured, notes = self._forgetting.score_trained(run, self._prepared)
-        outcome.result["notes"].extend(notes)
-        if measured is not None:
-            outcome.result["forgetting"] = measured
+        if run.forgetting is not None and state.has_best_weights:
+            measured, notes = self._forgetting.score_trained(run, self._prepared)
+            outcome.result["notes"].extend(notes)
+            if measured is not None:
+                outcome.result["forgetting"] = measured
 
 
 def train_run(

@@ -2,8 +2,8 @@
 
 The gradient of any other row is 0 in every step: AdamW shrinks it by 1 - rate * decay, and its
 moments stay 0. So neither a gradient nor moments of it are kept; the product of these factors is
-applied where such a row is read, and to all of them once training has ended. What the rows come to
-differs from AdamW's own steps by rounding.
+applied where such a row is read, and to all of them once training has ended. The rows differ from
+those of AdamW's own steps by rounding.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ from paretune.objectives.encoding import Encoded
 from paretune.training.prepare import PreparedModel
 
 LARGEST_SHARE = 0.75
-"""Of a table's rows; if more of them occur, their copy takes as much as the others spare."""
+"""The largest share of a table's rows that is trained alone.
+
+If more of them occur, their copy takes as much as the others spare.
+"""
 
 
 class WordTable:
@@ -94,7 +97,7 @@ def spares_memory(occurring: int, rows: int) -> bool:
 def find_holders(model: nn.Module, table: nn.Parameter) -> list[Any]:
     """The modules that have the table as their weight, if all of them only look words up.
 
-    None of them where words are scored by the same table: such a loss moves every row.
+    There are none where words are scored by the same table: such a loss moves every row.
     """
     holders = [m for m in model.modules() if any(p is table for p in m._parameters.values())]
     return holders if all(map(_looks_up_only, holders)) else []
@@ -115,7 +118,7 @@ def find_word_tables(
 def train_occurring_rows(prepared: PreparedModel, data: Encoded, backend: str) -> list[WordTable]:
     """Let the rows of ``data`` be trained in place of each trained table of words.
 
-    None with the ``plain`` backend, or where nearly all rows occur.
+    There are none with the ``plain`` backend, or where nearly all rows occur.
 
     Args:
         data: every text that a training pass may read.

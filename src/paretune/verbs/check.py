@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from paretune.models.structure.topology import Topology
     from paretune.planning.prepare import PreparedStudy
+    from paretune.preparation import ProcessCache
     from paretune.terminal.rich_console import Terminal
-    from paretune.training.caches import ProcessCache
 
 MAX_FAILED = 5
 """How many failed items the last line names; the lines above have all."""
@@ -268,7 +268,7 @@ def _check_study(study: Study, *, offline: bool, devices: str) -> Iterator[Check
     if wrong := [item for item in options if item.error is not None]:
         yield from wrong
         return
-    from paretune.training.caches import ProcessCache
+    from paretune.preparation import ProcessCache
 
     caches = ProcessCache()
     tasks = tuple(task for task in study.tasks if task.key in datasets)
@@ -292,13 +292,13 @@ def _check_cells(
     offline: bool,
     devices: str,
 ) -> Iterator[CheckedItem]:
-    """What the tasks, models and methods of a study are together; only what is to be said of it."""
+    """Check tasks, models and methods of a study together; yield only items with findings."""
     from paretune.planning import checks
     from paretune.planning.expand import expand_study, plan_runs
     from paretune.planning.prepare import find_refused_cells, prepare_study
 
     def check_splits(task: TaskSpec) -> None:
-        """As the baselines without a model need it."""
+        """Cut the data as the baselines without a model need it."""
         alone = prepare_study(usable.model_copy(update={"tasks": (task,), "models": ()}), caches)
         checks.check_splits([planned.run for planned in expand_study(alone, [])], caches)
 
@@ -333,13 +333,13 @@ def _check_cells(
 
 
 Checked = tuple[str, "tuple[Finding, ...]"]
-"""What is checked in words, and findings."""
+"""A description of what was checked, and findings."""
 
 
 def _check(
     kind: str, name: str, look: Callable[..., Checked | None], *arguments: Any
 ) -> CheckedItem:
-    """What a function says of an item, or the error that it raises."""
+    """Ask a function about an item, and catch the error of a user that it raises."""
     try:
         return CheckedItem(kind, name, *(look(*arguments) or ()))
     except InvalidRowsError as error:

@@ -136,7 +136,7 @@ def export(
     from paretune.exporting.export_run import write_export
     from paretune.exporting.formats import explain_forms
     from paretune.exporting.restore import TaskSignature, load_or_retrain
-    from paretune.training.caches import ProcessCache
+    from paretune.preparation import ProcessCache
 
     if public and push is None:
         raise StudyError(

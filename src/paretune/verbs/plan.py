@@ -106,7 +106,7 @@ class Plan(Result):
 
     @property
     def threads(self) -> int:
-        """Of each worker."""
+        """How many threads each worker has."""
         return self.worker_settings[0].threads
 
     @property
@@ -123,7 +123,7 @@ class Plan(Result):
     def seconds_left(self) -> float | None:
         """Predicted wall clock: runs train side by side, costs are measured one after the other.
 
-        None where it is not known of a run that is left.
+        It is None where it is not known of a run that is left.
         """
         left = [p for p in self.runs if not p.done]
         seconds = _total_seconds([p for p in left if p.run.stage == "cost"])
@@ -159,7 +159,6 @@ class Plan(Result):
             out.print(line, soft_wrap=True)
 
     def _list_cells(self) -> Iterator[str]:
-        """One line for each cell, under its task; names are never cut."""
         rows: list[tuple[str, ...]] = []
         for (_, model, method), runs in self.cells.items():
             stages = Counter(predicted.run.stage for predicted in runs)
@@ -335,7 +334,7 @@ def plan(
 def _find_shared_records(
     prepared: PreparedStudy, opened: Store, records: Sequence[Record]
 ) -> list[Record]:
-    """What ``run`` will take over from other studies of the store, or from earlier versions."""
+    """Find what ``run`` will take over from other or earlier studies of the store."""
     from paretune.planning import expand
 
     study_hash = prepared.study.study_hash

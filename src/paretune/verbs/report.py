@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StudyResults:
-    """What the store has of a study."""
+    """A study and its records in a store."""
 
     study: Study
     folder: Path

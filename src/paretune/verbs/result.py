@@ -43,12 +43,12 @@ class Result:
 
     @property
     def failure(self) -> ParetuneError | None:
-        """What the command ends with, after it has printed the result; None where all is well."""
+        """The error that ends the command after its result is printed; None where all is well."""
         return None
 
     @property
     def exit_code(self) -> int:
-        """Of the command."""
+        """The exit code of the command."""
         return 0 if self.failure is None else self.failure.exit_code
 
     def to_json(self) -> dict[str, Any]:
@@ -72,7 +72,7 @@ Tell = Callable[[Any], None]
 
 
 def tell_nothing(part: Any) -> None:
-    """What a verb tells where nobody asks."""
+    """Tell nobody: the default of a verb."""
 
 
 class ResultList(Result, tuple[Item, ...]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ import typer
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.pareto.recommend import recommend
 from paretune.analysis.passes import count_pass_runs, limits_of
+from paretune.analysis.run_selection import select_excess_weights
 from paretune.errors import ParetuneError, RunsFailedError, StudyError, require_name, spell_option
 from paretune.execution.executor import StudyCallbacks, StudySummary
 from paretune.execution.fork_server import ForkServer, can_fork
@@ -59,12 +60,13 @@ from paretune.verbs.workers import (
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from paretune.execution.worker_settings import WorkerSettings
     from paretune.planning.predicted_cost import CostPredictor
     from paretune.planning.prepare import PreparedStudy
     from paretune.terminal.rich_console import Terminal
 
 COST_SHARE = 0.1
-"""Of a time budget, for timing the costs of all methods."""
+"""This share of a time budget goes to timing the costs of all methods."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -140,6 +142,78 @@ class RunResult(Result):
             report_study(self.study, store=self.folder).show(out, quiet=quiet)
 
 
+@dataclass(frozen=True)
+class StudyCall:
+    """A call of :func:`run` that makes sense; its stages read it.
+
+    Attributes:
+        folder: of the results.
+        shard: the share to run; None: all of the study.
+        seconds: of the time budget; None: there is none.
+        started: by ``time.monotonic``; the budget counts from there.
+    """
+
+    study: Study
+    folder: Path
+    shard: Shard | None
+    seconds: float | None
+    started: float
+
+    @property
+    def deadline(self) -> float | None:
+        """By ``time.monotonic``; None without a time budget."""
+        return None if self.seconds is None else self.started + self.seconds
+
+    def limit_cost_seconds(self, coming: Iterable[Run]) -> float:
+        """For how long each cost is timed: all of them take a share of the time budget."""
+        cost_seconds = self.study.protocol.cost_seconds
+        if self.seconds is None:
+            return cost_seconds
+        costs = max(sum(run.stage == "cost" for run in coming), 1)
+        # Answers are timed for half as long as steps.
+        return min(cost_seconds, COST_SHARE * self.seconds / (1.5 * costs))
+
+    def describe_shard(self) -> Iterator[str]:
+        """Say what the share is and what follows it; nothing where all of the study is run."""
+        if self.shard is None:
+            return
+        share = f"Share {self.shard.index} of {self.shard.count}: whole cells of the study"
+        if self.study.protocol.preset == "passes" and self.study.protocol.until == "settled":
+            yield f"{share}, in their first pass; further passes and costs follow after the merge."
+        else:
+            yield f"{share}, every run; costs are measured once, after the merge."
+
+
+@dataclass(frozen=True)
+class PlannedStudy:
+    """A prepared study in its store, and its runs as far as they are known before one starts.
+
+    Attributes:
+        predictor: of what runs take, by the records of the store.
+        coming: runs that have not ended, with those whose rate is not chosen yet.
+        run_count: how many the study will have in all.
+    """
+
+    prepared: PreparedStudy
+    store: Store
+    predictor: CostPredictor
+    coming: Sequence[Run]
+    run_count: int
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether further passes may follow these runs."""
+        return self.prepared.study.protocol.preset == "passes" and self.prepared.shard is None
+
+    def describe(self, workers: str) -> str:
+        """How many runs there are, with what they are trained, and where the results are."""
+        first = "First pass: " if self.goes_on else ""
+        return (
+            f"{first}{self.run_count} runs, {workers} in {self.prepared.describe_precisions()}; "
+            f"results in {self.store.folder}"
+        )
+
+
 def run(
     study: StudyLike,
     *,
@@ -179,6 +253,81 @@ def run(
         ParetuneError: the study, its data, a model or a method cannot be used.
         KeyboardInterrupt: after the workers gave their runs back; the same call continues.
     """
+    # Read what is asked for.
+    call = read_call(study, store, budget, shard, executor, address)
+    study = call.study
+    with ExitStack() as stack:
+        observer = stack.enter_context(open_default_observer(observer, quiet=quiet))
+        server = None
+        if executor == "local" and can_fork("cpu" if devices == "auto" else devices):
+            # Now, so that it imports what workers need beside the same imports here.
+            server = ForkServer(WORKER)
+            stack.callback(server.close)
+        observer.note(
+            f"{study.study}: {pluralise(len(study.all_methods), 'method')} on "
+            f"{pluralise(len(study.models), 'model')} and {pluralise(len(study.tasks), 'task')}; "
+            "data and models are checked before anything is trained."
+        )
+        # After what costs no seconds: this imports torch.
+        with defer_collection():
+            from paretune.planning.checks import check_optional_metrics
+            from paretune.planning.prepare import prepare_study
+
+        settings = resolve_workers(workers, threads, devices)
+        if server is not None and not any(can_fork(worker.device) for worker in settings):
+            server.close()  # there is a GPU
+        # Read data, models and methods, and say what is wrong with them.
+        prepared = prepare_study(study, offline=not online, shard=call.shard, audited=True)
+        report_findings(prepared, observer)
+        datasets = prepared.datasets.values()
+        check_optional_metrics(datasets, study.generation, prepared.caches, offline=not online)
+        # Plan the first runs in the store.
+        opened = stack.enter_context(Store.open(call.folder, create=True))
+        prepared = prepared.in_store(opened, settings[0].device)
+        if retry and (again := opened.retry(study.study_hash)):
+            observer.note(f"Runs that are tried again: {again}.")
+        planned = plan_first_runs(
+            prepared, opened, observer, settings[0].device, measure_speed=call.seconds is not None
+        )
+        # Choose the workers that fit.
+        fitted, run_bytes = fit_to_machine(planned, settings)
+        if executor == "local":  # what fits here says nothing of a cluster
+            settings = fitted
+        observer.note(planned.describe(describe_workers(settings, executor, address)))
+        for sentence in (
+            *study_input.describe_test_files(study),
+            *explain_memory(settings, run_bytes),
+            *call.describe_shard(),
+        ):
+            observer.note(sentence)
+        # Train, and measure costs.
+        count = sum(device.device_workers for device in fitted)
+        runs = make_executor(
+            prepared,
+            settings,
+            call.limit_cost_seconds(planned.coming),
+            executor=executor,
+            address=address,
+            server=server,
+        )
+        callbacks = make_callbacks(call, planned, observer, count)
+        summary = runs.execute(opened, study.study_hash, callbacks)
+        return conclude(call, planned, summary, observer, count)
+
+
+def read_call(
+    study: StudyLike,
+    store: StoreFolder,
+    budget: Time | None,
+    shard: str | None,
+    executor: str,
+    address: str | None,
+) -> StudyCall:
+    """Read the study, and decide where and for how long it runs.
+
+    Raises:
+        StudyError: there is no such study, share or executor, or options contradict each other.
+    """
     started = time.monotonic()
     require_name("executor", executor, ("local", "ray"), "paretune")
     if address is not None and executor == "local":
@@ -199,116 +348,117 @@ def run(
             where=spell_option("budget"),
             remedy="Leave it out: a share that is stopped continues by the same command.",
         )
-    folder = study_input.store_folder(study, store)
-    sentences = study_input.describe_test_files(study)
-    with ExitStack() as stack:
-        observer = stack.enter_context(open_default_observer(observer, quiet=quiet))
-        server = None
-        if executor == "local" and can_fork("cpu" if devices == "auto" else devices):
-            # Now, so that it imports what workers need beside the same imports here.
-            server = ForkServer(WORKER)
-            stack.callback(server.close)
+    return StudyCall(study, study_input.store_folder(study, store), share, seconds, started)
+
+
+def report_findings(prepared: PreparedStudy, observer: Observer) -> None:
+    """Say what is wrong with the data, and which methods cannot be run."""
+    for finding in (*prepared.findings, *prepared.refused):
+        if finding.severity != "note":
+            observer.note(f"{finding.severity}: {finding}")
+    if notes := sum(finding.severity == "note" for finding in prepared.findings):
+        observer.note(f"Notes on the data: {notes}; `paretune check` shows them.")
+
+
+def plan_first_runs(
+    prepared: PreparedStudy,
+    opened: Store,
+    observer: Observer,
+    device: str = "cpu",
+    *,
+    measure_speed: bool = False,
+) -> PlannedStudy:
+    """Plan the runs of a study, check that they can start, and save the study.
+
+    Args:
+        device: whose speed is predicted.
+        measure_speed: of matrix products, so that time is predicted before a run has ended.
+
+    Raises:
+        ParetuneError: data cannot be cut, or a model cannot be used.
+    """
+    from paretune.planning import checks, expand
+    from paretune.planning.predicted_cost import CostPredictor
+
+    study, caches = prepared.study, prepared.caches
+    records = study_input.load_records(study, opened)
+    plan = expand.plan_runs(prepared, records)
+    coming = plan.list_coming(records)
+    checks.check_splits(coming, caches)
+    checks.check_models(coming, caches)
+    earlier = opened.list_studies()
+    if any(row.name == study.study for row in earlier) and not any(
+        row.study_hash == study.study_hash for row in earlier
+    ):
         observer.note(
-            f"{study.study}: {pluralise(len(study.all_methods), 'method')} on "
-            f"{pluralise(len(study.models), 'model')} and {pluralise(len(study.tasks), 'task')}; "
-            "data and models are checked before anything is trained."
+            "The study has changed since it last ran here: runs that it still needs are "
+            "reused; the others stay in the store and are not in its report."
         )
-        # After what costs no seconds: these import torch.
-        with defer_collection():
-            from paretune.planning import checks, expand
-            from paretune.planning.budget import TimeBudget
-            from paretune.planning.prepare import prepare_study
-
-        settings = resolve_workers(workers, threads, devices)
-        device = settings[0].device
-        if server is not None and not any(can_fork(worker.device) for worker in settings):
-            server.close()  # there is a GPU
-        prepared = prepare_study(study, offline=not online, shard=share, audited=True)
-        for finding in (*prepared.findings, *prepared.refused):
-            if finding.severity != "note":
-                observer.note(f"{finding.severity}: {finding}")
-        if notes := sum(finding.severity == "note" for finding in prepared.findings):
-            observer.note(f"Notes on the data: {notes}; `paretune check` shows them.")
-        checks.check_optional_metrics(
-            prepared.datasets.values(), study.generation, prepared.caches, offline=not online
-        )
-        opened = stack.enter_context(Store.open(folder, create=True))
-        prepared = prepared.in_store(opened, device)
-        if retry and (again := opened.retry(study.study_hash)):
-            observer.note(f"Runs that are tried again: {again}.")
-        predictor, coming, count = plan_first_runs(
-            prepared, opened, observer, device, measure_speed=seconds is not None
-        )
-        too_large = explain_too_large(coming, predictor, settings)
-        if too_large:
-            raise StudyError("\n".join(too_large), remedy=REMEDY)
-        training = [run for run in coming if run.stage != "cost"]  # costs are measured alone
-        run_bytes = [predictor.predict(run).worker_bytes for run in training]
-        fitted = fit_workers(settings, run_bytes)
-        if executor == "local":  # what fits here says nothing of a cluster
-            settings = fitted
-        goes_on = study.protocol.preset == "passes" and share is None
-        first = "First pass: " if goes_on else ""
+    settings = shlex.join(study.overrides)
+    opened.save_study(study.study_hash, study.study, settings, study.canonical_form())
+    save_findings(opened, study.study_hash, [*prepared.findings, *prepared.refused])
+    save_trained_data(opened, study, prepared.datasets)
+    if stale := expand.leave_out_stale_runs(prepared, opened):
         observer.note(
-            f"{first}{count} runs, "
-            f"{describe_workers(settings, executor, address)} in "
-            f"{prepared.describe_precisions()}; results in {opened.folder}"
+            f"Runs left out: {stale}. Their data, model or code has changed since; "
+            "they stay in the store, and count again if it is changed back."
         )
-        for sentence in (*sentences, *explain_memory(settings, run_bytes)):
-            observer.note(sentence)
-        if share is not None:
-            observer.note(
-                f"Share {share.index} of {share.count}: whole cells of the study, in their first "
-                "pass; further passes and costs follow after the merge."
-                if study.protocol.preset == "passes" and study.protocol.until == "settled"
-                else f"Share {share.index} of {share.count}: whole cells of the study, every run; "
-                "costs are measured once, after the merge."
-            )
-        choose_runs = expand.expand_study
-        deadline = None
-        cost_seconds = study.protocol.cost_seconds
-        if seconds is not None:
-            end = deadline = started + seconds
-            # Costs are timed for a tenth of the time; of each, answers for half as long as steps.
-            costs = max(sum(run.stage == "cost" for run in coming), 1)
-            cost_seconds = min(cost_seconds, COST_SHARE * seconds / (1.5 * costs))
-            choose_runs = TimeBudget(
-                seconds_left=lambda: end - time.monotonic(),
-                workers=sum(device.device_workers for device in fitted),
-                predict=lambda run: predictor.predict(run).seconds,
-            ).choose
-        announced: dict[str, int] = {}
+    for finding in find_damaged_trials(opened, records):
+        observer.note(f"{finding.severity}: {finding}")
+    predictor = CostPredictor(caches, None, records, device)
+    if measure_speed:
+        predictor.measure_speed(coming)
+    return PlannedStudy(prepared, opened, predictor, coming, len(plan.runs) + len(plan.later))
 
-        def after_final_runs() -> None:
-            if share is None:  # which runs of a share are best is known after the merge
-                drop_excess_weights(study, opened)
-                announce_answers(study, opened, observer, announced)
 
-        callbacks = StudyCallbacks(
-            observer=observer,
-            add_runs=lambda: add_missing_runs(prepared, opened, predictor, choose_runs),
-            after_final_runs=after_final_runs,
-            planned_runs=count if deadline is None and not goes_on else 0,
-            deadline=deadline,
-        )
-        summary = make_executor(
-            prepared,
-            settings,
-            cost_seconds,
-            executor=executor,
-            address=address,
-            server=server,
-        ).execute(opened, study.study_hash, callbacks)
-        if seconds is None:
-            return RunResult(study, opened.folder, summary, shard=share)
-        workers = sum(device.device_workers for device in fitted)
-        left, seconds_left = _predict_rest(prepared, opened, predictor, workers)
-        if left:
-            done = sum(summary.outcomes.values())
-            observer.note(
-                f"The time is up after {done} of {done + left} runs; the same command continues."
-            )
-        return RunResult(study, opened.folder, summary, left, seconds_left)
+def fit_to_machine(
+    planned: PlannedStudy, settings: Sequence[WorkerSettings]
+) -> tuple[tuple[WorkerSettings, ...], Sequence[int]]:
+    """The workers of each device that the coming runs leave room for, and the bytes of these runs.
+
+    Raises:
+        StudyError: a model with a method does not fit into memory.
+    """
+    if too_large := explain_too_large(planned.coming, planned.predictor, settings):
+        raise StudyError("\n".join(too_large), remedy=REMEDY)
+    training = [run for run in planned.coming if run.stage != "cost"]  # costs are measured alone
+    run_bytes = [planned.predictor.predict(run).worker_bytes for run in training]
+    return fit_workers(settings, run_bytes), run_bytes
+
+
+def make_callbacks(
+    call: StudyCall, planned: PlannedStudy, observer: Observer, workers: int
+) -> StudyCallbacks:
+    """Make what the executor calls while runs end: it adds the next ones, and tells the answer.
+
+    Args:
+        workers: that train at the same time.
+    """
+    from paretune.planning.budget import TimeBudget
+    from paretune.planning.expand import expand_study
+
+    study, predictor, choose_runs = call.study, planned.predictor, expand_study
+    if (deadline := call.deadline) is not None:
+        end = deadline
+        choose_runs = TimeBudget(
+            seconds_left=lambda: end - time.monotonic(),
+            workers=workers,
+            predict=lambda run: predictor.predict(run).seconds,
+        ).choose
+    announced: dict[str, int] = {}
+
+    def after_final_runs() -> None:
+        if call.shard is None:  # which runs of a share are best is known after the merge
+            drop_excess_weights(study, planned.store, select_excess_weights)
+            announce_answers(study, planned.store, observer, announced)
+
+    return StudyCallbacks(
+        observer=observer,
+        add_runs=lambda: add_missing_runs(planned.prepared, planned.store, predictor, choose_runs),
+        after_final_runs=after_final_runs,
+        planned_runs=0 if planned.goes_on or deadline is not None else planned.run_count,
+        deadline=deadline,
+    )
 
 
 def announce_answers(
@@ -347,77 +497,30 @@ def announce_answers(
         observer.note(" ".join([headline, *passes[:1]]))
 
 
-def plan_first_runs(
-    prepared: PreparedStudy,
-    opened: Store,
-    observer: Observer,
-    device: str = "cpu",
-    *,
-    measure_speed: bool = False,
-) -> tuple[CostPredictor, list[Run], int]:
-    """Plan the runs of a study, check that they can start, and save the study.
-
-    Args:
-        device: whose speed is predicted.
-        measure_speed: of matrix products, so that time is predicted before a run has ended.
-
-    Returns:
-        What predicts costs; runs that have not ended, with those whose rate is not chosen yet; and
-        how many runs the study will have in all.
-
-    Raises:
-        ParetuneError: data cannot be cut, or a model cannot be used.
-    """
-    from paretune.planning import checks, expand
-    from paretune.planning.predicted_cost import CostPredictor
-
-    study, caches = prepared.study, prepared.caches
-    records = study_input.load_records(study, opened)
-    plan = expand.plan_runs(prepared, records)
-    coming = plan.list_coming(records)
-    checks.check_splits(coming, caches)
-    checks.check_models(coming, caches)
-    earlier = opened.list_studies()
-    if any(row.name == study.study for row in earlier) and not any(
-        row.study_hash == study.study_hash for row in earlier
-    ):
-        observer.note(
-            "The study has changed since it last ran here: runs that it still needs are "
-            "reused; the others stay in the store and are not in its report."
-        )
-    settings = shlex.join(study.overrides)
-    opened.save_study(study.study_hash, study.study, settings, study.canonical_form())
-    save_findings(opened, study.study_hash, [*prepared.findings, *prepared.refused])
-    save_trained_data(opened, study, prepared.datasets)
-    if stale := expand.leave_out_stale_runs(prepared, opened):
-        observer.note(
-            f"Runs left out: {stale}. Their data, model or code has changed since; "
-            "they stay in the store, and count again if it is changed back."
-        )
-    for finding in find_damaged_trials(opened, records):
-        observer.note(f"{finding.severity}: {finding}")
-    predictor = CostPredictor(caches, None, records, device)
-    if measure_speed:
-        predictor.measure_speed(coming)
-    return predictor, coming, len(plan.runs) + len(plan.later)
-
-
-def _predict_rest(
-    prepared: PreparedStudy, opened: Store, predictor: CostPredictor, workers: int
-) -> tuple[int, float | None]:
-    """How many runs the time budget has left out, and the wall-clock seconds that they will take.
+def conclude(
+    call: StudyCall, planned: PlannedStudy, summary: StudySummary, observer: Observer, workers: int
+) -> RunResult:
+    """The result: of a call with a time budget, also what is left and how long it will take.
 
     Predictions are fitted to what has ended: the machine may be slow or busy.
     """
-    from paretune.planning import expand
+    if call.seconds is None:
+        return RunResult(call.study, planned.store.folder, summary, shard=call.shard)
+    from paretune.planning.expand import plan_runs
 
-    records = study_input.load_records(prepared.study, opened)
-    left = expand.plan_runs(prepared, records).list_coming(records)
-    predictor.fit(records)
-    seconds = 0.0
-    for run in left:
-        predicted = predictor.predict(run).seconds
-        if predicted is None:
-            return len(left), None
-        seconds += predicted / (1 if run.stage == "cost" else max(workers, 1))
-    return len(left), seconds
+    records = study_input.load_records(call.study, planned.store)
+    left = plan_runs(planned.prepared, records).list_coming(records)
+    planned.predictor.fit(records)
+    predicted = [planned.predictor.predict(run).seconds for run in left]
+    seconds_left = None
+    if None not in predicted:  # costs are measured one after the other
+        seconds_left = sum(
+            (seconds or 0.0) / (1 if run.stage == "cost" else max(workers, 1))
+            for run, seconds in zip(left, predicted, strict=True)
+        )
+    if left:
+        done = sum(summary.outcomes.values())
+        observer.note(
+            f"The time is up after {done} of {done + len(left)} runs; the same command continues."
+        )
+    return RunResult(call.study, planned.store.folder, summary, len(left), seconds_left)

@@ -1,4 +1,4 @@
-"""What a store keeps of a study's data beside its runs, and what has changed since.
+"""Keeps facts about a study's data beside its runs, and finds what has changed since.
 
 Kept are the findings of the audit; of the data a hash of each file and of the examples, and a
 dataset without rows: its labels, prompt and columns, and one made-up example in the form of the
@@ -143,7 +143,7 @@ def find_changed_data(store: Store, study: Study, records: Sequence[Record]) -> 
 def hash_files(task: TaskSpec) -> dict[str, tuple[Path, str]]:
     """The data files of a task that are here and their SHA-256, by the key that names each.
 
-    Of a stem these are the files of its languages, of a zip's member the zip.
+    A stem has the files of its languages; a member of a zip has the zip.
     """
     files = {}
     for key in FILE_KEYS:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MergedStore:
-    """What one store gave; numbers of runs.
+    """Numbers of runs that one store gave.
 
     Attributes:
         folder: of the store.

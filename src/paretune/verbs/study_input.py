@@ -88,7 +88,7 @@ def shard_folder(study: Study, shard: Shard) -> Path:
 
 
 def load_records(study: Study, opened: Store) -> list[Record]:
-    """What the study's runs have left, with data and model where the study has them now."""
+    """The records of the study's runs, with data and model where the study has them now."""
     records = opened.load_records(study.study_hash, predictions=True)
     return [replace(record, run=study.relocate(record.run)) for record in records]
 

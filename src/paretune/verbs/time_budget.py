@@ -1,4 +1,4 @@
-"""What fits into a time budget: how much of it trains, and what is said before it begins."""
+"""Divides a time budget, and says beforehand which methods get a first score within it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from paretune.verbs.plan import Plan, PredictedRun
 
 END_SHARES = (0.02, 0.2)
-"""Of a time budget, the least and the most that is kept for the report and the export."""
+"""The least and the most of a time budget that is kept for the report and the export."""
 END_RATIO = 3.0
 """Time of stopping, report and export beside that of preparing (MiniLM, 300 texts, two cores of a
 Xeon: 5 s and 10 s on an idle machine, 6 s and 18 s beside a busy process)."""
@@ -53,7 +53,7 @@ def measure_load(workers: int) -> float:
 
 
 def describe_fit(plan: Plan, seconds: float) -> str:
-    """Of which methods a first score fits into the time, and how long the first pass takes.
+    """Say for which methods a first score fits into the time, and how long the first pass takes.
 
     Args:
         seconds: for training.

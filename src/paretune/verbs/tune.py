@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import shlex
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -27,7 +27,7 @@ from paretune.tasks.infer import NamedColumns
 from paretune.tasks.readers import UNUSED_COLUMNS
 from paretune.terminal.sanitise import sanitise_line
 from paretune.verbs.export import ExportResult, export
-from paretune.verbs.new import draft_study
+from paretune.verbs.new import StudyDraft, draft_study
 from paretune.verbs.options import (
     Column,
     Devices,
@@ -99,7 +99,7 @@ class TuneResult(Result):
 
     @property
     def folder(self) -> Path | None:
-        """Of the export; None where ``notes`` say why there is none."""
+        """The folder of the export; None where ``notes`` say why there is none."""
         return None if self.exported is None else self.exported.folder
 
     @property
@@ -238,101 +238,47 @@ def tune(
         **settings,
         "online": online,
     }
+    # Guess the study, and write it, or go on with the one that is here.
     draft = draft_study(
         path, None, model, columns, None, test=test, drop_unlabelled=drop_unlabelled
     )
     file = Path(f"{draft.study.study}.yaml")
     if file.exists() and not restart:
-        study = Study.load(file, changes)
-        _refuse_contradictions(file, study, draft.study, options)
-        how = f", and {shlex.join(changes)} in place of what it says" if changes else " as it is"
-        how += "" if max_memory is None else f"; the advice is within {max_memory}"
-        tell(f"Continuing with {file}{how}.")
+        study = continue_study(file, draft.study, changes, options, tell)
     else:
-        content = write_settings(draft.text, changes) if changes else draft.text
-        changed = Study.parse(YAML(typ="safe", pure=True).load(draft.text), changes)
-        for method in changed.methods:  # a mistake is told before a file is written
-            check_options(method, changed)
-        tell(f"What was guessed, also in {file}:")
-        for guess in draft.guesses:
-            tell(f"  {guess}")
-        if file.exists():
-            tell(f"The study file that was there is {file.rename(_find_free_name(file))} now.")
-        write_output(file, content, overwrite=False)
-        study = Study.load(file)
+        study = write_study(file, draft, changes, tell)
+    # Train and measure.
     to_train = None
     if seconds is not None:
         planned = plan(study, online=online, **settings)
         to_train = divide_time(seconds, time.monotonic() - started)
         tell(describe_fit(planned, to_train))
     ran = run(study, online=online, budget=to_train, quiet=quiet, observer=observer, **settings)
+    # Answer, and export what to take.
     task = _find_task(study, draft.study)
     (advice,) = recommend(study, task=task.key, max_memory=max_memory)
     left = None if seconds is None else seconds - (time.monotonic() - started)
-    exported: ExportResult | None = None
-    findings = load_dataset(task).findings
-    notes = [sanitise_line(f) for f in findings if f.code == UNUSED_COLUMNS]
-    folder = Path("exports", study.study, make_file_name(advice.task, advice.model, advice.method))
-    if not advice.command:
-        why = "what to take needs no training" if advice.take else "nothing is recommended"
-        notes.append(f"Nothing is exported{' so far' if ran.left else ''}: {why}.")
-    elif output is None and folder.exists() and not ran.summary.ended:
-        notes.append(f"Exported before: {folder}")
-    elif left is not None and left <= 0:
-        notes.append(f"No time was left for the export: `{advice.command}` writes it.")
-    else:
-        if output is not None:
-            folder = Path(output)
-        elif folder.exists():
-            folder = _find_free_name(folder)
-        try:
-            exported = export(
-                study,
-                task=advice.task,
-                model=advice.model,
-                method=advice.method,
-                output=folder,
-                train_again=seconds is None,
-                online=online,
-                tell=tell,
-            )
-        except WeightsNotKeptError:
-            notes.append(
-                "Its trained weights were not kept, and the budget leaves no time to train it "
-                f"again: `{advice.command} --train-again` does."
-            )
-    words = ["paretune", "tune", str(path)]
-    for name, value in options.items():
-        if value not in (None, False, DEFAULTS.get(name)):
-            option = f"--{name.replace('_', '-')}"
-            words += [option] if value is True else [option, str(value)]
-    command = shlex.join([*words, *(overrides or ())])
-    if ran.left:
-        rest = ran.seconds_left
-        about = "" if rest is None else f" in about {format_duration(rest)}"
-        total = ran.ended + ran.left
-        notes.append(f"{ran.ended} of {total} runs have ended; `{command}` trains the rest{about}.")
-    return TuneResult(file, study, ran, advice, exported, tuple(notes), max_memory)
+    exported, reasons = export_answer(ran, advice, left, output, online=online, tell=tell)
+    unused = [sanitise_line(f) for f in load_dataset(task).findings if f.code == UNUSED_COLUMNS]
+    rest = describe_rest(ran, path, options, overrides or ())
+    notes = (*unused, *reasons, *rest)
+    return TuneResult(file, study, ran, advice, exported, notes, max_memory)
 
 
-def _find_task(study: Study, drafted: Study) -> TaskSpec:
-    """The task of the study that is trained on the data of the draft."""
-    data = drafted.tasks[0].train
-    return next((task for task in study.tasks if task.train == data), study.tasks[0])
-
-
-def _refuse_contradictions(
-    file: Path, study: Study, drafted: Study, options: Mapping[str, Any]
-) -> None:
-    """Refuse to continue with a study file that says something else than the call.
+def continue_study(
+    file: Path, drafted: Study, changes: Sequence[str], options: Mapping[str, Any], tell: Tell
+) -> Study:
+    """The study of a file that is there, changed as the call says.
 
     Args:
         drafted: what the call alone would write.
         options: of the call, by their names.
 
     Raises:
-        StudyError: it names both values, of everything that differs.
+        StudyError: the file says something else than the call; it names both values, of
+            everything that differs.
     """
+    study = Study.load(file, changes)
     task = _find_task(study, drafted)
     called = drafted.tasks[0]
     keys = {"the data": "train"}
@@ -354,6 +300,107 @@ def _refuse_contradictions(
             f"{spell_option('restart', True)} writes it anew, and keeps this one as "
             f"{_find_free_name(file)}.",
         )
+    how = f", and {shlex.join(changes)} in place of what it says" if changes else " as it is"
+    if (max_memory := options["max_memory"]) is not None:
+        how += f"; the advice is within {max_memory}"
+    tell(f"Continuing with {file}{how}.")
+    return study
+
+
+def write_study(file: Path, draft: StudyDraft, changes: Sequence[str], tell: Tell) -> Study:
+    """Write the study that was guessed, changed as the call says; keep one that was there.
+
+    Raises:
+        StudyError: a change is none of a study, or the file cannot be written.
+        MethodError: a method has no such option.
+    """
+    content = write_settings(draft.text, changes) if changes else draft.text
+    changed = Study.parse(YAML(typ="safe", pure=True).load(draft.text), changes)
+    for method in changed.methods:  # a mistake is told before a file is written
+        check_options(method, changed)
+    tell(f"What was guessed, also in {file}:")
+    for guess in draft.guesses:
+        tell(f"  {guess}")
+    if file.exists():
+        tell(f"The study file that was there is {file.rename(_find_free_name(file))} now.")
+    write_output(file, content, overwrite=False)
+    return Study.load(file)
+
+
+def export_answer(
+    ran: RunResult,
+    advice: Advice,
+    seconds_left: float | None,
+    output: Folder | None,
+    *,
+    online: bool,
+    tell: Tell,
+) -> tuple[ExportResult | None, list[str]]:
+    """Export what to take; where nothing is exported, a sentence that says why.
+
+    Args:
+        seconds_left: of the time budget; None: there is none.
+        output: where to; None: a free name in ``exports``.
+    """
+    name = make_file_name(advice.task, advice.model, advice.method)
+    folder = Path("exports", ran.study.study, name)
+    if not advice.command:
+        why = "what to take needs no training" if advice.take else "nothing is recommended"
+        return None, [f"Nothing is exported{' so far' if ran.left else ''}: {why}."]
+    if output is None and folder.exists() and not ran.summary.ended:
+        return None, [f"Exported before: {folder}"]
+    if seconds_left is not None and seconds_left <= 0:
+        return None, [f"No time was left for the export: `{advice.command}` writes it."]
+    if output is not None:
+        folder = Path(output)
+    elif folder.exists():
+        folder = _find_free_name(folder)
+    try:
+        exported = export(
+            ran.study,
+            task=advice.task,
+            model=advice.model,
+            method=advice.method,
+            output=folder,
+            train_again=seconds_left is None,
+            online=online,
+            tell=tell,
+        )
+    except WeightsNotKeptError:
+        return None, [
+            "Its trained weights were not kept, and the budget leaves no time to train it "
+            f"again: `{advice.command} --train-again` does."
+        ]
+    return exported, []
+
+
+def describe_rest(
+    ran: RunResult, path: Path, options: Mapping[str, Any], overrides: Sequence[str]
+) -> list[str]:
+    """Which command trains the runs that the time budget left out; nothing where there are none.
+
+    Args:
+        path: of the data.
+        options: of the call, by their names.
+    """
+    if not ran.left:
+        return []
+    words = ["paretune", "tune", str(path)]
+    for name, value in options.items():
+        if value not in (None, False, DEFAULTS.get(name)):
+            option = f"--{name.replace('_', '-')}"
+            words += [option] if value is True else [option, str(value)]
+    command = shlex.join([*words, *overrides])
+    rest = ran.seconds_left
+    about = "" if rest is None else f" in about {format_duration(rest)}"
+    total = ran.ended + ran.left
+    return [f"{ran.ended} of {total} runs have ended; `{command}` trains the rest{about}."]
+
+
+def _find_task(study: Study, drafted: Study) -> TaskSpec:
+    """The task of the study that is trained on the data of the draft."""
+    data = drafted.tasks[0].train
+    return next((task for task in study.tasks if task.train == data), study.tasks[0])
 
 
 def _find_free_name(path: Path) -> Path:

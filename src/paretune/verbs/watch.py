@@ -220,7 +220,7 @@ class StudyProgress(Result):
 
 
 def _cell_table(cells: Iterable[CellProgress]) -> Table:
-    """Fixed widths, so that the tables of all tasks align; 80 columns are enough."""
+    """A table of fixed widths, so that those of all tasks align; 80 columns are enough."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("  method", width=18, overflow="fold")
     for title, width in (("done", 4), ("now", 4), ("wait", 4), ("fail", 4), ("time", 10)):

@@ -1,4 +1,4 @@
-"""What trains a study: worker processes on the devices of this machine, or a Ray cluster."""
+"""Chooses what trains a study: workers on the devices of this machine, or a Ray cluster."""
 
 from __future__ import annotations
 

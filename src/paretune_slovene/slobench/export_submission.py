@@ -102,9 +102,9 @@ def export_slobench(
     from paretune.analysis.passes import limits_of
     from paretune.exporting import restore
     from paretune.exporting.folder import atomic_folder, check_target
+    from paretune.preparation import ProcessCache
     from paretune.store import Store
     from paretune.tasks import pin_dataset
-    from paretune.training.caches import ProcessCache
     from paretune.verbs.report import load_results
     from paretune_slovene.slobench import superglue_submission, superglue_zip
     from paretune_slovene.slobench.kinds import (

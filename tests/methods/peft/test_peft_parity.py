@@ -25,10 +25,10 @@ from paretune.methods import lokr
 from paretune.models.dropout import set_dropout
 from paretune.models.load import LoadedModel, reset_head
 from paretune.objectives.encoding import IGNORE_INDEX, pad_batch
+from paretune.preparation import ProcessCache
 from paretune.study import Run
 from paretune.testing.tiny_models import DECODERS
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
-from paretune.training.caches import ProcessCache
 from paretune.training.prepare import PreparedModel, prepare
 from paretune.training.run_state import make_adamw
 

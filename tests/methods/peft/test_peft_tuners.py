@@ -27,10 +27,10 @@ from paretune.exporting import formats
 from paretune.exporting.restore import restore_run
 from paretune.methods.core.options import parse_options
 from paretune.methods.peft.supported import REFUSED, SUPPORTED
+from paretune.preparation import ProcessCache
 from paretune.testing import method_walk as contract_walk
 from paretune.testing.method_walk import Walk, walk_of
 from paretune.testing.tiny_tasks import silent
-from paretune.training.caches import ProcessCache
 from paretune.training.prepare import prepare
 from paretune.training.trainer import train_run
 

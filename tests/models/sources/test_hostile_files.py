@@ -16,9 +16,9 @@ from paretune.data.example import Dataset
 from paretune.errors import ModelError
 from paretune.models.load import require_finite_weights
 from paretune.models.sources.resolve import ModelSource, resolve_source
+from paretune.preparation import ProcessCache
 from paretune.study import Generation, ModelSpec
 from paretune.testing.translator_folders import translator_folder
-from paretune.training.caches import ProcessCache
 
 
 def resolved(folder: Path) -> ModelSource:

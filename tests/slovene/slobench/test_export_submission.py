@@ -16,11 +16,11 @@ from support.tiny_study import as_file, command, finish
 from paretune import metrics
 from paretune.errors import DataError, StoreError, StudyError
 from paretune.exporting.restore import predict
+from paretune.preparation import ProcessCache
 from paretune.reporting.text.formatting import format_examples, format_interval
 from paretune.store import Store
 from paretune.tasks import available, load_dataset
 from paretune.terminal.plural import pluralise
-from paretune.training.caches import ProcessCache
 from paretune.verbs import report as reports
 from paretune_slovene.commands.slobench import check
 from paretune_slovene.slobench import superglue_zip

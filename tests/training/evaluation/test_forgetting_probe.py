@@ -16,13 +16,13 @@ from paretune.models.structure.heads import load_config
 from paretune.models.structure.topology import topology_of
 from paretune.planning.expand import expand_study
 from paretune.planning.prepare import choose_forgetting_text, prepare_study
+from paretune.preparation import ProcessCache
 from paretune.study import ModelSpec, Run
 from paretune.study.run import ForgettingText
 from paretune.tasks.forgetting_text import hash_text, read_blocks, read_pairs
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.testing.translator_folders import tiny_marian, tiny_pairs
 from paretune.training import Outcome
-from paretune.training.caches import ProcessCache
 from paretune.training.trainer import train_run
 
 BLOCKS = (

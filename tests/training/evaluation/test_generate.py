@@ -18,11 +18,12 @@ from paretune.models.load import LoadedModel, load_model
 from paretune.models.pass_context import PassContext
 from paretune.models.sources.resolve import resolve_source
 from paretune.objectives.encoding import encode_texts, pad_batch
+from paretune.preparation import ProcessCache
 from paretune.study import Generation, ModelSpec, Run, Study, TaskSpec
 from paretune.tasks import load_dataset as load_task
 from paretune.testing.tiny_tasks import tiny_run
 from paretune.testing.translator_folders import tiny_marian, tiny_pairs
-from paretune.training import Outcome, caches
+from paretune.training import Outcome
 from paretune.training.evaluation.predict import generate
 from paretune.training.forward.passes import Compute, to_tensors
 from paretune.training.trainer import train_run
@@ -133,9 +134,9 @@ def test_a_run_leaves_translations_scores_and_signatures(
 def test_the_selection_part_of_a_translation_is_cut_whole(
     words: TaskSpec, marian: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = caches.ProcessCache().parts(a_run(words, marian))
-    monkeypatch.setattr("paretune.training.caches.MAX_SELECTION_TEXTS", 5)
-    cut = caches.ProcessCache().parts(a_run(words, marian))
+    whole = ProcessCache().parts(a_run(words, marian))
+    monkeypatch.setattr("paretune.preparation.MAX_SELECTION_TEXTS", 5)
+    cut = ProcessCache().parts(a_run(words, marian))
     assert len(whole.selection) == 12 and len(cut.selection) == 5
     assert len(cut.train) == len(whole.train) + 7
     names = {e.uid for e in cut.train} | {e.uid for e in cut.selection}

@@ -9,9 +9,9 @@ import pytest
 from support.chosen import chosen
 
 from paretune.errors import StudyError
+from paretune.preparation import ProcessCache
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.training import trainer
-from paretune.training.caches import ProcessCache
 from paretune.training.forward import activation_cache
 from paretune.training.forward.activation_cache import budget_bytes
 from paretune.training.trainer import train_run

@@ -12,9 +12,9 @@ from safetensors.torch import load as from_bytes
 from support.chosen import chosen
 
 from paretune import methods, objectives
+from paretune.preparation import ProcessCache
 from paretune.testing.tiny_models import DECODERS
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
-from paretune.training.caches import ProcessCache
 from paretune.training.trainer import train_run
 
 METHODS = tuple(

@@ -16,11 +16,11 @@ from paretune.models.load import load_model
 from paretune.objectives import LossOptions
 from paretune.objectives.encoding import Encoded
 from paretune.objectives.objective import HeadSpec
+from paretune.preparation import ProcessCache
 from paretune.testing.method_walk import unsettle
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.testing.translator_folders import tiny_pairs, translator_folder
 from paretune.training import trainer
-from paretune.training.caches import ProcessCache
 from paretune.training.forward.passes import Compute, MicroBatch
 from paretune.training.forward.select import enable_packing, forward_for
 from paretune.training.prepare import PreparedModel, prepare

@@ -16,9 +16,9 @@ from paretune.measuring.model_shape import ModelShape, TrainedPart
 from paretune.models.packing.layout import Packing
 from paretune.models.pass_context import PassContext
 from paretune.objectives.encoding import Encoded
+from paretune.preparation import ProcessCache
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.testing.translator_folders import tiny_pairs, translator_folder
-from paretune.training.caches import ProcessCache
 from paretune.training.forward import select
 from paretune.training.forward.passes import Compute
 from paretune.training.forward.select import (

@@ -15,8 +15,8 @@ from paretune.models.packing.layout import Packing
 from paretune.objectives.encoding import Encoded
 from paretune.objectives.objective import HeadSpec
 from paretune.objectives.readouts.label_words import LabelWordsCollector
+from paretune.preparation import ProcessCache
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
-from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.predict import evaluate
 from paretune.training.forward import packed
 from paretune.training.forward.passes import Compute

@@ -76,8 +76,16 @@ class ExpectedScore:
 def expected_scores(cells: Sequence[Cell]) -> dict[CellKey, ExpectedScore]:
     """The expected scores of one task's cells that answered the same rows as most of them."""
     by_key = {cell.key: cell for cell in cells}
-    comparable = keep_comparable((key, cell.run_scores) for key, cell in by_key.items())
-    scores = _keep_reached_rows(comparable, by_key)
+    scores = keep_comparable((key, cell.run_scores) for key, cell in by_key.items())
+    methods = [key for key in scores if not by_key[key].baseline]
+    if any(scores[key].design.is_cross_validation for key in methods):
+        # Baselines have all rows before methods have reached them.
+        reached = frozenset[str]().union(*(scores[key].uid for key in methods))
+        scores = {
+            key: score.restrict(reached) if by_key[key].baseline else score
+            for key, score in scores.items()
+            if not reached.isdisjoint(score.uid)
+        }
     most = max((len(score.uid) for score in scores.values()), default=0)
     scores = {key: score for key, score in scores.items() if 2 * len(score.uid) >= most}
     if not scores:
@@ -89,7 +97,11 @@ def expected_scores(cells: Sequence[Cell]) -> dict[CellKey, ExpectedScore]:
     estimates, noise = estimate_means(list(scores.values()), seeded)
     draws = draw_true_means(configurations, estimates, noise, first.highest / 100, DRAWS, rng)
     draws = np.clip(draws, first.lowest, first.highest)
-    constant = score_of_constant(cells)
+    # A failed run is worth the constant answer, or nothing.
+    constant = max(metrics.get(cells[0].metric).lowest, 0.0)
+    trivial = best_trivial_score(cells)
+    if trivial is not None and trivial.answer not in TRIVIAL_TEXTS:
+        constant = trivial.value
     failures = estimate_failures(configurations)
     expected = {}
     for (key, score), mean, means in zip(scores.items(), estimates, draws, strict=True):
@@ -103,24 +115,6 @@ def expected_scores(cells: Sequence[Cell]) -> dict[CellKey, ExpectedScore]:
             draws=(1 - share) * means + share * constant,
         )
     return expected
-
-
-def _keep_reached_rows(
-    scores: Mapping[CellKey, RunScores], cells: Mapping[CellKey, Cell]
-) -> dict[CellKey, RunScores]:
-    """Cross-validated scores, those of baselines on the rows that any method has answered.
-
-    Baselines have all rows before methods have reached them.
-    """
-    methods = [key for key in scores if not cells[key].baseline]
-    if not any(scores[key].design.is_cross_validation for key in methods):
-        return dict(scores)
-    reached = frozenset[str]().union(*(scores[key].uid for key in methods))
-    return {
-        key: score.restrict(reached) if cells[key].baseline else score
-        for key, score in scores.items()
-        if not reached.isdisjoint(score.uid)
-    }
 
 
 def estimate_means(scores: Sequence[RunScores], seeded: Sequence[bool]) -> tuple[Array, Array]:
@@ -246,14 +240,6 @@ def estimate_failures(cells: Iterable[Cell]) -> dict[CellKey, tuple[float, float
         key: (fails + share, trained + _PRIOR_RUNS - share)
         for key, (fails, trained) in counts.items()
     }
-
-
-def score_of_constant(cells: Sequence[Cell]) -> float:
-    """What a failed run is worth: the constant answer, or nothing."""
-    trivial = best_trivial_score(cells)
-    if trivial is None or trivial.answer in TRIVIAL_TEXTS:
-        return max(metrics.get(cells[0].metric).lowest, 0.0) if cells else 0.0
-    return trivial.value
 
 
 ChanceName = Literal["unlikely", "open", "likely"]

@@ -261,10 +261,22 @@ def estimate_variances(
         check_paired(a, b)
     value = a.estimate - (b.estimate if b is not None else 0.0)
     rows = max(row_variance(a, b), _imaginary_variance(sides))
-    if a.design.is_cross_validation:
-        if b is None:
-            return _estimate_score_of_folds(a, rows)
+    if a.design.is_cross_validation and b is not None:
         return _estimate_difference_of_folds(a, b, rows, scatters)
+    if a.design.is_cross_validation:
+        # By the scatter of its own folds, hard and easy ones.
+        inflated = rows + _shared_variance(a.values, rows)
+        scatter = RunScatter(0.0, 0) if a.fold_scores is None else fold_scatter(a.fold_scores)
+        of_folds = excess = 0.0
+        if scatter.degrees and a.units > 1:
+            of_folds = scatter.variance / a.runs
+            of_rows = float(a.values.var(axis=1, ddof=1).mean()) / a.units / len(a.values)
+            excess = max(of_folds - of_rows, 0.0)
+        if excess == 0:
+            return Estimate(value, inflated, ((inflated, a.units - 1.0),))
+        variance = inflated + excess
+        parts = (inflated, a.units - 1.0), (of_folds, scatter.degrees)
+        return Estimate(value, variance, parts, excess / variance)
     if scatters is None:
         by_name = _estimate_scatters({str(place): side for place, side in enumerate(sides)})
         scatters = [by_name.get(str(place)) for place in range(len(sides))]
@@ -278,23 +290,6 @@ def estimate_variances(
     variance = rows + sum(v for v, _ in runs)
     share = 1 - rows / variance if variance > 0 else 0.0
     return Estimate(value, variance, ((rows, a.units - 1.0), *runs), share)
-
-
-def _estimate_score_of_folds(a: RunScores, rows: float) -> Estimate:
-    """A cross-validated score by the scatter of its own folds, hard and easy ones."""
-    inflated = rows + _shared_variance(a.values, rows)
-    row_part = (inflated, a.units - 1.0)
-    scatter = RunScatter(0.0, 0) if a.fold_scores is None else fold_scatter(a.fold_scores)
-    if not scatter.degrees or a.units < 2:
-        return Estimate(a.estimate, inflated, (row_part,))
-    of_rows = float(a.values.var(axis=1, ddof=1).mean()) / a.units / len(a.values)
-    of_folds = scatter.variance / a.runs
-    excess = max(of_folds - of_rows, 0.0)
-    if excess == 0:
-        return Estimate(a.estimate, inflated, (row_part,))
-    variance = inflated + excess
-    parts = row_part, (of_folds, scatter.degrees)
-    return Estimate(a.estimate, variance, parts, excess / variance)
 
 
 def _estimate_difference_of_folds(

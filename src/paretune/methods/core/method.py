@@ -139,12 +139,14 @@ class Method:
             backward pass, beside the layer's own; measured (``bench/method_costs.py``).
     """
 
+    # Every method has these.
     name: str
     title: str
     options: type[MethodOptions]
     inject: Callable[[Any, Anatomy, Any, PassContext, int], Injection]
     count_parameters: Callable[[Any, Anatomy, Any], int]
     learning_rates: Rates | None
+    # How it trains, where that is not as an adapter.
     decoder_learning_rates: Rates | None = None
     code_epoch: int = 1
     trains: Trains = Trains.ADAPTER
@@ -153,13 +155,16 @@ class Method:
     body_training: BodyTraining | None = None
     reads_base_weights: Callable[[Any], bool] = lambda options: False
     cannot_train_quantised: Callable[[Any], str] = lambda options: ""
+    # How it is exported.
     merge: Callable[[nn.Module, Injection], None] | None = None
     peft_export: PeftExport | None = None
     to_sentence_transformers: Callable[[LoadedModel, int, Path], None] | None = None
+    # How it goes with others in one model.
     first_in_stack: str = ""
     virtual_tokens: Literal["", "text", "attention"] = ""
     wraps_layers: bool = False
     members_of: Callable[[Any], Sequence[ConfiguredMethod]] | None = None
+    # What a step keeps.
     saved_widths: float = 2.0
 
     @property

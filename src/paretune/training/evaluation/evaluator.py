@@ -24,11 +24,11 @@ from paretune.objectives import ModelPredictions, Objective, TargetScale
 from paretune.objectives.encoding import Encoded
 from paretune.objectives.example import Example
 from paretune.objectives.language_modelling import TokenLosses
+from paretune.preparation import TEST_PARTS, UNLABELLED, Parts, ProcessCache
 from paretune.store.encoding import encode_predictions
 from paretune.store.record import Predictions
 from paretune.study import Generation, ModelSpec, Run
 from paretune.training import Outcome
-from paretune.training.caches import TEST_PARTS, UNLABELLED, Parts, ProcessCache
 from paretune.training.checkpoint import RunProgress
 from paretune.training.evaluation.predict import evaluate, generate
 from paretune.training.forward.passes import Forward, StepBatch

@@ -1,11 +1,11 @@
-"""What fine-tuning costs a language model: its token losses on a text, before and after training.
+"""Measures what a language model forgets: its token losses on a text, before and after training.
 
 Forgetting is the change of the mean loss of a token, in nats. Each token of a block is predicted
 from those before it in the block: the first is not scored, so that neither a token at the start nor
 virtual tokens make a difference between before and after. *Before* is the model as it was loaded,
 without the method: with a prompt in front it would not be the base model (PEFT's method_comparison
-had that wrong until July 2026, and shifted the targets twice; peft PR #3419). Of a translator the
-losses are of the reference's tokens, given the source.
+had that wrong until July 2026, and shifted the targets twice; peft PR #3419). A
+translator has the losses of the reference's tokens, given the source.
 
 Hidden states and a loss in chunks over the vocabulary: logits of a block are never held whole. Both
 sides are computed by the same code, padded batches through ``transformers``, packing taken out.
@@ -173,7 +173,7 @@ def _make_decoder_pass(
 
 
 OTHER_NAMES = ("embed_out",)
-"""What files call an LM head that ``transformers`` renames while loading (GPT-NeoX)."""
+"""Names in files of an LM head that ``transformers`` renames while loading (GPT-NeoX)."""
 
 
 def _find_lm_head(loaded: LoadedModel, source: ModelSource) -> tuple[Tensor, Tensor | None]:

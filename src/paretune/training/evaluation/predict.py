@@ -62,7 +62,7 @@ def generate(
 ) -> list[str]:
     """One text for each example, in their order; may be empty.
 
-    Of a target it is one line; of a prompt what follows it, without blanks at its ends.
+    A target is one line; a prompt gets what follows it, without blanks at its ends.
 
     Args:
         stop: texts before which a completion ends; those of ``generation`` are added.
@@ -100,28 +100,19 @@ def generate(
                     room = loaded.anatomy.max_length - virtual_tokens
                     room -= max(data.completion_starts[i][0] for i in batch)
                     config.max_new_tokens = max(1, min(generation.max_new_tokens, room))
-                completed = _complete(loaded, compute, data, batch, config, ends)
+                inputs = to_tensors(pad_prompts(data, batch, loaded.pad_id), compute.device)
+                width = inputs["input_ids"].shape[1]
+                stops = [StopAtText(loaded.tokenizer, ends, width)] if ends else []
+                criteria = StoppingCriteriaList(stops)
+                tokens = model.generate(
+                    **inputs, generation_config=config, stopping_criteria=criteria
+                )
+                written = tokens[:, width:]
+                decoded = loaded.tokenizer.batch_decode(written, skip_special_tokens=True)
+                completed = [cut_at(text, ends).strip() for text in decoded]
             for index, text in zip(batch, completed, strict=True):
                 texts[index] = text
     return texts
-
-
-def _complete(
-    loaded: LoadedModel,
-    compute: Compute,
-    data: Encoded,
-    batch: Sequence[int],
-    config: Any,
-    stop: Sequence[str],
-) -> list[str]:
-    """What a decoder writes behind the prompts of some examples."""
-    model: Any = loaded.model
-    inputs = to_tensors(pad_prompts(data, batch, loaded.pad_id), compute.device)
-    width = inputs["input_ids"].shape[1]
-    criteria = StoppingCriteriaList([StopAtText(loaded.tokenizer, stop, width)] if stop else [])
-    tokens = model.generate(**inputs, generation_config=config, stopping_criteria=criteria)
-    decoded = loaded.tokenizer.batch_decode(tokens[:, width:], skip_special_tokens=True)
-    return [cut_at(text, stop).strip() for text in decoded]
 
 
 def pad_prompts(data: Encoded, indices: Sequence[int], pad_id: int) -> Batch:

@@ -41,11 +41,11 @@ from paretune.training.prepare import PreparedModel
 
 BYTES_VARIABLE = "PARETUNE_TRUNK_BYTES"
 BUDGET_BYTES = 4 * 2**30
-"""What a process may keep on disk unless :data:`BYTES_VARIABLE` is set; 0: no cache."""
+"""Bytes that a process may keep on disk unless :data:`BYTES_VARIABLE` is set; 0: no cache."""
 
 
 def budget_bytes() -> int:
-    """What a process may keep of activations on disk.
+    """Bytes of activations that a process may keep on disk.
 
     Raises:
         StudyError: the environment variable is not a number of bytes.
@@ -99,7 +99,7 @@ class CachedActivations:
 
 
 RowCache = dict[tuple[Any, ...], CachedActivations]
-"""What a process keeps, by model, layers, precision and examples; the last used one is last."""
+"""Caches of a process by model, layers, precision and examples; the last used one is last."""
 
 
 def enable_activation_cache(

@@ -94,13 +94,8 @@ def arrange_sequences(batch: MicroBatch, packing: Packing, *, share: bool) -> li
     ``share``: texts that begin alike are one sequence, where that pays.
     """
     prefixes = find_prefixes(batch.data, packing) if share else None
-    if prefixes is None:
-        return _list_texts(batch, packing)
-    return plant_trees(batch.data, batch.indices, prefixes, packing)
-
-
-def _list_texts(batch: MicroBatch, packing: Packing) -> list[PackedSequence]:
-    """Each text for itself."""
+    if prefixes is not None:
+        return plant_trees(batch.data, batch.indices, prefixes, packing)
     data, virtual = batch.data, packing.virtual_tokens
 
     def rank(text: Text) -> tuple[int, int]:
@@ -150,7 +145,7 @@ def find_prefixes(data: Encoded, packing: Packing) -> Prefixes | None:
 
 
 def _count_common(texts: Sequence[Sequence[int]]) -> int:
-    """With how many equal tokens all texts begin."""
+    """How many equal tokens all texts begin with."""
     first = min(texts, key=len)
     for place, token in enumerate(first):
         if any(text[place] != token for text in texts):
@@ -308,7 +303,7 @@ def begin_pass(
 ) -> dict[str, Tensor]:
     """Begin a packed pass of these sequences; the model's inputs, (rows, 1) each.
 
-    Of sequence-to-sequence they are those of the encoder.
+    A sequence-to-sequence model gets those of the encoder.
 
     Args:
         fills: rows are filled up to a multiple of ``Packing.row_multiple``.

@@ -162,7 +162,7 @@ class PlainForward(Forward):
 
 
 def select_words(logits: Tensor, batch: MicroBatch, width: int) -> Tensor:
-    """Of logits of all tokens those of the words, (words, labels); others as they are.
+    """Select the logits of words from those of all tokens, (words, labels), where there are words.
 
     Args:
         width: tokens of a padded text; virtual tokens are in front of them.

@@ -126,7 +126,10 @@ def make_forward(prepared: PreparedModel, compute: Compute, backend: str = "fast
     if backend == "plain":
         pad_id = prepared.loaded.pad_id
         return PlainForward(loaded.model, context, compute, pad_id, PlainSplitter())
-    by_onednn = _prepare_products(prepared, compute)
+    in_bf16 = compute.precision == "bf16"
+    by_onednn = compute.device == "cpu" and (in_bf16 or is_onednn_faster())
+    if by_onednn and not in_bf16:
+        use_onednn_products(prepared.injection.changes, loaded.model)
     if enable_packing(prepared):
         packing_of(context).row_multiple = ONEDNN_ROW_MULTIPLE if by_onednn else 1
     elif loaded.model.device.type == "cpu":
@@ -145,17 +148,6 @@ def forward_for(loaded: LoadedModel, context: PassContext, compute: Compute) -> 
     if loaded.anatomy.source_readers:
         return PackedSeq2SeqForward(*common)
     return PackedCompletionForward(*common)
-
-
-def _prepare_products(prepared: PreparedModel, compute: Compute) -> bool:
-    """Let oneDNN compute products where it is faster; whether it computes them."""
-    if compute.device != "cpu":
-        return False
-    if compute.precision == "bf16":
-        return True
-    if is_faster := is_onednn_faster():
-        use_onednn_products(prepared.injection.changes, prepared.loaded.model)
-    return is_faster
 
 
 def enable_packing(prepared: PreparedModel) -> bool:

@@ -1,4 +1,7 @@
-"""Caches of a process: data read once, texts encoded once, a model loaded once."""
+"""Makes once in a process what runs read: data and its parts, encoded texts, models.
+
+Planning reads it to identify a run and to predict what it takes, training to train it.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ TEST_PARTS = ("test", "test_shifted", UNLABELLED)
 """
 
 MAX_SELECTION_TEXTS = 500
-"""Of tasks of language models: selection reads them at every evaluation, and they are generated."""
+"""The selection part of a language model has no more: every evaluation generates its texts."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class ProcessCache:
     def identify(self, run: Run) -> str:
         """The run's identity over its data, the prompt that it reads, weights and method code.
 
-        Of a run that generates texts, also over how its model decodes where the study does not say.
+        If it generates texts, it is also over how its model decodes where the study does not say.
         """
         dataset, weights_hash = self.dataset(run.task), ""
         data_hash = dataset.content_hash
