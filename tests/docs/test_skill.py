@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any, get_args
 
 import pytest
 from support.pages import ROOT, docs_script
+from support.tiny_study import command
 
-from paretune.cli import main
 from paretune.judging.decide import Answer
 
 SKILL = (ROOT / "src" / "paretune" / "SKILL.md").read_text(encoding="utf-8")
-NAMES = {name for name in re.findall(r"`([a-z_]+(?:\[\])?(?:\.[a-z_]+(?:\[\])?)+)`", SKILL)}
+NAMES = {*re.findall(r"`([a-z_]+(?:\[\])?(?:\.[a-z_]+(?:\[\])?)+)`", SKILL)}
 """What has dots: fields of JSON objects, settings of a study, and names of Python and files."""
 
 
 def test_it_is_printed_whole(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["ls", "skill"])
-    assert capsys.readouterr().out == SKILL
+    assert command(capsys, "ls", "skill") == (0, SKILL, "")
+    code, out, _ = command(capsys, "ls", "skill", "--json")
+    assert code == 0 and json.loads(out)["skill"] == SKILL
     assert len(SKILL.split()) < 1200  # an agent reads all of it
 
 
