@@ -368,3 +368,25 @@ def test_constant_answers_have_no_score_to_compare(tmp_path: Path) -> None:
     assert advice is not None
     assert advice.reasons[1] == "Not proven better than every other model: no score of dead."
     assert "1 of 2 seeds gives every example" in advice.warnings[0]
+
+
+def test_scores_of_single_runs_are_refused_with_the_reason(tmp_path: Path) -> None:
+    """In the layout of peft's method_comparison, whose 94 results have one seed and no answers."""
+    folder = tmp_path / "method_comparison"
+    results = folder / "MetaMathQA" / "results"
+    results.mkdir(parents=True)
+    (folder / "MetaMathQA" / "default_training_params.json").write_text('{"seed": 0}')
+    (results / "broken.json").write_text("{")
+    for name, accuracy in (("lora--rank32", 0.48), ("ia3--default", 0.41)):
+        content = {
+            "run_info": {"experiment_name": name, "train_config": {"seed": 0}},
+            "train_info": {"status": "success", "metrics": [{"test accuracy": accuracy}]},
+            "meta_info": {},
+        }
+        (results / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
+    for given in (folder, results / "lora--rank32.json"):
+        with pytest.raises(DataError, match="one accuracy of one run, without the answers") as told:
+            paretune.judge(given)
+        assert "Train each with several seeds" in str(told.value)
+    with pytest.raises(DataError, match=r"holds no file that ends with|not|ending"):
+        paretune.judge(folder / "MetaMathQA" / "default_training_params.json")
