@@ -13,7 +13,7 @@ from support.tiny_study import command, two_files
 from transformers import TrainingArguments
 
 from paretune.study import Study
-from paretune.verbs.like import ABOUT_THE_FILE, LORA_OPTIONS, USUAL_LORA, read_given_settings
+from paretune.verbs.like import ABOUT_THE_FILE, LORA_OPTIONS, USUAL_LORA, read_settings
 from paretune.verbs.new import new
 
 
@@ -85,21 +85,21 @@ def test_files_of_the_libraries_become_the_first_row() -> None:
 def test_what_peft_writes_by_itself_is_not_named() -> None:
     """Where a new version of peft writes more, that has to be looked at."""
     peft.LoraConfig(r=4).save_pretrained(".")
-    given = read_given_settings("adapter_config.json")
-    assert given.left_out == [] and given.method["rank"] == 4
+    settings = read_settings("adapter_config.json")
+    assert settings.left_out == [] and settings.method["rank"] == 4
     fields = {*peft.LoraConfig.__dataclass_fields__}
     assert {*LORA_OPTIONS, *USUAL_LORA} <= fields
     assert ABOUT_THE_FILE - fields == set()
 
 
 def test_words_of_peft_are_read_as_peft_means_them() -> None:
-    given = read_given_settings([row(r=2, target_modules="all-linear", use_dora=True)])
-    assert given.method == {
+    settings = read_settings([row(r=2, target_modules="all-linear", use_dora=True)])
+    assert settings.method == {
         "name": "dora", "label": "given", "rank": 2, "target_modules": ["all_linear"],
     }  # fmt: skip
-    given = read_given_settings([row(r=2, lora_dropout=0.0, init_lora_weights="pissa")])
-    assert given.method["dropout"] == 0.0
-    assert given.left_out == ['adapter_config.json: init_lora_weights: "pissa" was not taken.']
+    settings = read_settings([row(r=2, lora_dropout=0.0, init_lora_weights="pissa")])
+    assert settings.method["dropout"] == 0.0
+    assert settings.left_out == ['adapter_config.json: init_lora_weights: "pissa" was not taken.']
 
 
 def test_a_trainer_alone_has_trained_all_weights() -> None:
@@ -112,16 +112,16 @@ def test_a_trainer_alone_has_trained_all_weights() -> None:
         warmup_steps=50,
         bf16=True,
     )
-    given = read_given_settings([args])
-    assert given.method == {"name": "full", "label": "given", "learning_rates": [2e-5]}
-    assert given.training == {"precision": "bf16"}
-    assert given.left_out == [
+    settings = read_settings([args])
+    assert settings.method == {"name": "full", "label": "given", "learning_rates": [2e-5]}
+    assert settings.training == {"precision": "bf16"}
+    assert settings.left_out == [
         "args.json: num_train_epochs: 2.5 was not taken.",
         'args.json: lr_scheduler_type: "polynomial" was not taken.',
         "args.json: warmup_steps: 50 was not taken.",
     ]
     steps = write("steps.json", learning_rate=2e-5, num_train_epochs=3, max_steps=40)
-    assert read_given_settings([steps]).training == {"max_steps": 40}
+    assert read_settings([steps]).training == {"max_steps": 40}
 
 
 @pytest.mark.parametrize(

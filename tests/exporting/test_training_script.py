@@ -210,8 +210,8 @@ def test_it_says_what_it_needs(trained: Any, tmp_path: Path, capsys: Any) -> Non
     block = re.search(r"^# /// script\n((?:#.*\n)+?)# ///$", text, re.MULTILINE)
     assert block is not None
     settings = tomllib.loads(re.sub(r"^# ?", "", block[1], flags=re.MULTILINE))
-    needed = [one.partition("==")[0] for one in settings["dependencies"]]
-    assert needed == ["torch", "transformers", "peft", "numpy"]
+    packages = [one.partition("==")[0] for one in settings["dependencies"]]
+    assert packages == ["torch", "transformers", "peft", "numpy"]
     assert all("+" not in one for one in settings["dependencies"])
     with pytest.raises(StudyError, match="exists already and is not overwritten"):
         export(study, store=store, method="lora", script=True, output=file, allow_collapsed=True)
@@ -254,3 +254,17 @@ def test_mistakes_in_the_data_are_sentences(
         with pytest.raises(SystemExit, match=message):
             run_script(monkeypatch, file, tmp_path / "rows.csv", "--output", tmp_path / "model")
     assert not (tmp_path / "model").exists()
+
+
+def test_it_reads_the_files_that_a_study_reads(trained: Any, tmp_path: Path) -> None:
+    study, store = trained
+    file = tmp_path / "train.py"
+    export(study, store=store, method="full", script=True, output=file, allow_collapsed=True)
+    read_data = runpy.run_path(str(file))["read_data"]
+    for name, content in (
+        ("a.csv", '\ufefftext;label\n"a;b";yes\n c ; no \n'),
+        ("b.tsv", "text\tlabel\na;b\tyes\n c \tno\n"),
+        ("c.jsonl", '{"text": "a;b", "label": "yes"}\n\n{"text": " c ", "label": "no"}\n'),
+    ):
+        (tmp_path / name).write_text(content, encoding="utf-8")
+        assert read_data(tmp_path / name) == (["1", "2"], ["a;b", " c "], [None, None], [1, 0])

@@ -384,9 +384,11 @@ def test_scores_of_single_runs_are_refused_with_the_reason(tmp_path: Path) -> No
             "meta_info": {},
         }
         (results / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
-    for given in (folder, results / "lora--rank32.json"):
-        with pytest.raises(DataError, match="one accuracy of one run, without the answers") as told:
-            paretune.judge(given)
-        assert "Train each with several seeds" in str(told.value)
-    with pytest.raises(DataError, match=r"holds no file that ends with|not|ending"):
+    for source in (folder, results / "lora--rank32.json"):
+        with pytest.raises(
+            DataError, match="one accuracy of one run, without the answers"
+        ) as refusal:
+            paretune.judge(source)
+        assert "Train each with several seeds" in str(refusal.value)
+    with pytest.raises(DataError, match="is not one that is read"):
         paretune.judge(folder / "MetaMathQA" / "default_training_params.json")

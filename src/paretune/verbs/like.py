@@ -86,7 +86,7 @@ null changes nothing either."""
 
 
 @dataclass
-class GivenSettings:
+class LikeSettings:
     """What files say of a study.
 
     Attributes:
@@ -113,14 +113,14 @@ class GivenSettings:
         return out.getvalue()
 
 
-def read_given_settings(paths: Sequence[Path | str] | Path | str) -> GivenSettings:
+def read_settings(paths: Sequence[Path | str] | Path | str) -> LikeSettings:
     """The settings of an adapter, of a trainer's arguments, or of both.
 
     Raises:
         StudyError: a file is missing, no JSON object, neither of the two or no LoRA; or two are of
             one kind.
     """
-    given = GivenSettings()
+    settings = LikeSettings()
     kinds: dict[str, Path] = {}
     for name in [paths] if isinstance(paths, str | Path) else paths:
         path = expand_home(Path(name))
@@ -140,10 +140,10 @@ def read_given_settings(paths: Sequence[Path | str] | Path | str) -> GivenSettin
                 remedy="A study begins with one row like them: give one file of each kind.",
             )
         kinds[kind] = path
-        (_take_adapter if adapter else _take_arguments)(given, values, path)
+        (_take_adapter if adapter else _take_arguments)(settings, values, path)
     # Without an adapter a trainer trains all weights.
-    given.method = {"name": "full", "label": LABEL, **given.method}
-    return given
+    settings.method = {"name": "full", "label": LABEL, **settings.method}
+    return settings
 
 
 def _read_object(path: Path) -> dict[str, Any]:
@@ -164,15 +164,14 @@ def _read_object(path: Path) -> dict[str, Any]:
     return values
 
 
-def _take_adapter(given: GivenSettings, values: Mapping[str, Any], path: Path) -> None:
+def _take_adapter(settings: LikeSettings, values: Mapping[str, Any], path: Path) -> None:
     name = str(values["peft_type"]).casefold()
     if name != "lora":
-        known = name in SUPPORTED
         raise StudyError(
             f"is of peft_type {sanitise_line(str(values['peft_type']))}, and only a LoRA is taken.",
             where=str(path),
             remedy=f"Write a row `peft:{name}` with its options into the study file."
-            if known
+            if name in SUPPORTED
             else "",
         )
     options: dict[str, Any] = {"name": "dora" if values.get("use_dora") else "lora"}
@@ -186,39 +185,39 @@ def _take_adapter(given: GivenSettings, values: Mapping[str, Any], path: Path) -
             if value is not None and value is not False and value not in ([], {}):
                 options[LORA_OPTIONS[key]] = value
         elif key not in ABOUT_THE_FILE and value and value != USUAL_LORA.get(key):
-            given.left_out.append(_name_left_out(path, key, value))
-    given.base_model = values.get("base_model_name_or_path") or None
-    given.method |= options
+            settings.left_out.append(_name_left_out(path, key, value))
+    settings.base_model = values.get("base_model_name_or_path") or None
+    settings.method |= options
 
 
-def _take_arguments(given: GivenSettings, values: Mapping[str, Any], path: Path) -> None:
+def _take_arguments(settings: LikeSettings, values: Mapping[str, Any], path: Path) -> None:
     left_out = {}
     for name, key in TRAINING_SETTINGS.items():
         value = values.get(name)
         if value is not None and value is not False and value != -1:  # max_steps: none
-            given.training[key] = value
+            settings.training[key] = value
     if (rate := values.get("learning_rate")) is not None:
-        given.method["learning_rates"] = [rate]
+        settings.method["learning_rates"] = [rate]
     epochs = _read_number(values, "num_train_epochs", path)
-    if epochs is not None and "max_steps" not in given.training:
+    if epochs is not None and "max_steps" not in settings.training:
         if float(epochs).is_integer():
-            given.training["epochs"] = int(epochs)
+            settings.training["epochs"] = int(epochs)
         else:
             left_out["num_train_epochs"] = epochs
     if (rows := _read_number(values, "per_device_train_batch_size", path)) is not None:
         passes = _read_number(values, "gradient_accumulation_steps", path)
-        given.training["batch_size"] = rows * (passes or 1)
+        settings.training["batch_size"] = rows * (passes or 1)
     if (schedule := values.get("lr_scheduler_type")) is not None:
         if str(schedule) in SCHEDULES:
-            given.training["schedule"] = SCHEDULES[str(schedule)]
+            settings.training["schedule"] = SCHEDULES[str(schedule)]
         else:
             left_out["lr_scheduler_type"] = schedule
     if values.get("bf16"):
-        given.training["precision"] = "bf16"
+        settings.training["precision"] = "bf16"
     for name, usual in USUAL_ARGUMENTS.items():
         if (value := values.get(name)) is not None and value not in usual:
             left_out[name] = value
-    given.left_out += [_name_left_out(path, name, value) for name, value in left_out.items()]
+    settings.left_out += [_name_left_out(path, name, value) for name, value in left_out.items()]
 
 
 def _read_number(values: Mapping[str, Any], key: str, path: Path) -> int | float | None:

@@ -23,7 +23,7 @@ from paretune.study import NUM_FOLDS, Study, TaskSpec
 from paretune.tasks import load_dataset
 from paretune.tasks.infer import InferredTask, NamedColumns, infer_task, set_source_language
 from paretune.terminal.sanitise import sanitise_line
-from paretune.verbs.like import read_given_settings
+from paretune.verbs.like import read_settings
 from paretune.verbs.options import Column, File, Flag, Model, TestFile
 from paretune.verbs.result import Result
 from paretune.verbs.study_input import shipped_studies, write_output
@@ -139,25 +139,26 @@ def new(
             remedy=f"Shipped with paretune: {', '.join(shipped)}.",
         )
     else:
-        given = None if like is None else read_given_settings(like)
+        settings = None if like is None else read_settings(like)
+        base_model = None if settings is None else settings.base_model
         draft = draft_study(
             path,
             target_file,
-            model or (given and given.base_model),
+            model or base_model,
             columns,
             source_lang,
             test=test,
             drop_unlabelled=drop_unlabelled,
         )
         name, content, doubts = draft.study.study, draft.text, draft.doubts
-        if given is not None:
-            content = given.write_into(content)
+        if settings is not None:
+            content = settings.write_into(content)
             study = Study.parse(
                 YAML(typ="safe", pure=True).load(content),
                 base=Path(target_file or "x").absolute().parent,
             )
             check_options(study.methods[0], study)
-            doubts += tuple(given.left_out)
+            doubts += tuple(settings.left_out)
     target_file = target_file or Path(f"{name}.yaml")
     write_output(target_file, content, overwrite=False)
     return NewResult(target_file, doubts)
