@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pprint
+from enum import Enum
 from importlib.metadata import version
 from typing import Any
 
@@ -90,7 +91,7 @@ def render_script(study: Study, record: Record, source: ModelSource, caches: Pro
     steps = training.max_steps or training.epochs * -(-len(rows) // training.batch_size)
     return render_template(
         "train.py.j2",
-        about=f"{title_of(run.method.key)} of the study {study.study} on {run.task.key}, "
+        about=f"Method {title_of(run.method.key)} of the study {study.study} on {run.task.key}, "
         f"seed {run.seed}, chosen by paretune {version('paretune')}.",
         requirements=[*requirements, *([requirement_of(source)] if place == "package" else [])],
         run=run,
@@ -108,18 +109,23 @@ def render_script(study: Study, record: Record, source: ModelSource, caches: Pro
         steps=steps,
         label_smoothing=loss.label_smoothing,
         class_weights=weights and [row[0] for row in weights],
-        config=config and pprint.pformat(_list_changes(config), width=90, compact=True),
+        config=config and _list_changes(config),
         config_class=type(config).__name__,
         factors=f'{factors[0]} if "lora_B" in name else 1.0' if factors else "1.0",
     )
 
 
-def _list_changes(config: Any) -> dict[str, Any]:
-    """The fields of PEFT's config that are not its defaults, as plain values."""
+def _list_changes(config: Any) -> dict[str, str]:
+    """The fields of PEFT's config that are not its defaults, as Python."""
     usual = type(config)().to_dict()
-    changed = {
-        name: sorted(value) if isinstance(value, set) else value
-        for name, value in config.to_dict().items()
-        if name not in NOT_OF_TRAINING and value != usual.get(name)
-    }
-    return {n: str(v.value) if hasattr(v, "value") else v for n, v in changed.items()}
+    changes = {}
+    for name, value in config.to_dict().items():
+        if name in NOT_OF_TRAINING or value == usual.get(name):
+            continue
+        # PEFT adds names of heads that are there already.
+        if isinstance(value, set) or name == "modules_to_save":
+            value = sorted(set(value))
+        if isinstance(value, Enum):
+            value = value.value
+        changes[name] = pprint.pformat(value, width=90, compact=True)
+    return changes
