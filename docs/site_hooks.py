@@ -15,12 +15,15 @@ import reference_pages
 
 ROOT = reference_pages.ROOT
 _LINK = re.compile(r"\[([^\]]+)\]\(([^)\s#]+)(#[^)\s]*)?\)")
-_FROM_ROOT = {"CHANGELOG.md": "reference/changelog.md"}
+_FROM_ROOT = {
+    "CHANGELOG.md": "reference/changelog.md",
+    "src/paretune/SKILL.md": "agents.md",
+}
 """Files beside docs/ that are pages of the site."""
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Add the pages that are made from the code, and the changelog."""
+    """Add the pages that are made from the code, and those of :data:`_FROM_ROOT`."""
     pages = {path: page() for path, page in reference_pages.PAGES.items()}
     for source, path in _FROM_ROOT.items():
         text = (ROOT / source).read_text(encoding="utf-8")

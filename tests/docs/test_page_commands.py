@@ -20,7 +20,10 @@ from paretune.errors import ParetuneError
 def test_every_command_of_every_page_is_parsed() -> None:
     commands = list(dict.fromkeys(c for c in shown_commands() if c.program == "paretune"))
     pages = Counter(command.page for command in commands)
-    assert {"README.md", "AGENTS.md", "docs/your-study/index.md", "docs/index.md"} <= set(pages)
+    assert {
+        "README.md", "AGENTS.md", "src/paretune/SKILL.md", "docs/your-study/index.md",
+        "docs/index.md",
+    } <= set(pages)  # fmt: skip
     refused = [
         f"{command.page}: {command.text}: {why}"
         for command in commands
@@ -85,6 +88,7 @@ def test_exit_codes_are_those_of_the_page_and_of_the_code() -> None:
         int(line.split()[0]) for line in (errors.__doc__ or "").splitlines() if line[:1].isdigit()
     }
     assert documented == set(listed)
+    assert set(table((ROOT / "src" / "paretune" / "SKILL.md").read_text("utf-8"))) == set(listed)
 
 
 @pytest.mark.parametrize(

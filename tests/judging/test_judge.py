@@ -373,3 +373,27 @@ def test_constant_answers_have_no_score_to_compare(tmp_path: Path) -> None:
     proof, warning = advice.list_details("proof", "warning")[:2]
     assert proof.text == "Not proven better than every other model: no score of dead."
     assert "1 of 2 seeds gives every example" in warning.text
+
+
+def test_scores_of_single_runs_are_refused_with_the_reason(tmp_path: Path) -> None:
+    """In the layout of peft's method_comparison, whose 94 results have one seed and no answers."""
+    folder = tmp_path / "method_comparison"
+    results = folder / "MetaMathQA" / "results"
+    results.mkdir(parents=True)
+    (folder / "MetaMathQA" / "default_training_params.json").write_text('{"seed": 0}')
+    (results / "broken.json").write_text("{")
+    for name, accuracy in (("lora--rank32", 0.48), ("ia3--default", 0.41)):
+        content = {
+            "run_info": {"experiment_name": name, "train_config": {"seed": 0}},
+            "train_info": {"status": "success", "metrics": [{"test accuracy": accuracy}]},
+            "meta_info": {},
+        }
+        (results / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
+    for source in (folder, results / "lora--rank32.json"):
+        with pytest.raises(
+            DataError, match="one accuracy of one run, without the answers"
+        ) as refusal:
+            paretune.judge(source)
+        assert "Train each with several seeds" in str(refusal.value)
+    with pytest.raises(DataError, match="is not one that is read"):
+        paretune.judge(folder / "MetaMathQA" / "default_training_params.json")

@@ -41,7 +41,7 @@ def load_script(path: Path) -> ModuleType:
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
     path
-    for pattern in ("*.md", "docs/**/*.md", "examples/**/*.md")
+    for pattern in ("*.md", "docs/**/*.md", "examples/**/*.md", "src/*/*.md")
     for path in ROOT.glob(pattern)
     if path.name != "CHANGELOG.md"  # of what is past
 )

@@ -201,24 +201,19 @@ def render_program(
     topology = topology_of(load_config(source))
     module = inside = ""
     if source.name.startswith("package:"):
-        name = source.name.removeprefix("package:")
-        module = name.replace("-", "_")
-        # Not the source's folder: converted weights are in a cache of this machine.
-        parts = find_package_folder(name)[0].parts
-        last = len(parts) - parts[::-1].index(module)
-        inside = "".join(f" / {part!r}" for part in parts[last:])
+        module, inside = find_in_package(source)
     labels = ""
     if task.objective.names_labels:
         labels = pprint.pformat(list(task.labels), width=90, compact=True)
     return render_template(
         f"use_{form}.py.j2",
         auto_class=choose_auto_class(topology, task.objective.head),
-        base=_place_of(source),
+        base=place_of(source),
         source=source,
         module=module,
         inside=inside,
         # Without a distribution, its name need not be one of the registry.
-        install=f"pip install {_requirement(source)}"
+        install=f"pip install {requirement_of(source)}"
         if source.revision
         else "a package without version",
         draws_head=task.objective.draws_head,
@@ -312,13 +307,13 @@ def render_card(
         answers=answers,
         labels=export.task.objective.names_labels,
         peft_class=_PEFT_CLASSES.get(export.task.objective.peft_task_type or ""),
-        base=_place_of(source),
-        requirement=_requirement(source),
+        base=place_of(source),
+        requirement=requirement_of(source),
         serving=export.form != "paretune"
         and export.task.objective.head == "causal_lm"
         and topology_of(load_config(source)) is DECODER,
         served_name=make_file_name(*run.cell).replace("%", "-"),
-        served_base=shlex.quote(source.name) if _place_of(source) == "hub" else "BASE_FOLDER",
+        served_base=shlex.quote(source.name) if place_of(source) == "hub" else "BASE_FOLDER",
         rank=rank,
         ranks=VLLM_RANKS,
         max_rank=next((r for r in VLLM_RANKS if r >= (rank or 0)), None),
@@ -382,7 +377,7 @@ def warn_before_publishing(
     form: str, folder: Path, target: Path, source: ModelSource
 ) -> tuple[str, ...]:
     """Warn that an export names a path of this machine, and say how to change it."""
-    if form not in ADAPTERS or _place_of(source) == "hub":
+    if form not in ADAPTERS or place_of(source) == "hub":
         return ()
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     return (
@@ -421,7 +416,7 @@ def _describe_model(export: ExportedRun, score: Any) -> ModelCardData:
         library_name=LIBRARIES[export.form],
         pipeline_tag=pipeline,
         tags=["paretune", sanitise_line(run.method.name)],
-        base_model=source.name if _place_of(source) == "hub" else None,
+        base_model=source.name if place_of(source) == "hub" else None,
         language=list(dataset.languages or filter(None, [dataset.language])) or None,
         datasets=[run.task.dataset] if run.task.dataset else None,
         eval_results=results or None,
@@ -434,13 +429,24 @@ def _has_pairs(dataset: Dataset) -> bool:
     return any(second is not None for _, second in examples[0].segments) if examples else False
 
 
-def _place_of(source: ModelSource) -> str:
+def find_in_package(source: ModelSource) -> tuple[str, str]:
+    """The module of a base that lies in a package, and code for its place below it."""
+    name = source.name.removeprefix("package:")
+    module = name.replace("-", "_")
+    # Not the source's folder: converted weights are in a cache of this machine.
+    parts = find_package_folder(name)[0].parts
+    last = len(parts) - parts[::-1].index(module)
+    return module, "".join(f" / {part!r}" for part in parts[last:])
+
+
+def place_of(source: ModelSource) -> str:
     """Where a base is found: ``hub``, ``package``, or ``folder`` of this machine."""
     if source.name.startswith("package:"):
         return "package"
     return "folder" if source.revision is None else "hub"
 
 
-def _requirement(source: ModelSource) -> str:
+def requirement_of(source: ModelSource) -> str:
+    """What pip takes for the package of a base."""
     name = source.name.removeprefix("package:").replace("_", "-")
     return f"{name}=={source.revision}" if source.revision else name

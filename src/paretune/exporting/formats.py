@@ -104,7 +104,7 @@ def explain_forms(
     return reasons
 
 
-def _build_peft_model(
+def build_peft_model(
     run: Run, task: TaskSignature, source: ModelSource, prepared: PreparedModel
 ) -> tuple[Any, Any]:
     """The run as PEFT's model on a fresh base, head included; and its tokenizer."""
@@ -141,7 +141,7 @@ def write_peft_adapter(
     Raises:
         MethodError: PEFT cannot represent it.
     """
-    adapter, tokenizer = _build_peft_model(run, task, source, prepared)
+    adapter, tokenizer = build_peft_model(run, task, source, prepared)
     adapter.save_pretrained(folder)
     _finish_adapter(folder, source, tokenizer)
 
@@ -161,7 +161,7 @@ def write_lora_conversion(
     import peft
     from safetensors.torch import save_file
 
-    adapter, tokenizer = _build_peft_model(run, task, source, prepared)
+    adapter, tokenizer = build_peft_model(run, task, source, prepared)
     try:
         config, tensors = peft.convert_to_lora(adapter, rank=KEPT_ENERGY)
     except (TypeError, ValueError) as error:

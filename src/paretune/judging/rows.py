@@ -6,6 +6,7 @@ computed elsewhere. :data:`OPTIONAL` may stand beside them; what else a row has 
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -76,12 +77,31 @@ def _list_files(path: Path) -> list[Path]:
         seen = [file for file in inside if not any(part.startswith(".") for part in file.parts)]
         files = [path / file for file in seen if file.suffix.lower() in EXTENSIONS]
         if not files:
+            _refuse_scores_of_runs(sorted(path.rglob("*.json")))
             ends = ", ".join(EXTENSIONS)
             raise DataError(f"holds no file that ends with {ends}.", where=str(path))
         return files
     if not path.exists():
         raise DataError("no such file or folder.", where=str(path))
+    _refuse_scores_of_runs([path] if path.suffix.lower() == ".json" else [])
     return [path]
+
+
+def _refuse_scores_of_runs(paths: Iterable[Path]) -> None:
+    """Refuse files of peft's ``method_comparison``, with why nothing can be decided by them."""
+    for path in paths:
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            continue  # whatever it is, it is none of these
+        if isinstance(content, dict) and {"run_info", "train_info"} <= content.keys():
+            raise DataError(
+                "is a result of peft's method_comparison: one accuracy of one run, without the "
+                "answers to single examples, so how far two of them differ by chance is not known.",
+                where=str(path),
+                remedy="Train each with several seeds, and write a row for each answer: method, "
+                "seed, id, label, prediction.",
+            )
 
 
 def _read_samples(path: Path, metric: str | None) -> tuple[list[Row], Finding]:

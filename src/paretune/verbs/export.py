@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,12 +40,12 @@ class ExportResult(Result):
     """An export that was written and opened again.
 
     Attributes:
-        folder: that was made.
-        form: ``peft``, ``merged``, ``sentence_transformers``, ``paretune`` or ``lora``.
+        folder: that was made; of a script its file.
+        form: ``peft``, ``merged``, ``sentence_transformers``, ``paretune``, ``lora`` or ``script``.
         run: what identifies it.
-        largest_difference: of logits after it was opened again.
+        largest_difference: of logits after it was opened again; None: a script was written.
         answers: of its card's program on test rows: ``rows`` that it was asked, ``different`` ones
-            than those that were scored.
+            than those that were scored; None: a script was written.
         card: its text.
         notes: what to know before the folder is given to others.
         loading_lines: two lines of Python that load it; the card's program has the rest.
@@ -66,9 +67,9 @@ class ExportResult(Result):
     folder: Path
     form: str
     run: Run
-    largest_difference: float
-    answers: AnswerCheck
-    card: str
+    largest_difference: float | None = None
+    answers: AnswerCheck | None = None
+    card: str = ""
     notes: tuple[str, ...] = ()
     loading_lines: tuple[str, ...] = ()
     url: str | None = None
@@ -78,6 +79,10 @@ class ExportResult(Result):
         """Where it is, how it was checked, and how to open it."""
         run = " x ".join(self.run.cell)
         yield f"Exported: {self.folder} ({self.form}): {run}, seed {self.run.seed}."
+        if self.largest_difference is None or self.answers is None:
+            yield f"Train with it: uv run {shlex.quote(str(self.folder))} DATA --output FOLDER"
+            yield from self.notes
+            return
         yield f"Opened again, its logits differ by {self.largest_difference:.1g} at most."
         if self.answers.rows:
             yield f"The card's program: {self.answers}."
@@ -96,6 +101,7 @@ def export(
     seed: Annotated[int | None, typer.Option()] = None,
     output: Folder | None = None,
     form: Name = "auto",
+    script: Flag = False,
     train_again: TrainAgain = False,
     allow_collapsed: Flag = False,
     push: Annotated[str | None, typer.Option(metavar="OWNER/NAME")] = None,
@@ -118,6 +124,8 @@ def export(
         form: peft (an adapter), merged (a whole checkpoint), sentence_transformers (SetFit),
             paretune (our own folder), lora (LoHa, LoKr and some of PEFT's tuners, converted by PEFT
             for servers), or auto: the first that is possible.
+        script: In place of a model write one file that trains it, with transformers and peft alone
+            (PEP 723): a text classifier on an encoder. [default: exports/STUDY/....py]
         allow_collapsed: Also a model that gives every example the same answer.
         push: Also upload it to the Hugging Face hub, by the login of `hf auth login`; a new
             repository is private.
@@ -128,7 +136,7 @@ def export(
         StudyError: no such cell, an ambiguous one, a recommendation without trained weights, a
             run that has collapsed, or nobody is logged in to the hub.
         StoreError: the run has not ended, its weights were not kept, or nothing can be written.
-        MethodError: the run cannot take this form.
+        MethodError: the run cannot take this form, or has no script.
         NetworkError: the export is written, but could not be pushed.
     """
     study = study_input.load_study(study)  # before torch is imported
@@ -136,6 +144,7 @@ def export(
     from paretune.exporting.export_run import write_export
     from paretune.exporting.formats import explain_forms
     from paretune.exporting.restore import TaskSignature, load_or_retrain
+    from paretune.exporting.training_script import render_script
     from paretune.preparation import ProcessCache
 
     if public and push is None:
@@ -143,6 +152,14 @@ def export(
             f"needs {spell_option('push')}.",
             where=spell_option("public", True),
             remedy=f"Add {spell_option('push', 'OWNER/NAME')}.",
+        )
+    weighty = {"form": form != "auto", "push": push is not None, "train_again": train_again}
+    if script and any(weighty.values()):
+        option = next(name for name, there in weighty.items() if there)
+        raise StudyError(
+            f"is not used with {spell_option('script', True)}, which exports no weights.",
+            where=spell_option(option),
+            remedy="Leave out one.",
         )
     results = load_results(study, store)
     cell, task_cells = export_selection.select_cell(
@@ -161,6 +178,13 @@ def export(
             lambda spec: caches.dataset(pin_dataset(spec, offline=offline)),
         )
     source = caches.source(run.model, offline=offline)
+    if script:
+        name = Path("exports", results.study.study, f"{make_file_name(*run.cell)}.py")
+        file = name if output is None else Path(output)
+        text = render_script(results.study, record, source, caches)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        study_input.write_output(file, text, overwrite=False)
+        return ExportResult(file, "script", run, notes=(warning,) if warning else ())
     signature = TaskSignature.of(run, dataset)
     form = export_selection.select_form(form, explain_forms(run, signature, source), run)
     target = Path("exports", results.study.study, make_file_name(*run.cell))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 from paretune import metrics, objectives
 from paretune.data.split import assign_folds, find_obstacle, labelled_rows
 from paretune.errors import DataError, StudyError, spell_option
+from paretune.methods import check_options
 from paretune.methods.baselines import fit_tfidf
 from paretune.methods.core.options import MethodOptions
 from paretune.reporting.text.escape import open_templates
@@ -22,6 +23,7 @@ from paretune.study import NUM_FOLDS, Study, TaskSpec
 from paretune.tasks import load_dataset
 from paretune.tasks.infer import InferredTask, NamedColumns, infer_task, set_source_language
 from paretune.terminal.sanitise import sanitise_line
+from paretune.verbs.like import read_settings
 from paretune.verbs.options import Column, File, Flag, Model, TestFile
 from paretune.verbs.result import Result
 from paretune.verbs.study_input import shipped_studies, write_output
@@ -83,6 +85,7 @@ def new(
     output: File | None = None,
     model: Model | None = None,
     source_lang: Annotated[str | None, typer.Option("--from", metavar="LANG")] = None,
+    like: Annotated[Sequence[Path | str], typer.Option(metavar="FILE")] | None = None,
 ) -> NewResult:
     """Write a commented study file for a data file.
 
@@ -107,9 +110,13 @@ def new(
             translation an OPUS-MT model of the hub, of instructions
             HuggingFaceTB/SmolLM2-135M-Instruct]
         source_lang: The language to translate from. [default: the first]
+        like: The adapter_config.json of a LoRA, or the arguments of a trainer as JSON: the study's
+            first row is trained like them. May be given twice, for both.
 
     Raises:
-        StudyError: there is no such file, or it must not be overwritten.
+        StudyError: there is no such file, it must not be overwritten, or what is in `like` is
+            neither a LoRA nor a trainer.
+        MethodError: an option of the LoRA is impossible.
         DataError: nothing can be guessed from it.
     """
     path = Path(data)
@@ -118,7 +125,7 @@ def new(
     target_file = None if output is None else Path(output)
     doubts: tuple[str, ...] = ()
     if not path.exists() and str(data) in shipped:
-        if columns.columns or test or drop_unlabelled or model or source_lang:
+        if columns.columns or test or drop_unlabelled or model or source_lang or like:
             raise StudyError(
                 "is a shipped study, whose columns and model are settled.",
                 where=str(data),
@@ -132,16 +139,26 @@ def new(
             remedy=f"Shipped with paretune: {', '.join(shipped)}.",
         )
     else:
+        settings = None if like is None else read_settings(like)
+        base_model = None if settings is None else settings.base_model
         draft = draft_study(
             path,
             target_file,
-            model,
+            model or base_model,
             columns,
             source_lang,
             test=test,
             drop_unlabelled=drop_unlabelled,
         )
         name, content, doubts = draft.study.study, draft.text, draft.doubts
+        if settings is not None:
+            content = settings.write_into(content)
+            study = Study.parse(
+                YAML(typ="safe", pure=True).load(content),
+                base=Path(target_file or "x").absolute().parent,
+            )
+            check_options(study.methods[0], study)
+            doubts += tuple(settings.left_out)
     target_file = target_file or Path(f"{name}.yaml")
     write_output(target_file, content, overwrite=False)
     return NewResult(target_file, doubts)

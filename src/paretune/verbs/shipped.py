@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from paretune.terminal.rich_console import Terminal
 
 DEMO = "demo"
+SKILL = Path(__file__).parents[1] / "SKILL.md"
+"""What an agent has to know; the site has it as a page."""
 Entry = tuple[str, str]
 """A name, and its description: one line or several."""
 
@@ -169,12 +171,14 @@ def sample(
 
 @dataclass(frozen=True, repr=False)
 class Listing(Result):
-    """What there is, by kind: only what was asked for is there."""
+    """What there is, by kind, or the skill: only what was asked for is there."""
 
     entries: dict[str, list[Entry]]
+    skill: str = ""
 
     def describe(self) -> Iterable[RenderableType]:
         """Names to the left, descriptions to the right, wrapped to the terminal and never cut."""
+        yield from self.skill.splitlines()
         for title, entries in self.entries.items():
             yield title.upper()
             table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
@@ -186,7 +190,9 @@ class Listing(Result):
             yield table
 
     def to_json(self) -> dict[str, Any]:
-        """Lists of objects with ``name`` and ``about``."""
+        """Lists of objects with ``name`` and ``about``, or ``skill`` with its Markdown."""
+        if self.skill:
+            return {"skill": self.skill}
         return {
             kind: [{"name": name, "about": about} for name, about in entries]
             for kind, entries in self.entries.items()
@@ -195,17 +201,20 @@ class Listing(Result):
 
 def ls(
     what: Annotated[
-        Literal["all", "tasks", "methods", "models", "studies"],
-        typer.Argument(metavar="[tasks|methods|models|studies]"),
+        Literal["all", "tasks", "methods", "models", "studies", "skill"],
+        typer.Argument(metavar="[tasks|methods|models|studies|skill]"),
     ] = "all",
 ) -> Listing:
     """List tasks, methods, models and studies.
 
-    Studies are those shipped with paretune and those with results in ./studies.
+    Studies are those shipped with paretune and those with results in ./studies. The skill tells a
+    coding agent how to use paretune, and what it may say of which number (Markdown).
 
     Args:
         what: What to list.
     """
+    if what == "skill":
+        return Listing({}, SKILL.read_text(encoding="utf-8"))
     kinds = {
         "tasks": _list_tasks,
         "methods": _list_methods,
