@@ -27,7 +27,9 @@ from paretune.study.data_frame import is_data_frame, save_data_frame
 from paretune.study.protocol import MAX_COUNTS, Checks, Generation, Limits, Protocol, Training
 from paretune.study.run import Run, digest, omit_defaults
 from paretune.study.specs import (
+    COMMAND,
     FILE_KEYS,
+    NOT_IDENTIFYING,
     PATH_KEYS,
     SHIPPED_LANGUAGES,
     FrozenModel,
@@ -245,6 +247,11 @@ class Study(FrozenModel):
         return tuple(entered.values())
 
     @property
+    def commands(self) -> tuple[MethodSpec, ...]:
+        """The methods that are programs of the user."""
+        return tuple(method for method in self.methods if method.is_command)
+
+    @property
     def is_judged(self) -> bool:
         """Whether its runs were trained elsewhere (:mod:`paretune.judging`)."""
         return self.protocol.preset == "judged"
@@ -316,11 +323,22 @@ class Study(FrozenModel):
             label = model.key if model.label or is_path(model.name) else None
             name = resolve_folder(model.name)
             models.append(model.model_copy(update={"name": name, "label": label}))
+        methods = []
+        for method in self.methods:
+            if method.is_command:
+                folder = expand_home(str(method.options.get("folder", "")))
+                method = method.model_copy(update={"folder": str((base / folder).resolve())})
+            methods.append(method)
         forgetting = self.forgetting
         if forgetting not in SHIPPED_LANGUAGES:
             forgetting = resolve_file(forgetting, stem=True)
         study = self.model_copy(
-            update={"tasks": tuple(tasks), "models": tuple(models), "forgetting": forgetting}
+            update={
+                "tasks": tuple(tasks),
+                "models": tuple(models),
+                "methods": tuple(methods),
+                "forgetting": forgetting,
+            }
         )
         study._written_paths = written_paths
         return study
@@ -339,6 +357,11 @@ class Study(FrozenModel):
             update["task"] = run.task.model_copy(update=moved)
         if model.name != run.model.name and is_path(model.name) and is_path(run.model.name):
             update["model"] = run.model.model_copy(update={"name": model.name})
+        if run.method.is_command:
+            here = (m for m in self.methods if m.key == run.method.key and m.is_command)
+            for method in here:
+                moved = {k: v for k, v in method.options.items() if k in NOT_IDENTIFYING}
+                update["method"] = run.method.model_copy(update=moved)
         if run.forgetting is not None and self.forgetting is not None:
             update["forgetting"] = run.forgetting.model_copy(update={"text": self.forgetting})
         return run.model_copy(update=update) if update else run
@@ -358,6 +381,10 @@ class Study(FrozenModel):
         form = omit_defaults(self.model_dump(mode="json", exclude=ignored))
         if form["protocol"]["preset"] == "trials":
             form["protocol"]["preset"] = "fair"  # its name in the stores of 0.2
+        for method in form["methods"]:
+            if method["name"] == COMMAND:
+                for option in NOT_IDENTIFYING:
+                    method.pop(option, None)
         written = self._written_paths
         for task in form["tasks"]:
             task |= {key: written.get(task[key], task[key]) for key in PATH_KEYS if task.get(key)}

@@ -37,6 +37,11 @@ class MethodOptions(FrozenModel):
         """How many solved examples of train stand in each prompt; drawn by the run's seed."""
         return 0
 
+    @property
+    def draws_seed(self) -> bool:
+        """Whether what takes no step answers otherwise with another seed or other rows of train."""
+        return self.shots > 0
+
     def with_tokenizer(self, tokenizer: Any) -> Self:
         """The same, with the token ids of what is held as text."""
         return self

@@ -13,6 +13,7 @@ from paretune import plugins
 from paretune.answers import Readout
 from paretune.errors import MethodError, PluginError, suggest
 from paretune.methods import baselines
+from paretune.methods.command import ConfiguredCommand, check_command
 from paretune.methods.core.method import (
     Baseline,
     ConfiguredBaseline,
@@ -62,7 +63,7 @@ def configure(
     method = get(spec.name)
     options = parse_options(method.name, method.options, spec.options, locate)
     if isinstance(method, Baseline):
-        return ConfiguredBaseline(method, options)
+        return method.configure(options)
     return ConfiguredMethod(method, options)
 
 
@@ -97,6 +98,8 @@ def check_options(method: MethodSpec, study: Study) -> None:
         ) from None
     configured = configure(method, locate)
     title, rates = configured.method.title, method.learning_rates
+    if isinstance(configured, ConfiguredCommand):
+        check_command(configured, len(study.models), refuse)
     if isinstance(configured, ConfiguredBaseline):
         members: Sequence[ConfiguredMethod] = ()
         if method.readout is not None:
@@ -168,7 +171,7 @@ def get(name: str) -> Method | Baseline:
     if name in baselines.METHODS:
         return baselines.METHODS[name]
     if name in TITLES:
-        method: Method = importlib.import_module(f"paretune.methods.{name}").METHOD
+        method: Method | Baseline = importlib.import_module(f"paretune.methods.{name}").METHOD
         return method
     if name in plugins.names(plugins.METHODS):
         return plugins.load(plugins.METHODS, name, Method)
@@ -192,8 +195,8 @@ def refusal(
     """
     task = objective.name.replace("_", " ")
     if isinstance(method, Baseline):
-        if method.name not in objective.baselines:
-            return f"{method.title} serves other tasks, not {task}"
+        if reason := method.refuse(objective):
+            return reason
         if method.name in baselines.OF_TABLES and not tabular:
             return f"{method.title} reads the columns of a table, and the task has none (features:)"
         return ""
