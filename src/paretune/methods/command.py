@@ -92,6 +92,11 @@ class CommandOptions(MethodOptions):
         """What stands in braces, each once."""
         return list(dict.fromkeys(name for word in self.words for name in _BRACES.findall(word)))
 
+    @property
+    def reads_model(self) -> bool:
+        """Whether it is given the study's model."""
+        return "model" in self.placeholders
+
     def fill(self, values: Mapping[str, object]) -> list[str]:
         """The words with values in place of the placeholders; each stays one word."""
         return [_BRACES.sub(lambda match: str(values[match[1]]), word) for word in self.words]
@@ -186,7 +191,7 @@ def check_command(
     if missing := [f"{{{name}}}" for name in NEEDED if name not in placeholders]:
         what = f"it does not name {' and '.join(missing)}"
         refuse("run", what, f"It has to answer the rows of {{test}} in {{out}}/{ANSWERS_FILE}.")
-    if models > 1 and "model" not in placeholders:
+    if models > 1 and not command.options.reads_model:
         what = f"it does not name {{model}}, and the study has {models} models"
         refuse("run", what, "Name {model}, or compare it on one model.")
 

@@ -19,7 +19,7 @@ from paretune.methods.core.run_axis import Fleet
 from paretune.models.load import LoadedModel
 from paretune.objectives.readouts import for_readout
 from paretune.planning.prepare import PreparedStudy
-from paretune.study import NO_MODEL, Generation, ModelSpec, Run, TaskSpec
+from paretune.study import Generation, ModelSpec, Run, TaskSpec
 from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.evaluator import prepare_metrics
 from paretune.training.evaluation.predict import evaluate
@@ -72,7 +72,7 @@ def check_models(runs: Iterable[Run], caches: ProcessCache) -> None:
     }
     errors: dict[str, ModelError] = {}
     for run in distinct.values():
-        if run.model == NO_MODEL:
+        if not run.uses_model:
             continue
         try:
             caches.outline(run.model, caches.dataset(run.task), readout=run.readout)

@@ -161,10 +161,12 @@ class PreparedStudy:
     ) -> Run:
         """A run of a cell; ``method``: in place of the cell's."""
         objective = _objective_of(cell, self.datasets)
-        forgetting = None
-        if stage == "final" and rate is not None:
-            forgetting = self.forgetting.get((cell.task.key, cell.model.key))
-        training = {"precision": self.precisions[cell.model.key]}
+        forgetting, training = None, Training(precision="fp32")
+        if not cell.method.is_command:  # which reads none of these settings
+            if stage == "final" and rate is not None:
+                forgetting = self.forgetting.get((cell.task.key, cell.model.key))
+            precision = self.precisions[cell.model.key]
+            training = self.study.training.model_copy(update={"precision": precision})
         return Run(
             stage=stage,
             task=cell.task,
@@ -177,7 +179,7 @@ class PreparedStudy:
             fold=fold,
             split_seed=self.study.protocol.split_seed,
             outer=outer,
-            training=self.study.training.model_copy(update=training),
+            training=training,
             generation=self.study.generation if objective.generates else None,
             forgetting=forgetting,
         )
@@ -400,6 +402,8 @@ def choose_readout(
                 remedy=f"It answers by {' or '.join(possible)}; or remove readout.",
             )
     configured = methods.configure(method)
+    if isinstance(configured, methods.ConfiguredBaseline):
+        return "head"  # no model answers
     if configured.options.shots and any(example.messages for example in dataset.train):
         raise _refuse("solved examples cannot stand before a conversation", task, method)
     refusals = {readout: _refusal(configured.method, dataset, readout) for readout in possible}

@@ -14,7 +14,7 @@ from paretune.measuring.devices import query_gpu, resolve_devices
 from paretune.measuring.processor import read_total_bytes
 from paretune.methods.core.titles import title_of
 from paretune.reporting.text.formatting import format_bytes
-from paretune.study import NO_MODEL, Run
+from paretune.study import Run
 from paretune.terminal.plural import pluralise
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def explain_too_large(
     )
     sentences: dict[tuple[str, str], str] = {}
     for run in runs:
-        if run.model == NO_MODEL or (run.model.key, run.method.key) in sentences:
+        if not run.uses_model or (run.model.key, run.method.key) in sentences:
             continue
         held_bytes = predictor.predict_work(run).held_bytes
         trained_bytes = 4 * predictor.count_updated(run)
