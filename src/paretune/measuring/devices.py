@@ -14,7 +14,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any, Literal
@@ -245,6 +245,21 @@ def read_process_bytes(uuid: str) -> tuple[int | None, str]:
                     return None, "NVML does not tell the bytes of a process here"
                 return int(process.usedGpuMemory), ""
         return None, "NVML lists no process with this id (containers hide it)"
+
+    return _query_nvml(read)
+
+
+def read_tree_bytes(pids: Collection[int]) -> tuple[int | None, str]:
+    """Bytes of these processes on all cards, or None and why."""
+
+    def read(pynvml: Any) -> tuple[int | None, str]:
+        sizes = []
+        for index in range(pynvml.nvmlDeviceGetCount()):
+            card = pynvml.nvmlDeviceGetHandleByIndex(index)
+            for process in pynvml.nvmlDeviceGetComputeRunningProcesses(card):
+                if process.pid in pids and process.usedGpuMemory is not None:
+                    sizes.append(int(process.usedGpuMemory))
+        return (sum(sizes), "") if sizes else (None, "NVML lists none of these processes")
 
     return _query_nvml(read)
 

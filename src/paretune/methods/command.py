@@ -26,12 +26,12 @@ from pydantic import Field
 
 from paretune.data.columns import cell_text, parse_number
 from paretune.data.rows import parse_json_lines, read_text
-from paretune.errors import MethodError
+from paretune.errors import MethodError, StudyError, spell_option
 from paretune.methods.core.method import Baseline, ConfiguredBaseline
 from paretune.methods.core.options import MethodOptions
 from paretune.metrics.classification import LABEL_SET, write_label_set
 from paretune.objectives import ModelPredictions, Objective, TargetScale
-from paretune.study import digest
+from paretune.study import MethodSpec, digest
 from paretune.terminal.plural import pluralise
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def check_command(
     except ValueError as error:
         refuse("run", f"the words cannot be split ({error})", "Close the quotation.")
     if not command.options.words:
-        refuse("run", "no command is given", "Write run: \"python train.py --test {test} ...\".")
+        refuse("run", "no command is given", 'Write run: "python train.py --test {test} ...".')
     for name in placeholders:
         if name not in PLACEHOLDERS:
             refuse("run", f"{{{name}}} is not known", f"There are {listed}.")
@@ -194,6 +194,26 @@ def check_command(
     if models > 1 and not command.options.reads_model:
         what = f"it does not name {{model}}, and the study has {models} models"
         refuse("run", what, "Name {model}, or compare it on one model.")
+
+
+def refuse_commands(commands: Sequence[MethodSpec], *, allowed: bool) -> None:
+    """Refuse to start programs that a study names, unless the user has allowed it.
+
+    Raises:
+        StudyError: with the commands.
+    """
+    if commands and not allowed:
+        listed = "; ".join(f"{method.key}: {method.options.get('run')}" for method in commands)
+        raise StudyError(
+            f"the study starts commands, which can do all that you can: {listed}.",
+            remedy=f"If you trust them, add {spell_option('allow_commands', True)}.",
+        )
+
+
+def describe_command(method: MethodSpec) -> str:
+    """The words of a command, quoted as a shell would have them, and where it runs."""
+    options = CommandOptions.model_validate(method.options)
+    return f"{shlex.join(options.words)} (in {options.folder or '.'})"
 
 
 def describe_row(example: Example, dataset: Dataset, *, labelled: bool) -> dict[str, object]:
@@ -355,7 +375,9 @@ def build_predictions(
     elif answers[0].scores:
         scores = np.array([answer.scores for answer in answers])
     elif objective.target_types == (LABEL_SET,):
-        scores = np.array([[math.copysign(1, int(has) - 0.5) for has in str(p)] for p in predictions])
+        scores = np.array(
+            [[math.copysign(1, int(has) - 0.5) for has in str(p)] for p in predictions]
+        )
     if scores is None:
         return ModelPredictions(predictions, [[] for _ in predictions], None)
     computed = objective.predict(scores, examples, scale)

@@ -17,6 +17,7 @@ from paretune.data.split import choose_outer_design
 from paretune.errors import DataError, ParetuneError
 from paretune.measuring.devices import resolve_devices
 from paretune.methods import check_options, configure
+from paretune.methods.command import describe_command
 from paretune.study import MethodSpec, ModelSpec, Study, TaskSpec
 from paretune.tasks import load_dataset, pin_dataset
 from paretune.terminal.plural import pluralise
@@ -42,8 +43,8 @@ class CheckedItem(Result):
     """One item that was checked.
 
     Attributes:
-        kind: ``task``, ``model``, ``method``, ``methods``, ``metrics``, ``study``, ``lengths``,
-            ``direction`` or ``step``.
+        kind: ``command``, ``task``, ``model``, ``method``, ``methods``, ``metrics``, ``study``,
+            ``lengths``, ``direction`` or ``step``.
         name: of the task, model, method or study, or of the cell.
         description: a few words; empty where it cannot be used.
         findings: in the data; all rows of a finding about several are its ``places``.
@@ -260,6 +261,12 @@ def _check_study(study: Study, *, offline: bool, devices: str) -> Iterator[Check
         title = configured.method.title
         return f"{title}, learning rates {'; '.join(listed)}" if listed else title, ()
 
+    def check_command(spec: MethodSpec) -> Checked:
+        """What would be started, for the user to read before it is."""
+        check_options(spec, study)
+        return describe_command(spec), ()
+
+    yield from (_check("command", spec.key, check_command, spec) for spec in study.commands)
     yield from (_check("task", task.key, check_task, task) for task in study.tasks)
     if not datasets:
         return

@@ -25,6 +25,7 @@ from paretune.execution.progress import Observer, open_default_observer
 from paretune.execution.study_runs import add_missing_runs, drop_excess_weights
 from paretune.measuring.processor import defer_collection
 from paretune.methods import baselines
+from paretune.methods.command import refuse_commands
 from paretune.planning.shard import Shard
 from paretune.reporting.text.conclusions import describe_passes
 from paretune.reporting.text.recommendation import write_advice
@@ -34,6 +35,7 @@ from paretune.study.quantities import DURATION
 from paretune.terminal.plural import pluralise
 from paretune.verbs import study_input
 from paretune.verbs.options import (
+    AllowCommands,
     Devices,
     Flag,
     Online,
@@ -153,6 +155,7 @@ def run(
     address: Annotated[str | None, typer.Option(metavar="HOST:PORT")] = None,
     budget: Time | None = None,
     shard: Annotated[str | None, typer.Option(metavar="I/N")] = None,
+    allow_commands: AllowCommands = False,
     quiet: Quiet = False,
     observer: Observer | None = None,
 ) -> RunResult:
@@ -188,6 +191,7 @@ def run(
         )
     share = None if shard is None else Shard.parse(shard)
     study = study_input.load_study(study)
+    refuse_commands(study.commands, allowed=allow_commands)
     seconds = None if budget is None else DURATION.parse(budget, spell_option("budget"))
     if share is None:
         seconds = study.protocol.budget if seconds is None else seconds
@@ -295,6 +299,7 @@ def run(
             prepared,
             settings,
             cost_seconds,
+            allow_commands=allow_commands,
             executor=executor,
             address=address,
             server=server,

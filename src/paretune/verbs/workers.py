@@ -129,6 +129,7 @@ def make_executor(
     devices: Sequence[WorkerSettings],
     cost_seconds: float,
     *,
+    allow_commands: bool = False,
     executor: str = "local",
     address: str | None = None,
     server: ForkServer | None = None,
@@ -139,6 +140,7 @@ def make_executor(
         devices: the workers of each; of a cluster, as they were asked for.
         cost_seconds: for which each cost is timed at most; 0: costs are not measured, and those
             that an earlier call has asked for wait.
+        allow_commands: whether workers may start the programs that the study names.
         server: that has begun to import what workers of this machine need.
 
     Raises:
@@ -150,6 +152,7 @@ def make_executor(
             stages=tuple(stage for stage in STAGES if cost_seconds or stage != "cost"),
             keep_bytes=prepared.study.protocol.keep_weights,
             cost_seconds=cost_seconds,
+            allow_commands=allow_commands,
         )
         for settings in devices
     ]

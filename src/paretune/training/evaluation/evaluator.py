@@ -243,11 +243,17 @@ def write_scores(
     dataset: Dataset,
     *,
     diverged: bool,
+    decides: bool = True,
 ) -> None:
-    """Write scores, predictions by example, and the outcome's name: ok, collapsed or diverged."""
-    predictions, thresholds = dataset.objective.decide(predictions, parts.selection)
-    if thresholds:
-        outcome.result["thresholds"] = [*thresholds]
+    """Write scores, predictions by example, and the outcome's name: ok, collapsed or diverged.
+
+    Args:
+        decides: whether the selection part decides predictions; otherwise they stand as they are.
+    """
+    if decides:
+        predictions, thresholds = dataset.objective.decide(predictions, parts.selection)
+        if thresholds:
+            outcome.result["thresholds"] = [*thresholds]
     outcome.result["scores"] = {
         part: score(answers, parts.named(part), dataset)
         for part, answers in predictions.items()
