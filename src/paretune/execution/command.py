@@ -149,7 +149,8 @@ def _predict_parts(
     caches: ProcessCache,
 ) -> dict[str, ModelPredictions]:
     """The predictions of each part; of unlabelled rows only where they have scores."""
-    objective, predictions = dataset.objective, dict[str, ModelPredictions]()
+    objective = dataset.objective
+    predictions: dict[str, ModelPredictions] = {}
     scale = objective.fit_target(parts.train)
     for part in parts.reported:
         examples = parts.named(part)

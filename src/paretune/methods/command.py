@@ -211,9 +211,9 @@ def refuse_commands(commands: Sequence[MethodSpec], *, allowed: bool) -> None:
 
 
 def describe_command(method: MethodSpec) -> str:
-    """The words of a command, quoted as a shell would have them, and where it runs."""
+    """A command as the study file has it, and where it runs."""
     options = CommandOptions.model_validate(method.options)
-    return f"{shlex.join(options.words)} (in {options.folder or '.'})"
+    return f"{options.run} (in {options.folder or '.'})"
 
 
 def describe_row(example: Example, dataset: Dataset, *, labelled: bool) -> dict[str, object]:

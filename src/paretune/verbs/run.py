@@ -107,10 +107,12 @@ class RunResult(Result):
         """The runs that failed."""
         if not self.failed:
             return None
+        allowed = f" {spell_option('allow_commands', True)}" if self.study.commands else ""
         names = "\n".join(f"  {status.run_id}: {status.message}" for status in self.failed)
         return RunsFailedError(
             f"{pluralise(len(self.failed), 'run')} stopped with an error:\n{names}\n",
-            remedy=f"`paretune run --retry {study_input.spell_study(self.study, self.folder)}` "
+            remedy=f"`paretune run --retry{allowed} "
+            f"{study_input.spell_study(self.study, self.folder)}` "
             "tries them again.",
         )
 
