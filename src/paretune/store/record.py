@@ -314,6 +314,13 @@ class Record:
         return self.result.get("trained_parameters")
 
     @property
+    def trained_weights(self) -> bool:
+        """Whether it trained what can be exported: of a command, what it has named."""
+        if self.run.method.is_command:
+            return "artifact" in self.result
+        return self.run.learning_rate is not None
+
+    @property
     def train_seconds(self) -> float | None:
         """Wall-clock seconds of training."""
         return self.measured.get("wall_seconds", {}).get("train")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import io
+import tarfile
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -24,7 +26,7 @@ from paretune.study import ModelSpec, Run
 from paretune.tasks import pin_dataset
 from paretune.verbs import study_input
 from paretune.verbs.options import Flag, Folder, Name, Online, StoreFolder, StudyLike, TrainAgain
-from paretune.verbs.report import load_results
+from paretune.verbs.report import StudyResults, load_results
 from paretune.verbs.result import Result, Tell, tell_nothing
 from paretune.verbs.stored_audit import load_dataset_or_outline
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from paretune.exporting.export_run import AnswerCheck
+    from paretune.store.record import Record
 
 
 @dataclass(frozen=True, repr=False)
@@ -40,7 +43,8 @@ class ExportResult(Result):
 
     Attributes:
         folder: that was made.
-        form: ``peft``, ``merged``, ``sentence_transformers``, ``paretune`` or ``lora``.
+        form: ``peft``, ``merged``, ``sentence_transformers``, ``paretune`` or ``lora``; of a
+            command ``artifact``: what it made, which paretune does not open.
         run: what identifies it.
         largest_difference: of logits after it was opened again.
         answers: of its card's program on test rows: ``rows`` that it was asked, ``different`` ones
@@ -74,10 +78,19 @@ class ExportResult(Result):
     url: str | None = None
     public: bool = False
 
+    @property
+    def contents(self) -> list[str]:
+        """The names of what lies in the folder."""
+        return sorted(path.name for path in self.folder.iterdir())
+
     def describe(self) -> Iterable[RenderableType]:
         """Where it is, how it was checked, and how to open it."""
         run = " x ".join(self.run.cell)
         yield f"Exported: {self.folder} ({self.form}): {run}, seed {self.run.seed}."
+        if self.run.method.is_command:
+            yield f"It is what the command made, as it was: {', '.join(self.contents)}."
+            yield from self.notes
+            return
         yield f"Opened again, its logits differ by {self.largest_difference:.1g} at most."
         if self.answers.rows:
             yield f"The card's program: {self.answers}."
@@ -151,6 +164,14 @@ def export(
     record = export_selection.select_record(cell, seed)
     warning = export_selection.refuse_collapsed(record, cell, allowed=allow_collapsed)
     run = record.run
+    if run.method.is_command:
+        if push is not None:
+            raise StudyError(
+                "what a command made has no card, and is not pushed.",
+                where=spell_option("push", push),
+                remedy="Export it without, and upload the folder.",
+            )
+        return _unpack_artifact(record, results, output, [warning] if warning else [])
     caches = ProcessCache()
     offline = not online
     with Store.open(results.folder) as opened:
@@ -206,6 +227,32 @@ def export(
         loading_lines=lines,
         url=url,
         public=public,
+    )
+
+
+def _unpack_artifact(
+    record: Record, results: StudyResults, output: Path | str | None, notes: Sequence[str]
+) -> ExportResult:
+    """Write what the command of a run made, as it was, into a new folder."""
+    from paretune.exporting.export_run import AnswerCheck
+    from paretune.exporting.restore import load_or_retrain
+
+    run = record.run
+    target = Path("exports", results.study.study, make_file_name(*run.cell))
+    target = target if output is None else Path(output)
+    check_target(target)
+    with Store.open(results.folder) as opened:
+        content = load_or_retrain(record, opened, train_again=False)
+    with atomic_folder(target) as folder, tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        archive.extractall(folder, filter="data")
+    return ExportResult(
+        folder=target,
+        form="artifact",
+        run=run,
+        largest_difference=0.0,
+        answers=AnswerCheck(0, 0),
+        card="",
+        notes=tuple(notes),
     )
 
 

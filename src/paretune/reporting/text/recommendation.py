@@ -554,7 +554,8 @@ def _fit_line(clauses: Sequence[str], end: str = "") -> str:
 
 def _write_command(cell: Cell, study: str, store: str | None) -> str:
     """Exports the configuration; empty for a baseline that has no weights."""
-    if cell.model == NO_MODEL:
+    commands = [record for record in cell.final if record.run.method.is_command]
+    if cell.model == NO_MODEL or (commands and not any(r.trained_weights for r in commands)):
         return ""
     options = {"task": cell.task, "model": cell.model, "method": cell.method, "store": store}
     parts = ["paretune", "export", study]
