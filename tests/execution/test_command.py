@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import shlex
 import signal
 import subprocess
@@ -17,11 +16,12 @@ from typing import Any
 
 import psutil
 import pytest
+from support.tiny_runs import STUDY
 from support.tiny_study import say_numbers
 from support.worker_process import until
 
 from paretune.errors import MethodError, StudyError
-from paretune.execution import command
+from paretune.execution import command_guard
 from paretune.execution.command import run_command
 from paretune.execution.local import WORKER
 from paretune.execution.worker_settings import WorkerSettings
@@ -132,7 +132,10 @@ def test_the_test_file_has_no_label_and_the_parts_share_no_row(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("script", "message"),
     [
-        ("sys.exit('no such flag')", "it ended with exit code 1.\nIts stderr ends with:\n  no such"),
+        (
+            "sys.exit('no such flag')",
+            "it ended with exit code 1.\nIts stderr ends with:\n  no such",
+        ),
         ("os.kill(os.getpid(), 9)", "it was ended by SIGKILL.\nIt printed nothing to stderr."),
         ("print('why', file=sys.stderr)", "it left no predictions.jsonl in {out}.\nIts stderr"),
         ("ids.pop(); " + FIRST, "predictions.jsonl lacks 1 of 20 rows: test:11."),
@@ -194,7 +197,6 @@ time.sleep(60)
 def test_what_a_command_leaves_running_is_ended(tmp_path: Path) -> None:
     script = """
 import subprocess
-code = "import os, time; os.fork() or (os.setsid(), time.sleep(60))"
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"],
                          start_new_session=True)
 pathlib.Path("pids").write_text(str(child.pid))
@@ -270,16 +272,18 @@ time.sleep(0 if again else 100)
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_a_worker_that_dies_leaves_no_process_and_its_run_is_done_again(
     number: int, tmp_path: Path
 ) -> None:
     run = make_run(tmp_path, WAITS + FIRST)
     with Store.open(tmp_path / "store", create=True) as store:
-        store.save_study("study", "s", "", {})
-        store.add_runs("study", [("r", run)])
+        store.save_study(STUDY, "s", "", {})
+        store.add_runs(STUDY, [("r", run)])
         settings = WorkerSettings(allow_commands=True, lease_seconds=0.6).to_json()
-        words = [*WORKER, str(tmp_path / "store"), "study", settings]
+        words = [*WORKER, str(tmp_path / "store"), STUDY, settings]
         worker = subprocess.Popen(words, start_new_session=True)
         pids = wait_for_pids(tmp_path / "pids")
         worker.send_signal(number)
@@ -287,18 +291,18 @@ def test_a_worker_that_dies_leaves_no_process_and_its_run_is_done_again(
         wait_until(lambda: not any(map(psutil.pid_exists, pids)))
         until(store, lambda states: states[0].is_claimable)
         assert subprocess.run(words, check=False).returncode == 0
-        (status,) = store.load_statuses("study")
+        (status,) = store.load_statuses(STUDY)
         assert (status.state, status.outcome, status.attempt) == ("done", "collapsed", 2)
         assert list((tmp_path / "store" / "checkpoints").iterdir()) == []
 
 
 def test_a_guard_that_is_killed_takes_the_command_with_it(tmp_path: Path) -> None:
+    words = [sys.executable, "-P", command_guard.__file__, str(tmp_path / "peak")]
     guard = subprocess.Popen(
-        [sys.executable, "-P", command.command_guard.__file__, sys.executable, "-c", "import time\n"
-         "print(1, flush=True); time.sleep(100)"],
+        [*words, sys.executable, "-c", "import time; print(1, flush=True); time.sleep(100)"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-    )  # fmt: skip
+    )
     assert guard.stdout is not None and guard.stdout.readline() == b"1\n"
     (child,) = psutil.Process(guard.pid).children()
     guard.kill()
@@ -331,4 +335,3 @@ def test_only_files_that_the_words_name_tell_runs_apart(tmp_path: Path) -> None:
     assert identify(run=f"{run.method.options['run']} --fast") != first
     (tmp_path / "script.py").write_text(READ + "pass", encoding="utf-8")
     assert caches.identify(run) != first
-    assert os.path.exists(tmp_path / "script.py")

@@ -73,7 +73,8 @@ class ProcessUsage:
     """What a command took.
 
     Attributes:
-        peak_bytes: largest sum of the resident sets of its process tree, sampled.
+        peak_bytes: largest sum of the resident sets of its process tree, sampled; at least the
+            largest one of a single process.
         gpu_bytes: the same on all GPUs, by NVML; None where that does not tell.
         stderr: the end of what it printed there.
     """
@@ -118,7 +119,7 @@ def run_command(claim: Claim, caches: ProcessCache, settings: WorkerSettings) ->
             values["learning_rate"] = f"{run.learning_rate:g}"
         if options.reads_model:
             values["model"] = caches.source(run.model).folder
-        usage = watch_command(options, values, settings.device, claim.report)
+        usage = watch_command(options, values, folder / "peak", settings.device, claim.report)
         try:
             answers = read_answers(out / ANSWERS_FILE, examples, dataset)
             told = read_result(out / RESULT_FILE)
@@ -169,6 +170,7 @@ def _predict_parts(
 def watch_command(
     options: CommandOptions,
     values: Mapping[str, object],
+    peak_file: Path,
     device: str,
     report: Callable[[dict[str, Any]], None],
 ) -> ProcessUsage:
@@ -176,6 +178,7 @@ def watch_command(
 
     Args:
         values: of its placeholders.
+        peak_file: written by the guard, for what ends between two samples.
         device: of the worker; the command sees no other GPU.
         report: called now and then; what it raises ends the command.
 
@@ -189,7 +192,7 @@ def watch_command(
         raise MethodError("the folder of the command is not here.", where=options.folder)
     started = time.monotonic()
     guard = subprocess.Popen(  # noqa: S603 (never a shell: each word is one argument)
-        [sys.executable, "-P", command_guard.__file__, *options.fill(values)],
+        [sys.executable, "-P", command_guard.__file__, str(peak_file), *options.fill(values)],
         cwd=folder,
         env=environment,
         stdin=subprocess.PIPE,
@@ -220,7 +223,8 @@ def watch_command(
         raise MethodError(f"{what}\n{describe_tail(stderr)}")
     if code != 0:
         raise MethodError(f"it {_describe_code(code)}.\n{describe_tail(stderr)}")
-    return ProcessUsage(seconds, tree.peak_bytes, tree.gpu_bytes, stderr)
+    largest = int(peak_file.read_text(encoding="ascii")) if peak_file.exists() else 0
+    return ProcessUsage(seconds, max(tree.peak_bytes, largest), tree.gpu_bytes, stderr)
 
 
 def _end(guard: subprocess.Popen[bytes], tree: _ProcessTree) -> None:
