@@ -1,10 +1,10 @@
 """Starts a command and ends its whole process tree when standard input closes. No package is needed
 beside psutil: this file is started as a script.
 
-``python command_guard.py PEAK_FILE WORD...``: whoever started it holds the other end of its standard
-input, which closes when that process ends, however it ends. On Linux processes that leave the tree
-come back to this one (``PR_SET_CHILD_SUBREAPER``), and the command is killed should this one be.
-``PEAK_FILE`` gets the largest resident set of a single process of the tree, in bytes, by the kernel.
+``python command_guard.py PEAK_FILE WORD...``: whoever started it holds the other end of its
+standard input, which closes when that process ends, however it ends. On Linux processes that leave
+the tree come back to this one (``PR_SET_CHILD_SUBREAPER``), and the command is killed should this
+one be. ``PEAK_FILE`` gets the largest resident set of a single process of the tree, in bytes.
 Exit code: that of the command, 128 and the signal that ended it, or 127 where it cannot be started.
 """
 
