@@ -122,9 +122,9 @@ def run_command(claim: Claim, caches: ProcessCache, settings: WorkerSettings) ->
         usage = watch_command(options, values, folder / "peak", settings.device, claim.report)
         try:
             answers = read_answers(out / ANSWERS_FILE, examples, dataset)
-            told = read_result(out / RESULT_FILE)
+            stated = read_result(out / RESULT_FILE)
             outcome = Outcome(result={"notes": [], "steps": 0, "curve": [], "truncated": {}})
-            keep_artifact(outcome, told, out, run, settings.keep_bytes)
+            keep_artifact(outcome, stated, out, run, settings.keep_bytes)
         except ParetuneError as error:
             raise MethodError(f"{error}\n{describe_tail(usage.stderr)}") from None
     finally:
@@ -134,9 +134,9 @@ def run_command(claim: Claim, caches: ProcessCache, settings: WorkerSettings) ->
     peak_bytes = usage.peak_bytes if usage.gpu_bytes is None else usage.gpu_bytes
     counter = "resident sets of the process tree" if usage.gpu_bytes is None else "NVML, all GPUs"
     outcome.measured = {
-        "wall_seconds": {"train": told.get("seconds", usage.seconds)},
-        "phases": {"train": {"peak_bytes": int(told.get("peak_bytes", peak_bytes))}},
-        "peak_counter": RESULT_FILE if "peak_bytes" in told else f"{counter}, sampled",
+        "wall_seconds": {"train": stated.get("seconds", usage.seconds)},
+        "phases": {"train": {"peak_bytes": int(stated.get("peak_bytes", peak_bytes))}},
+        "peak_counter": RESULT_FILE if "peak_bytes" in stated else f"{counter}, sampled",
         "environment": describe_environment(settings.device),
     }
     return outcome
@@ -312,23 +312,23 @@ def read_result(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        stated = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise MethodError(f"{path.name} is not JSON ({error}).") from None
-    if not isinstance(told, dict):
+    if not isinstance(stated, dict):
         raise MethodError(f"{path.name} holds no object.")
     for name in ("seconds", "peak_bytes"):
-        if name in told and not (parse_number(told[name]) or -1) > 0:
-            raise MethodError(f"{path.name} has {told[name]!r} as {name}, no number above 0.")
-        if name in told:
-            told[name] = float(told[name])
-    if not isinstance(told.get("artifact", ""), str):
-        raise MethodError(f"{path.name} has {told['artifact']!r} as artifact, which is no path.")
-    return told
+        if name in stated and not (parse_number(stated[name]) or -1) > 0:
+            raise MethodError(f"{path.name} has {stated[name]!r} as {name}, no number above 0.")
+        if name in stated:
+            stated[name] = float(stated[name])
+    if not isinstance(stated.get("artifact", ""), str):
+        raise MethodError(f"{path.name} has {stated['artifact']!r} as artifact, which is no path.")
+    return stated
 
 
 def keep_artifact(
-    outcome: Outcome, told: Mapping[str, Any], out: Path, run: Run, keep_bytes: int | None
+    outcome: Outcome, stated: Mapping[str, Any], out: Path, run: Run, keep_bytes: int | None
 ) -> None:
     """Put what a command made into the outcome: its path, and its content where it lies in ``out``.
 
@@ -337,7 +337,7 @@ def keep_artifact(
     Raises:
         MethodError: it is not there.
     """
-    if not (named := told.get("artifact")):
+    if not (named := stated.get("artifact")):
         return
     path = (out / named).resolve()
     if not path.exists():

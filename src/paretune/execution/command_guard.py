@@ -68,16 +68,16 @@ def end_when_closed() -> None:
 def end_tree() -> None:
     """End all processes below this one: first asked, then killed."""
     here, started = psutil.Process(), time.monotonic()
-    asked: set[psutil.Process] = set()
+    terminated: set[psutil.Process] = set()
     while living := list(filter(is_alive, here.children(recursive=True))):
         kills = time.monotonic() - started > GRACE_SECONDS
         for process in living:
             with suppress(psutil.NoSuchProcess):
                 if kills:
                     process.kill()
-                elif process not in asked:
+                elif process not in terminated:
                     process.terminate()
-        asked.update(living)
+        terminated.update(living)
         time.sleep(POLL_SECONDS)
     if sys.platform != "win32":
         with suppress(ChildProcessError):  # none is left that waits to be asked how it ended

@@ -227,7 +227,7 @@ def describe_row(example: Example, dataset: Dataset, *, labelled: bool) -> dict[
     if example.features:
         row["features"] = dict(zip(dataset.features, example.features, strict=True))
     if example.messages:
-        row["messages"] = [{"role": who, "content": said} for who, said in example.messages]
+        row["messages"] = [{"role": who, "content": text} for who, text in example.messages]
     row |= {key: v for key in ("group", "question") if (v := getattr(example, key)) is not None}
     if labelled:
         row["label"] = _describe_label(example, dataset)
