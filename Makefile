@@ -77,7 +77,7 @@ check: $(VENV)/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/mypy --allow-untyped-calls --no-warn-return-any --allow-subclassing-any docs bench dev
+	$(BIN)/mypy --allow-untyped-calls --no-warn-return-any --allow-subclassing-any docs bench dev examples
 	$(BIN)/lint-imports
 	$(BIN)/python dev/check_names.py
 	$(BIN)/python dev/check_budgets.py

@@ -62,9 +62,9 @@ def measure_alone(settings: argparse.Namespace) -> dict[str, Any]:
     from paretune.measuring.machine import time_once
     from paretune.measuring.memory import PeakMeter, warm_libraries
     from paretune.methods.core.options import parse_options
-    from paretune.methods.core.run_axis import Fleet
     from paretune.models.dropout import set_dropout
     from paretune.models.load import reset_head
+    from paretune.models.pass_context import PassContext
 
     quiet()
     torch.set_num_threads(settings.threads)
@@ -86,7 +86,7 @@ def measure_alone(settings: argparse.Namespace) -> dict[str, Any]:
                 parameter.requires_grad_(False)
             value: Any = methods.get(method)
             options = parse_options(method, value.options, OPTIONS[method])
-            injection = value.inject(model, loaded.anatomy, options, Fleet(), [1])
+            injection = value.inject(model, loaded.anatomy, options, PassContext(), 1)
             names = dict(model.named_parameters())
             heads = [names[name] for name in loaded.head_parameters]
             trained = list({id(p): p for p in (*injection.parameters.values(), *heads)}.values())

@@ -20,9 +20,9 @@ from paretune import methods, objectives
 from paretune.device_transfer import to_device
 from paretune.measuring.devices import is_bf16_fast
 from paretune.methods.core.options import parse_options
-from paretune.methods.core.run_axis import Fleet
 from paretune.models.dropout import set_dropout
 from paretune.models.load import reset_head
+from paretune.models.pass_context import PassContext
 from paretune.objectives.encoding import Encoded
 from paretune.training.forward.passes import Compute, StepBatch
 from paretune.training.forward.select import make_forward
@@ -195,7 +195,7 @@ def field_model(work: Work, method: str, variant: Variant, seed: int) -> Any:
         parameter.requires_grad_(False)
     options = parse_options(method, value.options, work.options)
     # Injected for its weights alone, and taken out again: `convert` copies them.
-    injection = value.inject(model, loaded.anatomy, options, Fleet(), [seed])
+    injection = value.inject(model, loaded.anatomy, options, PassContext(), seed)
     injection.undo()
     heads = [
         m

@@ -15,12 +15,13 @@ import builtins
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from structure import (
     find_bindings,
     find_deferred_imports,
+    find_definitions,
     find_import_circles,
     parse_files,
     walk_functions,
@@ -32,24 +33,34 @@ PRONOUNS = frozenset(
     ("own", "one", "ones", "other", "others", "theirs", "ours", "mine", "known", "more", "built")
 )
 ROLE = re.compile(r":(?:class|func|meth|mod|data|attr):`~?([\w.]+)`")
+PAGES = (ROOT / "AGENTS.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs" / "extend").glob("*.md"))
+"""Pages for contributors: the names on them are those of the source."""
+FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+MARK = re.compile(
+    r"^(?P<heading>#+ )|\*\*(?P<package>\w+)/\*\*"
+    r"|(?<!`)`(?P<name>[\w./]*[\w/])(?:\(\.\.\.\))?`(?!`)",
+    re.MULTILINE,
+)
+"""On a page: a heading, the package that the next sentences are about, a path or a name."""
+SUFFIXES = frozenset((".cff", ".md", ".py", ".sh", ".toml", ".yaml", ".yml"))
 MAX_BODY_LINES = 60
 
 BUDGETS = {
     # name: (allowed, target)
-    "functions and classes": (2_997, 2_700),
-    "private functions called once": (254, 200),
+    "functions and classes": (3_021, 2_700),
+    "private functions called once": (255, 200),
     "bodies over 60 lines": (25, 25),
     "verbs": (19, 18),
     "fields of Method": (22, 24),
     "fields of Objective": (24, 24),
-    "deferred imports": (27, 60),
+    "deferred imports": (28, 60),
     "import circles": (0, 0),
     "pronouns as names": (0, 0),
     "class names twice": (0, 0),
-    "names in docstrings that do not exist": (0, 0),
-    "docs words": (26_200, 26_000),
-    "core lines": (56_600, 54_000),
-    "tests lines": (42_930, 36_000),
+    "names in docs that do not exist": (0, 0),
+    "docs words": (26_610, 26_000),
+    "core lines": (57_180, 54_000),
+    "tests lines": (43_390, 36_000),
 }
 
 
@@ -85,7 +96,11 @@ def count_all() -> dict[str, int | list[str]]:
         "fields of Method": list_fields(core, "Method"),
         "fields of Objective": list_fields(core, "Objective"),
         "deferred imports": [*find_deferred_imports(core, CORE)],
-        "import circles": [" ".join(circle) for circle in find_import_circles(core, CORE)],
+        "import circles": [
+            " ".join(circle)
+            for package in sorted(CORE.parent.glob("paretune*"))
+            for circle in find_import_circles(parse_files(package), package)
+        ],
         "pronouns as names": [
             f"{path.relative_to(CORE)}:{line} {name}"
             for path, tree in core.items()
@@ -93,7 +108,10 @@ def count_all() -> dict[str, int | list[str]]:
             if name.strip("_") in PRONOUNS
         ],
         "class names twice": [name for name, count in classes.items() if count > 1],
-        "names in docstrings that do not exist": [*find_missing_names(core)],
+        "names in docs that do not exist": [
+            *find_missing_references(core),
+            *find_missing_names(PAGES),
+        ],
         "docs words": sum(
             len(path.read_text(encoding="utf-8").split()) for path in (ROOT / "docs").rglob("*.md")
         ),
@@ -153,17 +171,74 @@ def list_fields(trees: dict[Path, ast.Module], class_name: str) -> list[str]:
     ]
 
 
-def find_missing_names(trees: dict[Path, ast.Module]) -> Iterator[str]:
-    """Cross-references of docstrings whose last part is bound nowhere in the package."""
-    names = {name for tree in trees.values() for _, name in find_bindings(tree)}
-    names |= (
-        set(dir(builtins)) | {path.stem for path in trees} | {path.parent.name for path in trees}
-    )
+def find_missing_references(trees: dict[Path, ast.Module]) -> Iterator[str]:
+    """Cross-references of docstrings with a part that is defined nowhere in the package."""
+    names = list_names(trees) | set(dir(builtins))
     for path in trees:
         for target in ROLE.findall(path.read_text(encoding="utf-8")):
             is_ours = target.startswith(("paretune", ".")) or "." not in target
-            if is_ours and target.rpartition(".")[2] not in names:
+            if is_ours and not names.issuperset(target.strip(".").split(".")):
                 yield f"{path.relative_to(ROOT)}: {target}"
+
+
+def find_missing_names(pages: Iterable[Path]) -> Iterator[str]:
+    """Paths in backticks that are not there, and names that the source does not have.
+
+    Behind ``**data/**``, up to the next package or heading, a name is one of ``data``. Elsewhere it
+    may also be a word that the source compares or writes: a key of a file, a column, a state.
+    """
+    trees = parse_files(CORE.parent)
+    packages = {folder.name for folder in CORE.parent.iterdir()}
+    names = {
+        folder: list_names(select_files(trees, folder)) | packages for folder in CORE.iterdir()
+    }
+    words = list_names(trees) | list_words(trees)
+    for page in pages:
+        package = None
+        for mark in MARK.finditer(FENCE.sub("", page.read_text(encoding="utf-8"))):
+            name = mark["name"] or ""
+            if mark["heading"]:
+                package = None
+            elif mark["package"]:
+                package = CORE / mark["package"]
+                if not package.is_dir():
+                    yield f"{page.name}: {mark['package']}/"
+            elif name.startswith("build/"):
+                continue  # a script makes it
+            elif "/" in name or Path(name).suffix in SUFFIXES:
+                folders = (package or CORE, CORE, CORE.parent, ROOT, page.parent)
+                if not any(has_path(folder, name, trees) for folder in folders):
+                    yield f"{page.name}: {name}"
+            elif not (names.get(package, set()) if package else words).issuperset(name.split(".")):
+                yield f"{page.name}: {name}" + (f" in {package.name}/" if package else "")
+
+
+def select_files(trees: dict[Path, ast.Module], folder: Path) -> dict[Path, ast.Module]:
+    """The files in a folder and below."""
+    return {path: tree for path, tree in trees.items() if folder in path.parents}
+
+
+def has_path(folder: Path, name: str, trees: dict[Path, ast.Module]) -> bool:
+    """Whether a folder has a path, a module without its suffix, or ``module.name``."""
+    if name.endswith("/"):
+        return (folder / name).is_dir()
+    module, _, defined = name.rpartition(".")
+    tree = trees.get(folder / f"{module}.py", ast.Module([], []))
+    paths = (folder / name, folder / f"{name}.py")
+    return any(path.exists() for path in paths) or defined in find_definitions(tree)
+
+
+def list_names(trees: dict[Path, ast.Module]) -> set[str]:
+    """What files define, their names, and those of their folders."""
+    names = {name for tree in trees.values() for name in find_definitions(tree)}
+    return names | {path.stem for path in trees} | {path.parent.name for path in trees}
+
+
+def list_words(trees: dict[Path, ast.Module]) -> set[str]:
+    """The texts in files that are one word or a dotted one, with each of its parts."""
+    nodes = (node for tree in trees.values() for node in ast.walk(tree))
+    texts = {node.value for node in nodes if isinstance(node, ast.Constant)}
+    return {part for text in texts if isinstance(text, str) for part in text.split(".")}
 
 
 if __name__ == "__main__":

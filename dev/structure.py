@@ -121,7 +121,7 @@ def find_probes(tree: ast.Module) -> Iterator[tuple[int, str]]:
             yield node.lineno, ast.unparse(node)
 
 
-def find_bindings(tree: ast.Module) -> Iterator[tuple[int, str]]:
+def find_bindings(tree: ast.AST) -> Iterator[tuple[int, str]]:
     """Names that are bound: variables, parameters, functions, classes, attributes."""
     for node in ast.walk(tree):
         match node:
@@ -131,6 +131,26 @@ def find_bindings(tree: ast.Module) -> Iterator[tuple[int, str]]:
                 yield node.lineno, name
             case ast.Attribute(attr=name, ctx=ast.Store()):
                 yield node.lineno, name
+
+
+def find_definitions(tree: ast.AST) -> Iterator[str]:
+    """Names that a reader can look up: functions, classes, constants, fields, attributes."""
+    for node in ast.iter_child_nodes(tree):
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                yield name
+                yield from (
+                    inner.attr
+                    for inner in ast.walk(node)
+                    if isinstance(inner, ast.Attribute) and isinstance(inner.ctx, ast.Store)
+                )
+            case ast.ClassDef(name=name):
+                yield name
+                yield from find_definitions(node)
+            case ast.Assign() | ast.AnnAssign():
+                yield from (name for _, name in find_bindings(node))
+            case ast.If() | ast.Try():
+                yield from find_definitions(node)
 
 
 def find_private_words(tree: ast.Module) -> Iterator[tuple[int, str]]:

@@ -13,6 +13,7 @@ from paretune.cli import VERBS, load_verb
 from paretune.reporting import Report
 from paretune.reporting.document import FORMAT
 from paretune.reporting.parts import Part
+from paretune.verbs.judge import DecisionResult
 from paretune.verbs.result import Result, ResultList
 
 COMMON = ("format", "paretune", "verb")
@@ -106,7 +107,7 @@ def result_types() -> dict[str, type[Result]]:
         for name, verb in plugins.load_all(plugins.COMMANDS, object)[0].items()
         if inspect.isfunction(verb)
     }
-    return {name: _returns(verb) for name, verb in verbs.items()}
+    return {name: _returns(verb) for name, verb in verbs.items()} | {"judge": DecisionResult}
 
 
 def describe_fields(result: Any) -> dict[str, str]:

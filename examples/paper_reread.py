@@ -146,7 +146,7 @@ def run(study: Study, asked: argparse.Namespace, store: Path) -> int:
     from paretune.execution.progress import open_observer
     from paretune.verbs.run import run as go
 
-    with open_observer(sys.stdout) as observer:
+    with open_observer() as observer:
         ran = go(
             study,
             store=store,

@@ -24,6 +24,7 @@ from .verbs.export import (
     load as load,
 )
 from .verbs.judge import (
+    DecisionResult as DecisionResult,
     judge as judge,
 )
 from .verbs.plan import (

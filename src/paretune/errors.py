@@ -14,6 +14,8 @@ Exit codes (documented in docs/your-study/index.md):
 8     the study ended, but some runs stopped with an unexpected error
 9     an experiment tracker refused the results, or is not installed
 10    only of a worker process: a CUDA error made its GPU unusable; a new worker goes on
+11    no error, a decision of ``judge``: drop the candidate, or the gate fails
+12    no error, a decision of ``judge``: two more seeds, or undecided
 130   interrupted; the same command continues
 ====  =====================================================================
 """
@@ -26,6 +28,8 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
+ANSWER_NO = 11
+ANSWER_OPEN = 12
 INTERRUPTED = 130
 _on_command_line = False
 

@@ -122,6 +122,26 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+@contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Wait for others that lock the folder, and hold the lock; on Windows there is none.
+
+    Raises:
+        OSError: there is no such folder, or its file system has no locks.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def part_path(path: Path) -> Path:
     """A temporary path beside ``path``, whose name says which process writes it."""
     return path.with_name(f".{path.name[:150]}.{owner_tag()}-{uuid.uuid4().hex[:8]}.part")

@@ -6,3 +6,5 @@ A second package of the same distribution. paretune finds it by its entry points
 what the space is (:mod:`.space`), what may raise the front (:mod:`.surrogate`), and what a search
 does as its results come in (:mod:`.schedule`).
 """
+
+NAME, TITLE = "auto", "searched combination"

@@ -27,7 +27,7 @@ from paretune.errors import MethodError
 from paretune.methods import stack
 from paretune.methods.core.method import ConfiguredMethod, Method
 from paretune.methods.core.options import MethodList, MethodOptions, Names
-from paretune_autopeft.proposer import NAME, TITLE
+from paretune_autopeft import NAME, TITLE
 
 MEMBERS = ("lora", "pfeiffer", "parallel", "ia3", "bitfit")
 

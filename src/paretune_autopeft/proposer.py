@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from paretune.study import MethodSpec, Run
 from paretune.study.specs import Proposer
+from paretune_autopeft import NAME, TITLE
 
 if TYPE_CHECKING:
     from paretune.models.load import LoadedModel
     from paretune.planning.prepare import PlannedRun, PreparedCell, PreparedStudy
     from paretune.store import Record
 
-NAME, TITLE = "auto", "searched combination"
 RANDOM, TUNED = "random", "tuned-lora"
 """What is appended to the key of a search for the keys of its controls."""
 

@@ -20,7 +20,7 @@ from paretune.store.record import Record
 from paretune.study import TaskSpec
 from paretune.study.run import is_trial
 from paretune.terminal.plural import pluralise
-from paretune_autopeft.proposer import NAME
+from paretune_autopeft import NAME
 from paretune_autopeft.review import SearchReview, review_search
 from paretune_autopeft.space import describe_layers
 from paretune_autopeft.surrogate import expected_maximum

@@ -33,10 +33,10 @@ from paretune.store import Record, Store
 from paretune.study import MethodSpec, OuterFold, Run, digest
 from paretune.study.protocol import NUM_FOLDS
 from paretune.study.run import is_trial
+from paretune_autopeft import NAME
 from paretune_autopeft.limit_check import MEASURED_LIMITS, LimitCheck
 from paretune_autopeft.method import AutoOptions
 from paretune_autopeft.optuna_sampler import SAMPLERS, require_optuna
-from paretune_autopeft.proposer import NAME
 from paretune_autopeft.review import read_trial
 from paretune_autopeft.schedule import (
     Batch,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.pages import DOCS
+from support.pages import DOCS, load_script
 from support.tiny_study import as_file, command, small, train
 
 from paretune import objectives, plugins, tasks
@@ -102,5 +102,13 @@ def test_a_study_of_the_objective_goes_from_check_to_export(
     assert "logits[:, 0].exp().round()" in (tmp_path / "out" / "README.md").read_text("utf-8")
 
 
-def test_the_family_is_there(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.slow
+def test_the_walk_goes_from_the_command_to_the_report(tmp_path: Path, tiny_model: Any) -> None:
+    study = as_file(small(tmp_path, tiny_model("bert")), tmp_path / "s.yaml")
+    calls = load_script(DOCS.parent / "dev" / "walk.py").trace_study(study, tmp_path / "store")
+    functions = [f"{file.parent.name}/{file.stem}.{name}" for file, name, _ in calls]
+    assert {"verbs/run.run", "training/trainer.train_run", "verbs/report.report"} <= {*functions}
+
+
+def test_the_family_is_there() -> None:
     assert code("A family of models")["tiny_model"]

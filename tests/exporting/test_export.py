@@ -13,6 +13,7 @@ from typing import Any
 
 import peft
 import pytest
+import safetensors.torch
 import torch
 from huggingface_hub import ModelCard
 from support.cards import run_program
@@ -316,6 +317,26 @@ def test_a_folder_of_another_format_is_refused(trained: Any, tmp_path: Path) -> 
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": 1}))
     with pytest.raises(MethodError, match=r"is of format 1; this version reads 2"):
         paretune.load(tmp_path / "own")
+
+
+def test_weights_with_an_axis_of_runs_are_those_without(trained: Any) -> None:
+    """Version 0.2 stored the tensors of a method with a leading axis of length 1."""
+    study, store = trained
+    (record,) = load_finals(study, store, "lora")
+    with Store.open(store) as opened:
+        tensors = safetensors.torch.load(opened.read_blob(record.result["weights"]))
+    task = TaskSignature(kind="classification", labels=("no", "yes"))
+
+    def restore(axis: tuple[int, ...]) -> dict[str, torch.Tensor]:
+        stored = {n: t[axis].clone() if ".lora." in n else t for n, t in tensors.items()}
+        weights = safetensors.torch.save(stored)
+        trained = restore_run(record.run, task, resolve_source(study.models[0]), weights).trained
+        return {name: p.detach() for name, p in trained.items()}
+
+    for name, tensor in restore((None,)).items():
+        assert torch.equal(tensor, tensors[name])
+    with pytest.raises(StoreError, match="do not fit the method"):
+        restore((slice(0, 1),))
 
 
 def test_a_base_of_the_hub_is_named_with_its_revision(trained: Any, tmp_path: Path) -> None:

@@ -191,16 +191,16 @@ def take_step(family: str, how: str, run: Run, prepared: Any, data: Any) -> None
     if how == "fast":  # packed where the model and the method allow it
         forward = make_forward(prepared, compute)
         packs = family != "deberta-v2" and prepared.injection.supports_packing
-        assert (prepared.fleet.packing is not None) == packs
+        assert (prepared.context.packing is not None) == packs
     else:
-        forward = forward_for(prepared.loaded, prepared.fleet, compute)
+        forward = forward_for(prepared.loaded, prepared.context, compute)
     batch = make_batch(run, data, list(range(16)), prepared.pass_tokens)
     assert len(forward.splitter.split_training(batch)) == 1
     prepared.loaded.model.train()
     classes = prepared.num_classes(objective_of(data), 2)
     optimizer = RunOptimizer(prepared.trained, run.training, classes)
     with Strict():
-        with HostSyncs(padded=prepared.fleet.packing is None):
+        with HostSyncs(padded=prepared.context.packing is None):
             losses = accumulate_gradients(batch, forward)
         optimizer.step(0, 1e-3, losses)
 

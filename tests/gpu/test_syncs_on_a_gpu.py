@@ -41,12 +41,12 @@ def test_no_hidden_syncs(family: str, device: str, tmp_path: Path, tiny_model: A
         pass_overhead_tokens=prepared.pass_tokens,
     )
     loaded.model.train()
-    accumulate_gradients([batch], forward)  # what is made once is made
+    accumulate_gradients(batch, forward)  # what is made once is made
     if device == "cpu":
         assert all(p.grad is not None for p in prepared.trained.values())
         return
     torch.cuda.set_sync_debug_mode("error")
     try:
-        accumulate_gradients([batch], forward)
+        accumulate_gradients(batch, forward)
     finally:
         torch.cuda.set_sync_debug_mode("default")

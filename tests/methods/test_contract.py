@@ -83,7 +83,7 @@ class TestMethods(OwnMethodContract):
         batch = walk.batch(back.loaded)
         logits = select_logits(formats.compute_logits(back.loaded.model, batch), batch)
         torch.testing.assert_close(logits, walk.again, rtol=0, atol=1e-5)
-        assert walk.translated(back.loaded, back.fleet) == walk.texts["again"]
+        assert walk.translated(back.loaded, back.context) == walk.texts["again"]
 
 
 def test_every_clause_has_a_test() -> None:

@@ -176,7 +176,7 @@ def test_ia3_scales_keys_and_values_and_no_query(family: str) -> None:
         (scale,) = (injection.adapters[attention.query],)
         assert isinstance(scale, ia3.Scale)
         width = get_linear(one.model, attention.output).in_features
-        assert scale.factors().shape == (1, keys)
+        assert scale.factors().shape == (keys,)
         scale.l.data.fill_(2.0)
         output = one.model.get_submodule(attention.query)(torch.ones(1, 1, 32))
         injection.undo()

@@ -178,7 +178,7 @@ def test_several_prefixes_stand_in_layers_of_their_own(tiny_model: Any, tmp_path
     prepared = prepared_run(
         tmp_path, Path(tiny_model("bert")), "stack", {"methods": members}, bench
     )
-    lengths = [p.shape[1] for n, p in prepared.injection.parameters.items() if n.endswith(".K")]
+    lengths = [p.shape[0] for n, p in prepared.injection.parameters.items() if n.endswith(".K")]
     assert lengths == [3, 5]
     config = prepared.loaded.model.config
     assert config._attn_implementation == "paretune_sdpa"

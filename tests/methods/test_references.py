@@ -83,7 +83,7 @@ def test_robust_adapterdrop_leaves_out_one_random_depth_a_step(prepared: Any) ->
     assert len(parts) == 2  # in all layers
     drawn = set()
     for step in range(20):
-        fitted.fleet.step_seed = step
+        fitted.context.step_seed = step
         depths = {part.train().count_dropped() for part in parts}
         assert len(depths) == 1  # one draw for the whole step
         drawn |= depths

@@ -152,7 +152,7 @@ LOWER, UPPER = {"name": "lora", "rank": 2, "layers": "0"}, {"name": "lora", "lay
 
 def test_one_method_twice_in_layers_of_their_own(prepared: Any) -> None:
     stacked, batch = prepared(LOWER, UPPER, "ia3")
-    ranks = {n[: n.index(".attention")]: p.shape[1] for n, p in stacked.injection.parameters.items()
+    ranks = {n[: n.index(".attention")]: p.shape[0] for n, p in stacked.injection.parameters.items()
              if n.endswith(".lora.A")}  # fmt: skip
     assert sorted(ranks.values()) == [2, 8]
     configured, anatomy = stacked.method, stacked.loaded.anatomy

@@ -1,11 +1,11 @@
-"""Dropout: masks of runs alone, together and padded, and the probabilities of a model."""
+"""Dropout: its masks, and the probabilities of a model."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 from transformers import AutoModelForSequenceClassification
 
 from paretune.models.dropout import (
@@ -27,7 +27,7 @@ from paretune.testing.tiny_models import FAMILIES
 def test_dropout_drops_its_share_and_keeps_the_mean(p: float, dtype: torch.dtype) -> None:
     x = torch.full((400, 500), 3.0, dtype=dtype, requires_grad=True)
     rng = DropoutRng()
-    rng.begin_pass([5], [])
+    rng.begin_pass(5)
     out = rng.drop(x, p)
     gone = float((out == 0).double().mean())
     assert gone == pytest.approx(p, abs=4 * (p * (1 - p) / x.numel()) ** 0.5 + 1e-9)
@@ -35,7 +35,7 @@ def test_dropout_drops_its_share_and_keeps_the_mean(p: float, dtype: torch.dtype
     assert rest.eq(torch.tensor(3.0, dtype=dtype).mul(keep_scale(p)).double()).all()
     out.sum().backward()
     assert x.grad is not None and torch.equal(x.grad != 0, out != 0)
-    rng.begin_pass([5], [])
+    rng.begin_pass(5)
     assert torch.equal(rng.drop(x, p), out)
     again = rng.drop(x, p)  # the next place draws anew
     assert p == 0 or not torch.equal(again, out)
@@ -89,65 +89,15 @@ def test_without_dropout_training_equals_evaluation(tiny_model, family):
     assert model.config.to_dict() == config
 
 
-SEEDS, ROWS, LENGTHS, P = [11, 22, 33], [2, 0, 3], [5, 0, 9], 0.3
-AXES = {
-    "text": (lambda tokens: (tokens, 7), 0),
-    "behind a prompt": (lambda tokens: (tokens + 4, 7), 4),
-    "attention": (lambda tokens: (2, tokens, tokens), 0),
-    "attention with a prefix": (lambda tokens: (2, tokens, tokens + 3), 3),
-    "one row a text": (lambda tokens: (7,), 0),
-}
-
-
-def shared_rng() -> DropoutRng:
+def seeded_rng() -> DropoutRng:
     rng = DropoutRng()
-    rng.begin_pass(SEEDS, [ROWS])
-    rng.run_lengths = LENGTHS
+    rng.begin_pass(11)
     return rng
-
-
-def alone(seed: int, x: Tensor, passed: int = 0) -> Tensor:
-    rng = DropoutRng()
-    rng.begin_pass([seed], [])
-    rng.offset = passed
-    return rng.drop(x, P)
-
-
-@pytest.mark.parametrize("kind", AXES)
-def test_each_run_draws_as_at_its_own_length(kind: str) -> None:
-    """Bit for bit, forward and backward; behind its length all falls away."""
-    shape, _ = AXES[kind]
-    x = (1 + torch.rand(sum(ROWS), *shape(max(LENGTHS)))).requires_grad_(True)
-    out = shared_rng().drop(x, P)
-    out.sum().backward()
-    assert x.grad is not None
-    at = 0
-    for seed, rows, length in zip(SEEDS, ROWS, LENGTHS, strict=True):
-        if not rows:
-            continue
-        front = (slice(at, at + rows), *(slice(size) for size in shape(length)))
-        own = x.detach()[front].clone().requires_grad_(True)
-        expected = alone(seed, own)
-        expected.sum().backward()
-        assert torch.equal(out[front], expected) and own.grad is not None
-        assert torch.equal(x.grad[front], own.grad)
-        assert 0 < int((expected == 0).sum()) < expected.numel()
-        rest = out.detach()[at : at + rows].clone()
-        rest[(slice(None), *front[1:])] = 0
-        assert not rest.any()
-        at += rows
-
-
-def test_what_holds_no_texts_is_refused() -> None:
-    with pytest.raises(ValueError, match="holds no texts of 9 tokens"):
-        shared_rng().drop(torch.ones(5, 8, 7), P)
-    with pytest.raises(ValueError, match="4 rows are not those of the runs"):
-        shared_rng().drop(torch.ones(4, 9, 7), P)
 
 
 def test_torch_draws_by_it_while_it_is_open() -> None:
     before, x = F.dropout, torch.ones(5, 9, 7)
-    with seeded_dropout(shared_rng()):
-        assert torch.equal(F.dropout(x, P), shared_rng().drop(x, P))
-        assert F.dropout(x, P, training=False) is x
+    with seeded_dropout(seeded_rng()):
+        assert torch.equal(F.dropout(x, 0.3), seeded_rng().drop(x, 0.3))
+        assert F.dropout(x, 0.3, training=False) is x
     assert F.dropout is before

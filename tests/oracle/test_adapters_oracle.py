@@ -27,7 +27,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 from paretune import methods
 from paretune.methods import unipelt
 from paretune.methods.core.options import parse_options
-from paretune.methods.core.run_axis import Fleet
+from paretune.models.pass_context import PassContext
 from paretune.models.structure.anatomy import read_anatomy
 
 HOME = Path(__file__).parent
@@ -92,7 +92,9 @@ class Case:
         self.options = parse_options(method, self.method.options, {**defaults, **changes})
         for parameter in self.model.parameters():
             parameter.requires_grad_(False)
-        self.injection = self.method.inject(self.model, self.anatomy, self.options, Fleet(), [1])
+        self.injection = self.method.inject(
+            self.model, self.anatomy, self.options, PassContext(), 1
+        )
         self.model.to(dtype).eval()
         self.ours = {self.symbol(name): p for name, p in self.injection.parameters.items()}
         if case == "ia3":  # where theirs stands before the activation, ours stands behind it
@@ -213,7 +215,7 @@ def test_ia3_differs_by_the_side_of_the_activation_alone(kind: str) -> None:
     assert mine.apart(kind) > 1e-2
     for i, layer in enumerate(mine.anatomy.layers):
         scale = mine.ours[f"{i}/up/l"]
-        before = scale.detach()[0].clone()
+        before = scale.detach().clone()
         scale.data.fill_(1.0)
         mine.model.get_submodule(layer.up[0]).register_forward_hook(
             lambda module, inputs, out, before=before: out * before

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from paretune import objectives, tasks
-from paretune.methods.core.run_axis import Fleet
+from paretune.models.pass_context import PassContext
 from paretune.objectives.example import Example
 from paretune.objectives.readouts import for_readout
 from paretune.training.evaluation.predict import evaluate
@@ -51,7 +51,8 @@ def forward(tokenizer: Any) -> PlainForward:
             places = torch.arange(parameter.numel(), dtype=torch.float64)
             values = torch.sin(places * (number + 1)).mul(0.2).view_as(parameter)
             parameter.copy_(values + 1 if parameter.ndim == 1 else values)
-    return PlainForward(model.eval(), Fleet(), Compute("cpu", "fp32"), 1, PlainSplitter())
+    compute = Compute("cpu", "fp32")
+    return PlainForward(model.eval(), PassContext(), compute, pad_id=1, splitter=PlainSplitter())
 
 
 def read_examples(name: str) -> list[Example]:

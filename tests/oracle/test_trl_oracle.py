@@ -17,7 +17,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from paretune import objectives
 from paretune.data.instructions import PREFERENCE_FORMS, find_form
-from paretune.methods.core.run_axis import Fleet
+from paretune.models.pass_context import PassContext
 from paretune.objectives import LossOptions
 from paretune.objectives.encoding import IGNORE_INDEX, Encoded, pad_batch
 from paretune.objectives.example import Example
@@ -83,7 +83,7 @@ def test_tokens_and_loss_are_trls(kind: str, tokenizer: Any) -> None:
         assert batch["labels"][row, :length].tolist() == expected["labels"]
         assert (batch["labels"][row, length:] == IGNORE_INDEX).all()
     model = make_model(len(tokenizer))
-    forward = PlainForward(model, Fleet(), Compute("cpu", "fp32"), 0, PlainSplitter())
+    forward = PlainForward(model, PassContext(), Compute("cpu", "fp32"), 0, PlainSplitter())
     indices = list(range(len(examples)))
     with torch.no_grad():
         outputs = forward(MicroBatch(data, indices))
@@ -110,7 +110,7 @@ def test_losses_and_gradients_of_preferences_are_trls(tokenizer: Any) -> None:
         data = objective.encoder("train")(examples, tokenizer, 256, "")
         model, base = (make_model(len(tokenizer), s) for s in (0.2, KEPT["reference_scale"]))
         forward, before = (
-            PlainForward(m, Fleet(), Compute("cpu", "fp32"), 0, PlainSplitter())
+            PlainForward(m, PassContext(), Compute("cpu", "fp32"), 0, PlainSplitter())
             for m in (model, base)
         )
         mismatched, beta = data.mismatched, options.get("beta", 0.1)

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from paretune import objectives
-from paretune.methods.core.run_axis import Fleet
+from paretune.models.pass_context import PassContext
 from paretune.objectives import LossOptions
 from paretune.objectives.encoding import Encoded
 from paretune.training.forward.passes import Compute, MicroBatch, PlainForward, PlainSplitter
@@ -20,7 +20,7 @@ def plain_loss(
     model: Any, pad_id: int, data: Encoded, rows: Sequence[int], label_smoothing: float = 0.0
 ) -> Tensor:
     """Summed over the target tokens of some examples, in nats."""
-    forward = PlainForward(model, Fleet(), Compute(), pad_id, PlainSplitter())
+    forward = PlainForward(model, PassContext(), Compute(), pad_id, PlainSplitter())
     outputs = forward(MicroBatch(data, rows))
     options = LossOptions(label_smoothing=label_smoothing)
     return SEQ2SEQ.loss(outputs, data, rows, options)

@@ -11,7 +11,7 @@ from torch import Tensor
 from paretune import methods, objectives
 from paretune.methods.core.injection import Injection
 from paretune.methods.core.options import parse_options
-from paretune.methods.core.run_axis import Fleet
+from paretune.models.pass_context import PassContext
 from paretune.models.structure.anatomy import Anatomy, read_anatomy
 from paretune.testing.method_walk import unsettle
 from paretune.testing.tiny_translators import WORDS, tiny_translator
@@ -35,14 +35,13 @@ class Case:
     model: Any
     anatomy: Anatomy
 
-    def inject(self, fleet: Fleet | None = None) -> Injection:
+    def inject(self, context: PassContext | None = None) -> Injection:
         """The method inside the model, without a gradient for anything else."""
-        fleet = fleet or Fleet()
+        context = context or PassContext()
         for parameter in self.model.parameters():
             parameter.requires_grad_(False)
-        seeds = list(range(1, fleet.runs + 1))
         injection: Injection = self.method.inject(
-            self.model, self.anatomy, self.options, fleet, seeds
+            self.model, self.anatomy, self.options, context, 1
         )
         for parameter in injection.parameters.values():
             parameter.requires_grad_(True)

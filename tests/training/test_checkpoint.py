@@ -118,6 +118,34 @@ def test_a_run_that_goes_on_elsewhere_says_so(tmp_path: Path, tiny_model: Any) -
     )
 
 
+def test_a_checkpoint_with_an_axis_of_runs_is_gone_on_from(tmp_path: Path, tiny_model: Any) -> None:
+    """Version 0.2 wrote the tensors of a method with a leading axis of length 1."""
+    run = tiny_run(
+        tiny_task(tmp_path), tiny_model("bert"), "lora", training={"max_steps": 6, "eval_every": 2}
+    )
+    path = tmp_path / "kept"
+    with pytest.raises(StoppedError):
+        train_run(run, checkpoint=path, report=stop, options=TrainerOptions(checkpoint_seconds=0))
+    with safe_open(path, framework="pt") as handle:
+        header = handle.metadata()
+    tensors = load_file(path)
+    kinds = set()
+    for name in tensors:
+        if ".lora." in name and not name.startswith("step/"):
+            kinds.add(name.partition("/")[0])
+            tensors[name] = tensors[name][None]
+    assert kinds == {"trained", "exp_avg", "exp_avg_sq", "best"}
+    tensors["~checksum"].zero_()
+    save_file(tensors, path, metadata=header)
+    write_checksum(path)
+    steps: list[int] = []
+    again = train_run(run, checkpoint=path, report=lambda p: steps.append(p["step"]))
+    assert steps == [3, 4, 5, 6]  # the last checkpoint is of step 2
+    whole = train_run(run, checkpoint=tmp_path / "other", report=silent)
+    assert again.result == whole.result
+    assert again.blobs["weights"] == whole.blobs["weights"]
+
+
 @pytest.mark.parametrize("where", ["data", "header", "cut"])
 def test_a_run_with_a_damaged_checkpoint_starts_anew_and_says_so(
     tmp_path: Path, tiny_model: Any, where: str

@@ -98,7 +98,7 @@ def test_gradients_of_a_step_do_not_depend_on_micro_batches_and_buckets(
     )
     plain = torch.autograd.grad(loss, list(prepared.trained.values()))
     assert way != "packed" or enable_packing(prepared)
-    forward = forward_for(loaded, prepared.fleet, Compute())
+    forward = forward_for(loaded, prepared.context, Compute())
     for micro_batch in (1, 2, 3, 8):
         batch = make_batch(data, rows, kind, seed=run.seed, micro_batch=micro_batch)
         losses = accumulate_gradients(batch, forward)

@@ -102,7 +102,7 @@ def test_the_whole_loop_is_a_plain_loop(tmp_path: Path, tiny_model: Any) -> None
         for name, parameter in start.injection.parameters.items():
             place, _, own = name.rpartition(".lora.")
             layer = model.base_model.model.get_submodule(place)
-            getattr(layer, f"lora_{own}")["default"].weight.copy_(parameter[0])
+            getattr(layer, f"lora_{own}")["default"].weight.copy_(parameter)
     matrices = [p for n, p in model.named_parameters() if p.requires_grad and "bias" not in n]
     biases = [p for n, p in model.named_parameters() if p.requires_grad and "bias" in n]
     groups = [{"params": matrices}, {"params": biases, "weight_decay": 0.0}]

@@ -53,14 +53,15 @@ def as_command(name: str, verb: Callable[..., Any]) -> Callable[..., None]:
 
     Parameters of the verb without an option or argument of typer are left to Python; of these,
     ``observer`` and ``tell`` are given what shows progress on the terminal. Options of how the
-    result is shown are the keyword arguments of its class's ``show``.
+    result is shown are the keyword arguments of its class's ``show``, which several classes share.
 
     Args:
         name: words that call it.
         verb: a function whose result is a :class:`~paretune.verbs.result.Result`.
     """
     verb_options = _read_parameters(verb)
-    show_options = _read_parameters(_read_hints(verb)["return"].show)
+    result_class, _ = _split_hint(_read_hints(verb)["return"])
+    show_options = _read_parameters(result_class.show)
     parameters = {**verb_options, **show_options}
     added: dict[str, tuple[Any, Any]] = {"as_json": (False, AsJson)}
     if "output" not in parameters:

@@ -195,8 +195,8 @@ def _measure(
         step_seconds = time_steps(step, device, warm_up=WARM_UP_STEPS, limit_seconds=limit_seconds)
     # Bytes by component, in one more pass over the first micro-batch.
     first, *_ = forward.splitter.split_training(batch)
-    forward.fleet.seed_dropout([0])
-    with ActivationMeter(forward.model) as activations, forward.fleet.dropout_context():
+    forward.context.seed_dropout(0)
+    with ActivationMeter(forward.model) as activations, forward.context.dropout_context():
         loss = compute_loss(replace(batch, indices=first.indices), first, forward)
     torch.autograd.backward(loss)
     components, reasons = measure_components(forward.model, optimizer.adamw, activations)
@@ -244,7 +244,7 @@ def _measure_latency(
         data = batch.data.select(batch.indices)
         longest = max(data.scored_length((i, 0)) for i in range(len(data.ids)))
         settings = (run.generation or Generation()).model_copy(update={"max_new_tokens": longest})
-        model = (prepared.loaded, prepared.fleet, forward.compute)
+        model = (prepared.loaded, prepared.context, forward.compute)
         predict = partial(generate, *model, data, settings)
     seconds = time_steps(
         lambda number: predict(), forward.compute.device, warm_up=1, limit_seconds=limit_seconds

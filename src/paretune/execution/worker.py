@@ -240,9 +240,9 @@ def limit_threads(threads: int) -> None:
     """Set what libraries read once: to be called before torch or numpy is imported."""
     for variable in THREAD_VARIABLES:
         os.environ[variable] = str(threads)
-    # oneDNN keeps a kernel for every shape of a bf16 product, and each step has new ones: its usual
-    # 1,024 held 400 MiB beside MiniLM, at no other speed (dev/log.md).
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
+    # oneDNN keeps a kernel for every shape of a bf16 product; its usual 1,024 held 400 MiB beside
+    # MiniLM. Training fills rows up, so that few shapes come again and again (dev/log.md).
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
     # Two workspaces of a fixed size, without which cuBLAS may sum in another order each time.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 

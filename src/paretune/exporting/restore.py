@@ -38,6 +38,7 @@ from paretune.store.record import Record
 from paretune.study import Generation, Run, specs
 from paretune.study.specs import FrozenModel
 from paretune.training.caches import ProcessCache
+from paretune.training.checkpoint import drop_run_axis
 from paretune.training.evaluation.predict import evaluate, generate
 from paretune.training.forward.passes import Compute
 from paretune.training.forward.select import forward_for
@@ -113,15 +114,18 @@ def restore_run(
     loaded.model.eval()
     if weights is None:
         return prepared
-    tensors: dict[str, Any] = load_tensors(weights)
-    if set(tensors) != set(prepared.trained):
+    stored = load_tensors(weights)
+    trained = prepared.trained
+    tensors = {n: drop_run_axis(t, trained[n]) for n, t in stored.items() if n in trained}
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    if len(stored) != len(tensors) or shapes != {n: p.shape for n, p in trained.items()}:
         raise StoreError(
             "the kept weights do not fit the method as it is now.",
             where=f"run {run.method.key} seed {run.seed}",
             remedy="They were made by another version of paretune; train the run again.",
         )
     with torch.no_grad():
-        for name, parameter in prepared.trained.items():
+        for name, parameter in trained.items():
             parameter.copy_(tensors[name])
     # The header of safetensors: its length, then JSON.
     header = json.loads(weights[8 : 8 + int.from_bytes(weights[:8], "little")])
@@ -242,15 +246,15 @@ def predict(
         compute, source = Compute.of(run, "cpu"), caches.source(run.model)
         task = TaskSignature.of(run, dataset)
         prepared = restore_run(run, task, source, weights, compute.precision)
-        loaded, fleet = prepared.loaded, prepared.fleet
+        loaded, context = prepared.loaded, prepared.context
         encoded = caches.encode(
             list(examples), loaded, source, prepared.max_length, objective.encode
         )
         truncated = sum(encoded.truncated)
         if objective.generates:
-            answers = generate(loaded, fleet, compute, encoded, run.generation or Generation())
+            answers = generate(loaded, context, compute, encoded, run.generation or Generation())
         else:
-            forward = forward_for(loaded, fleet, compute)
+            forward = forward_for(loaded, context, compute)
             answers = evaluate(forward, encoded, objective.collector)
     if objective.predicts_labels:
         answers = map(int, answers.argmax(1))

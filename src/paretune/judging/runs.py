@@ -11,7 +11,7 @@ from paretune.data.columns import cell_text, parse_number
 from paretune.data.finding import Finding
 from paretune.data.rows import Row
 from paretune.errors import DataError, require_name, spell_option
-from paretune.judging.rows import COLUMNS
+from paretune.judging.rows import COLUMNS, OPTIONAL
 from paretune.methods import baselines
 from paretune.methods.core.titles import title_of
 from paretune.metrics import Metric
@@ -92,7 +92,7 @@ def build_study(
         StudyError: no such metric or method.
     """
     notes = list(findings)
-    of_scores = _check_columns(rows)
+    of_scores = _check_columns(rows, notes)
     by_task: dict[str, list[JudgedRow]] = {}
     for row in _take_test_rows(rows):
         judged = _read_row(row, of_scores=of_scores)
@@ -127,7 +127,7 @@ def _letters(text: str) -> str:
     return "".join(filter(str.isalnum, text.casefold()))
 
 
-def _check_columns(rows: Sequence[Row]) -> bool:
+def _check_columns(rows: Sequence[Row], notes: list[Finding]) -> bool:
     """Check that the rows have the columns that are needed; whether they have scores."""
     names = dict.fromkeys(name for row in rows for name in row.values)
     of_scores = "score" in names and "prediction" not in names
@@ -139,6 +139,9 @@ def _check_columns(rows: Sequence[Row]) -> bool:
             remedy=f"Its columns are {', '.join(names)}. Known are {', '.join(COLUMNS)}: "
             "rename them.",
         )
+    if unread := [str(name) for name in names if name not in (*required, *OPTIONAL)]:
+        what = f"the rows have columns that are not used: {', '.join(unread)}."
+        notes.append(Finding("note", "unread", rows[0].file, what, ""))
     return of_scores
 
 

@@ -24,7 +24,7 @@ from paretune.errors import MethodError
 from paretune.methods import houlsby, pfeiffer
 from paretune.methods.core.injection import Injection
 from paretune.methods.core.method import Method
-from paretune.methods.core.run_axis import Fleet
+from paretune.models.pass_context import PassContext
 from paretune.models.structure.anatomy import Anatomy
 from paretune.study import derive_seed
 
@@ -57,6 +57,7 @@ class DroppableBottleneck(pfeiffer.PfeifferBottleneck):
             evaluation.
     """
 
+    context: PassContext
     depth: int
     dropped: int
     max_in_training: int | None
@@ -70,11 +71,11 @@ class DroppableBottleneck(pfeiffer.PfeifferBottleneck):
         if not self.training or self.max_in_training is None:
             return self.dropped
         # From the step's seed: the same in all layers and micro-batches, and after resuming.
-        return derive_seed(self.fleet.step_seed, NAME) % (self.max_in_training + 1)
+        return derive_seed(self.context.step_seed, NAME) % (self.max_in_training + 1)
 
 
 def inject(
-    model: nn.Module, anatomy: Anatomy, options: AdapterDropOptions, fleet: Fleet, seeds: list[int]
+    model: nn.Module, anatomy: Anatomy, options: AdapterDropOptions, context: PassContext, seed: int
 ) -> Injection:
     """Put a bottleneck behind the feed-forward part of the layers that are not dropped.
 
@@ -82,10 +83,9 @@ def inject(
         MethodError: no layer would be left.
     """
     positions = _adapter_positions(anatomy, options)
-    adapters = houlsby.make_bottlenecks(
-        DroppableBottleneck, model, positions, options, fleet, seeds, NAME
-    )
+    adapters = houlsby.make_bottlenecks(DroppableBottleneck, model, positions, options, seed, NAME)
     for name, adapter in adapters.items():
+        adapter.context = context
         adapter.depth, adapter.dropped, adapter.max_in_training = positions[name]
     return pfeiffer.attach_behind_feed_forward(model, anatomy, NAME, adapters)
 

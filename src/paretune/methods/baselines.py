@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from paretune.methods.core.injection import Injection
-    from paretune.methods.core.run_axis import Fleet
+    from paretune.models.pass_context import PassContext
     from paretune.models.structure.anatomy import Anatomy
 
 Examples = Sequence[Example]
@@ -297,7 +297,7 @@ class FewShotOptions(MethodOptions):
 
 
 def inject_nothing(
-    model: nn.Module, anatomy: Anatomy, options: MethodOptions, fleet: Fleet, seeds: list[int]
+    model: nn.Module, anatomy: Anatomy, options: MethodOptions, context: PassContext, seed: int
 ) -> Injection:
     """Add nothing: a head is trained with every method."""
     from paretune.methods.core.injection import Injection

@@ -2,7 +2,7 @@
 
 Source: Ben Zaken et al. 2021, arXiv:2106.10199, section 3.
 Equation: h = W x + (b + d), and LayerNorm alike, with W and b frozen and d trained.
-Shapes: d (runs, width) beside every linear layer and normalisation of the backbone with a bias.
+Shapes: d (width,) beside every linear layer and normalisation of the backbone with a bias.
 Trained parameters: the sum of the widths of these biases.
 Start: the base model (d = 0). Without weight decay, as all biases here, training d is training b.
 Merges: b + d. PEFT export: none (merged: a plain checkpoint).
@@ -20,7 +20,7 @@ from paretune.errors import MethodError
 from paretune.methods.core.injection import Injection, attach
 from paretune.methods.core.method import Method
 from paretune.methods.core.options import LayerOptions
-from paretune.methods.core.run_axis import Fleet, per_run_vector
+from paretune.models.pass_context import PassContext
 from paretune.models.structure.anatomy import Anatomy
 from paretune.models.structure.layers import is_within
 
@@ -28,20 +28,19 @@ NAME = "bitfit"
 
 
 class BiasShift(nn.Module):
-    """A change of one bias for each run."""
+    """A change of one bias."""
 
-    def __init__(self, bias: Tensor, fleet: Fleet) -> None:
+    def __init__(self, bias: Tensor) -> None:
         super().__init__()
-        self.fleet = fleet
-        self.bias = nn.Parameter(torch.zeros(fleet.runs, len(bias), device=bias.device))
+        self.bias = nn.Parameter(torch.zeros(len(bias), device=bias.device))
 
     def forward(self, x: Tensor, out: Tensor) -> Tensor:
         """(rows, ..., in), (rows, ..., out) -> (rows, ..., out)."""
-        return out + per_run_vector(out, self.bias, self.fleet)
+        return out + self.bias
 
 
 def inject(
-    model: nn.Module, anatomy: Anatomy, options: LayerOptions, fleet: Fleet, seeds: list[int]
+    model: nn.Module, anatomy: Anatomy, options: LayerOptions, context: PassContext, seed: int
 ) -> Injection:
     """Put a shift beside every module of the backbone that has a bias.
 
@@ -56,7 +55,7 @@ def inject(
             where=f"method {NAME}",
             remedy="Take another method for this model.",
         )
-    return attach(model, NAME, {name: BiasShift(bias, fleet) for name, bias in biases.items()})
+    return attach(model, NAME, {name: BiasShift(bias) for name, bias in biases.items()})
 
 
 def count_parameters(model: nn.Module, anatomy: Anatomy, options: LayerOptions) -> int:
@@ -69,7 +68,7 @@ def merge(model: nn.Module, injection: Injection) -> None:
     with torch.no_grad():
         for name, shift in injection.adapters.items():
             module: Any = model.get_submodule(name)
-            module.bias += next(shift.parameters())[0]
+            module.bias += next(shift.parameters())
     injection.undo()
 
 
@@ -82,8 +81,6 @@ def _find_biases(model: nn.Module, anatomy: Anatomy) -> dict[str, Tensor]:
             tensor_name == "bias"
             and not is_within(module, *anatomy.head_modules)
             and anatomy.covers(name)
-            # In a fleet, another run's may stand there already.
-            and not isinstance(model.get_submodule(module), BiasShift)
         ):
             biases[module] = parameter.detach()
     return biases

@@ -19,14 +19,14 @@ if TYPE_CHECKING:  # reports ask for its name, without torch
     from torch import nn
 
     from paretune.methods.core.injection import Injection
-    from paretune.methods.core.run_axis import Fleet
+    from paretune.models.pass_context import PassContext
     from paretune.models.structure.anatomy import Anatomy
 
 NAME = "full"
 
 
 def inject(
-    model: nn.Module, anatomy: Anatomy, options: MethodOptions, fleet: Fleet, seeds: list[int]
+    model: nn.Module, anatomy: Anatomy, options: MethodOptions, context: PassContext, seed: int
 ) -> Injection:
     """Declare every parameter trained. ``undo`` cannot bring the old values back: reload."""
     from paretune.methods.core.injection import Injection

@@ -2,7 +2,7 @@
 
 Source: Houlsby et al. 2019, arXiv:1902.00751, section 2.1 (``adapters`` calls it double_seq_bn).
 Equation: h <- h + U act(D h + d) + u, with h what the sublayer gives, before its residual.
-Shapes: D (runs, size, width), d (runs, size), U (runs, width, size), u (runs, width), twice in a
+Shapes: D (size, width), d (size,), U (width, size), u (width,), twice in a
 layer; size = width / reduction_factor.
 Trained parameters: 2 * (2 * width * size + size + width) for each layer. The paper also trains the
 normalisations; like ``adapters`` and the work after it, this does not (stack it with ``bitfit``).
@@ -22,16 +22,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from paretune.methods.core.initialisation import draw_normal, init_generator
 from paretune.methods.core.injection import Injection, attach, get_linear
 from paretune.methods.core.method import Method
 from paretune.methods.core.options import LayerOptions, MethodOptions
-from paretune.methods.core.run_axis import (
-    Fleet,
-    draw_normal,
-    init_generators,
-    per_run_linear,
-    per_run_vector,
-)
+from paretune.models.pass_context import PassContext
 from paretune.models.structure.anatomy import Anatomy
 
 NAME = "houlsby"
@@ -65,30 +60,29 @@ class HoulsbyOptions(LayerOptions, BottleneckOptions):
 
 
 class Bottleneck(nn.Module):
-    """U act(D h + d) + u for each run, as wide as the output of ``base``."""
+    """U act(D h + d) + u, as wide as the output of ``base``."""
 
     def __init__(
         self,
         base: nn.Linear,
         options: BottleneckOptions,
-        fleet: Fleet,
-        generators: list[torch.Generator],
+        generator: torch.Generator,
     ) -> None:
         super().__init__()
-        self.fleet, self.act = fleet, _ACTIVATIONS[options.non_linearity]
+        self.act = _ACTIVATIONS[options.non_linearity]
         width, device = base.out_features, base.weight.device
         size = options.size(width)
-        self.D = nn.Parameter(draw_normal((size, width), 0.02, generators).to(device))
-        self.D_bias = nn.Parameter(torch.zeros(fleet.runs, size, device=device))
-        self.U = nn.Parameter(torch.zeros(fleet.runs, width, size, device=device))
-        self.U_bias = nn.Parameter(torch.zeros(fleet.runs, width, device=device))
+        self.D = nn.Parameter(draw_normal((size, width), 0.02, generator).to(device))
+        self.D_bias = nn.Parameter(torch.zeros(size, device=device))
+        self.U = nn.Parameter(torch.zeros(width, size, device=device))
+        self.U_bias = nn.Parameter(torch.zeros(width, device=device))
 
     def compute_change(self, h: Tensor) -> Tensor:
         """(rows, tokens, width) -> (rows, tokens, width)."""
-        low = per_run_linear(h, self.D, self.fleet)
-        low = self.act(low + per_run_vector(low, self.D_bias, self.fleet))
-        high = per_run_linear(low, self.U, self.fleet)
-        return high + per_run_vector(high, self.U_bias, self.fleet)
+        low = F.linear(h, self.D)
+        low = self.act(low + self.D_bias)
+        high = F.linear(low, self.U)
+        return high + self.U_bias
 
     def forward(self, x: Tensor, out: Tensor) -> Tensor:
         """The output of the sublayer and the bottleneck's change of it."""
@@ -103,25 +97,22 @@ def make_bottlenecks(
     model: nn.Module,
     names: Iterable[str],
     options: BottleneckOptions,
-    fleet: Fleet,
-    seeds: list[int],
+    seed: int,
     *key: str,
 ) -> dict[str, BottleneckT]:
-    """A bottleneck for each of these linear layers; ``key`` and its name seed its start."""
+    """A bottleneck for each of these linear layers; seed, key and its name seed its start."""
     return {
-        name: kind(get_linear(model, name), options, fleet, init_generators(seeds, *key, name))
+        name: kind(get_linear(model, name), options, init_generator(seed, *key, name))
         for name in names
     }
 
 
 def inject(
-    model: nn.Module, anatomy: Anatomy, options: HoulsbyOptions, fleet: Fleet, seeds: list[int]
+    model: nn.Module, anatomy: Anatomy, options: HoulsbyOptions, context: PassContext, seed: int
 ) -> Injection:
     """Put a bottleneck behind both sublayers of every layer."""
     names = [n for layer in anatomy.layers for n in (layer.self_attention.output, layer.down)]
-    return attach(
-        model, NAME, make_bottlenecks(Bottleneck, model, names, options, fleet, seeds, NAME)
-    )
+    return attach(model, NAME, make_bottlenecks(Bottleneck, model, names, options, seed, NAME))
 
 
 METHOD = Method(

@@ -2,7 +2,7 @@
 
 Source: Liu et al. 2022, arXiv:2205.05638, section 3.3.
 Equation: softmax(Q (l_k o K)^T / sqrt d) (l_v o V), and W_down (l_ff o act(W_up x)).
-Shapes: l_k, l_v (runs, width) in every attention, l_ff (runs, inner width) in every layer.
+Shapes: l_k, l_v (width,) in every attention, l_ff (inner width,) in every layer.
 Trained parameters: 2 * width for each attention (a decoder has two in a layer) and inner width for
 each layer.
 Start: the base model (all l = 1).
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from paretune.methods.core.injection import Injection, attach, fill_peft_layers, get_linear
 from paretune.methods.core.method import Method, PeftExport
 from paretune.methods.core.options import LayerOptions
-from paretune.methods.core.run_axis import Fleet, per_run_vector
+from paretune.models.pass_context import PassContext
 from paretune.models.structure.anatomy import Anatomy
 from paretune.models.structure.layers import Layer
 
@@ -29,7 +29,7 @@ NAME = "ia3"
 
 
 class Scale(nn.Module):
-    """One scale for each run and channel of a layer's output.
+    """One scale for each channel of a layer's output.
 
     ``places`` are the channels that are scaled, of ``channels``; None: all. In a projection that
     makes query, key and value at once, the query is left alone.
@@ -37,15 +37,13 @@ class Scale(nn.Module):
 
     places: Tensor | None
 
-    def __init__(
-        self, channels: int, places: tuple[int, ...] | None, fleet: Fleet, device: torch.device
-    ) -> None:
+    def __init__(self, channels: int, places: tuple[int, ...] | None, device: torch.device) -> None:
         super().__init__()
-        self.fleet, self.channels = fleet, channels
+        self.channels = channels
         index = None if places is None else torch.tensor(places, device=device)
         self.register_buffer("places", index, persistent=False)
         scaled = channels if places is None else len(places)
-        self.l = nn.Parameter(torch.ones(fleet.runs, scaled, device=device))
+        self.l = nn.Parameter(torch.ones(scaled, device=device))
 
     def forward(self, x: Tensor, out: Tensor) -> Tensor:
         """(rows, ..., in), (rows, ..., out) -> (rows, ..., out)."""
@@ -53,14 +51,14 @@ class Scale(nn.Module):
 
     def scale_channels(self, x: Tensor) -> Tensor:
         """Every channel times its scale."""
-        return x * per_run_vector(x, self.factors(), self.fleet)
+        return x * self.factors()
 
     def factors(self) -> Tensor:
-        """The scales of all channels, 1 of those that are left alone; (runs, channels)."""
+        """The scales of all channels, 1 of those that are left alone; (channels,)."""
         if self.places is None:
             return self.l
-        factors = torch.ones(len(self.l), self.channels, dtype=self.l.dtype, device=self.l.device)
-        return factors.index_copy(1, self.places, self.l)
+        factors = torch.ones(self.channels, dtype=self.l.dtype, device=self.l.device)
+        return factors.index_copy(0, self.places, self.l)
 
 
 class InputScale(Scale):
@@ -76,16 +74,16 @@ class InputScale(Scale):
 
 
 def inject(
-    model: nn.Module, anatomy: Anatomy, options: LayerOptions, fleet: Fleet, seeds: list[int]
+    model: nn.Module, anatomy: Anatomy, options: LayerOptions, context: PassContext, seed: int
 ) -> Injection:
     """Scale key, value and the input of the second feed-forward layer, in every layer."""
     scales: dict[str, nn.Module] = {}
     for layer in anatomy.layers:
         for name, places in _scaled_outputs(layer).items():
             linear = get_linear(model, name)
-            scales[name] = Scale(linear.out_features, places, fleet, linear.weight.device)
+            scales[name] = Scale(linear.out_features, places, linear.weight.device)
         down = get_linear(model, layer.down)
-        scales[layer.down] = InputScale(down.in_features, None, fleet, down.weight.device)
+        scales[layer.down] = InputScale(down.in_features, None, down.weight.device)
     injection = attach(model, NAME, scales)
     for name, scale in scales.items():
         if isinstance(scale, InputScale):
@@ -112,7 +110,7 @@ def merge(model: nn.Module, injection: Injection) -> None:
         for name, scale in injection.adapters.items():
             assert isinstance(scale, Scale)  # noqa: S101  (put there by inject)
             layer = get_linear(model, name)
-            factors = scale.factors()[0]
+            factors = scale.factors()
             if isinstance(scale, InputScale):
                 layer.weight.mul_(factors)
                 continue

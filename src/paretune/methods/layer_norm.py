@@ -2,7 +2,7 @@
 
 Source: Zhao et al. 2023, arXiv:2312.11420, section 3; Frankle et al. 2020, arXiv:2003.00152.
 Equation: h = (g + dg) o norm(x) + (b + db), with g and b frozen, dg and db trained.
-Shapes: dg and db (runs, width) beside every LayerNorm or RMS norm (T5, decoders) of the backbone, a
+Shapes: dg and db (width,) beside every LayerNorm or RMS norm (T5, decoders) of the backbone, a
 head's width where queries and keys are normalised (Qwen 3, Gemma 3); db where there is a shift.
 Where the gain is 1 + g (Gemma), dg is added to it alike.
 Trained parameters: the widths of all gains and shifts.
@@ -20,10 +20,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from paretune.methods.core.injection import Injection, attach, copy_run_tensor, wrap_in_peft
+from paretune.methods.core.injection import Injection, attach, copy_tensor, wrap_in_peft
 from paretune.methods.core.method import Method, PeftExport
 from paretune.methods.core.options import LayerOptions
-from paretune.methods.core.run_axis import Fleet, per_run_vector
+from paretune.models.pass_context import PassContext
 from paretune.models.structure.anatomy import Anatomy
 from paretune.models.structure.layers import is_within
 
@@ -31,13 +31,12 @@ NAME = "layer_norm"
 
 
 class NormChange(nn.Module):
-    """A change of one normalisation's gain and shift for each run."""
+    """A change of one normalisation's gain and shift."""
 
     shift_bias: nn.Parameter | None
 
-    def __init__(self, norm: Any, fleet: Fleet) -> None:
+    def __init__(self, norm: Any) -> None:
         super().__init__()
-        self.fleet = fleet
         # What the module does before its gain and its shift.
         if _is_rms_norm(norm):
             eps = next(vars(norm)[name] for name in _EPSILONS if name in vars(norm))
@@ -45,7 +44,7 @@ class NormChange(nn.Module):
             self.normalise = lambda x: F.rms_norm(x, x.shape[-1:], eps=eps)
         else:
             self.normalise = lambda x: F.layer_norm(x, x.shape[-1:], eps=norm.eps)
-        zeros = torch.zeros(fleet.runs, *norm.weight.shape, device=norm.weight.device)
+        zeros = torch.zeros(norm.weight.shape, device=norm.weight.device)
         # Their names end in "bias", as a normalisation's shift: no weight decay.
         self.gain_bias = nn.Parameter(zeros)
         has_shift = "bias" in dict(norm.named_parameters(recurse=False))
@@ -54,18 +53,18 @@ class NormChange(nn.Module):
     def forward(self, x: Tensor, out: Tensor) -> Tensor:
         """(rows, ..., width) twice -> (rows, ..., width)."""
         normalised = self.normalise(x)
-        out = out + per_run_vector(normalised, self.gain_bias, self.fleet) * normalised
+        out = out + self.gain_bias * normalised
         if self.shift_bias is None:
             return out
-        return out + per_run_vector(out, self.shift_bias, self.fleet)
+        return out + self.shift_bias
 
 
 def inject(
-    model: nn.Module, anatomy: Anatomy, options: LayerOptions, fleet: Fleet, seeds: list[int]
+    model: nn.Module, anatomy: Anatomy, options: LayerOptions, context: PassContext, seed: int
 ) -> Injection:
     """Put a change beside every normalisation of the backbone."""
     norms = find_norms(model, anatomy)
-    return attach(model, NAME, {name: NormChange(norm, fleet) for name, norm in norms.items()})
+    return attach(model, NAME, {name: NormChange(norm) for name, norm in norms.items()})
 
 
 def count_parameters(model: nn.Module, anatomy: Anatomy, options: LayerOptions) -> int:
@@ -80,9 +79,9 @@ def merge(model: nn.Module, injection: Injection) -> None:
         for name, change in injection.adapters.items():
             assert isinstance(change, NormChange)  # noqa: S101  (put there by inject)
             norm: Any = model.get_submodule(name)
-            norm.weight += change.gain_bias[0]
+            norm.weight += change.gain_bias
             if change.shift_bias is not None:
-                norm.bias += change.shift_bias[0]
+                norm.bias += change.shift_bias
     injection.undo()
 
 
@@ -97,9 +96,9 @@ def to_peft(
     for name, change in injection.adapters.items():
         assert isinstance(change, NormChange)  # noqa: S101  (put there by inject)
         norm: Any = peft_model.base_model.model.get_submodule(name).ln_tuning_layers["default"]
-        copy_run_tensor(norm.weight, norm.weight + change.gain_bias)
+        copy_tensor(norm.weight, norm.weight + change.gain_bias)
         if change.shift_bias is not None:
-            copy_run_tensor(norm.bias, norm.bias + change.shift_bias)
+            copy_tensor(norm.bias, norm.bias + change.shift_bias)
     return peft_model
 
 

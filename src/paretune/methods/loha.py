@@ -2,7 +2,7 @@
 
 Source: Hyeon-Woo et al. 2021 (FedPara), arXiv:2108.06098, equation 3; LyCORIS, arXiv:2309.14859.
 Equation: h = W x + (alpha / rank) ((A1 B1) o (A2 B2)) x, with W frozen.
-Shapes: A1, A2 (runs, out, rank), B1, B2 (runs, rank, in).
+Shapes: A1, A2 (out, rank), B1, B2 (rank, in).
 Trained parameters: 2 * rank * (in + out) for each target layer.
 Start: the base model (B2 = 0; A1, B1 and A2 uniform on +-1/sqrt(fan in), as PEFT).
 Merges: W + (alpha / rank) (A1 B1) o (A2 B2). PEFT export: LOHA.
@@ -20,14 +20,14 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from paretune.methods.core.low_rank import LowRankOptions, LowRankUpdate, low_rank_method
-from paretune.methods.core.run_axis import Fleet, per_run_linear
 
 
 class LohaUpdate(LowRankUpdate):
-    """One Hadamard update for each run, beside a frozen linear layer."""
+    """A Hadamard update beside a frozen linear layer."""
 
     A1: Tensor
     B1: Tensor
@@ -46,16 +46,15 @@ class LohaUpdate(LowRankUpdate):
         self,
         base: nn.Linear,
         options: LowRankOptions,
-        fleet: Fleet,
-        generators: list[torch.Generator],
+        generator: torch.Generator,
     ) -> None:
-        super().__init__(base, options, fleet, generators)
+        super().__init__(base, options, generator)
         n_in, n_out = base.in_features, base.out_features
         self.factorised = options.rank**2 * (n_in + n_out) < n_in * n_out
 
     @classmethod
     def shapes(cls, base: nn.Linear, options: Any) -> dict[str, tuple[int, int]]:
-        """Of the tensors of a run."""
+        """The shape of each tensor."""
         left, right = (base.out_features, options.rank), (options.rank, base.in_features)
         return {"A1": left, "B1": right, "A2": left, "B2": right}
 
@@ -63,20 +62,20 @@ class LohaUpdate(LowRankUpdate):
         """(rows, tokens, in), (rows, tokens, out) -> (rows, tokens, out)."""
         if self.factorised:
             up, down = self.khatri_rao()
-            low = per_run_linear(x, down, self.fleet)
-            return out + per_run_linear(low, up, self.fleet) * self.scaling
-        deltas = (self.A1 @ self.B1) * (self.A2 @ self.B2)
-        return out + per_run_linear(x, deltas, self.fleet) * self.scaling
+            low = F.linear(x, down)
+            return out + F.linear(low, up) * self.scaling
+        product = (self.A1 @ self.B1) * (self.A2 @ self.B2)
+        return out + F.linear(x, product) * self.scaling
 
     def khatri_rao(self) -> tuple[Tensor, Tensor]:
-        """P (runs, out, rank^2) and Q (runs, rank^2, in) with P Q = (A1 B1) o (A2 B2)."""
+        """P (out, rank^2) and Q (rank^2, in) with P Q = (A1 B1) o (A2 B2)."""
         up = (self.A1.unsqueeze(-1) * self.A2.unsqueeze(-2)).flatten(-2)
-        down = (self.B1.unsqueeze(2) * self.B2.unsqueeze(1)).flatten(1, 2)
+        down = (self.B1.unsqueeze(1) * self.B2.unsqueeze(0)).flatten(0, 1)
         return up, down
 
-    def delta(self, run: int = 0) -> Tensor:
+    def delta(self) -> Tensor:
         """The update of the weight, (out, in)."""
-        update = (self.A1[run] @ self.B1[run]) * (self.A2[run] @ self.B2[run])
+        update = (self.A1 @ self.B1) * (self.A2 @ self.B2)
         return update * self.scaling
 
 

@@ -4,8 +4,8 @@ Source: Yeh et al. 2023 (LyCORIS), arXiv:2309.14859, section 3; Edalati et al. 2
 arXiv:2212.10650.
 Equation: h = W x + (alpha / rank) (C (x) (A B)) x, with W frozen; where the rank is at least half
 of the larger side of A B, one full matrix D stands in its place.
-Shapes, for out = l * k and in = m * n: C (runs, l, m), A (runs, k, rank), B (runs, rank, n) or
-D (runs, k, n).
+Shapes, for out = l * k and in = m * n: C (l, m), A (k, rank), B (rank, n) or
+D (k, n).
 Trained parameters: l * m + rank * (k + n), or l * m + k * n, for each target layer.
 Start: the base model (C = 0; the others uniform on +-1/sqrt(fan in), as PEFT).
 Merges: W + (alpha / rank) C (x) (A B). PEFT export: LOKR.
@@ -21,11 +21,11 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
 from paretune.methods.core.low_rank import LowRankOptions, LowRankUpdate, low_rank_method
-from paretune.methods.core.run_axis import Fleet, per_run_linear
 
 
 class LokrOptions(LowRankOptions):
@@ -39,7 +39,7 @@ class LokrOptions(LowRankOptions):
 
 
 class LokrUpdate(LowRankUpdate):
-    """One Kronecker update for each run, beside a frozen linear layer."""
+    """A Kronecker update beside a frozen linear layer."""
 
     C: Tensor
     A: Tensor
@@ -54,17 +54,15 @@ class LokrUpdate(LowRankUpdate):
         "D": "lokr_w2",
     }
 
-    def __init__(
-        self, base: nn.Linear, options: LokrOptions, fleet: Fleet, generators: list[torch.Generator]
-    ) -> None:
-        super().__init__(base, options, fleet, generators)
+    def __init__(self, base: nn.Linear, options: LokrOptions, generator: torch.Generator) -> None:
+        super().__init__(base, options, generator)
         if "D" not in dict(self.named_parameters()):
             self.register_parameter("D", None)
-        self.inner_rows = self.C.shape[2]
+        self.inner_rows = self.C.shape[1]
 
     @classmethod
     def shapes(cls, base: nn.Linear, options: Any) -> dict[str, tuple[int, int]]:
-        """Of the tensors of a run."""
+        """The shape of each tensor."""
         rows, inner_rows = factorise(base.out_features, options.decompose_factor)
         columns, inner_columns = factorise(base.in_features, options.decompose_factor)
         rank = options.rank
@@ -76,16 +74,16 @@ class LokrUpdate(LowRankUpdate):
         """(rows, tokens, in), (rows, tokens, out) -> (rows, tokens, out)."""
         columns = x.reshape(*x.shape[:-1], self.inner_rows, -1)
         if self.D is not None:
-            right = per_run_linear(columns, self.D, self.fleet)
+            right = F.linear(columns, self.D)
         else:
-            right = per_run_linear(per_run_linear(columns, self.B, self.fleet), self.A, self.fleet)
-        product = per_run_linear(right.transpose(-1, -2), self.C, self.fleet).transpose(-1, -2)
+            right = F.linear(F.linear(columns, self.B), self.A)
+        product = F.linear(right.transpose(-1, -2), self.C).transpose(-1, -2)
         return out + product.flatten(-2) * self.scaling
 
-    def delta(self, run: int = 0) -> Tensor:
+    def delta(self) -> Tensor:
         """The update of the weight, (out, in)."""
-        right = self.A[run] @ self.B[run] if self.D is None else self.D[run]
-        return torch.kron(self.C[run], right) * self.scaling
+        right = self.A @ self.B if self.D is None else self.D
+        return torch.kron(self.C, right) * self.scaling
 
 
 def factorise(number: int, factor: int) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 Source: Hu et al. 2021, arXiv:2106.09685, equation 3; ``use_rslora``: Kalajdzievski 2023,
 arXiv:2312.03732, section 3; ``loraplus_lr_ratio``: Hayou et al. 2024 (LoRA+), arXiv:2402.12354.
 Equation: h = W x + s B A x, with W frozen; s = alpha / rank, or alpha / sqrt(rank) in rsLoRA.
-Shapes: A (runs, rank, in), B (runs, out, rank).
+Shapes: A (rank, in), B (out, rank).
 Trained parameters: rank * (in + out) for each target layer, the rank that of the layer.
 Start: the base model (B = 0; A uniform on +-1/sqrt(in), PEFT's kaiming_uniform with a = sqrt 5).
 Merges: W + s B A. PEFT export: LORA.
@@ -17,11 +17,11 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
 from paretune.methods.core.low_rank import LowRankOptions, LowRankUpdate, low_rank_method
-from paretune.methods.core.run_axis import Fleet, per_run_linear
 
 
 class DropoutOptions(LowRankOptions):
@@ -65,7 +65,7 @@ class LoraOptions(DropoutOptions):
 
 
 class LoraUpdate(LowRankUpdate):
-    """One low-rank update for each run, beside a frozen linear layer."""
+    """A low-rank update beside a frozen linear layer."""
 
     A: Tensor
     B: Tensor
@@ -77,26 +77,25 @@ class LoraUpdate(LowRankUpdate):
         self,
         base: nn.Linear,
         options: DropoutOptions,
-        fleet: Fleet,
-        generators: list[torch.Generator],
+        generator: torch.Generator,
     ) -> None:
-        super().__init__(base, options, fleet, generators)
+        super().__init__(base, options, generator)
         self.dropout = nn.Dropout(options.dropout) if options.dropout else nn.Identity()
 
     @classmethod
     def shapes(cls, base: nn.Linear, options: Any) -> dict[str, tuple[int, int]]:
-        """Of the tensors of a run."""
+        """The shape of each tensor."""
         rank = options.rank
         return {"A": (rank, base.in_features), "B": (base.out_features, rank)}
 
     def forward(self, x: Tensor, out: Tensor) -> Tensor:
         """(rows, tokens, in), (rows, tokens, out) -> (rows, tokens, out)."""
-        low = per_run_linear(self.dropout(x), self.A, self.fleet)
-        return out + per_run_linear(low, self.B, self.fleet) * self.scaling
+        low = F.linear(self.dropout(x), self.A)
+        return out + F.linear(low, self.B) * self.scaling
 
-    def delta(self, run: int = 0) -> Tensor:
+    def delta(self) -> Tensor:
         """The update of the weight, (out, in)."""
-        return self.B[run] @ self.A[run] * self.scaling
+        return self.B @ self.A * self.scaling
 
 
 METHOD = low_rank_method(

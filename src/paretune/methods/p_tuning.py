@@ -4,8 +4,8 @@ Source: Liu et al. 2021 (GPT understands, too), arXiv:2103.10385, section 3.2; t
 multi-layer perceptron of PEFT's PROMPT_ENCODER, which took it from NVIDIA NeMo.
 Equation: h = f([P; E(x)]), P = W3 relu(W2 relu(W1 Z + b1) + b2) + b3, with f and E frozen; where P
 stands, :mod:`paretune.methods.prompt` says.
-Shapes: Z (runs, num_virtual_tokens, width), W1 (runs, hidden, width), W2 (runs, hidden, hidden),
-W3 (runs, width, hidden), with the width of the word embeddings.
+Shapes: Z (num_virtual_tokens, width), W1 (hidden, width), W2 (hidden, hidden), W3 (width, hidden),
+with the width of the word embeddings.
 Trained parameters: num_virtual_tokens * width + 2 * width * hidden + hidden^2 + 2 * hidden + width.
 Start: not the base model. Z normal(0, 1), W and b uniform on +-1/sqrt(fan in), as PEFT.
 Does not merge. PEFT export: P_TUNING (not for multiple choice nor a decoder's classifier), whose
@@ -23,11 +23,12 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from paretune.methods import prompt
-from paretune.methods.core.injection import Injection, copy_run_tensor, wrap_in_peft
+from paretune.methods.core.initialisation import draw_normal, draw_uniform, init_generator
+from paretune.methods.core.injection import Injection, copy_tensor, wrap_in_peft
 from paretune.methods.core.method import Method, PeftExport
 from paretune.methods.core.options import MethodOptions
-from paretune.methods.core.run_axis import Fleet, draw_normal, draw_uniform, init_generators
 from paretune.methods.core.virtual_tokens import TextPositions, prepend_virtual_tokens
+from paretune.models.pass_context import PassContext
 from paretune.models.structure.anatomy import Anatomy
 
 NAME = "p_tuning"
@@ -45,37 +46,35 @@ class PTuningOptions(MethodOptions):
 
 
 class PromptEncoder(nn.Module):
-    """The network that makes the prompt of each run."""
+    """The network that makes the prompt."""
 
-    def __init__(
-        self, options: PTuningOptions, width: int, generators: list[torch.Generator]
-    ) -> None:
+    def __init__(self, options: PTuningOptions, width: int, generator: torch.Generator) -> None:
         super().__init__()
         tokens, hidden = options.num_virtual_tokens, options.encoder_hidden_size or width
-        self.Z = nn.Parameter(draw_normal((tokens, width), 1, generators))
+        self.Z = nn.Parameter(draw_normal((tokens, width), 1, generator))
         for i, (n_in, n_out) in enumerate([(width, hidden), (hidden, hidden), (hidden, width)], 1):
-            for name, shape in ((f"W{i}", (n_out, n_in)), (f"b{i}_bias", (1, n_out))):
-                values = draw_uniform(shape, n_in, generators)
+            for name, shape in ((f"W{i}", (n_out, n_in)), (f"b{i}_bias", (n_out,))):
+                values = draw_uniform(shape, n_in, generator)
                 self.register_parameter(name, nn.Parameter(values))
 
     def forward(self) -> Tensor:
-        """(runs, num_virtual_tokens, width)."""
+        """(num_virtual_tokens, width)."""
         h: Tensor = self.Z
         for i in (1, 2, 3):
             weight, bias = self.get_parameter(f"W{i}"), self.get_parameter(f"b{i}_bias")
-            h = h @ weight.transpose(1, 2) + bias
+            h = h @ weight.T + bias
             h = F.relu(h) if i < 3 else h
         return h
 
 
 def inject(
-    model: nn.Module, anatomy: Anatomy, options: PTuningOptions, fleet: Fleet, seeds: list[int]
+    model: nn.Module, anatomy: Anatomy, options: PTuningOptions, context: PassContext, seed: int
 ) -> Injection:
     """Prepend the prompt to the input embeddings."""
-    encoder = PromptEncoder(options, anatomy.embedding_width, init_generators(seeds, NAME))
+    encoder = PromptEncoder(options, anatomy.embedding_width, init_generator(seed, NAME))
     encoder.to(next(model.get_submodule(anatomy.word_embeddings).parameters()).device)
     return prepend_virtual_tokens(
-        model, anatomy, encoder, options.num_virtual_tokens, fleet, options.text_positions
+        model, anatomy, encoder, options.num_virtual_tokens, context, options.text_positions
     )
 
 
@@ -96,13 +95,13 @@ def to_peft(
     tensors: dict[str, Tensor] = {
         name.rpartition(".")[2]: p for name, p in injection.parameters.items()
     }
-    copy_run_tensor(encoder.embedding.weight, tensors["Z"])
+    copy_tensor(encoder.embedding.weight, tensors["Z"])
     # The last layer gives rows of the table, or what its module makes of them.
-    tensors["W3"] = prompt.embed_prompt(peft_model, tensors["W3"].transpose(1, 2)).transpose(1, 2)
-    tensors["b3_bias"] = prompt.embed_prompt(peft_model, tensors["b3_bias"])
+    tensors["W3"] = prompt.embed_prompt(peft_model, tensors["W3"].T).T
+    tensors["b3_bias"] = prompt.embed_prompt(peft_model, tensors["b3_bias"][None])[0]
     for i in (1, 2, 3):
-        copy_run_tensor(encoder.mlp_head[2 * i - 2].weight, tensors[f"W{i}"])
-        copy_run_tensor(encoder.mlp_head[2 * i - 2].bias, tensors[f"b{i}_bias"])
+        copy_tensor(encoder.mlp_head[2 * i - 2].weight, tensors[f"W{i}"])
+        copy_tensor(encoder.mlp_head[2 * i - 2].bias, tensors[f"b{i}_bias"])
     return peft_model
 
 

@@ -3,7 +3,7 @@
 Source: He et al. 2021 (Towards a unified view), arXiv:2110.04366, section 3.3 and table 3 (scaled
 parallel adapter).
 Equation: h <- FFN(x) + scaling (U relu(D x + d) + u), with x what the feed-forward part is given.
-Shapes: D (runs, size, width), d (runs, size), U (runs, width, size), u (runs, width);
+Shapes: D (size, width), d (size,), U (width, size), u (width,);
 size = width / reduction_factor.
 Trained parameters: 2 * width * size + size + width for each layer.
 Start: the base model (U = 0, u = 0; D normal(0, 0.02)). Does not merge. PEFT export: none.
@@ -22,7 +22,7 @@ from paretune.methods import houlsby, pfeiffer
 from paretune.methods.core.injection import Injection, attach
 from paretune.methods.core.method import Method
 from paretune.methods.core.options import LayerOptions
-from paretune.methods.core.run_axis import Fleet
+from paretune.models.pass_context import PassContext
 from paretune.models.structure.anatomy import Anatomy
 
 NAME = "parallel"
@@ -43,10 +43,9 @@ class ParallelBottleneck(houlsby.Bottleneck):
         self,
         base: nn.Linear,
         options: ParallelOptions,
-        fleet: Fleet,
-        generators: list[torch.Generator],
+        generator: torch.Generator,
     ) -> None:
-        super().__init__(base, options, fleet, generators)
+        super().__init__(base, options, generator)
         self.scaling = options.scaling
         self._inputs: list[Tensor] = []
 
@@ -60,12 +59,12 @@ class ParallelBottleneck(houlsby.Bottleneck):
 
 
 def inject(
-    model: nn.Module, anatomy: Anatomy, options: ParallelOptions, fleet: Fleet, seeds: list[int]
+    model: nn.Module, anatomy: Anatomy, options: ParallelOptions, context: PassContext, seed: int
 ) -> Injection:
     """Put a bottleneck beside the feed-forward part of every layer."""
     names = [layer.down for layer in anatomy.layers]
     kind = ParallelBottleneck
-    adapters = houlsby.make_bottlenecks(kind, model, names, options, fleet, seeds, NAME)
+    adapters = houlsby.make_bottlenecks(kind, model, names, options, seed, NAME)
     injection = attach(model, NAME, adapters)
     for layer in anatomy.layers:
         remember_input = adapters[layer.down].remember_input

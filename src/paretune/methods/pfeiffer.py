@@ -24,7 +24,7 @@ from paretune.methods import houlsby
 from paretune.methods.core.injection import Injection, attach
 from paretune.methods.core.method import Method
 from paretune.methods.core.options import LayerOptions
-from paretune.methods.core.run_axis import Fleet
+from paretune.models.pass_context import PassContext
 from paretune.models.structure.anatomy import Anatomy
 
 NAME = "pfeiffer"
@@ -45,13 +45,11 @@ class PfeifferBottleneck(houlsby.Bottleneck):
 
 
 def inject(
-    model: nn.Module, anatomy: Anatomy, options: PfeifferOptions, fleet: Fleet, seeds: list[int]
+    model: nn.Module, anatomy: Anatomy, options: PfeifferOptions, context: PassContext, seed: int
 ) -> Injection:
     """Put a bottleneck behind the feed-forward part of every layer."""
     names = [layer.down for layer in anatomy.layers]
-    adapters = houlsby.make_bottlenecks(
-        PfeifferBottleneck, model, names, options, fleet, seeds, NAME
-    )
+    adapters = houlsby.make_bottlenecks(PfeifferBottleneck, model, names, options, seed, NAME)
     return attach_behind_feed_forward(model, anatomy, NAME, adapters)
 
 

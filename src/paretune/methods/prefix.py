@@ -5,9 +5,9 @@ Equation: softmax(Q [P_k; K]^T / sqrt d) [P_v; V], with everything but P_k and P
 The decoder of a translation model has two in each layer, one for its own tokens and one for the
 source, as in the paper. In decoder-only models the text's positions begin behind the prefix, as
 with PEFT, and every token attends to the prefix, whatever its window.
-Shapes: flat, P_k and P_v (runs, num_virtual_tokens, width of the keys) in each attention. With
-projection, P_k and P_v are W2 tanh(W1 Z + b1) + b2 with Z (runs, num_virtual_tokens, width) and W1
-(runs, hidden, width) for all together, W2 (runs, 2 width of the keys, hidden) for each attention.
+Shapes: flat, P_k and P_v (num_virtual_tokens, width of the keys) in each attention. With
+projection, P_k and P_v are W2 tanh(W1 Z + b1) + b2 with Z (num_virtual_tokens, width) and W1
+(hidden, width) for all together, W2 (2 width of the keys, hidden) for each attention.
 Trained parameters: 2 * num_virtual_tokens * width of the keys for each attention; with projection,
 (num_virtual_tokens + hidden) * width + hidden, and 2 * width of the keys * (hidden + 1) for each.
 Start: not the base model: the text shares its attention with the prefix. Flat: normal(0, 0.02);
@@ -27,17 +27,12 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from paretune.methods.core.initialisation import draw_normal, draw_uniform, init_generator
 from paretune.methods.core.injection import Injection, wrap_in_peft
 from paretune.methods.core.method import Method, PeftExport
 from paretune.methods.core.options import ALL, LayerOptions
 from paretune.methods.core.prefix_attention import attach_prefixes, prefix_width
-from paretune.methods.core.run_axis import (
-    Fleet,
-    draw_normal,
-    draw_uniform,
-    init_generators,
-    per_run_rows,
-)
+from paretune.models.pass_context import PassContext
 from paretune.models.structure.anatomy import Anatomy
 from paretune.models.structure.layers import Attention
 from paretune.objectives import Objective
@@ -56,20 +51,18 @@ class PrefixOptions(LayerOptions):
 
 
 class PrefixEncoder(nn.Module):
-    """tanh(W1 Z + b1), from which all prefixes are made; (runs, virtual, hidden)."""
+    """tanh(W1 Z + b1), from which all prefixes are made; (virtual, hidden)."""
 
-    def __init__(
-        self, width: int, options: PrefixOptions, generators: list[torch.Generator]
-    ) -> None:
+    def __init__(self, width: int, options: PrefixOptions, generator: torch.Generator) -> None:
         super().__init__()
         hidden = options.encoder_hidden_size
-        self.Z = nn.Parameter(draw_normal((options.num_virtual_tokens, width), 1, generators))
-        self.W1 = nn.Parameter(draw_uniform((hidden, width), width, generators))
-        self.W1_bias = nn.Parameter(draw_uniform((1, hidden), width, generators))
+        self.Z = nn.Parameter(draw_normal((options.num_virtual_tokens, width), 1, generator))
+        self.W1 = nn.Parameter(draw_uniform((hidden, width), width, generator))
+        self.W1_bias = nn.Parameter(draw_uniform((hidden,), width, generator))
 
     def forward(self) -> Tensor:
-        """(runs, virtual, hidden)."""
-        return torch.tanh(self.Z @ self.W1.transpose(1, 2) + self.W1_bias)
+        """(virtual, hidden)."""
+        return torch.tanh(self.Z @ self.W1.T + self.W1_bias)
 
 
 class Prefix(nn.Module):
@@ -79,35 +72,34 @@ class Prefix(nn.Module):
         self,
         width: int,
         options: PrefixOptions,
-        fleet: Fleet,
-        generators: list[torch.Generator],
+        generator: torch.Generator,
         front: PrefixEncoder | None = None,
     ) -> None:
         super().__init__()
         # In a tuple, so that the front is not listed as a part of every attention.
-        self.fleet, self._front = fleet, (front,)
+        self._front = (front,)
         if front is None:
             shape = (options.num_virtual_tokens, width)
-            self.K = nn.Parameter(draw_normal(shape, 0.02, generators))
-            self.V = nn.Parameter(draw_normal(shape, 0.02, generators))
+            self.K = nn.Parameter(draw_normal(shape, 0.02, generator))
+            self.V = nn.Parameter(draw_normal(shape, 0.02, generator))
         else:
             hidden = options.encoder_hidden_size
-            self.W2 = nn.Parameter(draw_uniform((2 * width, hidden), hidden, generators))
-            self.W2_bias = nn.Parameter(draw_uniform((1, 2 * width), hidden, generators))
+            self.W2 = nn.Parameter(draw_uniform((2 * width, hidden), hidden, generator))
+            self.W2_bias = nn.Parameter(draw_uniform((2 * width,), hidden, generator))
 
     @property
     def virtual(self) -> int:
         """How many keys and values there are."""
         (front,) = self._front
-        return (self.K if front is None else front.Z).shape[1]
+        return (self.K if front is None else front.Z).shape[0]
 
     def keys_and_values(self, rows: int) -> tuple[Tensor, Tensor]:
         """(rows, virtual, width) each."""
         (front,) = self._front
         if front is None:
-            return per_run_rows(self.K, rows, self.fleet), per_run_rows(self.V, rows, self.fleet)
-        states = front() @ self.W2.transpose(1, 2) + self.W2_bias
-        keys, values = per_run_rows(states, rows, self.fleet).chunk(2, dim=-1)
+            return self.K.expand(rows, -1, -1), self.V.expand(rows, -1, -1)
+        states = front() @ self.W2.T + self.W2_bias
+        keys, values = states.expand(rows, -1, -1).chunk(2, dim=-1)
         return keys, values
 
     def token_gate(self) -> Tensor | None:
@@ -116,7 +108,7 @@ class Prefix(nn.Module):
 
 
 def inject(
-    model: nn.Module, anatomy: Anatomy, options: PrefixOptions, fleet: Fleet, seeds: list[int]
+    model: nn.Module, anatomy: Anatomy, options: PrefixOptions, context: PassContext, seed: int
 ) -> Injection:
     """Put a prefix before the keys and values of every attention.
 
@@ -128,13 +120,13 @@ def inject(
     device: torch.device = next(words.parameters()).device
     front = None
     if options.prefix_projection:
-        draws = init_generators(seeds, NAME)
+        draws = init_generator(seed, NAME)
         front = PrefixEncoder(anatomy.width, options, draws).to(device)
     parts: dict[str, nn.Module] = {}
     for attention in _attentions(anatomy):
         name, width = attention.module, prefix_width(model, attention)
-        draws = init_generators(seeds, NAME, name)
-        parts[name] = Prefix(width, options, fleet, draws, front).to(device)
+        draws = init_generator(seed, NAME, name)
+        parts[name] = Prefix(width, options, draws, front).to(device)
     injection = attach_prefixes(model, anatomy, NAME, parts)
     if front is None:
         return injection

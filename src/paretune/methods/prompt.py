@@ -2,7 +2,7 @@
 
 Source: Lester et al. 2021, arXiv:2104.08691, section 2.
 Equation: h = f([P; E(x)]), with f and E frozen; the mask covers P, token types of P are 0.
-Shapes: P (runs, num_virtual_tokens, embedding width), before every sequence; for multiple choice
+Shapes: P (num_virtual_tokens, embedding width), before every sequence; for multiple choice
 before every choice, which PEFT cannot do; in a translation before the source, so that the decoder
 sees what the encoder makes of it.
 Trained parameters: num_virtual_tokens * embedding width.
@@ -27,15 +27,16 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from paretune.errors import MethodError
-from paretune.methods.core.injection import Injection, copy_run_tensor, wrap_in_peft
+from paretune.methods.core.initialisation import draw_normal, init_generator
+from paretune.methods.core.injection import Injection, copy_tensor, wrap_in_peft
 from paretune.methods.core.method import Method, PeftExport
 from paretune.methods.core.options import MethodOptions
-from paretune.methods.core.run_axis import Fleet, init_generators
 from paretune.methods.core.virtual_tokens import (
     TextPositions,
     keeps_text_positions,
     prepend_virtual_tokens,
 )
+from paretune.models.pass_context import PassContext
 from paretune.models.structure.anatomy import Anatomy, accepts_embeddings, read_anatomy
 from paretune.models.structure.topology import topology_of
 from paretune.models.weight_storage import embed_rows
@@ -83,40 +84,40 @@ class PromptOptions(MethodOptions):
 
 
 class PromptTable(nn.Module):
-    """The trained prompts themselves; called, they are (runs, virtual, embedding width)."""
+    """The trained prompt itself; called, it is (virtual, embedding width)."""
 
-    def __init__(self, prompts: Tensor) -> None:
+    def __init__(self, prompt: Tensor) -> None:
         super().__init__()
-        self.P = nn.Parameter(prompts)
+        self.P = nn.Parameter(prompt)
 
     def forward(self) -> Tensor:
-        """(runs, virtual, embedding width)."""
+        """(virtual, embedding width)."""
         return self.P
 
 
 def inject(
-    model: nn.Module, anatomy: Anatomy, options: PromptOptions, fleet: Fleet, seeds: list[int]
+    model: nn.Module, anatomy: Anatomy, options: PromptOptions, context: PassContext, seed: int
 ) -> Injection:
     """Prepend the prompt to the input embeddings."""
     table = next(model.get_submodule(anatomy.word_embeddings).parameters())
-    prompts = torch.empty(fleet.runs, options.num_virtual_tokens, anatomy.embedding_width)
     count = options.num_virtual_tokens
-    for run, generator in enumerate(init_generators(seeds, NAME)):
-        if options.init == "random":
-            prompts[run].normal_(0, 1, generator=generator)
-            continue
+    generator = init_generator(seed, NAME)
+    if options.init == "random":
+        prompt = draw_normal((count, anatomy.embedding_width), 1, generator)
+    else:
         if options.init == "text":
             times = -(-count // len(options._init_ids))
             ids = torch.tensor(options._init_ids * times)[:count]
         else:
             ids = torch.randint(len(table), (count,), generator=generator)
-        prompts[run] = table[ids.to(table.device)].detach().cpu()
+        # In fp32, whatever the table is held in.
+        prompt = table[ids.to(table.device)].detach().float()
     return prepend_virtual_tokens(
         model,
         anatomy,
-        PromptTable(prompts.to(table.device)),
-        options.num_virtual_tokens,
-        fleet,
+        PromptTable(prompt.to(table.device)),
+        count,
+        context,
         options.text_positions,
     )
 
@@ -132,19 +133,19 @@ def to_peft(
         **peft_prompt_settings(model, common),
     )
     peft_model = wrap_in_peft(model, config)
-    (prompts,) = injection.parameters.values()
+    (prompt,) = injection.parameters.values()
     # PEFT's rows go in behind the table, so whatever its module makes of a row is made here.
-    copy_run_tensor(
-        peft_model.prompt_encoder["default"].embedding.weight, embed_prompt(peft_model, prompts)
+    copy_tensor(
+        peft_model.prompt_encoder["default"].embedding.weight, embed_prompt(peft_model, prompt)
     )
     return peft_model
 
 
-def embed_prompt(peft_model: Any, prompts: Tensor) -> Tensor:
-    """Rows of our only run as the table's module gives its own; (1, n, embedding width)."""
+def embed_prompt(peft_model: Any, rows: Tensor) -> Tensor:
+    """These rows as the table's module gives its own; (n, embedding width) both."""
     base = peft_model.get_base_model()
     (words, *_) = topology_of(base.config).word_embeddings(base)
-    return embed_rows(words, prompts[0].to(words.weight))[None]
+    return embed_rows(words, rows.to(words.weight))
 
 
 def cannot_export_to_peft(options: Any, objective: Objective, model: Any) -> str:

@@ -31,9 +31,9 @@ from paretune.methods import full
 from paretune.methods.core.injection import Injection
 from paretune.methods.core.method import BodyTraining, Head
 from paretune.methods.core.options import MethodOptions
-from paretune.methods.core.run_axis import Fleet
 from paretune.models.changes import ModelChanges
 from paretune.models.load import LoadedModel, find_classifier
+from paretune.models.pass_context import PassContext
 from paretune.models.structure.anatomy import Anatomy
 from paretune.models.structure.layers import is_within
 from paretune.objectives import LossOptions
@@ -46,7 +46,7 @@ UNSEEN = -1e3
 
 
 def inject(
-    model: Any, anatomy: Anatomy, options: MethodOptions, fleet: Fleet, seeds: list[int]
+    model: Any, anatomy: Anatomy, options: MethodOptions, context: PassContext, seed: int
 ) -> Injection:
     """Let the model classify vectors. ``undo`` cannot bring the old weights back: reload.
 

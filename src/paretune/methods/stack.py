@@ -30,7 +30,7 @@ from paretune.methods.core.options import (
     parse_options,
 )
 from paretune.methods.core.registry import get
-from paretune.methods.core.run_axis import Fleet
+from paretune.models.pass_context import PassContext
 from paretune.models.structure.anatomy import Anatomy
 
 NAME = "stack"
@@ -138,7 +138,7 @@ def _find_conflicts(names: list[str], members: list[Method | Baseline], least: i
 
 
 def inject(
-    model: nn.Module, anatomy: Anatomy, options: Any, fleet: Fleet, seeds: list[int]
+    model: nn.Module, anatomy: Anatomy, options: Any, context: PassContext, seed: int
 ) -> Injection:
     """Inject every member, in order."""
     whole = Injection({})
@@ -146,7 +146,7 @@ def inject(
     injected: list[tuple[str, Injection]] = []
     with whole.changes.on_failure():
         for member in members:
-            injection = member.inject(model, anatomy, fleet, seeds)
+            injection = member.inject(model, anatomy, context, seed)
             whole.absorb(injection)
             injected.append((member.name, injection))
             pace = _middle_rate(member, anatomy) / _middle_rate(members[0], anatomy)

@@ -5,7 +5,7 @@ Equation: g(h) = mean over the text's tokens of sigmoid(w h + c), one number for
   LoRA on query and value: h = W x + g(x) B A x: the gate is the scale, there is no alpha;
   prefix: [g P_k; K] and [g P_v; V], with g of the layer's input;
   adapter: that of pfeiffer, y = norm(f + x + g(h) (U relu(D h + d) + u)) with h = norm(f + x).
-Shapes: of each gate w (runs, width) and c (runs, 1); else as in lora, prefix and pfeiffer.
+Shapes: of each gate w (width,) and c (1,); else as in lora, prefix and pfeiffer.
 Trained parameters: the sum of the three, and width + 1 for each gate: four in a layer, seven in one
 of a decoder with its second attention.
 Start: not the base model (the prefix). w normal(0, 0.02), c = 0. Does not merge. PEFT export: none.
@@ -32,12 +32,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from paretune.methods import lora, pfeiffer, prefix
+from paretune.methods.core.initialisation import draw_normal, init_generator
 from paretune.methods.core.injection import Injection, attach, get_linear
 from paretune.methods.core.low_rank import count_updates
 from paretune.methods.core.method import Method
 from paretune.methods.core.options import LayerOptions
 from paretune.methods.core.prefix_attention import attach_prefixes, prefix_width
-from paretune.methods.core.run_axis import Fleet, draw_normal, init_generators, per_run_vector
+from paretune.models.pass_context import PassContext
 from paretune.models.structure.anatomy import Anatomy, find_target_modules
 from paretune.models.structure.layers import is_within
 
@@ -101,16 +102,16 @@ class Gate(nn.Module):
     def __init__(
         self,
         width: int,
-        fleet: Fleet,
         text: TextMask,
         reads: Reads,
-        generators: list[torch.Generator],
+        generator: torch.Generator,
         device: torch.device,
     ) -> None:
         super().__init__()
-        self.fleet, self._text, self.reads = fleet, text, reads
-        self.w = nn.Parameter(draw_normal((width,), 0.02, generators).to(device))
-        self.c_bias = nn.Parameter(torch.zeros(fleet.runs, 1, device=device))
+        self._text = text
+        self.reads = reads
+        self.w = nn.Parameter(draw_normal((width,), 0.02, generator).to(device))
+        self.c_bias = nn.Parameter(torch.zeros(1, device=device))
 
     def forward(self, h: Tensor) -> Tensor:
         """(rows, tokens, width) -> (rows, 1, 1), or (rows, tokens, 1)."""
@@ -118,8 +119,8 @@ class Gate(nn.Module):
         if self.reads == "source":
             assert self._text.source is not None  # noqa: S101  (noted before the decoder's layers)
             h, mask = self._text.source, self._text.source_mask
-        score = (h * per_run_vector(h, self.w, self.fleet)).sum(-1, keepdim=True)
-        opened = torch.sigmoid(score + per_run_vector(score, self.c_bias, self.fleet))
+        score = (h * self.w).sum(-1, keepdim=True)
+        opened = torch.sigmoid(score + self.c_bias)
         if self.reads == "token":
             return opened
         if mask is not None and self._text.may_grow:
@@ -177,7 +178,7 @@ class GatedPrefix(prefix.Prefix):
 
 
 def inject(
-    model: Any, anatomy: Anatomy, options: UnipeltOptions, fleet: Fleet, seeds: list[int]
+    model: Any, anatomy: Anatomy, options: UnipeltOptions, context: PassContext, seed: int
 ) -> Injection:
     """Put the three, gated, into every layer.
 
@@ -192,14 +193,13 @@ def inject(
         reads: Reads = "token" if anatomy.reads_causally else "text"
         if is_within(name, *anatomy.source_readers):
             reads = "source"
-        return Gate(
-            anatomy.width, fleet, text, reads, init_generators(seeds, NAME, "gate", name), device
-        )
+        generator = init_generator(seed, NAME, "gate", name)
+        return Gate(anatomy.width, text, reads, generator, device)
 
     updates: dict[str, nn.Module] = {}
     for name in find_target_modules(anatomy, LORA_TARGETS):
-        generators = init_generators(seeds, NAME, "lora", name)
-        update = GatedLora(get_linear(model, name), of_lora, fleet, generators)
+        generator = init_generator(seed, NAME, "lora", name)
+        update = GatedLora(get_linear(model, name), of_lora, generator)
         update.gate = make_gate(name)
         updates[name] = update
     prefixes: dict[str, GatedPrefix] = {}
@@ -208,12 +208,12 @@ def inject(
     for layer in anatomy.layers:
         for attention in layer.attentions:
             name, width = attention.module, prefix_width(model, attention)
-            generators = init_generators(seeds, NAME, "prefix", name)
-            prefixes[name] = GatedPrefix(width, of_prefix, fleet, generators).to(device)
+            generator = init_generator(seed, NAME, "prefix", name)
+            prefixes[name] = GatedPrefix(width, of_prefix, generator).to(device)
             prefixes[name].gate = make_gate(name)
             queries[name] = attention.query
-        generators = init_generators(seeds, NAME, "adapter", layer.down)
-        bottleneck = GatedBottleneck(get_linear(model, layer.down), of_adapter, fleet, generators)
+        generator = init_generator(seed, NAME, "adapter", layer.down)
+        bottleneck = GatedBottleneck(get_linear(model, layer.down), of_adapter, generator)
         bottleneck.gate = make_gate(layer.down)
         bottlenecks[layer.down] = bottleneck
     whole = attach_prefixes(model, anatomy, f"{NAME}_prefix", dict(prefixes))

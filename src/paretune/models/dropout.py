@@ -1,4 +1,4 @@
-"""Dropout that each run draws from its own seed, the same alone and in a fleet.
+"""Dropout that a run draws from its seed.
 
 A mask is a pure function of the run's seed, an offset and the number of elements: no generator is
 shared, so it is the same whatever was drawn before, and it is drawn once more in the backward pass
@@ -11,10 +11,9 @@ probabilities of a model.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -82,20 +81,12 @@ def apply_mask(x: Tensor, keep: Tensor, *, inplace: bool = False) -> Tensor:
     return out
 
 
-Parts = list[tuple[int, tuple[int, ...]]]
-"""Seed of each run, and the shape that its part of a tensor has without others' padding."""
-
-
 class _Drop(torch.autograd.Function):
-    """Dropout of (rows, ...), where each run draws in the shape that it has alone.
-
-    Its mask is laid into the front corner of its rows, where texts begin. What was padded beyond it
-    falls away whole: it is behind the end of every text of the run, and nobody reads it.
-    """
+    """Dropout by a mask that is drawn again in the backward pass."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, parts: Parts, offset: int, p: float) -> Tensor:
-        ctx.draw = parts, offset, p
+    def forward(ctx: Any, x: Tensor, seed: int, offset: int, p: float) -> Tensor:
+        ctx.draw = seed, offset, p
         return _drop(x, *ctx.draw)
 
     @staticmethod
@@ -104,30 +95,12 @@ class _Drop(torch.autograd.Function):
         return _drop(gradient, *ctx.draw), None, None, None
 
 
-def _drop(x: Tensor, parts: Parts, offset: int, p: float) -> Tensor:
-    masks = [
-        draw_mask(seed, (offset,), math.prod(shape), p, x.device).view(shape)
-        for seed, shape in parts
-    ]
-    if all(shape[1:] == x.shape[1:] for _, shape in parts):
-        return drop_by_mask(x, masks[0] if len(masks) == 1 else torch.cat(masks), p)
-    keep = torch.zeros(x.shape, dtype=masks[0].dtype, device=x.device)
-    start = 0
-    for mask in masks:
-        rows = slice(start, start + len(mask))
-        keep[(rows, *(slice(size) for size in mask.shape[1:]))] = mask
-        start += len(mask)
-    return drop_by_mask(x, keep, p)
+def _drop(x: Tensor, seed: int, offset: int, p: float) -> Tensor:
+    return drop_by_mask(x, draw_mask(seed, (offset,), x.numel(), p, x.device), p)
 
 
 OFFSETS_PER_LAYER = 64
 """Dropouts that one layer may have; layer ``i`` counts from ``OFFSETS_PER_LAYER * (i + 1)``."""
-TOKEN_AXES = {3: (1,), 4: (2, 3)}
-"""By the number of a tensor's axes, those along which its tokens lie.
-
-(rows, tokens, width), and of an attention (rows, heads, queries, keys); with virtual tokens in
-front they are longer than the text. All other tensors have one row for each text.
-"""
 
 
 @dataclass
@@ -135,21 +108,15 @@ class DropoutRng:
     """Draws every dropout of a pass: the mask is a pure function of seed, layer and offset.
 
     Attributes:
-        row_splits: the ways in which rows may be split among several runs (tokens, sequences), as
-            rows of each run; a run alone owns every row.
         offset: of the last dropout. It counts from the start of the pass, and anew in each layer.
-        run_lengths: where runs share a padded batch, how long the batch of each would be alone,
-            0 for a run without rows; empty where nobody's rows are padded for others.
     """
 
-    seeds: list[int] = field(default_factory=lambda: [0])
-    row_splits: list[list[int]] = field(default_factory=list)
+    seed: int = 0
     offset: int = 0
-    run_lengths: list[int] = field(default_factory=list)
 
-    def begin_pass(self, seeds: Sequence[int], row_splits: Sequence[Sequence[int]]) -> None:
+    def begin_pass(self, seed: int) -> None:
         """Start a forward pass: offsets are counted from 0."""
-        self.seeds, self.row_splits = list(seeds), [list(split) for split in row_splits]
+        self.seed = seed
         self.offset = 0
 
     def next_offset(self) -> int:
@@ -158,38 +125,10 @@ class DropoutRng:
         return self.offset
 
     def drop(self, x: Tensor, p: float) -> Tensor:
-        """Dropout of (rows, ...) with probability ``p``; runs own consecutive rows.
-
-        Raises:
-            ValueError: the rows are not those of the runs, or the tensor has fewer tokens than the
-                texts, so where they lie is not known.
-        """
+        """Dropout of a tensor of any shape with probability ``p``."""
         if p <= 0:
             return x
-        # The seed of each run with rows in the tensor, and the shape that they have alone.
-        rows, *width = x.shape
-        counts = [rows] if len(self.seeds) == 1 else None
-        counts = counts or next((split for split in self.row_splits if sum(split) == rows), None)
-        if counts is None:
-            raise ValueError(f"{rows} rows are not those of the runs: {self.row_splits}")
-        if not self.run_lengths:
-            present = zip(self.seeds, counts, strict=True)
-            parts = [(seed, (count, *width)) for seed, count in present if count or rows == 0]
-            return self._apply(x, parts, p)
-        longest = max(self.run_lengths)
-        axes = TOKEN_AXES.get(x.ndim, ())
-        if any(x.shape[axis] < longest for axis in axes):
-            raise ValueError(f"{tuple(x.shape)} holds no texts of {longest} tokens")
-        padded: Parts = []
-        for seed, count, length in zip(self.seeds, counts, self.run_lengths, strict=True):
-            cut = longest - length
-            sizes = [size - cut if axis in axes else size for axis, size in enumerate(x.shape)]
-            if count:
-                padded.append((seed, (count, *sizes[1:])))
-        return self._apply(x, padded, p)
-
-    def _apply(self, x: Tensor, parts: Parts, p: float) -> Tensor:
-        return _Drop.apply(x, parts, self.next_offset(), p)  # type: ignore[no-untyped-call,no-any-return]
+        return _Drop.apply(x, self.seed, self.next_offset(), p)  # type: ignore[no-untyped-call,no-any-return]
 
 
 @contextmanager

@@ -156,7 +156,7 @@ class Collector(Protocol):
         """Take the outputs for some examples, computed in evaluation mode."""
 
     def result(self) -> Any:
-        """All of them: logits (examples, labels), or :class:`TokenLosses`."""
+        """All of them: logits (examples, labels), or :class:`.TokenLosses`."""
 
 
 Scores = NDArray[np.float32] | NDArray[np.float64]

@@ -15,8 +15,8 @@ from paretune.data.example import Dataset
 from paretune.data.finding import Finding
 from paretune.errors import ModelError, ParetuneError
 from paretune.methods import Trains
-from paretune.methods.core.run_axis import Fleet
 from paretune.models.load import LoadedModel
+from paretune.models.pass_context import PassContext
 from paretune.objectives.readouts import for_readout
 from paretune.planning.prepare import PreparedStudy
 from paretune.study import Generation, ModelSpec, Run, TaskSpec
@@ -229,7 +229,7 @@ def compare_directions(task: TaskSpec, model: ModelSpec, caches: ProcessCache) -
         replace(e, segments=((str(e.target), None),), target=e.segments[0][0]) for e in pairs
     ]
     length = min(128, loaded.anatomy.max_length or 128)
-    forward = forward_for(loaded, Fleet(), Compute())
+    forward = forward_for(loaded, PassContext(), Compute())
     requested, backwards = (
         evaluate(
             forward,

@@ -207,7 +207,7 @@ class Run(FrozenModel):
 
 
 def is_trial(run: Run) -> bool:
-    """Whether a run was proposed as a trial, in a cell of its own (:class:`Proposer`)."""
+    """Whether a :class:`~paretune.study.specs.Proposer` proposed a run as a trial."""
     return run.stage == "tune" and run.method.proposer is not None
 
 
@@ -231,8 +231,8 @@ def compute_run_id(run: Run, *, data_hash: str, weights_hash: str, code_epoch: i
 class ForgettingText(FrozenModel):
     """A text on which a run's model is scored before and after training.
 
-    ``text``: one of :data:`SHIPPED_LANGUAGES`, or a file. ``sha256``: of its content, which
-    identifies it.
+    ``text``: one of :data:`~paretune.study.specs.SHIPPED_LANGUAGES`, or a file. ``sha256``: of its
+    content, which identifies it.
     """
 
     text: str

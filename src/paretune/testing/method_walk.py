@@ -1,7 +1,7 @@
 """One method on one model and task, walked through once: what the contract's tests look at.
 
 It is injected, stepped three times, run as a whole, taken out, and loaded again from what the run
-left. What needs a model of its own (float64, a fleet, an export) the tests make from the walk.
+left. What needs a model of its own (float64, an export) the tests make from the walk.
 
 What a translation model answers is looked at twice: the logits of every token of the targets, each
 after the right ones before it, and the translations by beam search.
@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from paretune import methods, objectives
 from paretune.exporting.restore import TaskSignature, restore_run
-from paretune.methods.core.run_axis import Fleet
 from paretune.models.load import LoadedModel, reset_head
+from paretune.models.pass_context import PassContext
 from paretune.objectives.encoding import IGNORE_INDEX, pad_batch
 from paretune.study import Generation, Run
 from paretune.testing.tiny_tasks import silent, small, tiny_run, tiny_task
@@ -142,30 +142,30 @@ class Walk:
         every = [list(range(len(ids[0]))) for ids in data.ids]  # as if each token were a word
         return replace(data, word_places=every)
 
-    def forward(self, loaded: LoadedModel, fleet: Fleet | None) -> Forward:
+    def forward(self, loaded: LoadedModel, context: PassContext | None) -> Forward:
         """The path of a run through the model as it is."""
-        return forward_for(loaded, fleet or Fleet(), self.compute)
+        return forward_for(loaded, context or PassContext(), self.compute)
 
-    def answers(self, loaded: LoadedModel, fleet: Fleet | None = None) -> Tensor:
+    def answers(self, loaded: LoadedModel, context: PassContext | None = None) -> Tensor:
         """Logits of the test part, (examples, labels); see :func:`select_logits`."""
         if self.task.objective.generates:
-            if fleet is not None and fleet.packing is not None:
-                return self.packed_answers(loaded, fleet)
+            if context is not None and context.packing is not None:
+                return self.packed_answers(loaded, context)
             batch = self.batch(loaded)
             with torch.inference_mode():
                 return select_logits(loaded.model.eval()(**batch).logits, batch).cpu()
-        forward, collector = self.forward(loaded, fleet), self.task.objective.collector
+        forward, collector = self.forward(loaded, context), self.task.objective.collector
         scores = evaluate(forward, self.encoded(loaded), collector)
         return torch.from_numpy(np.concatenate(scores) if isinstance(scores, list) else scores)
 
-    def packed_answers(self, loaded: LoadedModel, fleet: Fleet) -> Tensor:
+    def packed_answers(self, loaded: LoadedModel, context: PassContext) -> Tensor:
         """The same of translations by a packed model, which takes the longest texts first."""
         encoded, labels = self.encoded(loaded), self.batch(loaded)["labels"]
         rows = range(len(encoded.lengths))
         order = sorted(rows, key=lambda i: (-encoded.lengths[i], -len(encoded.ids[i][0])))
         loaded.model.eval()
         with torch.inference_mode():
-            states = self.forward(loaded, fleet)(MicroBatch(encoded, rows))
+            states = self.forward(loaded, context)(MicroBatch(encoded, rows))
             scores = nn.functional.linear(states.hidden, states.weight, states.bias)
         targets = [labels[i][labels[i] != IGNORE_INDEX] for i in order]
         assert torch.equal(states.labels, torch.cat(targets)), (
@@ -175,14 +175,14 @@ class Walk:
         return torch.cat([of_row[i] for i in rows]).cpu()
 
     def translated(
-        self, loaded: LoadedModel, fleet: Fleet | None = None, rows: Any = None
+        self, loaded: LoadedModel, context: PassContext | None = None, rows: Any = None
     ) -> list[str]:
         """Translations of (some rows of) the test part as a run makes them; of other kinds none."""
         if not self.task.objective.generates:
             return []
         encoded = self.encoded(loaded) if rows is None else self.encoded(loaded).select(rows)
         generation = self.run.generation or Generation()
-        return generate(loaded, fleet or Fleet(), self.compute, encoded, generation)
+        return generate(loaded, context or PassContext(), self.compute, encoded, generation)
 
     def beams(self, loaded: LoadedModel, model: Any, batch: Mapping[str, Tensor]) -> list[str]:
         """Translations of a batch by any model that generates, its tokenizer that of ``loaded``."""
@@ -195,10 +195,10 @@ class Walk:
         texts = loaded.tokenizer.batch_decode(tokens, skip_special_tokens=True)
         return [" ".join(text.split()) for text in texts]
 
-    def look(self, stage: str, loaded: LoadedModel, fleet: Fleet | None = None) -> None:
+    def look(self, stage: str, loaded: LoadedModel, context: PassContext | None = None) -> None:
         """Write down what the model answers at a stage."""
-        setattr(self, stage, self.answers(loaded, fleet))
-        self.texts[stage] = self.translated(loaded, fleet)
+        setattr(self, stage, self.answers(loaded, context))
+        self.texts[stage] = self.translated(loaded, context)
 
 
 def walk_of(
@@ -226,9 +226,9 @@ def walked(run: Run, bench: ProcessCache, folder: Path, device: str = "cpu") -> 
     prepared = prepare(run, loaded, device)
     seen.trained = {n: p.numel() for n, p in prepared.injection.parameters.items()}
     seen.head = tuple(prepared.head)
-    seen.look("start", loaded, prepared.fleet)
+    seen.look("start", loaded, prepared.context)
     three_steps(prepared, seen)
-    seen.look("batched", loaded, prepared.fleet)
+    seen.look("batched", loaded, prepared.context)
     one_by_one(prepared, seen)
     prepared.undo()
     if prepared.method.trains is methods.Trains.EVERYTHING:
@@ -242,10 +242,10 @@ def walked(run: Run, bench: ProcessCache, folder: Path, device: str = "cpu") -> 
     seen.same_names = list(dict(loaded.model.named_parameters())) == before
     seen.pristine = (pristine, loaded.backbone_digest())
     kept = seen.restored()
-    seen.look("again", kept.loaded, kept.fleet)
+    seen.look("again", kept.loaded, kept.context)
     make_forward(kept, seen.compute)  # as the run itself answered
-    seen.look("packed", kept.loaded, kept.fleet)
-    forward, collector = seen.forward(kept.loaded, kept.fleet), seen.task.objective.collector
+    seen.look("packed", kept.loaded, kept.context)
+    forward, collector = seen.forward(kept.loaded, kept.context), seen.task.objective.collector
     if seen.task.objective.generates:
         seen.loss = evaluate(forward, seen.encoded(kept.loaded), collector).mean
     elif not seen.task.objective.scales_targets:
@@ -324,5 +324,5 @@ def one_by_one(prepared: PreparedModel, seen: Walk) -> None:
     seen.texts["single"] = [
         text
         for row in range(len(batch["input_ids"]))
-        for text in seen.translated(loaded, prepared.fleet, [row])
+        for text in seen.translated(loaded, prepared.context, [row])
     ]

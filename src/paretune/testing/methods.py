@@ -323,7 +323,7 @@ class MethodContract:
         note = "as it starts" if neutral is None else without_effect(prepared.injection, neutral)
         record_property(NOTE, note)
         logits = select_logits(model(**batch).logits, batch)
-        assert walk.translated(prepared.loaded, prepared.fleet) == walk.translated(plain)
+        assert walk.translated(prepared.loaded, prepared.context) == walk.translated(plain)
         if virtual:
             # transformers rounds the scale of DeBERTa's attention to fp32; beside a prefix it is
             # exact.

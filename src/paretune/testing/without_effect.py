@@ -17,7 +17,7 @@ def without_effect(injection: Injection, neutral: tuple[str, ...]) -> str:
     for name, parameter in injection.parameters.items():
         symbol = name.rpartition(".")[2]
         if symbol in VIRTUAL and symbol in neutral:
-            parameter.data = parameter.data[:, :0]
+            parameter.data = parameter.data[:0]
             cut.add("attention" if symbol in "KV" else "embeddings")
         elif symbol in neutral:
             parameter.data.copy_(starts[name])

@@ -130,7 +130,11 @@ class CheckpointFile:
         if progress is None or progress.micro_batch != micro_batch:
             return None
         with safe_open(self.path, framework="pt") as handle:
-            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+            tensors = {}
+            for name in handle.keys():  # noqa: SIM118
+                tensor = handle.get_tensor(name)
+                parameter = trained.get(name.partition("/")[2])
+                tensors[name] = tensor if parameter is None else drop_run_axis(tensor, parameter)
         shapes = {name[8:]: t.shape for name, t in tensors.items() if name.startswith("trained/")}
         if shapes != {name: tensor.shape for name, tensor in trained.items()}:
             return None
@@ -148,6 +152,17 @@ class CheckpointFile:
                     optimizer.state[parameter] = {k: v.to(device) for k, v in state.items()}
         best = {name[5:]: value for name, value in tensors.items() if name.startswith("best/")}
         return progress, best
+
+
+def drop_run_axis(stored: Tensor, parameter: Tensor) -> Tensor:
+    """A stored tensor in the shape of its parameter, if only axes of length 1 stand before that.
+
+    Up to version 0.2 the tensors of a method had an axis of runs, of length 1.
+    """
+    extra = stored.ndim - parameter.ndim
+    if extra > 0 and stored.shape == (*[1] * extra, *parameter.shape):
+        return stored.reshape(parameter.shape)
+    return stored
 
 
 def read_progress(path: Path) -> RunProgress | None:

@@ -41,12 +41,13 @@ def accumulate_gradients(batch: StepBatch, forward: Forward) -> Tensor:
         mean = float(rewards[[*batch.indices]].sum()) / len(batch.indices)
         batch = replace(batch, loss_options=replace(batch.loss_options, mismatched=mean))
     losses = []
-    forward.fleet.step_seed = derive_seed(batch.seed, "method", batch.step)
+    forward.context.step_seed = derive_seed(batch.seed, "method", batch.step)
     for micro_batch in forward.splitter.split_training(batch):
-        forward.fleet.seed_dropout(
-            [derive_seed(batch.seed, "dropout", batch.step, micro_batch.part)]
+        forward.context.seed_dropout(
+            derive_seed(batch.seed, "dropout", batch.step, micro_batch.part)
         )
-        with forward.fleet.dropout_context():  # also where the backward pass recomputes activations
+        # The backward pass is inside too: it may compute activations again.
+        with forward.context.dropout_context():
             loss = compute_loss(batch, micro_batch, forward)
             torch.autograd.backward(loss)
         losses.append(loss.detach())

@@ -12,9 +12,9 @@ from paretune.data.batch import pass_overhead_tokens
 from paretune.errors import MethodError
 from paretune.methods import ConfiguredMethod, Trains
 from paretune.methods.core.injection import Injection
-from paretune.methods.core.run_axis import Fleet
 from paretune.models.dropout import restore_dropout, set_dropout
 from paretune.models.load import LoadedModel, reset_head
+from paretune.models.pass_context import PassContext
 from paretune.models.quantised import count_parameters
 from paretune.objectives import Objective
 from paretune.study import Run
@@ -31,13 +31,13 @@ class PreparedModel:
     loaded: LoadedModel
     method: ConfiguredMethod
     injection: Injection
-    fleet: Fleet
+    context: PassContext
     trained: dict[str, nn.Parameter]
     max_length: int
 
     @property
     def head(self) -> dict[str, nn.Parameter]:
-        """The trained parameters of the head, by name; of several runs those of the first."""
+        """The trained parameters of the head, by name."""
         return {n: p for n, p in self.trained.items() if n in self.loaded.head_parameters}
 
     def num_classes(self, objective: Objective, labels: int) -> int:
@@ -70,12 +70,12 @@ def prepare(run: Run, loaded: LoadedModel, device: str = "cpu") -> PreparedModel
     method = configure_model(run, loaded, device)
     model: Any = loaded.model
     reset_head(loaded, run.seed)
-    fleet = Fleet()
+    context = PassContext()
     parameters = dict(model.named_parameters())
     for parameter in parameters.values():
         parameter.requires_grad_(False)
         parameter.grad = None
-    injection = method.inject(model, loaded.anatomy, fleet, [run.seed])
+    injection = method.inject(model, loaded.anatomy, context, run.seed)
     try:
         length = usable_length(run, loaded, injection.positions_before_text)
     except MethodError:
@@ -86,7 +86,7 @@ def prepare(run: Run, loaded: LoadedModel, device: str = "cpu") -> PreparedModel
         trained = trained | {name: parameters[name] for name in loaded.head_parameters}
     for parameter in trained.values():
         parameter.requires_grad_(True)
-    return PreparedModel(loaded, method, injection, fleet, trained, length)
+    return PreparedModel(loaded, method, injection, context, trained, length)
 
 
 def configure_model(run: Run, loaded: LoadedModel, device: str) -> ConfiguredMethod:

@@ -265,7 +265,7 @@ class Session:
         """Write the outcome by the best weights."""
         started = time.monotonic()
         state.restore_best()
-        packing = self._prepared.fleet.packing
+        packing = self._prepared.context.packing
         cached = packing is not None and bool(packing.activation_caches)
         predictions = state.predict()
         state.add_seconds("train", state.progress.seconds)

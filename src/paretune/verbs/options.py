@@ -36,6 +36,21 @@ Model = Annotated[str, typer.Option(metavar="MODEL")]
 TestFile = Annotated[str, typer.Option(metavar="FILE")]
 File = Annotated[Path | str, typer.Option(metavar="FILE")]
 Folder = Annotated[Path | str, typer.Option(metavar="FOLDER")]
+Card = Annotated[
+    Path | str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Also write the result as a picture for links: PNG or SVG, 1,200 x 630.",
+    ),
+]
+Figures = Annotated[
+    Path | str | None,
+    typer.Option(metavar="FOLDER", help="Also write the figures here: PNG, SVG and PDF."),
+]
+Tables = Annotated[
+    Path | str | None,
+    typer.Option(metavar="FOLDER", help="Also write the tables here: CSV and LaTeX."),
+]
 Time = Annotated[str | float, typer.Option(metavar="TIME")]
 Size = Annotated[str | float, typer.Option(metavar="SIZE")]
 Seconds = Annotated[float, typer.Option(metavar="SECONDS", min=0.2)]

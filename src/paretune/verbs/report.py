@@ -15,7 +15,7 @@ from paretune.reporting.build import build_report
 from paretune.store import Record, RunStatus, Store
 from paretune.study import Study
 from paretune.verbs import study_input
-from paretune.verbs.options import File, Folder, StoreFolder, StudyLike
+from paretune.verbs.options import Card, Figures, File, StoreFolder, StudyLike, Tables
 from paretune.verbs.stored_audit import find_changed_data, find_damaged_trials, load_findings
 
 if TYPE_CHECKING:
@@ -53,9 +53,9 @@ def report(
     *,
     store: StoreFolder = None,
     page: File | None = None,
-    card: File | None = None,
-    figures: Folder | None = None,
-    tables: Folder | None = None,
+    card: Card = None,
+    figures: Figures = None,
+    tables: Tables = None,
     json: Path | str | None = None,
 ) -> Report:
     """Show the results of a study, and write a page.
@@ -65,10 +65,6 @@ def report(
     Args:
         page: Where to write the page. [default: STORE/report.html] In Python none is written by
             default.
-        card: Also write the result as a picture for links: PNG or SVG, 1,200 x 630. In Python a
-            page that is written too names it.
-        figures: Also write the figures here: PNG, SVG and PDF.
-        tables: Also write the tables here: CSV and LaTeX.
         json: also write the whole study (JSON) here.
 
     Returns:

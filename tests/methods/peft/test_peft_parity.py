@@ -298,7 +298,7 @@ def test_text_prompts_are_the_embeddings_of_the_text_as_pefts(
         tokenizer_name_or_path=run.model.name,
     )
     peft_weight = peft.PromptEmbedding(config, loaded.model.get_input_embeddings()).embedding.weight
-    assert torch.equal(next(iter(parameters.values()))[0], peft_weight)
+    assert torch.equal(next(iter(parameters.values())), peft_weight)
 
 
 def test_vocabulary_prompts_are_embeddings_of_random_tokens(
@@ -307,7 +307,7 @@ def test_vocabulary_prompts_are_embeddings_of_random_tokens(
     run = run_of(tiny_model, tmp_path, "prompt", num_virtual_tokens=60, init="vocabulary")
     (prompt,) = prepare(run, loaded := open_base(run)).injection.parameters.values()
     words = loaded.model.get_input_embeddings().weight
-    same = (prompt[0][:, None, :] == words[None]).all(-1)
+    same = (prompt[:, None, :] == words[None]).all(-1)
     rows = same.float().argmax(1)
     assert same.any(1).all()  # every virtual token is the embedding of a real one
     assert len({*rows.tolist()}) > 30 and 0.35 < rows.float().mean() / len(words) < 0.65

@@ -17,10 +17,10 @@ import paretune
 from paretune import methods, objectives
 from paretune.errors import MethodError
 from paretune.methods.core.options import parse_options
-from paretune.methods.core.run_axis import Fleet
 from paretune.methods.peft import tuner_methods
 from paretune.methods.peft.supported import SUPPORTED
 from paretune.models.load import load_model
+from paretune.models.pass_context import PassContext
 from paretune.models.sources.resolve import resolve_source
 from paretune.study import ModelSpec
 from paretune.training.prepare import prepare
@@ -100,7 +100,7 @@ def test_what_peft_refuses_leaves_the_model_as_it_was(
         method, checked = parsed(tuner)
     modules, pristine = dict(loaded.model.named_modules()), loaded.backbone_digest()
     with pytest.raises(MethodError, match=message) as refusal:
-        method.inject(loaded.model, loaded.anatomy, checked, Fleet(), [1])
+        method.inject(loaded.model, loaded.anatomy, checked, PassContext(), 1)
     assert f"peft:{tuner}" in refusal.value.where or "target_modules" in refusal.value.what
     assert dict(loaded.model.named_modules()) == modules and loaded.backbone_digest() == pristine
 
@@ -109,7 +109,7 @@ def test_a_tuner_is_no_member_of_a_stack(loaded: Any) -> None:
     stack = methods.get("stack")
     options = parse_options("stack", stack.options, {"methods": ["lora", "peft:vera"]})
     with pytest.raises(MethodError, match="takes the place of layers"):
-        stack.inject(loaded.model, loaded.anatomy, options, Fleet(), [1])
+        stack.inject(loaded.model, loaded.anatomy, options, PassContext(), 1)
 
 
 @pytest.mark.parametrize("tuner", ["lora", "unilora", "vblora"])
@@ -118,7 +118,7 @@ def test_the_draw_depends_on_the_seed_alone(tuner: str, loaded: Any) -> None:
 
     def drawn(seed: int) -> list[torch.Tensor]:
         torch.rand(seed)  # whatever ran before
-        injection = method.inject(loaded.model, loaded.anatomy, checked, Fleet(), [seed])
+        injection = method.inject(loaded.model, loaded.anatomy, checked, PassContext(), seed)
         layers = [p.detach().clone() for p in injection.parameters.values()]
         injection.undo()
         return layers

@@ -36,16 +36,17 @@ def attention(
     softcap: float | None = None,
     dropout: float = 0.0,
 ) -> tuple[Callable[..., Tensor], list[Tensor]]:
-    """Packed attention of five texts (or pairs) of two runs, as a function of its tensors.
+    """Packed attention of five texts (or pairs), as a function of its tensors.
 
     Two heads of queries without ``key_heads``, which are those of keys; otherwise four.
     """
-    lengths, runs, heads, width = [6, 5, 2, 5, 3], [3, 2], 4 if key_heads else 2, 8
-    targets, tails = [2, 4, 1, 3, 3], [1, 3, 2, 5, 1]
+    lengths = [6, 5, 2, 5, 3]
+    targets = [2, 4, 1, 3, 3]
+    tails = [1, 3, 2, 5, 1]
+    heads = 4 if key_heads else 2
+    width = 8
     packing = Packing()
-    packing.layout.begin_batch(
-        lengths, runs, targets=targets if role == "cross" else (), tails=tails
-    )
+    packing.layout.begin_batch(lengths, targets=targets if role == "cross" else (), tails=tails)
     module = torch.nn.Module()
     module.packing = packing  # type: ignore[assignment]
     draw = torch.Generator().manual_seed(1)
@@ -65,7 +66,7 @@ def attention(
             prefix = torch.nn.Module()
             prefix.keys_and_values = lambda rows: fronts  # type: ignore[assignment]
             module.ours = prefix
-        packing.dropout_rng.begin_pass([11, 12], [])
+        packing.dropout_rng.begin_pass(11)
         settings = AttentionSettings(heads, key_heads or heads, 0.7, dropout, role, window, softcap)
         return compute_packed_attention(module, q, k, v, settings)
 
@@ -137,7 +138,7 @@ def test_causal_attention_is_that_of_transformers(
     module: Any = torch.nn.Module()
     module.packing, module.packed_role = Packing(), "causal_tail"
     module.num_key_value_groups = heads // (key_heads or heads)
-    module.packing.layout.begin_batch(lengths, [3, 2], tails=tails)
+    module.packing.layout.begin_batch(lengths, tails=tails)
     draw = torch.Generator().manual_seed(1)
     query, key, value = (
         torch.randn(sum(lengths), count, 1, width, generator=draw)

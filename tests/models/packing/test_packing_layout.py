@@ -11,7 +11,7 @@ from paretune.models.packing.layout import GROUP_OVERHEAD_SCORES, AttentionRole,
 
 def a_layout(lengths: list[int]) -> PackedLayout:
     layout = PackedLayout()
-    layout.begin_batch(lengths, [len(lengths)])
+    layout.begin_batch(lengths)
     return layout
 
 
@@ -35,7 +35,7 @@ def test_groups_of_pairs_are_the_cheapest(role: AttentionRole) -> None:
         sides.sort(key=lambda both: -sum(both))
         sources, targets = (list(side) for side in zip(*sides, strict=True))
         layout = PackedLayout()
-        layout.begin_batch(sources, [len(sides)], targets=targets)
+        layout.begin_batch(sources, targets=targets)
         groups = layout.groups(role)
         query_lengths, key_lengths = {
             "self": (sources, sources),
@@ -61,6 +61,6 @@ def test_groups_of_pairs_are_the_cheapest(role: AttentionRole) -> None:
 
 def test_a_batch_without_targets_is_not_looked_at_from_them() -> None:
     layout = PackedLayout()
-    layout.begin_batch([3, 2], [2])
+    layout.begin_batch([3, 2])
     with pytest.raises(ValueError, match="cross, but the batch has no targets"):
         layout.groups("cross")

@@ -14,8 +14,8 @@ from transformers.trainer_pt_utils import LabelSmoother
 
 from paretune import objectives
 from paretune.errors import MissingDependencyError, StudyError
-from paretune.methods.core.run_axis import Fleet
 from paretune.models.load import LoadedModel, load_model
+from paretune.models.pass_context import PassContext
 from paretune.models.sources.resolve import resolve_source
 from paretune.objectives.encoding import encode_texts, pad_batch
 from paretune.study import Generation, ModelSpec, Run, Study, TaskSpec
@@ -91,7 +91,7 @@ def test_translations_are_those_of_generate_one_by_one(
     examples = load_task(words).train[:12]
     encoded = encode_texts(examples, loaded.tokenizer, 64)
     settings = Generation(num_beams=beams, max_new_tokens=9)
-    texts = generate(loaded, Fleet(), Compute(), encoded, settings)
+    texts = generate(loaded, PassContext(), Compute(), encoded, settings)
     for example, text in zip(examples, texts, strict=True):
         inputs = loaded.tokenizer(example.segments[0][0], return_tensors="pt")
         tokens = loaded.model.generate(**inputs, num_beams=beams, max_new_tokens=9, max_length=None)

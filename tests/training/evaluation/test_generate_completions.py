@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from paretune import objectives
-from paretune.methods.core.run_axis import Fleet
 from paretune.models.load import LoadedModel, load_model
+from paretune.models.pass_context import PassContext
 from paretune.models.sources.resolve import resolve_source
 from paretune.objectives import HeadSpec
 from paretune.objectives.encoding import Encoded
@@ -52,7 +52,7 @@ def encode(loaded: LoadedModel) -> Encoded:
 
 def write(loaded: LoadedModel, data: Encoded, **changes: Any) -> list[str]:
     settings = Generation(max_new_tokens=changes.pop("max_new_tokens", 12), **changes)
-    return generate(loaded, Fleet(), Compute("cpu", "fp32"), data, settings)
+    return generate(loaded, PassContext(), Compute("cpu", "fp32"), data, settings)
 
 
 def write_alone(loaded: LoadedModel, data: Encoded, place: int, **settings: Any) -> str:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from paretune.methods.core.run_axis import Fleet
+from paretune.models.pass_context import PassContext
 from paretune.objectives.encoding import IGNORE_INDEX, Encoded
 from paretune.objectives.language_modelling import TokenLossCollector
 from paretune.training.forward.passes import Compute, MicroBatch, PlainForward, PlainSplitter
@@ -42,7 +42,7 @@ def tiny_decoder() -> LlamaForCausalLM:
 
 def test_loss_of_completions_is_that_of_each_text_alone() -> None:
     model, data = tiny_decoder(), encode((PROMPT, LONG), (PROMPT, SHORT))
-    forward = PlainForward(model, Fleet(), Compute("cpu", "fp32"), 0, PlainSplitter())
+    forward = PlainForward(model, PassContext(), Compute("cpu", "fp32"), 0, PlainSplitter())
     outputs = forward(MicroBatch(data, [0]))
     assert outputs.texts == [(0, 0), (0, 1)]
     alone = []
@@ -66,7 +66,9 @@ def test_collected_losses_of_completions_are_by_example() -> None:
         truncated=[False, False],
         completion_starts=[[len(PROMPT)], [len(PROMPT)]],
     )
-    forward = PlainForward(tiny_decoder(), Fleet(), Compute("cpu", "fp32"), 0, PlainSplitter())
+    forward = PlainForward(
+        tiny_decoder(), PassContext(), Compute("cpu", "fp32"), 0, PlainSplitter()
+    )
     collector = TokenLossCollector(data)
     with torch.no_grad():
         collector.add([1, 0], forward(MicroBatch(data, [1, 0])))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from paretune.models.dropout import DropoutRng, set_dropout
 from paretune.models.load import load_model
+from paretune.objectives import LossOptions
 from paretune.objectives.encoding import Encoded
 from paretune.objectives.objective import HeadSpec
 from paretune.testing.method_walk import unsettle
@@ -21,7 +23,7 @@ from paretune.training import trainer
 from paretune.training.caches import ProcessCache
 from paretune.training.forward.passes import Compute, MicroBatch
 from paretune.training.forward.select import enable_packing, forward_for
-from paretune.training.prepare import prepare
+from paretune.training.prepare import PreparedModel, prepare
 from paretune.training.trainer import train_run
 
 ROWS = [3, 17, 8, 0, 21, 11, 5, 30, 2]
@@ -51,7 +53,7 @@ def test_scored_parts_with_gaps_have_the_losses_and_gradients_of_a_padded_batch(
     data = with_gaps(bench.encode(bench.parts(run).train, loaded, bench.source(run.model), 64))
 
     def compute() -> tuple[dict[Any, Tensor], tuple[Tensor, ...]]:
-        outputs = forward_for(loaded, prepared.fleet, Compute())(MicroBatch(data, ROWS))
+        outputs = forward_for(loaded, prepared.context, Compute())(MicroBatch(data, ROWS))
         lengths = [data.scored_length(text) for text in outputs.texts]
         losses = outputs.evaluation_losses()[1].split(lengths)
         gradients = torch.autograd.grad(outputs.summed_loss(0.0), [*prepared.trained.values()])
@@ -62,6 +64,69 @@ def test_scored_parts_with_gaps_have_the_losses_and_gradients_of_a_padded_batch(
     packed = compute()
     assert packed[0].keys() == padded[0].keys() and 2 in map(len, padded[0].values())
     torch.testing.assert_close(packed, padded, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(filled_up(prepared, compute), packed, rtol=1e-4, atol=1e-4)
+
+
+def filled_up(prepared: PreparedModel, compute: Callable[[], Any]) -> Any:
+    """What a function of a packed model gives with filler rows in each batch."""
+    packing = prepared.context.packing
+    assert packing is not None
+    # A prime multiple, so that no batch has such a number of rows by itself.
+    packing.row_multiple = 1009
+    # New memory is NaN now, so that a row that nobody has written shows.
+    torch.use_deterministic_algorithms(True)
+    try:
+        values = compute()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert packing.layout.filler_rows > 100
+    return values
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(
+    ("family", "method"),
+    [("bert", "full"), ("bert", "lora"), ("bert", "prompt"), ("bert", "prefix"),
+     ("modernbert", "ia3"), ("marian", "lora"), ("marian", "prefix")],
+)  # fmt: skip
+def test_filler_rows_change_nothing(
+    family: str, method: str, precision: Literal["fp32", "bf16"], tmp_path: Path, tiny_model: Any
+) -> None:
+    """Losses, and gradients of all that is trained; nothing is NaN, whatever memory holds."""
+    if family == "marian":
+        task, folder = tiny_pairs(tmp_path / "data"), translator_folder(family, tmp_path / family)
+    else:
+        task, folder = tiny_task(tmp_path), tiny_model(family)
+    run = tiny_run(task, folder, method, training={"dropout": 0.0, "precision": precision})
+    bench = ProcessCache()
+    objective = bench.objective(run)
+    loaded = bench.run_model(run, bf16=False)
+    prepared = prepare(run, loaded)
+    source = bench.source(run.model)
+    data = bench.encode(bench.parts(run).train, loaded, source, 64, objective.encode)
+    unsettle(prepared.injection.parameters.values(), by=0.01)
+    set_dropout(loaded.model.train(), 0.0)
+    assert enable_packing(prepared)
+    compute = Compute("cpu", precision)
+
+    def losses_and_gradients() -> tuple[Tensor, tuple[Tensor | None, ...]]:
+        with compute.autocast():
+            outputs = forward_for(loaded, prepared.context, compute)(MicroBatch(data, ROWS))
+            loss = objective.loss(outputs, data, ROWS, LossOptions())
+        trained = [*prepared.trained.values()]
+        gradients = torch.autograd.grad(loss, trained, allow_unused=True)
+        return loss.detach(), gradients
+
+    loss, gradients = losses_and_gradients()
+    filled_loss, filled = filled_up(prepared, losses_and_gradients)
+    within = 1e-5 if precision == "fp32" else 0.05
+    torch.testing.assert_close(filled_loss, loss, rtol=within, atol=within)
+    for gradient, plain in zip(filled, gradients, strict=True):
+        if plain is None or gradient is None:
+            assert plain is gradient
+        else:
+            scale = float(plain.abs().max()) + 1e-6
+            torch.testing.assert_close(gradient, plain, rtol=within, atol=within * scale)
 
 
 def test_what_cannot_be_packed_is_padded(tmp_path: Path, tiny_model: Any) -> None:
@@ -69,7 +134,7 @@ def test_what_cannot_be_packed_is_padded(tmp_path: Path, tiny_model: Any) -> Non
         run = tiny_run(tiny_task(tmp_path), tiny_model(family), method)
         bench = ProcessCache()
         prepared = prepare(run, bench.model(run.model, bench.dataset(run.task)))
-        assert not enable_packing(prepared) and prepared.fleet.packing is None
+        assert not enable_packing(prepared) and prepared.context.packing is None
 
 
 @pytest.mark.parametrize("method", ["lora", "loha", "prompt", "prefix", "houlsby"])

@@ -13,9 +13,9 @@ from support.plain_loss import SEQ2SEQ, plain_loss
 from support.seq2seq_walk import Case, case, traces
 from torch import Tensor
 
-from paretune.methods.core.run_axis import Fleet
 from paretune.models.dropout import DropoutRng
 from paretune.models.load import LoadedModel
+from paretune.models.pass_context import PassContext
 from paretune.objectives.encoding import Encoded, pad_batch
 from paretune.study import Generation
 from paretune.testing.tiny_tasks import silent, tiny_run
@@ -47,15 +47,15 @@ def pairs_of(count: int, seed: int = 0) -> Encoded:
 
 def prepared(one: Case) -> PreparedModel:
     """The method inside the model, moved from where it starts."""
-    fleet = Fleet()
-    injection = one.inject(fleet)
+    context = PassContext()
+    injection = one.inject(context)
     draw = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for parameter in injection.parameters.values():
             parameter.add_(torch.randn(parameter.shape, generator=draw) * 0.1)
     loaded = LoadedModel(one.model, None, one.anatomy, head_parameters=(), notes=())
     trained = dict(injection.parameters)
-    return PreparedModel(loaded, one.method, injection, fleet, trained, 64)
+    return PreparedModel(loaded, one.method, injection, context, trained, 64)
 
 
 @pytest.mark.parametrize("family", [*PACKED, "t5"])
@@ -72,7 +72,7 @@ def test_the_decoder_is_told_what_transformers_tells_it(family: str) -> None:
 def test_what_cannot_be_packed_is_padded() -> None:
     for family, method in (("t5", "lora"), ("mt5", "lora"), ("marian", "unipelt")):
         prepared_model = prepared(case(method, family))
-        assert not enable_packing(prepared_model) and prepared_model.fleet.packing is None
+        assert not enable_packing(prepared_model) and prepared_model.context.packing is None
     told_padding = case("lora", "m2m100")
     told_padding.model.config.decoder_start_token_id = told_padding.anatomy.pad_id
     assert not enable_packing(prepared(told_padding))
@@ -85,12 +85,12 @@ def test_a_search_that_fails_leaves_the_model_packed() -> None:
     before = traces(one.model)
     assert enable_packing(ready)
     inside = traces(one.model)
-    with pytest.raises(ZeroDivisionError), packing_disabled(ready.loaded, ready.fleet):
+    with pytest.raises(ZeroDivisionError), packing_disabled(ready.loaded, ready.context):
         assert traces(one.model) == before != inside
         raise ZeroDivisionError
-    assert traces(one.model) == inside and ready.fleet.packing is not None
+    assert traces(one.model) == inside and ready.context.packing is not None
     ready.undo()
-    assert ready.fleet.packing is None and ready.fleet.dropout_rng is None
+    assert ready.context.packing is None and ready.context.dropout_rng is None
 
 
 @pytest.mark.parametrize(

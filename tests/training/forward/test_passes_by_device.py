@@ -13,12 +13,13 @@ from support.batches import make_batch
 from paretune.data.batch import NEVER_SPLIT, PASS_OVERHEAD_TOKENS, pass_overhead_tokens
 from paretune.measuring.costs import estimate_compute_cost
 from paretune.measuring.model_shape import ModelShape, TrainedPart
-from paretune.methods.core.run_axis import Fleet
 from paretune.models.packing.layout import Packing
+from paretune.models.pass_context import PassContext
 from paretune.objectives.encoding import Encoded
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.testing.translator_folders import tiny_pairs, translator_folder
 from paretune.training.caches import ProcessCache
+from paretune.training.forward import select
 from paretune.training.forward.passes import Compute
 from paretune.training.forward.select import (
     EVALUATION_TOKENS,
@@ -44,13 +45,13 @@ def examples() -> Encoded:
 def test_a_gpu_takes_as_few_passes_as_the_micro_batch_allows(
     packed: bool, micro_batch: int, passes: int
 ) -> None:
-    fleet = Fleet(packing=Packing() if packed else None)
+    context = PassContext(packing=Packing() if packed else None)
 
     def split(device: str, size: int) -> list[list[int]]:
         overhead = pass_overhead_tokens(1, 10, device)
         settings = {"micro_batch": size, "pass_overhead_tokens": overhead}
         batch = make_batch(examples(), range(64), **settings)
-        split = PassSplitter(fleet, device).split_training(batch)
+        split = PassSplitter(context, device).split_training(batch)
         return [list(micro_batch.indices) for micro_batch in split]
 
     cut = split("cuda", micro_batch)
@@ -94,6 +95,28 @@ def test_what_is_predicted_of_the_plain_path_is_whole_micro_batches(tmp_path: Pa
     assert all_words > in_chunks
 
 
+@pytest.mark.parametrize("is_faster", [False, True])
+def test_rows_are_filled_up_where_onednn_multiplies(
+    is_faster: bool, tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In bf16 always, in fp32 where the probe found it faster; never off a CPU."""
+    monkeypatch.setattr(select, "is_onednn_faster", lambda: is_faster)
+    caches = ProcessCache()
+    run = tiny_run(tiny_task(tmp_path), tiny_model("bert"))
+    places = {
+        Compute("cpu", "bf16"): select.ONEDNN_ROW_MULTIPLE,
+        Compute("cpu", "fp32"): select.ONEDNN_ROW_MULTIPLE if is_faster else 1,
+        Compute("cuda", "bf16"): 1,
+        Compute("cuda", "fp32"): 1,
+    }
+    for compute, multiple in places.items():
+        caches.drop_model()
+        prepared = prepare(run, caches.run_model(run, bf16=False), "cpu")
+        make_forward(prepared, compute)
+        assert prepared.context.packing is not None
+        assert prepared.context.packing.row_multiple == multiple
+
+
 @pytest.mark.parametrize("family", ["bert", "marian"])
 def test_off_a_cpu_dropout_is_torchs(family: str, tmp_path: Path, tiny_model: Any) -> None:
     if family == "marian":
@@ -105,5 +128,5 @@ def test_off_a_cpu_dropout_is_torchs(family: str, tmp_path: Path, tiny_model: An
         caches.drop_model()
         prepared = prepare(run, caches.run_model(run), "cpu")
         prepared.loaded.model.to(device)
-        assert make_forward(prepared, Compute()) and prepared.fleet.packing is not None
-        assert (prepared.fleet.dropout_rng is not None) == is_seeded
+        assert make_forward(prepared, Compute()) and prepared.context.packing is not None
+        assert (prepared.context.dropout_rng is not None) == is_seeded

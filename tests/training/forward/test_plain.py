@@ -184,7 +184,7 @@ def test_the_plain_path_leaves_the_model_as_it_comes(
 
     def looked_at(self: PlainForward, micro_batches: Any) -> Any:
         assert isinstance(self.splitter, PlainSplitter)
-        assert self.fleet.packing is None and self.fleet.dropout_rng is None
+        assert self.context.packing is None and self.context.dropout_rng is None
         assert self.model.config._attn_implementation == "sdpa"
         assert not [m for m in self.model.modules() if "forward" in vars(m)]
         seen.append(self.model.training)

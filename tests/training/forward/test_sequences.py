@@ -83,14 +83,14 @@ def test_scores_are_those_of_each_text_alone(
     data = answers_of(9)
 
     def score() -> np.ndarray[Any, Any]:
-        forward = forward_for(loaded, prepared.fleet, Compute())
+        forward = forward_for(loaded, prepared.context, Compute())
         scores: np.ndarray[Any, Any] = evaluate(forward, data, LabelWordsCollector)
         return scores
 
     shared, rows = score(), sum(read)
     monkeypatch.setattr(packed, "LEAST_SAVED", 2.0)
-    assert prepared.fleet.packing is not None
-    prepared.fleet.packing.prefixes.clear()
+    assert prepared.context.packing is not None
+    prepared.context.packing.prefixes.clear()
     read.clear()
     np.testing.assert_allclose(score(), shared, rtol=0, atol=2e-4)
     if (family, method) == ("opt", "prompt"):  # its text may keep its positions in a table

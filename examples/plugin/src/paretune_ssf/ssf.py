@@ -3,7 +3,7 @@
 Source: Lian et al. 2022 (Scaling & shifting your features), arXiv:2210.08823, section 3.2; there
 also behind the normalisations, here behind the linear layers alone.
 Equation: h = g o (W x + b) + s, with W and b frozen; s where the layer has a bias.
-Shapes: g and s (runs, out).
+Shapes: g and s (out,).
 Trained parameters: out for each linear layer of the backbone's layers, twice where it has a bias.
 Start: the base model (g = 1, s = 0). Merges: g o W, and g o b + s. PEFT export: none.
 """
@@ -15,38 +15,37 @@ from torch import Tensor, nn
 
 from paretune.methods import Method, MethodOptions
 from paretune.methods.core.injection import Injection, attach, get_linear
-from paretune.methods.core.run_axis import Fleet, per_run_vector
+from paretune.models.pass_context import PassContext
 from paretune.models.structure.anatomy import Anatomy, find_target_modules
 
 NAME = "ssf"
 
 
 class ScaleShift(nn.Module):
-    """A scale and a shift for each run, beside a frozen linear layer."""
+    """A scale and a shift beside a frozen linear layer."""
 
     shift_bias: nn.Parameter | None
 
-    def __init__(self, base: nn.Linear, fleet: Fleet) -> None:
+    def __init__(self, base: nn.Linear) -> None:
         super().__init__()
-        self.fleet = fleet
-        zeros = torch.zeros(fleet.runs, base.out_features, device=base.weight.device)
+        zeros = torch.zeros(base.out_features, device=base.weight.device)
         self.scale = nn.Parameter(zeros + 1)
         self.shift_bias = None if base.bias is None else nn.Parameter(zeros)
 
     def forward(self, x: Tensor, out: Tensor) -> Tensor:
         """(rows, ..., in), (rows, ..., out) -> (rows, ..., out)."""
-        out = out * per_run_vector(out, self.scale, self.fleet)
+        out = out * self.scale
         if self.shift_bias is None:
             return out
-        return out + per_run_vector(out, self.shift_bias, self.fleet)
+        return out + self.shift_bias
 
 
 def inject(
-    model: nn.Module, anatomy: Anatomy, options: MethodOptions, fleet: Fleet, seeds: list[int]
+    model: nn.Module, anatomy: Anatomy, options: MethodOptions, context: PassContext, seed: int
 ) -> Injection:
     """Put a scale and a shift behind every linear layer of the backbone's layers."""
     names = find_target_modules(anatomy, ("all_linear",))
-    return attach(model, NAME, {name: ScaleShift(get_linear(model, name), fleet) for name in names})
+    return attach(model, NAME, {name: ScaleShift(get_linear(model, name)) for name in names})
 
 
 def count_parameters(model: nn.Module, anatomy: Anatomy, options: MethodOptions) -> int:
@@ -61,9 +60,9 @@ def merge(model: nn.Module, injection: Injection) -> None:
         for name, change in injection.adapters.items():
             assert isinstance(change, ScaleShift)  # noqa: S101  (put there by inject)
             layer = get_linear(model, name)
-            layer.weight *= change.scale[0, :, None]
+            layer.weight *= change.scale[:, None]
             if change.shift_bias is not None:
-                layer.bias.copy_(layer.bias * change.scale[0] + change.shift_bias[0])
+                layer.bias.copy_(layer.bias * change.scale + change.shift_bias)
     injection.undo()
 
 

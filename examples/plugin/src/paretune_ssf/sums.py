@@ -10,7 +10,7 @@ from paretune.data.task import Task, TaskRows
 from paretune.objectives.example import Segments
 from paretune.study import TaskSpec
 
-WORDS = ("one", "two", "three", "four", "five", "six")
+WORDS: tuple[str, ...] = ("one", "two", "three", "four", "five", "six")
 WORDS += ("seven", "eight", "nine", "ten", "eleven", "twelve")
 
 

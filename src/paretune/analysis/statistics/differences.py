@@ -82,7 +82,9 @@ class Estimate:
 
     @property
     def freedom(self) -> float:
-        """Satterthwaite's degrees of freedom of the variance."""
+        """Satterthwaite's degrees of freedom of the variance; 0 where a part has none."""
+        if any(v > 0 and degrees <= 0 for v, degrees in self.parts):
+            return 0.0
         error = sum(v**2 / degrees for v, degrees in self.parts if v > 0)
         return self.variance**2 / error if error > 0 else math.inf
 
@@ -93,6 +95,17 @@ class Estimate:
         if self.variance <= 0:
             return 0.0
         return float(special.stdtrit(self.freedom, 1 - level / 2)) * math.sqrt(self.variance)
+
+    def weighted_half_width(self, level: float) -> float:
+        """As :meth:`half_width`, wider where few runs may agree by chance; for one split.
+
+        The quantile is the mean of the parts' Student quantiles, weighted by their variances
+        (Cochran and Cox 1950, "Experimental Designs", section 4.14).
+        """
+        if self.parts[0][1] < 1 or self.variance <= 0:
+            return self.half_width(level)
+        quantiles = (v * float(special.stdtrit(f, 1 - level / 2)) for v, f in self.parts if v > 0)
+        return sum(quantiles) / math.sqrt(self.variance)
 
     def p_value(self) -> float:
         """Two-sided, of no difference."""

@@ -2,8 +2,8 @@
 
 Other runs and other test rows would give another score, so the variance of a score has two parts
 (:func:`paretune.analysis.statistics.differences.estimate_variances`). Under one split the quantile
-is the mean of both parts' Student quantiles, weighted by their variances (Cochran and Cox 1950,
-"Experimental Designs", section 4.14)::
+is the mean of both parts' Student quantiles, weighted by their variances
+(:meth:`~paretune.analysis.statistics.differences.Estimate.weighted_half_width`)::
 
     half = (t(S - 1) v_runs + t(n - 1) v_rows) / sqrt(v_runs + v_rows)
 
@@ -79,12 +79,8 @@ def score_interval(predictions: Sequence[Predictions], metric: str) -> Interval:
 def confidence_interval(score: RunScores) -> Interval:
     """The score with its 95 % interval."""
     estimate = estimate_variances(score)
-    half = estimate.half_width(ALPHA)
-    if not score.design.is_cross_validation and score.units > 1 and estimate.variance > 0:
-        half = sum(
-            float(special.stdtrit(degrees, 1 - ALPHA / 2)) * variance
-            for variance, degrees in estimate.parts
-        ) / math.sqrt(estimate.variance)
+    crossed = score.design.is_cross_validation
+    half = (estimate.half_width if crossed else estimate.weighted_half_width)(ALPHA)
     return build_interval(estimate, half, (score,), score.lowest, score.highest)
 
 

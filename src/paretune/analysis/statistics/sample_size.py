@@ -79,6 +79,8 @@ def estimate_sample_size(
         expected = (signed + error * density / float(special.ndtr(z))) if z > -5 else added
 
     def count_rows(scattered: float) -> int | None:
+        if estimate.freedom <= 0:  # one independent row says nothing of others
+            return None
         quantiles = special.stdtrit(estimate.freedom, [1 - level / 2, POWER])
         enough = (gap / float(quantiles.sum())) ** 2
         if not of_rows < math.inf or enough <= scattered:

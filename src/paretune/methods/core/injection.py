@@ -20,7 +20,7 @@ class Injection:
     """A method inside a model.
 
     Attributes:
-        parameters: the method's trained tensors by their names in the model, (runs, ...) each.
+        parameters: the method's trained tensors by their names in the model.
         virtual_tokens: those that stand in the text's sequence, before it.
         prefix_positions: positions that a decoder's prefix takes before its text.
         learning_rate_factors: by name, the factor of a tensor's learning rate, where it is not 1.
@@ -87,7 +87,7 @@ def attach(
     parameters: dict[str, nn.Parameter] = {}
     for name, adapter in adapters.items():
         module = model.get_submodule(name)
-        # In a fleet, runs of the same method with other options may stand there already.
+        # A stack may have the same method with other options there already.
         child, number = key, 1
         while child in dict(module.named_children()):
             number += 1
@@ -131,7 +131,7 @@ def fill_peft_layers(
         target = getattr(peft_model.base_model.model.get_submodule(layer), names[tensor_name])[
             "default"
         ]
-        copy_run_tensor(getattr(target, "weight", target), parameter)
+        copy_tensor(getattr(target, "weight", target), parameter)
     return peft_model
 
 
@@ -157,7 +157,7 @@ def suppress_checkpointing_warning() -> Iterator[None]:
         yield
 
 
-def copy_run_tensor(target: Any, tensor: Tensor) -> None:
-    """Copy the only run's slice of our tensor (runs, ...) into PEFT's."""
+def copy_tensor(target: Any, tensor: Tensor) -> None:
+    """Copy a trained tensor into PEFT's, which may have another shape for the same numbers."""
     with torch.no_grad():
-        target.copy_(tensor[0].reshape(target.shape))
+        target.copy_(tensor.reshape(target.shape))

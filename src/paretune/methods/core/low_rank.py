@@ -20,6 +20,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 from torch import Tensor, nn
 
 from paretune.errors import MethodError
+from paretune.methods.core.initialisation import draw_uniform, init_generator
 from paretune.methods.core.injection import (
     Injection,
     attach,
@@ -29,7 +30,7 @@ from paretune.methods.core.injection import (
 )
 from paretune.methods.core.method import Method, PeftExport
 from paretune.methods.core.options import ALL, LayerNumbers, LayerOptions, Names
-from paretune.methods.core.run_axis import Fleet, draw_uniform, init_generators
+from paretune.models.pass_context import PassContext
 from paretune.models.quantised import is_quantised
 from paretune.models.structure.anatomy import Anatomy, find_target_modules
 from paretune.models.structure.layers import is_within
@@ -232,9 +233,9 @@ class LowRankOptions(LayerOptions):
 class LowRankUpdate(nn.Module, ABC):
     """Base of the updates beside a frozen linear layer.
 
-    Each tensor of :meth:`shapes` has one slice for each run, uniform on +-1/sqrt(fan in) as PEFT
-    draws it; that called ``zero`` starts at 0, so that the update does. ``peft_config``: the name
-    of PEFT's config class; ``peft_names``: what PEFT calls the tensors.
+    Each tensor of :meth:`shapes` is uniform on +-1/sqrt(fan in), as PEFT draws it; that
+    called ``zero`` starts at 0, so that the update does. ``peft_config``: the name of PEFT's config
+    class; ``peft_names``: what PEFT calls the tensors.
     """
 
     zero: ClassVar[str]
@@ -245,28 +246,28 @@ class LowRankUpdate(nn.Module, ABC):
         self,
         base: nn.Linear,
         options: LowRankOptions,
-        fleet: Fleet,
-        generators: list[torch.Generator],
+        generator: torch.Generator,
     ) -> None:
         super().__init__()
-        self.fleet, self.scaling, device = fleet, options.scaling, base.weight.device
+        self.scaling = options.scaling
+        device = base.weight.device
         for name, shape in self.shapes(base, options).items():
-            zeros = torch.zeros(fleet.runs, *shape)
-            values = zeros if name == self.zero else draw_uniform(shape, shape[1], generators)
+            zeros = torch.zeros(shape)
+            values = zeros if name == self.zero else draw_uniform(shape, shape[1], generator)
             self.register_parameter(name, nn.Parameter(values.to(device)))
 
     @classmethod
     @abstractmethod
     def shapes(cls, base: nn.Linear, options: Any) -> dict[str, tuple[int, int]]:
-        """Of the tensors of a run, by name."""
+        """The shape of each tensor, by name."""
 
     @classmethod
     def count(cls, base: nn.Linear, options: Any) -> int:
-        """Trained parameters of one run beside a layer."""
+        """Trained parameters beside a layer."""
         return sum(math.prod(shape) for shape in cls.shapes(base, options).values())
 
     @abstractmethod
-    def delta(self, run: int = 0) -> Tensor:
+    def delta(self) -> Tensor:
         """The update of the weight, (out, in)."""
 
 
@@ -278,15 +279,14 @@ def low_rank_method(update: type[LowRankUpdate], *, name: str, **facts: Any) -> 
     """
 
     def inject(
-        model: nn.Module, anatomy: Anatomy, options: Any, fleet: Fleet, seeds: list[int]
+        model: nn.Module, anatomy: Anatomy, options: Any, context: PassContext, seed: int
     ) -> Injection:
         in_full = find_modules_to_save(model, anatomy, options.modules_to_save)
         updates: dict[str, nn.Module] = {
             layer: update(
                 get_linear(model, layer),
                 options.for_layer(layer),
-                fleet,
-                init_generators(seeds, name, layer),
+                init_generator(seed, name, layer),
             )
             for layer in options.select_layers(anatomy, in_full)
         }
@@ -324,7 +324,7 @@ def low_rank_method(update: type[LowRankUpdate], *, name: str, **facts: Any) -> 
 def count_updates(
     model: nn.Module, anatomy: Anatomy, options: LowRankOptions, update: type[LowRankUpdate]
 ) -> int:
-    """Trained parameters of one run: of all updates, and of what is trained in full beside."""
+    """Trained parameters: of all updates, and of what is trained in full beside."""
     in_full = find_modules_to_save(model, anatomy, options.modules_to_save)
     names = options.select_layers(anatomy, in_full)
     updates = sum(update.count(get_linear(model, n), options.for_layer(n)) for n in names)

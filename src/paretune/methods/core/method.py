@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from paretune.methods.core.injection import Injection
-    from paretune.methods.core.run_axis import Fleet
     from paretune.models.load import LoadedModel
+    from paretune.models.pass_context import PassContext
     from paretune.models.structure.anatomy import Anatomy
     from paretune.models.structure.topology import Topology
     from paretune.objectives.encoding import Encoded
@@ -90,7 +90,7 @@ class PeftExport:
 
     Attributes:
         convert: a ``PeftModel`` around a fresh base, (model, options, injection, common), with the
-            tensors of the only run; ``common`` goes to PEFT's config (``task_type``,
+            trained tensors; ``common`` goes to PEFT's config (``task_type``,
             ``modules_to_save``).
         refuse: with these options, for this objective, on this model (None: not opened, so not
             asked), why it cannot be; or "".
@@ -106,12 +106,11 @@ class Method:
 
     Attributes:
         name: in study files; also the name of the method's file, or of its entry point.
-        inject: puts the method into a model, (model, anatomy, options, fleet, seeds) -> injection.
-            Every trained tensor has the shape (runs, ...). Slice ``r`` is drawn from ``seeds[r]``
-            alone, by private generators. The base's own parameters are not changed, and
-            ``Injection.undo`` restores the model bit for bit. MethodError where the model or the
-            options cannot be served; the model is then as before.
-        count_parameters: the formula for the trained parameters of one run without the head
+        inject: puts the method into a model, (model, anatomy, options, context, seed) -> injection.
+            What it draws, it draws by private generators of ``seed``. The base's own parameters are
+            not changed, and ``Injection.undo`` restores the model bit for bit. MethodError where
+            the model or the options cannot be served; the model is then as before.
+        count_parameters: the formula for the trained parameters without the head
             (EVERYTHING: with the head), of a model that may be on the meta device.
         code_epoch: raised whenever the method's results change; it is part of a run's identity.
         head: which head it needs; tasks with another are refused.
@@ -124,8 +123,8 @@ class Method:
             matrices; or "".
         learning_rates: of encoders and translation models; None: it learns nothing.
         decoder_learning_rates: of decoder-only models, where they are others.
-        merge: folds the only run into the weights and takes the method out: a plain model with the
-            same logits; None: it cannot be merged.
+        merge: folds what was trained into the weights and takes the method out: a plain model
+            with the same logits; None: it cannot be merged.
         peft_export: the same as PEFT has it; None: PEFT has nothing that runs here.
         to_sentence_transformers: writes the trained model as a folder of sentence-transformers
             whose vectors are the logits, (loaded model, most tokens, folder).
@@ -143,7 +142,7 @@ class Method:
     name: str
     title: str
     options: type[MethodOptions]
-    inject: Callable[[Any, Anatomy, Any, Fleet, list[int]], Injection]
+    inject: Callable[[Any, Anatomy, Any, PassContext, int], Injection]
     count_parameters: Callable[[Any, Anatomy, Any], int]
     learning_rates: Rates | None
     decoder_learning_rates: Rates | None = None
@@ -271,13 +270,13 @@ class ConfiguredMethod:
         return next(filter(None, reasons), self.method.cannot_train_quantised(self.options))
 
     def inject(
-        self, model: nn.Module, anatomy: Anatomy, fleet: Fleet, seeds: list[int]
+        self, model: nn.Module, anatomy: Anatomy, context: PassContext, seed: int
     ) -> Injection:
-        """Put the method into a model; ``seeds`` has one seed for each run of the fleet."""
-        return self.method.inject(model, self.own_part(anatomy), self.options, fleet, seeds)
+        """Put the method into a model; ``seed`` is the run's."""
+        return self.method.inject(model, self.own_part(anatomy), self.options, context, seed)
 
     def count_parameters(self, model: nn.Module, anatomy: Anatomy) -> int:
-        """The trained parameters of one run."""
+        """The trained parameters."""
         return self.method.count_parameters(model, self.own_part(anatomy), self.options)
 
     def count_token_parameters(self, model: nn.Module, anatomy: Anatomy) -> int:

@@ -30,8 +30,8 @@ from torch import Tensor, nn
 
 from paretune.errors import MethodError
 from paretune.methods.core.injection import Injection
-from paretune.methods.core.run_axis import Fleet, per_run_rows
 from paretune.models.changes import ModelChanges
+from paretune.models.pass_context import PassContext
 from paretune.models.structure.anatomy import Anatomy
 from paretune.models.weight_storage import embed_rows
 
@@ -40,7 +40,7 @@ TextPositions = Literal["auto", "kept", "shifted"]
 
 
 class VirtualTokens:
-    """The hooks that put each run's prompt before its sequences.
+    """The hooks that put the prompt before each sequence.
 
     With a cache (a decoder) the prompt enters in the first call of a generation. Every later call
     is told that the text is longer by the prompt: its mask, and its positions where those are
@@ -49,7 +49,7 @@ class VirtualTokens:
     states (an LM head, a classifier that looks for the last token) finds those of the text.
 
     Args:
-        prompts: called, it gives (runs, virtual, embedding width): rows as of the word embeddings.
+        prompts: called, it gives (virtual, embedding width): rows as of the word embeddings.
         cached: whether the text is read by a decoder.
         keeps_positions: the text has the positions that it has without a prompt.
     """
@@ -59,12 +59,13 @@ class VirtualTokens:
         prompts: nn.Module,
         virtual: int,
         placeholder_id: int,
-        fleet: Fleet,
+        context: PassContext,
         *,
         cached: bool,
         keeps_positions: bool,
     ) -> None:
-        self.prompts, self.fleet = prompts, fleet
+        self.prompts = prompts
+        self.context = context
         self.virtual, self.placeholder_id = virtual, placeholder_id
         self._cached, self._keeps_positions = cached, keeps_positions
         self._is_first = False
@@ -92,8 +93,8 @@ class VirtualTokens:
                     remedy="Call the model with input_ids=...",
                 )
             self._pending = self.prompts()
-            self.virtual = self._pending.shape[1]
-        if self.fleet.packing is not None:  # packed batches come with the placeholders in them
+            self.virtual = self._pending.shape[0]
+        if self.context.packing is not None:  # packed batches come with the placeholders in them
             return (), kwargs
         self._places = Places.behind_padding(mask if self._cached else None, self.virtual)
         fronts = {"attention_mask": 1}
@@ -124,28 +125,21 @@ class VirtualTokens:
         if self._pending is None:
             return None
         rows, self._pending = self._pending, None
-        prompts = embed_rows(words, rows.flatten(0, 1)).reshape(rows.shape).to(looked_up)
-        if self.fleet.packing is None:
-            return self._places.replace(
-                looked_up, per_run_rows(prompts, len(looked_up), self.fleet)
-            )
-        layout = self.fleet.packing.layout
-        fronts = [
-            rows_of_run.repeat(n, 1)
-            for rows_of_run, n in zip(prompts, layout.run_sequences, strict=True)
-        ]
-        return looked_up.index_copy(
-            0, layout.virtual_rows(self.virtual), torch.cat(fronts)[:, None]
-        )
+        prompt = embed_rows(words, rows).to(looked_up)
+        if self.context.packing is None:
+            return self._places.replace(looked_up, prompt.expand(len(looked_up), -1, -1))
+        layout = self.context.packing.layout
+        prompts = prompt.repeat(len(layout.lengths), 1)
+        return looked_up.index_copy(0, layout.virtual_rows(self.virtual), prompts[:, None])
 
     def keep_positions(self, positions: nn.Module, args: Any, looked_up: Tensor) -> Tensor | None:
         """Forward hook of the position embeddings: the text's from the first on, the prompt's 0."""
         if not self._is_first:
             return None
-        if self.fleet.packing is not None:
+        if self.context.packing is not None:
             # A row has the position of the row ``virtual`` rows before it, in its sequence.
             moved = F.pad(looked_up[: len(looked_up) - self.virtual], (0, 0, 0, 0, self.virtual, 0))
-            return moved.index_fill(0, self.fleet.packing.layout.virtual_rows(self.virtual), 0)
+            return moved.index_fill(0, self.context.packing.layout.virtual_rows(self.virtual), 0)
         if self._cached:
             none = looked_up.new_zeros(len(looked_up), self.virtual, looked_up.shape[-1])
             return self._places.replace(looked_up, none)
@@ -161,7 +155,7 @@ class VirtualTokens:
 
     def cut_hidden_states(self, reader: nn.Module, args: Any, out: Any) -> Any:
         """Forward hook of a decoder's base model: hidden states of the text alone."""
-        if self._is_first and self.fleet.packing is None:
+        if self._is_first and self.context.packing is None:
             out["last_hidden_state"] = self._places.cut(out["last_hidden_state"])
         return out
 
@@ -229,13 +223,13 @@ def prepend_virtual_tokens(
     anatomy: Anatomy,
     prompts: nn.Module,
     virtual: int,
-    fleet: Fleet,
+    context: PassContext,
     text_positions: TextPositions = "auto",
 ) -> Injection:
     """Prepend virtual tokens to the input embeddings.
 
     Args:
-        prompts: called, it gives (runs, virtual, embedding width).
+        prompts: called, it gives (virtual, embedding width).
     """
     changes = ModelChanges()
     changes.add_module(model, MODULE_NAME, prompts)
@@ -253,7 +247,7 @@ def prepend_virtual_tokens(
         prompts,
         virtual,
         placeholder_id,
-        fleet,
+        context,
         cached=anatomy.reads_causally,
         keeps_positions=keeps_positions,
     )

@@ -2,7 +2,7 @@
 
 ``make_method("vera")`` makes a :class:`Method` of one of them. The tuner's own code trains, so what
 is measured is ``peft``'s VeRA, not ours; such a run is always alone. ``peft`` puts its own layers
-in the place of a model's and draws from the global generators: it is given a model, a seed and a
+in the place of a model's and draws from the global generator: it is given a model, a seed and a
 config, and the model gets back its own modules, bit for bit. The head is ours: drawn, trained and
 saved as with every method. Which tuners train here, and why others do not, is in
 :mod:`paretune.methods.peft.supported`.
@@ -32,10 +32,10 @@ from paretune.methods.core.injection import Injection
 from paretune.methods.core.low_rank import Modules, keep_layers, match_layers
 from paretune.methods.core.method import Head, Method, PeftExport, always
 from paretune.methods.core.options import MethodOptions
-from paretune.methods.core.run_axis import Fleet
 from paretune.methods.layer_norm import find_norms
 from paretune.methods.peft.supported import CLOSED, PEFT_PREFIX, REFUSED, SUPPORTED, SupportedTuner
 from paretune.models.changes import ModelChanges
+from paretune.models.pass_context import PassContext
 from paretune.models.structure.anatomy import Anatomy
 from paretune.models.structure.layers import is_within
 from paretune.objectives import Objective
@@ -110,7 +110,7 @@ class ModelSnapshot:
 
 @contextmanager
 def isolated_rng(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed the global generators inside the block and restore their states after it."""
+    """Seed the global generator inside the block and restore their states after it."""
     numpy_state, python_state = np.random.get_state(), random.getstate()
     cuda = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):
@@ -199,7 +199,7 @@ class _Tuner:
     counts: WeakKeyDictionary[nn.Module, dict[str, int]] = field(default_factory=WeakKeyDictionary)
 
     def inject(
-        self, model: nn.Module, anatomy: Anatomy, options: Any, fleet: Fleet, seeds: list[int]
+        self, model: nn.Module, anatomy: Anatomy, options: Any, context: PassContext, seed: int
     ) -> PeftInjection:
         """Let ``peft`` put its layers in the place of the targets.
 
@@ -221,12 +221,12 @@ class _Tuner:
         # PiSSA and OLoRA rewrite the weights that they start from.
         rewrites = isinstance(settings.get(self.supported.rewriting_option), str)
         before = ModelSnapshot(model, settings["target_modules"] if rewrites else ())
-        seed = derive_seed(seeds[0], "init", self.name)
+        init_seed = derive_seed(seed, "init", self.name)
         changes = ModelChanges()
         changes.callback(before.restore)
         device = next(model.parameters()).device
         try:
-            with changes.on_failure(), isolated_rng(seed, device), _filter_warnings():
+            with changes.on_failure(), isolated_rng(init_seed, device), _filter_warnings():
                 wrapper = self.tuner(model, self.config(**settings), ADAPTER)
                 shared = {name: m for name, m in wrapper.named_children() if name != "model"}
                 if shared:
@@ -252,14 +252,14 @@ class _Tuner:
             supports_packing=False,
             tuner=wrapper,
             settings=settings,
-            seed=seed,
+            seed=init_seed,
         )
 
     def count_parameters(self, model: nn.Module, anatomy: Anatomy, options: Any) -> int:
         """By wrapping the model once and counting: each tuner has a formula of its own."""
         counts = self.counts.setdefault(model, {})
         if repr(options) not in counts:
-            injection = self.inject(model, anatomy, options, Fleet(), [0])
+            injection = self.inject(model, anatomy, options, PassContext(), 0)
             counts[repr(options)] = sum(p.numel() for p in injection.parameters.values())
             injection.undo()
         return counts[repr(options)]

@@ -25,6 +25,7 @@ from paretune.models.packing.layout import (
     AttentionSettings,
     PackedLayout,
     Packing,
+    RowBlock,
 )
 
 IMPLEMENTATION = "paretune_packed"
@@ -98,7 +99,7 @@ def compute_packed_attention(
         rng = packing.dropout_rng
         offset = rng.next_offset() if settings.dropout > 0 else 0
         groups = packing.layout.groups(settings.role)
-        batch = _AttentionBatch(settings, groups, rng.seeds, offset)
+        batch = _AttentionBatch(settings, groups, rng.seed, offset)
         out: Tensor = _PackedAttention.apply(query, key, value, *prefix, batch)  # type: ignore[no-untyped-call]
     return out
 
@@ -108,13 +109,13 @@ class _AttentionBatch:
     """One attention of one batch.
 
     Attributes:
-        seeds: of each run; dropout of a group is drawn from that of its run.
+        seed: what the dropout of the pass is drawn from.
         offset: of this attention's dropout in the pass.
     """
 
     settings: AttentionSettings
     groups: Sequence[AttentionGroup]
-    seeds: Sequence[int]
+    seed: int
     offset: int
 
     def draw_mask(self, probs: Tensor, group: AttentionGroup) -> Tensor | None:
@@ -123,7 +124,7 @@ class _AttentionBatch:
         if p <= 0:
             return None
         offsets = (self.offset, group.index)
-        return draw_mask(self.seeds[group.run], offsets, probs.numel(), p, probs.device)
+        return draw_mask(self.seed, offsets, probs.numel(), p, probs.device)
 
 
 class _PackedAttention(torch.autograd.Function):
@@ -138,7 +139,7 @@ class _PackedAttention(torch.autograd.Function):
         batch: _AttentionBatch,
     ) -> Tensor:
         settings = batch.settings
-        out = torch.empty_like(query)
+        out = _allocate(query, batch.groups[-1].queries)
         all_probs = []
         virtual = 0 if prefix_key is None else prefix_key.shape[1]
         for group in batch.groups:
@@ -171,10 +172,12 @@ class _PackedAttention(torch.autograd.Function):
         batch: _AttentionBatch = ctx.batch
         settings, needs = batch.settings, ctx.needs_input_grad
         key_heads, scaling = settings.key_heads, settings.scaling
-        d_query, d_key, d_value, d_prefix_key, d_prefix_value = (
-            torch.empty_like(x) if want else None
-            for x, want in zip((query, key, value, prefix_key, prefix_value), needs, strict=False)
-        )
+        last = batch.groups[-1]
+        d_query = _allocate(query, last.queries) if needs[0] else None
+        d_key = _allocate(key, last.keys) if needs[1] else None
+        d_value = _allocate(value, last.keys) if needs[2] else None
+        d_prefix_key = torch.empty_like(prefix_key) if needs[3] else None
+        d_prefix_value = torch.empty_like(prefix_value) if needs[4] else None
         of_scores = needs[0] or needs[1] or needs[3]
         none = gradient.new_zeros(1, 1, 1)
         for group, probs in zip(batch.groups, all_probs, strict=True):
@@ -207,6 +210,13 @@ class _PackedAttention(torch.autograd.Function):
                 d_k = torch.baddbmm(none, d_scores.mT, q, beta=0, alpha=scaling)
                 _unpad_gradient(d_k, group, key_heads, d_key, d_prefix_key)
         return d_query, d_key, d_value, d_prefix_key, d_prefix_value, None
+
+
+def _allocate(like: Tensor, last: RowBlock) -> Tensor:
+    """Memory for the rows of all blocks, and 0 in the filler behind the last of them."""
+    rows = torch.empty_like(like)
+    rows[last.stop :] = 0
+    return rows
 
 
 def _split_heads(x: Tensor, heads: int) -> Tensor:

@@ -118,10 +118,10 @@ class RowBlock:
 
 @dataclass(frozen=True)
 class AttentionGroup:
-    """Sequences of one run whose attention is computed in one product.
+    """Sequences whose attention is computed in one product.
 
     Attributes:
-        index: of the group among those of its run, so that its dropout depends on its run alone.
+        index: of the group in its batch; its dropout depends on it.
         causal: no query attends to what comes after it.
         offsets: (sequences,) the position of each sequence's first query among its keys; None: 0.
         trees: of each sequence, where several texts share its beginning; empty: none does.
@@ -131,7 +131,6 @@ class AttentionGroup:
     stop: int
     queries: RowBlock
     keys: RowBlock
-    run: int
     index: int
     causal: bool = False
     offsets: Tensor | None = None
@@ -141,18 +140,19 @@ class AttentionGroup:
 
 @dataclass
 class PackedLayout:
-    """The sequences of the present batch: those of run 0 first, in each run the longest first.
+    """The sequences of the present batch, the longest first.
 
     Attributes:
         target: layout of the targets, where this one is that of the sources.
+        filler_rows: rows behind the sequences that belong to none of them and that nothing reads.
         tail: layout of the last tokens of each text, of which a decoder's last layer computes no
             others; None: it computes all.
         trees: of each sequence, where they hold texts that share a beginning.
     """
 
     lengths: list[int] = field(default_factory=list)
-    run_sequences: list[int] = field(default_factory=list)
     device: str = "cpu"
+    filler_rows: int = 0
     starts: list[int] = field(default_factory=list)
     target: PackedLayout | None = None
     tail: PackedLayout | None = None
@@ -163,44 +163,38 @@ class PackedLayout:
     def begin_batch(
         self,
         lengths: Sequence[int],
-        runs: Sequence[int],
         device: str = "cpu",
         targets: Sequence[int] = (),
         tails: Sequence[int] = (),
         trees: Sequence[TokenTree] = (),
+        row_multiple: int = 1,
     ) -> None:
         """Describe the next batch.
 
         Args:
-            runs: how many of the sequences belong to each run.
             targets: lengths of the targets, of a translation.
             tails: how many tokens at the end of each sequence the last layer of a decoder computes;
                 empty: all.
             trees: of each sequence, where they hold texts that share a beginning.
+            row_multiple: rows are filled up to a multiple of this, those of the targets too.
         """
-        self.lengths, self.run_sequences, self.device = list(lengths), list(runs), device
+        self.lengths, self.device = list(lengths), device
         self.starts = [0]
         for length in lengths:
             self.starts.append(self.starts[-1] + length)
+        self.filler_rows = -self.rows % row_multiple
         self._groups, self._tensors, self.trees = {}, {}, trees
         self.target = PackedLayout() if targets else None
         self.tail = PackedLayout() if tails else None
-        for layout, part in ((self.target, targets), (self.tail, tails)):
-            if layout is not None:
-                layout.begin_batch(part, runs, device)
+        if self.target is not None:
+            self.target.begin_batch(targets, device, row_multiple=row_multiple)
+        if self.tail is not None:
+            self.tail.begin_batch(tails, device)
 
     @property
     def rows(self) -> int:
-        """All rows of the batch."""
+        """The rows of all sequences."""
         return self.starts[-1]
-
-    def run_rows(self) -> list[int]:
-        """How many rows belong to each run."""
-        rows, first = [], 0
-        for count in self.run_sequences:
-            rows.append(self.starts[first + count] - self.starts[first])
-            first += count
-        return rows
 
     def rows_of_token(self, token: int) -> Tensor:
         """Where this token of each sequence is, from 0, or from -1 at its end; (sequences,)."""
@@ -217,13 +211,13 @@ class PackedLayout:
 
     @property
     def position_ids(self) -> Tensor:
-        """Position of each row in its text, from 0; (rows, 1)."""
+        """Position of each row in its text, from 0, and 0 of filler; (rows with filler, 1)."""
         if self.trees:
-            depths = np.concatenate([tree.depths for tree in self.trees])
-            return self._cached_tensor("positions", depths[:, None])
-        lengths = np.array(self.lengths, dtype=np.int64)
-        starts = np.repeat(np.array(self.starts[:-1], dtype=np.int64), lengths)
-        return self._cached_tensor("positions", (np.arange(self.rows) - starts)[:, None])
+            positions = np.concatenate([tree.depths for tree in self.trees])
+        else:
+            starts = np.array(self.starts[:-1], dtype=np.int64)
+            positions = np.arange(self.rows) - np.repeat(starts, self.lengths)
+        return self._cached_tensor("positions", np.pad(positions, (0, self.filler_rows))[:, None])
 
     def virtual_rows(self, count: int) -> Tensor:
         """The first ``count`` rows of each sequence, one after another; (sequences * count,)."""
@@ -251,30 +245,24 @@ class PackedLayout:
         key_lengths = key_side.lengths
         query_lengths = [1] * len(key_lengths) if query_side is None else query_side.lengths
         offsets = np.array(key_lengths) - np.array(query_lengths)  # of a tail's first query
-        first = 0
-        for run, count in enumerate(self.run_sequences):
-            lengths = query_lengths[first : first + count], key_lengths[first : first + count]
-            for index, (a, b) in enumerate(_cut_groups(*lengths, overhead) if count else []):
-                start, stop = first + a, first + b
-                queries = keys = key_side._row_block(start, stop)
-                if query_side is None:
-                    queries = RowBlock(start, stop, stop - start, 1)
-                elif query_side is not key_side:
-                    queries = query_side._row_block(start, stop)
-                is_tail = role == "causal_tail"
-                group = AttentionGroup(
-                    start,
-                    stop,
-                    queries,
-                    keys,
-                    run,
-                    index,
-                    causal=is_tail or role == "causal",
-                    offsets=to_device(offsets[start:stop], self.device) if is_tail else None,
-                    trees=self.trees[start:stop],
-                )
-                groups.append(group)
-            first += count
+        for index, (start, stop) in enumerate(_cut_groups(query_lengths, key_lengths, overhead)):
+            queries = keys = key_side._row_block(start, stop)
+            if query_side is None:
+                queries = RowBlock(start, stop, stop - start, 1)
+            elif query_side is not key_side:
+                queries = query_side._row_block(start, stop)
+            is_tail = role == "causal_tail"
+            group = AttentionGroup(
+                start,
+                stop,
+                queries,
+                keys,
+                index,
+                causal=is_tail or role == "causal",
+                offsets=to_device(offsets[start:stop], self.device) if is_tail else None,
+                trees=self.trees[start:stop],
+            )
+            groups.append(group)
         return self._groups.setdefault(role, groups)
 
     def _row_block(self, first: int, last: int) -> RowBlock:
@@ -304,6 +292,7 @@ class Packing:
             runs in :func:`paretune.models.dropout.seeded_dropout`.
         passes_position_ids: whether the model is given each row's position, instead of looking it
             up in a table.
+        row_multiple: in training the rows of a batch are filled up to a multiple of this.
         pooled_token: the only one that the last layer is computed for; None: for all.
         computes_tails: whether the last layer can be computed for the last tokens of each text
             alone, as a decoder's.
@@ -324,6 +313,7 @@ class Packing:
     virtual_tokens: int = 0
     placeholder_id: int = 0
     passes_position_ids: bool = False
+    row_multiple: int = 1
     pooled_token: int | None = None
     computes_tails: bool = False
     skipped_layers: int = 0

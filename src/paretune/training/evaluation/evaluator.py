@@ -213,7 +213,7 @@ class LossEvaluator(Evaluator):
         examples, objective = self.parts.named(part), self.objective
         texts = generate(
             self.prepared.loaded,
-            self.prepared.fleet,
+            self.prepared.context,
             self.forward.compute,
             self.encoded[part],
             self.generation,

@@ -24,9 +24,9 @@ from transformers import AutoModelForCausalLM
 
 from paretune.data.batch import split_for_evaluation
 from paretune.errors import ModelError
-from paretune.methods.core.run_axis import Fleet
 from paretune.models.changes import evaluation_mode
 from paretune.models.load import LoadedModel
+from paretune.models.pass_context import PassContext
 from paretune.models.sources.resolve import ModelSource
 from paretune.models.structure.heads import lm_head, load_config, logit_softcap, quiet_transformers
 from paretune.models.structure.layers import find_name
@@ -74,7 +74,7 @@ class ForgettingProbe:
     def score_base(self, run: Run, loaded: LoadedModel) -> None:
         """Score the model while no method is inside."""
         data = encode_text(run, loaded, self.objective)
-        self.base_losses[self._key(run)] = self._sum_losses(loaded, Fleet(), data)
+        self.base_losses[self._key(run)] = self._sum_losses(loaded, PassContext(), data)
 
     def score_trained(
         self, run: Run, prepared: PreparedModel
@@ -92,7 +92,7 @@ class ForgettingProbe:
         notes = [f"{cut} of {len(data.ids)} blocks of the forgetting text were cut"] if cut else []
         return {
             "before": self.base_losses[self._key(run)],
-            "after": self._sum_losses(loaded, prepared.fleet, data),
+            "after": self._sum_losses(loaded, prepared.context, data),
             "tokens": [data.scored_length((i, 0)) for i in range(len(data.ids))],
         }, notes
 
@@ -102,20 +102,20 @@ class ForgettingProbe:
         task = run.training.max_length, run.task.language, run.task.languages
         return self.source.weights_hash, text, *model, *task
 
-    def _sum_losses(self, loaded: LoadedModel, fleet: Fleet, data: Encoded) -> list[float]:
+    def _sum_losses(self, loaded: LoadedModel, context: PassContext, data: Encoded) -> list[float]:
         """Losses of each block, summed over its scored tokens, in nats."""
         model: Any = loaded.model
         forward: Callable[[MicroBatch], Any]
         if data.targets is None:
             forward = _make_decoder_pass(loaded, self.compute, self.source)
         else:
-            forward = PlainForward(model, fleet, self.compute, loaded.pad_id, PlainSplitter())
+            forward = PlainForward(model, context, self.compute, loaded.pad_id, PlainSplitter())
         collector = TokenLossCollector(data)
         with (
             evaluation_mode(model),
             torch.inference_mode(),
             self.compute.autocast(),
-            packing_disabled(loaded, fleet),
+            packing_disabled(loaded, context),
         ):
             for batch in split_for_evaluation(data.lengths, BATCH_TOKENS):
                 outputs = forward(MicroBatch(data, batch))

@@ -16,9 +16,9 @@ from torch import Tensor
 from transformers import StoppingCriteria, StoppingCriteriaList
 
 from paretune.data.batch import split_for_evaluation
-from paretune.methods.core.run_axis import Fleet
 from paretune.models.changes import evaluation_mode
 from paretune.models.load import LoadedModel
+from paretune.models.pass_context import PassContext
 from paretune.objectives.encoding import Batch, Encoded, pad_batch
 from paretune.objectives.objective import Collector, LogitsCollector
 from paretune.study import Generation
@@ -53,7 +53,7 @@ keeps the keys and values of all of them; on a GPU not measured."""
 
 def generate(
     loaded: LoadedModel,
-    fleet: Fleet,
+    context: PassContext,
     compute: Compute,
     data: Encoded,
     generation: Generation,
@@ -85,7 +85,7 @@ def generate(
         evaluation_mode(model),
         torch.inference_mode(),
         compute.autocast(),
-        packing_disabled(loaded, fleet),
+        packing_disabled(loaded, context),
     ):
         for batch in split_for_evaluation(lengths, most):
             if data.completion_starts is None:

@@ -114,7 +114,7 @@ def enable_activation_cache(
     ``parts``: name and examples of each part, of several runs each once. ``undo`` takes it back.
     Returns why nothing could be cached, for a reader of the results.
     """
-    packing, anatomy = prepared.fleet.packing, prepared.loaded.anatomy
+    packing, anatomy = prepared.context.packing, prepared.loaded.anatomy
     model: Any = prepared.loaded.model
     if packing is None or packing.virtual_tokens or not prepared.trained:
         return []
@@ -154,7 +154,7 @@ def _compute_rows(
         OSError: they cannot be written, or are more than the budget.
     """
     anatomy, starts = prepared.loaded.anatomy, [0]
-    packing = prepared.fleet.packing
+    packing = prepared.context.packing
     pooled = packing is not None and packing.pooled_token is not None
     for choices in data.ids:
         for tokens in choices:
@@ -175,7 +175,7 @@ def _compute_rows(
     with tempfile.TemporaryFile(dir=home) as file:
         # Written, not mapped, while it grows: on a full disk a map would end the process.
         tokens_of_pass = EVALUATION_TOKENS[device_kind(compute.device)]
-        for batch in split_evaluation(data, tokens_of_pass, prepared.fleet.packing, share=False):
+        for batch in split_evaluation(data, tokens_of_pass, prepared.context.packing, share=False):
             texts, hidden = _compute_hidden(prepared, compute, layers, data, batch)
             # The bits of (rows, 1, width) as an array of (rows, width).
             flat = hidden[:, 0].cpu().contiguous()
@@ -195,12 +195,14 @@ def _compute_hidden(
     prepared: PreparedModel, compute: Compute, layers: int, data: Encoded, indices: Sequence[int]
 ) -> tuple[list[Text], Tensor]:
     """Texts of some examples, and the lowest trained layer's inputs, (rows, 1, width)."""
-    model, fleet, anatomy = prepared.loaded.model, prepared.fleet, prepared.loaded.anatomy
-    assert fleet.packing is not None  # noqa: S101  (asked of packed runs only)
+    model = prepared.loaded.model
+    anatomy = prepared.loaded.anatomy
+    context = prepared.context
+    assert context.packing is not None  # noqa: S101  (asked of packed runs only)
     with evaluation_mode(model), torch.no_grad(), compute.autocast():
         batch = MicroBatch(data, indices)
-        sequences = arrange_sequences(batch, fleet.packing, share=False)
-        inputs = begin_pass(sequences, fleet, compute.device)
+        sequences = arrange_sequences(batch, context.packing, share=False)
+        inputs = begin_pass(sequences, context, compute.device)
         below = model.get_submodule(anatomy.layers[layers - 1].name)
         handle = below.register_forward_hook(_stop_behind)
         try:

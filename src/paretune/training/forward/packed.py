@@ -20,11 +20,12 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from paretune.device_transfer import to_device
-from paretune.methods.core.run_axis import Fleet
 from paretune.models.packing.layout import Packing, TokenTree
+from paretune.models.pass_context import PassContext
 from paretune.models.structure.heads import lm_head, logit_softcap, shift_right
 from paretune.objectives.encoding import IGNORE_INDEX, Encoded, Text, pad_batch
 from paretune.objectives.token_outputs import TokenStates
@@ -214,9 +215,11 @@ class PackedForward(Forward):
 
     def __call__(self, batch: MicroBatch) -> Any:
         """The model's outputs for the examples."""
-        packing = packing_of(self.fleet)
+        packing = packing_of(self.context)
         sequences = arrange_sequences(batch, packing, share=not self.model.training)
-        inputs = begin_pass(sequences, self.fleet, self.compute.device)
+        # Where there is no backward pass, passes are large and few.
+        fills = torch.is_grad_enabled() and not packing.activation_caches
+        inputs = begin_pass(sequences, self.context, self.compute.device, fills=fills)
         if packing.activation_caches:  # inputs of the lowest layer that is computed
             choices = len(batch.data.ids[0])
             rows = [i * choices + c for i, c in _list_scored(sequences)]
@@ -257,10 +260,13 @@ class PackedSeq2SeqForward(PackedForward):
         real = to_device(np.flatnonzero(padded != IGNORE_INDEX), device)
         before = shift_right(self.model, labels).flatten().index_select(0, real)
         targets = labels.flatten().index_select(0, real)
+        layout = packing_of(self.context).layout.target
+        assert layout is not None  # noqa: S101  (a translation's batch has targets)
+        filled = torch.cat([before, before[:1].expand(layout.filler_rows)])
         hidden: Tensor = self.model.base_model(
-            **inputs, decoder_input_ids=before[:, None], use_cache=False
+            **inputs, decoder_input_ids=filled[:, None], use_cache=False
         ).last_hidden_state[:, 0]
-        return TokenStates(hidden, *lm_head(self.model), targets, texts)
+        return TokenStates(hidden[: len(before)], *lm_head(self.model), targets, texts)
 
 
 class PackedCompletionForward(PackedForward):
@@ -271,7 +277,7 @@ class PackedCompletionForward(PackedForward):
     ) -> Any:
         """Hidden states that predict the completions' tokens, in the order of the packed rows."""
         hidden: Tensor = self.model.base_model(**inputs, use_cache=False).last_hidden_state[:, 0]
-        packing = packing_of(self.fleet)
+        packing = packing_of(self.context)
         layout = packing.layout.tail or packing.layout
         weight, bias = lm_head(self.model)
         weight = weight if packing.word_table is None else packing.word_table
@@ -291,31 +297,39 @@ class PackedCompletionForward(PackedForward):
         return TokenStates(hidden, weight, bias, tokens, _list_scored(sequences), cap)
 
 
-def packing_of(fleet: Fleet) -> Packing:
-    """The packing of a fleet with packed batches."""
-    assert fleet.packing is not None  # noqa: S101  (made with a packed model)
-    return fleet.packing
+def packing_of(context: PassContext) -> Packing:
+    """The packing of a context with packed batches."""
+    assert context.packing is not None  # noqa: S101  (made with a packed model)
+    return context.packing
 
 
-def begin_pass(sequences: Sequence[PackedSequence], fleet: Fleet, device: str) -> dict[str, Tensor]:
+def begin_pass(
+    sequences: Sequence[PackedSequence], context: PassContext, device: str, *, fills: bool = False
+) -> dict[str, Tensor]:
     """Begin a packed pass of these sequences; the model's inputs, (rows, 1) each.
 
     Of sequence-to-sequence they are those of the encoder.
+
+    Args:
+        fills: rows are filled up to a multiple of ``Packing.row_multiple``.
     """
-    packing = packing_of(fleet)
+    packing = packing_of(context)
     targets = [sequence.target_length for sequence in sequences]
     packing.layout.begin_batch(
         [len(sequence.tokens) for sequence in sequences],
-        [len(sequences)],
         device,
         targets=targets if any(targets) else (),
         tails=[sequence.tail for sequence in sequences] if packing.computes_tails else (),
         trees=[sequence.tree for sequence in sequences if sequence.tree is not None],
+        row_multiple=packing.row_multiple if fills else 1,
     )
-    packing.dropout_rng.begin_pass(packing.dropout_rng.seeds, [])
-    inputs = {"input_ids": _to_column([s.tokens for s in sequences], device)}
+    packing.dropout_rng.begin_pass(packing.dropout_rng.seed)
+    # A token that occurs: only such have a row where the words that occur are trained.
+    filler = [sequences[0].tokens[0]] * packing.layout.filler_rows
+    inputs = {"input_ids": _to_column([*(s.tokens for s in sequences), filler], device)}
     if any(sequence.types for sequence in sequences):
-        inputs["token_type_ids"] = _to_column([s.types for s in sequences], device)
+        types = [0] * packing.layout.filler_rows
+        inputs["token_type_ids"] = _to_column([*(s.types for s in sequences), types], device)
     if packing.passes_position_ids:
         inputs["position_ids"] = packing.layout.position_ids
     return inputs

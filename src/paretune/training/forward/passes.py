@@ -20,7 +20,7 @@ from torch import Tensor
 from paretune.data.batch import PASS_OVERHEAD_TOKENS
 from paretune.device_transfer import to_device
 from paretune.methods.core.method import BodyTraining
-from paretune.methods.core.run_axis import Fleet
+from paretune.models.pass_context import PassContext
 from paretune.models.structure.heads import shift_right
 from paretune.objectives import LossOptions, Objective
 from paretune.objectives.encoding import Batch, Encoded, pad_batch
@@ -120,12 +120,12 @@ class Forward(ABC):
 
     Attributes:
         model: a ``transformers`` model with the method inside.
-        fleet: tells the method what it must know of a pass.
+        context: tells the method what it must know of a pass.
         pad_id: padding is masked, so any token would do.
     """
 
     model: Any
-    fleet: Fleet
+    context: PassContext
     compute: Compute
     pad_id: int
     splitter: PlainSplitter

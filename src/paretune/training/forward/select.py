@@ -19,7 +19,6 @@ from paretune.data.batch import (
     split_for_evaluation,
     split_packed,
 )
-from paretune.methods.core.run_axis import Fleet
 from paretune.models.dropout import DropoutRng, has_dropout
 from paretune.models.load import LoadedModel
 from paretune.models.packing.apply import (
@@ -28,6 +27,7 @@ from paretune.models.packing.apply import (
     count_offsets_by_layer,
 )
 from paretune.models.packing.layout import Packing
+from paretune.models.pass_context import PassContext
 from paretune.objectives.encoding import Encoded
 from paretune.training.forward.onednn_products import is_onednn_faster, use_onednn_products
 from paretune.training.forward.packed import (
@@ -35,6 +35,7 @@ from paretune.training.forward.packed import (
     PackedForward,
     PackedSeq2SeqForward,
     find_prefixes,
+    packing_of,
 )
 from paretune.training.forward.passes import (
     Compute,
@@ -60,12 +61,12 @@ def device_kind(device: str) -> str:
 class PassSplitter(PlainSplitter):
     """Splits batches into passes of texts of similar length, packed or padded."""
 
-    fleet: Fleet
+    context: PassContext
     device: str
 
     def split_training(self, batch: StepBatch) -> list[MicroBatch]:
         """The passes of one optimizer step, the longest examples first."""
-        data, packing = batch.data, self.fleet.packing
+        data, packing = batch.data, self.context.packing
         tokens = data.lengths if packing is None else count_packed_tokens(data, packing)
         if batch.pass_overhead_tokens == NEVER_SPLIT:
             parts = split_by_count(tokens, batch.indices, batch.micro_batch)
@@ -79,7 +80,7 @@ class PassSplitter(PlainSplitter):
     def split_evaluation(self, data: Encoded) -> list[MicroBatch]:
         """The passes over all examples."""
         tokens = EVALUATION_TOKENS[device_kind(self.device)]
-        parts = split_evaluation(data, tokens, self.fleet.packing)
+        parts = split_evaluation(data, tokens, self.context.packing)
         return [MicroBatch(data, indices, part) for part, indices in enumerate(parts)]
 
 
@@ -108,6 +109,9 @@ def count_packed_tokens(data: Encoded, packing: Packing) -> list[int]:
     ]
 
 
+ONEDNN_ROW_MULTIPLE = 16
+"""oneDNN makes a kernel for each shape, which takes longer than a product of some hundred rows:
+with few numbers of rows it finds nearly all of them in its cache (dev/log.md)."""
 _EAGER = {"sdpa": "eager", "paretune_sdpa": "paretune_eager"}
 """With dropout SDPA has no kernel on a CPU, and draws with torch's own."""
 
@@ -118,21 +122,23 @@ def make_forward(prepared: PreparedModel, compute: Compute, backend: str = "fast
     ``backend``: ``plain`` leaves the model as it comes; ``fast`` packs where model and method allow
     it.
     """
-    loaded, fleet = prepared.loaded, prepared.fleet
+    loaded, context = prepared.loaded, prepared.context
     if backend == "plain":
         pad_id = prepared.loaded.pad_id
-        return PlainForward(loaded.model, fleet, compute, pad_id, PlainSplitter())
-    _prepare_products(prepared, compute)
-    if not enable_packing(prepared) and loaded.model.device.type == "cpu":
+        return PlainForward(loaded.model, context, compute, pad_id, PlainSplitter())
+    by_onednn = _prepare_products(prepared, compute)
+    if enable_packing(prepared):
+        packing_of(context).row_multiple = ONEDNN_ROW_MULTIPLE if by_onednn else 1
+    elif loaded.model.device.type == "cpu":
         use_seeded_dropout(prepared)
-    return forward_for(loaded, fleet, compute)
+    return forward_for(loaded, context, compute)
 
 
-def forward_for(loaded: LoadedModel, fleet: Fleet, compute: Compute) -> Forward:
+def forward_for(loaded: LoadedModel, context: PassContext, compute: Compute) -> Forward:
     """The path through a model as it is: packed, or in tight padded batches."""
-    splitter = PassSplitter(fleet, compute.device)
-    common = (loaded.model, fleet, compute, loaded.pad_id, splitter)
-    if fleet.packing is None:
+    splitter = PassSplitter(context, compute.device)
+    common = (loaded.model, context, compute, loaded.pad_id, splitter)
+    if context.packing is None:
         return PlainForward(*common)
     if not loaded.anatomy.topology.scored_vocabulary(loaded.model):
         return PackedForward(*common)
@@ -141,14 +147,22 @@ def forward_for(loaded: LoadedModel, fleet: Fleet, compute: Compute) -> Forward:
     return PackedCompletionForward(*common)
 
 
-def _prepare_products(prepared: PreparedModel, compute: Compute) -> None:
-    if compute == Compute("cpu", "fp32") and is_onednn_faster():
+def _prepare_products(prepared: PreparedModel, compute: Compute) -> bool:
+    """Let oneDNN compute products where it is faster; whether it computes them."""
+    if compute.device != "cpu":
+        return False
+    if compute.precision == "bf16":
+        return True
+    if is_faster := is_onednn_faster():
         use_onednn_products(prepared.injection.changes, prepared.loaded.model)
+    return is_faster
 
 
 def enable_packing(prepared: PreparedModel) -> bool:
     """Let the model read packed batches if it can; whether it can. ``undo`` takes it back."""
-    injection, model, fleet = prepared.injection, prepared.loaded.model, prepared.fleet
+    injection = prepared.injection
+    model = prepared.loaded.model
+    context = prepared.context
     if not injection.supports_packing or not can_pack(model):
         return False
     packing = Packing(
@@ -159,10 +173,10 @@ def enable_packing(prepared: PreparedModel) -> bool:
         or prepared.loaded.anatomy.position_embeddings is None,
     )
     apply_packing(model, prepared.loaded.anatomy, packing)
-    fleet.packing = packing
+    context.packing = packing
     if model.device.type == "cpu":
-        fleet.dropout_rng = packing.dropout_rng
-    injection.changes.callback(fleet.stop_packing)
+        context.dropout_rng = packing.dropout_rng
+    injection.changes.callback(context.stop_packing)
     injection.changes.callback(packing.changes.close)
     return True
 
@@ -170,11 +184,11 @@ def enable_packing(prepared: PreparedModel) -> bool:
 def use_seeded_dropout(prepared: PreparedModel) -> None:
     """Let dropout of padded batches be drawn from the run's seed; ``undo`` takes it back."""
     model = prepared.loaded.model
-    fleet = prepared.fleet
+    context = prepared.context
     rng = DropoutRng()
-    fleet.dropout_rng = rng
+    context.dropout_rng = rng
     changes = prepared.injection.changes
-    changes.callback(fleet.stop_packing)
+    changes.callback(context.stop_packing)
     count_offsets_by_layer(changes, model, prepared.loaded.anatomy, rng)
     attention = getattr(model.config, "_attn_implementation", None)
     if attention in _EAGER and has_dropout(model):
@@ -182,16 +196,16 @@ def use_seeded_dropout(prepared: PreparedModel) -> None:
 
 
 @contextmanager
-def packing_disabled(loaded: LoadedModel, fleet: Fleet) -> Iterator[None]:
+def packing_disabled(loaded: LoadedModel, context: PassContext) -> Iterator[None]:
     """While it is open, the model reads padded batches: a search makes its own, step by step."""
-    packing = fleet.packing
+    packing = context.packing
     if packing is None:
         yield
         return
     packing.changes.close()
-    fleet.packing = None
+    context.packing = None
     try:
         yield
     finally:
         apply_packing(loaded.model, loaded.anatomy, packing)
-        fleet.packing = packing
+        context.packing = packing
