@@ -34,10 +34,10 @@ def test_it_is_refused_without_leave_and_shown_by_plan(tmp_path: Path, tiny_mode
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("train {test} {out} {rate}", "{rate} is not known. There are {train}, {validation}"),
-        ("train {out}", "it does not name {test}."),
-        ("train '{test} {out}", "the words cannot be split"),
-        ("", "no command is given."),
+        ("train {test} {out} {rate}", "{rate} is none of {train}, {validation}"),
+        ("train {out}", "{test} is missing: it has to answer"),
+        ("train '{test} {out}", "No closing quotation"),
+        ("", "{test}, {out} is missing"),
     ],
 )
 def test_words_that_cannot_be(words: str, message: str, tmp_path: Path, tiny_model: Any) -> None:

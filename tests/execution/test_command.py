@@ -26,7 +26,7 @@ from paretune.execution.command import run_command
 from paretune.execution.local import WORKER
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.store import Claim, Store
-from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec
+from paretune.study import UNNAMED_MODEL, MethodSpec, ModelSpec, Run, TaskSpec
 from paretune.testing.tiny_tasks import KINDS, tiny_task
 from paretune.training import Outcome
 from paretune.training.caches import ProcessCache
@@ -58,7 +58,7 @@ def make_run(folder: Path, script: str, *, task: TaskSpec | None = None, **chang
         **{
             "stage": "final",
             "task": task or tiny_task(folder / "data"),
-            "model": ModelSpec(name="tiny"),
+            "model": UNNAMED_MODEL,
             "method": MethodSpec.model_validate(method),
             "learning_rate": None,
             "seed": 1,
@@ -152,7 +152,7 @@ def test_the_test_file_has_no_label_and_the_parts_share_no_row(tmp_path: Path) -
         (FIRST + "\npathlib.Path(out, 'result.json').write_text('[]')", "holds no object."),
         (
             FIRST + "\npathlib.Path(out, 'result.json').write_text('{\"seconds\": -1}')",
-            "result.json has -1 as seconds, no number above 0.",
+            "result.json, seconds: -1 is not above 0.",
         ),
         (
             FIRST + "\npathlib.Path(out, 'result.json').write_text('{\"artifact\": \"m\"}')",
@@ -189,7 +189,7 @@ time.sleep(60)
 """
     started = time.monotonic()
     message = read_error(make_run(tmp_path, script, options={"timeout": 1}), tmp_path)
-    assert "it had not ended after 1 seconds (timeout).\nIts stderr ends with:\n  wai" in message
+    assert "it had not ended after 1.0 seconds (timeout).\nIts stderr ends with:\n  wai" in message
     assert time.monotonic() - started < 30
     assert not any(map(psutil.pid_exists, map(int, (tmp_path / "pids").read_text().split())))
 
@@ -297,13 +297,14 @@ def test_a_worker_that_dies_leaves_no_process_and_its_run_is_done_again(
 
 
 def test_a_guard_that_is_killed_takes_the_command_with_it(tmp_path: Path) -> None:
-    words = [sys.executable, "-P", command_guard.__file__, str(tmp_path / "peak")]
+    words = [sys.executable, "-P", command_guard.__file__]
+    script = "import sys, time; sys.stderr.write('1\\n'); sys.stderr.flush(); time.sleep(100)"
     guard = subprocess.Popen(
-        [*words, sys.executable, "-c", "import time; print(1, flush=True); time.sleep(100)"],
+        [*words, sys.executable, "-c", script],
         stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
-    assert guard.stdout is not None and guard.stdout.readline() == b"1\n"
+    assert guard.stderr is not None and guard.stderr.readline() == b"1\n"
     (child,) = psutil.Process(guard.pid).children()
     guard.kill()
     guard.communicate()

@@ -17,16 +17,16 @@ import sys
 import tarfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import psutil
+from pydantic import Field
 
 from paretune import methods
-from paretune.data.columns import parse_number
 from paretune.errors import MethodError, ParetuneError
 from paretune.execution import command_guard
 from paretune.execution.worker_settings import WorkerSettings
@@ -34,28 +34,26 @@ from paretune.measuring.devices import read_tree_bytes
 from paretune.measuring.machine import describe_environment
 from paretune.methods.command import (
     ANSWERS_FILE,
-    CommandAnswer,
     CommandOptions,
     build_predictions,
     describe_row,
+    name_row,
     read_answers,
     refuse_commands,
 )
+from paretune.methods.core.options import parse_options
 from paretune.store.record import Claim
-from paretune.study import Generation, Run
+from paretune.study import Run
+from paretune.study.specs import FrozenModel
 from paretune.terminal.sanitise import sanitise_line
 from paretune.training import Outcome
-from paretune.training.caches import UNLABELLED, Parts, ProcessCache
-from paretune.training.evaluation.evaluator import (
-    prepare_metrics,
-    score_segments,
-    write_scores,
-)
+from paretune.training.caches import ProcessCache
+from paretune.training.evaluation.evaluator import score_answers
 from paretune.training.interruption import defer_interrupts
 
 if TYPE_CHECKING:
-    from paretune.data.example import Dataset
     from paretune.objectives import ModelPredictions
+    from paretune.objectives.example import Example
 
 RESULT_FILE = "result.json"
 TAIL_BYTES = 1 << 14
@@ -68,21 +66,12 @@ END_SECONDS = 30.0
 """For the guard to end the tree, after which it is killed itself."""
 
 
-@dataclass(frozen=True)
-class ProcessUsage:
-    """What a command took.
+class CommandResult(FrozenModel):
+    """What a command may say of itself in :data:`RESULT_FILE`."""
 
-    Attributes:
-        peak_bytes: largest sum of the resident sets of its process tree, sampled; at least the
-            largest one of a single process.
-        gpu_bytes: the same on all GPUs, by NVML; None where that does not tell.
-        stderr: the end of what it printed there.
-    """
-
-    seconds: float
-    peak_bytes: int
-    gpu_bytes: int | None
-    stderr: str
+    seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    peak_bytes: int | None = Field(default=None, gt=0)
+    artifact: str | None = Field(default=None, min_length=1)
 
 
 def run_command(claim: Claim, caches: ProcessCache, settings: WorkerSettings) -> Outcome:
@@ -99,78 +88,96 @@ def run_command(claim: Claim, caches: ProcessCache, settings: WorkerSettings) ->
     refuse_commands([run.method], allowed=settings.allow_commands)
     options: CommandOptions = methods.configure(run.method).options
     dataset, parts = caches.dataset(run.task), caches.parts(run)
+    examples = {name_row(e, dataset): e for part in parts.reported for e in parts.named(part)}
+    values: dict[str, object] = {"seed": run.seed}
+    if run.learning_rate is not None:
+        values["learning_rate"] = f"{run.learning_rate:g}"
+    if options.names("model"):
+        values["model"] = caches.source(run.model).folder
+    outcome = Outcome(result={"notes": [], "steps": 0, "curve": [], "truncated": {}})
     folder = claim.checkpoint.absolute().with_suffix(".command")
     shutil.rmtree(folder, ignore_errors=True)  # of an attempt that was killed
     try:
-        out = folder / "out"
+        out = values["out"] = folder / "out"
         out.mkdir(parents=True)
-        examples = {e.uid: e for part in parts.reported for e in parts.named(part)}
-        values: dict[str, object] = {"out": out, "seed": run.seed}
-        for name, rows in (
-            ("train", parts.train),
-            ("validation", parts.selection),
-            ("test", examples.values()),
-        ):
-            values[name] = folder / f"{name}.jsonl"
-            lines = (describe_row(e, dataset, labelled=name != "test") for e in rows)
-            with (folder / f"{name}.jsonl").open("w", encoding="utf-8") as file:
-                file.writelines(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)
-        if run.learning_rate is not None:
-            values["learning_rate"] = f"{run.learning_rate:g}"
-        if options.reads_model:
-            values["model"] = caches.source(run.model).folder
-        usage = watch_command(options, values, folder / "peak", settings.device, claim.report)
+        rows = {"train": parts.train, "validation": parts.selection, "test": examples.values()}
+        for part, of_part in rows.items():
+            path = values[part] = folder / f"{part}.jsonl"
+            with path.open("w", encoding="utf-8") as file:
+                for example in of_part:
+                    row = describe_row(example, dataset, labelled=part != "test")
+                    file.write(f"{json.dumps(row, ensure_ascii=False)}\n")
+        usage = watch_command(options, values, settings.device, claim.report)
         try:
             answers = read_answers(out / ANSWERS_FILE, examples, dataset)
             stated = read_result(out / RESULT_FILE)
-            outcome = Outcome(result={"notes": [], "steps": 0, "curve": [], "truncated": {}})
-            keep_artifact(outcome, stated, out, run, settings.keep_bytes)
+            if stated.artifact is not None:
+                keep_artifact(outcome, stated.artifact, out, run, settings.keep_bytes)
         except ParetuneError as error:
             raise MethodError(f"{error}\n{describe_tail(usage.stderr)}") from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    predictions = _predict_parts(run, answers, parts, dataset, caches)
-    write_scores(outcome, run, predictions, parts, dataset, diverged=False, decides=False)
-    peak_bytes = usage.peak_bytes if usage.gpu_bytes is None else usage.gpu_bytes
-    counter = "resident sets of the process tree" if usage.gpu_bytes is None else "NVML, all GPUs"
+    scale = dataset.objective.fit_target(parts.train)
+
+    def predict(rows: Sequence[Example]) -> ModelPredictions:
+        answered = [answers[name_row(example, dataset)] for example in rows]
+        return build_predictions(answered, rows, dataset.objective, scale)
+
+    score_answers(outcome, run, predict, parts, caches, decides=False)
     outcome.measured = {
-        "wall_seconds": {"train": stated.get("seconds", usage.seconds)},
-        "phases": {"train": {"peak_bytes": int(stated.get("peak_bytes", peak_bytes))}},
-        "peak_counter": RESULT_FILE if "peak_bytes" in stated else f"{counter}, sampled",
+        "wall_seconds": {"train": stated.seconds or usage.seconds},
+        "phases": {"train": {"peak_bytes": stated.peak_bytes or usage.peak_bytes}},
+        "peak_counter": RESULT_FILE if stated.peak_bytes else usage.peak_counter,
         "environment": describe_environment(settings.device),
     }
     return outcome
 
 
-def _predict_parts(
-    run: Run,
-    answers: Mapping[str, CommandAnswer],
-    parts: Parts,
-    dataset: Dataset,
-    caches: ProcessCache,
-) -> dict[str, ModelPredictions]:
-    """The predictions of each part; of unlabelled rows only where they have scores."""
-    objective = dataset.objective
-    predictions: dict[str, ModelPredictions] = {}
-    scale = objective.fit_target(parts.train)
-    for part in parts.reported:
-        examples = parts.named(part)
-        of_part = [answers[example.uid] for example in examples]
-        if part == UNLABELLED and not of_part[0].scores:
-            continue
-        predictions[part] = build_predictions(of_part, examples, objective, scale)
-        if objective.generates:
-            scorers = prepare_metrics(run.generation or Generation(), dataset.language, caches)
-            texts, references = predictions[part].prediction, objective.references(examples)
-            segment = score_segments(scorers, texts, references)
-            predictions[part] = replace(predictions[part], segment=segment)
-    return predictions
+@dataclass
+class ProcessUsage:
+    """What the processes below a guard take, and what they printed last.
+
+    Attributes:
+        tree_bytes: largest sum of their resident sets, sampled; at least the largest one of a
+            single process.
+        gpu_bytes: the same on all GPUs, by NVML; None where that does not tell.
+        seen: all of them.
+    """
+
+    seconds: float = 0.0
+    tree_bytes: int = 0
+    gpu_bytes: int | None = None
+    stderr: str = ""
+    seen: set[psutil.Process] = field(default_factory=set)
+
+    @property
+    def peak_bytes(self) -> int:
+        """On GPUs where any of them was used, otherwise of the process tree."""
+        return self.tree_bytes if self.gpu_bytes is None else self.gpu_bytes
+
+    @property
+    def peak_counter(self) -> str:
+        """What counted them."""
+        counter = "resident sets of the process tree" if self.gpu_bytes is None else "NVML"
+        return f"{counter}, sampled"
+
+    def sample(self, guard: int, *, on_gpu: bool) -> None:
+        """Look at all of them once."""
+        resident_bytes, living = 0, list[psutil.Process]()
+        with suppress(psutil.NoSuchProcess):
+            living = psutil.Process(guard).children(recursive=True)
+        for process in living:
+            with suppress(psutil.NoSuchProcess):
+                resident_bytes += process.memory_info().rss
+        self.seen.update(living)
+        self.tree_bytes = max(self.tree_bytes, resident_bytes)
+        if on_gpu and (gpu_bytes := read_tree_bytes({process.pid for process in living})):
+            self.gpu_bytes = max(self.gpu_bytes or 0, gpu_bytes)
 
 
 def watch_command(
     options: CommandOptions,
     values: Mapping[str, object],
-    peak_file: Path,
     device: str,
     report: Callable[[dict[str, Any]], None],
 ) -> ProcessUsage:
@@ -178,67 +185,78 @@ def watch_command(
 
     Args:
         values: of its placeholders.
-        peak_file: written by the guard, for what ends between two samples.
         device: of the worker; the command sees no other GPU.
         report: called now and then; what it raises ends the command.
 
     Raises:
         MethodError: it cannot be started, takes too long, or ends with another code than 0.
     """
-    environment, folder = dict(os.environ), Path(options.folder)
-    if (index := device.partition("cuda:")[2]) and "CUDA_VISIBLE_DEVICES" not in environment:
-        environment["CUDA_VISIBLE_DEVICES"] = index
-    if not folder.is_dir():
+    environment = dict(os.environ)
+    if index := device.partition("cuda:")[2]:
+        environment.setdefault("CUDA_VISIBLE_DEVICES", index)
+    if not Path(options.folder).is_dir():
         raise MethodError("the folder of the command is not here.", where=options.folder)
-    started = time.monotonic()
+    usage, started, code = ProcessUsage(), time.monotonic(), None
     guard = subprocess.Popen(  # noqa: S603 (never a shell: each word is one argument)
-        [sys.executable, "-P", command_guard.__file__, str(peak_file), *options.fill(values)],
-        cwd=folder,
+        [sys.executable, "-P", command_guard.__file__, *options.fill(values)],
+        cwd=options.folder,
         env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,  # Ctrl-C reaches the parent alone, which stops it gently
     )
-    tree = _ProcessTree(guard.pid, on_gpu=device.startswith("cuda"))
-    code = None
+    tail = bytearray()
+    reader = threading.Thread(target=_hold_end, args=(guard.stderr, tail), daemon=True)
     try:
-        printed = [_Tail(stream) for stream in (guard.stdout, guard.stderr) if stream is not None]
+        reader.start()
         while code is None:
-            seconds = time.monotonic() - started
-            if options.timeout is not None and seconds > options.timeout:
+            usage.seconds = time.monotonic() - started
+            if options.timeout is not None and usage.seconds > options.timeout:
                 break
-            tree.sample()
+            usage.sample(guard.pid, on_gpu=device.startswith("cuda"))
             report({})
-            pause = min(MAX_PAUSE_SECONDS, max(MIN_PAUSE_SECONDS, seconds / 100))
+            pause = min(MAX_PAUSE_SECONDS, max(MIN_PAUSE_SECONDS, usage.seconds / 100))
             with suppress(subprocess.TimeoutExpired):
                 code = guard.wait(pause)
-        seconds = time.monotonic() - started
     finally:
         with defer_interrupts():
-            _end(guard, tree)
-    stderr = printed[1].read()
-    if code is None:
-        what = f"it had not ended after {options.timeout:g} seconds (timeout)."
-        raise MethodError(f"{what}\n{describe_tail(stderr)}")
+            largest = _end(guard, usage.seen)
+    reader.join(END_SECONDS)
+    usage.seconds = time.monotonic() - started
+    usage.tree_bytes = max(usage.tree_bytes, largest)
+    usage.stderr = tail.decode(errors="replace")
     if code != 0:
-        raise MethodError(f"it {_describe_code(code)}.\n{describe_tail(stderr)}")
-    largest = int(peak_file.read_text(encoding="ascii")) if peak_file.exists() else 0
-    return ProcessUsage(seconds, max(tree.peak_bytes, largest), tree.gpu_bytes, stderr)
+        what = f"it had not ended after {options.timeout} seconds (timeout)"
+        what = what if code is None else f"it {_describe_code(code)}"
+        raise MethodError(f"{what}.\n{describe_tail(usage.stderr)}")
+    return usage
 
 
-def _end(guard: subprocess.Popen[bytes], tree: _ProcessTree) -> None:
-    """Let the guard end the tree, and end what is left if it was killed."""
-    if guard.stdin is not None:
-        guard.stdin.close()
+def _hold_end(stream: IO[bytes], tail: bytearray) -> None:
+    """Read a stream to its end; only its last bytes are held."""
+    while chunk := os.read(stream.fileno(), 1 << 16):
+        tail += chunk
+        del tail[:-TAIL_BYTES]
+
+
+def _end(guard: subprocess.Popen[bytes], seen: Iterable[psutil.Process]) -> int:
+    """Let the guard end the tree, and end what is left if it was killed.
+
+    Returns:
+        Bytes of the largest process, as far as the guard could tell.
+    """
+    assert guard.stdin is not None and guard.stdout is not None  # noqa: S101  (both are pipes)
+    guard.stdin.close()
     try:
         guard.wait(END_SECONDS)
     except subprocess.TimeoutExpired:
         guard.kill()
         guard.wait()
-    for process in tree.seen:
+    for process in seen:
         with suppress(psutil.NoSuchProcess):
             process.kill()
+    return int(guard.stdout.read() or 0)
 
 
 def _describe_code(code: int) -> str:
@@ -260,75 +278,28 @@ def describe_tail(stderr: str) -> str:
     return "\n  ".join(["Its stderr ends with:", *[*tail][-TAIL_LINES:]])
 
 
-class _Tail:
-    """Reads a stream to its end, and holds the last bytes alone."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream, self._content = stream, b""
-        self._thread = threading.Thread(target=self._drain, daemon=True)
-        self._thread.start()
-
-    def _drain(self) -> None:
-        while chunk := os.read(self._stream.fileno(), 1 << 16):
-            self._content = (self._content + chunk)[-TAIL_BYTES:]
-
-    def read(self) -> str:
-        """The end of the stream, after its writers have ended."""
-        self._thread.join(END_SECONDS)
-        return self._content.decode(errors="replace")
-
-
-class _ProcessTree:
-    """The processes below a guard: their memory, and which there were."""
-
-    def __init__(self, guard: int, *, on_gpu: bool) -> None:
-        self._guard, self._on_gpu = psutil.Process(guard), on_gpu
-        self.seen: set[psutil.Process] = set()
-        self.peak_bytes = 0
-        self.gpu_bytes: int | None = None
-
-    def sample(self) -> None:
-        """Look at all of them once."""
-        resident_bytes, living = 0, list[psutil.Process]()
-        with suppress(psutil.NoSuchProcess):
-            living = self._guard.children(recursive=True)
-        for process in living:
-            with suppress(psutil.NoSuchProcess):
-                resident_bytes += process.memory_info().rss
-        self.seen.update(living)
-        self.peak_bytes = max(self.peak_bytes, resident_bytes)
-        if self._on_gpu:
-            gpu_bytes, _ = read_tree_bytes({process.pid for process in living})
-            if gpu_bytes is not None:
-                self.gpu_bytes = max(self.gpu_bytes or 0, gpu_bytes)
-
-
-def read_result(path: Path) -> dict[str, Any]:
-    """What a command says of itself: ``seconds``, ``peak_bytes``, ``artifact``; all optional.
+def read_result(path: Path) -> CommandResult:
+    """What a command says of itself; nothing where there is no file.
 
     Raises:
-        MethodError: the file is no such object.
+        MethodError: it is no JSON object, or has other keys or values.
     """
-    if not path.exists():
-        return {}
     try:
-        stated = json.loads(path.read_text(encoding="utf-8"))
+        stated = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     except ValueError as error:
         raise MethodError(f"{path.name} is not JSON ({error}).") from None
     if not isinstance(stated, dict):
         raise MethodError(f"{path.name} holds no object.")
-    for name in ("seconds", "peak_bytes"):
-        if name in stated and not (parse_number(stated[name]) or -1) > 0:
-            raise MethodError(f"{path.name} has {stated[name]!r} as {name}, no number above 0.")
-        if name in stated:
-            stated[name] = float(stated[name])
-    if not isinstance(stated.get("artifact", ""), str):
-        raise MethodError(f"{path.name} has {stated['artifact']!r} as artifact, which is no path.")
-    return stated
+    return parse_options(
+        "command",
+        CommandResult,
+        stated,
+        lambda keys, words: ", ".join((path.name, *map(str, keys))),
+    )
 
 
 def keep_artifact(
-    outcome: Outcome, stated: Mapping[str, Any], out: Path, run: Run, keep_bytes: int | None
+    outcome: Outcome, artifact: str, out: Path, run: Run, keep_bytes: int | None
 ) -> None:
     """Put what a command made into the outcome: its path, and its content where it lies in ``out``.
 
@@ -337,17 +308,14 @@ def keep_artifact(
     Raises:
         MethodError: it is not there.
     """
-    if not (named := stated.get("artifact")):
-        return
-    path = (out / named).resolve()
+    path = (out / artifact).resolve()
     if not path.exists():
-        raise MethodError(f"{RESULT_FILE} names the artifact {named}, which is not there.")
-    outcome.result["artifact"] = named
+        raise MethodError(f"{RESULT_FILE} names the artifact {artifact}, which is not there.")
+    outcome.result["artifact"] = artifact
     if not path.is_relative_to(out.resolve()):
         return
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    size = sum(file.stat().st_size for file in files)
-    outcome.result["trained_bytes"] = size
+    size = outcome.result["trained_bytes"] = sum(file.stat().st_size for file in files)
     fits = keep_bytes is None or size <= keep_bytes
     if run.stage == "final" and run.rows == 1 and fits:
         content = io.BytesIO()

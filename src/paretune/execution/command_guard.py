@@ -1,10 +1,11 @@
 """Starts a command and ends its whole process tree when standard input closes. No package is needed
 beside psutil: this file is started as a script.
 
-``python command_guard.py PEAK_FILE WORD...``: whoever started it holds the other end of its
+``python command_guard.py WORD...``: whoever started it holds the other end of its
 standard input, which closes when that process ends, however it ends. On Linux processes that leave
 the tree come back to this one (``PR_SET_CHILD_SUBREAPER``), and the command is killed should this
-one be. ``PEAK_FILE`` gets the largest resident set of a single process of the tree, in bytes.
+one be. It prints the largest resident set of a single process of the tree, in bytes, and nothing
+that the command prints to standard output.
 Exit code: that of the command, 128 and the signal that ended it, or 127 where it cannot be started.
 """
 
@@ -17,8 +18,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 
 import psutil
 
@@ -30,7 +31,7 @@ _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
-def main(peak_file: str, *words: str) -> int:
+def main(words: Sequence[str]) -> int:
     """Run the command to its end; what it leaves running is ended then."""
     if _LIBC is not None:
         _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -38,6 +39,7 @@ def main(peak_file: str, *words: str) -> int:
         command = subprocess.Popen(  # noqa: S603 (what a study names, once the user allowed it)
             words,
             stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
             start_new_session=True,
             preexec_fn=die_with_parent if _LIBC is not None else None,
         )
@@ -47,7 +49,7 @@ def main(peak_file: str, *words: str) -> int:
     threading.Thread(target=end_when_closed, daemon=True).start()
     code = command.wait()
     end_tree()
-    write_peak(peak_file)
+    tell_peak()
     return code if code >= 0 else 128 - code
 
 
@@ -69,7 +71,7 @@ def end_tree() -> None:
     """End all processes below this one: first asked, then killed."""
     here, started = psutil.Process(), time.monotonic()
     terminated: set[psutil.Process] = set()
-    while living := list(filter(is_alive, here.children(recursive=True))):
+    while living := here.children(recursive=True):
         kills = time.monotonic() - started > GRACE_SECONDS
         for process in living:
             with suppress(psutil.NoSuchProcess):
@@ -79,29 +81,20 @@ def end_tree() -> None:
                     process.terminate()
         terminated.update(living)
         time.sleep(POLL_SECONDS)
-    if sys.platform != "win32":
-        with suppress(ChildProcessError):  # none is left that waits to be asked how it ended
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
+        if sys.platform != "win32":
+            with suppress(ChildProcessError):  # none is left that waits to be asked how it ended
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pass
 
 
-def write_peak(peak_file: str) -> None:
-    """The largest resident set of one ended process; nothing where the system does not tell."""
+def tell_peak() -> None:
+    """Print the largest resident set of one ended process, where the system tells it."""
     if sys.platform != "win32":
         import resource
 
         units = 1 if sys.platform == "darwin" else 1024
-        peak_bytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * units
-        Path(peak_file).write_text(str(peak_bytes), encoding="ascii")
-
-
-def is_alive(process: psutil.Process) -> bool:
-    """Whether it still runs: a zombie does not."""
-    try:
-        return bool(process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
+        sys.stdout.write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * units))
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(main(sys.argv[1:]))

@@ -249,8 +249,8 @@ def read_process_bytes(uuid: str) -> tuple[int | None, str]:
     return _query_nvml(read)
 
 
-def read_tree_bytes(pids: Collection[int]) -> tuple[int | None, str]:
-    """Bytes of these processes on all cards, or None and why."""
+def read_tree_bytes(pids: Collection[int]) -> int | None:
+    """Bytes of these processes on all cards; None where NVML does not list one of them."""
 
     def read(pynvml: Any) -> tuple[int | None, str]:
         sizes = []
@@ -259,9 +259,9 @@ def read_tree_bytes(pids: Collection[int]) -> tuple[int | None, str]:
             for process in pynvml.nvmlDeviceGetComputeRunningProcesses(card):
                 if process.pid in pids and process.usedGpuMemory is not None:
                     sizes.append(int(process.usedGpuMemory))
-        return (sum(sizes), "") if sizes else (None, "NVML lists none of these processes")
+        return (sum(sizes), "") if sizes else (None, "")
 
-    return _query_nvml(read)
+    return _query_nvml(read)[0]
 
 
 def _query_nvml(read: Callable[[Any], tuple[int | None, str]]) -> tuple[int | None, str]:

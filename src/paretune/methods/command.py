@@ -13,21 +13,20 @@ tags, a number, or a text. The files of train and validation have labels, that o
 from __future__ import annotations
 
 import hashlib
-import math
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from paretune.data.columns import cell_text, parse_number
 from paretune.data.rows import parse_json_lines, read_text
 from paretune.errors import MethodError, StudyError, spell_option
-from paretune.methods.core.method import Baseline, ConfiguredBaseline
+from paretune.methods.core.method import Baseline
 from paretune.methods.core.options import MethodOptions
 from paretune.metrics.classification import LABEL_SET, write_label_set
 from paretune.objectives import ModelPredictions, Objective, TargetScale
@@ -37,8 +36,6 @@ from paretune.terminal.plural import pluralise
 if TYPE_CHECKING:
     from paretune.answers import Answer
     from paretune.data.example import Dataset
-    from paretune.methods.core.method import Rates
-    from paretune.models.structure.topology import Topology
     from paretune.objectives.example import Example
 
 PLACEHOLDERS: Mapping[str, str] = {
@@ -68,34 +65,32 @@ class CommandOptions(MethodOptions):
     it starts has changed: only changes of files that ``run`` itself names are seen.
     """
 
-    run: str = ""
+    run: str
     timeout: float | None = Field(default=None, gt=0)
     folder: str = ""
     version: int | str = 1
 
-    @property
-    def draws_seed(self) -> bool:
-        """As far as is known."""
-        return True
+    @field_validator("run")
+    @classmethod
+    def _check_words(cls, run: str) -> str:
+        named = _BRACES.findall(" ".join(shlex.split(run)))
+        if unknown := [name for name in named if name not in PLACEHOLDERS]:
+            raise ValueError(f"{{{unknown[0]}}} is none of {_list_placeholders(PLACEHOLDERS)}")
+        if missing := [name for name in NEEDED if name not in named]:
+            raise ValueError(
+                f"{_list_placeholders(missing)} is missing: it has to answer the rows of {{test}} "
+                f"in {{out}}/{ANSWERS_FILE}"
+            )
+        return run
 
     @property
     def words(self) -> list[str]:
-        """The command and its arguments, before anything is filled in.
-
-        Raises:
-            ValueError: a quotation is not closed.
-        """
+        """The command and its arguments, before anything is filled in."""
         return shlex.split(self.run)
 
-    @property
-    def placeholders(self) -> list[str]:
-        """What stands in braces, each once."""
-        return list(dict.fromkeys(name for word in self.words for name in _BRACES.findall(word)))
-
-    @property
-    def reads_model(self) -> bool:
-        """Whether it is given the study's model."""
-        return "model" in self.placeholders
+    def names(self, placeholder: str) -> bool:
+        """Whether it is given this."""
+        return f"{{{placeholder}}}" in self.run
 
     def fill(self, values: Mapping[str, object]) -> list[str]:
         """The words with values in place of the placeholders; each stays one word."""
@@ -112,40 +107,8 @@ class CommandOptions(MethodOptions):
         return digest(hashes)
 
 
-@dataclass(frozen=True)
-class ConfiguredCommand(ConfiguredBaseline):
-    """A command with checked options."""
-
-    @property
-    def learns(self) -> bool:
-        """Whether it takes a learning rate."""
-        return "learning_rate" in self.options.placeholders
-
-    @property
-    def is_compared(self) -> bool:
-        """It is one of the methods."""
-        return True
-
-    def learning_rates(self, topology: Topology) -> Rates | None:
-        """Those of full fine-tuning, since no others are known; None where it takes none."""
-        if not self.learns:
-            return None
-        return (5e-6, 1.5e-5, 5e-5) if topology.has_decoder_rates else (3e-5, 1e-4, 3e-4)
-
-
-@dataclass(frozen=True)
-class Command(Baseline):
-    """A program of the user."""
-
-    def configure(self, options: Any) -> ConfiguredCommand:
-        """The command with checked options."""
-        return ConfiguredCommand(self, options)
-
-    def refuse(self, objective: Objective) -> str:
-        """Why it cannot serve a task, or ""."""
-        if "reward" in objective.readouts:
-            return f"a command gives answers, and {objective.title} is decided by rewards"
-        return ""
+def _list_placeholders(names: Iterable[str]) -> str:
+    return ", ".join(f"{{{name}}}" for name in names)
 
 
 def refuse_to_fit(
@@ -163,37 +126,7 @@ def refuse_to_fit(
     )
 
 
-METHOD = Command("command", "command", refuse_to_fit, options=CommandOptions)
-
-
-def check_command(
-    command: ConfiguredCommand, models: int, refuse: Callable[[str, str, str], NoReturn]
-) -> None:
-    """Check the words of a command.
-
-    Args:
-        models: how many the study has.
-        refuse: raises MethodError, from an option, what is wrong with it, and a remedy.
-
-    Raises:
-        MethodError: they cannot be split, or name too little or what is not known.
-    """
-    listed = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
-    try:
-        placeholders = command.options.placeholders
-    except ValueError as error:
-        refuse("run", f"the words cannot be split ({error})", "Close the quotation.")
-    if not command.options.words:
-        refuse("run", "no command is given", 'Write run: "python train.py --test {test} ...".')
-    for name in placeholders:
-        if name not in PLACEHOLDERS:
-            refuse("run", f"{{{name}}} is not known", f"There are {listed}.")
-    if missing := [f"{{{name}}}" for name in NEEDED if name not in placeholders]:
-        what = f"it does not name {' and '.join(missing)}"
-        refuse("run", what, f"It has to answer the rows of {{test}} in {{out}}/{ANSWERS_FILE}.")
-    if models > 1 and not command.options.reads_model:
-        what = f"it does not name {{model}}, and the study has {models} models"
-        refuse("run", what, "Name {model}, or compare it on one model.")
+METHOD = Baseline("command", "command", refuse_to_fit, options=CommandOptions)
 
 
 def refuse_commands(commands: Sequence[MethodSpec], *, allowed: bool) -> None:
@@ -216,14 +149,21 @@ def describe_command(method: MethodSpec) -> str:
     return f"{options.run} (in {options.folder or '.'})"
 
 
+def name_row(example: Example, dataset: Dataset) -> str:
+    """The id of an example in the files of a command: of external data that of the user."""
+    return example.segments[0][0] if dataset.objective.is_external else example.uid
+
+
 def describe_row(example: Example, dataset: Dataset, *, labelled: bool) -> dict[str, object]:
     """An example as a line of the files that a command gets."""
-    (text, pair), *further = example.segments
-    row: dict[str, object] = {"id": example.uid, "text": text}
-    if further:
-        row["choices"] = [choice for _, choice in example.segments]
-    elif pair is not None:
-        row["text_pair"] = pair
+    row: dict[str, object] = {"id": name_row(example, dataset)}
+    if not dataset.objective.is_external:
+        (text, pair), *further = example.segments
+        row["text"] = text
+        if further:
+            row["choices"] = [choice for _, choice in example.segments]
+        elif pair is not None:
+            row["text_pair"] = pair
     if example.features:
         row["features"] = dict(zip(dataset.features, example.features, strict=True))
     if example.messages:
@@ -279,25 +219,25 @@ def read_answers(
                 raise ValueError(f'answers "{uid}", which is no id of the test file')
             if uid in answers:
                 raise ValueError(f'answers "{uid}" a second time')
-            answers[uid] = _read_answer(row, examples[uid], dataset)
+            prediction = _read_prediction(row.get("prediction"), examples[uid], dataset)
+            scores = _read_scores(row.get("scores"), examples[uid], dataset)
         except ValueError as error:
             raise MethodError(f"{error}.", where=f"{ANSWERS_FILE} line {number}") from None
+        answers[uid] = CommandAnswer(prediction, scores)
     if missing := [uid for uid in examples if uid not in answers]:
-        named = f"{', '.join(missing[:NAMED])}{' ...' if len(missing) > NAMED else ''}"
         raise MethodError(
-            f"{ANSWERS_FILE} lacks {len(missing):,} of {pluralise(len(examples), 'row')}: {named}."
+            f"{ANSWERS_FILE} lacks {len(missing):,} of {pluralise(len(examples), 'row')}: "
+            f"{_join(missing)}."
         )
     if len({bool(answer.scores) for answer in answers.values()}) > 1:
         raise MethodError(f"some rows of {ANSWERS_FILE} have scores, and others have none.")
     return answers
 
 
-def _read_answer(row: Mapping[str, object], example: Example, dataset: Dataset) -> CommandAnswer:
-    """One row; ValueError says what is wrong with it."""
-    prediction = _read_prediction(row.get("prediction"), example, dataset)
-    scores = row.get("scores")
+def _read_scores(scores: object, example: Example, dataset: Dataset) -> tuple[float, ...]:
+    """Of each label, in their order; () where there are none."""
     if scores is None:
-        return CommandAnswer(prediction)
+        return ()
     if not (dataset.objective.predicts_labels or dataset.objective.target_types == (LABEL_SET,)):
         raise ValueError("has scores, and the task has no labels that they could be of")
     labels = _list_labels(example, dataset)
@@ -307,11 +247,11 @@ def _read_answer(row: Mapping[str, object], example: Example, dataset: Dataset) 
     finite = tuple(number for number in numbers if number is not None)
     if len(finite) < len(labels):
         raise ValueError("has a score that is no finite number")
-    return CommandAnswer(prediction, finite)
+    return finite
 
 
 def _read_prediction(value: object, example: Example, dataset: Dataset) -> Answer:
-    objective = dataset.objective
+    objective, labels = dataset.objective, _list_labels(example, dataset)
     if objective.scales_targets:
         number = parse_number(value)
         if number is None:
@@ -322,18 +262,18 @@ def _read_prediction(value: object, example: Example, dataset: Dataset) -> Answe
         words = example.segments[0][0].split(" ")
         if not isinstance(tags, list) or len(tags) != len(words):
             raise ValueError(f"predicts {value!r}, not a tag for each of {len(words)} words")
-        _require_labels(tags, dataset.labels)
+        _require_labels(tags, labels)
         return " ".join(tags)
     if objective.target_types == (LABEL_SET,):
         if not isinstance(value, list):
             raise ValueError(f"predicts {value!r}, not a list of labels")
-        _require_labels(value, dataset.labels)
-        return write_label_set(label in value for label in dataset.labels)
+        _require_labels(value, labels)
+        return write_label_set(label in value for label in labels)
     if objective.generates:
         if not isinstance(value, str):
             raise ValueError(f"predicts {value!r}, which is no text")
         return value
-    label, labels = cell_text(value), _list_labels(example, dataset)
+    label = cell_text(value)
     _require_labels([label], labels)
     return labels.index(str(label))
 
@@ -367,19 +307,15 @@ def build_predictions(
         scale: of the training part's numbers, where the task has numbers.
     """
     predictions = [answer.prediction for answer in answers]
-    scores: Any = None
     if objective.generates or objective.head == "token_classification":
-        scores = predictions
-    elif scale is not None:
-        scores = np.array([[(float(p) - scale.mean) / scale.deviation] for p in predictions])
-    elif answers[0].scores:
-        scores = np.array([answer.scores for answer in answers])
-    elif objective.target_types == (LABEL_SET,):
-        scores = np.array(
-            [[math.copysign(1, int(has) - 0.5) for has in str(p)] for p in predictions]
-        )
-    if scores is None:
+        return replace(objective.predict(predictions, examples, None), prediction=predictions)
+    has_loss = scale is not None or bool(answers[0].scores)
+    scores: Sequence[Sequence[float]] = [answer.scores for answer in answers]
+    if scale is not None:
+        scores = [[(float(number) - scale.mean) / scale.deviation] for number in predictions]
+    elif not has_loss and objective.target_types == (LABEL_SET,):  # whose metrics rank labels
+        scores = [[float(has) - 0.5 for has in str(labels)] for labels in predictions]
+    elif not has_loss:
         return ModelPredictions(predictions, [[] for _ in predictions], None)
-    computed = objective.predict(scores, examples, scale)
-    loss = computed.loss if scale is not None or answers[0].scores else None
-    return replace(computed, prediction=predictions, loss=loss)
+    computed = objective.predict(np.array(scores), examples, scale)
+    return replace(computed, prediction=predictions, loss=computed.loss if has_loss else None)

@@ -335,7 +335,7 @@ def _plan_cell(
     in_play = state is None or (state.in_play is not None and cell.key[1:] in state.in_play)
     measured = in_play and not cell.method.is_command  # which is measured while it runs
     if rates == ():
-        if not methods.configure(cell.method).options.draws_seed:
+        if not (cell.method.is_command or methods.configure(cell.method).options.shots):
             # No seed, rate or training row changes anything: one answer to each row is enough.
             once = [outer for outer, _ in places if outer is None or outer.repeat == 0]
             places = [(outer, [seeds[0]]) for outer in once]
@@ -440,7 +440,9 @@ def _is_on_trial(prepared: PreparedStudy, cell: PreparedCell, ended: Mapping[str
 def list_rates(prepared: PreparedStudy, cell: PreparedCell) -> tuple[float, ...] | None:
     """The learning rates of a cell, rising: () of what has none; None of a baseline's."""
     configured = methods.configure(cell.method)
-    if isinstance(configured, methods.ConfiguredBaseline) and not configured.is_compared:
+    if cell.method.is_command:
+        return cell.method.learning_rates or ()
+    if isinstance(configured, methods.ConfiguredBaseline):
         return None
     default_rates = configured.learning_rates(prepared.topologies[cell.model.key])
     if default_rates is None:

@@ -32,6 +32,7 @@ from paretune.planning.shard import Shard
 from paretune.store import Store
 from paretune.study import (
     NO_MODEL,
+    UNNAMED_MODEL,
     Generation,
     MethodSpec,
     ModelSpec,
@@ -161,12 +162,13 @@ class PreparedStudy:
     ) -> Run:
         """A run of a cell; ``method``: in place of the cell's."""
         objective = _objective_of(cell, self.datasets)
-        forgetting, training = None, Training(precision="fp32")
-        if not cell.method.is_command:  # which reads none of these settings
+        forgetting, training = None, self.study.training
+        if cell.method.is_command:
+            training = Training(precision="fp32")  # which it does not read
+        else:
+            training = training.model_copy(update={"precision": self.precisions[cell.model.key]})
             if stage == "final" and rate is not None:
                 forgetting = self.forgetting.get((cell.task.key, cell.model.key))
-            precision = self.precisions[cell.model.key]
-            training = self.study.training.model_copy(update={"precision": precision})
         return Run(
             stage=stage,
             task=cell.task,
@@ -245,6 +247,9 @@ def prepare_study(
     if errors := [str(finding) for finding in findings if finding.severity == "error"]:
         raise DataError("\n".join(errors), remedy="Fix them and rerun.")
     for model in study.models:
+        if model == UNNAMED_MODEL:
+            pinned_models.append(model)
+            continue
         source = sources[model.key] = caches.source(model, offline=offline)
         topologies[model.key] = topology_of(load_config(source))
         require_backend(model.quantisation, f"model {model.key}")
@@ -261,6 +266,9 @@ def prepare_study(
     forgetting = {}
     for task in pinned_tasks:
         for model in pinned_models:
+            if model == UNNAMED_MODEL:
+                cells += [PreparedCell(task, model, command) for command in study.commands]
+                continue
             topology = topologies[model.key]
             cells += _list_cells(study, task, datasets[task.key], model, topology)
             text = choose_forgetting_text(study, task, topology)
@@ -282,7 +290,7 @@ def prepare_study(
         designs=designs,
         sources=sources,
         topologies=topologies,
-        precisions=dict.fromkeys([*sources, NO_MODEL.key], assumed),
+        precisions=dict.fromkeys([*sources, NO_MODEL.key, UNNAMED_MODEL.key], assumed),
         forgetting=forgetting,
         cells=tuple(cells),
         refused=refused,

@@ -32,6 +32,7 @@ from paretune.study.specs import (
     NOT_IDENTIFYING,
     PATH_KEYS,
     SHIPPED_LANGUAGES,
+    UNNAMED_MODEL,
     FrozenModel,
     MethodSpec,
     ModelSpec,
@@ -108,7 +109,7 @@ class Study(FrozenModel):
         tuple[Annotated[ModelSpec, AfterValidator(_check_names)], ...],
         BeforeValidator(_limit_entries),
         Field(min_length=1),
-    ]
+    ] = (UNNAMED_MODEL,)
     methods: Annotated[
         tuple[Annotated[MethodSpec, AfterValidator(_check_names)], ...],
         BeforeValidator(_limit_entries),
@@ -133,6 +134,8 @@ class Study(FrozenModel):
             for key in (key for key, count in counts.items() if count > 1):
                 change = "name" if section == "tasks" else "label"
                 raise ValueError(f"{section}: {key} is named twice; give one another {change}")
+        if UNNAMED_MODEL in self.models and len(self.commands) < len(self.methods):
+            raise ValueError('the key "models" is missing; only commands need no model')
         protocol = self.protocol
         names = [method.key for method in self.all_methods]
         if protocol.reference not in (None, *names):
@@ -326,8 +329,8 @@ class Study(FrozenModel):
         methods = []
         for method in self.methods:
             if method.is_command:
-                folder = expand_home(str(method.options.get("folder", "")))
-                method = method.model_copy(update={"folder": str((base / folder).resolve())})
+                folder = base / expand_home(str(method.options.get("folder", "")))
+                method = method.model_copy(update={"folder": str(folder.resolve())})
             methods.append(method)
         forgetting = self.forgetting
         if forgetting not in SHIPPED_LANGUAGES:
@@ -357,11 +360,9 @@ class Study(FrozenModel):
             update["task"] = run.task.model_copy(update=moved)
         if model.name != run.model.name and is_path(model.name) and is_path(run.model.name):
             update["model"] = run.model.model_copy(update={"name": model.name})
-        if run.method.is_command:
-            here = (m for m in self.methods if m.key == run.method.key and m.is_command)
-            for method in here:
-                moved = {k: v for k, v in method.options.items() if k in NOT_IDENTIFYING}
-                update["method"] = run.method.model_copy(update=moved)
+        for method in self.commands:
+            if method.identifying_options == run.method.identifying_options:
+                update["method"] = method
         if run.forgetting is not None and self.forgetting is not None:
             update["forgetting"] = run.forgetting.model_copy(update={"text": self.forgetting})
         return run.model_copy(update=update) if update else run
@@ -382,9 +383,8 @@ class Study(FrozenModel):
         if form["protocol"]["preset"] == "trials":
             form["protocol"]["preset"] = "fair"  # its name in the stores of 0.2
         for method in form["methods"]:
-            if method["name"] == COMMAND:
-                for option in NOT_IDENTIFYING:
-                    method.pop(option, None)
+            for option in NOT_IDENTIFYING if method["name"] == COMMAND else ():
+                method.pop(option, None)
         written = self._written_paths
         for task in form["tasks"]:
             task |= {key: written.get(task[key], task[key]) for key in PATH_KEYS if task.get(key)}

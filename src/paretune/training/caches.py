@@ -10,7 +10,6 @@ from paretune.answers import Readout
 from paretune.data.example import Dataset
 from paretune.data.prompt import draw_shots
 from paretune.data.split import assign_folds, split_by_fold, take_share, take_whole_groups
-from paretune.methods.command import ConfiguredCommand
 from paretune.models.load import LoadedModel, load_model
 from paretune.models.sources.resolve import ModelSource, resolve_source
 from paretune.objectives import HeadSpec, Objective
@@ -18,7 +17,7 @@ from paretune.objectives.encoding import Encoded, encode_texts
 from paretune.objectives.example import Example
 from paretune.objectives.objective import Encode
 from paretune.objectives.readouts import for_readout
-from paretune.study import ModelSpec, Run, TaskSpec, compute_run_id, digest
+from paretune.study import NO_MODEL, UNNAMED_MODEL, ModelSpec, Run, TaskSpec, compute_run_id, digest
 from paretune.tasks import load_dataset as load_task
 
 UNLABELLED = "unlabelled"
@@ -91,15 +90,14 @@ class ProcessCache:
         data_hash = dataset.content_hash
         if run.readout != "head" and dataset.prompt is not None:
             data_hash = digest([data_hash, dataset.prompt.canonical_form()])
-        is_read = isinstance(configured, ConfiguredCommand) and configured.options.reads_model
-        if is_read or run.uses_model:
+        if run.model not in (NO_MODEL, UNNAMED_MODEL):
             source = self.source(run.model)
             weights_hash = source.weights_hash
             if run.generation is not None:
                 chosen = run.generation.model_dump(exclude_none=True)
                 decoding = {k: v for k, v in source.decoding.items() if k not in chosen}
                 weights_hash = digest([weights_hash, decoding]) if decoding else weights_hash
-        if isinstance(configured, ConfiguredCommand):
+        if run.method.is_command:
             weights_hash = digest([weights_hash, configured.options.hash_scripts()])
         return compute_run_id(
             run,

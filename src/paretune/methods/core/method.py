@@ -199,16 +199,6 @@ class Baseline:
     is_useful: bool = True
     complexity: int = 0
 
-    def configure(self, options: Any) -> ConfiguredBaseline:
-        """The baseline with checked options."""
-        return ConfiguredBaseline(self, options)
-
-    def refuse(self, objective: Objective) -> str:
-        """Why it cannot serve a task, or ""."""
-        if self.name in objective.baselines:
-            return ""
-        return f"{self.title} serves other tasks, not {objective.name.replace('_', ' ')}"
-
 
 @dataclass(frozen=True)
 class ConfiguredMethod:
@@ -338,16 +328,7 @@ class ConfiguredBaseline:
 
     method: Baseline
     options: Any
-
-    @property
-    def learns(self) -> bool:
-        """Whether it takes steps: none does."""
-        return False
-
-    @property
-    def is_compared(self) -> bool:
-        """Whether a study runs it as its methods: with its seeds, and where the study names it."""
-        return False
+    learns = False
 
     def learning_rates(self, topology: Topology) -> Rates | None:
         """None: it has no steps."""

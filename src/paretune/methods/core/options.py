@@ -37,11 +37,6 @@ class MethodOptions(FrozenModel):
         """How many solved examples of train stand in each prompt; drawn by the run's seed."""
         return 0
 
-    @property
-    def draws_seed(self) -> bool:
-        """Whether what takes no step answers otherwise with another seed or other rows of train."""
-        return self.shots > 0
-
     def with_tokenizer(self, tokenizer: Any) -> Self:
         """The same, with the token ids of what is held as text."""
         return self
@@ -54,7 +49,7 @@ class MethodOptions(FrozenModel):
         return 0
 
 
-OptionsT = TypeVar("OptionsT", bound=MethodOptions)
+OptionsT = TypeVar("OptionsT", bound=FrozenModel)
 Locate = Callable[[KeyPath, str], str]
 """Where a study says something, for errors: from keys below a method, and what stands there."""
 

@@ -235,6 +235,31 @@ class LossEvaluator(Evaluator):
         return self.generated.setdefault(part, predictions)
 
 
+def score_answers(
+    outcome: Outcome,
+    run: Run,
+    predict: Callable[[Sequence[Example]], ModelPredictions],
+    parts: Parts,
+    caches: ProcessCache,
+    *,
+    decides: bool = True,
+) -> None:
+    """Write scores of what answers without a model of a run (:func:`write_scores`)."""
+    dataset, predictions = caches.dataset(run.task), dict[str, ModelPredictions]()
+    for part in parts.reported:
+        examples = parts.named(part)
+        answers = predict(examples)
+        if part == UNLABELLED and not answers.scores[0]:
+            continue  # nothing can be corrected by labels alone
+        if dataset.objective.generates:
+            scorers = prepare_metrics(run.generation or Generation(), dataset.language, caches)
+            references = dataset.objective.references(examples)
+            segment = score_segments(scorers, answers.prediction, references)
+            answers = replace(answers, segment=segment)
+        predictions[part] = answers
+    write_scores(outcome, run, predictions, parts, dataset, diverged=False, decides=decides)
+
+
 def write_scores(
     outcome: Outcome,
     run: Run,
