@@ -10,12 +10,12 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from support.command_scripts import FIRST, READ, wait_until
 from support.tiny_runs import STUDY
 from support.tiny_study import say_numbers
 from support.worker_process import until
@@ -33,17 +33,6 @@ from paretune.training.caches import ProcessCache
 from paretune.training.trainer import train_run
 
 ALLOWED = WorkerSettings(allow_commands=True)
-READ = """
-import json, os, pathlib, sys, time
-train, validation, test, out = sys.argv[1:5]
-read = lambda path: [json.loads(line) for line in open(path, encoding="utf-8")]
-def answer(rows):
-    lines = [json.dumps(row) for row in rows]
-    pathlib.Path(out, "predictions.jsonl").write_text("\\n".join(lines))
-ids = [row["id"] for row in read(test)]
-labels = [row["label"] for row in read(train)]
-"""
-FIRST = "answer([{'id': i, 'prediction': labels[0]} for i in ids])"
 NAMED = "{train} {validation} {test} {out}"
 
 
@@ -315,13 +304,6 @@ def test_a_guard_that_is_killed_takes_the_command_with_it(tmp_path: Path) -> Non
 def wait_for_pids(file: Path) -> list[int]:
     wait_until(file.exists)
     return [int(pid) for pid in file.read_text().split()]
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def test_only_files_that_the_words_name_tell_runs_apart(tmp_path: Path) -> None:

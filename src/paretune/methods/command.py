@@ -38,16 +38,9 @@ if TYPE_CHECKING:
     from paretune.data.example import Dataset
     from paretune.objectives.example import Example
 
-PLACEHOLDERS: Mapping[str, str] = {
-    "train": "file of the rows to train on",
-    "validation": "file of the rows to select by",
-    "test": "file of the rows to answer, without labels",
-    "out": "empty folder for answers",
-    "seed": "of the run",
-    "learning_rate": "of the run",
-    "model": "folder of the study's model",
-}
-"""What the words of a command may name in braces."""
+PLACEHOLDERS = ("train", "validation", "test", "out", "seed", "learning_rate", "model")
+"""What the words of a command may name in braces: files of rows, an empty folder for answers, seed
+and rate of the run, the folder of the study's model."""
 NEEDED = ("test", "out")
 """Those without which there is no answer."""
 ANSWERS_FILE = "predictions.jsonl"

@@ -248,7 +248,6 @@ def prepare_study(
         raise DataError("\n".join(errors), remedy="Fix them and rerun.")
     for model in study.models:
         if model == UNNAMED_MODEL:
-            pinned_models.append(model)
             continue
         source = sources[model.key] = caches.source(model, offline=offline)
         topologies[model.key] = topology_of(load_config(source))
@@ -265,10 +264,9 @@ def prepare_study(
     cells: list[PreparedCell] = []
     forgetting = {}
     for task in pinned_tasks:
+        if UNNAMED_MODEL in study.models:
+            cells += [PreparedCell(task, UNNAMED_MODEL, command) for command in study.commands]
         for model in pinned_models:
-            if model == UNNAMED_MODEL:
-                cells += [PreparedCell(task, model, command) for command in study.commands]
-                continue
             topology = topologies[model.key]
             cells += _list_cells(study, task, datasets[task.key], model, topology)
             text = choose_forgetting_text(study, task, topology)

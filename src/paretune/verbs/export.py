@@ -78,17 +78,12 @@ class ExportResult(Result):
     url: str | None = None
     public: bool = False
 
-    @property
-    def contents(self) -> list[str]:
-        """The names of what lies in the folder."""
-        return sorted(path.name for path in self.folder.iterdir())
-
     def describe(self) -> Iterable[RenderableType]:
         """Where it is, how it was checked, and how to open it."""
         run = " x ".join(self.run.cell)
         yield f"Exported: {self.folder} ({self.form}): {run}, seed {self.run.seed}."
         if self.run.method.is_command:
-            yield f"It is what the command made, as it was: {', '.join(self.contents)}."
+            yield "It is what the command made, as it was."
             yield from self.notes
             return
         yield f"Opened again, its logits differ by {self.largest_difference:.1g} at most."
