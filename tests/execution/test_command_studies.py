@@ -43,11 +43,11 @@ def look_up(rows):
     assert all(set(row) <= {"id", "label"} for row in rows)
     return images[[int(row["id"]) for row in rows]]
 
-rows, asked = read(train), read(test)
+rows, unlabelled = read(train), read(test)
 model = GaussianNB() if kind == "bayes" else RidgeClassifier(alpha=1.0)
 model.fit(look_up(rows), [row["label"] for row in rows])
 with open(f"{out}/predictions.jsonl", "w", encoding="utf-8") as file:
-    for row, label in zip(asked, model.predict(look_up(asked))):
+    for row, label in zip(unlabelled, model.predict(look_up(unlabelled))):
         file.write(json.dumps({"id": row["id"], "prediction": label}) + "\\n")
 """
 NUMBERS = """
@@ -108,8 +108,7 @@ def test_images_that_paretune_does_not_read(tmp_path: Path) -> None:
     study = make_study(write_digits(tmp_path), *commands)
     checked = check(study)
     assert checked.can_run, checked
-    shown = {item.name for item in checked.items if item.kind == "command"}
-    assert shown == {"bayes", "ridge"}
+    assert {i.name for i in checked.items if i.kind == "command"} == {"bayes", "ridge"}
     done = run(study, store=tmp_path / "store", workers=1, allow_commands=True)
     assert not done.failed
     with Store.open(tmp_path / "store") as store:

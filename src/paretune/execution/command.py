@@ -227,7 +227,7 @@ def watch_command(
     usage.tree_bytes = max(usage.tree_bytes, largest)
     usage.stderr = tail.decode(errors="replace")
     if code != 0:
-        what = f"it had not ended after {options.timeout} seconds (timeout)"
+        what = f"it had not ended after {options.timeout or 0:g} seconds (timeout)"
         what = what if code is None else f"it {_describe_code(code)}"
         raise MethodError(f"{what}.\n{describe_tail(usage.stderr)}")
     return usage

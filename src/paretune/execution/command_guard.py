@@ -23,6 +23,9 @@ from contextlib import suppress
 
 import psutil
 
+if sys.platform != "win32":
+    import resource
+
 GRACE_SECONDS = 2.0
 """Between SIGTERM and SIGKILL."""
 POLL_SECONDS = 0.02
@@ -90,8 +93,6 @@ def end_tree() -> None:
 def tell_peak() -> None:
     """Print the largest resident set of one ended process, where the system tells it."""
     if sys.platform != "win32":
-        import resource
-
         units = 1 if sys.platform == "darwin" else 1024
         sys.stdout.write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * units))
 

@@ -361,7 +361,8 @@ class Study(FrozenModel):
         if model.name != run.model.name and is_path(model.name) and is_path(run.model.name):
             update["model"] = run.model.model_copy(update={"name": model.name})
         for method in self.commands:
-            if method.identifying_options == run.method.identifying_options:
+            present = method.key, method.identifying_options
+            if present == (run.method.key, run.method.identifying_options):
                 update["method"] = method
         if run.forgetting is not None and self.forgetting is not None:
             update["forgetting"] = run.forgetting.model_copy(update={"text": self.forgetting})
