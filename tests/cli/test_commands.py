@@ -37,7 +37,7 @@ def test_it_is_refused_without_leave_and_shown_by_plan(tmp_path: Path, tiny_mode
         ("train {test} {out} {rate}", "{rate} is none of {train}, {validation}"),
         ("train {out}", "{test} is missing: it has to answer"),
         ("train '{test} {out}", "No closing quotation"),
-        ("", "{test}, {out} is missing"),
+        ("", "no command is given."),
     ],
 )
 def test_words_that_cannot_be(words: str, message: str, tmp_path: Path, tiny_model: Any) -> None:

@@ -16,13 +16,14 @@ import pytest
 from support.command_scripts import FIRST, READ, wait_until
 from support.tiny_study import as_file, two_files
 
-from paretune.errors import MethodError, StudyError
+from paretune.errors import MethodError, StoreError, StudyError
 from paretune.execution.worker_settings import WorkerSettings
 from paretune.planning.expand import expand_study
 from paretune.planning.prepare import prepare_study
 from paretune.store import Store
 from paretune.study import Study
 from paretune.verbs.check import check
+from paretune.verbs.export import export
 from paretune.verbs.run import run
 from paretune.verbs.stores import merge
 
@@ -179,6 +180,29 @@ def test_rates_are_those_of_the_study(tmp_path: Path) -> None:
     planned = expand_study(prepare_study(study), [])
     rates = {one.run.learning_rate for one in planned if one.run.stage == "tune"}
     assert rates == {1e-3, 1e-2}
+
+
+def test_what_a_command_made_is_exported_as_it_was(tmp_path: Path) -> None:
+    right = "answer([{'id': r['id'], 'prediction': 'yes' if 'sat' in r['text'] else 'no'}"
+    right += " for r in read(test)])\n"
+    made = "pathlib.Path(out, 'model').mkdir()\n"
+    made += "pathlib.Path(out, 'model', 'weights').write_text(sys.argv[5])\n"
+    made += "pathlib.Path(out, 'result.json').write_text('{\"artifact\": \"model\"}')\n"
+    study, store = answer_first(tmp_path, right + made), tmp_path / "store"
+    run(study, store=store, workers=1, allow_commands=True)
+    exported = export(study, store=store, method="command", seed=2, output=tmp_path / "exported")
+    assert (tmp_path / "exported" / "model" / "weights").read_text() == "2"
+    assert exported.form == "artifact"
+    first, second = map(str, exported.describe())
+    assert first.endswith("(artifact): words x unnamed x command, seed 2.")
+    assert second == "It is what the command made, as it was."
+    with pytest.raises(StudyError, match="what a command made has no card, and is not pushed"):
+        export(study, store=store, method="command", push="me/model")
+    (tmp_path / "empty").mkdir()
+    study, store = answer_first(tmp_path / "empty", right), tmp_path / "empty" / "store"
+    run(study, store=store, workers=1, allow_commands=True)
+    with pytest.raises(StoreError, match="it named no artifact"):
+        export(study, store=store, method="command")
 
 
 @pytest.mark.wide

@@ -58,7 +58,7 @@ class CommandOptions(MethodOptions):
     it starts has changed: only changes of files that ``run`` itself names are seen.
     """
 
-    run: str
+    run: str = ""
     timeout: float | None = Field(default=None, gt=0)
     folder: str = ""
     version: int | str = 1
@@ -69,7 +69,8 @@ class CommandOptions(MethodOptions):
         named = _BRACES.findall(" ".join(shlex.split(run)))
         if unknown := [name for name in named if name not in PLACEHOLDERS]:
             raise ValueError(f"{{{unknown[0]}}} is none of {_list_placeholders(PLACEHOLDERS)}")
-        if missing := [name for name in NEEDED if name not in named]:
+        missing = [name for name in NEEDED if name not in named]
+        if run and missing:
             raise ValueError(
                 f"{_list_placeholders(missing)} is missing: it has to answer the rows of {{test}} "
                 f"in {{out}}/{ANSWERS_FILE}"

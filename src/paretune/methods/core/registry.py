@@ -100,6 +100,10 @@ def check_options(method: MethodSpec, study: Study) -> None:
     title, rates = configured.method.title, method.learning_rates
     learns = configured.learns
     if method.is_command:
+        if not configured.options.run:
+            refuse(
+                "run", "no command is given", 'Write run: "python train.py {train} {test} {out}"'
+            )
         learns = configured.options.names("learning_rate")
         if learns and rates is None:
             refuse("run", "{learning_rate} is named, and no rate", "Write learning_rates: [...].")
