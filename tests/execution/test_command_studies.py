@@ -185,10 +185,10 @@ def test_rates_are_those_of_the_study(tmp_path: Path) -> None:
 def test_what_a_command_made_is_exported_as_it_was(tmp_path: Path) -> None:
     right = "answer([{'id': r['id'], 'prediction': 'yes' if 'sat' in r['text'] else 'no'}"
     right += " for r in read(test)])\n"
-    made = "pathlib.Path(out, 'model').mkdir()\n"
-    made += "pathlib.Path(out, 'model', 'weights').write_text(sys.argv[5])\n"
-    made += "pathlib.Path(out, 'result.json').write_text('{\"artifact\": \"model\"}')\n"
-    study, store = answer_first(tmp_path, right + made), tmp_path / "store"
+    artifact = "pathlib.Path(out, 'model').mkdir()\n"
+    artifact += "pathlib.Path(out, 'model', 'weights').write_text(sys.argv[5])\n"
+    artifact += "pathlib.Path(out, 'result.json').write_text('{\"artifact\": \"model\"}')\n"
+    study, store = answer_first(tmp_path, right + artifact), tmp_path / "store"
     run(study, store=store, workers=1, allow_commands=True)
     exported = export(study, store=store, method="command", seed=2, output=tmp_path / "exported")
     assert (tmp_path / "exported" / "model" / "weights").read_text() == "2"
