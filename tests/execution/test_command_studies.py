@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shlex
 import subprocess
 import sys
 from collections import Counter
@@ -13,8 +12,15 @@ from typing import Any
 
 import psutil
 import pytest
-from support.command_scripts import FIRST, READ, wait_until
-from support.tiny_study import as_file, two_files
+from support.command_scripts import (
+    FIRST,
+    READ,
+    answer_first,
+    make_study,
+    use_command,
+    wait_until,
+)
+from support.tiny_study import as_file
 
 from paretune.errors import MethodError, StoreError, StudyError
 from paretune.execution.worker_settings import WorkerSettings
@@ -71,26 +77,6 @@ def write_digits(folder: Path, *, label: str = "label") -> dict[str, Any]:
         writer.writerows(enumerate(load_digits().target[:300]))
     task = {"name": "digits", "kind": "external", "id": "image", "label": label}
     return {**task, "train": str(folder / "digits.csv")}
-
-
-def use_command(folder: Path, words: str, **options: Any) -> dict[str, Any]:
-    words = f"{shlex.quote(sys.executable)} script.py {words}"
-    return {"name": "command", "run": words, "folder": str(folder), **options}
-
-
-def make_study(task: dict[str, Any], *methods: Any, **changes: Any) -> Study:
-    protocol = {"seeds": [1, 2], "outer": 2, **changes.pop("protocol", {})}
-    raw = {"study": "trainers", "tasks": [task], "methods": methods, "protocol": protocol}
-    return Study.parse({**raw, **changes})
-
-
-def answer_first(folder: Path, script: str = FIRST, **options: Any) -> Study:
-    """A study of texts with a command that answers one label, and needs no model."""
-    (folder / "script.py").write_text(READ + script, encoding="utf-8")
-    task = {"name": "words", "kind": "classification", "text": "text", "label": "label"}
-    task |= {"train": str(two_files(folder)), "test": str(folder / "test.csv")}
-    words = "{train} {validation} {test} {out} {seed}"
-    return make_study(task, use_command(folder, words, **options), protocol={"outer": "split"})
 
 
 def list_results(folder: Path, study: Study) -> dict[str, Any]:
