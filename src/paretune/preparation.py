@@ -20,7 +20,7 @@ from paretune.objectives.encoding import Encoded, encode_texts
 from paretune.objectives.example import Example
 from paretune.objectives.objective import Encode
 from paretune.objectives.readouts import for_readout
-from paretune.study import NO_MODEL, ModelSpec, Run, TaskSpec, compute_run_id, digest
+from paretune.study import NO_MODEL, UNNAMED_MODEL, ModelSpec, Run, TaskSpec, compute_run_id, digest
 from paretune.tasks import load_dataset as load_task
 
 UNLABELLED = "unlabelled"
@@ -89,21 +89,24 @@ class ProcessCache:
         If it generates texts, it is also over how its model decodes where the study does not say.
         """
         dataset, weights_hash = self.dataset(run.task), ""
+        configured = methods.configure(run.method)
         data_hash = dataset.content_hash
         if run.readout != "head" and dataset.prompt is not None:
             data_hash = digest([data_hash, dataset.prompt.canonical_form()])
-        if run.model != NO_MODEL:
+        if run.model not in (NO_MODEL, UNNAMED_MODEL):
             source = self.source(run.model)
             weights_hash = source.weights_hash
             if run.generation is not None:
                 chosen = run.generation.model_dump(exclude_none=True)
                 decoding = {k: v for k, v in source.decoding.items() if k not in chosen}
                 weights_hash = digest([weights_hash, decoding]) if decoding else weights_hash
+        if run.method.is_command:
+            weights_hash = digest([weights_hash, configured.options.hash_scripts()])
         return compute_run_id(
             run,
             data_hash=data_hash,
             weights_hash=weights_hash,
-            code_epoch=methods.configure(run.method).code_epoch,
+            code_epoch=configured.code_epoch,
         )
 
     def objective(self, run: Run, max_tokens: int | None = None) -> Objective:

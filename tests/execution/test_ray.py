@@ -15,6 +15,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from support.command_scripts import answer_first
 from support.fake_ray_task import train_fakes
 from support.tiny_runs import STUDY, a_run, a_store, runs
 from support.tiny_study import digests, finish, small
@@ -172,6 +173,14 @@ def test_a_node_is_killed_in_the_middle_and_only_its_runs_are_repeated(
     (lost,) = [run_id for run_id, node in starts if node == victim.node_id]
     times = Counter(run_id for run_id, _ in starts)
     assert times == {**dict.fromkeys(expected, 1), lost: 2}
+
+
+@pytest.mark.wide
+def test_nodes_start_commands(cluster, tmp_path):
+    study = answer_first(tmp_path)
+    options = {"executor": "ray", "address": cluster.address, "shard": "1/1", "devices": "cpu"}
+    done = run(study, store=tmp_path / "nodes", allow_commands=True, **options)
+    assert done.ended == 4 and not done.failed
 
 
 class KeepingObserver(Observer):

@@ -161,6 +161,13 @@ class Cell:
         """Whether there is no training that could fail."""
         return self.model == NO_MODEL or self.name in baselines.WITHOUT_TRAINING
 
+    @property
+    def has_export(self) -> bool:
+        """Whether there may be weights to export; a command may have left nothing but answers."""
+        commands = [record for record in self.final if record.run.method.is_command]
+        left_nothing = commands and not any(record.trained_weights for record in commands)
+        return self.model != NO_MODEL and not left_nothing
+
     @cached_property
     def failures(self) -> FailureRate | None:
         """How often training failed; None for what trains nothing, which has no chance to fail.

@@ -218,6 +218,11 @@ def _check_texts(dataset: Dataset, checks: Checks) -> list[Finding]:
     ]
 
 
+def _check_ids(dataset: Dataset, checks: Checks) -> list[Finding]:
+    """Rows that are in train and in test."""
+    return [*_find_leaks(dataset, text_key, checks)]
+
+
 def _check_pairs(dataset: Dataset, checks: Checks) -> list[Finding]:
     """The texts of a translation. Empty sides are refused when the examples are built."""
     rows = [e for e in (*dataset.train, *dataset.test) if e.target]
@@ -421,6 +426,8 @@ CHECKS: dict[str, tuple[Callable[[Dataset, Checks], list[Finding]], ...]] = {
     ),
     **dict.fromkeys(("choices", "preference"), (_check_texts,)),
     "numbers": (_check_numbers, _check_texts),
+    "ids": (_check_classes, _check_ids),
+    "numbered_ids": (_check_numbers, _check_ids),
     "parallel": (_check_pairs,),
     "instructions": (partial(_check_targets, source="prompt", target="completion", min_words=1),),
 }

@@ -72,6 +72,10 @@ class RunExecutor:
         if claim.run.stage == "cost":
             settings, datasets = self.settings, self.caches.datasets
             return measure_cost(claim, settings.device, halvings, settings.cost_seconds, datasets)
+        if claim.run.method.is_command:
+            from paretune.execution.command import run_command
+
+            return run_command(claim, self.caches, self.settings)
         from paretune.training.trainer import train_run
 
         reuse_freed_memory()

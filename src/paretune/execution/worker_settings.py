@@ -29,6 +29,7 @@ class WorkerSettings:
         keep_bytes: trained weights of a run are kept up to this size; None: of any size.
         cost_seconds: for timing the steps of one cost.
         lease_seconds: how long a claim outlives a worker that nobody can prove dead.
+        allow_commands: whether it may start the programs that a study file names.
         parent: the worker stops when the process with this id is no longer its parent.
     """
 
@@ -43,6 +44,7 @@ class WorkerSettings:
     keep_bytes: int | None = None
     cost_seconds: float = DEFAULT_COST_SECONDS
     lease_seconds: float = 60.0
+    allow_commands: bool = False
     parent: int | None = None
 
     def count_fitting(self, run_bytes: int) -> int:

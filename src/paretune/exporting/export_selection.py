@@ -102,8 +102,8 @@ def _find_recommended(study: Study, cells: Sequence[Cell], budget: Budget) -> Ce
         options = f"{spell_option('model', model)} and {spell_option('method', method)}"
         remedy = f"The best that was trained is {_describe(best)}: {options} export it."
     raise StudyError(
-        f"the recommendation is the baseline {_describe(choice.chosen)}, which has no trained "
-        "weights to export.",
+        f"the recommendation is {'the baseline ' if choice.chosen.cell.baseline else ''}"
+        f"{_describe(choice.chosen)}, which has no trained weights to export.",
         where=where,
         remedy=remedy,
     )
@@ -115,7 +115,7 @@ def _describe(candidate: Candidate) -> str:
 
 def has_weights(cell: Cell) -> bool:
     """Whether its runs trained something; untuned models and baselines without one did not."""
-    return any(_has_scores(r) and r.run.learning_rate is not None for r in cell.final)
+    return any(_has_scores(record) and record.trained_weights for record in cell.final)
 
 
 def select_record(cell: Cell, seed: int | None) -> Record:

@@ -310,6 +310,14 @@ def load_or_retrain(
     blob = record.result.get("weights")
     if blob is not None and record.run_id not in store.list_dropped_runs():
         return store.read_blob(blob)
+    if record.run.method.is_command:
+        named = record.result.get("artifact", "it named no artifact")
+        raise StoreError(
+            f"the store has no copy of what the command made ({named}).",
+            where=" x ".join(record.run.cell),
+            remedy="It is kept where result.json names a file or a folder in {out} as artifact, up "
+            "to protocol.keep_weights; otherwise look where the command put it.",
+        )
     if not train_again:
         check_weights_kept([record], store)
     tell(f"Training again: {' x '.join(record.run.cell)}, seed {record.run.seed} "

@@ -314,6 +314,10 @@ def predict_peaks(cells: Sequence[Cell]) -> dict[tuple[str, str, str], float]:
     for cell in cells:
         if cell.cost or cell.model == NO_MODEL:
             continue
+        if measured := [size for record in cell.final if (size := record.peak_bytes) is not None]:
+            # Of a command, which was measured beside other runs.
+            peaks[cell.task, cell.model, cell.method] = float(max(measured))
+            continue
         for record in cell.final[:1]:
             work, device = ComputeCost.from_record(record), device_of(record)
             if work is None:

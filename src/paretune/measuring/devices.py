@@ -14,7 +14,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any, Literal
@@ -247,6 +247,21 @@ def read_process_bytes(uuid: str) -> tuple[int | None, str]:
         return None, "NVML lists no process with this id (containers hide it)"
 
     return _query_nvml(read)
+
+
+def read_tree_bytes(pids: Collection[int]) -> int | None:
+    """Bytes of these processes on all cards; None where NVML does not list one of them."""
+
+    def read(pynvml: Any) -> tuple[int | None, str]:
+        sizes = []
+        for index in range(pynvml.nvmlDeviceGetCount()):
+            card = pynvml.nvmlDeviceGetHandleByIndex(index)
+            for process in pynvml.nvmlDeviceGetComputeRunningProcesses(card):
+                if process.pid in pids and process.usedGpuMemory is not None:
+                    sizes.append(int(process.usedGpuMemory))
+        return (sum(sizes), "") if sizes else (None, "")
+
+    return _query_nvml(read)[0]
 
 
 def _query_nvml(read: Callable[[Any], tuple[int | None, str]]) -> tuple[int | None, str]:

@@ -12,6 +12,7 @@ from paretune import plugins
 from paretune.objectives.classification import (
     ANSWER_SET,
     CLASSIFICATION,
+    EXTERNAL,
     MULTILABEL,
     MULTIPLE_CHOICE,
     PAIR,
@@ -28,7 +29,7 @@ from paretune.objectives.objective import (
     Objective,
     TargetScale,
 )
-from paretune.objectives.regression import REGRESSION
+from paretune.objectives.regression import EXTERNAL_REGRESSION, REGRESSION
 from paretune.objectives.token_classification import TOKEN_CLASSIFICATION
 
 __all__ = [
@@ -61,6 +62,8 @@ _REGISTRY = plugins.Registry(
         MULTILABEL,
         TOKEN_CLASSIFICATION,
         SCORES,
+        EXTERNAL,
+        EXTERNAL_REGRESSION,
         *PREFERENCES,
     ),
 )

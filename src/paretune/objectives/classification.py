@@ -46,6 +46,10 @@ if TYPE_CHECKING:
 USUAL_THRESHOLD = 0.5
 NO_QUESTION = "question goes with kind multiple_choice; for two texts: text_pair"
 NO_FEATURES = "features go with kind classification or regression"
+NO_TEXTS = dict.fromkeys(
+    ("text", "text_pair", "choices", "features", "question", "unlabelled"),
+    "an external task has id and label: a command reads all else",
+)
 
 
 def cross_entropy(
@@ -166,6 +170,17 @@ SCORES = replace(
     baselines=(),
     default_metric="mean_score",
     recorded_metrics=("mean_score",),
+    loss_settings=(),
+)
+EXTERNAL = replace(
+    CLASSIFICATION,
+    name="external",
+    title="one of several labels for data that a command reads",
+    required=("id", "label"),
+    excluded=NO_TEXTS,
+    reader="ids",
+    readouts=(),
+    baselines=("majority",),
     loss_settings=(),
 )
 PAIR = replace(

@@ -276,6 +276,11 @@ class Objective:
         return self.reader == "parallel"
 
     @property
+    def is_external(self) -> bool:
+        """Whether its rows are names of data that paretune does not read."""
+        return self.reader in ("ids", "numbered_ids")
+
+    @property
     def draws_head(self) -> bool:
         """Whether the head is new, drawn by each run; otherwise it is the checkpoint's own."""
         return self.head not in CHECKPOINT_HEADS

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from paretune.answers import Answer
-from paretune.objectives.classification import NO_QUESTION
+from paretune.objectives.classification import NO_QUESTION, NO_TEXTS
 from paretune.objectives.encoding import Encoded
 from paretune.objectives.example import Example
 from paretune.objectives.objective import (
@@ -89,4 +90,13 @@ REGRESSION = Objective(
     predict=predict_numbers,
     fit_target=fit_target_scale,
     answer_code="logits[:, 0].tolist()",
+)
+EXTERNAL_REGRESSION = replace(
+    REGRESSION,
+    name="external_regression",
+    title="a number for data that a command reads",
+    required=("id", "label"),
+    excluded={**REGRESSION.excluded, **NO_TEXTS},
+    reader="numbered_ids",
+    baselines=("majority",),
 )

@@ -20,7 +20,7 @@ from paretune.models.pass_context import PassContext
 from paretune.objectives.readouts import for_readout
 from paretune.planning.prepare import PreparedStudy
 from paretune.preparation import ProcessCache
-from paretune.study import NO_MODEL, Generation, ModelSpec, Run, TaskSpec
+from paretune.study import Generation, ModelSpec, Run, TaskSpec
 from paretune.training.evaluation.evaluator import prepare_metrics
 from paretune.training.evaluation.predict import evaluate
 from paretune.training.forward.passes import Compute, StepBatch
@@ -72,7 +72,7 @@ def check_models(runs: Iterable[Run], caches: ProcessCache) -> None:
     }
     errors: dict[str, ModelError] = {}
     for run in distinct.values():
-        if run.model == NO_MODEL:
+        if not run.uses_model:
             continue
         try:
             caches.outline(run.model, caches.dataset(run.task), readout=run.readout)

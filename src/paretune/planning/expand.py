@@ -175,7 +175,9 @@ def plan_runs(prepared: PreparedStudy, records: Sequence[Record]) -> RunPlan:
         waiting += [
             prepared.make_run(cell, "cost", rates[len(rates) // 2] if rates else None, seed)
             for cell in prepared.cells
-            if states[cell.task.key].in_play is None and cell.method.proposer is None
+            if states[cell.task.key].in_play is None
+            and cell.method.proposer is None
+            and not cell.method.is_command
             for seed in protocol.seeds[:1]
             for rates in [list_rates(prepared, cell)]
             if rates is not None
@@ -334,12 +336,13 @@ def _plan_cell(
     places = list(design.place_seeds(seeds))
     if cell.model == NO_MODEL:  # one run, in cross-validation one for each fold
         return [make("final", None, of_fold[0], outer=outer) for outer, of_fold in places]
-    rates, configured = list_rates(prepared, cell), methods.configure(cell.method)
-    if rates is None or isinstance(configured, methods.ConfiguredBaseline):
+    rates = list_rates(prepared, cell)
+    if rates is None:
         return []
-    measured = state is None or (state.in_play is not None and cell.key[1:] in state.in_play)
+    in_play = state is None or (state.in_play is not None and cell.key[1:] in state.in_play)
+    measured = in_play and not cell.method.is_command  # which is measured while it runs
     if rates == ():
-        if not configured.options.shots:
+        if not (cell.method.is_command or methods.configure(cell.method).options.shots):
             # No seed, rate or training row changes anything: one answer to each row is enough.
             once = [outer for outer, _ in places if outer is None or outer.repeat == 0]
             places = [(outer, [seeds[0]]) for outer in once]
@@ -430,6 +433,8 @@ def _plan_rates(
 def list_rates(prepared: PreparedStudy, cell: PreparedCell) -> tuple[float, ...] | None:
     """The learning rates of a cell, rising: () of what has none; None of a baseline's."""
     configured = methods.configure(cell.method)
+    if cell.method.is_command:
+        return cell.method.learning_rates or ()
     if isinstance(configured, methods.ConfiguredBaseline):
         return None
     default_rates = configured.learning_rates(prepared.topologies[cell.model.key])

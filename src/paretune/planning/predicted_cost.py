@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from statistics import median
 from typing import TYPE_CHECKING
 
 from paretune import methods
@@ -109,9 +110,10 @@ class CostPredictor:
         on_gpu = bool(records) and self.device.startswith("cuda")
         name = query_gpu(self.device).name if on_gpu else ""
         device = f"{self.device.split(':')[0]} {name}".rstrip()  # of GPUs, the same model
+        self._commands = [record for record in records if record.run.method.is_command]
         by_model: dict[str, list[tuple[Record, ComputeCost]]] = {}
         for record in records:
-            if record.run.model != NO_MODEL and (device_of(record) or "cpu") == device:
+            if record.run.uses_model and (device_of(record) or "cpu") == device:
                 by_model.setdefault(record.run.model.key, []).append(
                     (record, self.predict_work(record.run))
                 )
@@ -122,7 +124,7 @@ class CostPredictor:
         precisions = {
             run.training.precision
             for run in runs
-            if run.model != NO_MODEL and self._find_cost_model(run).operations_per_second is None
+            if run.uses_model and self._find_cost_model(run).operations_per_second is None
         }
         if precisions and self.device == "cpu":
             self._speed = MachineSpeed.measure(precisions)
@@ -136,6 +138,8 @@ class CostPredictor:
         Raises:
             ParetuneError: its model or its method cannot be used: it could not start.
         """
+        if run.method.is_command:
+            return self._predict_command(run)
         if run.model == NO_MODEL:
             basis = "a baseline without a model"
             return PredictedCost(1.0, None, basis, basis)
@@ -161,6 +165,16 @@ class CostPredictor:
         if peak is None:
             peak, memory_basis = work.held_bytes + work.saved_bytes, "tensor sizes"
         return PredictedCost(seconds, round(peak), basis, memory_basis)
+
+    def _predict_command(self, run: Run) -> PredictedCost:
+        """What its ended runs took at the median; nothing else is known of a command."""
+        ended = [r for r in self._commands if r.run.cell == run.cell]
+        seconds = [s for record in ended if (s := record.train_seconds) is not None]
+        peaks = [size for record in ended if (size := record.peak_bytes) is not None]
+        basis = f"{pluralise(len(ended), 'ended run')} of this command"
+        return PredictedCost(
+            median(seconds) if seconds else None, max(peaks) if peaks else None, basis, basis
+        )
 
     def predict_work(self, run: Run) -> ComputeCost:
         """The operations and bytes of a run."""
@@ -271,7 +285,7 @@ class CostPredictor:
         Words that the first :data:`COUNTED_EXAMPLES` do not have grow with the root of the number
         of examples (Heaps 1978, *Information Retrieval*).
         """
-        trains_all = run.model != NO_MODEL and (
+        trains_all = run.uses_model and (
             methods.configure_method(run.method).trains is methods.Trains.EVERYTHING
         )
         if not trains_all or run.training.backend == "plain":
@@ -299,7 +313,7 @@ class CostPredictor:
 
     def count_trained(self, run: Run) -> int:
         """How many parameters a run trains, the head's included; 0 where it needs no model."""
-        if run.model == NO_MODEL:
+        if not run.uses_model:
             return 0
         loaded, shape = self.open_outline(run)
         key = (loaded.model, run.method.model_dump_json())

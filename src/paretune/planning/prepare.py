@@ -33,6 +33,7 @@ from paretune.preparation import ProcessCache
 from paretune.store import Store
 from paretune.study import (
     NO_MODEL,
+    UNNAMED_MODEL,
     Generation,
     MethodSpec,
     ModelSpec,
@@ -161,10 +162,13 @@ class PreparedStudy:
     ) -> Run:
         """A run of a cell; ``method``: in place of the cell's."""
         objective = _objective_of(cell, self.datasets)
-        forgetting = None
-        if stage == "final" and rate is not None:
-            forgetting = self.forgetting.get((cell.task.key, cell.model.key))
-        training = {"precision": self.precisions[cell.model.key]}
+        forgetting, training = None, self.study.training
+        if cell.method.is_command:
+            training = Training(precision="fp32")  # which it does not read
+        else:
+            training = training.model_copy(update={"precision": self.precisions[cell.model.key]})
+            if stage == "final" and rate is not None:
+                forgetting = self.forgetting.get((cell.task.key, cell.model.key))
         return Run(
             stage=stage,
             task=cell.task,
@@ -177,7 +181,7 @@ class PreparedStudy:
             fold=fold,
             split_seed=self.study.protocol.split_seed,
             outer=outer,
-            training=self.study.training.model_copy(update=training),
+            training=training,
             generation=self.study.generation if objective.generates else None,
             forgetting=forgetting,
         )
@@ -243,6 +247,8 @@ def prepare_study(
     if errors := [str(finding) for finding in findings if finding.severity == "error"]:
         raise DataError("\n".join(errors), remedy="Fix them and rerun.")
     for model in study.models:
+        if model == UNNAMED_MODEL:
+            continue
         source = sources[model.key] = caches.source(model, offline=offline)
         topologies[model.key] = topology_of(load_config(source))
         require_backend(model.quantisation, f"model {model.key}")
@@ -258,6 +264,8 @@ def prepare_study(
     cells: list[PreparedCell] = []
     forgetting = {}
     for task in pinned_tasks:
+        if UNNAMED_MODEL in study.models:
+            cells += [PreparedCell(task, UNNAMED_MODEL, command) for command in study.commands]
         for model in pinned_models:
             topology = topologies[model.key]
             cells += _list_cells(study, task, datasets[task.key], model, topology)
@@ -280,7 +288,7 @@ def prepare_study(
         designs=designs,
         sources=sources,
         topologies=topologies,
-        precisions=dict.fromkeys([*sources, NO_MODEL.key], assumed),
+        precisions=dict.fromkeys([*sources, NO_MODEL.key, UNNAMED_MODEL.key], assumed),
         forgetting=forgetting,
         cells=tuple(cells),
         refused=refused,
@@ -397,6 +405,8 @@ def choose_readout(
                 remedy=f"It answers by {' or '.join(possible)}; or remove readout.",
             )
     configured = methods.configure(method)
+    if isinstance(configured, methods.ConfiguredBaseline):
+        return "head"  # no model answers
     if configured.options.shots and any(example.messages for example in dataset.train):
         raise _refuse("solved examples cannot stand before a conversation", task, method)
     refusals = {readout: _refusal(configured.method, dataset, readout) for readout in possible}

@@ -138,6 +138,8 @@ class StoredResult(TypedDict, total=False):
         curve: of each evaluation on the selection part during training ``step``, ``epoch``,
             ``loss`` (the mean training loss since the last) and ``selection`` (scores).
         trained_bytes: bytes of the trained tensors.
+        artifact: what a command made, as it named it; its tar is in ``weights`` where it lay in the
+            command's folder.
         word_tables: of a cost, where only the ``trained_rows`` of the ``rows`` of its tables of
             words have gradients and moments; ``spared_bytes``: what all of them take more.
         target: ``mean`` and standard ``deviation`` of a regression's targets in train.
@@ -157,6 +159,7 @@ class StoredResult(TypedDict, total=False):
     method_parameters: int
     head_parameters: int
     trained_bytes: int
+    artifact: str
     word_tables: dict[str, int]
     micro_batch: int
     truncated: dict[str, int]
@@ -309,6 +312,13 @@ class Record:
     def trained_parameters(self) -> int | None:
         """Of the method and the head."""
         return self.result.get("trained_parameters")
+
+    @property
+    def trained_weights(self) -> bool:
+        """Whether it trained what can be exported: of a command, what it has named."""
+        if self.run.method.is_command:
+            return "artifact" in self.result
+        return self.run.learning_rate is not None
 
     @property
     def train_seconds(self) -> float | None:

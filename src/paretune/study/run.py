@@ -20,7 +20,7 @@ from paretune.study.protocol import (
     Generation,
     Training,
 )
-from paretune.study.specs import PATH_KEYS, FrozenModel, MethodSpec, ModelSpec, is_path
+from paretune.study.specs import NO_MODEL, PATH_KEYS, FrozenModel, MethodSpec, ModelSpec, is_path
 from paretune.study.task_spec import PROMPT_KEYS, TaskSpec
 
 Stage = Literal["tune", "final", "cost"]
@@ -166,7 +166,7 @@ class Run(FrozenModel):
     def canonical_form(self) -> dict[str, Any]:
         """Plain values that identify the run; names for display and paths are left out."""
         form = self.model_dump(mode="json")
-        form["method"] = {"name": self.method.name, "options": self.method.options}
+        form["method"] = {"name": self.method.name, "options": self.method.identifying_options}
         name = self.model.name
         form["model"] = {"name": Path(name).name if is_path(name) else name}
         # The prompt enters with the data (compute_run_id), where a readout reads it.
@@ -194,6 +194,11 @@ class Run(FrozenModel):
     def on_rows(self, share: float) -> Run:
         """The same on a share of its training rows."""
         return self.model_copy(update={"rows": share, "forgetting": None})
+
+    @property
+    def uses_model(self) -> bool:
+        """Whether paretune trains or asks its model: not of a command, nor of a baseline."""
+        return self.model != NO_MODEL and not self.method.is_command
 
     @property
     def cell(self) -> tuple[str, str, str]:

@@ -70,6 +70,10 @@ class ModelSpec(FrozenModel):
 
 NO_MODEL = ModelSpec(name="-")
 """The model of a baseline that needs none."""
+COMMAND = "command"
+"""The method that is a program of the user (:mod:`paretune.methods.command`)."""
+NOT_IDENTIFYING = ("timeout", "folder")
+"""Options of a command that change no result."""
 UNNAMED_MODEL = ModelSpec(name="unnamed")
 """The model of runs that were trained elsewhere and do not name it."""
 
@@ -100,15 +104,27 @@ class MethodSpec(BaseModel):
         return find_proposer(self.name)
 
     @property
+    def is_command(self) -> bool:
+        """Whether a program of the user trains."""
+        return self.name == COMMAND
+
+    @property
     def options(self) -> dict[str, Any]:
         """The method's own options, as written."""
         return dict(self.model_extra or {})
 
     @property
+    def identifying_options(self) -> dict[str, Any]:
+        """Its options without those that change no result."""
+        ignored = NOT_IDENTIFYING if self.is_command else ()
+        return {name: value for name, value in self.options.items() if name not in ignored}
+
+    @property
     def options_of_runs(self) -> dict[str, Any]:
         """Its options without those that say what else enters the study."""
         excluded = () if self.proposer is None else self.proposer.not_of_runs
-        return {name: value for name, value in self.options.items() if name not in excluded}
+        options = self.identifying_options
+        return {name: value for name, value in options.items() if name not in excluded}
 
     @property
     def key(self) -> str:

@@ -27,9 +27,12 @@ from paretune.study.data_frame import is_data_frame, save_data_frame
 from paretune.study.protocol import MAX_COUNTS, Checks, Generation, Limits, Protocol, Training
 from paretune.study.run import Run, digest, omit_defaults
 from paretune.study.specs import (
+    COMMAND,
     FILE_KEYS,
+    NOT_IDENTIFYING,
     PATH_KEYS,
     SHIPPED_LANGUAGES,
+    UNNAMED_MODEL,
     FrozenModel,
     MethodSpec,
     ModelSpec,
@@ -106,7 +109,7 @@ class Study(FrozenModel):
         tuple[Annotated[ModelSpec, AfterValidator(_check_names)], ...],
         BeforeValidator(_limit_entries),
         Field(min_length=1),
-    ]
+    ] = (UNNAMED_MODEL,)
     methods: Annotated[
         tuple[Annotated[MethodSpec, AfterValidator(_check_names)], ...],
         BeforeValidator(_limit_entries),
@@ -131,6 +134,8 @@ class Study(FrozenModel):
             for key in (key for key, count in counts.items() if count > 1):
                 change = "name" if section == "tasks" else "label"
                 raise ValueError(f"{section}: {key} is named twice; give one another {change}")
+        if UNNAMED_MODEL in self.models and len(self.commands) < len(self.methods):
+            raise ValueError('the key "models" is missing; only commands need no model')
         protocol = self.protocol
         names = [method.key for method in self.all_methods]
         if protocol.reference not in (None, *names):
@@ -245,6 +250,11 @@ class Study(FrozenModel):
         return tuple(entered.values())
 
     @property
+    def commands(self) -> tuple[MethodSpec, ...]:
+        """The methods that are programs of the user."""
+        return tuple(method for method in self.methods if method.is_command)
+
+    @property
     def is_judged(self) -> bool:
         """Whether its runs were trained elsewhere (:mod:`paretune.judging`)."""
         return self.protocol.preset == "judged"
@@ -316,11 +326,22 @@ class Study(FrozenModel):
             label = model.key if model.label or is_path(model.name) else None
             name = resolve_folder(model.name)
             models.append(model.model_copy(update={"name": name, "label": label}))
+        methods = []
+        for method in self.methods:
+            if method.is_command:
+                folder = base / expand_home(str(method.options.get("folder", "")))
+                method = method.model_copy(update={"folder": str(folder.resolve())})
+            methods.append(method)
         forgetting = self.forgetting
         if forgetting not in SHIPPED_LANGUAGES:
             forgetting = resolve_file(forgetting, stem=True)
         study = self.model_copy(
-            update={"tasks": tuple(tasks), "models": tuple(models), "forgetting": forgetting}
+            update={
+                "tasks": tuple(tasks),
+                "models": tuple(models),
+                "methods": tuple(methods),
+                "forgetting": forgetting,
+            }
         )
         study._written_paths = written_paths
         return study
@@ -339,6 +360,10 @@ class Study(FrozenModel):
             update["task"] = run.task.model_copy(update=moved)
         if model.name != run.model.name and is_path(model.name) and is_path(run.model.name):
             update["model"] = run.model.model_copy(update={"name": model.name})
+        for method in self.commands:
+            present = method.key, method.identifying_options
+            if present == (run.method.key, run.method.identifying_options):
+                update["method"] = method
         if run.forgetting is not None and self.forgetting is not None:
             update["forgetting"] = run.forgetting.model_copy(update={"text": self.forgetting})
         return run.model_copy(update=update) if update else run
@@ -358,6 +383,9 @@ class Study(FrozenModel):
         form = omit_defaults(self.model_dump(mode="json", exclude=ignored))
         if form["protocol"]["preset"] == "trials":
             form["protocol"]["preset"] = "fair"  # its name in the stores of 0.2
+        for method in form["methods"]:
+            for option in NOT_IDENTIFYING if method["name"] == COMMAND else ():
+                method.pop(option, None)
         written = self._written_paths
         for task in form["tasks"]:
             task |= {key: written.get(task[key], task[key]) for key in PATH_KEYS if task.get(key)}

@@ -642,7 +642,14 @@ def _read_task(task: Task, spec: TaskSpec, language: str, data_home: Path | None
     return replace(rows, source=task.source[language], licence=task.licence[language])
 
 
+def load_ids(spec: TaskSpec, *, numeric: bool = False) -> Dataset:
+    """Read names of rows, and a label or a number for each; see :func:`load_labels`."""
+    return load_labels(spec.model_copy(update={"text": spec.id}), numeric=numeric)
+
+
 READERS: dict[str, Callable[..., Dataset]] = {
+    "ids": load_ids,
+    "numbered_ids": partial(load_ids, numeric=True),
     "tags": load_tags,
     "labels": load_labels,
     "choices": load_choices,

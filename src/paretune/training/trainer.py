@@ -24,7 +24,7 @@ from paretune.objectives import Objective
 from paretune.objectives.encoding import Encoded
 from paretune.preparation import Parts, ProcessCache
 from paretune.store.record import Claim, Report
-from paretune.study import Generation, MethodSpec, Run
+from paretune.study import MethodSpec, Run
 from paretune.training import Outcome, TrainerOptions
 from paretune.training.checkpoint import (
     DAMAGED_NOTE,
@@ -34,9 +34,7 @@ from paretune.training.checkpoint import (
 from paretune.training.evaluation.evaluator import (
     answers_of,
     make_evaluator,
-    prepare_metrics,
-    score_segments,
-    write_scores,
+    score_answers,
 )
 from paretune.training.evaluation.forgetting import ForgettingProbe
 from paretune.training.evaluation.predict import evaluate
@@ -336,17 +334,13 @@ def fit_baseline(run: Run, method: ConfiguredBaseline, caches: ProcessCache) -> 
     predict = method.fit(parts.train, len(dataset.labels), run.seed)
     outcome = Outcome(result={"notes": [], "steps": 0, "curve": [], "truncated": {}})
     fitted = time.monotonic()
-    predictions = {}
-    for part in parts.reported:
-        examples = parts.named(part)
-        predictions[part] = objective.predict(predict(examples), examples, scale)
-        if objective.generates:
-            generation = run.generation or Generation()
-            scorers = prepare_metrics(generation, dataset.language, caches)
-            texts, references = predictions[part].prediction, objective.references(examples)
-            segment = score_segments(scorers, texts, references)
-            predictions[part] = replace(predictions[part], segment=segment)
-    write_scores(outcome, run, predictions, parts, dataset, diverged=False)
+    score_answers(
+        outcome,
+        run,
+        lambda examples: objective.predict(predict(examples), examples, scale),
+        parts,
+        caches,
+    )
     seconds = {"train": fitted - started, "evaluation": time.monotonic() - fitted}
     outcome.measured = {"wall_seconds": seconds, "environment": describe_environment("cpu")}
     return outcome

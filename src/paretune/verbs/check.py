@@ -17,7 +17,8 @@ from paretune.data.split import choose_outer_design
 from paretune.errors import DataError, ParetuneError
 from paretune.measuring.devices import resolve_devices
 from paretune.methods import check_options, configure
-from paretune.study import MethodSpec, ModelSpec, Study, TaskSpec
+from paretune.methods.command import describe_command
+from paretune.study import UNNAMED_MODEL, MethodSpec, ModelSpec, Study, TaskSpec
 from paretune.tasks import load_dataset, pin_dataset
 from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
@@ -42,8 +43,8 @@ class CheckedItem(Result):
     """One item that was checked.
 
     Attributes:
-        kind: ``task``, ``model``, ``method``, ``methods``, ``metrics``, ``study``, ``lengths``,
-            ``direction`` or ``step``.
+        kind: ``command``, ``task``, ``model``, ``method``, ``methods``, ``metrics``, ``study``,
+            ``lengths``, ``direction`` or ``step``.
         name: of the task, model, method or study, or of the cell.
         description: a few words; empty where it cannot be used.
         findings: in the data; all rows of a finding about several are its ``places``.
@@ -243,10 +244,11 @@ def _check_study(study: Study, *, offline: bool, devices: str) -> Iterator[Check
         from paretune.planning import prepare
         from paretune.planning.expand import choose_learning_rates
 
-        configured = configure(spec)
+        configured, models_by_rates = configure(spec), dict[tuple[float, ...], list[str]]()
         for task in tasks:
             prepare.check_method(spec, task, datasets[task.key], topologies)
-        models_by_rates: dict[tuple[float, ...], list[str]] = {}
+        if spec.is_command and spec.learning_rates:
+            models_by_rates[spec.learning_rates] = []
         for name, topology in (topologies or {"": ENCODER}).items():
             default_rates = configured.learning_rates(topology)
             if default_rates is not None:
@@ -260,6 +262,12 @@ def _check_study(study: Study, *, offline: bool, devices: str) -> Iterator[Check
         title = configured.method.title
         return f"{title}, learning rates {'; '.join(listed)}" if listed else title, ()
 
+    def check_command(spec: MethodSpec) -> Checked:
+        """What would be started, for the user to read before it is."""
+        check_options(spec, study)
+        return describe_command(spec), ()
+
+    yield from (_check("command", spec.key, check_command, spec) for spec in study.commands)
     yield from (_check("task", task.key, check_task, task) for task in study.tasks)
     if not datasets:
         return
@@ -273,13 +281,14 @@ def _check_study(study: Study, *, offline: bool, devices: str) -> Iterator[Check
     caches = ProcessCache()
     tasks = tuple(task for task in study.tasks if task.key in datasets)
     caches.datasets |= {pin_dataset(t).model_dump_json(): datasets[t.key] for t in tasks}
-    yield from (_check("model", model.key, check_model, model) for model in study.models)
+    named = [model for model in study.models if model != UNNAMED_MODEL]
+    yield from (_check("model", model.key, check_model, model) for model in named)
     methods: list[MethodSpec] = []
     for method in study.all_methods:
         item = _check("method", method.key, check_method, method)
         yield item
         methods += [method] if item.error is None else []
-    models = tuple(model for model in study.models if model.key in topologies)
+    models = tuple(m for m in study.models if m.key in topologies or m == UNNAMED_MODEL)
     usable = study.model_copy(update={"tasks": tasks, "models": models, "methods": tuple(methods)})
     yield from _check_cells(usable, datasets, caches, offline=offline, devices=devices)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import shlex
-from collections.abc import Iterable
+import tarfile
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -25,7 +27,7 @@ from paretune.study import ModelSpec, Run
 from paretune.tasks import pin_dataset
 from paretune.verbs import study_input
 from paretune.verbs.options import Flag, Folder, Name, Online, StoreFolder, StudyLike, TrainAgain
-from paretune.verbs.report import load_results
+from paretune.verbs.report import StudyResults, load_results
 from paretune.verbs.result import Result, Tell, tell_nothing
 from paretune.verbs.stored_audit import load_dataset_or_outline
 
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from paretune.exporting.export_run import AnswerCheck
+    from paretune.store.record import Record
 
 
 @dataclass(frozen=True, repr=False)
@@ -41,11 +44,12 @@ class ExportResult(Result):
 
     Attributes:
         folder: that was made; of a script its file.
-        form: ``peft``, ``merged``, ``sentence_transformers``, ``paretune``, ``lora`` or ``script``.
+        form: ``peft``, ``merged``, ``sentence_transformers``, ``paretune``, ``lora`` or ``script``;
+            of a command ``artifact``: what it made, which paretune does not open.
         run: what identifies it.
-        largest_difference: of logits after it was opened again; None: a script was written.
+        largest_difference: of logits after it was opened again; None: nothing was opened.
         answers: of its card's program on test rows: ``rows`` that it was asked, ``different`` ones
-            than those that were scored; None: a script was written.
+            than those that were scored; None: nothing was opened.
         card: its text.
         notes: what to know before the folder is given to others.
         loading_lines: two lines of Python that load it; the card's program has the rest.
@@ -79,6 +83,10 @@ class ExportResult(Result):
         """Where it is, how it was checked, and how to open it."""
         run = " x ".join(self.run.cell)
         yield f"Exported: {self.folder} ({self.form}): {run}, seed {self.run.seed}."
+        if self.run.method.is_command:
+            yield "It is what the command made, as it was."
+            yield from self.notes
+            return
         if self.largest_difference is None or self.answers is None:
             yield f"Train with it: uv run {shlex.quote(str(self.folder))} DATA --output FOLDER"
             yield from self.notes
@@ -168,6 +176,14 @@ def export(
     record = export_selection.select_record(cell, seed)
     warning = export_selection.refuse_collapsed(record, cell, allowed=allow_collapsed)
     run = record.run
+    if run.method.is_command:
+        if push is not None or script:
+            raise StudyError(
+                "what a command made is written as it is, without a card or a script.",
+                where=spell_option("script", True) if script else spell_option("push", push),
+                remedy="Leave the option out.",
+            )
+        return _unpack_artifact(record, results, output, [warning] if warning else [])
     caches = ProcessCache()
     offline = not online
     with Store.open(results.folder) as opened:
@@ -231,6 +247,23 @@ def export(
         url=url,
         public=public,
     )
+
+
+def _unpack_artifact(
+    record: Record, results: StudyResults, output: Path | str | None, notes: Sequence[str]
+) -> ExportResult:
+    """Write what the command of a run made, as it was, into a new folder."""
+    from paretune.exporting.restore import load_or_retrain
+
+    run = record.run
+    target = Path("exports", results.study.study, make_file_name(*run.cell))
+    target = target if output is None else Path(output)
+    check_target(target)
+    with Store.open(results.folder) as opened:
+        content = load_or_retrain(record, opened, train_again=False)
+    with atomic_folder(target) as folder, tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        archive.extractall(folder, filter="data")
+    return ExportResult(target, "artifact", run, notes=tuple(notes))
 
 
 def load(folder: Path | str, *, base: str | None = None, online: bool = False) -> tuple[Any, Any]:

@@ -84,6 +84,9 @@ JsonFile = Annotated[
     Path | None,
     typer.Option("--output", "-o", metavar="FILE", help="With --json: write it here instead."),
 ]
+AllowCommands = Annotated[
+    bool, typer.Option(help="Start the programs that methods of the study are (command).")
+]
 Quiet = Annotated[bool, typer.Option(help="Only the answer, one line a task, and errors.")]
 Workers = Annotated[
     int | None,

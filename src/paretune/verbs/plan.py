@@ -12,12 +12,14 @@ from paretune.execution.memory_budget import fit_workers
 from paretune.execution.progress import describe_run, format_duration
 from paretune.execution.worker_settings import STAGES, WorkerSettings
 from paretune.measuring.processor import defer_collection
+from paretune.methods.command import describe_command
 from paretune.methods.core.titles import title_of
 from paretune.reporting.text.formatting import format_bytes
 from paretune.store import Store
 from paretune.study import Run, Study
 from paretune.study.run import is_trial
 from paretune.terminal.plural import pluralise
+from paretune.terminal.sanitise import sanitise_line
 from paretune.verbs import study_input
 from paretune.verbs.options import Devices, Flag, Online, StoreFolder, StudyLike, Threads, Workers
 from paretune.verbs.result import Result, to_json_value
@@ -180,6 +182,8 @@ class Plan(Result):
 
     def describe(self, *, every: bool = False) -> Iterable[RenderableType]:
         """A line for each cell, or for every run; and what all of them take."""
+        for command in self.study.commands:
+            yield sanitise_line(f"Command {command.key}: {describe_command(command)}")
         if every:
             for predicted in self.runs:
                 cost = f"{_format_time(predicted.cost.seconds)}, {_format_peak([predicted])}"

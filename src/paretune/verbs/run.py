@@ -26,6 +26,7 @@ from paretune.execution.progress import Observer, open_default_observer
 from paretune.execution.study_runs import add_missing_runs, drop_excess_weights
 from paretune.measuring.processor import defer_collection
 from paretune.methods import baselines
+from paretune.methods.command import refuse_commands
 from paretune.planning.shard import Shard
 from paretune.reporting.text.conclusions import describe_passes
 from paretune.reporting.text.recommendation import write_advice
@@ -35,6 +36,7 @@ from paretune.study.quantities import DURATION
 from paretune.terminal.plural import pluralise
 from paretune.verbs import study_input
 from paretune.verbs.options import (
+    AllowCommands,
     Devices,
     Flag,
     Online,
@@ -107,10 +109,12 @@ class RunResult(Result):
         """The runs that failed."""
         if not self.failed:
             return None
+        allowed = f" {spell_option('allow_commands', True)}" if self.study.commands else ""
         names = "\n".join(f"  {status.run_id}: {status.message}" for status in self.failed)
         return RunsFailedError(
             f"{pluralise(len(self.failed), 'run')} stopped with an error:\n{names}\n",
-            remedy=f"`paretune run --retry {study_input.spell_study(self.study, self.folder)}` "
+            remedy=f"`paretune run --retry{allowed} "
+            f"{study_input.spell_study(self.study, self.folder)}` "
             "tries them again.",
         )
 
@@ -227,6 +231,7 @@ def run(
     address: Annotated[str | None, typer.Option(metavar="HOST:PORT")] = None,
     budget: Time | None = None,
     shard: Annotated[str | None, typer.Option(metavar="I/N")] = None,
+    allow_commands: AllowCommands = False,
     quiet: Quiet = False,
     observer: Observer | None = None,
 ) -> RunResult:
@@ -256,6 +261,7 @@ def run(
     # Read what is asked for.
     call = read_call(study, store, budget, shard, executor, address)
     study = call.study
+    refuse_commands(study.commands, allowed=allow_commands)
     with ExitStack() as stack:
         observer = stack.enter_context(open_default_observer(observer, quiet=quiet))
         server = None
@@ -306,6 +312,7 @@ def run(
             prepared,
             settings,
             call.limit_cost_seconds(planned.coming),
+            allow_commands=allow_commands,
             executor=executor,
             address=address,
             server=server,

@@ -18,6 +18,7 @@ from paretune.execution.progress import Observer, default_tell, format_duration
 from paretune.exporting.folder import check_target
 from paretune.files import make_file_name
 from paretune.methods import check_options
+from paretune.methods.command import refuse_commands
 from paretune.study import Study
 from paretune.study.data_frame import save_data_frame
 from paretune.study.quantities import DURATION, SIZE
@@ -29,6 +30,7 @@ from paretune.terminal.sanitise import sanitise_line
 from paretune.verbs.export import ExportResult, export
 from paretune.verbs.new import StudyDraft, draft_study
 from paretune.verbs.options import (
+    AllowCommands,
     Column,
     Devices,
     Flag,
@@ -162,6 +164,7 @@ def tune(
     devices: Devices = "auto",
     online: Online = False,
     output: Folder | None = None,
+    allow_commands: AllowCommands = False,
     restart: Flag = False,
     quiet: Quiet = False,
     observer: Observer | None = None,
@@ -236,6 +239,7 @@ def tune(
         "than": than,
         "max_memory": max_memory,
         **settings,
+        "allow_commands": allow_commands,
         "online": online,
     }
     # Guess the study, and write it, or go on with the one that is here.
@@ -247,13 +251,22 @@ def tune(
         study = continue_study(file, draft.study, changes, options, tell)
     else:
         study = write_study(file, draft, changes, tell)
+    refuse_commands(study.commands, allowed=allow_commands)
     # Train and measure.
     to_train = None
     if seconds is not None:
         planned = plan(study, online=online, **settings)
         to_train = divide_time(seconds, time.monotonic() - started)
         tell(describe_fit(planned, to_train))
-    ran = run(study, online=online, budget=to_train, quiet=quiet, observer=observer, **settings)
+    ran = run(
+        study,
+        online=online,
+        budget=to_train,
+        quiet=quiet,
+        observer=observer,
+        allow_commands=allow_commands,
+        **settings,
+    )
     # Answer, and export what to take.
     task = _find_task(study, draft.study)
     (advice,) = recommend(study, task=task.key, max_memory=max_memory)

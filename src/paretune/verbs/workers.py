@@ -14,7 +14,7 @@ from paretune.measuring.devices import query_gpu, resolve_devices
 from paretune.measuring.processor import read_total_bytes
 from paretune.methods.core.titles import title_of
 from paretune.reporting.text.formatting import format_bytes
-from paretune.study import NO_MODEL, Run
+from paretune.study import Run
 from paretune.terminal.plural import pluralise
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def explain_too_large(
     )
     sentences: dict[tuple[str, str], str] = {}
     for run in runs:
-        if run.model == NO_MODEL or (run.model.key, run.method.key) in sentences:
+        if not run.uses_model or (run.model.key, run.method.key) in sentences:
             continue
         held_bytes = predictor.predict_work(run).held_bytes
         trained_bytes = 4 * predictor.count_updated(run)
@@ -129,6 +129,7 @@ def make_executor(
     devices: Sequence[WorkerSettings],
     cost_seconds: float,
     *,
+    allow_commands: bool = False,
     executor: str = "local",
     address: str | None = None,
     server: ForkServer | None = None,
@@ -139,6 +140,7 @@ def make_executor(
         devices: the workers of each; of a cluster, as they were asked for.
         cost_seconds: for which each cost is timed at most; 0: costs are not measured, and those
             that an earlier call has asked for wait.
+        allow_commands: whether workers may start the programs that the study names.
         server: that has begun to import what workers of this machine need.
 
     Raises:
@@ -150,6 +152,7 @@ def make_executor(
             stages=tuple(stage for stage in STAGES if cost_seconds or stage != "cost"),
             keep_bytes=prepared.study.protocol.keep_weights,
             cost_seconds=cost_seconds,
+            allow_commands=allow_commands,
         )
         for settings in devices
     ]

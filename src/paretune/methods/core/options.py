@@ -49,7 +49,7 @@ class MethodOptions(FrozenModel):
         return 0
 
 
-OptionsT = TypeVar("OptionsT", bound=MethodOptions)
+OptionsT = TypeVar("OptionsT", bound=FrozenModel)
 Locate = Callable[[KeyPath, str], str]
 """Where a study says something, for errors: from keys below a method, and what stands there."""
 

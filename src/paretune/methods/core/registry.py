@@ -25,6 +25,7 @@ from paretune.methods.core.titles import TITLES
 from paretune.methods.peft.supported import PEFT_PREFIX, SUPPORTED
 from paretune.objectives import Objective
 from paretune.study import MethodSpec, Study
+from paretune.study.specs import COMMAND
 from paretune.study.study_file import KeyPath
 
 BUILT_IN = (*TITLES, *baselines.METHODS)
@@ -97,6 +98,18 @@ def check_options(method: MethodSpec, study: Study) -> None:
         ) from None
     configured = configure(method, locate)
     title, rates = configured.method.title, method.learning_rates
+    learns = configured.learns
+    if method.is_command:
+        if not configured.options.run:
+            refuse(
+                "run", "no command is given", 'Write run: "python train.py {train} {test} {out}"'
+            )
+        learns = configured.options.names("learning_rate")
+        if learns and rates is None:
+            refuse("run", "{learning_rate} is named, and no rate", "Write learning_rates: [...].")
+        if len(study.models) > 1 and not configured.options.names("model"):
+            remedy = "Name {model}, or compare it on one model."
+            refuse("run", f"{{model}} is not named, and the study has {len(study.models)}", remedy)
     if isinstance(configured, ConfiguredBaseline):
         members: Sequence[ConfiguredMethod] = ()
         if method.readout is not None:
@@ -116,7 +129,7 @@ def check_options(method: MethodSpec, study: Study) -> None:
                 refuse(option, f"is read with {flag}: true alone", remedy)
     if rates is not None and method.proposer is not None:
         refuse("learning_rates", "a search chooses its own learning rates", "Remove them.")
-    if rates is not None and not configured.learns:
+    if rates is not None and not learns:
         refuse("learning_rates", f"{title} takes no step that could have one", "Remove them.")
     protocol = study.protocol
     counted = protocol.preset == "trials" or protocol.trials > 1
@@ -168,7 +181,7 @@ def get(name: str) -> Method | Baseline:
     if name in baselines.METHODS:
         return baselines.METHODS[name]
     if name in TITLES:
-        method: Method = importlib.import_module(f"paretune.methods.{name}").METHOD
+        method: Method | Baseline = importlib.import_module(f"paretune.methods.{name}").METHOD
         return method
     if name in plugins.names(plugins.METHODS):
         return plugins.load(plugins.METHODS, name, Method)
@@ -191,12 +204,17 @@ def refusal(
         tabular: whether there are features behind its texts.
     """
     task = objective.name.replace("_", " ")
+    if method.name == COMMAND:
+        is_served = "reward" not in objective.readouts
+        return "" if is_served else f"a command gives answers, and {task} is decided by rewards"
     if isinstance(method, Baseline):
         if method.name not in objective.baselines:
             return f"{method.title} serves other tasks, not {task}"
         if method.name in baselines.OF_TABLES and not tabular:
             return f"{method.title} reads the columns of a table, and the task has none (features:)"
         return ""
+    if objective.is_external:
+        return f"{method.title} needs rows that paretune reads, and of {task} it reads ids alone"
     if readout not in method.readouts:
         return f"{method.title} answers by {' or '.join(method.readouts)}, not by {readout}"
     new_head = objective.draws_head

@@ -14,6 +14,7 @@ from paretune.study.specs import find_proposer
 TITLES: Mapping[str, str] = {
     "adapterdrop": "AdapterDrop",
     "bitfit": "BitFit",
+    "command": "command",
     "dora": "DoRA",
     "full": "full fine-tuning",
     "houlsby": "Houlsby adapters",

@@ -72,7 +72,7 @@ def write_advice(
     if not untrained:
         details += (Sentence.join("change", clauses, "; ") for clauses in writer.list_changes())
     command = ""
-    if chosen is not None and chosen.cell.model != NO_MODEL:
+    if chosen is not None and chosen.cell.has_export:
         cell = chosen.cell
         options = {"task": cell.task, "model": cell.model, "method": cell.method, "store": store}
         parts = ["paretune", "export", study]

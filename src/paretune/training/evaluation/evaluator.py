@@ -235,6 +235,31 @@ class LossEvaluator(Evaluator):
         return self.generated.setdefault(part, predictions)
 
 
+def score_answers(
+    outcome: Outcome,
+    run: Run,
+    predict: Callable[[Sequence[Example]], ModelPredictions],
+    parts: Parts,
+    caches: ProcessCache,
+    *,
+    decides: bool = True,
+) -> None:
+    """Write scores of what answers without a model of a run (:func:`write_scores`)."""
+    dataset, predictions = caches.dataset(run.task), dict[str, ModelPredictions]()
+    for part in parts.reported:
+        examples = parts.named(part)
+        answers = predict(examples)
+        if part == UNLABELLED and not answers.scores[0]:
+            continue  # nothing can be corrected by labels alone
+        if dataset.objective.generates:
+            scorers = prepare_metrics(run.generation or Generation(), dataset.language, caches)
+            references = dataset.objective.references(examples)
+            segment = score_segments(scorers, answers.prediction, references)
+            answers = replace(answers, segment=segment)
+        predictions[part] = answers
+    write_scores(outcome, run, predictions, parts, dataset, diverged=False, decides=decides)
+
+
 def write_scores(
     outcome: Outcome,
     run: Run,
@@ -243,11 +268,17 @@ def write_scores(
     dataset: Dataset,
     *,
     diverged: bool,
+    decides: bool = True,
 ) -> None:
-    """Write scores, predictions by example, and the outcome's name: ok, collapsed or diverged."""
-    predictions, thresholds = dataset.objective.decide(predictions, parts.selection)
-    if thresholds:
-        outcome.result["thresholds"] = [*thresholds]
+    """Write scores, predictions by example, and the outcome's name: ok, collapsed or diverged.
+
+    Args:
+        decides: whether the selection part decides predictions; otherwise they stand as they are.
+    """
+    if decides:
+        predictions, thresholds = dataset.objective.decide(predictions, parts.selection)
+        if thresholds:
+            outcome.result["thresholds"] = [*thresholds]
     outcome.result["scores"] = {
         part: score(answers, parts.named(part), dataset)
         for part, answers in predictions.items()
