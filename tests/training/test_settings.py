@@ -184,7 +184,7 @@ def benches(checkpoint: Any, tmp_path_factory: Any) -> Any:
 
 
 def test_every_kind_has_a_place() -> None:
-    untrained = {"scores"}
+    untrained = {"scores", "external", "external_regression"}
     assert {kind for kind, _, _ in PLACES.values()} == {*objectives.names()} - untrained
 
 
