@@ -47,7 +47,7 @@ METHOD = Method(
     learning_rates=(3e-5, 1e-4, 3e-4),
     # LLaMA-Factory and PEFT's comparison on MetaMathQA take 1e-5, TRL 2e-5, GaMS3
     # (arXiv:2603.01691) 5e-6; 2e-4 ruins a decoder.
-    decoder_learning_rates=(5e-6, 1.5e-5, 5e-5),
+    decoder_learning_rates=(1e-5, 3e-5, 1e-4),
     inject=inject,
     count_parameters=count_parameters,
     trains=Trains.EVERYTHING,

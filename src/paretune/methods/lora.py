@@ -106,6 +106,6 @@ METHOD = low_rank_method(
     learning_rates=(6e-4, 2e-3, 6e-3),
     # Ten times those of full fine-tuning (Schulman et al. 2025, LoRA Without Regret); QLoRA takes
     # 2e-4 (arXiv:2305.14314), LLaMA-Factory and PEFT's comparison on MetaMathQA 1e-4.
-    decoder_learning_rates=(5e-5, 1.5e-4, 5e-4),
+    decoder_learning_rates=(1.5e-4, 5e-4, 1.5e-3),
     saved_widths=1.8,
 )
