@@ -30,6 +30,7 @@ from paretune.store import Store
 from paretune.study import Study
 from paretune.verbs.check import check
 from paretune.verbs.export import export
+from paretune.verbs.report import report
 from paretune.verbs.run import run
 from paretune.verbs.stores import merge
 
@@ -176,6 +177,8 @@ def test_what_a_command_made_is_exported_as_it_was(tmp_path: Path) -> None:
     artifact += "pathlib.Path(out, 'result.json').write_text('{\"artifact\": \"model\"}')\n"
     study, store = answer_first(tmp_path, right + artifact), tmp_path / "store"
     run(study, store=store, workers=1, allow_commands=True)
+    cells = report(study, store=store).tasks[0].cells
+    assert {cell.method for cell in cells} == {"command", "majority", "tfidf"}  # and no probe
     exported = export(study, store=store, method="command", seed=2, output=tmp_path / "exported")
     assert (tmp_path / "exported" / "model" / "weights").read_text() == "2"
     assert exported.form == "artifact"

@@ -29,7 +29,7 @@ from paretune.measuring.costs import predict_peaks
 from paretune.methods import baselines
 from paretune.objectives import Objective
 from paretune.store.record import Record, RunStatus
-from paretune.study import MethodSpec, OuterFold, Run, Study, TaskSpec
+from paretune.study import UNNAMED_MODEL, MethodSpec, OuterFold, Run, Study, TaskSpec
 from paretune.study.presets import load_preset
 from paretune.tasks import objective_of
 
@@ -42,12 +42,15 @@ def model_free_baselines(task: TaskSpec, objective: Objective) -> tuple[str, ...
 def methods_with_probe(study: Study, objective: Objective) -> list[MethodSpec]:
     """The study's methods that use a model, and the probe of a task that is run on each model.
 
+    A study of commands without a model has no probe.
+
     Planning knows the models, and which further baselines stand beside them
     (:class:`paretune.planning.prepare.PreparedStudy`).
     """
     with_model = baselines.WITH_MODEL
     specs = [m for m in study.all_methods if m.name in with_model or m.name not in baselines.NAMES]
-    if not any(m.name == objective.probe for m in specs):
+    has_models = UNNAMED_MODEL not in study.models
+    if has_models and not any(m.name == objective.probe for m in specs):
         specs.append(MethodSpec(name=objective.probe))
     return specs
 
