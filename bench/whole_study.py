@@ -278,6 +278,8 @@ def main(arguments: list[str] | None = None) -> None:
     if counts[0] != counts[1]:
         raise SystemExit(f"the sides did not train the same parameters: {counts}")
     if options.json:
+        if options.source:  # where the folder lay is this machine's
+            task["source"] = Path(options.source).name
         record = {"processor": read_processor_name(), "study": study, "rounds": rounds}
         options.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     for name, turns in rounds.items():

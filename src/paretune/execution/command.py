@@ -196,7 +196,9 @@ def watch_command(
         environment.setdefault("CUDA_VISIBLE_DEVICES", index)
     if not Path(options.folder).is_dir():
         raise MethodError("the folder of the command is not here.", where=options.folder)
-    usage, started, code = ProcessUsage(), time.monotonic(), None
+    usage = ProcessUsage()
+    started = time.monotonic()
+    code = None
     guard = subprocess.Popen(  # noqa: S603 (never a shell: each word is one argument)
         [sys.executable, "-P", command_guard.__file__, *options.fill(values)],
         cwd=options.folder,

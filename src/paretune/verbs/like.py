@@ -23,18 +23,13 @@ LORA_OPTIONS = {
     "r": "rank",
     "lora_alpha": "alpha",
     "lora_dropout": "dropout",
-    **{
-        name: name
-        for name in (
-            "target_modules",
-            "exclude_modules",
-            "layers_to_transform",
-            "rank_pattern",
-            "alpha_pattern",
-            "modules_to_save",
-            "use_rslora",
-        )
-    },
+    "target_modules": "target_modules",
+    "exclude_modules": "exclude_modules",
+    "layers_to_transform": "layers_to_transform",
+    "rank_pattern": "rank_pattern",
+    "alpha_pattern": "alpha_pattern",
+    "modules_to_save": "modules_to_save",
+    "use_rslora": "use_rslora",
 }
 """Fields of ``peft.LoraConfig``, and options of our lora."""
 USUAL_LORA: Mapping[str, object] = {
@@ -104,7 +99,7 @@ class LikeSettings:
     def write_into(self, text: str) -> str:
         """A study file with the row before all others, and with the settings; comments stay."""
         yaml, out = open_yaml_editor(), io.StringIO()
-        study = yaml.load(text)
+        study = yaml.load(text)  # round-trip: it makes no Python objects
         row = CommentedMap(self.method)
         row.fa.set_flow_style()
         study["methods"].insert(0, row)

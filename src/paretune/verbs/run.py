@@ -444,7 +444,9 @@ def make_callbacks(
     from paretune.planning.budget import TimeBudget
     from paretune.planning.expand import expand_study
 
-    study, predictor, choose_runs = call.study, planned.predictor, expand_study
+    study = call.study
+    predictor = planned.predictor
+    choose_runs = expand_study
     if (deadline := call.deadline) is not None:
         end = deadline
         choose_runs = TimeBudget(
