@@ -182,6 +182,8 @@ class ProcessCache:
         rows, test = list(dataset.train), list(dataset.test)
         if run.outer is not None:
             rows, test = split_by_fold(dataset, run.outer, run.split_seed)
+        if run.rows < 1:  # whoever has fewer labels also has fewer to select by
+            rows = take_share(rows, run.rows, run.split_seed)
         final: tuple[list[Example], ...] = ([], [], [])
         if run.stage == "final":
             # What encodes and predicts wants labels: the first, which nothing reads.
@@ -195,8 +197,6 @@ class ProcessCache:
         if not dataset.objective.draws_head:
             selection, rest = take_whole_groups(selection, MAX_SELECTION_TEXTS)
             train += rest
-        if run.rows < 1:
-            train = take_share(train, run.rows, run.split_seed)
         return Parts(train, selection, *final)
 
     def encode(

@@ -70,12 +70,15 @@ def expand_study(prepared: PreparedStudy, records: Sequence[Record]) -> list[Pla
     planned = [p for p in distinct.values() if study.protocol.cost_seconds or p.run.stage != "cost"]
     if not study.protocol.rows or any(p.run_id not in ended for p in planned):
         return planned
-    # At last each task's recommended method on shares of train.
+    # At last what is trained on shares of the labelled rows.
     cells, runs = group_into_cells(study, records), list[Run]()
-    for task in study.tasks:
-        of_task = [cell for cell in cells if cell.task == task.key]
-        if (chosen := choose(of_task, limits_of(study.limits)).chosen) is not None:
-            runs += [record.run for record in chosen.cell.trained]
+    if study.protocol.until == "complete":
+        runs = [record.run for cell in cells for record in cell.final]
+    else:
+        for task in study.tasks:
+            of_task = [cell for cell in cells if cell.task == task.key]
+            if (chosen := choose(of_task, limits_of(study.limits)).chosen) is not None:
+                runs += [record.run for record in chosen.cell.trained]
     return [*planned, *_plan_on_shares(prepared, runs)]
 
 
@@ -186,7 +189,8 @@ def plan_runs(prepared: PreparedStudy, records: Sequence[Record]) -> RunPlan:
         on_shares = _plan_on_shares(prepared, [*(p.run for p in ready), *waiting])
         # As if the first method were recommended.
         firsts = {p.run.task.key: p.cell for p in reversed(on_shares)}
-        waiting += [p.run for p in on_shares if p.cell == firsts[p.run.task.key]]
+        of_all = protocol.until == "complete"
+        waiting += [p.run for p in on_shares if of_all or p.cell == firsts[p.run.task.key]]
     return RunPlan(runs, tuple(waiting))
 
 
@@ -342,7 +346,7 @@ def _plan_cell(
     in_play = state is None or (state.in_play is not None and cell.key[1:] in state.in_play)
     measured = in_play and not cell.method.is_command  # which is measured while it runs
     if rates == ():
-        if not (cell.method.is_command or methods.configure(cell.method).options.shots):
+        if not reads_training_rows(cell.method):
             # No seed, rate or training row changes anything: one answer to each row is enough.
             once = [outer for outer, _ in places if outer is None or outer.repeat == 0]
             places = [(outer, [seeds[0]]) for outer in once]
@@ -351,6 +355,11 @@ def _plan_cell(
     plan = _plan_rates if protocol.preset == "passes" else _plan_trials
     cost = make("cost", rates[len(rates) // 2], seeds[0])
     return [*plan(prepared, cell, rates, places, ended), *([cost] if measured else ())]
+
+
+def reads_training_rows(method: MethodSpec) -> bool:
+    """Whether what a method without a learning rate answers depends on training rows."""
+    return method.is_command or bool(methods.configure(method).options.shots)
 
 
 Places = Sequence[tuple[OuterFold | None, Sequence[int]]]
@@ -444,10 +453,24 @@ def list_rates(prepared: PreparedStudy, cell: PreparedCell) -> tuple[float, ...]
 
 
 def _plan_on_shares(prepared: PreparedStudy, runs: Iterable[Run]) -> list[PlannedRun]:
-    """These runs on each share of train that the study asks for; of what trains."""
-    shares = () if prepared.shard is not None else prepared.study.protocol.rows
-    trained = [run for run in runs if run.stage == "final" and run.learning_rate is not None]
-    on_shares = [run.on_rows(share) for run in trained for share in shares]
+    """These runs on each share of the labelled rows that the study asks for.
+
+    Without ``until: complete`` baselines are not among them.
+    """
+    protocol = prepared.study.protocol
+    shares = () if prepared.shard is not None else protocol.rows
+    finals = [run for run in runs if run.stage == "final"]
+    if protocol.until == "complete":
+        trained = [
+            run
+            for run in finals
+            if run.learning_rate is not None
+            or run.model == NO_MODEL
+            or reads_training_rows(run.method)
+        ]
+    else:
+        trained = [run for run in finals if run.learning_rate is not None]
+    on_shares = [run.on_rows(share) for share in shares for run in trained]
     return [PlannedRun(prepared.caches.identify(run), run) for run in on_shares]
 
 

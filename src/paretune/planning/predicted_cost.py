@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from math import ceil
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -256,7 +257,7 @@ class CostPredictor:
         rows, of_train = self._count_rows(run)
         test = len(dataset.test)
         if run.outer is not None:
-            test = len(labelled_rows(dataset)) - rows
+            test = len(labelled_rows(dataset)) // run.outer.folds
         selection = test if run.selection == "test" else rows - of_train
         tested = test if run.stage == "final" else 0
         epochs = -(-steps // self._count_epoch_steps(run))
@@ -265,7 +266,7 @@ class CostPredictor:
         return epochs * selection + tested, texts if generates else 0
 
     def _count_epoch_steps(self, run: Run) -> int:
-        return -int(-self._count_rows(run)[1] * run.rows // run.training.batch_size)
+        return -(-self._count_rows(run)[1] // run.training.batch_size)
 
     def _count_rows(self, run: Run) -> tuple[int, int]:
         """Rows of train, or those outside a fold; and how many of them train."""
@@ -273,6 +274,7 @@ class CostPredictor:
         rows = len(dataset.train)
         if run.outer is not None:
             rows = len(labelled_rows(dataset)) * (run.outer.folds - 1) // run.outer.folds
+        rows = ceil(rows * run.rows)
         return rows, rows if run.selection == "test" else rows * 4 // 5
 
     def count_updated(self, run: Run) -> int:

@@ -142,7 +142,8 @@ class Run(FrozenModel):
     translations. ``begun_at``: the rate at which the method began, where evidence against it, or
     the study, asked for this one (``preset: passes``); None: the middle rate, or one of trials.
     ``forgetting`` is measured by final runs of language models, where the study asks for it.
-    ``rows``: the share of its training rows that it trains on (``protocol.rows``).
+    ``rows``: the share of its labelled rows that it has, of which some select
+    (``protocol.rows``).
     ``selection: test`` is the paper's way, and the report says so.
     """
 
@@ -180,8 +181,9 @@ class Run(FrozenModel):
             form.pop("outer")
         if self.readout == "head":  # as had every run before there were others
             form.pop("readout")
-        if self.rows == 1:
-            form.pop("rows")
+        rows = form.pop("rows")
+        if rows != 1:
+            form["labelled"] = rows  # stores of 0.2 have "rows", a share of what trains alone
         if self.begun_at is None:
             form.pop("begun_at")
         if self.readout == "reward" and self.training.label_smoothing:
@@ -192,7 +194,7 @@ class Run(FrozenModel):
         return omit_defaults(form)
 
     def on_rows(self, share: float) -> Run:
-        """The same on a share of its training rows."""
+        """The same on a share of its labelled rows."""
         return self.model_copy(update={"rows": share, "forgetting": None})
 
     @property
