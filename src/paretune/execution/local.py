@@ -16,7 +16,6 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -163,21 +162,20 @@ class LocalExecutor:
         measurer = current_owner(identify_device(self.devices[0].device))
         crashes = WorkerCrashes(store, observer.note)
         stages, count = self.devices[0].stages, self.worker_count
-        loop = StudyLoop(store, study_hash, callbacks, stages, count, measurer, pool.wait)
-
-        def collect() -> None:
-            if exits := pool.reap():
-                crashes.handle_exits(exits, store.load_statuses(study_hash, measurer))
-
+        loop = StudyLoop(store, study_hash, callbacks, stages, count, measurer)
         try:
-            summary = loop.run(collect, partial(self._start_workers, pool, store))
+            for waiting, seconds in loop.watch():
+                self._start_workers(pool, store, waiting)
+                pool.wait(seconds)
+                if exits := pool.reap():
+                    crashes.handle_exits(exits, store.load_statuses(study_hash, measurer))
             pool.stop()
         except (KeyboardInterrupt, OSError):  # OSError: nobody reads any more what is printed
             stop_gently(observer.note, pool.request_stop, pool.stop, pool.kill)
             raise
         finally:
             pool.kill()
-        return summary
+        return loop.summary
 
     @property
     def worker_count(self) -> int:
