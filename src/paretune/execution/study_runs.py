@@ -19,6 +19,15 @@ if TYPE_CHECKING:
     Expand = Callable[[PreparedStudy, Sequence[Record]], list[PlannedRun]]
 
 
+def load_records(study: Study, store: Store) -> list[Record]:
+    """The records of the study's runs, with data and model where the study has them now.
+
+    A moved study was stored with other paths.
+    """
+    records = store.load_records(study.study_hash, predictions=True)
+    return [replace(record, run=study.relocate(record.run)) for record in records]
+
+
 def add_missing_runs(
     prepared: PreparedStudy,
     store: Store,
@@ -34,11 +43,7 @@ def add_missing_runs(
     from paretune.planning.expand import expand_study, hold_back_folds, put_long_runs_first
 
     study = prepared.study
-    # With data and model where they are now: a moved study was stored with other paths.
-    records = [
-        replace(record, run=study.relocate(record.run))
-        for record in store.load_records(study.study_hash, predictions=True)
-    ]
+    records = load_records(study, store)
     if predictor is not None:
         predictor.fit(records)  # before `expand`, which may ask how long runs take
     planned = (expand or expand_study)(prepared, records)

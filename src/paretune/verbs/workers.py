@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from paretune.execution.local import LocalExecutor
-from paretune.execution.memory_budget import count_cores
+from paretune.execution.memory_budget import count_cores, fit_workers
 from paretune.execution.worker_settings import STAGES, WorkerSettings
 from paretune.measuring.costs import count_copies
 from paretune.measuring.devices import query_gpu, resolve_devices
@@ -122,6 +122,18 @@ def explain_too_large(
                 f"and {device} has {format_bytes(total_bytes)}."
             )
     return list(sentences.values())
+
+
+def fit_to_machine(
+    coming: Iterable[Run], predictor: CostPredictor, settings: Sequence[WorkerSettings]
+) -> tuple[tuple[WorkerSettings, ...], Sequence[int]]:
+    """The workers of each device that the coming runs leave room for, and the bytes of these runs.
+
+    Costs are not among them: they are measured alone.
+    """
+    training = [run for run in coming if run.stage != "cost"]
+    run_bytes = [predictor.predict(run).worker_bytes for run in training]
+    return fit_workers(settings, run_bytes), run_bytes
 
 
 def make_executor(
