@@ -8,6 +8,7 @@ GPU, whose steps wait for launches more than for products, it is unknown.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -102,7 +103,7 @@ class CostPredictor:
         self._shapes: dict[nn.Module, ModelShape] = {}
         self._works: dict[str, ComputeCost] = {}
         self._trained_counts: dict[tuple[nn.Module, str], int] = {}
-        self._cost_models: dict[str, CostModel] = {}
+        self._cost_models = defaultdict[str, CostModel](CostModel)
         self.fit(records)
 
     def fit(self, records: Sequence[Record]) -> None:
@@ -117,20 +118,19 @@ class CostPredictor:
                 by_model.setdefault(record.run.model.key, []).append(
                     (record, self.predict_work(record.run))
                 )
-        self._cost_models = {model: fit_cost_model(pairs) for model, pairs in by_model.items()}
+        self._cost_models.clear()
+        for model, pairs in by_model.items():
+            self._cost_models[model] = fit_cost_model(pairs)
 
     def measure_speed(self, runs: Iterable[Run]) -> None:
         """Measure a worker's speed in the precisions of those runs that nothing else predicts."""
         precisions = {
             run.training.precision
             for run in runs
-            if run.uses_model and self._find_cost_model(run).operations_per_second is None
+            if run.uses_model and self._cost_models[run.model.key].operations_per_second is None
         }
         if precisions and self.device == "cpu":
             self._speed = MachineSpeed.measure(precisions)
-
-    def _find_cost_model(self, run: Run) -> CostModel:
-        return self._cost_models.get(run.model.key, CostModel())
 
     def predict(self, run: Run) -> PredictedCost:
         """Seconds and bytes of one run.
@@ -139,12 +139,18 @@ class CostPredictor:
             ParetuneError: its model or its method cannot be used: it could not start.
         """
         if run.method.is_command:
-            return self._predict_command(run)
+            # What its ended runs took at the median; nothing else is known of a command.
+            ended = [record for record in self._commands if record.run.cell == run.cell]
+            times = [s for record in ended if (s := record.train_seconds) is not None]
+            peaks = [size for record in ended if (size := record.peak_bytes) is not None]
+            basis = f"{pluralise(len(ended), 'ended run')} of this command"
+            middle = median(times) if times else None
+            return PredictedCost(middle, max(peaks) if peaks else None, basis, basis)
         if run.model == NO_MODEL:
             basis = "a baseline without a model"
             return PredictedCost(1.0, None, basis, basis)
         work, steps = self.predict_work(run), self.count_steps(run)
-        cost_model = self._find_cost_model(run)
+        cost_model = self._cost_models[run.model.key]
         seconds, peak = cost_model.predict_seconds(work, steps), cost_model.predict_peak_bytes(work)
         basis = f"{pluralise(cost_model.speed_runs, 'ended run')} of this model"
         memory_basis = f"{pluralise(cost_model.residual_runs, 'cost measurement')} of this model"
@@ -165,16 +171,6 @@ class CostPredictor:
         if peak is None:
             peak, memory_basis = work.held_bytes + work.saved_bytes, "tensor sizes"
         return PredictedCost(seconds, round(peak), basis, memory_basis)
-
-    def _predict_command(self, run: Run) -> PredictedCost:
-        """What its ended runs took at the median; nothing else is known of a command."""
-        ended = [r for r in self._commands if r.run.cell == run.cell]
-        seconds = [s for record in ended if (s := record.train_seconds) is not None]
-        peaks = [size for record in ended if (size := record.peak_bytes) is not None]
-        basis = f"{pluralise(len(ended), 'ended run')} of this command"
-        return PredictedCost(
-            median(seconds) if seconds else None, max(peaks) if peaks else None, basis, basis
-        )
 
     def predict_work(self, run: Run) -> ComputeCost:
         """The operations and bytes of a run."""

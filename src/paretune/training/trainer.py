@@ -143,11 +143,8 @@ class Session:
         loaded = self._loaded
         total_parameters = count_parameters(loaded.model)
         self._place(run)
-        dataset, parts, source = (
-            caches.dataset(run.task),
-            caches.parts(run),
-            caches.source(run.model),
-        )
+        dataset = caches.dataset(run.task)
+        parts = caches.parts(run)
         objective = caches.objective(run, loaded.anatomy.max_length)
         encoded = self._encode(parts, objective)
         prepared = self._prepared
@@ -194,7 +191,7 @@ class Session:
                 prepared,
                 self._compute,
                 [(name, data) for data, name in once.items()],
-                source.weights_key,
+                caches.source(run.model).weights_key,
                 caches.activations,
             )
         )

@@ -51,11 +51,11 @@ from paretune.verbs.result import Result
 from paretune.verbs.stored_audit import find_damaged_trials, save_findings, save_trained_data
 from paretune.verbs.workers import (
     REMEDY,
+    choose_executor,
     describe_workers,
     explain_memory,
     explain_too_large,
     fit_to_machine,
-    make_executor,
     resolve_workers,
 )
 
@@ -273,7 +273,7 @@ def run(
         for sentence in describe_start(planned, workers_text, explain_memory(settings, run_bytes)):
             observer.note(sentence)
         # Train, and measure costs.
-        runs = make_executor(
+        runs = choose_executor(
             prepared,
             settings,
             planned.cost_seconds,

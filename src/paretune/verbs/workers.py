@@ -136,7 +136,7 @@ def fit_to_machine(
     return fit_workers(settings, run_bytes), run_bytes
 
 
-def make_executor(
+def choose_executor(
     prepared: PreparedStudy,
     devices: Sequence[WorkerSettings],
     cost_seconds: float,
