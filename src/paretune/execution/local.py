@@ -41,10 +41,6 @@ class _WorkerProcess:
     settings: WorkerSettings
     log: IO[bytes]
 
-    @property
-    def measures(self) -> bool:
-        return self.settings.stages == ("cost",)
-
     def is_on(self, device: str | None) -> bool:
         return device in (None, self.settings.device)
 
@@ -184,7 +180,7 @@ class LocalExecutor:
 
     def _start_workers(self, pool: WorkerPool, store: Store, waiting: Sequence[RunStatus]) -> None:
         """Start the workers that the waiting runs need; training goes before costs."""
-        training = [worker for worker in pool.workers if not worker.measures]
+        training = [worker for worker in pool.workers if worker.settings.stages != ("cost",)]
         to_train = [status for status in waiting if status.stage != "cost"]
         if not to_train and training:
             pool.stop()

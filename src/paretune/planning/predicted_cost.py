@@ -26,7 +26,12 @@ from paretune.measuring.costs import (
 )
 from paretune.measuring.devices import query_gpu
 from paretune.measuring.machine import MachineSpeed
-from paretune.measuring.model_shape import ModelShape, describe_trained_part, measure_shape
+from paretune.measuring.model_shape import (
+    ModelShape,
+    TrainedPart,
+    describe_trained_part,
+    measure_shape,
+)
 from paretune.models.load import LoadedModel
 from paretune.models.weight_storage import WeightStorage, stored_bytes
 from paretune.objectives.objective import Encode
@@ -184,14 +189,10 @@ class CostPredictor:
             if storage != WeightStorage():
                 weights_bytes = stored_bytes(loaded.model, loaded.anatomy, storage)
                 shape = replace(shape, weights_bytes=weights_bytes)
-            skips = run.stage != "cost" and keeps_activations(run, loaded)
-            trained = self.count_trained(run)
-            part = describe_trained_part(
-                run, loaded, trained, *self._count_idle(run), skips_below=skips
-            )
+            trained = self.describe_trained(run)
             lengths, texts, scored = self._measure_texts(run)
             self._works[key] = estimate_compute_cost(
-                run, shape, part, lengths, texts, self.device, scored
+                run, shape, trained, lengths, texts, self.device, scored
             )
         return self._works[key]
 
@@ -271,30 +272,27 @@ class CostPredictor:
             rows = len(labelled_rows(dataset)) * (run.outer.folds - 1) // run.outer.folds
         return rows, rows if run.selection == "test" else rows * 4 // 5
 
-    def count_updated(self, run: Run) -> int:
-        """How many of :meth:`count_trained` have a gradient."""
-        return self.count_trained(run) - self._count_idle(run)[0]
+    def describe_trained(self, run: Run) -> TrainedPart:
+        """What a run trains of its model.
 
-    def _count_idle(self, run: Run) -> tuple[int, int]:
-        """Parameters of words that do not occur, and of those that do, of full fine-tuning.
-
-        Words that the first :data:`COUNTED_EXAMPLES` do not have grow with the root of the number
-        of examples (Heaps 1978, *Information Retrieval*).
+        Full fine-tuning keeps no gradient of words that do not occur. Words that the first
+        :data:`COUNTED_EXAMPLES` do not have grow with the root of the number of examples (Heaps
+        1978, *Information Retrieval*).
         """
-        trains_all = run.uses_model and (
-            methods.configure_method(run.method).trains is methods.Trains.EVERYTHING
-        )
-        if not trains_all or run.training.backend == "plain":
-            return 0, 0
         loaded, _ = self.open_outline(run)
-        trained = {
-            name: parameter
-            for name, parameter in loaded.model.named_parameters()
-            if name not in loaded.anatomy.untrainable
-        }
-        tables = find_word_tables(loaded.model, loaded.anatomy, trained)
+        skips = run.stage != "cost" and keeps_activations(run, loaded)
+        parameters = self.count_trained(run)
+        tables: dict[str, nn.Parameter] = {}
+        trains_all = methods.configure_method(run.method).trains is methods.Trains.EVERYTHING
+        if trains_all and run.training.backend != "plain":
+            named = {
+                name: parameter
+                for name, parameter in loaded.model.named_parameters()
+                if name not in loaded.anatomy.untrainable
+            }
+            tables = find_word_tables(loaded.model, loaded.anatomy, named)
         if not tables:
-            return 0, 0
+            return describe_trained_part(run, loaded, parameters, skips_below=skips)
         encode = self.caches.objective(run).encoder("train")
         key = (run.task.model_dump_json(), run.model.name, encode, run.training.max_length)
         if key not in self._occurring:
@@ -304,8 +302,9 @@ class CostPredictor:
             self._occurring[key] = round(len(find_occurring(loaded, data)) * growth)
         count = self._occurring[key]
         shapes = [t.shape for t in tables.values() if spares_memory(count, len(t))]
-        widths = sum(width for _, width in shapes)
-        return sum(rows * width for rows, width in shapes) - count * widths, count * widths
+        copied = count * sum(width for _, width in shapes)
+        idle = sum(rows * width for rows, width in shapes) - copied
+        return describe_trained_part(run, loaded, parameters, idle, copied, skips_below=skips)
 
     def count_trained(self, run: Run) -> int:
         """How many parameters a run trains, the head's included; 0 where it needs no model."""

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from paretune.execution.progress import describe_run, format_duration
-from paretune.execution.study_runs import load_records
 from paretune.execution.worker_settings import STAGES, WorkerSettings
 from paretune.measuring.processor import defer_collection
 from paretune.methods.command import describe_command
@@ -300,7 +299,7 @@ def plan(
         # While the store is open: it knows what `precision: auto` means there.
         prepared = prepared.in_store(opened, device)
         if opened is not None:
-            records = load_records(study, opened)
+            records = opened.load_study_records(study)
             records += _find_shared_records(prepared, opened, records)
         run_plan = expand.plan_runs(prepared, records)
     ended = {record.run_id for record in records}

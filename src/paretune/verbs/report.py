@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from paretune.analysis.cells import group_into_cells
 from paretune.errors import StoredResultsWarning, StoreError
-from paretune.execution.study_runs import load_records
 from paretune.reporting import Report
 from paretune.reporting.build import build_report
 from paretune.store import Record, RunStatus, Store
@@ -97,7 +96,7 @@ def load_results(study: StudyLike, store: Path | str | None = None) -> StudyResu
     folder = study_input.store_folder(study, store)
     with Store.open(folder) as opened:
         states = load_states(opened, study)
-        records = load_records(study, opened)
+        records = opened.load_study_records(study)
         doubts = [
             *find_changed_data(opened, study, records),
             *find_damaged_trials(opened, records),

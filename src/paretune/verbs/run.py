@@ -16,13 +16,12 @@ import typer
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.pareto.recommend import recommend
 from paretune.analysis.passes import count_pass_runs, limits_of
-from paretune.analysis.run_selection import select_excess_weights
 from paretune.errors import ParetuneError, RunsFailedError, StudyError, require_name, spell_option
 from paretune.execution.executor import StudyCallbacks, StudySummary
 from paretune.execution.fork_server import ForkServer, can_fork
 from paretune.execution.local import WORKER
 from paretune.execution.progress import Observer, open_default_observer
-from paretune.execution.study_runs import add_missing_runs, drop_excess_weights, load_records
+from paretune.execution.study_runs import add_missing_runs, drop_excess_weights
 from paretune.measuring.processor import defer_collection
 from paretune.methods import baselines
 from paretune.methods.command import refuse_commands
@@ -354,7 +353,7 @@ def plan_first_runs(
     from paretune.planning.predicted_cost import CostPredictor
 
     study, caches = prepared.study, prepared.caches
-    records = load_records(study, opened)
+    records = opened.load_study_records(study)
     plan = expand.plan_runs(prepared, records)
     coming = plan.list_coming(records)
     checks.check_splits(coming, caches)
@@ -422,28 +421,19 @@ def make_callbacks(
     Args:
         workers: that train at the same time.
     """
-    from paretune.planning.budget import TimeBudget
-    from paretune.planning.expand import expand_study
-
     study = call.study
-    predictor = planned.predictor
-    choose_runs = expand_study
-    if (end := call.deadline) is not None:
-        choose_runs = TimeBudget(
-            seconds_left=lambda: end - time.monotonic(),
-            workers=workers,
-            predict=lambda run: predictor.predict(run).seconds,
-        ).choose
     announced: dict[str, int] = {}
 
     def after_final_runs() -> None:
         if call.shard is None:  # which runs of a share are best is known after the merge
-            drop_excess_weights(study, planned.store, select_excess_weights)
+            drop_excess_weights(study, planned.store)
             announce_answers(study, planned.store, observer, announced)
 
     return StudyCallbacks(
         observer=observer,
-        add_runs=lambda: add_missing_runs(planned.prepared, planned.store, predictor, choose_runs),
+        add_runs=lambda: add_missing_runs(
+            planned.prepared, planned.store, planned.predictor, call.deadline, workers
+        ),
         after_final_runs=after_final_runs,
         planned_runs=0 if planned.goes_on or call.deadline is not None else planned.run_count,
         deadline=call.deadline,
@@ -478,7 +468,7 @@ def announce_answers(
         if reached <= announced.get(task, 0):
             continue
         announced[task] = reached
-        records = records or load_records(study, opened)
+        records = records or opened.load_study_records(study)
         cells = [cell for cell in group_into_cells(study, records) if cell.task == task]
         recommendation = recommend(cells, limits_of(study.limits))
         passes = [*describe_passes(study, cells, recommendation)]
@@ -497,7 +487,7 @@ def conclude(
         return RunResult(call.study, planned.store.folder, summary, shard=call.shard)
     from paretune.planning.expand import plan_runs
 
-    records = load_records(call.study, planned.store)
+    records = planned.store.load_study_records(call.study)
     left = plan_runs(planned.prepared, records).list_coming(records)
     planned.predictor.fit(records)
     predicted = [planned.predictor.predict(run).seconds for run in left]

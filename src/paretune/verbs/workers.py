@@ -107,8 +107,8 @@ def explain_too_large(
         if not run.uses_model or (run.model.key, run.method.key) in sentences:
             continue
         held_bytes = predictor.predict_work(run).held_bytes
-        trained_bytes = 4 * predictor.count_updated(run)
         if held_bytes > total_bytes:
+            trained_bytes = 4 * predictor.describe_trained(run).updated
             copies = count_copies(run, predictor.device)
             parts = [f"weights {format_bytes(held_bytes - copies * trained_bytes)}"]
             if trained_bytes:
