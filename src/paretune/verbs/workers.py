@@ -95,7 +95,7 @@ def explain_too_large(
 ) -> list[str]:
     """A sentence with numbers for each model and method that cannot fit on the smallest device.
 
-    A pass that is too large is split (:mod:`paretune.training.interruption`); weights,
+    A pass that is too large is split (:func:`~paretune.training.trainer.train_run`); weights,
     gradients, optimiser states and the best weights so far are there whatever a pass is.
     """
     total_bytes, device = min(
