@@ -47,9 +47,9 @@ MAX_BODY_LINES = 60
 
 BUDGETS = {
     # name: (allowed, target)
-    "functions and classes": (3_063, 2_700),
-    "private functions called once": (230, 200),
-    "bodies over 60 lines": (19, 16),
+    "functions and classes": (3_050, 2_700),
+    "private functions called once": (229, 200),
+    "bodies over 60 lines": (16, 16),
     "verbs": (19, 18),
     "fields of Method": (22, 24),
     "fields of Objective": (24, 24),

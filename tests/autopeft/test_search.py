@@ -16,7 +16,7 @@ from paretune.analysis.cells import group_into_cells
 from paretune.errors import MethodError, StudyError
 from paretune.execution.progress import Observer
 from paretune.methods.core.titles import title_of
-from paretune.planning.budget import TimeBudget
+from paretune.planning.budget import select_within_time
 from paretune.planning.expand import expand_study, find_possible_run_ids, plan_runs
 from paretune.planning.prepare import PlannedRun, prepare_study
 from paretune.planning.shard import Shard
@@ -267,13 +267,18 @@ def test_a_search_has_its_part_of_a_time_budget(ask: Any) -> None:
     search = {**AUTO, "members": ["ia3"], "groups": 1, "budget": 0.5}
     study = ask("lora", search, preset="passes", seeds=[1, 2, 3, 4, 5])
     prepared, records, left = prepare_study(study), list[Record](), [200.0]
-    budget = TimeBudget(lambda: left[0], 1, lambda run: 2.0 if run.stage == "cost" else 10.0)
+
+    def seconds_of(run: Run) -> float:
+        return 2.0 if run.stage == "cost" else 10.0
+
     while True:
         ended = {record.run_id for record in records}
-        chosen = [p for p in budget.choose(prepared, records) if p.run_id not in ended]
+        planned = expand_study(prepared, records)
+        selected = select_within_time(planned, records, left[0], 1, seconds_of)
+        chosen = [p for p in selected if p.run_id not in ended]
         if not chosen:
             break
-        left[0] -= sum(2.0 if p.run.stage == "cost" else 10.0 for p in chosen)
+        left[0] -= sum(seconds_of(p.run) for p in chosen)
         records += [end(p) for p in chosen]
     by_method = finals(records)
     assert by_method["auto"] >= 1 and by_method["lora"] >= 1

@@ -11,7 +11,7 @@ import pytest
 from support.tiny_study import as_file, command, finished, load_finals
 
 from paretune.analysis import run_selection
-from paretune.analysis.run_selection import select_excess_weights, selection_key
+from paretune.analysis.run_selection import selection_key
 from paretune.execution.study_runs import drop_excess_weights
 from paretune.store import Claim, Store
 from paretune.store.blobs import blob_path
@@ -64,11 +64,9 @@ def test_what_export_takes_stays_and_the_others_are_trained_again_on_asking(
     budget = full[0].result["trained_bytes"] + 40_000
     study = within(study, budget)
     with Store.open(store) as opened:
-        dropped = drop_excess_weights(study, opened, select_excess_weights)
+        dropped = drop_excess_weights(study, opened)
         assert set(dropped) == {full[1].run_id, full[2].run_id}
-        assert drop_excess_weights(study, opened, select_excess_weights) == [], (
-            "what fits is left alone"
-        )
+        assert drop_excess_weights(study, opened) == [], "what fits is left alone"
         assert opened.verify() == []
         weights = [blob_path(opened.folder / "blobs", r.result["weights"]) for r in (*full, *lora)]
         assert [path.exists() for path in weights] == [True, False, False, True, True, True]
@@ -107,7 +105,7 @@ def test_where_not_even_the_best_fit_the_recommended_come_first(
 
     monkeypatch.setattr(run_selection, "choose", choose)
     with Store.open(store) as opened:
-        drop_excess_weights(study, opened, select_excess_weights)
+        drop_excess_weights(study, opened)
         run_ids = {r.run_id for r in (*full, *lora)} - opened.list_dropped_runs()
     assert run_ids == {full[0].run_id}
 

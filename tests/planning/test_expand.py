@@ -23,7 +23,7 @@ from paretune.planning.prepare import PlannedRun, prepare_study
 from paretune.preparation import ProcessCache
 from paretune.study import MethodSpec, Study
 from paretune.testing.tiny_tasks import tiny_task
-from paretune.verbs.workers import make_executor
+from paretune.verbs.workers import choose_executor
 
 METHODS = ("full", "lora", "prompt")
 
@@ -237,6 +237,6 @@ def test_costs_may_be_left_out_and_it_makes_no_other_study(ask: Any) -> None:
 def test_costs_that_are_left_out_are_not_measured_either(ask: Any) -> None:
     """An earlier call may have asked for them."""
     without = ask(protocol={"cost_seconds": 0})
-    executor = make_executor(prepare_study(without), [WorkerSettings()], 0.0)
+    executor = choose_executor(prepare_study(without), [WorkerSettings()], 0.0)
     assert isinstance(executor, LocalExecutor)
     assert executor.devices[0].stages == ("tune", "final")

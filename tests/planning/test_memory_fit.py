@@ -28,7 +28,7 @@ def predictor(device: str = "cpu") -> CostPredictor:
 def test_what_stays_is_weights_and_four_copies_of_what_is_trained(runs: tuple[Run, Run]) -> None:
     full, lora = (predictor().predict_work(run).held_bytes for run in runs)
     weights, adapter = (4 * predictor().count_trained(run) for run in runs)
-    updated = 4 * predictor().count_updated(runs[0])
+    updated = 4 * predictor().describe_trained(runs[0]).updated
     table = 4 * predictor().open_outline(runs[0])[0].model.get_input_embeddings().weight.numel()
     copied = table - (weights - updated)  # the rows of words that occur, beside the whole table
     assert 0 < copied < table / 2

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from support.fake_records import LEVELS, end, finals
 
-from paretune.planning.budget import TimeBudget
+from paretune.planning.budget import fit_within_time, select_within_time
 from paretune.planning.expand import (
     expand_study,
     find_possible_run_ids,
@@ -167,10 +167,11 @@ def seconds_of(run: Run) -> float:
 def spend(prepared: PreparedStudy, seconds: float, workers: int = 1) -> list[Record]:
     """What is trained in so many seconds, in order."""
     left, records = [seconds], list[Record]()
-    budget = TimeBudget(lambda: left[0], workers, seconds_of)
     while True:
         ended = {record.run_id for record in records}
-        chosen = [p for p in budget.choose(prepared, records) if p.run_id not in ended]
+        planned = expand_study(prepared, records)
+        selected = select_within_time(planned, records, left[0], workers, seconds_of)
+        chosen = [p for p in selected if p.run_id not in ended]
         if not chosen:
             return records
         assert len(chosen) <= 2 * workers
@@ -202,8 +203,11 @@ def test_workers_share_the_time_and_nothing_trains_beside_a_cost() -> None:
         return Run.model_construct(stage=stage, method=method)
 
     seconds = {"long": 10.0, "short": 4.0, "cost": 3.0}
-    budget = TimeBudget(lambda: 12.0, 2, lambda run: seconds[str(run.method)])
+
+    def fit(runs: list[Any]) -> list[bool]:
+        return fit_within_time(runs, 12.0, 2, lambda run: seconds[str(run.method)])
+
     runs = [run_of("final", "long"), run_of("final", "short"), run_of("final", "short")]
-    assert budget.fit([*runs, run_of("final", "short")]) == [True, True, True, True]
-    assert budget.fit([*runs, run_of("cost", "cost")]) == [True, True, True, False]
-    assert budget.fit([runs[1], run_of("cost", "cost"), runs[2]]) == [True, True, True]
+    assert fit([*runs, run_of("final", "short")]) == [True, True, True, True]
+    assert fit([*runs, run_of("cost", "cost")]) == [True, True, True, False]
+    assert fit([runs[1], run_of("cost", "cost"), runs[2]]) == [True, True, True]

@@ -6,6 +6,7 @@ separate phases. A reason stands in place of what cannot be measured.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -33,7 +34,7 @@ from paretune.training import Outcome
 from paretune.training.evaluation.predict import evaluate, generate
 from paretune.training.forward.passes import Compute, Forward, MicroBatch, StepBatch
 from paretune.training.forward.select import make_forward
-from paretune.training.interruption import fit_in_memory
+from paretune.training.interruption import is_out_of_memory
 from paretune.training.loop import accumulate_gradients, compute_loss
 from paretune.training.prepare import PreparedModel, allows_bf16_weights, prepare
 from paretune.training.run_state import RunOptimizer
@@ -95,38 +96,43 @@ def measure_cost(
     outcome = Outcome(result={"outcome": "ok", "notes": []})
     measured: dict[str, Any] = {}
 
-    def attempt(micro_batch: int) -> None:
-        step_batch = StepBatch(
-            data=encoded,
-            indices=batch,
-            seed=run.seed,
-            objective=objective,
-            loss_options=objective.loss_options(
-                parts.train,
-                dataset.labels,
-                run.training.label_smoothing,
-                run.training.class_weights,
-            ),
-            micro_batch=micro_batch,
-            pass_overhead_tokens=prepared.pass_tokens,
-            body=prepared.method.method.body_training,
-        ).draw()
-        otherwise = objective.encode_training or prepared.method.method.body_training
-        questions = answers.select(batch) if otherwise else None
+    otherwise = objective.encode_training or prepared.method.method.body_training
+    questions = answers.select(batch) if otherwise else None
+    step_batch = StepBatch(
+        data=encoded,
+        indices=batch,
+        seed=run.seed,
+        objective=objective,
+        loss_options=objective.loss_options(
+            parts.train,
+            dataset.labels,
+            run.training.label_smoothing,
+            run.training.class_weights,
+        ),
+        micro_batch=micro_batch,
+        pass_overhead_tokens=prepared.pass_tokens,
+        body=prepared.method.method.body_training,
+    ).draw()
+    while True:
+        step_batch = replace(step_batch, micro_batch=micro_batch)
         probe = (run, prepared, tables, forward, step_batch, questions)
-        measured.update(_measure(*probe, num_classes, meter, claim.report, limit_seconds))
-
-    def note_halving(smaller: int) -> None:
-        nonlocal micro_batch
-        micro_batch = smaller
+        try:
+            measured = _measure(*probe, num_classes, meter, claim.report, limit_seconds)
+            break
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        gc.collect()  # the tensors were freed with the frames of the attempt
+        if micro_batch == 1:
+            outcome.result["outcome"] = "out_of_memory"
+            break
+        micro_batch //= 2
         # The peak of the attempt that failed is no cost of the run: it is measured anew.
         meter.forget("train", "evaluation")
         for parameter in replace_tables(prepared.trained, tables).values():
             parameter.grad = None
-        outcome.result["notes"].append(f"out of memory: the micro-batch is halved to {smaller}")
-
-    if not fit_in_memory(attempt, micro_batch, note_halving):
-        outcome.result["outcome"] = "out_of_memory"
+        note = f"out of memory: the micro-batch is halved to {micro_batch}"
+        outcome.result["notes"].append(note)
     peaks = meter.result()
     reasons = {**peaks.pop("not_measured"), **measured.pop("not_measured", {})}
     trained = sum(p.numel() for p in prepared.trained.values())

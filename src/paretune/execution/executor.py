@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -84,14 +84,13 @@ class Executor(Protocol):
 
 @dataclass
 class StudyLoop:
-    """Goes on until no run of the study is left, as :class:`~paretune.execution.executor.Executor`
-    promises.
+    """Looks at the store until no run of the study is left, as :class:`Executor` promises.
 
     Attributes:
         stages: runs of other stages are left alone.
         workers: how many work at once, for the progress.
         owner: who would claim what is claimable (:meth:`Store.load_statuses`).
-        pause: waits so many seconds, or less where there is something to collect.
+        summary: how the study ended; there after the last look.
     """
 
     store: Store
@@ -100,65 +99,59 @@ class StudyLoop:
     stages: Sequence[str]
     workers: int
     owner: str | None = None
-    pause: Callable[[float], object] = time.sleep
-    _ended_before: set[str] = field(default_factory=set, init=False)
-    _created_at: float = field(default_factory=time.time, init=False)
-    _newly_ended: int = field(default=0, init=False)
+    summary: StudySummary = field(init=False)
 
-    def run(
-        self, collect: Callable[[], None], start: Callable[[Sequence[RunStatus]], None]
-    ) -> StudySummary:
-        """Watch until all has ended, or until the deadline.
+    def watch(self) -> Iterator[tuple[Sequence[RunStatus], float]]:
+        """Look until all has ended, or until the deadline.
 
-        Args:
-            collect: takes in what has ended since the last call; called before every look.
-            start: given the runs that have not ended, starts what executes them.
+        Yields:
+            The runs that have not ended, for the executor to start; and for how many seconds it
+            then waits, less where there is something to collect, before it asks for the next look.
         """
         began = time.monotonic()
+        created_at = time.time()
         observer = self.callbacks.observer
+        ended_before: set[str] = set()
+        newly_ended = 0
         expanded_at = finals_at = -1  # numbers of ended runs at the last call back
         while True:
-            collect()
             looked_at = time.monotonic()
             statuses = self.store.load_statuses(self.study_hash, self.owner)
             snapshot = take_snapshot(statuses, self.workers, self.callbacks.planned_runs)
-            new = [s for s in statuses if s.ended and s.run_id not in self._ended_before]
+            new = [s for s in statuses if s.ended and s.run_id not in ended_before]
             # Also after the first look: a study that has changed reuses runs of an earlier one.
-            newly = [s for s in new if s.ended_at is not None and s.ended_at >= self._created_at]
+            newly = [s for s in new if s.ended_at is not None and s.ended_at >= created_at]
             if earlier := len(new) - len(newly):
                 observer.note(f"{earlier} of {snapshot.total} runs are done already.")
             for status in newly:
                 observer.ended(status, snapshot)
-            self._newly_ended += len(newly)
-            self._ended_before = {status.run_id for status in statuses if status.ended}
+            newly_ended += len(newly)
+            ended_before = {status.run_id for status in statuses if status.ended}
             observer.update(snapshot)
             seconds = max(POLL_SECONDS, (time.monotonic() - looked_at) / LOOK_SHARE)
-            ended = sum(status.ended for status in statuses)
             finals = sum(status.ended for status in statuses if status.stage == "final")
             if finals != finals_at:
                 self.callbacks.after_final_runs()
                 finals_at = finals
             waiting = [s for s in statuses if s.stage in self.stages and not s.ended]
             to_train = [s for s in waiting if s.stage != "cost"]
-            if ended != expanded_at and all(s.state != "todo" for s in to_train):
+            if len(ended_before) != expanded_at and all(s.state != "todo" for s in to_train):
                 self.callbacks.add_runs()
                 # The statuses are read again before anything is concluded from them: another
                 # process may have added the same runs first.
-                expanded_at = ended
+                expanded_at = len(ended_before)
                 continue
             deadline = self.callbacks.deadline
             if not waiting or (deadline is not None and time.monotonic() >= deadline):
-                return StudySummary(
-                    total=len(statuses),
-                    ended=self._newly_ended,
-                    outcomes=dict(Counter(s.outcome or "ok" for s in statuses if s.ended)),
-                    failed=tuple(
-                        s for s in statuses if s.state == "failed" and s.outcome == "error"
-                    ),
-                    seconds=time.monotonic() - began,
-                )
-            start(waiting)
-            self.pause(seconds)
+                break
+            yield waiting, seconds
+        self.summary = StudySummary(
+            total=len(statuses),
+            ended=newly_ended,
+            outcomes=dict(Counter(s.outcome or "ok" for s in statuses if s.ended)),
+            failed=tuple(s for s in statuses if s.state == "failed" and s.outcome == "error"),
+            seconds=time.monotonic() - began,
+        )
 
 
 def stop_gently(

@@ -16,7 +16,6 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -41,10 +40,6 @@ class _WorkerProcess:
     owner: str
     settings: WorkerSettings
     log: IO[bytes]
-
-    @property
-    def measures(self) -> bool:
-        return self.settings.stages == ("cost",)
 
     def is_on(self, device: str | None) -> bool:
         return device in (None, self.settings.device)
@@ -163,21 +158,20 @@ class LocalExecutor:
         measurer = current_owner(identify_device(self.devices[0].device))
         crashes = WorkerCrashes(store, observer.note)
         stages, count = self.devices[0].stages, self.worker_count
-        loop = StudyLoop(store, study_hash, callbacks, stages, count, measurer, pool.wait)
-
-        def collect() -> None:
-            if exits := pool.reap():
-                crashes.handle_exits(exits, store.load_statuses(study_hash, measurer))
-
+        loop = StudyLoop(store, study_hash, callbacks, stages, count, measurer)
         try:
-            summary = loop.run(collect, partial(self._start_workers, pool, store))
+            for waiting, seconds in loop.watch():
+                self._start_workers(pool, store, waiting)
+                pool.wait(seconds)
+                if exits := pool.reap():
+                    crashes.handle_exits(exits, store.load_statuses(study_hash, measurer))
             pool.stop()
         except (KeyboardInterrupt, OSError):  # OSError: nobody reads any more what is printed
             stop_gently(observer.note, pool.request_stop, pool.stop, pool.kill)
             raise
         finally:
             pool.kill()
-        return summary
+        return loop.summary
 
     @property
     def worker_count(self) -> int:
@@ -186,7 +180,7 @@ class LocalExecutor:
 
     def _start_workers(self, pool: WorkerPool, store: Store, waiting: Sequence[RunStatus]) -> None:
         """Start the workers that the waiting runs need; training goes before costs."""
-        training = [worker for worker in pool.workers if not worker.measures]
+        training = [worker for worker in pool.workers if worker.settings.stages != ("cost",)]
         to_train = [status for status in waiting if status.stage != "cost"]
         if not to_train and training:
             pool.stop()

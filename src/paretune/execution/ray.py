@@ -230,7 +230,10 @@ class RayExecutor:
             places = tasks.count_places(list_nodes(self.settings))
             loop = StudyLoop(store, study_hash, callbacks, self.settings.stages, places)
             try:
-                summary = loop.run(tasks.collect, tasks.start)
+                for waiting, seconds in loop.watch():
+                    tasks.start(waiting)
+                    time.sleep(seconds)
+                    tasks.collect()
                 tasks.cancel()  # at a deadline; otherwise none is left
                 tasks.wait()
             except (KeyboardInterrupt, OSError):  # OSError: nobody reads what is printed
@@ -238,7 +241,7 @@ class RayExecutor:
                 raise
             finally:
                 tasks.kill()
-        return summary
+        return loop.summary
 
 
 @dataclass

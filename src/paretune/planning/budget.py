@@ -7,10 +7,8 @@ passes. A run that is predicted to end too late is not begun; a shorter one that
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from paretune.planning.expand import expand_study
-from paretune.planning.prepare import PlannedRun, PreparedStudy
+from paretune.planning.prepare import PlannedRun
 from paretune.store.record import Record
 from paretune.study import Run
 
@@ -18,48 +16,49 @@ QUEUE = 2
 """Runs for each worker that are asked for at once: few, so that what has ended chooses the next."""
 
 
-@dataclass(frozen=True)
-class TimeBudget:
-    """Chooses runs by the time that is left and the time that they take.
+def select_within_time(
+    planned: Sequence[PlannedRun],
+    records: Sequence[Record],
+    seconds_left: float,
+    workers: int,
+    predict: Callable[[Run], float | None],
+) -> list[PlannedRun]:
+    """The runs that have ended, and those to train next.
 
-    Attributes:
+    Args:
+        seconds_left, workers, predict: as of :func:`fit_within_time`.
+    """
+    ended = {record.run_id for record in records}
+    left = [p for p in planned if p.run_id not in ended]
+    fitting = fit_within_time([p.run for p in left], seconds_left, workers, predict)
+    chosen = [p for p, fits in zip(left, fitting, strict=True) if fits]
+    return [*(p for p in planned if p.run_id in ended), *chosen[: QUEUE * workers]]
+
+
+def fit_within_time(
+    runs: Sequence[Run],
+    seconds_left: float,
+    workers: int,
+    predict: Callable[[Run], float | None],
+) -> list[bool]:
+    """Whether each of some runs, in their order, ends in time.
+
+    Nothing trains beside a cost that is measured.
+
+    Args:
         seconds_left: wall clock.
         workers: runs that train at the same time.
         predict: seconds of a run on one worker; None where it is not known.
     """
-
-    seconds_left: Callable[[], float]
-    workers: int
-    predict: Callable[[Run], float | None]
-
-    def choose(self, prepared: PreparedStudy, records: Sequence[Record]) -> list[PlannedRun]:
-        """The runs that have ended, and those to train next.
-
-        Raises:
-            ParetuneError: as :func:`expand_study`.
-        """
-        planned = expand_study(prepared, records)
-        ended = {record.run_id for record in records}
-        left = [p for p in planned if p.run_id not in ended]
-        fitting = self.fit([p.run for p in left])
-        chosen = [p for p, fits in zip(left, fitting, strict=True) if fits]
-        return [*(p for p in planned if p.run_id in ended), *chosen[: QUEUE * self.workers]]
-
-    def fit(self, runs: Sequence[Run]) -> list[bool]:
-        """Whether each of some runs, in their order, ends in time.
-
-        Nothing trains beside a cost that is measured.
-        """
-        time_left = self.seconds_left()
-        free_at = [0.0] * max(self.workers, 1)
-        fitting = []
-        for run in runs:
-            seconds = self.predict(run) or 0.0
-            starts = max(free_at) if run.stage == "cost" else min(free_at)
-            fits = starts + seconds <= time_left
-            fitting.append(fits)
-            if fits and run.stage == "cost":
-                free_at = [starts + seconds] * len(free_at)
-            elif fits:
-                free_at[free_at.index(starts)] = starts + seconds
-        return fitting
+    free_at = [0.0] * max(workers, 1)
+    fitting = []
+    for run in runs:
+        seconds = predict(run) or 0.0
+        starts = max(free_at) if run.stage == "cost" else min(free_at)
+        fits = starts + seconds <= seconds_left
+        fitting.append(fits)
+        if fits and run.stage == "cost":
+            free_at = [starts + seconds] * len(free_at)
+        elif fits:
+            free_at[free_at.index(starts)] = starts + seconds
+    return fitting

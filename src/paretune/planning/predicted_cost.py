@@ -8,6 +8,7 @@ GPU, whose steps wait for launches more than for products, it is unknown.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,7 +27,12 @@ from paretune.measuring.costs import (
 )
 from paretune.measuring.devices import query_gpu
 from paretune.measuring.machine import MachineSpeed
-from paretune.measuring.model_shape import ModelShape, describe_trained_part, measure_shape
+from paretune.measuring.model_shape import (
+    ModelShape,
+    TrainedPart,
+    describe_trained_part,
+    measure_shape,
+)
 from paretune.models.load import LoadedModel
 from paretune.models.weight_storage import WeightStorage, stored_bytes
 from paretune.objectives.objective import Encode
@@ -103,7 +109,7 @@ class CostPredictor:
         self._shapes: dict[nn.Module, ModelShape] = {}
         self._works: dict[str, ComputeCost] = {}
         self._trained_counts: dict[tuple[nn.Module, str], int] = {}
-        self._cost_models: dict[str, CostModel] = {}
+        self._cost_models = defaultdict[str, CostModel](CostModel)
         self.fit(records)
 
     def fit(self, records: Sequence[Record]) -> None:
@@ -118,20 +124,19 @@ class CostPredictor:
                 by_model.setdefault(record.run.model.key, []).append(
                     (record, self.predict_work(record.run))
                 )
-        self._cost_models = {model: fit_cost_model(pairs) for model, pairs in by_model.items()}
+        self._cost_models.clear()
+        for model, pairs in by_model.items():
+            self._cost_models[model] = fit_cost_model(pairs)
 
     def measure_speed(self, runs: Iterable[Run]) -> None:
         """Measure a worker's speed in the precisions of those runs that nothing else predicts."""
         precisions = {
             run.training.precision
             for run in runs
-            if run.uses_model and self._find_cost_model(run).operations_per_second is None
+            if run.uses_model and self._cost_models[run.model.key].operations_per_second is None
         }
         if precisions and self.device == "cpu":
             self._speed = MachineSpeed.measure(precisions)
-
-    def _find_cost_model(self, run: Run) -> CostModel:
-        return self._cost_models.get(run.model.key, CostModel())
 
     def predict(self, run: Run) -> PredictedCost:
         """Seconds and bytes of one run.
@@ -140,12 +145,18 @@ class CostPredictor:
             ParetuneError: its model or its method cannot be used: it could not start.
         """
         if run.method.is_command:
-            return self._predict_command(run)
+            # What its ended runs took at the median; nothing else is known of a command.
+            ended = [record for record in self._commands if record.run.cell == run.cell]
+            times = [s for record in ended if (s := record.train_seconds) is not None]
+            peaks = [size for record in ended if (size := record.peak_bytes) is not None]
+            basis = f"{pluralise(len(ended), 'ended run')} of this command"
+            middle = median(times) if times else None
+            return PredictedCost(middle, max(peaks) if peaks else None, basis, basis)
         if run.model == NO_MODEL:
             basis = "a baseline without a model"
             return PredictedCost(1.0, None, basis, basis)
         work, steps = self.predict_work(run), self.count_steps(run)
-        cost_model = self._find_cost_model(run)
+        cost_model = self._cost_models[run.model.key]
         seconds, peak = cost_model.predict_seconds(work, steps), cost_model.predict_peak_bytes(work)
         basis = f"{pluralise(cost_model.speed_runs, 'ended run')} of this model"
         memory_basis = f"{pluralise(cost_model.residual_runs, 'cost measurement')} of this model"
@@ -167,16 +178,6 @@ class CostPredictor:
             peak, memory_basis = work.held_bytes + work.saved_bytes, "tensor sizes"
         return PredictedCost(seconds, round(peak), basis, memory_basis)
 
-    def _predict_command(self, run: Run) -> PredictedCost:
-        """What its ended runs took at the median; nothing else is known of a command."""
-        ended = [r for r in self._commands if r.run.cell == run.cell]
-        seconds = [s for record in ended if (s := record.train_seconds) is not None]
-        peaks = [size for record in ended if (size := record.peak_bytes) is not None]
-        basis = f"{pluralise(len(ended), 'ended run')} of this command"
-        return PredictedCost(
-            median(seconds) if seconds else None, max(peaks) if peaks else None, basis, basis
-        )
-
     def predict_work(self, run: Run) -> ComputeCost:
         """The operations and bytes of a run."""
         # Equal for runs whose steps do the same work: they differ in rate, seed or folds only.
@@ -189,14 +190,10 @@ class CostPredictor:
             if storage != WeightStorage():
                 weights_bytes = stored_bytes(loaded.model, loaded.anatomy, storage)
                 shape = replace(shape, weights_bytes=weights_bytes)
-            skips = run.stage != "cost" and keeps_activations(run, loaded)
-            trained = self.count_trained(run)
-            part = describe_trained_part(
-                run, loaded, trained, *self._count_idle(run), skips_below=skips
-            )
+            trained = self.describe_trained(run)
             lengths, texts, scored = self._measure_texts(run)
             self._works[key] = estimate_compute_cost(
-                run, shape, part, lengths, texts, self.device, scored
+                run, shape, trained, lengths, texts, self.device, scored
             )
         return self._works[key]
 
@@ -277,30 +274,27 @@ class CostPredictor:
         rows = ceil(rows * run.rows)
         return rows, rows if run.selection == "test" else rows * 4 // 5
 
-    def count_updated(self, run: Run) -> int:
-        """How many of :meth:`count_trained` have a gradient."""
-        return self.count_trained(run) - self._count_idle(run)[0]
+    def describe_trained(self, run: Run) -> TrainedPart:
+        """What a run trains of its model.
 
-    def _count_idle(self, run: Run) -> tuple[int, int]:
-        """Parameters of words that do not occur, and of those that do, of full fine-tuning.
-
-        Words that the first :data:`COUNTED_EXAMPLES` do not have grow with the root of the number
-        of examples (Heaps 1978, *Information Retrieval*).
+        Full fine-tuning keeps no gradient of words that do not occur. Words that the first
+        :data:`COUNTED_EXAMPLES` do not have grow with the root of the number of examples (Heaps
+        1978, *Information Retrieval*).
         """
-        trains_all = run.uses_model and (
-            methods.configure_method(run.method).trains is methods.Trains.EVERYTHING
-        )
-        if not trains_all or run.training.backend == "plain":
-            return 0, 0
         loaded, _ = self.open_outline(run)
-        trained = {
-            name: parameter
-            for name, parameter in loaded.model.named_parameters()
-            if name not in loaded.anatomy.untrainable
-        }
-        tables = find_word_tables(loaded.model, loaded.anatomy, trained)
+        skips = run.stage != "cost" and keeps_activations(run, loaded)
+        parameters = self.count_trained(run)
+        tables: dict[str, nn.Parameter] = {}
+        trains_all = methods.configure_method(run.method).trains is methods.Trains.EVERYTHING
+        if trains_all and run.training.backend != "plain":
+            named = {
+                name: parameter
+                for name, parameter in loaded.model.named_parameters()
+                if name not in loaded.anatomy.untrainable
+            }
+            tables = find_word_tables(loaded.model, loaded.anatomy, named)
         if not tables:
-            return 0, 0
+            return describe_trained_part(run, loaded, parameters, skips_below=skips)
         encode = self.caches.objective(run).encoder("train")
         key = (run.task.model_dump_json(), run.model.name, encode, run.training.max_length)
         if key not in self._occurring:
@@ -310,8 +304,9 @@ class CostPredictor:
             self._occurring[key] = round(len(find_occurring(loaded, data)) * growth)
         count = self._occurring[key]
         shapes = [t.shape for t in tables.values() if spares_memory(count, len(t))]
-        widths = sum(width for _, width in shapes)
-        return sum(rows * width for rows, width in shapes) - count * widths, count * widths
+        copied = count * sum(width for _, width in shapes)
+        idle = sum(rows * width for rows, width in shapes) - copied
+        return describe_trained_part(run, loaded, parameters, idle, copied, skips_below=skips)
 
     def count_trained(self, run: Run) -> int:
         """How many parameters a run trains, the head's included; 0 where it needs no model."""

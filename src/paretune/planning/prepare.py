@@ -272,11 +272,7 @@ def prepare_study(
             text = choose_forgetting_text(study, task, topology)
             if text is not None:
                 forgetting[task.key, model.key] = text
-    refuse_unread_settings(study, cells, datasets)
-    weights = study.training.class_weights
-    for cell in {(cell.task.key, cell.readout): cell for cell in cells}.values():
-        dataset, objective = datasets[cell.task.key], _objective_of(cell, datasets)
-        objective.loss_options(dataset.train, dataset.labels, None, weights)  # may refuse them
+    check_settings(study, cells, datasets)
     precision = study.training.precision
     assumed: Precision = "fp32" if precision == "auto" else precision
     return PreparedStudy(
@@ -299,13 +295,14 @@ def prepare_study(
     )
 
 
-def refuse_unread_settings(
+def check_settings(
     study: Study, cells: Sequence[PreparedCell], datasets: Mapping[str, Dataset]
 ) -> None:
-    """Refuse settings of ``training`` that no loss reads, and of ``generation`` without texts.
+    """Check that some run can read each setting of ``training`` and of ``generation``.
 
     Raises:
-        StudyError: it names each, and whose loss that is.
+        StudyError: a setting of ``training`` that no loss reads, with whose loss that is; one of
+            ``generation`` where no text is generated; or a weighted class that a task lacks.
     """
     errors: list[StudyError] = []
 
@@ -345,6 +342,11 @@ def refuse_unread_settings(
         raise StudyError("\n".join(map(str, errors)))
     for only in errors:
         raise only
+    for cell in {(cell.task.key, cell.readout): cell for cell in cells}.values():
+        dataset = datasets[cell.task.key]
+        objective = _objective_of(cell, datasets)
+        # It refuses weights of classes that the task lacks.
+        objective.loss_options(dataset.train, dataset.labels, None, training.class_weights)
 
 
 def _objective_of(cell: PreparedCell, datasets: Mapping[str, Dataset]) -> Objective:

@@ -26,7 +26,7 @@ from paretune.store.database import open_database, transaction, without_sync
 from paretune.store.encoding import decode_predictions, to_canonical_json
 from paretune.store.merge import MergePlan, StoreContent, plan_merge, put_content
 from paretune.store.record import Claim, Predictions, Record, RunStatus, StudyEntry
-from paretune.study import Run
+from paretune.study import Run, Study
 
 MayStart = Callable[[str, Sequence[str]], bool]
 """``(run_id, ids of runs) -> bool``: whether a run may start beside those."""
@@ -393,6 +393,14 @@ class Store:
                     raise
             loaded.append(replace(record, predictions=parts))
         return loaded
+
+    def load_study_records(self, study: Study) -> list[Record]:
+        """The records of a study with predictions, and data and model where the study has them now.
+
+        A study that was moved was stored with other paths.
+        """
+        records = self.load_records(study.study_hash, predictions=True)
+        return [replace(record, run=study.relocate(record.run)) for record in records]
 
     def count_ended(self) -> int:
         """How many runs have ended, of all studies."""

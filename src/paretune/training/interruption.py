@@ -7,8 +7,7 @@ Ctrl-C and SIGTERM are deferred meanwhile. Nothing here needs torch before it is
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 
@@ -87,25 +86,3 @@ def loses_device(error: BaseException) -> bool:
             return True
         cause = cause.__cause__ or cause.__context__
     return False
-
-
-def fit_in_memory(
-    attempt: Callable[[int], None], micro_batch: int, on_halved: Callable[[int], None]
-) -> bool:
-    """Call ``attempt``, with the micro-batch halved as often as it runs out of memory.
-
-    False where even a micro-batch of 1 was too large.
-    """
-    while True:
-        try:
-            attempt(micro_batch)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-        else:
-            return True
-        gc.collect()  # the tensors were freed with the frames of the attempt
-        if micro_batch == 1:
-            return False
-        micro_batch //= 2
-        on_halved(micro_batch)

@@ -6,6 +6,7 @@ evaluations follow from the start or from the checkpoint, and the best weights w
 
 from __future__ import annotations
 
+import gc
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -41,7 +42,7 @@ from paretune.training.evaluation.predict import evaluate
 from paretune.training.forward.activation_cache import enable_activation_cache
 from paretune.training.forward.passes import Compute, Forward, StepBatch
 from paretune.training.forward.select import make_forward
-from paretune.training.interruption import defer_interrupts, fit_in_memory
+from paretune.training.interruption import defer_interrupts, is_out_of_memory
 from paretune.training.loop import train_step
 from paretune.training.prepare import (
     PreparedModel,
@@ -142,11 +143,8 @@ class Session:
         loaded = self._loaded
         total_parameters = count_parameters(loaded.model)
         self._place(run)
-        dataset, parts, source = (
-            caches.dataset(run.task),
-            caches.parts(run),
-            caches.source(run.model),
-        )
+        dataset = caches.dataset(run.task)
+        parts = caches.parts(run)
         objective = caches.objective(run, loaded.anatomy.max_length)
         encoded = self._encode(parts, objective)
         prepared = self._prepared
@@ -193,7 +191,7 @@ class Session:
                 prepared,
                 self._compute,
                 [(name, data) for data, name in once.items()],
-                source.weights_key,
+                caches.source(run.model).weights_key,
                 caches.activations,
             )
         )
@@ -302,10 +300,8 @@ def train_run(
     method = methods.configure(run.method)
     if isinstance(method, methods.ConfiguredBaseline):
         return fit_baseline(run, method, caches)
+    claim = Claim(run, checkpoint, report)
     outcome = Outcome(result={"notes": []})
-
-    def attempt(micro_batch: int) -> None:
-        Session(Claim(run, checkpoint, report), caches, options, outcome, micro_batch).train()
 
     def note_halving(micro_batch: int) -> None:
         note = f"out of memory: the micro-batch is halved to {micro_batch}, accumulation doubled"
@@ -318,10 +314,21 @@ def train_run(
     while micro_batch > max(1, largest):
         micro_batch //= 2
         note_halving(micro_batch)
-    if not fit_in_memory(attempt, micro_batch, note_halving):
-        note = "out of memory even with a micro-batch of 1"
-        outcome.result = {"outcome": "out_of_memory", "micro_batch": 1, "notes": [note]}
-        outcome.measured["environment"] = describe_environment(options.device)
+    while True:
+        try:
+            Session(claim, caches, options, outcome, micro_batch).train()
+            return outcome
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        gc.collect()  # the tensors were freed with the frames of the attempt
+        if micro_batch == 1:
+            break
+        micro_batch //= 2
+        note_halving(micro_batch)
+    note = "out of memory even with a micro-batch of 1"
+    outcome.result = {"outcome": "out_of_memory", "micro_batch": 1, "notes": [note]}
+    outcome.measured["environment"] = describe_environment(options.device)
     return outcome
 
 

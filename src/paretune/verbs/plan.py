@@ -8,7 +8,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from paretune.execution.memory_budget import fit_workers
 from paretune.execution.progress import describe_run, format_duration
 from paretune.execution.worker_settings import STAGES, WorkerSettings
 from paretune.measuring.processor import defer_collection
@@ -27,6 +26,7 @@ from paretune.verbs.workers import (
     describe_workers,
     explain_memory,
     explain_too_large,
+    fit_to_machine,
     resolve_workers,
 )
 
@@ -299,7 +299,7 @@ def plan(
         # While the store is open: it knows what `precision: auto` means there.
         prepared = prepared.in_store(opened, device)
         if opened is not None:
-            records = study_input.load_records(study, opened)
+            records = opened.load_study_records(study)
             records += _find_shared_records(prepared, opened, records)
         run_plan = expand.plan_runs(prepared, records)
     ended = {record.run_id for record in records}
@@ -308,9 +308,7 @@ def plan(
     predictor.measure_speed([*run_plan.runs.values(), *run_plan.later])
     coming = run_plan.list_coming(records)
     checks.check_splits(coming, caches)
-    training = [run for run in coming if run.stage != "cost"]  # costs are measured alone
-    run_bytes = [predictor.predict(run).worker_bytes for run in training]
-    settings = fit_workers(settings, run_bytes)
+    settings, run_bytes = fit_to_machine(coming, predictor, settings)
 
     def predict(run: Run, *, done: bool = False) -> PredictedRun:
         is_kept = run.stage == "final" and run.rows == 1

@@ -96,7 +96,7 @@ def load_results(study: StudyLike, store: Path | str | None = None) -> StudyResu
     folder = study_input.store_folder(study, store)
     with Store.open(folder) as opened:
         states = load_states(opened, study)
-        records = study_input.load_records(study, opened)
+        records = opened.load_study_records(study)
         doubts = [
             *find_changed_data(opened, study, records),
             *find_damaged_trials(opened, records),

@@ -16,12 +16,10 @@ import typer
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.pareto.recommend import recommend
 from paretune.analysis.passes import count_pass_runs, limits_of
-from paretune.analysis.run_selection import select_excess_weights
 from paretune.errors import ParetuneError, RunsFailedError, StudyError, require_name, spell_option
 from paretune.execution.executor import StudyCallbacks, StudySummary
 from paretune.execution.fork_server import ForkServer, can_fork
 from paretune.execution.local import WORKER
-from paretune.execution.memory_budget import fit_workers
 from paretune.execution.progress import Observer, open_default_observer
 from paretune.execution.study_runs import add_missing_runs, drop_excess_weights
 from paretune.measuring.processor import defer_collection
@@ -52,17 +50,17 @@ from paretune.verbs.result import Result
 from paretune.verbs.stored_audit import find_damaged_trials, save_findings, save_trained_data
 from paretune.verbs.workers import (
     REMEDY,
+    choose_executor,
     describe_workers,
     explain_memory,
     explain_too_large,
-    make_executor,
+    fit_to_machine,
     resolve_workers,
 )
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from paretune.execution.worker_settings import WorkerSettings
     from paretune.planning.predicted_cost import CostPredictor
     from paretune.planning.prepare import PreparedStudy
     from paretune.terminal.rich_console import Terminal
@@ -154,38 +152,14 @@ class StudyCall:
         folder: of the results.
         shard: the share to run; None: all of the study.
         seconds: of the time budget; None: there is none.
-        started: by ``time.monotonic``; the budget counts from there.
+        deadline: where they end, by ``time.monotonic``.
     """
 
     study: Study
     folder: Path
     shard: Shard | None
     seconds: float | None
-    started: float
-
-    @property
-    def deadline(self) -> float | None:
-        """By ``time.monotonic``; None without a time budget."""
-        return None if self.seconds is None else self.started + self.seconds
-
-    def limit_cost_seconds(self, coming: Iterable[Run]) -> float:
-        """For how long each cost is timed: all of them take a share of the time budget."""
-        cost_seconds = self.study.protocol.cost_seconds
-        if self.seconds is None:
-            return cost_seconds
-        costs = max(sum(run.stage == "cost" for run in coming), 1)
-        # Answers are timed for half as long as steps.
-        return min(cost_seconds, COST_SHARE * self.seconds / (1.5 * costs))
-
-    def describe_shard(self) -> Iterator[str]:
-        """Say what the share is and what follows it; nothing where all of the study is run."""
-        if self.shard is None:
-            return
-        share = f"Share {self.shard.index} of {self.shard.count}: whole cells of the study"
-        if self.study.protocol.preset == "passes" and self.study.protocol.until == "settled":
-            yield f"{share}, in their first pass; further passes and costs follow after the merge."
-        else:
-            yield f"{share}, every run; costs are measured once, after the merge."
+    deadline: float | None
 
 
 @dataclass(frozen=True)
@@ -196,6 +170,7 @@ class PlannedStudy:
         predictor: of what runs take, by the records of the store.
         coming: runs that have not ended, with those whose rate is not chosen yet.
         run_count: how many the study will have in all.
+        cost_seconds: for which each cost is timed at most.
     """
 
     prepared: PreparedStudy
@@ -203,19 +178,12 @@ class PlannedStudy:
     predictor: CostPredictor
     coming: Sequence[Run]
     run_count: int
+    cost_seconds: float
 
     @property
     def goes_on(self) -> bool:
         """Whether further passes may follow these runs."""
         return self.prepared.study.protocol.preset == "passes" and self.prepared.shard is None
-
-    def describe(self, workers: str) -> str:
-        """How many runs there are, with what they are trained, and where the results are."""
-        first = "First pass: " if self.goes_on else ""
-        return (
-            f"{first}{self.run_count} runs, {workers} in {self.prepared.describe_precisions()}; "
-            f"results in {self.store.folder}"
-        )
 
 
 def run(
@@ -285,38 +253,35 @@ def run(
         # Read data, models and methods, and say what is wrong with them.
         prepared = prepare_study(study, offline=not online, shard=call.shard, audited=True)
         report_findings(prepared, observer)
-        datasets = prepared.datasets.values()
-        check_optional_metrics(datasets, study.generation, prepared.caches, offline=not online)
+        check_optional_metrics(
+            prepared.datasets.values(), study.generation, prepared.caches, offline=not online
+        )
         # Plan the first runs in the store.
         opened = stack.enter_context(Store.open(call.folder, create=True))
         prepared = prepared.in_store(opened, settings[0].device)
         if retry and (again := opened.retry(study.study_hash)):
             observer.note(f"Runs that are tried again: {again}.")
-        planned = plan_first_runs(
-            prepared, opened, observer, settings[0].device, measure_speed=call.seconds is not None
-        )
+        planned = plan_first_runs(prepared, opened, observer, settings[0].device, call.seconds)
         # Choose the workers that fit.
-        fitted, run_bytes = fit_to_machine(planned, settings)
+        if too_large := explain_too_large(planned.coming, planned.predictor, settings):
+            raise StudyError("\n".join(too_large), remedy=REMEDY)
+        fitted, run_bytes = fit_to_machine(planned.coming, planned.predictor, settings)
         if executor == "local":  # what fits here says nothing of a cluster
             settings = fitted
-        observer.note(planned.describe(describe_workers(settings, executor, address)))
-        for sentence in (
-            *study_input.describe_test_files(study),
-            *explain_memory(settings, run_bytes),
-            *call.describe_shard(),
-        ):
+        workers_text = describe_workers(settings, executor, address)
+        for sentence in describe_start(planned, workers_text, explain_memory(settings, run_bytes)):
             observer.note(sentence)
         # Train, and measure costs.
-        count = sum(device.device_workers for device in fitted)
-        runs = make_executor(
+        runs = choose_executor(
             prepared,
             settings,
-            call.limit_cost_seconds(planned.coming),
+            planned.cost_seconds,
             allow_commands=allow_commands,
             executor=executor,
             address=address,
             server=server,
         )
+        count = sum(worker.device_workers for worker in fitted)
         callbacks = make_callbacks(call, planned, observer, count)
         summary = runs.execute(opened, study.study_hash, callbacks)
         return conclude(call, planned, summary, observer, count)
@@ -355,7 +320,8 @@ def read_call(
             where=spell_option("budget"),
             remedy="Leave it out: a share that is stopped continues by the same command.",
         )
-    return StudyCall(study, study_input.store_folder(study, store), share, seconds, started)
+    deadline = None if seconds is None else started + seconds
+    return StudyCall(study, study_input.store_folder(study, store), share, seconds, deadline)
 
 
 def report_findings(prepared: PreparedStudy, observer: Observer) -> None:
@@ -372,14 +338,13 @@ def plan_first_runs(
     opened: Store,
     observer: Observer,
     device: str = "cpu",
-    *,
-    measure_speed: bool = False,
+    seconds: float | None = None,
 ) -> PlannedStudy:
     """Plan the runs of a study, check that they can start, and save the study.
 
     Args:
         device: whose speed is predicted.
-        measure_speed: of matrix products, so that time is predicted before a run has ended.
+        seconds: of a time budget, which needs the time of runs before one has ended.
 
     Raises:
         ParetuneError: data cannot be cut, or a model cannot be used.
@@ -388,7 +353,7 @@ def plan_first_runs(
     from paretune.planning.predicted_cost import CostPredictor
 
     study, caches = prepared.study, prepared.caches
-    records = study_input.load_records(study, opened)
+    records = opened.load_study_records(study)
     plan = expand.plan_runs(prepared, records)
     coming = plan.list_coming(records)
     checks.check_splits(coming, caches)
@@ -403,34 +368,49 @@ def plan_first_runs(
         )
     settings = shlex.join(study.overrides)
     opened.save_study(study.study_hash, study.study, settings, study.canonical_form())
-    save_findings(opened, study.study_hash, [*prepared.findings, *prepared.refused])
-    save_trained_data(opened, study, prepared.datasets)
     if stale := expand.leave_out_stale_runs(prepared, opened):
         observer.note(
             f"Runs left out: {stale}. Their data, model or code has changed since; "
             "they stay in the store, and count again if it is changed back."
         )
+    save_findings(opened, study.study_hash, [*prepared.findings, *prepared.refused])
+    save_trained_data(opened, study, prepared.datasets)
     for finding in find_damaged_trials(opened, records):
         observer.note(f"{finding.severity}: {finding}")
     predictor = CostPredictor(caches, None, records, device)
-    if measure_speed:
+    cost_seconds = study.protocol.cost_seconds
+    if seconds is not None:
         predictor.measure_speed(coming)
-    return PlannedStudy(prepared, opened, predictor, coming, len(plan.runs) + len(plan.later))
+        # All costs take a share of the time. Answers are timed for half as long as steps.
+        costs = max(sum(run.stage == "cost" for run in coming), 1)
+        cost_seconds = min(cost_seconds, COST_SHARE * seconds / (1.5 * costs))
+    run_count = len(plan.runs) + len(plan.later)
+    return PlannedStudy(prepared, opened, predictor, coming, run_count, cost_seconds)
 
 
-def fit_to_machine(
-    planned: PlannedStudy, settings: Sequence[WorkerSettings]
-) -> tuple[tuple[WorkerSettings, ...], Sequence[int]]:
-    """The workers of each device that the coming runs leave room for, and the bytes of these runs.
+def describe_start(
+    planned: PlannedStudy, workers: str, memory_limits: Iterable[str]
+) -> Iterator[str]:
+    """Say how many runs there are, with what they are trained, and where the results are.
 
-    Raises:
-        StudyError: a model with a method does not fit into memory.
+    Args:
+        workers: in a few words.
+        memory_limits: how memory limits them, as sentences.
     """
-    if too_large := explain_too_large(planned.coming, planned.predictor, settings):
-        raise StudyError("\n".join(too_large), remedy=REMEDY)
-    training = [run for run in planned.coming if run.stage != "cost"]  # costs are measured alone
-    run_bytes = [planned.predictor.predict(run).worker_bytes for run in training]
-    return fit_workers(settings, run_bytes), run_bytes
+    study = planned.prepared.study
+    first = "First pass: " if planned.goes_on else ""
+    yield (
+        f"{first}{planned.run_count} runs, {workers} in {planned.prepared.describe_precisions()}; "
+        f"results in {planned.store.folder}"
+    )
+    yield from study_input.describe_test_files(study)
+    yield from memory_limits
+    if (shard := planned.prepared.shard) is not None:
+        share = f"Share {shard.index} of {shard.count}: whole cells of the study"
+        if study.protocol.preset == "passes" and study.protocol.until == "settled":
+            yield f"{share}, in their first pass; further passes and costs follow after the merge."
+        else:
+            yield f"{share}, every run; costs are measured once, after the merge."
 
 
 def make_callbacks(
@@ -441,32 +421,22 @@ def make_callbacks(
     Args:
         workers: that train at the same time.
     """
-    from paretune.planning.budget import TimeBudget
-    from paretune.planning.expand import expand_study
-
     study = call.study
-    predictor = planned.predictor
-    choose_runs = expand_study
-    if (deadline := call.deadline) is not None:
-        end = deadline
-        choose_runs = TimeBudget(
-            seconds_left=lambda: end - time.monotonic(),
-            workers=workers,
-            predict=lambda run: predictor.predict(run).seconds,
-        ).choose
     announced: dict[str, int] = {}
 
     def after_final_runs() -> None:
         if call.shard is None:  # which runs of a share are best is known after the merge
-            drop_excess_weights(study, planned.store, select_excess_weights)
+            drop_excess_weights(study, planned.store)
             announce_answers(study, planned.store, observer, announced)
 
     return StudyCallbacks(
         observer=observer,
-        add_runs=lambda: add_missing_runs(planned.prepared, planned.store, predictor, choose_runs),
+        add_runs=lambda: add_missing_runs(
+            planned.prepared, planned.store, planned.predictor, call.deadline, workers
+        ),
         after_final_runs=after_final_runs,
-        planned_runs=0 if planned.goes_on or deadline is not None else planned.run_count,
-        deadline=deadline,
+        planned_runs=0 if planned.goes_on or call.deadline is not None else planned.run_count,
+        deadline=call.deadline,
     )
 
 
@@ -498,7 +468,7 @@ def announce_answers(
         if reached <= announced.get(task, 0):
             continue
         announced[task] = reached
-        records = records or study_input.load_records(study, opened)
+        records = records or opened.load_study_records(study)
         cells = [cell for cell in group_into_cells(study, records) if cell.task == task]
         recommendation = recommend(cells, limits_of(study.limits))
         passes = [*describe_passes(study, cells, recommendation)]
@@ -517,7 +487,7 @@ def conclude(
         return RunResult(call.study, planned.store.folder, summary, shard=call.shard)
     from paretune.planning.expand import plan_runs
 
-    records = study_input.load_records(call.study, planned.store)
+    records = planned.store.load_study_records(call.study)
     left = plan_runs(planned.prepared, records).list_coming(records)
     planned.predictor.fit(records)
     predicted = [planned.predictor.predict(run).seconds for run in left]

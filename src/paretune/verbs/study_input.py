@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +16,6 @@ from paretune.study import Study
 
 if TYPE_CHECKING:
     from paretune.planning.shard import Shard
-    from paretune.store import Record, Store
 
 
 def shipped_studies() -> dict[str, Path]:
@@ -85,12 +83,6 @@ def describe_test_files(study: Study) -> list[str]:
 def shard_folder(study: Study, shard: Shard) -> Path:
     """``studies/NAME-shard-1-of-2`` in the present folder."""
     return Path("studies") / f"{study.study}-{shard}"
-
-
-def load_records(study: Study, opened: Store) -> list[Record]:
-    """The records of the study's runs, with data and model where the study has them now."""
-    records = opened.load_records(study.study_hash, predictions=True)
-    return [replace(record, run=study.relocate(record.run)) for record in records]
 
 
 def write_output(path: Path, text: str, *, overwrite: bool) -> None:

@@ -11,7 +11,7 @@ from paretune.errors import StudyError, spell_option
 from paretune.execution.progress import format_duration
 from paretune.methods import baselines
 from paretune.methods.core.titles import title_of
-from paretune.planning.budget import TimeBudget
+from paretune.planning.budget import fit_within_time
 from paretune.reporting.text.formatting import join_names
 from paretune.terminal.sanitise import sanitise_line
 
@@ -69,8 +69,7 @@ def describe_fit(plan: Plan, seconds: float) -> str:
         if predicted.run.method.name not in baselines.NAMES:
             first.setdefault(predicted.run.cell, predicted)
     costs = {p.run: load * (p.cost.seconds or 0.0) for p in left}
-    budget = TimeBudget(lambda: seconds, plan.workers, costs.get)
-    fitting = budget.fit([p.run for p in left])
+    fitting = fit_within_time([p.run for p in left], seconds, plan.workers, costs.get)
     ended = {p.run for p, fits in zip(left, fitting, strict=True) if fits}
     missing = [p for p in first.values() if p.run not in ended]
     if not missing:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from paretune.execution.local import LocalExecutor
-from paretune.execution.memory_budget import count_cores
+from paretune.execution.memory_budget import count_cores, fit_workers
 from paretune.execution.worker_settings import STAGES, WorkerSettings
 from paretune.measuring.costs import count_copies
 from paretune.measuring.devices import query_gpu, resolve_devices
@@ -95,7 +95,7 @@ def explain_too_large(
 ) -> list[str]:
     """A sentence with numbers for each model and method that cannot fit on the smallest device.
 
-    A pass that is too large is split (:mod:`paretune.training.interruption`); weights,
+    A pass that is too large is split (:func:`~paretune.training.trainer.train_run`); weights,
     gradients, optimiser states and the best weights so far are there whatever a pass is.
     """
     total_bytes, device = min(
@@ -107,8 +107,8 @@ def explain_too_large(
         if not run.uses_model or (run.model.key, run.method.key) in sentences:
             continue
         held_bytes = predictor.predict_work(run).held_bytes
-        trained_bytes = 4 * predictor.count_updated(run)
         if held_bytes > total_bytes:
+            trained_bytes = 4 * predictor.describe_trained(run).updated
             copies = count_copies(run, predictor.device)
             parts = [f"weights {format_bytes(held_bytes - copies * trained_bytes)}"]
             if trained_bytes:
@@ -124,7 +124,19 @@ def explain_too_large(
     return list(sentences.values())
 
 
-def make_executor(
+def fit_to_machine(
+    coming: Iterable[Run], predictor: CostPredictor, settings: Sequence[WorkerSettings]
+) -> tuple[tuple[WorkerSettings, ...], Sequence[int]]:
+    """The workers of each device that the coming runs leave room for, and the bytes of these runs.
+
+    Costs are not among them: they are measured alone.
+    """
+    training = [run for run in coming if run.stage != "cost"]
+    run_bytes = [predictor.predict(run).worker_bytes for run in training]
+    return fit_workers(settings, run_bytes), run_bytes
+
+
+def choose_executor(
     prepared: PreparedStudy,
     devices: Sequence[WorkerSettings],
     cost_seconds: float,
