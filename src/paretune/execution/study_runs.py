@@ -34,7 +34,7 @@ def add_missing_runs(
     from paretune.planning.expand import expand_study, hold_back_folds, put_long_runs_first
 
     study = prepared.study
-    # With data and model where they are now: a moved study was stored with other paths.
+    # Data and model are where they are now: a moved study was stored with other paths.
     records = [
         replace(record, run=study.relocate(record.run))
         for record in store.load_records(study.study_hash, predictions=True)

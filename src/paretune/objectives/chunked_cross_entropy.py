@@ -126,8 +126,8 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                         d_weight[block] += torch.mm(d_z[:, block].mT, states)
                 del z, d_z  # else they stay while those of the next chunk are made
         ctx.save_for_backward(d_hidden)
-        # It is as large as the vocabulary, so it is handed over and not copied: a saved tensor would
-        # live on until the node is gone.
+        # It is as large as the vocabulary, so it is handed over and not copied: a saved tensor
+        # would live on until the node is gone.
         ctx.d_weight, ctx.has_d_weight = d_weight, d_weight is not None
         ctx.mark_non_differentiable(each)
         return total, each
