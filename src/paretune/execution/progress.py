@@ -45,7 +45,7 @@ def describe_run(run: Run) -> str:
 
 
 def describe_end(status: RunStatus) -> str:
-    """Say how a run ended: ``ok, 0.714, 34 s`` (a BLEU: ``28.4``), or the message of a failed one."""
+    """Say how a run ended: ``ok, 0.714, 34 s`` (a BLEU: ``28.4``), or why it failed."""
     if status.state == "failed":
         return f"failed ({status.outcome}): {status.message}"
     score = ""
@@ -134,7 +134,7 @@ def take_snapshot(statuses: Sequence[RunStatus], workers: int, planned: int) -> 
 def _estimate_seconds_left(
     statuses: Sequence[RunStatus], workers: int, unscheduled: int
 ) -> float | None:
-    """Each run is expected to take as long as similar runs, a first cost as long as its cell trains.
+    """Expect each run to take as long as similar runs, a first cost as long as its cell trains.
 
     It is None where runs are to train and none tells a time, or where a cost is to be measured and
     neither a cost nor a training run has ended. Baselines that train nothing are left out.

@@ -68,7 +68,7 @@ def configure(
 
 
 def configure_method(spec: MethodSpec) -> ConfiguredMethod:
-    """A method that fine-tunes a model, its options checked.
+    """The method of a study file that fine-tunes a model, its options checked.
 
     Raises:
         MethodError: it is a baseline without a model.
