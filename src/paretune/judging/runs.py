@@ -289,7 +289,6 @@ def _choose_metric(rows: Sequence[JudgedRow], name: str | None, notes: list[Find
 
 
 def _build_records(rows: Sequence[JudgedRow], metric: Metric | None) -> list[Record]:
-    """The record of each run of a task."""
     names = [*dict.fromkeys(row.label for row in rows)]
     names = sorted(names, key=_order) + sorted(
         {row.prediction for row in rows} - {*names}, key=_order

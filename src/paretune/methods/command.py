@@ -272,7 +272,6 @@ def _read_prediction(value: object, example: Example, dataset: Dataset) -> Answe
 
 
 def _list_labels(example: Example, dataset: Dataset) -> tuple[str, ...]:
-    """The labels that an example can have."""
     choices = len(example.segments)
     return dataset.labels[:choices] if choices > 1 else dataset.labels
 

@@ -526,7 +526,6 @@ class Store:
         return transaction(self._db, self._file, "IMMEDIATE")
 
     def _parse_run(self, row: sqlite3.Row) -> Run:
-        """The run of a row, parsed once."""
         key, text = (row["study_hash"], row["run_id"]), row["run"]
         if self._parsed_runs.get(key, ("", None))[0] != text:
             self._parsed_runs[key] = text, Run.model_validate_json(text)

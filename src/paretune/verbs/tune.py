@@ -411,7 +411,6 @@ def describe_rest(
 
 
 def _find_task(study: Study, drafted: Study) -> TaskSpec:
-    """The task of the study that is trained on the data of the draft."""
     data = drafted.tasks[0].train
     return next((task for task in study.tasks if task.train == data), study.tasks[0])
 

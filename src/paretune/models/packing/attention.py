@@ -246,7 +246,6 @@ def _merge_queries(x: Tensor, settings: AttentionSettings) -> Tensor:
 
 
 def _cap(q: Tensor, k: Tensor, softcap: float, scaling: float) -> Tensor:
-    """tanh(scores / softcap)."""
     scores = torch.baddbmm(q.new_zeros(1, 1, 1), q, k.mT, beta=0, alpha=scaling / softcap)
     return scores.tanh_()
 
