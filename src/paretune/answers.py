@@ -1,4 +1,4 @@
-"""What an answer is, and how a model gives it: the words that studies and objectives share."""
+"""Types of answers, and of ways to give them: the words that studies and objectives share."""
 
 from __future__ import annotations
 
@@ -13,4 +13,4 @@ Readout = Literal["head", "label_words", "text", "reward", "likelihood"]
 """How a model answers: by a head; by the likelihood of each label's text; by a text it writes; of
 preferences by the reward of each answer, or by its likelihood."""
 LengthNormalisation = Literal["none", "characters", "bytes"]
-"""What the log-likelihood of a text is divided by."""
+"""The divisor of the log-likelihood of a text."""

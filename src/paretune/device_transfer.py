@@ -1,7 +1,7 @@
-"""From the processor to a device without waiting for it.
+"""Copies from the processor to a device without waiting for it.
 
-A copy from ordinary memory to a GPU waits until the GPU has done all it was asked for. From pinned
-memory it is queued behind that, and the processor goes on preparing the next kernels.
+A copy from ordinary memory to a GPU waits until the GPU has done all it was asked for. A copy from
+pinned memory is queued behind that, and the processor goes on preparing the next kernels.
 """
 
 from __future__ import annotations

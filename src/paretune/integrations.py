@@ -1,4 +1,4 @@
-"""What trainers of other libraries write for ``paretune judge``: predictions, time, peak memory."""
+"""Lets trainers of other libraries write predictions, time and memory for ``paretune judge``."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def owner_of(pid: int, device: str = "") -> str:
 
 
 def place_of(owner: str) -> Place | None:
-    """Where the owner computes; None where its string does not say."""
+    """The place where the owner computes, if its string says so."""
     process, _, device = owner.partition("@")
     parts = process.split(":")
     if len(parts) != 4 or not device:

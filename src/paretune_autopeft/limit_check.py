@@ -16,12 +16,12 @@ MEASURED_LIMITS = frozenset({"memory", "time", "inference"})
 
 @dataclass(frozen=True)
 class LimitCheck:
-    """Whether a combination would exceed a limit of the study, before anything of it is trained.
+    """Predicts whether a combination would exceed a limit of the study, before it is trained.
 
     Trained parameters and saved bytes are counted. Peak memory, seconds and latency are predicted
     from a measurement of LoRA in all layers on the same model, task and machine: its bytes beside
-    what is counted, its seconds an operation, and its latency, in proportion to the parameters that
-    every token goes through.
+    the counted ones, its seconds an operation, and its latency, in proportion to the parameters
+    that every token goes through.
 
     Attributes:
         measured: the measurement of LoRA; None where no limit needs it.
@@ -41,7 +41,7 @@ class LimitCheck:
         return any(cost is not None and cost > limit for cost, limit in costs)
 
     def _predict(self, axis: str, run: Run) -> float | None:
-        """Of a run that trains alone, each step as long as the measurement's of its work."""
+        """Predict a cost of a run that trains alone; a step takes as long as the measured work."""
         predictor, measured = self.predictor, self.measured
         if axis == "parameters":
             return predictor.count_trained(run)

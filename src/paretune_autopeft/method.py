@@ -66,7 +66,7 @@ class AutoOptions(MethodOptions):
 
 
 def _configure_members(options: AutoOptions) -> list[ConfiguredMethod]:
-    """What the search has found; nothing before."""
+    """The members that the search has found, once it has ended."""
     return stack.configure_members(options) if options.methods else []
 
 

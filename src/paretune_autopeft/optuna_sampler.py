@@ -21,7 +21,7 @@ from paretune_autopeft.trials import RATE_FACTORS
 
 SAMPLERS = ("tpe", "gp")
 _ASKS = 25
-"""For each configuration: what was tried, or exceeds a limit, is asked anew."""
+"""Most questions for a configuration: one that was tried, or exceeds a limit, is asked anew."""
 
 
 def require_optuna() -> None:
@@ -44,13 +44,13 @@ def ask_optuna(
     count: int,
     is_possible: Callable[[Configuration], bool],
 ) -> list[Configuration]:
-    """At most ``count`` configurations to try after those that were tried.
+    """Ask for at most ``count`` configurations to try next.
 
     Args:
         sampler: ``tpe`` or ``gp``.
-        scores: of the tried, (tried,).
-        prices: of the tried, (tried,).
-        is_possible: False for what exceeds a limit.
+        scores: scores of the tried configurations, (tried,).
+        prices: prices of the tried configurations, (tried,).
+        is_possible: False for a configuration that exceeds a limit.
     """
     require_optuna()
     import optuna
@@ -95,7 +95,7 @@ def ask_optuna(
             groups = []
             for number in range(space.groups):
                 group = [trial.params[f"{number}.{n}"] for n in range(len(space.members))]
-                # Of more members in a group than are allowed the largest stay.
+                # If a group has more members than are allowed, the largest stay.
                 allowed = sorted(range(len(group)), key=lambda n: -group[n])[: space.at_most]
                 groups.append(tuple(s if n in allowed else -1 for n, s in enumerate(group)))
             point = Configuration(tuple(groups), trial.params["rate"])

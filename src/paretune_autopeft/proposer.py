@@ -1,7 +1,7 @@
-"""What the core asks of ``auto``: the rows that enter beside it, its runs, and what trials record.
+"""Answers the core about ``auto``: the rows that enter beside it, its runs, and records of trials.
 
-This module and the tables of the report need no model library; what does is imported when runs are
-planned or trained.
+This module and the tables of the report need no model library; modules that do are imported when
+runs are planned or trained.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from paretune.store import Record
 
 RANDOM, TUNED = "random", "tuned-lora"
-"""What is appended to the key of a search for the keys of its controls."""
+"""The keys of a search's controls are its own key with one of these appended."""
 
 
 def list_search_rows(search: MethodSpec) -> Iterator[MethodSpec]:

@@ -30,10 +30,10 @@ _NORMAL = 1.96
 
 
 class _SearchResult(NamedTuple):
-    """What a search has completed, by the first final run.
+    """The method that a search has completed, by the first final run.
 
-    ``combination``: its members. ``options``: what the study says of the search. ``is_control``:
-    it stands beside a search, to show what that is worth.
+    ``combination``: its members. ``options``: the study's options of the search. ``is_control``:
+    it stands beside a search, to show the worth of that.
     """
 
     combination: Sequence[Mapping[str, Any]]
@@ -43,7 +43,7 @@ class _SearchResult(NamedTuple):
 
 
 def _find(row: CellRow) -> _SearchResult | None:
-    """None where no search was."""
+    """Read it from a row, if a search completed the row's method."""
     for record in row.cell.final:
         if record.run.method.name == NAME:
             options = record.run.method.options
@@ -55,10 +55,10 @@ def _find(row: CellRow) -> _SearchResult | None:
 def build_search_table(
     task: TaskSpec, rows: Sequence[CellRow], records: Sequence[Record]
 ) -> Table | None:
-    """A line for each method that a search has completed; None where there is none.
+    """A line for each method that a search has completed, if there is one.
 
     Args:
-        records: of the task.
+        records: records of the task.
     """
     lines = []
     notes: dict[str, None] = {}
@@ -67,7 +67,7 @@ def build_search_table(
             continue
         trials = _list_trials(row, result, records)
         lines.append({**name_row(row.report), **_describe(row, result, trials)})
-        # With a further one of its front the search does not go on.
+        # The search does not go on from a further configuration of its front.
         if not result.is_control and result.options.get("finalist", 1) == 1:
             notes |= dict.fromkeys(_write_notes(row, result, rows, trials))
     if not lines:
@@ -87,7 +87,7 @@ def build_search_table(
 def build_search_front_table(
     task: TaskSpec, rows: Sequence[CellRow], records: Sequence[Record]
 ) -> Table | None:
-    """The front of the first search of each model, of the first outer fold; None without one."""
+    """The front of the first search of each model, of the first outer fold, if there is one."""
     lines: list[RowValues] = []
     notes: list[str] = []
     completed = [(row, result) for row in rows if (result := _find(row)) is not None]
@@ -149,7 +149,7 @@ def _describe_front(
 
 
 def _list_trials(row: CellRow, result: _SearchResult, records: Sequence[Record]) -> list[Record]:
-    """Those of its model that lie in its space: searches share them."""
+    """Trials of its model that lie in its space: searches share them."""
     members = result.options.get("members")
     whole = result.options.get("groups") == 1
     return [

@@ -1,4 +1,4 @@
-"""What the trials of a search say, read from their records: its front, and what mattered.
+"""Reviews the trials of a search by their records: its front, and the choices that mattered.
 
 Each trial's record has the sizes of its members and its factor of the rate
 (:func:`~paretune_autopeft.trials.describe_trial`), so its configuration can be read without a
@@ -29,7 +29,7 @@ from paretune_autopeft.space import Configuration, Space
 from paretune_autopeft.trials import Member
 
 LEAST_TRIALS = 4
-"""With fewer a front says nothing."""
+"""A front of fewer trials says nothing."""
 _DRAWS = 200
 _SEED = 20_261_126
 
@@ -39,7 +39,7 @@ PRICES: Prices = {
     "memory": lambda record: _sum_work(record, "held_bytes", "saved_bytes"),
     "time": lambda record: _sum_work(record, "operations"),
 }
-"""What a configuration costs, by the option ``by`` of its search."""
+"""The cost of a configuration, by the option ``by`` of its search."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,10 @@ class SearchReview:
 
 
 def review_search(trials: Sequence[Record], by: str = "parameters") -> SearchReview | None:
-    """The front of one search and what mattered; None where too few trials can be read.
+    """The front of one search and its importances; None where too few trials can be read.
 
     Args:
-        trials: of one task, model and test fold.
+        trials: trials of one task, model and test fold.
         by: the cost over which the front is drawn.
     """
     readable = [r for r in trials if "configuration" in r.measured and _count_layers(r)]
@@ -102,7 +102,7 @@ def read_trial(record: Record, price: float) -> TrialScore:
 
 
 _VARIANCES: dict[str, float] = {}
-"""By run id: a search is replayed whenever a run has ended."""
+"""Variances by run id: a search is replayed whenever a run has ended."""
 
 
 def _sum_work(record: Record, *names: str) -> float | None:
@@ -111,13 +111,13 @@ def _sum_work(record: Record, *names: str) -> float | None:
 
 
 def _count_layers(record: Record) -> int:
-    """Of its model, as a trial's record says it; 0 where it does not."""
+    """How many layers its model has, by a trial's record; 0 where it does not say so."""
     measured: Any = record.measured
     return len(measured.get("layer_gradients", ()))
 
 
 def _read_configuration(record: Record) -> dict[str, Any]:
-    """What :func:`~paretune_autopeft.trials.describe_trial` wrote."""
+    """Read the configuration that :func:`~paretune_autopeft.trials.describe_trial` wrote."""
     measured: Any = record.measured
     configuration: dict[str, Any] = measured["configuration"]
     return configuration
@@ -178,7 +178,7 @@ _Change = Callable[[Configuration, Configuration], Configuration]
 
 
 def _list_choices(space: Space) -> dict[str, _Change]:
-    """By its name, how a group of choices is taken from a second configuration."""
+    """Functions that take a group of choices from a second configuration, by its name."""
 
     def take(n_group: int | None, n_member: int | None) -> _Change:
         """Sizes of one group or of one member; a combination of nothing is none: they stay."""

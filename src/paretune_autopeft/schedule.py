@@ -1,11 +1,11 @@
-"""What a search does next, from what it has seen: a pure function of its results.
+"""Decides the next steps of a search: a pure function of its results.
 
 The first half of the budget goes to each method alone in all layers, to the best configurations of
 other tasks, and to random ones; these are known before anything has run. The other half goes, in
-batches, to what is expected to raise the front most for each predicted second
+batches, to configurations that are expected to raise the front most for each predicted second
 (:mod:`paretune_autopeft.surrogate`), among random configurations and neighbours of the front. A
 batch follows from the results of the batches before it alone, so a search that was stopped goes on
-as if it had not been. At its end the front is what is believed of the scores.
+as if it had not been. At its end the front is drawn over posterior means of the scores.
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ class TrialScore:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a configuration costs, known before it runs.
+    """The cost of a configuration, known before it runs.
 
     Attributes:
-        price: what the front is drawn over: trained parameters, peak bytes or seconds.
-        work: what one trial takes of the budget, in trials of the first configuration.
+        price: the axis of the front: trained parameters, peak bytes or seconds.
+        work: the share of the budget of one trial, in trials of the first configuration.
     """
 
     price: float
@@ -71,7 +71,7 @@ History = tuple[tuple[Configuration, ...], tuple[TrialScore, ...]]
 """The configurations of a search so far, and their results."""
 Batch = Sequence[Configuration]
 CostOf = Callable[[Configuration], Cost | None]
-"""None for what exceeds a limit, or cannot be: it is never proposed."""
+"""It gives None for a configuration that is impossible or exceeds a limit, and is not proposed."""
 
 
 @dataclass(frozen=True)
@@ -96,14 +96,14 @@ class SearchState:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How a search is done.
+    """The schedule of a search.
 
     Attributes:
-        budget: in trials of the first configuration.
+        budget: the budget in trials of the first configuration.
         sampler: ``random`` spends all of it on random configurations: the control.
-        seed: of all draws.
+        seed: the seed of all draws.
         warm: the best configurations of other tasks.
-        weights: of the groups of layers, for mutations; () equal.
+        weights: weights of the groups of layers, for mutations; (): they are equal.
     """
 
     space: Space
@@ -122,7 +122,7 @@ class Schedule:
         """Replay the search from its results, up to the first batch that has not ended.
 
         Args:
-            result_of: None for what has not ended.
+            result_of: gives the result of a trial; None: it has not ended.
             recall: returns the batch that once followed a history, or proposes one.
         """
         proposed = self._draw_first()
@@ -169,7 +169,7 @@ class Schedule:
         return 0.0 if cost is None else cost.work
 
     def _draw_first(self) -> list[Configuration]:
-        """What needs no result: hand-set, warm and random ones; for a control random ones alone."""
+        """Draw hand-set, warm and random configurations; a control gets random ones alone."""
         is_control = self.sampler == "random"
         share = self.budget if is_control else self.budget / 2
         set_by_hand = [] if is_control else [*self.space.everywhere(), *self.warm]
@@ -231,10 +231,10 @@ class RatedConfiguration:
 
 @dataclass(frozen=True, eq=False)
 class Beliefs:
-    """What is believed of the scores of configurations that were tried.
+    """Estimates of the scores of configurations that were tried.
 
     Attributes:
-        tried: in their order; what diverged is among them at the lowest score.
+        tried: configurations in their order; diverged ones are among them at the lowest score.
         means: posterior means, in the same order.
         deviations: posterior standard deviations.
     """
@@ -251,12 +251,12 @@ class Beliefs:
         return self.surrogate.predict(np.stack([self.space.to_features(p) for p in points]))
 
     def add(self, point: Configuration, trial: TrialScore) -> Beliefs:
-        """With one more result."""
+        """Make estimates with one more result."""
         return believe(self.space, (*self.tried, point), (*self.trials, trial), self.surrogate)
 
     @property
     def prices(self) -> list[float]:
-        """Of each configuration that was tried."""
+        """The price of each configuration that was tried."""
         return [trial.price for trial in self.trials]
 
     @property
@@ -271,7 +271,7 @@ class Beliefs:
     def rank_finalists(self, pick: Pick) -> tuple[RatedConfiguration, ...]:
         """Distinct configurations that may enter the final stage, the picked one first.
 
-        Then what the other picks are, the rest of the front, and all others, the best first.
+        The other picks come next, then the rest of the front, and all others, the best first.
         """
         front = self.rank_front()
         if not front:

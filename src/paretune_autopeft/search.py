@@ -3,14 +3,14 @@
 A trial is a run of stage ``tune`` with the tuning seed, on the first part of train, for one
 configuration at one rate; test labels are never seen. Its cell is one of its own
 (``auto.1a2b3c``), so that a report of methods leaves it out, and its run names the configuration
-alone: searches of one study share it. What follows from the trials is
-:mod:`paretune_autopeft.schedule`; here its results are read from records, and its costs predicted.
+alone: searches of one study share it. :mod:`paretune_autopeft.schedule` chooses the trials; here
+its results are read from records, and its costs predicted.
 
 A search is replayed from its results whenever it goes on. Its arithmetic may round otherwise on
 another processor or with other libraries, and propose other configurations there: trials that have
 ended would no longer be its own. It would also be repeated by each command, and a proposal of
 Optuna's Gaussian process takes seconds. So each batch is a setting of the store, by the digest of
-all that it follows from.
+everything that it depends on.
 """
 
 from __future__ import annotations
@@ -58,14 +58,14 @@ PROPOSALS_PREFIX = "proposals/"
 WARM = 2
 """Configurations that a search takes over from the one of the task before."""
 SEED_DEVIATION = 0.02
-"""Of a score between 0 and 1, where no runs tell it."""
+"""Deviation between seeds of a score between 0 and 1, where no runs tell it."""
 TELLS_APART = 0.03
 """A selection part on which equal configurations differ by more than this tells few apart."""
 
 
 @dataclass(frozen=True)
 class SearchMemory:
-    """What replays of one search would compute again, kept by the prepared study."""
+    """Values that replays of one search would compute again; the prepared study holds them."""
 
     trials: dict[Configuration, PlannedRun] = field(default_factory=dict)
     costs: dict[Configuration, Cost | None] = field(default_factory=dict)
@@ -91,14 +91,14 @@ class AutoSearch:
 
     @cached_property
     def options(self) -> AutoOptions:
-        """What the study file says of the search."""
+        """The options of the search in the study file."""
         options = methods.configure_method(self.cell.method).options
         assert isinstance(options, AutoOptions)  # noqa: S101  (of this method)
         return options
 
     @cached_property
     def space(self) -> Space:
-        """What this model can have of the members that are named.
+        """The configurations of the named members that this model can have.
 
         Raises:
             MethodError: a member cannot be part of a search, or none of them suits the model.
@@ -135,7 +135,7 @@ class AutoSearch:
     def reference(self) -> PlannedRun | None:
         """The measurement by which costs are predicted, where a limit needs one: that of LoRA.
 
-        What is predicted changes with it, so a search proposes nothing before it has ended.
+        Predictions change with it, so a search proposes nothing before it has ended.
         """
         study = self.prepared.study
         if not study.limits.by_axis.keys() & MEASURED_LIMITS:
@@ -207,7 +207,7 @@ class AutoSearch:
         return spec, self._rate_of(point)
 
     def cost_of(self, point: Configuration) -> Cost | None:
-        """What a trial costs; None where the model cannot have it, or it exceeds a limit."""
+        """The cost of a trial; None where the model cannot have it, or it exceeds a limit."""
         costs, predictor = self._memory.costs, self.prepared.predictor
         if point not in costs:
             run, costs[point] = self._trial_of(point).run, None
@@ -230,7 +230,7 @@ class AutoSearch:
 
     @cached_property
     def _beliefs(self) -> Beliefs | None:
-        """What it has learned at its end; None before it, or where every trial was lost."""
+        """Its estimates at its end; None before it, or where every trial was lost."""
         if not self.finished:
             return None
         tried, trials = self.state.proposed, self.state.trials
@@ -254,7 +254,7 @@ class AutoSearch:
 
     @cached_property
     def _digest(self) -> str:
-        """Of all that a proposal follows from beside the trials."""
+        """The digest of everything that a proposal depends on beside the trials."""
         unit = self.prepared.caches.identify(self._unit)  # of its data, model and settings
         later = ("pick", "finalist", "budget")
         options = {k: v for k, v in self.cell.method.options_of_runs.items() if k not in later}
@@ -284,9 +284,9 @@ class AutoSearch:
         return rates[1]
 
     def _weigh_groups(self) -> tuple[float, ...]:
-        """Of each group of layers, its share of the gradients of the first steps of trials.
+        """The share of each group of layers in the gradients of the first steps of trials.
 
-        Of the trials in all layers, as far as they have ended: they end before a neighbour of any
+        Trials in all layers count, as far as they have ended: they end before a neighbour of any
         configuration is drawn.
         """
         sums = [0.0] * self.space.groups
@@ -315,9 +315,9 @@ def recall_batch(
     """The batch that followed a history, from this process or the store; else a new one, kept.
 
     Args:
-        store: None where nothing is kept beyond this process.
-        search: digest of all that its proposals follow from beside its trials.
-        batches: that are in this process.
+        store: holds batches beyond this process; None: nothing does.
+        search: digest of everything that its proposals depend on beside its trials.
+        batches: batches of this process.
     """
     if history not in batches:
         # Scores are in the records to the bit; their variances are computed, and may round.
@@ -339,7 +339,7 @@ def recall_batch(
 def plan_searches(
     prepared: PreparedStudy, cells: Sequence[PreparedCell], ended: Mapping[str, Record]
 ) -> Iterable[list[PlannedRun]]:
-    """For each cell the trials of its search, and the final runs of what that has found.
+    """Plan for each cell the trials of its search, and the final runs of the method it has found.
 
     A search begins when those of earlier tasks, of its model and method, have ended. In
     cross-validation each outer fold has its own, and begins anew, since its rows may have been in
@@ -385,7 +385,7 @@ def plan_searches(
 def find_warm_start(before: Sequence[AutoSearch]) -> tuple[Configuration, ...] | None:
     """The best configurations of the searches of earlier tasks; None while one of them goes on.
 
-    Of the last task ``WARM``, of each other one.
+    The last task gives ``WARM`` of them, each other task gives one.
     """
     if not all(search.finished for search in before):
         return None
@@ -397,13 +397,13 @@ def find_warm_start(before: Sequence[AutoSearch]) -> tuple[Configuration, ...] |
 
 
 def describe_searches(prepared: PreparedStudy, runs: Sequence[Run]) -> Iterator[str]:
-    """For each task of a study with searches, how well its selection part tells trials apart.
+    """Say for each task with searches how well its selection part tells trials apart.
 
-    The optimism is that of equal configurations of which 80 % of the answers are right. Without
-    results it is not known how many there will be: at least as many as the budget has trainings.
+    The optimism is that of equal configurations of which 80 % of the answers are right. Before
+    there are results, their number is unknown: it is at least the number of the budget's trainings.
 
     Args:
-        runs: that are planned.
+        runs: the planned runs.
     """
     study = prepared.study
     searched = [m for m in study.all_methods if m.name == NAME]

@@ -1,10 +1,9 @@
-"""What a search expects of configurations that it has not tried, and which may raise its front.
+"""Predicts scores of configurations that a search has not tried, and how far they raise its front.
 
 **Scores** are a Gaussian process (Rasmussen and Williams 2006, chapter 2): Matern 5/2 with a length
 for each feature, and the noise of each score as it is known: of the examples of the selection part,
-and of seeds. The posterior mean of a configuration that was tried is what is believed of it, never
-its raw score: of many equal configurations the highest raw score is far too high (the winner's
-curse).
+and of seeds. The posterior mean of a configuration that was tried is its estimate, never its raw
+score: the highest raw score of many equal configurations is far too high (the winner's curse).
 
 **Improvement** is the expected growth of the hypervolume in closed form. Emmerich et al. 2006 (doi
 10.1109/TEVC.2005.859463) define it for objectives that are all uncertain. Here the cost of a
@@ -54,7 +53,7 @@ class Surrogate:
     def predict(self, features: Array) -> tuple[Array, Array]:
         """Posterior means and standard deviations of the true scores; (configurations,) each."""
         means, deviations = self.process.predict(features, return_std=True)
-        # What scikit-learn gives is of one more noisy score.
+        # scikit-learn gives the deviation of one more noisy score.
         true = np.sqrt(np.maximum(deviations**2 - self.noise, 1e-12))
         return self.mean + self.scale * means, self.scale * true
 
@@ -98,9 +97,9 @@ def expected_maximum(count: int) -> float:
 
 
 def expected_optimism(count: int, variance: float) -> float:
-    """By how much the best raw score of ``count`` equal configurations is too high, on average.
+    """The mean excess of the best raw score of ``count`` equal configurations.
 
-    ``variance``: of one score, over examples of the selection part and over seeds.
+    ``variance``: that of one score, over examples of the selection part and over seeds.
     """
     return expected_maximum(count) * math.sqrt(variance)
 

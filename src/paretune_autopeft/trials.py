@@ -1,4 +1,4 @@
-"""What a search may choose of a method: its sizes and rates, and what trials record of them.
+"""The sizes and rates of a method that a search may choose, and how trials record them.
 
 Importing it imports no torch, so that records can be read without a model library.
 """
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from paretune.models.load import LoadedModel
 
 RATE_FACTORS = (1 / 3, 1.0, 3.0)
-"""Of the middle learning rate of the first member."""
+"""Factors on the middle learning rate of the first member."""
 SIZE_FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
-"""Of a size option's default."""
+"""Factors on a size option's default."""
 SIZE_OPTIONS = ("rank", "reduction_factor", "num_virtual_tokens")
 """Options that set how much a method trains; of the second, more is less to train."""
 
@@ -44,7 +44,7 @@ class Member:
 def describe_member(method: Method) -> Member:
     """The sizes of a method: its size option at :data:`SIZE_FACTORS`, within its bounds.
 
-    What has several such options, or none, has one size.
+    A method that has several such options, or none, has one size.
     """
     options = [name for name in SIZE_OPTIONS if name in method.options.model_fields]
     if len(options) != 1:
@@ -59,7 +59,7 @@ def describe_member(method: Method) -> Member:
 
 
 def measure_trial(run: Run, loaded: LoadedModel, gradients: Mapping[str, float]) -> dict[str, Any]:
-    """What the record of a trial has beside what all have.
+    """Measure the additional fields of a trial's record.
 
     ``layer_gradients``: ``gradients`` summed over each layer, (layers,). ``configuration``: the
     sizes that its members could have had, and the index of its factor of the rate.

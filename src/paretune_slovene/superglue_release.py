@@ -40,8 +40,8 @@ _FILES = ("train", "val", "test")
 
 
 Reshape = Callable[[Sequence[Row], str], tuple[list[Row], list[Finding]]]
-"""From the rows of a part (``train``, ``test``, ``unlabelled``) as published to one row for each
-example, and what was found on the way; findings that are errors stop the task."""
+"""A function from the published rows of a part (``train``, ``test``, ``unlabelled``) to one row for
+each example, and findings; findings that are errors stop the task."""
 
 
 def superglue_task(

@@ -84,7 +84,7 @@ SECTIONS: Mapping[str, Sequence[str]] = {
     "Step by step": ("new", "check", "plan", "run", "watch"),
     "Answers": ("report", "judge", "recommend", "next", "compare", "export"),
 }
-"""Of the help: verbs by what they are for; all others come after them."""
+"""Sections of the help, with verbs by their purpose; all others come after them."""
 DATA_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".txt", ".gz", ".xlsx")
 STUDY_ENDINGS = (".yaml", ".yml")
 SYNONYMS: Mapping[str, str] = {
@@ -101,7 +101,7 @@ SYNONYMS: Mapping[str, str] = {
     **dict.fromkeys(("info", "env", "diagnose"), "doctor"),
     "data": "data sample",
 }
-"""What other programs call a verb."""
+"""Names of other programs for a verb."""
 CommandLineError: type[Any] = typer.BadParameter.__mro__[2]
 """Typer's errors on the command line; it has a copy of click, or click itself."""
 

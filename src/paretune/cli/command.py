@@ -27,7 +27,7 @@ from paretune.verbs.result import Result
 from paretune.verbs.study_input import load_study, write_output
 
 FORMAT = 3
-"""Of the JSON objects; increased when a field is removed or changes its meaning."""
+"""Format of the JSON objects; it increases when a field is removed or changes its meaning."""
 SHORT_NAMES = {"output": ("-o",), "quiet": ("-q",)}
 COMPATIBLE = frozenset(("quiet", "once", "report", "output"))
 """Options of how a result is shown that may stand beside ``--json`` and ``--quiet``."""
@@ -121,7 +121,7 @@ def as_command(name: str, verb: Callable[..., Any]) -> Callable[..., None]:
         if result.exit_code:
             raise SystemExit(result.exit_code)
 
-    # What typer reads: resolved types; an argument that takes all remaining words is the last.
+    # typer reads resolved types; an argument that takes all remaining words is the last.
     call.__signature__ = inspect.Signature(list(parameters.values()))  # type: ignore[attr-defined]
     call.__annotations__ = {p.name: p.annotation for p in parameters.values()}
     call.__doc__ = re.split(r"\n\n\s*(?:Args|Returns|Raises):", inspect.getdoc(verb) or "")[0]

@@ -1,1 +1,1 @@
-"""What the core does not import: the command line and entry points load it."""
+"""Modules that the core does not import: the command line and entry points load them."""

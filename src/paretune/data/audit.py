@@ -431,4 +431,4 @@ CHECKS: dict[str, tuple[Callable[[Dataset, Checks], list[Finding]], ...]] = {
     "parallel": (_check_pairs,),
     "instructions": (partial(_check_targets, source="prompt", target="completion", min_words=1),),
 }
-"""What a data set is checked for, by the reader of its objective."""
+"""Checks of a data set, by the reader of its objective."""

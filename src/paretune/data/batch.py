@@ -1,4 +1,4 @@
-"""How examples are shuffled and split into passes; an optimiser step sees the same either way."""
+"""Shuffles examples and splits them into passes, which do not change an optimiser step."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ PASS_OVERHEAD_TOKENS = 40
 NEVER_SPLIT = 1 << 40
 """A fixed cost so large that only the micro-batch splits a batch."""
 GRADIENT_OVERHEAD_TOKENS = 64
-"""What adding to the gradients of a whole model costs in one pass, in tokens (dev/log.md)."""
+"""Cost of adding to the gradients of a whole model in one pass, in tokens (dev/log.md)."""
 
 
 def pass_overhead_tokens(trained: int, total: int, device: str) -> int:
-    """What a pass costs beside its tokens, in tokens: more, the more of the model is trained.
+    """Cost of a pass beside its tokens, in tokens: it grows with the trained share of the model.
 
     Every pass adds to all gradients that there are. A GPU takes a whole micro-batch at once: a pass
     costs hundreds of launches there, and its peak memory is that of the batch that was asked for.
@@ -81,11 +81,11 @@ def split_by_count(
 def split_for_evaluation(
     lengths: Sequence[int], max_tokens: int, *, packed: bool = False
 ) -> list[list[int]]:
-    """All examples, longest first, in batches of at most ``max_tokens`` tokens.
+    """Put all examples, longest first, in batches of at most ``max_tokens`` tokens.
 
     An example longer than that is a batch of its own. With padding, every example of a batch counts
     as the longest; ``lengths`` then has the tokens of one choice, and ``max_tokens`` is to be
-    divided by the number of choices. ``packed``: all tokens of an example, which count as they are.
+    divided by the number of choices. ``packed``: all tokens of an example count, and no padding.
     """
     batches: list[list[int]] = []
     filled = 0
@@ -112,8 +112,8 @@ def split_packed(
 ) -> list[list[int]]:
     """Split one effective batch into passes of about equal tokens, the longest examples first.
 
-    ``tokens``: of every example of the part, all choices together; about ``pass_tokens`` go
-    together, and a longer example is a pass of its own. The same for any order of ``indices``.
+    ``tokens`` has those of every example of the part, all choices together; about ``pass_tokens``
+    go together, and a longer example is a pass of its own. The order of ``indices`` plays no role.
     """
     ordered = sorted(indices, key=lambda i: (-tokens[i], i))
     total = sum(tokens[i] for i in ordered)

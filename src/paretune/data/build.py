@@ -1,4 +1,4 @@
-"""From rows to examples, and to a dataset. All faults are collected and reported at once."""
+"""Makes examples of rows, and a dataset. All faults are collected and reported at once."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ Built = tuple[list[Example], list[Finding]]
 
 @dataclass(frozen=True, kw_only=True)
 class Schema:
-    """How a row becomes an example.
+    """Rules for making an example of a row.
 
     Attributes:
-        columns: what at least one row must have.
-        read: from a row's values to the fields of its example that they decide: ``segments``,
-            ``label``, ``target`` ...; InvalidValueError says what is wrong with them.
+        columns: columns that at least one row must have.
+        read: makes fields of the example of a row's values: ``segments``, ``label``, ``target``
+            ...; InvalidValueError says what is wrong with them.
         id: column of the identifier; rows are counted where None.
         group: column whose equal values stay together in a split.
-        read_group: from its value to the group's name.
+        read_group: makes the group's name of its value.
     """
 
     columns: Sequence[str]
@@ -95,11 +95,12 @@ def build_dataset(
 ) -> Dataset:
     """The dataset from its rows; a fifth of train is held out where there are none to test on.
 
-    By ``split_by`` of the task it is the newest, otherwise it is drawn.
+    With ``split_by`` of the task it is the newest fifth, otherwise it is drawn.
 
     Args:
-        build: the examples of a part's rows.
-        together: what is held out, and what stays together (``pairs, equal sources``).
+        build: makes the examples of a part's rows.
+        together: words for the rows held out, and those that stay together (``pairs, equal
+            sources``).
         max_held_out: most rows that are held out; None: one of five parts, stratified by label.
         about: further fields of the dataset (``labels``, ``language``, ``prompt`` ...).
 

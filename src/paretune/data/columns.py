@@ -22,9 +22,9 @@ from paretune.data.task import TaskRows
 from paretune.errors import StudyError
 
 NULL_VALUES = ("nan", "NaN", "None", "null", "NULL", "NA", "N/A", "n/a", "#N/A", "<NA>")
-"""How programs write a missing value; pandas' ``na_values`` but for rare ones."""
+"""Texts of programs for a missing value; pandas' ``na_values`` but for rare ones."""
 MISSING_VALUE = "unknown"
-"""What a user's template shows where a row has no value."""
+"""Text of a user's template where a row has no value."""
 _COMMA = re.compile(r"[+-]?\d+,\d+")
 _AMBIGUOUS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 """Possibly thousands."""
@@ -40,7 +40,7 @@ _GROUP = re.compile(
 MIN_GROUPS = 5
 """Values that a column must have to be proposed as group: a fold needs one at least."""
 MIN_UNNAMED_GROUPS = 10
-"""The same where its name does not tell: fewer values are rather a category."""
+"""Fewer values are rather a category in a column whose name does not tell."""
 
 Values = Mapping[str, object]
 """The cells of a row by column."""
@@ -277,7 +277,9 @@ def convert_decimal_commas(rows: TaskRows, columns: Iterable[str]) -> TaskRows:
 def make_table_reader(
     columns: Sequence[str], template: str | None
 ) -> Callable[[Values], dict[str, Any]]:
-    """From the values of a row to its sentence and its features: numbers, texts, or None.
+    """Make a function from the values of a row to its sentence and its features.
+
+    Features are numbers, texts, or None.
 
     Args:
         template: the user's, with ``{column}`` for a value; None names each column and its value,

@@ -51,7 +51,7 @@ class Dataset:
 
     @cached_property
     def objective(self) -> Objective:
-        """What the kind of the task means, for these labels."""
+        """The objective of the task's kind, for these labels."""
         objective = objectives.get(self.kind)
         bind = objective.for_labels
         return objective if bind is None else bind(objective, self.labels)
@@ -90,10 +90,10 @@ def _hashed_values(examples: Iterable[Example]) -> list[list[object]]:
 
 
 def dependence_groups(examples: Sequence[Example], *, clustered: bool) -> dict[str, list[int]]:
-    """Which examples belong together, as numbers in the order of their first appearance.
+    """Number the examples that belong together, in the order of their first appearance.
 
-    ``cluster`` where examples of one group depend on one another and some group has more than
-    one of them, ``question`` where they are answers to questions; what does not apply is left out.
+    There is a ``cluster`` where examples of one group depend on one another and some group has more
+    than one of them, and a ``question`` where they are answers to questions.
     """
     groups = {}
     if clustered and count_groups(examples) < len(examples):

@@ -1,4 +1,4 @@
-"""What is wrong or noteworthy in data: always with file, line and remedy."""
+"""Faults and noteworthy facts in data, always with file, line and remedy."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Finding:
 
 
 class InvalidValueError(ValueError):
-    """What is wrong with a row, and what to do; becomes a :class:`Finding` with its place."""
+    """A fault of a row, and its remedy; it becomes a :class:`Finding` with its place."""
 
     def __init__(self, code: str, what: str, remedy: str) -> None:
         super().__init__(what)

@@ -136,7 +136,7 @@ def _require_cached(spec: TaskSpec) -> _CachedDataset:
 
 
 def _find_cached(spec: TaskSpec) -> _CachedDataset | None:
-    """What is here of the dataset, perhaps not all of it; None where its commit is not known."""
+    """The part of the dataset that is here; None where its commit is not known."""
     reference = _revision_file(spec)
     commit = reference.read_text() if reference.is_file() else str(spec.revision)
     folder = _dataset_folder(spec) / _quote_name(commit) / _quote_name(spec.config or "default")

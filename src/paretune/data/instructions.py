@@ -3,12 +3,12 @@
 Four forms, told apart by their columns: ``prompt`` and ``completion`` (texts, or lists of messages)
 and ``messages`` of TRL, ``conversations`` of ShareGPT, ``instruction``, ``input`` and ``output`` of
 Alpaca (Taori et al. 2023). A row of Alpaca's is read as LLaMA-Factory reads it: instruction and
-input, a line each, are what the user says, with the pairs of ``history`` before and ``system``
-first. The completion is the last assistant message; what is before it is the prompt.
+input, a line each, are the user's message, with the pairs of ``history`` before and ``system``
+first. The completion is the last assistant message; everything before it is the prompt.
 
 Preferences are as in TRL: ``prompt``, ``chosen`` and ``rejected``, or ``prompt``, ``completion``
-and ``label``; texts or lists of messages. Without a prompt, or where it is a text beside
-conversations, it is what chosen and rejected begin with.
+and ``label``; texts or lists of messages. If there is no prompt, or it is a text beside
+conversations, the common beginning of chosen and rejected is the prompt.
 """
 
 from __future__ import annotations
@@ -199,4 +199,4 @@ PREFERENCE_FORMS = {
     "preference": Form("TRL's DPO", ("chosen", "rejected"), _read_preference, ("prompt",)),
     "unpaired_preference": Form("TRL's KTO", ("prompt", "completion", "label"), _read_rated),
 }
-"""By the kind of task, which is also its reader; they give each answer beside its prompt."""
+"""Readers by the kind of task, which is also their name; they give each answer and its prompt."""

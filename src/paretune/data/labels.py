@@ -28,7 +28,7 @@ from paretune.metrics.classification import write_label_set
 Labels = tuple[str, ...]
 SEPARATORS = "|;,/"
 CONSTANT_SHARE = 0.85
-"""From this share of the most frequent label on, accuracy says little about the others."""
+"""If the most frequent label has at least this share, accuracy says little about the others."""
 _INDICATORS = {"0": False, "1": True, "false": False, "true": True}
 _WHOLE_NUMBER = re.compile(r"([+-]?\d+)\.0+")
 
@@ -41,7 +41,7 @@ def fold_label(text: str) -> str:
 
 
 def fold_spelling(text: str) -> str:
-    """The same in NFKC, without invisible characters, runs of spaces and trailing punctuation."""
+    """A label in NFKC, without invisible characters, runs of spaces and trailing punctuation."""
     normal = unicodedata.normalize("NFKC", text)
     visible = "".join(c for c in normal if unicodedata.category(c) != "Cf")
     spaced = " ".join(visible.split())
@@ -201,9 +201,9 @@ def read_names(values: Values, column: str, separator: str | None) -> list[str]:
 
 
 def list_labels(rows: Sequence[Row], column: str) -> tuple[list[Row], str | None]:
-    """A row for each label of each row that can be read; and what parts the labels of texts.
+    """A row for each label of each row that can be read; and the separator of labels in texts.
 
-    That is the one of ``|;,/`` which most texts have.
+    The separator is the one of ``|;,/`` that most texts have.
     """
     broken = {finding.where for finding in find_broken_lists(rows, column)}
     rows = [row for row in rows if row.where not in broken]
@@ -221,7 +221,7 @@ def list_labels(rows: Sequence[Row], column: str) -> tuple[list[Row], str | None
 def find_broken_lists(rows: Sequence[Row], column: str) -> list[Finding]:
     """An error for each text that begins or ends as a list and is none, in a column of lists.
 
-    Such is a column with a list, and one all of whose texts have the brackets of one.
+    A column of lists has a list, or all of its texts have the brackets of one.
     """
     cells = [(row.where, parse_list(row.values.get(column))) for row in rows]
     texts = [cell_text(cell) or "[]" for _, cell in cells]
@@ -268,7 +268,7 @@ def fill_empty_sets(rows: TaskRows, column: str) -> TaskRows:
 def read_label_set(
     values: Values, column: str | None, labels: Labels, separator: str | None
 ) -> str:
-    """Which labels a row has.
+    """Read the labels of a row.
 
     Args:
         column: names them; None: each label has a column of 0 and 1.

@@ -24,13 +24,13 @@ SHINGLE_LENGTH = 4
 MIN_SHINGLES = 16
 """A text with fewer is not compared: two short answers may well be alike."""
 MAX_CHARACTERS = 1000
-"""Of each text, from its beginning. It bounds what a row costs."""
+"""So many characters of each text's beginning are compared, which bounds the cost of a row."""
 MAX_SHARE = 0.25
 """A shingle that more of the rows have belongs to a template, and tells no row from another."""
 MAX_CANDIDATES = 20
 """Rows that a row is compared with at most."""
 BANDS, ROWS_OF_BAND = 32, 3
-"""Of the index: it finds 99 of 100 pairs of similarity 0.5, and nearly all above."""
+"""The index of these finds 99 of 100 pairs of similarity 0.5, and nearly all above."""
 _SAMPLE = 500
 _MULTIPLIERS = np.array([2654435761, 2246822519, 3266489917, 668265263], dtype=np.uint32)
 
@@ -50,14 +50,14 @@ def find_near_duplicates(examples: tuple[Example, ...]) -> tuple[tuple[Example, 
     for example in examples:
         distinct.setdefault(text_key(example), example)
     keys = list(distinct)
-    # By the number of an example's texts, which of them differs most from row to row.
+    # The text that differs most from row to row, by the number of an example's texts.
     telling = {}
     for size in {len(key) for key in keys}:
         columns = zip(*(key for key in keys if len(key) == size), strict=True)
         counts = [len(set(column)) for column in columns]
         telling[size] = counts.index(max(counts))
     sets = [_hash_shingles(key[telling[len(key)]]) for key in keys]
-    # Without the shingles that many of the rows have, by a sample of them.
+    # Shingles that many rows of a sample have are left out.
     if sample := sets[:: max(1, len(sets) // _SAMPLE)]:
         shingles, rows = np.unique(np.concatenate(sample), return_counts=True)
         common = shingles[rows > max(MAX_SHARE * len(sample), 2)]

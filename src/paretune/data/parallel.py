@@ -12,7 +12,7 @@ from paretune.errors import DataError
 from paretune.files import expand_home
 
 Pair = tuple[str, str]
-"""Of the source and of the target: languages, files or columns."""
+"""Two languages, files or columns: that of the source and that of the target."""
 _FORMATTING = ("bpt", "ept", "ph", "it", "ut")
 """Elements of TMX that hold no text."""
 _LANG = "{http://www.w3.org/XML/1998/namespace}lang"

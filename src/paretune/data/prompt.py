@@ -1,4 +1,4 @@
-"""Which prompt a dataset has, and the solved examples that stand in it."""
+"""Chooses the prompt of a dataset, and the solved examples in it."""
 
 from __future__ import annotations
 
@@ -73,8 +73,9 @@ def choose_prompt(
 def draw_shots(train: Sequence[Example], count: int, seed: int) -> list[Example]:
     """Some examples, at most all of them, the labels in turn; in the order in which they are shown.
 
-    As EuroEval draws them for classification: the labels in a random order, of each an example at
-    random, again and again. So a rare label is seen too. Of examples without labels, any.
+    They are drawn as EuroEval draws them for classification: the labels come in a random order,
+    each with a random example, again and again, so that a rare label is seen, too. If examples have
+    no labels, any are drawn.
     """
     generator = np.random.Generator(np.random.PCG64(derive_seed(seed, "shots")))
     by_label: dict[Label | None, list[Example]] = {}

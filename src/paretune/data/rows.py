@@ -33,7 +33,7 @@ from paretune.terminal.plural import pluralise
 _TEXT_EXTENSIONS = (".csv", ".tsv", ".jsonl", ".ndjson")
 EXTENSIONS = (*_TEXT_EXTENSIONS, ".parquet")
 SEPARATORS = (",", ";", "\t", "|")
-"""Of a CSV; the first that its header has is the one."""
+"""Separators of a CSV file; the first that its header has is its own."""
 MAX_MEMBER_BYTES = 1 << 30
 """Bytes that a zip member may unpack to; a zip that promises more is refused."""
 _HEAD_BYTES = 1 << 20
@@ -318,8 +318,8 @@ def read_bytes(path: Path | str, endings: tuple[str, ...] | None = None) -> tupl
     """The bytes of a file, or of a zip's member, and the name errors call it by.
 
     Args:
-        path: of a file, or ``folder/data.zip::train.csv``.
-        endings: that it may have; None: any.
+        path: path of a file, or ``folder/data.zip::train.csv``.
+        endings: endings that it may have; None: any.
 
     Raises:
         DataError: missing, of another ending, or a damaged zip.
@@ -338,7 +338,7 @@ def read_bytes(path: Path | str, endings: tuple[str, ...] | None = None) -> tupl
         return _read_member(file, member, endings)
     try:
         with file.open("rb") as stream:
-            # What is no text shows it here; a file of gigabytes is then not read to its end.
+            # A file that is no text shows it here, and is not read to its end if it is large.
             head = stream.read(_HEAD_BYTES)
             if ending == ".gz" or head.startswith(_GZIP):
                 unpacked = file.stem if ending == ".gz" else f"unpacked-{file.name}"

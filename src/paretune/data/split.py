@@ -187,7 +187,7 @@ def take_newest(dates: Sequence[datetime], count: int) -> tuple[set[int], date]:
 
 
 def _compute_strata(examples: Sequence[Example]) -> NDArray[np.bool_]:
-    """What is spread over the parts, (examples, strata): labels, none, or the fifths of numbers."""
+    """Strata that spread over the parts, (examples, strata): labels, none, or fifths of numbers."""
     labels = [e.label for e in examples]
     if any(isinstance(label, str) for label in labels):
         return multi_hot(labels)
@@ -236,7 +236,7 @@ def _place_groups(
     label_counts, part_sizes = np.zeros((folds, counts.shape[1])), np.zeros(folds)
     placed = np.zeros(len(counts), dtype=np.int64)
     for row in order:
-        # What the sum of squared shares grows by, less what is the same for every part.
+        # The growth of the sum of squared shares, less the terms that are equal for every part.
         labels = (label_counts * counts[row] / totals**2).sum(axis=1)
         size = part_sizes * sizes[row] / n**2
         part = int(np.argmin(np.round(labels + size, 12)))
@@ -285,20 +285,19 @@ def find_obstacle(dataset: Dataset, folds: int) -> str:
 
 
 MAX_AUTO_ROWS = 1000
-"""From this many labelled rows on, ``outer: auto`` keeps the published split.
+"""If there are so many labelled rows, ``outer: auto`` keeps the published split.
 
-A test file that the user names is the test whatever its size. Below, a published test part holds so
-few rows that it decides little. With more rows runs are longer and test parts
-larger.
+A test file that the user names is the test whatever its size. With fewer rows, a published test
+part is so small that it decides little. With more rows runs are longer and test parts larger.
 """
 
 
 @dataclass(frozen=True)
 class OuterDesign:
-    """How the test rows of one task are answered.
+    """The design by which the test rows of one task are answered.
 
     Attributes:
-        folds: of outer cross-validation; 0: the published split.
+        folds: folds of outer cross-validation; 0: the published split.
         reason: why ``auto`` chose it; empty where the study asks for it.
     """
 

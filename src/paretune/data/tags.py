@@ -54,7 +54,7 @@ def are_entity_tags(tags: Sequence[str]) -> bool:
 
 
 def convert_tags(tags: Sequence[str], scheme: str) -> list[str]:
-    """The same entities in another scheme; in their own, what is wrong is put right."""
+    """Write entities in another scheme; in their own scheme, faults are put right."""
     converted = [OUTSIDE] * len(tags)
     (end, single), before = SCHEMES[scheme], ("", 0)
     for kind, first, behind in find_entities(" ".join(tags), strict=False):
@@ -85,7 +85,7 @@ def find_scheme(sentences: Sequence[Sequence[str]]) -> str | None:
 
 
 def to_iob2(tags: Sequence[str], words: Sequence[str], scheme: str | None) -> Sequence[str]:
-    """The same entities in IOB2; tags without a scheme as they are.
+    """Write entities in IOB2; tags without a scheme stay as they are.
 
     Raises:
         InvalidValueError: a tag contradicts the scheme; says which, of which word.

@@ -1,4 +1,4 @@
-"""What a task file states: a small value. See any file in `paretune/tasks/`."""
+"""The content of a task file: a small value. See any file in `paretune/tasks/`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from paretune.objectives.prompt import Prompt
 from paretune.study import TaskSpec
 
 Template = Callable[[Mapping[str, str], str], Segments]
-"""From a row's texts and the language to segments."""
+"""A function from a row's texts and the language to segments."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class TaskRows:
         return {"train": self.train, **{name: rows for name, rows in parts.items() if rows}}
 
     def map(self, change: Callable[[Sequence[Row]], list[Row]]) -> TaskRows:
-        """The same with changed rows in train, test and the second test part."""
+        """A copy with changed rows in train, test and the second test part."""
         train, test, shifted = map(change, (self.train, self.test, self.shifted))
         return replace(self, train=train, test=test, shifted=shifted)
 
@@ -96,12 +96,12 @@ class Task:
     hub: tuple[str, str] | None = None
 
     def prompt(self, template: str, language: str | None) -> Prompt | None:
-        """How a language model is asked in a language; None where the task does not say."""
+        """The prompt for language models in a language, if the task has one."""
         first = next(iter(self.templates), template)
         return self.prompts.get(language or "") if template == first else None
 
     def hub_spec(self, spec: TaskSpec) -> TaskSpec | None:
-        """What of the hub the task is read from, as a task of one's own; None where from files."""
+        """The dataset of the hub that the task is read from, as an own task; None if from files."""
         if self.hub is None or spec.source is not None:
             return None
         dataset, revision = self.hub

@@ -1,8 +1,8 @@
 """Runs a command of a study file: gives it the data, watches it, and reads what it leaves.
 
 The command is a process of its own below a guard (:mod:`paretune.execution.command_guard`), which
-ends the whole tree as soon as the worker is gone. Each attempt starts in an empty folder. Of what
-it prints only the end is held.
+ends the whole tree as soon as the worker is gone. Each attempt starts in an empty folder. Only the
+end of its output is held.
 """
 
 from __future__ import annotations
@@ -63,11 +63,11 @@ MAX_LINE = 300
 MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.05, 1.0
 """Between two looks at the process tree: a hundredth of the time so far, within these."""
 END_SECONDS = 30.0
-"""For the guard to end the tree, after which it is killed itself."""
+"""The guard has this time to end the tree; then it is killed itself."""
 
 
 class CommandResult(FrozenModel):
-    """What a command may say of itself in :data:`RESULT_FILE`."""
+    """Facts that a command may state about itself in :data:`RESULT_FILE`."""
 
     seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     peak_bytes: int | None = Field(default=None, gt=0)
@@ -135,13 +135,13 @@ def run_command(claim: Claim, caches: ProcessCache, settings: WorkerSettings) ->
 
 @dataclass
 class ProcessUsage:
-    """What the processes below a guard take, and what they printed last.
+    """Memory and time of the processes below a guard, and the end of their output.
 
     Attributes:
         tree_bytes: largest sum of their resident sets, sampled; at least the largest one of a
             single process.
-        gpu_bytes: the same on all GPUs, by NVML; None where that does not tell.
-        seen: all of them.
+        gpu_bytes: largest sum of their memory on all GPUs, by NVML; None where it does not tell.
+        seen: all processes that were seen.
     """
 
     seconds: float = 0.0
@@ -152,12 +152,12 @@ class ProcessUsage:
 
     @property
     def peak_bytes(self) -> int:
-        """On GPUs where any of them was used, otherwise of the process tree."""
+        """The peak on GPUs where any of them was used, otherwise that of the process tree."""
         return self.tree_bytes if self.gpu_bytes is None else self.gpu_bytes
 
     @property
     def peak_counter(self) -> str:
-        """What counted them."""
+        """The counter of the peak."""
         counter = "resident sets of the process tree" if self.gpu_bytes is None else "NVML"
         return f"{counter}, sampled"
 
@@ -281,7 +281,7 @@ def describe_tail(stderr: str) -> str:
 
 
 def read_result(path: Path) -> CommandResult:
-    """What a command says of itself; nothing where there is no file.
+    """Read what a command states about itself, if it wrote a file.
 
     Raises:
         MethodError: it is no JSON object, or has other keys or values.

@@ -3,10 +3,10 @@ beside psutil: this file is started as a script.
 
 ``python command_guard.py WORD...``: whoever started it holds the other end of its
 standard input, which closes when that process ends, however it ends. On Linux processes that leave
-the tree come back to this one (``PR_SET_CHILD_SUBREAPER``), and the command is killed should this
-one be. It prints the largest resident set of a single process of the tree, in bytes, and nothing
+the tree come back to this one (``PR_SET_CHILD_SUBREAPER``), and the command is killed if this one
+is. It prints the largest resident set of a single process of the tree, in bytes, and nothing
 that the command prints to standard output.
-Exit code: that of the command, 128 and the signal that ended it, or 127 where it cannot be started.
+Its exit code is the command's, 128 and the signal that ended it, or 127 if it cannot be started.
 """
 
 from __future__ import annotations

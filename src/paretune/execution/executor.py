@@ -24,7 +24,7 @@ LOOK_SHARE = 1 / 20
 
 @dataclass(frozen=True)
 class StudySummary:
-    """How a study ended.
+    """The end of a study.
 
     Attributes:
         ended: runs that ended while this process watched.
@@ -40,13 +40,13 @@ class StudySummary:
 
 @dataclass(frozen=True)
 class StudyCallbacks:
-    """What an executor calls while it executes a study.
+    """Functions that an executor calls while it executes a study.
 
     Attributes:
         add_runs: adds the runs that the records make possible to the store; returns how many.
         after_final_runs: called whenever final runs have ended.
         planned_runs: how many runs the study will have in all; 0: not known.
-        deadline: of ``time.monotonic``, when a time budget is used up; None: there is none.
+        deadline: end of a time budget by ``time.monotonic``; None: there is none.
     """
 
     observer: Observer

@@ -43,7 +43,7 @@ PRELOADED_MODULES = (
     "transformers.tokenization_utils_tokenizers",
     "sklearn.model_selection",
 )
-"""What most runs import; none of these starts a thread or computes anything."""
+"""Modules that most runs import; none of these starts a thread or computes anything."""
 
 
 def can_fork(device: str) -> bool:
@@ -55,7 +55,7 @@ class ForkServer:
     """The parent's side: it starts the server at once, and does not wait for its imports.
 
     Attributes:
-        code: its exit code; None while it lives.
+        code: exit code of the server; None while it lives.
         codes: exit codes of workers by process id.
     """
 
@@ -158,7 +158,7 @@ def serve(descriptor: int) -> Sequence[str] | None:
             with suppress(ImportError):
                 importlib.import_module(name)
     # A full collection looks at every object of these libraries, half a second each time, and a
-    # measurement asks for one before each phase. What is here now is in its baseline.
+    # measurement asks for one before each phase. The present objects are in its baseline.
     gc.collect()
     gc.freeze()
     children: set[int] = set()

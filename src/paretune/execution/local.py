@@ -143,7 +143,7 @@ class LocalExecutor:
     Attributes:
         devices: the settings of the workers of each device, ``device_workers`` of which train on it
             at the same time. Costs are measured on the first.
-        server: that forks the workers of a CPU; None: one is started with the first of them.
+        server: forks the workers of a CPU; None: one is started with the first of them.
     """
 
     devices: Sequence[WorkerSettings]

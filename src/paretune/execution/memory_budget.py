@@ -1,8 +1,8 @@
-"""Which runs may train side by side: those that fit in memory together.
+"""Lets runs train side by side if they fit in memory together.
 
-How many workers there are is what cores allow and the smallest of the coming runs fit in
-(:func:`fit_workers`). The parent predicts what a run needs before it is claimed and keeps it in the
-store (``memory/RUN_ID``, bytes of its worker). A run that would not fit waits, whichever worker
+Cores limit the number of workers, and so does the memory of the smallest coming runs
+(:func:`fit_workers`). The parent predicts the memory of a run before it is claimed and keeps it in
+the store (``memory/RUN_ID``, bytes of its worker). A run that would not fit waits, whichever worker
 asks for it; where nothing else runs, any run may start. A run that the system killed beside others
 runs in isolation from then on (``by-itself/RUN_ID``).
 """
@@ -36,11 +36,11 @@ def fit_workers(
 ) -> tuple[WorkerSettings, ...]:
     """Choose how many workers train on each device, where the user does not say, and their memory.
 
-    On a CPU, one for each core, as many as the smallest runs fit in memory. On a GPU, one. Where a
-    user asks for several on a GPU, they share its memory; on a CPU they know what it can bear.
+    A CPU gets one for each core, if so many of the smallest runs fit in memory, and a GPU gets one.
+    Several workers that a user asks for share the memory of a GPU, but have no limit on a CPU.
 
     Args:
-        run_bytes: of the workers of the coming runs.
+        run_bytes: memory of the workers of the coming runs.
     """
     needs, fitted = sorted(run_bytes), []
     for settings in devices:
@@ -68,7 +68,7 @@ class MemoryBudget:
     """Memory for the runs of all workers.
 
     Attributes:
-        budget_bytes: None: unlimited, since the user chose the number of workers.
+        budget_bytes: memory of all; None: unlimited, since the user chose the number of workers.
         run_bytes: predicted need of a run's worker, by run id.
         isolated: ids of runs that run with nothing beside them.
         has_refused: whether a run was refused since this was loaded.
@@ -81,7 +81,7 @@ class MemoryBudget:
 
     @classmethod
     def load(cls, store: Store, budget_bytes: int | None) -> MemoryBudget:
-        """With the needs that the store has now."""
+        """Read the needs of runs from the store."""
         needs = store.get_settings(MEMORY_PREFIX) if budget_bytes is not None else {}
         return cls(
             budget_bytes,

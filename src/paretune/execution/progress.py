@@ -1,4 +1,4 @@
-"""How far a study is: runs in a few words, the time that is left, and what a user sees of it.
+"""Shows the progress of a study to a user: its runs in a few words, and the time that is left.
 
 A :class:`Snapshot` is the study at one moment, with the time that is left by what similar runs
 took. An :class:`Observer` shows it: bars on a terminal, one output in a notebook, plain lines
@@ -24,9 +24,9 @@ from paretune.terminal import console, echo, is_terminal
 from paretune.terminal.notebook import html_block, in_notebook, show_output
 
 MIN_SHARE_DONE = 0.1
-"""From this share of its steps on, a running run counts for the estimate of similar ones."""
+"""A running run counts for the estimate of similar ones from this share of its steps on."""
 START_SECONDS = 5.0
-"""Until the process of a cost has opened a model."""
+"""The process of a cost takes this long to open a model."""
 LINE_INTERVAL_SECONDS = 30.0
 """Between two plain lines about running runs; every ended run has a line of its own."""
 OUTPUT_INTERVAL_SECONDS = 0.5
@@ -45,7 +45,7 @@ def describe_run(run: Run) -> str:
 
 
 def describe_end(status: RunStatus) -> str:
-    """How a run ended: ``ok, 0.714, 34 s`` (a BLEU: ``28.4``), or the message of a failed one."""
+    """Say how a run ended: ``ok, 0.714, 34 s`` (a BLEU: ``28.4``), or why it failed."""
     if status.state == "failed":
         return f"failed ({status.outcome}): {status.message}"
     score = ""
@@ -134,10 +134,10 @@ def take_snapshot(statuses: Sequence[RunStatus], workers: int, planned: int) -> 
 def _estimate_seconds_left(
     statuses: Sequence[RunStatus], workers: int, unscheduled: int
 ) -> float | None:
-    """Each run is expected to take what similar runs took, a first cost what its cell trains for.
+    """Expect each run to take as long as similar runs, a first cost as long as its cell trains.
 
-    None where runs are to train and none has shown what it takes, or where a cost is to be measured
-    and neither a cost nor a training run has ended. Baselines that train nothing are left out.
+    It is None where runs are to train and none tells a time, or where a cost is to be measured and
+    neither a cost nor a training run has ended. Baselines that train nothing are left out.
     """
     durations: dict[object, list[float]] = defaultdict(list)
     for status in statuses:

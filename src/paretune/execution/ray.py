@@ -1,9 +1,9 @@
 """Executes a study on a Ray cluster: one task trains one run.
 
-Where a task runs, and that it runs again where its process or its node is lost, is Ray's part. This
+Ray chooses the node of a task, and starts it again where its process or its node is lost. This
 process has the store: it claims runs, hands each task its run and its data as values, and writes
-what the task returns. On its node a task is a worker of this machine with a small store of its own
-(:func:`train_runs`). So a study loses with a node only what its tasks had not returned.
+the results that it returns. On its node a task is a worker of this machine with a small store of
+its own (:func:`train_runs`). A study loses with a node only results that were not returned yet.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class UnfinishedRuns:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """What a task returns.
+    """The result of a task.
 
     Attributes:
         ended: the record of each run that ended, with its blobs by their name in the result.
@@ -125,7 +125,7 @@ def train_runs(
         settings = replace(settings, threads=count_usable_cores())
     limit_threads(settings.threads)
     stop = StopRequest()
-    # By which Ray cancels a task, also where it was started by a shell that ignores it.
+    # Ray cancels a task by this signal, also where it was started by a shell that ignores it.
     handler = signal.signal(signal.SIGINT, stop.receive)
     try:
         executor = _cached_executor(settings)
@@ -209,7 +209,7 @@ class RayExecutor:
 
     Attributes:
         address: see :func:`connect`.
-        datasets: of the study, by the task's key.
+        datasets: the study's data, by the task's key.
         tasks: at most so many train at once; None: as many as the nodes have places for.
     """
 
@@ -301,7 +301,7 @@ class RayTasks:
             "num_cpus": settings.threads,
             "num_gpus": gpus,
             "max_retries": MAX_CRASHES - 1,
-            # On a GPU, what a process caches would fill the memory of the next task.
+            # The caches of a process would fill the memory of the next task on a GPU.
             "max_calls": int(gpus or measures_cost),
         }
         if self.is_isolated(claim):

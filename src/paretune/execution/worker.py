@@ -51,8 +51,8 @@ class RunExecutor:
     """Executes runs in this process, on one device, with models cached between runs.
 
     ``diverged`` and ``out_of_memory`` are outcomes. An exception is an obstacle (ParetuneError) or
-    a defect, and the run is recorded as failed. What ``claim.report`` raises must not be caught:
-    the run has to stop.
+    a defect, and the run is recorded as failed. An exception of ``claim.report`` must not be
+    caught: the run has to stop.
     """
 
     settings: WorkerSettings
@@ -183,7 +183,7 @@ def record_failure(store: Store, claim: Claim, error: Exception) -> None:
         StoreError: it was the disk, which is no fault of the run: it and its checkpoint stay.
         DeviceLostError: this process has no GPU any more: each further run would fail.
     """
-    # Without torch nobody has used a GPU.
+    # Nobody has used a GPU where torch was not imported.
     lost = "torch" in sys.modules and loses_device(error)
     if is_disk_error(error):
         raise StoreError(

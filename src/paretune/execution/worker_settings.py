@@ -1,4 +1,4 @@
-"""How a worker executes runs: one value, from a user's options to the worker's process."""
+"""The settings of a worker: one value, which goes from a user's options to the worker's process."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ STAGES = ("tune", "final", "cost")
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """How a worker executes runs.
+    """The settings of a worker that executes runs.
 
     Attributes:
-        device: ``cpu``, ``cuda``, ``cuda:1`` ...; of a node of a cluster, ``cuda`` is the GPU that
+        device: ``cpu``, ``cuda``, ``cuda:1`` ...; on a node of a cluster, ``cuda`` is the GPU that
             it gives to a task.
-        threads: of the process; a cost is measured with all processors of its machine.
+        threads: threads of the process; a cost is measured with all processors of its machine.
         stages: runs of other stages are left alone.
         limit: the worker ends after so many runs.
-        wait: where no run is claimable, wait for one until a stop is requested.
+        wait: if no run is claimable, the worker waits for one until a stop is requested.
         workers: worker processes that share the runs.
-        device_workers: those of them that share the device and its memory; 0: as many as it has
-            room for (:func:`~paretune.execution.memory_budget.fit_workers`).
-        memory_bytes: for the runs of all workers of the device together; None: unlimited.
+        device_workers: number of workers that share the device and its memory; 0: as many as it
+            has room for (:func:`~paretune.execution.memory_budget.fit_workers`).
+        memory_bytes: memory of the runs of all workers of the device together; None: unlimited.
         keep_bytes: trained weights of a run are kept up to this size; None: of any size.
-        cost_seconds: for timing the steps of one cost.
+        cost_seconds: time for timing the steps of one cost.
         lease_seconds: how long a claim outlives a worker that nobody can prove dead.
         allow_commands: whether it may start the programs that a study file names.
         parent: the worker stops when the process with this id is no longer its parent.

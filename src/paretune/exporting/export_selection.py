@@ -1,4 +1,4 @@
-"""Which cell, run and form is exported."""
+"""Chooses the cell, run and form that is exported."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def select_cell(
     Without a method, the recommended cell.
 
     Args:
-        budget: of the recommendation.
+        budget: limits of the recommendation.
 
     Raises:
         StudyError: a name is not in the study, is needed and missing, no run has ended, or what is
@@ -75,7 +75,7 @@ def select_cell(
 
 
 def _find_recommended(study: Study, cells: Sequence[Cell], budget: Budget) -> Cell:
-    """What is recommended of one task, where it has trained weights.
+    """The recommended cell of one task, which has trained weights.
 
     Raises:
         StudyError: it has none, or nothing is recommended.

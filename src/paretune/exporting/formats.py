@@ -40,7 +40,7 @@ TOLERANCE = 1e-4
 """Largest difference of logits, in fp32, between an opened export and the trained model."""
 
 LORA_TOLERANCE = 1e-2
-"""The same of an adapter that was converted into LoRA, which is an approximation."""
+"""The tolerance of an adapter that was converted into LoRA, which is an approximation."""
 KEPT_ENERGY = 1 - 1e-6
 """Share of the squared singular values of a layer's update that a conversion into LoRA keeps."""
 LYCORIS = ("loha", "lokr")
@@ -53,7 +53,7 @@ Batch = dict[str, torch.Tensor]
 def explain_forms(
     run: Run, task: TaskSignature, source: ModelSource | None = None
 ) -> dict[str, str]:
-    """For each form, why the run cannot take it; "" if it can.
+    """Say for each form why the run cannot take it; "" if it can.
 
     Args:
         source: files of the base model; without them, reasons that depend on the model are left
@@ -238,7 +238,7 @@ WRITERS = {
     "sentence_transformers": write_sentence_encoder,
     "merged": write_merged_model,
 }
-"""What writes each form; ``merged`` uses the model up."""
+"""The function that writes each form; ``merged`` uses the model up."""
 
 
 def open_export(form: str, task: TaskSignature, source: ModelSource, folder: Path) -> Any:
@@ -277,8 +277,8 @@ def make_batch(
 def compute_logits(model: Any, batch: Batch) -> torch.Tensor:
     """Logits in fp32, without gradients; a decoder scores the choices of all examples as texts.
 
-    Of words (tokens, vocabulary | labels): those of every token that is no padding. PEFT's prompts
-    stand in front of them.
+    Where words are scored they are (tokens, vocabulary | labels), for all tokens but padding.
+    PEFT's prompts stand in front of them.
     """
     model.eval()
     if hasattr(model, "encode"):  # a SentenceTransformer

@@ -57,7 +57,7 @@ PATH_KEYS = {
 
 
 class TaskSignature(FrozenModel):
-    """What a model has to know of its task."""
+    """The facts of its task that a model has to know."""
 
     kind: str
     labels: tuple[str, ...]
@@ -66,7 +66,7 @@ class TaskSignature(FrozenModel):
 
     @classmethod
     def of(cls, run: Run, dataset: Dataset) -> TaskSignature:
-        """That of a run on its data."""
+        """The signature of a run on its data."""
         return cls(
             kind=dataset.kind,
             labels=dataset.labels,
@@ -101,7 +101,7 @@ def restore_run(
 
     Args:
         weights: its trained tensors; None: as they are drawn before training.
-        precision: in which it will compute; its weights are fp32 in either case.
+        precision: it will compute in this one; its weights are fp32 in either case.
 
     Raises:
         StoreError: the weights do not belong to such a run.

@@ -19,11 +19,11 @@ three to seven times: of such the 5 % do not speak.
 **A gate.** The new one passes where a lower limit of its difference (one-sided, 95 %) is above the
 margin, and fails where the upper limit is below. Nothing makes the two alike, so each side has its
 own scatter, with Cochran and Cox's quantile: one that is worse by the whole margin passed in 1 to
-5 % of simulations, and in 7 % where two seeds scatter twice as much as six of the old one. With one
-run each the limits are about these very models: only rows are in them.
+5 % of simulations, and in 7 % where two seeds scatter twice as much as six of the old one. If there
+is one run each, the limits are about these very models: only rows vary in them.
 
-A candidate of which a run failed is neither kept nor passed: the score of those that trained is
-none of the method's.
+A candidate of which a run failed is neither kept nor passed: the score of the other runs is not
+that of the method.
 """
 
 from __future__ import annotations
@@ -69,27 +69,27 @@ class Decision:
     """The answer about a candidate, or about a new model beside the old one.
 
     Attributes:
-        answer: keep, drop or two more seeds; of a gate passes, fails or undecided.
-        reason: why, as the rest of a sentence.
+        answer: keep, drop or two more seeds; a gate passes, fails or is undecided.
+        reason: the reason of the answer, as the rest of a sentence.
         champion: the old method.
-        candidate: the new one.
-        task: its key.
-        metric: title of what is compared.
-        scores: of champion and candidate; None where no run trained.
-        runs: of champion and candidate.
-        rows: test examples.
+        candidate: the new method.
+        task: the task's key.
+        metric: title of the compared metric.
+        scores: scores of champion and candidate; None where no run trained.
+        runs: numbers of runs of champion and candidate.
+        rows: number of test examples.
         points: candidate minus champion, in hundredths of the highest score; like its limits None
             where it is not known.
-        low_points: its lower limit, one-sided: at ``level`` of a candidate, 5 % of a gate.
-        high_points: its upper limit: 1.25 % of a candidate, 5 % of a gate.
-        p: of a candidate: that it is no better, one-sided.
-        level: that the p-value may have.
-        number: of the candidate in its stream.
-        look: at it.
-        losses: of a gate: ids of examples that most runs of the champion have right, and most of
+        low_points: its lower limit, one-sided: at ``level`` for a candidate, at 5 % for a gate.
+        high_points: its upper limit: at 1.25 % for a candidate, at 5 % for a gate.
+        p: p-value of a candidate that is no better, one-sided.
+        level: highest p-value of a candidate that is kept.
+        number: number of the candidate in its stream.
+        look: number of the look at it.
+        losses: a gate's ids of examples that most runs of the champion have right, and most of
             the candidate wrong; None where answers are neither.
-        gains: the reverse.
-        notes: on how rows were read.
+        gains: the reverse of ``losses``.
+        notes: remarks on how rows were read.
     """
 
     answer: Answer
@@ -256,9 +256,9 @@ def decide_gate(champion: Cell, candidate: Cell, margin_points: float) -> Decisi
 
 
 def _begin(champion: Cell, candidate: Cell) -> tuple[Decision, RunScores | None, RunScores]:
-    """What every decision says, and the scores of candidate and champion on the same rows.
+    """The common part of every decision, and scores of candidate and champion on the same rows.
 
-    Without those of the candidate, and with the reason, where a run of it failed.
+    If a run of the candidate failed, it has no scores, and the decision has the reason.
     """
     old, new = champion.run_scores, candidate.run_scores
     assert old is not None  # noqa: S101  (check_pair refuses it)
@@ -285,7 +285,7 @@ def _begin(champion: Cell, candidate: Cell) -> tuple[Decision, RunScores | None,
 
 
 def _describe_unknown(*sides: tuple[Cell, RunScores]) -> str:
-    """Of what there are too few runs or folds to tell how much they differ; mostly empty."""
+    """Name the methods with too few runs or folds to tell how much they differ; mostly empty."""
     names = [
         cell.method
         for cell, scores in sides

@@ -39,7 +39,7 @@ def list_flips(decision: Decision) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def describe_flips(decision: Decision) -> Iterator[str]:
-    """Which examples changed sides, a line each way."""
+    """List the examples that changed sides, a line each way."""
     for title, ids in list_flips(decision):
         named = ", ".join(map(sanitise_line, ids[:MOST_IDS]))
         left = f" and {len(ids) - MOST_IDS:,} more" if len(ids) > MOST_IDS else ""

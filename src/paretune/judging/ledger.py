@@ -16,7 +16,7 @@ from paretune.files import lock_folder
 from paretune.reporting.document import write_file
 
 LOOKS = 3
-"""At a candidate, each with more of its runs."""
+"""Most looks at a candidate, each with more of its runs."""
 DECAY = 1.25
 """Exponent of the levels: about the one that leaves most for the fortieth candidate."""
 

@@ -24,9 +24,9 @@ from paretune.study.data_frame import as_arrow_table, is_data_frame
 OPTIONAL = ("seed", "fold", "model", "task", "cluster", "split", "seconds", "peak_bytes")
 COLUMNS = ("method", "id", "label", "prediction", "score", *OPTIONAL)
 _SAMPLES = re.compile(r"samples_(?P<task>.+?)(?:_\d{4}-\d\d-\d\dT[\d.:-]+)?\.jsonl")
-"""How lm-evaluation-harness calls the answers to a task."""
+"""The name of a file of lm-evaluation-harness with the answers to a task."""
 _ANSWER = ("doc_id", "target", "filter")
-"""What an answer has beside its scores that may be a number."""
+"""Fields of an answer that may be numbers and are no scores."""
 _SEED = re.compile(r"[-_.]?seed[-_=]?(\d+)$")
 
 

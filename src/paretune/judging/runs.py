@@ -36,7 +36,7 @@ KINDS = {"label": "classification", "number": "regression", "answer": "instructi
 """Kinds of tasks by what their metric scores."""
 KINDS["text"] = KINDS["answer"]
 TASK = "answers"
-"""What rows that name no task are called."""
+"""The task of rows that name none."""
 MOST_CLASSES = 20
 """More labels than this, half as many as rows, are texts rather than classes."""
 _REQUIRED = ("method", "id")
@@ -60,7 +60,7 @@ class JudgedRow:
 
     @property
     def run(self) -> tuple[str, str, int, str]:
-        """What tells the runs of a task apart."""
+        """The values that tell the runs of a task apart."""
         return self.model, self.method, self.seed, self.fold
 
     @property
@@ -254,7 +254,7 @@ def _check_answers(rows: Sequence[JudgedRow]) -> None:
 
 
 def _choose_metric(rows: Sequence[JudgedRow], name: str | None, notes: list[Finding]) -> Metric:
-    """What scores the answers of a task; what was supposed is noted."""
+    """Choose the metric of a task's answers, and note assumptions."""
     where = rows[0].task
     if name is not None:
         fitting = [m.name for m in metrics.built_in() if m.selectable and m.target_type in KINDS]
@@ -289,7 +289,6 @@ def _choose_metric(rows: Sequence[JudgedRow], name: str | None, notes: list[Find
 
 
 def _build_records(rows: Sequence[JudgedRow], metric: Metric | None) -> list[Record]:
-    """The record of each run of a task."""
     names = [*dict.fromkeys(row.label for row in rows)]
     names = sorted(names, key=_order) + sorted(
         {row.prediction for row in rows} - {*names}, key=_order
@@ -383,7 +382,7 @@ def _place_folds(
 ) -> dict[tuple[str, str, int, str], OuterFold | None]:
     """The outer fold of each run; None where rows have no folds, or all the same.
 
-    A repeat is what has answered all folds once: a seed for all of them, or one for each.
+    A repeat answers all folds once: it has a seed for all of them, or one for each.
     """
     seeds: dict[str, set[int]] = {}
     for _, _, seed, fold in of_runs:

@@ -1,7 +1,7 @@
 """Measured costs of a run: peak memory by phase, components, step time; and the machine.
 
-A cost run is measured alone in a fresh process. What could not be measured is absent and has its
-reason under ``not_measured``; it is never 0. Keys of a record's ``measured``:
+A cost run is measured alone in a fresh process. A cost that could not be measured is absent and has
+its reason under ``not_measured``; it is never 0. Keys of a record's ``measured``:
 
 ========================  ====================================================================
 ``phases``                ``load``, ``train``, ``evaluation``: each ``peak_bytes``; on CUDA also
@@ -13,5 +13,5 @@ reason under ``not_measured``; it is never 0. Keys of a record's ``measured``:
 ``not_measured``          what is absent, and why
 ========================  ====================================================================
 
-What is computed instead of measured: :mod:`.costs`.
+:mod:`.costs` computes costs instead of measuring them.
 """

@@ -8,18 +8,18 @@ gradient of the inputs, and 2 N T for the gradient of the weights where they are
 al. 2020, arXiv:2001.08361, section 2.1); what scores words counts for the scored tokens alone.
 Below the lowest trained layer there is no backward pass: with l of L layers below, the gradient of
 the inputs is 2 N T (L - l) / L; and no forward pass where activations are kept from epoch to epoch.
-What an adapter has of its own counts three times, as what is trained.
-Bytes: weights; gradients and AdamW's two moments of what is trained (of words those that occur),
-and outside the cost probe the best weights so far; what a layer above the lowest trained one saves
-for each token until the backward pass, attention and, where words are scored, their scores.
+Parameters of an adapter count three times, since they are trained.
+Bytes: weights; gradients and AdamW's two moments of trained parameters (only of words that occur),
+and outside the cost probe the best weights so far; the values that a layer above the lowest trained
+one saves for each token until the backward pass, attention and, where words are scored, scores.
 
-Bytes moved: what lies between the products (normalisations, activations, dropout, residual sums,
-casts, and the optimiser) reads and writes memory, as many passes over what a layer saves and over
-what is trained as fit measured steps (``bench/step_seconds.py``).
+Bytes moved: operations between the products (normalisations, activations, dropout, residual sums,
+casts, and the optimiser) read and write memory. They are counted as passes over the values that a
+layer saves and over the trained parameters, fitted to measured steps (``bench/step_seconds.py``).
 
-What an encoder's layer saves is a rule of thumb, a multiple of its width. Decoders differ too much
-for one: by the width of their feed-forward part, by gates, by the number of key and value heads.
-There the numbers are counted from the layer's modules (:mod:`.model_shape`).
+The values that an encoder's layer saves are a multiple of its width, by a rule of thumb. Decoders
+differ too much for one: by the width of their feed-forward part, by gates, by the number of key and
+value heads. There the numbers are counted from the layer's modules (:mod:`.model_shape`).
 
 The speed of a machine and the memory of its libraries are unknown; they are fitted to ended runs of
 the same model on the same device, one number each (:class:`CostModel`)::
@@ -61,7 +61,7 @@ TRAINED_OPERATIONS = 6.0
 SAVED_WIDTHS = {Trains.EVERYTHING: 20, Trains.ADAPTER: 14.5, Trains.HEAD: 16, Trains.NOTHING: 16}
 """Vectors of the layer's width that a layer saves for each token until the backward pass.
 
-Beside an adapter without what that saves (``Method.saved_widths``)."""
+Those of an adapter are not included (``Method.saved_widths``)."""
 FORWARD_PASSES, BACKWARD_PASSES, OPTIMIZER_PASSES = 9, 18, 18
 """Passes of a step over the numbers that a layer saves, and over what is trained, all as fp32."""
 PROBE_COPIES = 3
@@ -79,7 +79,7 @@ def estimate_compute_cost(
     device: str = "cpu",
     scored: float | None = None,
 ) -> ComputeCost:
-    """What one run computes and keeps.
+    """The operations and bytes of one run.
 
     Args:
         lengths: tokens of the training examples' longest choices, truncated, targets included.
@@ -126,7 +126,7 @@ def count_copies(run: Run, device: str) -> int:
 def estimate_evaluation_cost(
     run: Run, shape: ModelShape, lengths: Sequence[int], choices: int, scored: float, beams: int = 0
 ) -> ComputeCost:
-    """What answering one example computes: by one pass, or by a search with ``beams``.
+    """The cost of answering one example by one pass, or by a search with ``beams``.
 
     Arguments are those of :func:`estimate_compute_cost`. Answers that share a prompt read it once,
     so label words count as one of them. Nothing is kept.
@@ -141,12 +141,12 @@ def estimate_evaluation_cost(
 
 
 def _value_bytes(run: Run) -> int:
-    """Of a number in the precision of products."""
+    """Bytes of a number in the precision of products."""
     return 2 if run.training.precision == "bf16" else 4
 
 
 def _bytes_of_token(run: Run, shape: ModelShape, length: float) -> float:
-    """What a layer saves for each token of a text of ``length`` tokens."""
+    """Bytes that a layer saves for each token of a text of ``length`` tokens."""
     trains, value_bytes = methods.configure_method(run.method).trains, _value_bytes(run)
     plain, saved = run.training.backend == "plain", shape.saved
     if saved is None:
@@ -169,7 +169,7 @@ def _saved_bytes(
     device: str,
     scored_share: float,
 ) -> int:
-    """Of the largest pass that the batch of the longest texts is split into."""
+    """Bytes of the largest pass that the batch of the longest texts is split into."""
     rows = min(run.training.micro_batch or len(longest), len(longest))
     tokens, length = rows * longest[-1], longest[-1]
     plain = run.training.backend == "plain"
@@ -301,8 +301,8 @@ class Backtest:
 def predict_peaks(cells: Sequence[Cell]) -> dict[tuple[str, str, str], float]:
     """Predicted peak bytes of training of cells that were not measured, by task, model and method.
 
-    From what their ended runs keep, and the residual of the cells of their model that were
-    measured; without any, what they keep alone.
+    They are the bytes of their ended runs and the residual of measured cells of their model; if
+    none was measured, the bytes alone.
     """
     by_model: dict[tuple[str, str], list[tuple[Record, ComputeCost]]] = {}
     for cell in cells:
@@ -315,14 +315,14 @@ def predict_peaks(cells: Sequence[Cell]) -> dict[tuple[str, str, str], float]:
         if cell.cost or cell.model == NO_MODEL:
             continue
         if measured := [size for record in cell.final if (size := record.peak_bytes) is not None]:
-            # Of a command, which was measured beside other runs.
+            # This is a command, which was measured beside other runs.
             peaks[cell.task, cell.model, cell.method] = float(max(measured))
             continue
         for record in cell.final[:1]:
             work, device = ComputeCost.from_record(record), device_of(record)
             if work is None:
                 continue
-            # Without the best weights so far, which no measurement keeps.
+            # The best weights so far are subtracted, since no measurement keeps them.
             peak_bytes = work.held_bytes + work.saved_bytes - work.best_bytes_of(record)
             residual = fitted.get((cell.model, device), CostModel()).residual_bytes or 0.0
             peaks[cell.task, cell.model, cell.method] = max(0.0, peak_bytes + residual)

@@ -1,4 +1,4 @@
-"""Which devices torch can use here, which precision is fast on them, and what a card says.
+"""Finds the devices that torch can use here, their fast precision, and the state of a card.
 
 Devices are found without a CUDA context in a process that does not compute. A context holds some
 hundred megabytes of the card for as long as its process lives, and on a card in exclusive mode it
@@ -31,7 +31,7 @@ _TIMEOUT_SECONDS = 120
 class Gpu:
     """One CUDA device. ``capability`` as NVIDIA counts it; ``read_free_bytes`` when it was asked.
 
-    Of a card that another process has for itself alone, none are free.
+    A card that another process has for itself alone has no free bytes.
     """
 
     name: str
@@ -65,7 +65,7 @@ def resolve_devices(names: str) -> tuple[str, ...]:
 def identify_device(device: str) -> str:
     """A device by a name that other processes of the machine have for it, too.
 
-    What a process calls ``cuda:0`` is the first of those that ``CUDA_VISIBLE_DEVICES`` lets it see.
+    ``cuda:0`` of a process is the first device that ``CUDA_VISIBLE_DEVICES`` lets it see.
     """
     kind, _, number = device.partition(":")
     if kind != "cuda":
@@ -126,7 +126,7 @@ def query_gpu(device: str) -> Gpu:
 def read_free_bytes(device: str) -> int:
     """Memory that this process can still take on a CUDA device.
 
-    What the allocator of this process keeps for reuse counts as free.
+    Memory that this process's allocator keeps for reuse counts as free.
     """
     import torch
 
@@ -176,7 +176,7 @@ MIN_CPU_WIDTH = 256
 """Hidden size from which a CPU that is fast in bf16 gains by it: below, a step is not mostly
 products (dev/log.md, 26 November 2026)."""
 MIN_GPU_WIDTH = 768
-"""The same of a GPU, where narrower layers take as long as their launch in either precision."""
+"""Narrower layers take as long as their launch on a GPU, in either precision."""
 
 
 def resolve_auto_precision(device: str, width: int | None) -> Precision:

@@ -92,7 +92,7 @@ def list_devices() -> list[dict[str, Any]]:
     """Every device of this machine, best first; imports torch.
 
     Returns:
-        Of each ``device``, ``name``, ``memory`` (bytes), ``native_bf16`` and ``reason``;
+        Each has ``device``, ``name``, ``memory`` (bytes), ``native_bf16`` and ``reason``;
         ``tried`` (whether paretune was ever run on such a device), and ``measures``: ``memory`` and
         ``process_memory`` (not of a CPU, whose memory is that of the process), each with
         ``counter``, or None and the ``reason``, as in a record.
@@ -165,15 +165,15 @@ def describe_device(device: str) -> dict[str, str]:
 TIMING_SECONDS = 0.12
 """Seconds spent on one measurement."""
 PROBE_WIDTH, PROBE_TOKENS = 768, 512
-"""Of the matrices by which a CPU's speed is measured."""
+"""Sizes of the matrices by which a CPU's speed is measured."""
 
 
 @dataclass(frozen=True)
 class MachineSpeed:
-    """Of one worker on the CPU.
+    """The speed of one worker on the CPU.
 
     Attributes:
-        gigaflops: GFLOP/s of a matrix product by precision, of those that were asked for.
+        gigaflops: GFLOP/s of a matrix product, by requested precision.
         gigabytes_per_second: read and written by a product of fp32 vectors, number by number.
     """
 
@@ -292,7 +292,7 @@ def _use_threads(count: int) -> Iterator[None]:
 
 
 def _min_seconds(work: Callable[[], object]) -> float:
-    """Of several times: whatever else the machine does can only make one longer."""
+    """The least of several times: other work of the machine can only make one longer."""
     time_once(work, "cpu")
     seconds: list[float] = []
     ends = time.perf_counter() + TIMING_SECONDS

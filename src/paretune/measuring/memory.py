@@ -2,14 +2,14 @@
 
 Counters of peaks: the kernel's high-water mark, a sampling thread, CUDA's allocator. Each reads the
 bytes now (``read_bytes``), and the peak between ``start`` and ``stop``, which returns the measured
-bytes (``peak_bytes`` among them) and reasons for what is not there. :func:`choose_counter` has that
-of a device.
+bytes (``peak_bytes`` among them) and reasons for absent ones. :func:`choose_counter` has the
+counter of a device.
 
 On CPU the number is growth of the resident set: libraries are in the baseline, weights that are
 mapped from a file count once they are touched. Before the baseline and before each phase garbage
 is collected and the C library is asked to give free pages back (``malloc_trim``): the phase then
-starts from what is alive, not from what the phase before left lying. Where a cost is measured the
-default allocator works untouched, as it does for every user.
+starts from live objects alone. Where a cost is measured the default allocator works untouched, as
+it does for every user.
 
 Two processes of the same run agree to a few percent (``bench/memory_repeatability.py`` measures
 it), provided that libraries have been warmed up before the baseline (:func:`warm_libraries`).
@@ -298,7 +298,7 @@ def trim_heap_if_grown(before_bytes: int) -> int:
         before_bytes: resident bytes after the last time.
 
     Returns:
-        Those after this time.
+        Resident bytes after this time.
     """
     if read_resident_bytes() - before_bytes < MIN_HEAP_GROWTH_BYTES:
         return before_bytes

@@ -17,13 +17,13 @@ from paretune.study import Run
 
 @dataclass(frozen=True)
 class TrainedPart:
-    """What a run trains of a model.
+    """The part of a model that a run trains.
 
     Attributes:
-        parameters: all of them, the head's included.
-        idle: of these, those of words that do not occur, for which no gradient is kept.
-        copied: of the others, those of words, which are held once more beside the whole table.
-        token_parameters: of these, those of an adapter that every token goes through.
+        parameters: number of all trained parameters, the head's included.
+        idle: number of those of words that do not occur, for which no gradient is kept.
+        copied: number of those of words that occur, which are held once more beside the table.
+        token_parameters: number of those of an adapter that every token goes through.
         layers_below: layers below everything that is trained.
         skips_below: whether these are computed once for all epochs.
         saved_widths: vectors of the width that adapters save for each token, all layers together.
@@ -39,7 +39,7 @@ class TrainedPart:
 
     @property
     def updated(self) -> int:
-        """Those that have a gradient, and moments."""
+        """The number of parameters that have a gradient, and moments."""
         return self.parameters - self.idle
 
 
@@ -52,7 +52,7 @@ def describe_trained_part(
     *,
     skips_below: bool = False,
 ) -> TrainedPart:
-    """What a run trains of a model; the arguments are those of :class:`TrainedPart`."""
+    """Describe the part of a model that a run trains, by fields of :class:`TrainedPart`."""
     method, anatomy = methods.configure_method(run.method), loaded.anatomy
     below = method.count_layers_below(anatomy)
     through = method.count_token_parameters(loaded.model, anatomy)
@@ -87,10 +87,10 @@ class ModelShape:
     """A model before a method is in it.
 
     Attributes:
-        backbone_parameters: without its word embeddings, and without what scores words.
+        backbone_parameters: parameters without word embeddings and the layer that scores words.
         vocabulary: words that it scores for each target token; 0 where it scores none.
-        stacks: among which the tokens of an example are divided.
-        saved: what a layer saves; None: a multiple of its width.
+        stacks: number of stacks among which the tokens of an example are divided.
+        saved: values that a layer saves; None: a multiple of its width.
     """
 
     weights_bytes: int
@@ -134,7 +134,7 @@ def measure_shape(loaded: LoadedModel) -> ModelShape:
 
 
 def _count_saved_values(loaded: LoadedModel) -> SavedValues | None:
-    """Of the first layer of a decoder, which the others are like."""
+    """Count them in the first layer of a decoder, which the others are like."""
     layer, model = loaded.anatomy.layers[0], loaded.model
     if layer.stack != "decoder" or len(loaded.anatomy.stacks) > 1:
         return None

@@ -178,7 +178,7 @@ def list_cgroup_folders(controller: str, cgroup: Path, root: Path) -> Iterator[P
 
 
 def read_bf16_flags(cpuinfo: Path = CPUINFO) -> list[str]:
-    """Which of :data:`BF16_FLAGS` the processor has; none where there is no ``/proc/cpuinfo``.
+    """The :data:`BF16_FLAGS` that the processor has; none where there is no ``/proc/cpuinfo``.
 
     macOS and Windows tell this elsewhere, and torch has no fast path there.
     """

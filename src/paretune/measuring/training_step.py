@@ -29,7 +29,7 @@ def measure_components(
     """Bytes of weights, gradients, optimizer states, activations; and why one is not known.
 
     Call it between ``backward()`` and ``zero_grad()``, after at least one optimiser step: before
-    that, gradients and optimiser states do not exist. Shared storages count once. Of a method that
+    that, gradients and optimiser states do not exist. Shared storages count once. If a method
     trains nothing, 0 bytes of gradients are a measurement.
     """
     trained = [p for p in model.parameters() if p.requires_grad]
@@ -63,9 +63,9 @@ class ActivationMeter(saved_tensors_hooks):
         activations.activations_bytes
 
     Storages of the model's own parameters and buffers are left out (they are weights), and a
-    storage that several operations save counts once. What a custom ``autograd.Function`` keeps
-    outside ``save_for_backward`` is not counted. A recomputed (checkpointed) part saves only its
-    inputs.
+    storage that several operations save counts once. Tensors that a custom ``autograd.Function``
+    keeps outside ``save_for_backward`` are not counted. A recomputed (checkpointed) part saves only
+    its inputs.
     """
 
     def __init__(self, model: nn.Module) -> None:

@@ -1,8 +1,8 @@
 """Fine-tuning methods: one file each, which ends in one value, ``METHOD``.
 
 :class:`Method` says what such a value is, and any file (``lora.py``) how one is written. Beside the
-methods there are ``core`` (what they are made of), ``baselines`` (what always stands beside them)
-and ``peft`` (the tuners of Hugging Face's ``peft``). The package lists its own folders; others add
+methods there are ``core`` (their parts), ``baselines`` (which are always compared with them) and
+``peft`` (the tuners of Hugging Face's ``peft``). The package lists its own folders; others add
 methods by the entry-point group ``paretune.methods``.
 
 More than fifteen files, since each method has one. Importing this package imports no torch.

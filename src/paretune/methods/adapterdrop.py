@@ -44,7 +44,7 @@ class AdapterDropOptions(houlsby.BottleneckOptions):
     READ_WITH: ClassVar[Mapping[str, str]] = {"robust_up_to": "robust"}
 
     def count_layers_below(self, anatomy: Anatomy) -> int:
-        """Those that are dropped; 0 where each step drops others."""
+        """How many layers are dropped; 0 where each step drops others."""
         return 0 if self.robust else _count_dropped(len(anatomy.stacks[0]), self)[0]
 
 
@@ -53,8 +53,7 @@ class DroppableBottleneck(pfeiffer.PfeifferBottleneck):
 
     Attributes:
         dropped: how many of a stack's first layers have no adapter in evaluation.
-        max_in_training: the same of a training step, which draws up to so many; None: as in
-            evaluation.
+        max_in_training: a training step drops up to so many at random; None: as in evaluation.
     """
 
     context: PassContext
@@ -70,7 +69,7 @@ class DroppableBottleneck(pfeiffer.PfeifferBottleneck):
         """How many of the first layers have no adapter in this pass."""
         if not self.training or self.max_in_training is None:
             return self.dropped
-        # From the step's seed: the same in all layers and micro-batches, and after resuming.
+        # The step's seed gives the same number in all layers and micro-batches, and after resuming.
         return derive_seed(self.context.step_seed, NAME) % (self.max_in_training + 1)
 
 
@@ -109,7 +108,7 @@ def _adapter_positions(
 
 
 def _count_dropped(layers: int, options: AdapterDropOptions) -> tuple[int, int | None]:
-    """Of a stack, how many are dropped in evaluation, and how many at most in a training step."""
+    """How many layers of a stack evaluation drops, and how many a training step drops at most."""
     drop = layers // 2 if options.drop is None else options.drop
     up_to = layers - 1 if options.robust_up_to is None else options.robust_up_to
     highest = max(drop, up_to) if options.robust else drop

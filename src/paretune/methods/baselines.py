@@ -62,11 +62,13 @@ if TYPE_CHECKING:
 
 Examples = Sequence[Example]
 PredictScores = Callable[[Examples], NDArray[np.float64]]
-"""From examples to log-probabilities, (examples, labels); of numbers to deviations from their mean
-in train, in standard deviations, (examples, 1)."""
+"""A function from examples to log-probabilities, (examples, labels).
+
+For numbers it gives deviations from their mean in train, in standard deviations, (examples, 1).
+"""
 PredictTexts = Callable[[Examples], list[str]]
 MAX_CATEGORIES = 200
-"""Of one column, its most frequent; scikit-learn takes 255 at most. The rest counts as missing."""
+"""At most so many values of a column count (scikit-learn takes 255); others count as missing."""
 
 
 def fit_majority(
@@ -195,7 +197,7 @@ def fit_copy_source(
 def fit_frequent_text(
     train: Examples, num_labels: int, options: MethodOptions, seed: int
 ) -> PredictTexts:
-    """The same text for all examples."""
+    """Answer all examples with the most frequent text."""
     texts = [example.target or "" for example in train]
     counts = Counter(map(normalise_answer, texts))
     # max keeps the first of equals.
@@ -351,22 +353,22 @@ METHODS: Mapping[str, Method | Baseline] = {
 }
 NAMES = frozenset(METHODS)
 WITH_MODEL = frozenset(name for name, method in METHODS.items() if isinstance(method, Method))
-"""Those that use a model, and so stand beside the methods once for each model."""
+"""Baselines that use a model, and so are run once for each model."""
 WITHOUT_TRAINING = ("untuned", "few_shot")
-"""What stands beside the methods where a model can answer without training, which cannot fail."""
+"""Baselines that need a model which can answer without training; they cannot fail."""
 DRAWS_NOTHING = frozenset({"untuned"})
-"""Those of which every run is the same, whatever its seed."""
+"""Baselines whose runs are all the same, whatever the seed."""
 TRIVIAL = frozenset(
     name
     for name, method in METHODS.items()
     if isinstance(method, Baseline) and not method.is_useful
 )
-"""Those that are scores to be exceeded, and never recommended."""
+"""Baselines that are scores to be exceeded, and never recommended."""
 OF_TABLES = frozenset({"gradient_boosting"})
-"""Those that read the columns of a table, and not its text."""
+"""Baselines that read the columns of a table, and not its text."""
 CONSTANT = frozenset({"majority", "frequent_text"})
-"""Those that give every example the same answer, as they shall."""
+"""Baselines that give every example the same answer on purpose."""
 COMPLEXITY = {
     name: method.complexity for name, method in METHODS.items() if isinstance(method, Baseline)
 }
-"""Of those without a model: what decides between equal scores."""
+"""Complexity of the baselines without a model: it decides between equal scores."""

@@ -2,8 +2,7 @@
 
 Its words are split as ``shlex`` does, never by a shell, and :data:`PLACEHOLDERS` in them are filled
 after that. Parts of the data are given as JSON Lines (:func:`describe_row`), answers come back in
-:data:`ANSWERS_FILE` (:func:`read_answers`). What starts it and ends it is in
-:mod:`paretune.execution.command`.
+:data:`ANSWERS_FILE` (:func:`read_answers`). :mod:`paretune.execution.command` starts and ends it.
 
 A row of a file has ``id`` and, as far as the task has them, ``text``, ``text_pair``, ``choices``,
 ``features``, ``messages``, ``group``, ``question`` and ``label``: a name, a list of names or of
@@ -39,10 +38,10 @@ if TYPE_CHECKING:
     from paretune.objectives.example import Example
 
 PLACEHOLDERS = ("train", "validation", "test", "out", "seed", "learning_rate", "model")
-"""What the words of a command may name in braces: files of rows, an empty folder for answers, seed
+"""The words of a command may name these in braces: files of rows, an empty folder for answers, seed
 and rate of the run, the folder of the study's model."""
 NEEDED = ("test", "out")
-"""Those without which there is no answer."""
+"""A command without these placeholders cannot answer."""
 ANSWERS_FILE = "predictions.jsonl"
 MAX_ANSWERS_BYTES = 1 << 30
 MAX_SCRIPT_BYTES = 1 << 24
@@ -91,7 +90,7 @@ class CommandOptions(MethodOptions):
         return [_BRACES.sub(lambda match: str(values[match[1]]), word) for word in self.words]
 
     def hash_scripts(self) -> str:
-        """Of the files that its words name, but not of a program on an absolute path."""
+        """Hash the files that its words name, but no program on an absolute path."""
         hashes = []
         for place, word in enumerate(self.words):
             path = Path(self.folder, word)
@@ -182,7 +181,7 @@ def _describe_label(example: Example, dataset: Dataset) -> object:
 
 @dataclass(frozen=True)
 class CommandAnswer:
-    """What a command answered to one row: ``scores`` of the labels, in their order, or ()."""
+    """The answer of a command to one row: ``scores`` of the labels, in their order, or ()."""
 
     prediction: Answer
     scores: tuple[float, ...] = ()
@@ -229,7 +228,7 @@ def read_answers(
 
 
 def _read_scores(scores: object, example: Example, dataset: Dataset) -> tuple[float, ...]:
-    """Of each label, in their order; () where there are none."""
+    """The score of each label, in their order; () where there are none."""
     if scores is None:
         return ()
     if not (dataset.objective.predicts_labels or dataset.objective.target_types == (LABEL_SET,)):
@@ -273,7 +272,6 @@ def _read_prediction(value: object, example: Example, dataset: Dataset) -> Answe
 
 
 def _list_labels(example: Example, dataset: Dataset) -> tuple[str, ...]:
-    """The labels that an example can have."""
     choices = len(example.segments)
     return dataset.labels[:choices] if choices > 1 else dataset.labels
 

@@ -56,7 +56,7 @@ class BottleneckOptions(MethodOptions):
 
 
 class HoulsbyOptions(LayerOptions, BottleneckOptions):
-    """Those of every bottleneck, and its layers."""
+    """The options of every bottleneck, and its layers."""
 
 
 class Bottleneck(nn.Module):

@@ -144,7 +144,7 @@ def to_peft(
 
 
 def _scaled_outputs(layer: Layer) -> dict[str, tuple[int, ...] | None]:
-    """For each projection, the channels that are scaled; None: all."""
+    """The channels of each projection that are scaled; None: all."""
     scaled: dict[str, tuple[int, ...] | None] = {}
     for attention in layer.attentions:
         if attention.fused_output is None:

@@ -37,7 +37,7 @@ class NormChange(nn.Module):
 
     def __init__(self, norm: Any) -> None:
         super().__init__()
-        # What the module does before its gain and its shift.
+        # The module normalises like this before its gain and its shift.
         if _is_rms_norm(norm):
             eps = next(vars(norm)[name] for name in _EPSILONS if name in vars(norm))
             self.normalise: Callable[[Tensor], Tensor]
@@ -123,7 +123,7 @@ def _is_rms_norm(module: Any) -> bool:
 
 
 _EPSILONS = ("variance_epsilon", "eps")
-"""What the number that keeps the root from 0 is called: in T5 and Llama, or in Gemma."""
+"""Names of the number that keeps the root from 0: in T5 and Llama, and in Gemma."""
 
 
 METHOD = Method(

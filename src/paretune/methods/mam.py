@@ -18,7 +18,7 @@ from paretune.methods.core.options import LayerOptions
 
 
 class MamOptions(LayerOptions):
-    """Of the prefix, and of the parallel adapter; the rate is the adapter's."""
+    """Options of the prefix and of the parallel adapter; the rate is the adapter's."""
 
     num_virtual_tokens: int = Field(default=30, ge=1, le=512)
     prefix_projection: bool = False
@@ -28,7 +28,7 @@ class MamOptions(LayerOptions):
 
     @property
     def as_stack(self) -> stack.StackOptions:
-        """The same, as a stack."""
+        """The stack that this method is."""
         prefix = {
             "name": "prefix",
             "num_virtual_tokens": self.num_virtual_tokens,

@@ -81,7 +81,7 @@ def inject(
 def to_peft(
     model: nn.Module, options: PTuningOptions, injection: Injection, common: dict[str, Any]
 ) -> Any:
-    """The same by PEFT, on a fresh base; ``common`` goes to its config."""
+    """Make PEFT's p-tuning on a fresh base; ``common`` goes to its config."""
     import peft
 
     config = peft.PromptEncoderConfig(

@@ -148,9 +148,9 @@ def count_parameters(model: nn.Module, anatomy: Anatomy, options: PrefixOptions)
 def to_peft(
     model: Any, options: PrefixOptions, injection: Injection, common: dict[str, Any]
 ) -> Any:
-    """The same by PEFT, on a fresh base; ``common`` goes to its config.
+    """Make PEFT's prefix on a fresh base; ``common`` goes to its config.
 
-    What a projection makes is kept and not the projection, as PEFT's own files have it.
+    It has the output of a projection instead of the projection, as in PEFT's own files.
     """
     import peft
 
@@ -170,14 +170,14 @@ def to_peft(
 
 
 def cannot_export_to_peft(options: PrefixOptions, objective: Objective, model: Any) -> str:
-    """Why PEFT's prefix tuning is none of such a task or model, or ""."""
+    """Why PEFT's prefix tuning cannot serve such a task or model, or ""."""
     if options.layers != ALL:
         return "PEFT's prefix is in every layer"
     if objective.peft_task_type != "CAUSAL_LM":
         return "PEFT's prefix tuning is one of causal language models"
     config = getattr(model, "config", None)
     window = getattr(config, "sliding_window", None) is not None
-    # What each layer attends to, in the words of transformers.
+    # transformers names the kind of attention of each layer.
     types = getattr(config, "layer_types", None)
     if window if types is None else any("sliding" in kind for kind in types):
         return "PEFT's prefix is the start of a cache, out of which sliding windows leave it"

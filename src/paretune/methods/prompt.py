@@ -65,7 +65,7 @@ class PromptOptions(MethodOptions):
         return self
 
     def with_tokenizer(self, tokenizer: Any) -> Self:
-        """The same, with the tokens of ``init_text``.
+        """A copy that also has the tokens of ``init_text``.
 
         Raises:
             MethodError: it has none.
@@ -125,7 +125,7 @@ def inject(
 def to_peft(
     model: nn.Module, options: PromptOptions, injection: Injection, common: dict[str, Any]
 ) -> Any:
-    """The same by PEFT, on a fresh base; ``common`` goes to its config."""
+    """Make PEFT's prompt on a fresh base; ``common`` goes to its config."""
     import peft
 
     config = peft.PromptTuningConfig(

@@ -8,7 +8,7 @@ regression on the vectors of train (scikit-learn, C = 1), fitted anew before eac
 weights are those of its rows.
 Trained parameters: the body and the classifier. A pooler or a dense layer between is left out.
 Start: the checkpoint's vectors, as its modules for sentence-transformers say: mean of the hidden
-states, or their first; normalised, or not. Without such modules, the mean.
+states, or their first; normalised, or not. A checkpoint without such modules gives the mean.
 When: there are 8 to 64 rows of a label, and an encoder that was trained on sentences.
 """
 
@@ -40,7 +40,7 @@ from paretune.objectives import LossOptions
 from paretune.objectives.encoding import Encoded
 
 POOLINGS = {"mean": "mean", "mean_tokens": "mean", "cls": "cls", "cls_token": "cls"}
-"""Those that are understood, by their names; two are from before version 6."""
+"""Kinds of pooling by their names in files; two names are from before version 6."""
 UNSEEN = -1e3
 """The logit of a label that no row of train has."""
 
@@ -50,7 +50,7 @@ def inject(
 ) -> Injection:
     """Let the model classify vectors. ``undo`` cannot bring the old weights back: reload.
 
-    Of several texts in a row, (rows, texts, tokens), it gives the vectors: (rows, texts, width).
+    If a row has several texts, (rows, texts, tokens), it gives vectors: (rows, texts, width).
     """
     classify, (pooling, normalises) = get_classifier(model, anatomy), read_pooling(model)
 
@@ -122,7 +122,7 @@ def read_pooling(model: Any) -> tuple[str, bool]:
 
 
 def draw_pairs(data: Encoded, indices: Sequence[int], seed: int) -> Encoded:
-    """For each row its text, that of another row of its label, and one of another label.
+    """Give each row's text, the text of a row with the same label, and one of another label.
 
     A row that is alone with its label is compared with itself.
     """
@@ -175,7 +175,7 @@ def fit_head(
         return  # the selection loss is no number either: the run has diverged
     weights = None if of_classes is None else [of_classes[label][0] for label in labels]
     fitted = LogisticRegression(max_iter=1000).fit(vectors, labels, weights)
-    # Of two labels there are the log-odds of the second alone.
+    # Where there are two labels, it gives the log-odds of the second alone.
     scored = fitted.classes_[-len(fitted.coef_) :]
     head.weight.zero_()
     head.weight[scored] = torch.from_numpy(fitted.coef_).to(head.weight)

@@ -46,7 +46,7 @@ class StackOptions(MethodOptions):
     _tokenised: tuple[ConfiguredMethod, ...] = ()
 
     def with_tokenizer(self, tokenizer: Any) -> Self:
-        """The same, with the token ids of members that start from a text."""
+        """A copy with the token ids of members that start from a text."""
         tokenised = self.model_copy()
         tokenised._tokenised = tuple(m.with_tokenizer(tokenizer) for m in configure_members(self))
         return tokenised

@@ -90,7 +90,7 @@ class TextMask:
 
 
 Reads = Literal["text", "source", "token"]
-"""What opens a gate: all tokens of the text, those of the encoded source, or each for itself."""
+"""A gate reads all tokens of the text, those of the encoded source, or each token for itself."""
 
 
 class Gate(nn.Module):
@@ -149,7 +149,7 @@ class GatedBottleneck(pfeiffer.PfeifferBottleneck):
     gate: Gate
 
     def forward(self, h: Tensor, out: Tensor) -> Tensor:
-        """What is changed, and the gated change by what the adapter reads."""
+        """Add the gated change of the adapter, which reads ``h``, to the layer's output."""
         opened: Tensor = self.gate(h)
         return out + opened * self.compute_change(h)
 
@@ -258,7 +258,7 @@ METHOD = Method(
     title="UniPELT",
     options=UnipeltOptions,
     learning_rates=(3e-4, 1e-3, 3e-3),
-    # Between those of its LoRA and its adapter.
+    # These rates lie between those of its LoRA and its adapter.
     decoder_learning_rates=(1e-4, 3e-4, 1e-3),
     inject=inject,
     count_parameters=count_parameters,

@@ -61,7 +61,7 @@ def selectable_names() -> tuple[str, ...]:
 
 
 def signatures(names: Collection[str]) -> dict[str, str]:
-    """How these metrics are computed, by name, where they have a signature."""
+    """Signatures of the metrics that have one, by name: they say how each is computed."""
     return {name: signature() for name in names if (signature := get(name).signature)}
 
 

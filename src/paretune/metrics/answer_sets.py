@@ -2,8 +2,8 @@
 
 MultiRC's metric (Khashabi et al. 2018) as SuperGLUE and SloBench compute it: F1a is the F1 of the
 label "right" over every answer of every question, 0 where nothing is right and nothing is called
-right; EM is the share of questions all of whose answers are judged rightly. Without questions every
-answer is to a question of its own.
+right; EM is the share of questions all of whose answers are judged rightly. If there are no
+questions, every answer has a question of its own.
 """
 
 from __future__ import annotations

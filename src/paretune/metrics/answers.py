@@ -38,7 +38,7 @@ _CACHED = 1 << 16
 
 Kind = Literal["rouge1", "rouge2", "rougeL"]
 ScoreText = Callable[[str, str], float]
-"""From a prediction and its reference to a score, 0 to 1."""
+"""A function from a prediction and its reference to a score, 0 to 1."""
 
 
 @lru_cache(maxsize=_CACHED)

@@ -67,7 +67,7 @@ def score_pairs(
 def _embed_tokens(
     texts: Sequence[str], model: Any, tokenizer: Any, layer: int
 ) -> list[tuple[Tensor, Tensor]]:
-    """For each text the unit vectors of its tokens, and which of them are counted."""
+    """Compute the unit vectors of each text's tokens, and mark the tokens that are counted."""
     import torch
 
     positions = model.config.to_dict().get("max_position_embeddings", 512)

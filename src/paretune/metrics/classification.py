@@ -52,7 +52,7 @@ def label_indices(name: str, values: Values, lowest: int = 0) -> NDArray[np.int6
 
 
 def multi_hot(answers: Iterable[Any]) -> NDArray[np.bool_]:
-    """Which labels each answer has, (answers, labels).
+    """Mark the labels of each answer, (answers, labels).
 
     Raises:
         ValueError: no answers, or some that are no texts of 0 and 1 of one length.
@@ -71,8 +71,8 @@ def write_label_set(has: Iterable[Any]) -> str:
 def rank_precision(references: Any, scores: Any, questions: Questions = ()) -> Array:
     """Average precision of each example's ranking of the labels, and 1; (runs, examples, 2).
 
-    Of each label that the example has, the share of its labels among those scored as high; their
-    mean. 1 where an example has no label, or all of them.
+    It is the mean over the example's labels of the share of its labels among those scored as high.
+    It is 1 where an example has no label, or all of them.
     """
     true = multi_hot(references)
     tables = []

@@ -17,32 +17,32 @@ Values = Sequence[Value]
 Runs = Sequence[Values]
 """The predictions of several runs; (runs, examples)."""
 Questions = Sequence[int]
-"""Which question each example answers, for answer sets; otherwise empty."""
+"""The question that each example answers, for answer sets; otherwise empty."""
 
 
 Compute = Callable[[Values, Values, Questions], float]
-"""From references, predictions and questions to a score; ValueError where there is none."""
+"""A function from references, predictions and questions to a score; ValueError: there is none."""
 Statistics = Callable[[Values, Runs, Questions], Array]
-"""From references, predictions of several runs and questions to numbers of each example or unit."""
+"""A function of references, predictions of several runs and questions to numbers of each unit."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
     """A metric: the score of any sample of the examples is a function of summed statistics.
 
-    So 2,000 bootstrap draws cost one matrix product.
+    2,000 bootstrap draws cost one matrix product.
 
     Attributes:
-        name: as study files (``metric:``) and records have it.
-        target_type: what it scores: ``label`` (an index), ``answer_set`` (labels of answers to
-            questions), ``label_set``, ``number``, ``text``, or ``answer`` (a text that answers
-            something; what scores it says nothing of a translation). An objective takes the
-            metrics of its types.
-        reads: what ``compute`` and ``statistics`` get as predictions: the answers, or the scores
+        name: its name in study files (``metric:``) and records.
+        target_type: the type of answers that it scores: ``label`` (an index), ``answer_set``
+            (labels of answers to questions), ``label_set``, ``number``, ``text``, or ``answer`` (a
+            text that answers something; its metrics say nothing of a translation). An objective
+            takes the metrics of its types.
+        reads: the predictions of ``compute`` and ``statistics``: the answers, or the scores
             behind them, (examples, labels).
         statistics: sufficient statistics, (runs, examples, columns). Only whole questions are
             left out, so those of one may stand at its first example.
-        from_sums: from summed statistics, (..., columns), to scores, (...).
+        from_sums: computes scores, (...), from summed statistics, (..., columns).
         exact: the same score without the rounding of sums; None: the sums are exact enough.
         credit: how right each unit is, 0 to 1, (runs, units): an example, or a question of answer
             sets; None where examples are not right or wrong.
@@ -51,7 +51,7 @@ class Metric:
         selectable: whether a study may name it as the primary metric, by whose highest value
             checkpoints and learning rates are selected.
         parts: names of the recorded scores whose mean it is; by default its own name.
-        signature: how exactly it was computed, versions included; recorded where there is one.
+        signature: the exact way of its computation, with versions; recorded where there is one.
         by_class: names of the classes, from references, predictions and the task's labels: types of
             entities, whose scores are also recorded, or the labels. ``statistics`` are then hits,
             predictions and references, a column for each class; the score of a class is that of
@@ -104,7 +104,7 @@ class Metric:
         return float(self.from_sums(np.array(table.T, dtype=np.float64, order="C").sum(axis=1)))
 
     def read(self, scores: dict[str, Any]) -> float | None:
-        """The value in the recorded scores of one part; None where they do not have it."""
+        """The value in the recorded scores of one part, if they have it."""
         values = [scores.get(name) for name in self.recorded_as]
         if any(value is None for value in values):
             return None
@@ -120,7 +120,7 @@ def divide(
 
 
 ScoreSegments = Callable[[Sequence[str], Sequence[str]], list[float]]
-"""From hypotheses and references to the score of each segment, 0 to 1."""
+"""A function from hypotheses and references to the score of each segment, 0 to 1."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Metrics of numbers. R², Pearson and Spearman are functions of sums over examples of
 1, y, y², a, a², ya and |a - y|, with y the reference and a the prediction.
 
-What is constant has no correlation with anything: Pearson and Spearman are 0 then, and where all
+A constant has no correlation with anything: Pearson and Spearman are 0 then, and where all
 references are the same, R² is 0 unless the predictions are exact.
 
 Rewards shall be high where the reference is 1 and low where it is 0. Where none shall be low, each
@@ -20,7 +20,7 @@ from paretune.metrics.metric import Array, Compute, Metric, Questions, Runs, Val
 
 Numbers = NDArray[np.float64]
 _NO_VARIANCE = 1e-12
-"""What rounding leaves of a difference of equal sums is no variance."""
+"""A smaller variance is the rounding of a difference of equal sums."""
 
 
 def _by_scikit_learn(name: str) -> Compute:
@@ -112,7 +112,7 @@ def count_wins(references: Values, rewards: Runs, questions: Questions = ()) -> 
 
 
 def _split_kinds(references: Values, values: Array, score: Array | float) -> Array:
-    """Of good and of bad rewards 1 and the value, and the score; (runs, examples, 5)."""
+    """Make columns of good and of bad rewards, 1 and value, and the score; (runs, examples, 5)."""
     good = np.asarray(references) == 1
     columns = np.broadcast_arrays(good, good * values, ~good, ~good * values, score)
     return np.stack([column.astype(float) for column in columns], axis=-1)
@@ -129,7 +129,7 @@ def _reward_margins(references: Values, rewards: Runs, questions: Questions) -> 
 
 
 def _rewards_from_sums(sums: Array) -> Array:
-    # With both kinds drawn anew it moves by the mean of each (DeLong et al. 1988).
+    # If both kinds are drawn anew, it moves by the mean of each (DeLong et al. 1988).
     good, high, bad, low, score = np.moveaxis(sums, -1, 0)
     score = divide(score, good + bad)
     return divide(high, good, otherwise=score) + divide(low, bad, otherwise=score) - score

@@ -1,8 +1,8 @@
 """BLEU, chrF and TER as sacreBLEU computes them, from statistics of each segment.
 
-A corpus score is a function of sums over segments: matched n-grams, lengths, edits. What is counted
-in a segment is sacreBLEU's, with its defaults (13a tokens and exponential smoothing for BLEU,
-chrF2), and is cached, since several runs of one method often translate a segment alike.
+A corpus score is a function of sums over segments: matched n-grams, lengths, edits. The counts of a
+segment are sacreBLEU's, with its defaults (13a tokens and exponential smoothing for BLEU, chrF2),
+and are cached, since several runs of one method often translate a segment alike.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from paretune.metrics.metric import Array, Metric, Questions, Runs, Values, divide
 
 SACREBLEU_NAMES = {"bleu": "BLEU", "chrf": "chrF2", "ter": "TER"}
-"""How sacreBLEU calls them, in front of their signatures."""
+"""sacreBLEU's names of them, in front of their signatures."""
 Name = Literal["bleu", "chrf", "ter"]
 _CACHED_SEGMENTS = 1 << 17
 _CACHED_REFERENCES = 1 << 13
@@ -29,7 +29,7 @@ def corpus_score(
 ) -> float:
     """The corpus score, 0 to 100 (TER may exceed it), by sacreBLEU's own arithmetic."""
     sums = _corpus_table(name, _texts(predictions), _texts(references)).sum(axis=0).tolist()
-    # As sacreBLEU's own bootstrap does it; its public functions take texts only.
+    # sacreBLEU's own bootstrap does the same; its public functions take texts only.
     return float(_sacrebleu(name)._compute_score_from_stats(sums).score)
 
 

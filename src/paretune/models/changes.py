@@ -12,7 +12,7 @@ from torch.utils.hooks import RemovableHandle
 
 
 class ModelChanges(ExitStack):
-    """What was done to a model, and how it is undone, the last change first.
+    """Changes of a model, which are undone in reverse order.
 
     Use::
 

@@ -3,8 +3,8 @@
 A mask is a pure function of the run's seed, an offset and the number of elements: no generator is
 shared, so it is the same whatever was drawn before, and it is drawn once more in the backward pass
 instead of being kept. Bits come from numpy's SFC64, 16 for each element, so a probability is a
-multiple of 2^-16, and what is kept is scaled by exactly its inverse. On a CPU that takes a tenth of
-the time of torch's own dropout (dev/log.md). :class:`DropoutRng` says what a pass draws from,
+multiple of 2^-16, and the elements that stay are scaled by exactly its inverse. A CPU takes a tenth
+of the time of torch's own dropout (dev/log.md). A pass draws from a :class:`DropoutRng`,
 :func:`seeded_dropout` puts it in the place of torch's dropout, :func:`set_dropout` sets the
 probabilities of a model.
 """
@@ -27,19 +27,19 @@ _RESOLUTION = 1 << 16
 
 
 def keep_threshold(p: float) -> int:
-    """Of 65,536 elements, how many a dropout of ``p`` keeps: one at least."""
+    """How many of 65,536 elements a dropout of ``p`` keeps: one at least."""
     return max(1, round((1 - p) * _RESOLUTION))
 
 
 def keep_scale(p: float) -> float:
-    """What the kept elements are multiplied by."""
+    """The factor of the elements that dropout keeps."""
     return _RESOLUTION / keep_threshold(p)
 
 
 def draw_mask(
     seed: int, offsets: Sequence[int], count: int, p: float, device: torch.device
 ) -> Tensor:
-    """Which of ``count`` elements are kept; (count,) of 0 and 1, int8 on a CPU, elsewhere bool."""
+    """Mark the elements that dropout keeps; (count,) of 0 and 1, int8 on a CPU, elsewhere bool."""
     # The offsets as a spawn key: as further entropy, (1,) and (1, 0) would be the same.
     source = np.random.SeedSequence(seed, spawn_key=tuple(offsets))
     if device.type == "cpu":

@@ -64,7 +64,7 @@ class LoadedModel:
 
     @property
     def pad_id(self) -> int:
-        """What batches are padded with; padding is masked, so any token would do."""
+        """The token of padding, which is masked, so that any token would do."""
         return self.anatomy.pad_id or 0
 
     def generation_config(self, generation: Generation) -> GenerationConfig:
@@ -130,9 +130,9 @@ def load_model(
         elif head.logits and topology_of(config).pooled_token == -1:
             config.num_labels = head.logits  # each choice is a text of its own
         open_model = partial(_from_pretrained, auto_class, source, config, where)
-        # Without weights first: what a config asks for is compared with the files' shapes before
-        # memory is taken for it, and the anatomy is read by running a model whose weights no pass
-        # has read.
+        # The model is first opened without weights: the config's shapes are compared with those of
+        # the files before they take memory, and the anatomy is read from a model whose weights no
+        # pass has read.
         model, info = open_model(False, torch.float32)
         transposed = to_linear_layers(model)
         try:

@@ -1,4 +1,4 @@
-"""What a pass through the model needs to know beside its batch."""
+"""The settings of a pass through the model, beside its batch."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from paretune.models.packing.layout import Packing
 
 @dataclass
 class PassContext:
-    """What the passes of a run share. The loop sets it, and a method may read it.
+    """Settings that the passes of a run share. The loop sets them, and a method may read them.
 
     Attributes:
         step_seed: the seed of what a method draws once in a training step.
         packing: how batches are packed; None: they are padded.
-        dropout_rng: what dropout is drawn from; None for torch's own generator.
+        dropout_rng: the source of dropout; None for torch's own generator.
     """
 
     step_seed: int = 0
@@ -27,7 +27,7 @@ class PassContext:
     dropout_rng: DropoutRng | None = None
 
     def stop_packing(self) -> None:
-        """From now on batches are padded, and dropout is torch's own."""
+        """Let batches be padded from now on, and dropout be torch's own."""
         self.packing = None
         self.dropout_rng = None
 

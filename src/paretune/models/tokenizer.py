@@ -39,7 +39,7 @@ def load_tokenizer(
     if tokenizer.is_fast and spm is not None:
         require_same_tokenization(tokenizer, spm, where)
     if tokenizer.pad_token_id is None and anatomy.topology.pooled_token == -1:
-        # With the token that ends a text, as is usual with decoders: the mask hides it.
+        # Decoders usually pad with the token that ends a text: the mask hides it.
         ends = (tokenizer.eos_token, tokenizer.bos_token, tokenizer.unk_token)
         tokenizer.pad_token = next((token for token in ends if token is not None), None)
     if tokenizer.pad_token_id is None:

@@ -29,7 +29,7 @@ _CODE = re.compile(r"_*[a-z]{2,3}(_([A-Za-z]{2}|[A-Za-z]{4}))?_*")
 
 @dataclass(frozen=True)
 class TranslationDirection:
-    """What a model is given of the languages.
+    """The languages of a translation, as the model is told them.
 
     Attributes:
         forced_bos_token_id: the first token of every translation; None: as the model generates it.
@@ -40,7 +40,7 @@ class TranslationDirection:
 
 
 NO_DIRECTION = TranslationDirection()
-"""Of a model that does not translate."""
+"""The direction of a model that does not translate."""
 
 
 def set_languages(
@@ -73,7 +73,7 @@ def set_languages(
         return TranslationDirection(prefix, first)
     direction = (getattr(tokenizer, "source_lang", None), getattr(tokenizer, "target_lang", None))
     for preposition, language, covered in zip(("from", "into"), languages, direction, strict=True):
-        # What is no language that is known here is a group of them: the model may know this one.
+        # An unknown language may be a group of languages, to which this one may belong.
         variants = _code_variants(covered) if isinstance(covered, str) else set[str]()
         if variants & _LANGUAGES and not variants & _code_variants(language):
             raise ModelError(

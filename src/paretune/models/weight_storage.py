@@ -1,14 +1,14 @@
-"""How the weights of a loaded model are held: in fp32, frozen ones in bf16, or quantised.
+"""Holds the weights of a loaded model in fp32, frozen ones in bf16, or quantised.
 
-A model is opened in the precision of its checkpoint, its tensors views of the mapped files, of
-which nothing has been read. :func:`store_weights` then goes through them once, one after another:
-it reads a tensor, checks that it is finite, and replaces it by what is held; the pages of the file
-are given back before the next is read. So a process holds what it will hold, and one tensor.
+A model is opened in the precision of its checkpoint; its tensors are views of the mapped files, not
+read yet. :func:`store_weights` then goes through them once, one after another: it reads a tensor,
+checks that it is finite, and replaces it by its stored form; the pages of the file are given back
+before the next is read. So a process never holds more than the stored weights and one tensor.
 
-In bf16: under autocast every product casts its weight, at every step; a weight that is never
-trained can be cast once, with the same bits in every product and half the memory. Those of the
-backbone's linear layers are, and a decoder's word tables, which may be most of it. Normalisations,
-biases and an encoder's embeddings stay in fp32: autocast does not cast them either.
+Under autocast every product casts its weight to bf16, at every step. A weight that is never trained
+can be cast once, with the same bits in every product and half the memory: so are the backbone's
+linear layers, and a decoder's word tables, which may be most of it. Normalisations, biases and an
+encoder's embeddings stay in fp32: autocast does not cast them either.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ _PIECE = 2**20
 
 @dataclass(frozen=True)
 class WeightStorage:
-    """How weights are held: by default in fp32.
+    """The form in which weights are held: by default fp32.
 
     Attributes:
-        bf16: frozen matrices in bf16, so that products under autocast have the same bits.
+        bf16: frozen matrices are in bf16, so that products under autocast have the same bits.
         quantisation: the linear layers of the backbone are quantised.
     """
 
@@ -110,7 +110,7 @@ def stored_bytes(model: Any, anatomy: Anatomy, storage: WeightStorage) -> int:
 
 
 def bf16_parameters(model: Any, anatomy: Anatomy) -> list[Tensor]:
-    """What is held in bf16 where the base is."""
+    """Parameters that are held in bf16 where the base is."""
     # A matrix that another module uses too (an output layer tied to the embeddings) stays as it is.
     matrices = [layer.weight for _, layer in _unshared_matrices(model, anatomy)]
     if anatomy.topology.holds_tables_in_bf16:
@@ -121,9 +121,9 @@ def bf16_parameters(model: Any, anatomy: Anatomy) -> list[Tensor]:
 
 
 def _quantised_layers(model: Any, anatomy: Anatomy, storage: WeightStorage) -> list[str]:
-    """Linear layers of the backbone, without the output layer and what its model wants in fp32.
+    """Linear layers of the backbone, without the output layer and modules that have to be fp32.
 
-    As ``transformers`` leaves them out of its quantisation (``get_modules_to_not_convert``).
+    ``transformers`` leaves these out of its quantisation too (``get_modules_to_not_convert``).
     """
     if storage.quantisation is None:
         return []
@@ -200,8 +200,8 @@ def _release(first: int, last: int) -> None:
 def _mapped_ranges(folder: Path) -> list[range]:
     """Addresses of this process at which the weight files of a folder are mapped.
 
-    Without a file of which a page was written to: that is in memory alone. None but on Linux: there
-    the pages are given back when nothing refers to the files any more.
+    A file of which a page was written to is left out: that page is in memory alone. There are none
+    but on Linux: there the pages are given back when nothing refers to the files any more.
     """
     if not sys.platform.startswith("linux"):
         return []
@@ -223,7 +223,7 @@ def _mapped_ranges(folder: Path) -> list[range]:
 
 
 def embed_rows(words: Any, rows: Tensor) -> Tensor:
-    """What the embedding module gives for tokens with these rows as weights; (n, width)."""
+    """The embedding module's output for tokens with these rows as weights; (n, width)."""
     twin = copy.copy(words)
     # Only its class's forward pass: none of the rows is padding, and no hook is called.
     vars(twin).update(_parameters={"weight": rows}, padding_idx=None)

@@ -25,8 +25,8 @@ CHUNK_SCORES = {"cpu": 1 << 20, "cuda": 1 << 26}
 MIN_CHUNK_TOKENS = 64
 """Smaller chunks are slow with a large vocabulary: each reads all of W."""
 EFFICIENT_TOKENS, EFFICIENT_SCORES = 128, 1 << 23
-"""Of so many tokens a chunk takes a seventh less time than of 64, where it stays below so many
-logits (32 MiB in fp32): not with 262,144 words."""
+"""A chunk of so many tokens takes a seventh less time than one of 64, if it has fewer logits than
+``EFFICIENT_SCORES`` (32 MiB in fp32), which 262,144 words exceed."""
 
 BLOCK_WORDS = 4096
 """Words whose part of the gradient of W is computed at once in a lower precision than W's."""
@@ -126,8 +126,8 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                         d_weight[block] += torch.mm(d_z[:, block].mT, states)
                 del z, d_z  # else they stay while those of the next chunk are made
         ctx.save_for_backward(d_hidden)
-        # As large as the vocabulary, so it is handed over and not copied: a saved tensor would live
-        # on until the node is gone.
+        # It is as large as the vocabulary, so it is handed over and not copied: a saved tensor
+        # would live on until the node is gone.
         ctx.d_weight, ctx.has_d_weight = d_weight, d_weight is not None
         ctx.mark_non_differentiable(each)
         return total, each

@@ -3,7 +3,7 @@
 ``balanced`` weights a class by the inverse of its frequency in the training part (King and Zeng
 2001, Political Analysis 9(2), and scikit-learn's ``class_weight``); else the study gives ratios by
 label. Either way their mean over the training examples is 1, so that a learning rate keeps its
-meaning. Of several labels each is a question of its own, without it or with it.
+meaning. If examples have several labels, each has two classes: without it and with it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ClassWeights = tuple[tuple[float, ...], ...]
 
 
 def count_classes(examples: Sequence[Example], labels: Sequence[str]) -> NDArray[np.float64]:
-    """How often each label or tag occurs, (labels, 1); of several labels see above."""
+    """How often each label or tag occurs, (labels, 1), or of several labels (2, labels)."""
     if any(isinstance(e.label, str) for e in examples):
         present = multi_hot(e.label for e in examples).sum(axis=0).astype(float)
         return np.stack([len(examples) - present, present])
@@ -34,7 +34,7 @@ def count_classes(examples: Sequence[Example], labels: Sequence[str]) -> NDArray
 def weight_classes(
     train: Sequence[Example], weights: str | Mapping[str, float], labels: Sequence[str]
 ) -> ClassWeights | None:
-    """The weights of the classes; None for ``none``.
+    """The weights of the classes; ``none`` has none.
 
     Args:
         weights: ``none``, ``balanced``, or ratios by label; a label without one has 1.

@@ -42,8 +42,8 @@ def encode_completions(
 ) -> Encoded:
     """Encode the text of each example; :attr:`Encoded.completion_starts` says what is scored.
 
-    What is longer than ``max_length`` loses the beginning of its prompt, behind a first special
-    token, down to half of ``max_length``; then the completion loses its end.
+    A text that is longer than ``max_length`` loses the beginning of its prompt, behind a first
+    special token, down to half of ``max_length``; then the completion loses its end.
 
     Shapes: ``texts`` (examples * choices,), ``labels`` (examples,).
 
@@ -128,10 +128,10 @@ _MARKS_ANSWERS = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 
 def mask_answers(example: Example, text: PromptedText, tokenizer: Any) -> list[bool]:
-    """Which tokens of a conversation are those of an answer, (tokens,).
+    """Mark the tokens of a conversation's answers, (tokens,).
 
-    As the chat template marks them (``{% generation %}``), as in TRL's ``assistant_only_loss``;
-    where it marks nothing, each answer with what the template writes behind it.
+    They are those that the chat template marks (``{% generation %}``), as in TRL's
+    ``assistant_only_loss``; where it marks nothing, each answer and the template's text behind it.
 
     Raises:
         DataError: the template writes an answer otherwise once more follows it, or marks none.

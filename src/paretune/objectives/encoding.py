@@ -27,9 +27,9 @@ class Encoded:
     ``completion_starts`` (examples, choices): in texts that a decoder continues, the place of the
     first token of the completion, at least 1; what is before it is the prompt, and is not scored.
     ``unscored`` (examples, choices, places), ragged: places behind it that are not scored either,
-    such as what a user says between two answers.
+    such as the user's words between two answers.
     ``alternatives`` (examples, answers): where completions are one token, the tokens that are
-    scored in its place. ``divisors`` (examples, answers): what log-likelihoods are divided by.
+    scored in its place. ``divisors`` (examples, answers): log-likelihoods are divided by these.
 
     ``word_places`` (examples, words): where each word is scored, ``word_labels`` (examples, words)
     the index of its tag, or -100. ``owners``: the example of which each row is a window, ascending;

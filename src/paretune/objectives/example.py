@@ -9,7 +9,7 @@ from paretune.answers import Label
 Segments = tuple[tuple[str, str | None], ...]
 """One ``(text, pair)`` for each choice; exactly one where there are no choices."""
 Message = tuple[str, str]
-"""Who says what in a conversation: a role (``system``, ``user``, ``assistant``) and a text."""
+"""A message of a conversation: a role (``system``, ``user``, ``assistant``) and a text."""
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,9 @@
-"""The contract of an objective: what a kind of task means, from texts to scores.
+"""The contract of an objective, which defines a kind of task, from texts to scores.
 
 An objective is a frozen value. It says how examples become token ids and batches, what training
 minimises, how model outputs become predictions and these become scores, and which baselines and
-metrics go with it. Other rooms are named and not imported: baselines, metrics and readers by their
-names. What follows from head, reader and metrics is a property. Nothing here needs torch until a
-loss is computed.
+metrics go with it. It names baselines, metrics and readers, and does not import them. Properties
+follow from head, reader and metrics. Nothing here needs torch until a loss is computed.
 
 One step of training and one evaluation use it like this::
 
@@ -43,7 +42,7 @@ UNCUT_TOKENS = 1 << 30
 LOSS_SETTINGS = ("label_smoothing", "class_weights", "preference_beta")
 """The settings of ``training`` that only some losses read; the others are read by every step."""
 SETTINGS_OF_SOME = ("preference_beta",)
-"""Those of them that a task's methods need not all read: no loss means the same by them."""
+"""Settings that a task's methods need not all read: no two losses mean the same by them."""
 
 
 CHECKPOINT_HEADS = ("seq2seq_lm", "causal_lm")
@@ -96,10 +95,10 @@ class TargetScale:
 
 @dataclass(frozen=True)
 class LossOptions:
-    """What the loss of a run needs beside outputs and labels; chosen once for the run.
+    """Settings of a run's loss; chosen once for the run.
 
-    ``class_weights``: see :mod:`paretune.objectives.class_weights`. ``mismatched`` is of each
-    batch: the mean reward of its mismatched texts.
+    ``class_weights``: see :mod:`paretune.objectives.class_weights`. ``mismatched`` is set for each
+    batch: it is the mean reward of the batch's mismatched texts.
     """
 
     target_scale: TargetScale | None = None
@@ -119,8 +118,7 @@ class ModelPredictions:
         prediction: an index, a number or a text for each example.
         scores: the model outputs behind each; for generated texts the log-likelihood of each token
             of the reference, or empty lists.
-        loss: mean over the examples (for texts, over the target tokens), in nats; None where
-            nothing gives one.
+        loss: mean over the examples (for texts, over the target tokens), in nats, if there is one.
         segment: scores of single segments by metric, for metrics that need a model of their own.
     """
 
@@ -146,7 +144,7 @@ PartPredictions: TypeAlias = Mapping[str, ModelPredictions]
 Decide: TypeAlias = (
     "Callable[[PartPredictions, Sequence[Example]], tuple[PartPredictions, Sequence[float]]]"
 )
-"""From predictions by part, and the examples of the selection part."""
+"""A function of the predictions by part, and of the examples of the selection part."""
 
 
 class Collector(Protocol):
@@ -175,7 +173,7 @@ def no_target_scale(train: Sequence[Example]) -> TargetScale | None:
 class LogitsCollector:
     """Gathers logits; the result is (examples, labels | choices), fp32.
 
-    Of words it has (words, labels) for each example, its windows put together.
+    Where words are scored it has (words, labels) for each example, its windows put together.
     """
 
     def __init__(self, data: Encoded) -> None:
@@ -202,39 +200,39 @@ class LogitsCollector:
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """What a kind of task means.
+    """A kind of task.
 
     Attributes:
         name: the ``kind`` of study files, tasks and records.
         title: one line for readers.
-        reader: how rows of own data become examples: a name in :data:`paretune.tasks.READERS`; the
+        reader: turns rows of own data into examples: a name in :data:`paretune.tasks.READERS`; the
             audit of the data goes by it, too. "": a study cannot name the kind for own files.
         required: keys of the study file that such a task must have (``features`` stand for
             ``text``).
         excluded: keys that it must not have, each with the reason.
 
         head: the kind of head that a model gets (:class:`HeadSpec`).
-        problem_type: see :class:`HeadSpec`; of no other head than ``sequence_classification``.
+        problem_type: see :class:`HeadSpec`; only ``sequence_classification`` has it.
         readouts: how a causal language model can answer otherwise than by this head
             (:mod:`paretune.objectives.readouts`), the usual way first.
         baselines: methods without a model that are always run beside others; those that read a
             table only where there is one.
 
         default_metric: the primary one where the study names none.
-        recorded_metrics: what every record has beside the primary one. A study may name metrics of
-            the same types.
+        recorded_metrics: the metrics that every record has beside the primary one. A study may name
+            metrics of the same types.
         generates: predictions are texts, generated once at the end; while training, selection
             compares the loss.
 
         encode, loss, collector, predict: see above.
-        encode_training: how examples to train on are encoded; None: as all others.
-        weight: what a summed loss is divided by: number of examples, of words, or of target tokens.
+        encode_training: encodes examples to train on; None: they are encoded as all others.
+        weight: divisor of a summed loss: number of examples, of words, or of target tokens.
         loss_settings: which of :data:`LOSS_SETTINGS` the loss reads.
-        fit_target: the scale of the targets, from the training part; None where there is none.
-        decide: the predictions of some parts, as what the selection part shows decides them, and
-            how probable each label must be to be predicted: (labels,), 0 to 1; or ().
+        fit_target: the scale of the targets, from the training part, if there is one.
+        decide: decides the predictions of some parts by the selection part, and gives how probable
+            each label must be to be predicted: (labels,), 0 to 1; or ().
         answer_scores: scores the text of each label, once, where generated texts are read as
-            labels, so that labels have probabilities; None elsewhere.
+            labels, so that labels have probabilities; otherwise None.
         for_labels: the objective of one data set, where encoding and predictions need the names of
             its labels; None: they do not.
 
@@ -248,7 +246,7 @@ class Objective:
     recorded_metrics: tuple[str, ...]
     loss: Loss
     predict: Predict
-    # What its data and models are.
+    # These describe its data and models.
     reader: str = "labels"
     required: tuple[str, ...] = ("text", "label")
     excluded: Mapping[str, str] = field(default_factory=dict, hash=False)
@@ -257,13 +255,13 @@ class Objective:
     readouts: tuple[Readout, ...] = ()
     baselines: tuple[str, ...] = ("majority", "tfidf", "gradient_boosting")
     generates: bool = False
-    # From examples to a loss.
+    # These lead from examples to a loss.
     encode: Encode = encode_texts
     encode_training: Encode | None = None
     weight: Callable[[Encoded, Sequence[int]], int] = count_examples
     loss_settings: tuple[str, ...] = ()
     fit_target: Callable[[Sequence[Example]], TargetScale | None] = no_target_scale
-    # From outputs to answers.
+    # These lead from outputs to answers.
     collector: Callable[[Encoded], Collector] = LogitsCollector
     decide: Decide = lambda predictions, selection: (predictions, ())
     answer_scores: Objective | None = None
@@ -302,7 +300,7 @@ class Objective:
 
     @property
     def peft_task_type(self) -> str | None:
-        """PEFT's name of the kind; None where it has none."""
+        """PEFT's name of the kind, if it has one."""
         return PEFT_TASK_TYPES.get(self.head)
 
     @property
@@ -317,7 +315,7 @@ class Objective:
 
     @cached_property
     def target_types(self) -> tuple[str, ...]:
-        """Which metrics fit (:attr:`Metric.target_type`): those of the types that are recorded."""
+        """The types of metrics that fit (:attr:`Metric.target_type`): those that are recorded."""
         names = (self.default_metric, *self.recorded_metrics)
         return tuple(dict.fromkeys(metrics.get(name).target_type for name in names))
 
@@ -350,10 +348,10 @@ class Objective:
         label_smoothing: float | None = None,
         class_weights: str | Mapping[str, float] = "none",
     ) -> LossOptions:
-        """What the loss of a run needs, from its training part, the labels and two settings.
+        """Options of a run's loss, from its training part, the labels and two settings.
 
         Raises:
-            StudyError: ``class_weights`` names what is no label.
+            StudyError: ``class_weights`` names something that is no label.
         """
         if label_smoothing is None:
             label_smoothing = SEQ2SEQ_LABEL_SMOOTHING if self.head == "seq2seq_lm" else 0.0
@@ -363,7 +361,7 @@ class Objective:
         return LossOptions(self.fit_target(train), label_smoothing, weights)
 
     def encoder(self, part: str) -> Encode:
-        """How the examples of ``train``, ``selection`` or ``test`` are encoded."""
+        """The function that encodes the examples of ``train``, ``selection`` or ``test``."""
         return self.encode_training or self.encode if part == "train" else self.encode
 
     def text_lengths(
@@ -394,7 +392,7 @@ class Objective:
         return metric.selectable and metric.target_type in self.target_types
 
     def reference(self, example: Example) -> Answer | None:
-        """What the prediction for an example is compared with; None where it has none."""
+        """The answer that the prediction for an example is compared with, if it has one."""
         return example.target if example.label is None else example.label
 
     def references(self, examples: Sequence[Example]) -> list[Answer]:
@@ -443,6 +441,6 @@ class Objective:
         return scores
 
     def signatures(self) -> dict[str, str]:
-        """How the recorded metrics were computed, where they have a signature."""
+        """Signatures of the recorded metrics that have one: they say how each was computed."""
         every = (metrics.get(name) for name in self.recorded_metrics)
         return {metric.name: metric.signature() for metric in every if metric.signature}

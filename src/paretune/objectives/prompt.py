@@ -15,21 +15,21 @@ from paretune.answers import LengthNormalisation
 from paretune.objectives.example import Example
 
 SHOT_DELIMITER = "\n\n"
-"""Between solved examples, and between the last of them and the question."""
+"""Stands between solved examples, and between the last of them and the question."""
 _PLACEHOLDER = re.compile(r"\{(text_pair|text)\}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prompt:
-    """How a language model is asked.
+    """The form in which a language model is asked.
 
     Attributes:
         template: with ``{text}`` and ``{text_pair}``, an example's texts.
         label_texts: the answer for each label; none where an example has choices, which are the
             answers themselves, or a text.
-        delimiter: between prompt and answer.
-        length_normalisation: what the log-likelihood of an answer is divided by: its length in
-            characters (``acc_norm`` of lm-evaluation-harness) or UTF-8 bytes (``acc_bytes``).
+        delimiter: stands between prompt and answer.
+        length_normalisation: the log-likelihood of an answer is divided by its length in characters
+            (``acc_norm`` of lm-evaluation-harness) or UTF-8 bytes (``acc_bytes``).
         connectives: questions at the end of a text, each with what joins a choice to the text in
             its place (`` because``): the text loses its last character, the full stop, and the
             choice begins with a small letter, as lm-evaluation-harness asks COPA.
@@ -64,11 +64,11 @@ class Prompt:
         return _PLACEHOLDER.sub(lambda match: values[match.group(1)], self.template)
 
     def join_shots(self) -> str:
-        """What stands before a prompt: solved examples; nothing where there are none."""
+        """The solved examples before a prompt, as one text."""
         return "".join(shot + SHOT_DELIMITER for shot in self.shots)
 
     def last_shots(self, count: int) -> Prompt:
-        """The same prompt after the last solved examples."""
+        """A copy of the prompt with the last solved examples only."""
         return replace(self, shots=self.shots[len(self.shots) - count :])
 
     def fit_shots(
@@ -107,14 +107,14 @@ class Prompt:
         return self.answers(example)[int(example.label)]
 
     def divisors(self, answers: Sequence[str]) -> list[float]:
-        """What the log-likelihood of each answer is divided by."""
+        """The divisors of the answers' log-likelihoods."""
         if self.length_normalisation == "none":
             return [1.0] * len(answers)
         as_bytes = self.length_normalisation == "bytes"
         return [float(len(answer.encode() if as_bytes else answer)) for answer in answers]
 
     def with_shots(self, solved: Sequence[Example], max_tokens: int | None = None) -> Prompt:
-        """The same prompt after solved examples."""
+        """A copy of the prompt with solved examples before it."""
         shots = tuple(
             self.render(*example.segments[0]) + self.delimiter + self.solution(example)
             for example in solved

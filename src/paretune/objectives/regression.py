@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def fit_target_scale(train: Sequence[Example]) -> TargetScale | None:
-    """The scale of the numbers of ``train``; None where it has none."""
+    """The scale of the numbers of ``train``, if it has numbers."""
     numbers = [e.label for e in train if isinstance(e.label, float)]
     if not numbers:
         return None

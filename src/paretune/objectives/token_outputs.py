@@ -1,4 +1,4 @@
-"""What a forward pass of a language model gives: enough for the loss of targets or completions.
+"""Outputs of a language model's forward pass: enough for the loss of targets or completions.
 
 :class:`TokenLogits` and :class:`TokenStates` answer alike for the scored tokens of texts: those of
 their targets or of their completions. ``texts`` says whose tokens they are, in the order of the
@@ -56,7 +56,7 @@ class TokenLogits:
         return total, F.nll_loss(log_probabilities[real], labels[real], reduction="none")
 
     def alternative_log_probabilities(self, alternatives: Sequence[Sequence[int]]) -> Tensor:
-        """Of the other tokens, (tokens, alternatives), in the order of the batch."""
+        """Log-probabilities of other tokens, (tokens, alternatives), in the order of the batch."""
         return _gather(self.logits[self.labels != IGNORE_INDEX], alternatives)
 
 
@@ -94,7 +94,7 @@ class TokenStates:
         return chunked_cross_entropy(*states, 0.0, self.softcap)
 
     def alternative_log_probabilities(self, alternatives: Sequence[Sequence[int]]) -> Tensor:
-        """Of the other tokens, (tokens, alternatives), in the order of the rows."""
+        """Log-probabilities of other tokens, (tokens, alternatives), in the order of the rows."""
         import torch
         import torch.nn.functional as F
 

@@ -26,7 +26,7 @@ from paretune.study import digest
 RESULT_BLOBS = ("predictions", "weights")
 """Names under which a result has a blob."""
 DROPPED_PREFIX = "dropped weights/"
-"""Of settings by run id; the value is the blob's sha256."""
+"""Prefix of settings by run id; the value is the blob's SHA-256."""
 STORED_WEIGHTS = "CASE WHEN json_valid(result) THEN json_extract(result, '$.weights') END"
 _HASH = re.compile(r"[0-9a-f]{64}")
 
@@ -146,9 +146,9 @@ def find_problems(db: sqlite3.Connection, blobs: Path) -> list[str]:
 def find_blob_problems(
     db: sqlite3.Connection, blobs: Path, study_hash: str | None = None
 ) -> Iterator[tuple[str, str]]:
-    """The run id and a sentence for each blob that is missing or damaged.
+    """The run id and a sentence for each blob that is missing or damaged, of a study or of all.
 
-    Of the runs of a study, or of all; weights that were dropped are not missing.
+    Weights that were dropped are not missing.
     """
     dropped = list_dropped_runs(db)
     for row in db.execute(

@@ -13,7 +13,7 @@ from paretune.errors import StoreError
 from paretune.store.tables import check_database, create_tables, register_checksum_function
 
 BUSY_TIMEOUT_SECONDS = 30.0
-"""How long one process waits for another's write; a write takes milliseconds."""
+"""One process waits so long for another's write; a write takes milliseconds."""
 
 
 def open_database(folder: Path, *, create: bool) -> sqlite3.Connection:
@@ -134,7 +134,7 @@ def transaction(
 
 @contextmanager
 def without_sync(connection: sqlite3.Connection) -> Iterator[None]:
-    """What is committed here survives the process, and a power cut once a later commit does."""
+    """Let commits survive the process, but a power cut only once a later commit does."""
     if connection.in_transaction:  # of which it is a part
         yield
         return

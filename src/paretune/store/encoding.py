@@ -1,7 +1,7 @@
-"""Plain values as canonical JSON, the one way in which values enter the store; predictions in it.
+"""Encodes plain values, and predictions, as canonical JSON: values enter the store in no other way.
 
-What comes out equals what went in: floats keep every bit (Python writes the shortest text that
-reads back as the same number), and what JSON cannot hold is refused, never converted.
+Decoding gives equal values: floats keep every bit (Python writes the shortest text that reads back
+as the same number), and values that JSON cannot hold are refused, never converted.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _check_plain(value: Any, place: str) -> None:
 def encode_predictions(parts: Mapping[str, Predictions]) -> bytes:
     """``{"selection": {"uid", "label", "prediction", "scores"}, "test": ...}`` in UTF-8.
 
-    With ``cluster`` and ``question`` where examples belong together, and ``segment`` where
+    There are ``cluster`` and ``question`` where examples belong together, and ``segment`` where
     something was scored by segment. Scores are rounded to 8 digits, as many as fp32 has.
 
     Raises:

@@ -16,7 +16,7 @@ from paretune.store.blobs import DROPPED_PREFIX, RESULT_BLOBS
 
 @dataclass(frozen=True)
 class StoreContent:
-    """What one store gives to another: rows as they were written, all checked.
+    """Rows that one store gives to another, as they were written; all are checked.
 
     Attributes:
         studies: rows of ``studies``.
@@ -62,13 +62,13 @@ class StoreContent:
 
 @dataclass
 class MergePlan:
-    """What happens to each ended run of the other store; run ids.
+    """The plan for each ended run of the other store, by run id.
 
     Attributes:
-        added: that are not here, or have not ended here, or failed here and were done there.
-        present: that ended here with the same result, or that failed there and were done here.
-        contradictory: that were done in both, with different results.
-        running: that a worker executes here now.
+        added: runs that are not here, have not ended here, or failed here and were done there.
+        present: runs that ended here with the same result, or failed there and were done here.
+        contradictory: runs that were done in both, with different results.
+        running: runs that a worker executes here now.
     """
 
     added: list[str] = field(default_factory=list)

@@ -48,7 +48,7 @@ class RunStatus:
     """The status of one run, for progress.
 
     Attributes:
-        run: what to do, as this study asks for it.
+        run: the run as this study asks for it.
         state: ``todo``, ``running``, ``done`` or ``failed``.
         is_claimable: whether a claim would take it: todo or abandoned by its worker, and not kept
             waiting by a cost that is measured, or by what would disturb one.
@@ -56,7 +56,7 @@ class RunStatus:
         progress: last reported ``step``, ``steps``, ``loss``, ``note``.
         seconds: wall-clock seconds of the last attempt, where runs trained together its share once
             it is done; None before the first.
-        outcome: as of :class:`~paretune.store.record.Record`; None before the end.
+        outcome: the outcome of its :class:`~paretune.store.record.Record`; None before the end.
         score: primary score, on test where there is one, otherwise on the selection part.
         ended_at: seconds since 1970.
     """
@@ -105,7 +105,7 @@ class StudyEntry:
 UNSCORED_RESULTS = ("diverged", "out_of_memory")
 """Outcomes that are results without a score: the method counts as the lowest possible."""
 UNSCORED_OUTCOMES = (*UNSCORED_RESULTS, "error")
-"""With runs that stopped for a reason that is independent of the method."""
+"""Outcomes without a score, those included that are independent of the method."""
 
 PartScores = dict[str, Any]
 """Scores of one part by metric, with ``primary``, ``loss`` (or None) and ``n`` (examples).
@@ -119,8 +119,8 @@ Classification: ``accuracy``, ``macro_f1``, ``weighted_f1``; answer sets also ``
 class StoredForgetting(TypedDict):
     """Token losses of a language model on the study's text, before and after training.
 
-    By block of the text: nats summed over its scored tokens, ``before`` training (without the
-    method) and ``after`` it, and how many ``tokens`` that are.
+    Each block of the text has nats summed over its scored tokens, ``before`` training (without the
+    method) and ``after`` it, and the number of these ``tokens``.
     """
 
     before: list[float]
@@ -185,7 +185,7 @@ class StepSeconds(TypedDict):
 
 
 class Contradiction(TypedDict):
-    """What the study's own steps say against a measurement: ``ratio`` of its step to theirs."""
+    """Steps of the study that contradict a measurement by the ``ratio`` of its step to theirs."""
 
     own_step_seconds: float
     runs: int
@@ -244,9 +244,9 @@ class Predictions:
     Attributes:
         uid: (examples,)
         label: (examples,): index, number (regression) or reference (translation).
-        prediction: (examples,): of the same kind.
+        prediction: (examples,): values of the same kind.
         scores: (examples, labels): logits, or log-probabilities of baselines; of a regression the
-            one output before it is scaled to the label's unit; of a translation's test part
+            one output before it is scaled to the label's unit; a translation's test part has
             (examples, reference tokens), ragged: log-likelihood of each token of the reference
             given those before it, in nats; otherwise (examples, 0).
         cluster: (examples,) or empty: examples of one cluster depend on one another.
@@ -310,7 +310,7 @@ class Record:
 
     @property
     def trained_parameters(self) -> int | None:
-        """Of the method and the head."""
+        """The number of trained parameters of the method and the head."""
         return self.result.get("trained_parameters")
 
     @property
@@ -348,13 +348,13 @@ class Record:
 
 @dataclass(frozen=True)
 class ComputeCost:
-    """What a run computes and keeps, by first principles; nothing of it is measured.
+    """Operations and bytes of a run, derived and not measured.
 
     Attributes:
         held_bytes: weights, gradients, optimiser states and copies of the best weights.
-        saved_bytes: what one forward pass saves for its backward pass, by a rule of thumb.
-        moved_bytes: what one step reads and writes between its products; 0 in records of 0.2.
-        best_bytes: of ``held_bytes``, the copy of the best weights; -1 in older records.
+        saved_bytes: bytes that a forward pass saves for its backward pass, by a rule of thumb.
+        moved_bytes: bytes that a step reads and writes between its products; 0 in records of 0.2.
+        best_bytes: the part of ``held_bytes`` for the best weights; -1 in older records.
     """
 
     operations: float
@@ -365,7 +365,7 @@ class ComputeCost:
 
     @classmethod
     def from_record(cls, record: Record) -> ComputeCost | None:
-        """The cost that a record has; None where it trained no model."""
+        """The cost in a record; a run that trained no model has none."""
         work: Any = record.measured.get("work")
         return cls(**work) if isinstance(work, Mapping) else None
 

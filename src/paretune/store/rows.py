@@ -75,10 +75,7 @@ def put_study(
 
 
 def reset_run(db: sqlite3.Connection, run_id: str) -> None:
-    """Make a run todo, from its beginning and without the settings that are kept of it.
-
-    Also one that is done.
-    """
+    """Make a run todo from its beginning, even a done one, and delete its settings."""
     trigger = "done_runs_never_change"
     db.execute(f"DROP TRIGGER IF EXISTS {trigger}")
     db.execute(
@@ -104,11 +101,12 @@ def put_setting(db: sqlite3.Connection, key: str, value: str, *, if_absent: bool
 
 @dataclass(frozen=True)
 class Moment:
-    """What is being executed now, of all studies, and what that means for who asks.
+    """The running runs of all studies at a moment, and what they allow a worker.
 
     Attributes:
         now: seconds since 1970.
-        training_waits: for a cost that is measured; ``cost_waits``: for what would disturb it.
+        training_waits: training has to wait for a cost that is measured.
+        cost_waits: a cost has to wait for runs that would disturb it.
         running: ids of the runs that are executed now on the asker's device.
     """
 
@@ -125,7 +123,7 @@ class Moment:
 
 
 def load_moment(db: sqlite3.Connection, owner: str | None, lease_seconds: float = 0.0) -> Moment:
-    """What is being executed now, of all studies, and what that means for a claim by this owner.
+    """Read which runs of all studies run now, and what they allow a claim by this owner.
 
     A worker whose place is not known may be anywhere.
 

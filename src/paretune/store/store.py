@@ -198,14 +198,14 @@ class Store:
         lease_seconds: float = 60.0,
         may_start: MayStart | None = None,
     ) -> Claim | None:
-        """Claim the first claimable run of the study, in its order; None where there is none.
+        """Claim the first claimable run of the study, in its order, if there is one.
 
         Args:
             owner: see :func:`paretune.owner.current_owner`.
             stages: only runs of these stages; None for all.
             lease_seconds: how long the claim holds without :meth:`renew`.
-            may_start: of a run and of those that are executed now on the owner's device, in any
-                study of the store: whether it may start beside them.
+            may_start: says whether a run may start beside those that are executed now on the
+                owner's device, in any study of the store.
         """
         with self._write() as db:
             moment = table_rows.load_moment(db, owner, lease_seconds)
@@ -293,11 +293,11 @@ class Store:
         return True
 
     def retry(self, study_hash: str) -> int:
-        """Make todo again, from the beginning, what did not come to a result that can be used.
+        """Make runs without a usable result todo again, from the beginning; return how many.
 
-        That is what failed, what did not fit in memory, and what changed since it was written or
-        has a blob that is missing or damaged. Damaged settings and requests are deleted, and the
-        damaged text of the study is emptied: ``run`` writes them again. Return how many runs.
+        These are runs that failed, did not fit in memory, changed since they were written, or have
+        a blob that is missing or damaged. Damaged settings and requests are deleted, and the
+        damaged text of the study is emptied: ``run`` writes them again.
         """
         with self._read() as db:
             blob_problems = blob_files.find_blob_problems(db, self._blobs, study_hash)
@@ -534,7 +534,6 @@ class Store:
         return transaction(self._db, self._file, "IMMEDIATE")
 
     def _parse_run(self, row: sqlite3.Row) -> Run:
-        """The run of a row, parsed once."""
         key, text = (row["study_hash"], row["run_id"]), row["run"]
         if self._parsed_runs.get(key, ("", None))[0] != text:
             self._parsed_runs[key] = text, Run.model_validate_json(text)

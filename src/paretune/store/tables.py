@@ -21,7 +21,7 @@ from paretune.study import Run
 APPLICATION_ID = 0x70617265
 """Marks the file as ours ("pare"), so that another program's database is not taken for a store."""
 FORMAT = 3
-"""Of the tables, as ``PRAGMA user_version``; a store of another one is refused."""
+"""Format of the tables, as ``PRAGMA user_version``; a store of another one is refused."""
 
 _TABLES = (
     """CREATE TABLE studies (
@@ -175,7 +175,7 @@ def has_changed(table: str, row: sqlite3.Row, checksum: str | None) -> bool:
 
 
 def find_run_damage(row: sqlite3.Row) -> str | None:
-    """What of a run of a study is damaged, as a sentence; None where all is as it was written.
+    """Describe the damage of a study's run in a sentence; None where all is as it was written.
 
     ``row`` has the columns of ``runs`` and ``study_runs``, and their checksums as ``checksum`` and
     ``asked_checksum``; those of ``runs`` are null where it is not found there.
@@ -228,7 +228,7 @@ def _has_readable_progress(row: sqlite3.Row) -> bool:
 
 
 def describe_stored_run(text: str) -> str:
-    """Which run it is: ``cb-sl x tiny x lora, final, seed 3``; "" where it cannot be read."""
+    """Name a run: ``cb-sl x tiny x lora, final, seed 3``; "" where it cannot be read."""
     try:
         run = Run.model_validate_json(text)
     except ValidationError:
@@ -237,7 +237,7 @@ def describe_stored_run(text: str) -> str:
 
 
 def find_row_damage(table: str, row: sqlite3.Row) -> str | None:
-    """As :func:`find_run_damage`, of a row of ``studies`` or ``settings``."""
+    """Describe the damage of a row of ``studies`` or ``settings``, as :func:`find_run_damage`."""
     if not has_changed(table, row, row["checksum"]):
         return None
     what = {"studies": "study", "settings": "setting"}[table]

@@ -85,7 +85,7 @@ def load_dataset(spec: TaskSpec, data_home: Path | None = None) -> Dataset:
         return dataset
     prompt = prompt or dataset.prompt
     if prompt is None and dataset.objective.between_languages:
-        # As lm-evaluation-harness asks for a translation (its tasks of WMT).
+        # lm-evaluation-harness asks so for a translation (its tasks of WMT).
         source, target = (NAMES.get(language_code(code), code) for code in dataset.languages)
         prompt = Prompt(template=f"{source} phrase: {{text}}\n{target} phrase:")
     labels = dataset.labels if dataset.objective.predicts_labels else ()

@@ -2,8 +2,8 @@
 
 The columns are looked at once (:class:`paretune.data.columns.DataColumn`). The first schema that
 fits them is taken: two languages, a kind that is refused (:mod:`paretune.tasks.shapes`), a text for
-each text, instructions, and at last a label in each row. Of the columns that may be the label, the
-likeliest is taken with its reason; a guess without a name to go by is to be checked.
+each text, instructions, and at last a label in each row. The likeliest of the columns that may be
+the label is taken with its reason; a guess without a name to go by is to be checked.
 """
 
 from __future__ import annotations
@@ -529,7 +529,7 @@ def _find_choices(columns: Columns) -> tuple[tuple[str, ...], str]:
 
 
 def _count_choices(columns: Columns, choices: Sequence[str], answers: DataColumn) -> list[str]:
-    """How labels count the choices, where they do it from 1 or by letters; else nothing."""
+    """The names by which labels count the choices, if they count from 1 or by letters."""
     names = choices if len(choices) > 1 else read_options(columns[choices[0]].values[0])[0]
     numbers = [str(number) for number in range(1, len(names) + 1)]
     letters = [*ascii_uppercase[: len(names)]]
@@ -593,7 +593,7 @@ def _language_columns(columns: Columns) -> tuple[tuple[str, str], tuple[str, ...
 def _languages_of_files(file: Path) -> tuple[str, str] | None:
     """The languages of a file (``corpus.sl``) and of the only one of that name (``corpus.en``).
 
-    None where the extension is not a language. Raises:
+    It is None where the extension is not a language. Raises:
         DataError: no such file in the same folder, or several.
     """
     language = file.suffix[1:]
@@ -616,7 +616,7 @@ def _add_test_file(draft: InferredTask, test: str | None) -> None:
     """Name the test file: the user's, or one in the folder of train that is called like it.
 
     Args:
-        test: what the user says: a file, or :data:`NO_TEST`; None: what is there.
+        test: the user's file, or :data:`NO_TEST`; None: a file that is there.
 
     Raises:
         DataError: the file that the user names does not fit.

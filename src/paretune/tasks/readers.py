@@ -13,8 +13,8 @@ are trained, answered and scored in IOB2, whatever scheme the files have.
 their columns (:mod:`paretune.data.instructions`), unless ``text`` and ``label`` name the columns of
 prompt and completion. **Preferences** have two answers, or one that is rated.
 
-Without a test file some rows of train, groups and equal texts together, become the test part: a
-stratified fifth, and of rows with a text to write at most so many as are soon written.
+If there is no test file, some rows of train, groups and equal texts together, become the test part:
+a stratified fifth, but where texts are written at most so many as are soon written.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ QUESTIONS = {
     "en": {"cause": "What was the cause of this?", "effect": "What happened as a result?"},
     "sl": {"cause": "Kaj je bil vzrok za to?", "effect": "Kaj se je zato zgodilo?"},
 }
-"""By language: how COPA's two words are phrases."""
+"""Phrases for COPA's two words, by language."""
 MAX_HELD_OUT_PAIRS = 2000
 """Enough for an interval of one BLEU point, and soon translated."""
 MAX_HELD_OUT_PROMPTS = 500
@@ -272,7 +272,7 @@ def _label_columns(spec: TaskSpec) -> tuple[str, ...]:
 
 
 def _make_text_reader(spec: TaskSpec) -> Callable[[Values], dict[str, Any]]:
-    """From a row's values to its text, its two texts, or the sentence of a row of a table."""
+    """Make a function from a row's values to its text, two texts, or a table's sentence."""
     if spec.features:
         template = None if spec.template == "pair" else spec.template
         return make_table_reader(spec.features, template)
@@ -287,8 +287,8 @@ def _make_choices_reader(
 ) -> tuple[Sequence[str], bool, Callable[[Values], dict[str, str]]]:
     """The names of the choices, and a function from a row's values to their texts by name.
 
-    Between them: whether the rows name them, in a single column (``choices: [options]``) whose
-    cells are no plain lists. Then the names are those of the first row.
+    The value between them says whether the rows name them, in a single column (``choices:
+    [options]``) whose cells are no plain lists. In that case the names are those of the first row.
 
     Raises:
         DataError: fewer than two choices.
@@ -495,7 +495,7 @@ def load_instructions(
         max_held_out=None if preferences else MAX_HELD_OUT_PROMPTS,
         labels=labels,
         clustered=preferences is not None or spec.group is not None,
-        # As both are written, unless the study writes what stands around the prompt.
+        # Nothing stands between them, unless the study writes the text around the prompt.
         prompt=Prompt(
             delimiter="" if spec.prompt is None else Prompt.delimiter,
             learns_every_answer=spec.loss_on == "all_answers",
@@ -554,7 +554,7 @@ def _build_instructions(
 
 
 def find_unused_columns(spec: TaskSpec, columns: Collection[str]) -> list[str]:
-    """Those columns of the user's data that a task reads nothing from."""
+    """The columns of the user's data that a task reads nothing from."""
     named = (spec.text, spec.text_pair, spec.question, spec.label, spec.id, spec.group)
     read = {*named, spec.split_by, *(spec.features or ()), *(spec.choices or ())}
     if spec.label is None:
@@ -664,9 +664,9 @@ READERS: dict[str, Callable[..., Dataset]] = {
         labels=("undesirable", "desirable"),
     ),
 }
-"""By :attr:`Objective.reader`, for the user's data."""
+"""Readers of the user's data, by :attr:`Objective.reader`."""
 TASK_READERS: dict[str, Callable[[TaskSpec, Task, Path | None], Dataset]] = {
     "parallel": load_pairs,
     **dict.fromkeys(("tags", "label_sets", "preference"), load_by_kind),
 }
-"""The same for built-in tasks; all others are read by :func:`load_built_in`."""
+"""Readers of built-in tasks; all others are read by :func:`load_built_in`."""

@@ -53,7 +53,7 @@ _MEDIA_FILE = re.compile(
 )
 _FILE = re.compile(r"\S*[^\s.]\.\w{1,5}|\S+/\S+", re.ASCII)
 _MEDIA_KEYS = {"bytes", "path", "array"}
-"""Of a cell of the Hugging Face features ``Image``, ``Audio`` and ``Video``."""
+"""Keys of a cell of the Hugging Face features ``Image``, ``Audio`` and ``Video``."""
 _BINARY = ({"true", "false"}, {"0", "1"})
 _RATINGS = ({"yes", "no"}, {"good", "bad"}, {"up", "down"}, {"desirable", "undesirable"})
 
@@ -121,15 +121,15 @@ def match_names(columns: Columns, *patterns: str) -> tuple[str, ...]:
 
 
 def match_texts(columns: Columns, *patterns: str) -> tuple[str, ...]:
-    """The same of columns that hold texts of several words, or lists."""
+    """Match the names of columns that hold texts of several words, or lists."""
     return match_names({n: c for n, c in columns.items() if c.holds_texts()}, *patterns)
 
 
 def find_tags(columns: Columns) -> tuple[str, ...]:
     """The column of words, and those of their tags: lists, or texts, of as many in most rows.
 
-    The likeliest column of tags comes first: one that marks entities, or is called like tags. What
-    is called like words but has tags or numbers in their place (lines with the tag first) is none.
+    The likeliest column of tags comes first: one that marks entities, or is called like tags. A
+    column of words that has tags or numbers in their place (lines with the tag first) is none.
     """
     names = match_names(columns, "tokens|words|form|besede|pojavnice")
     lengths = _count_words(columns[names[0]]) if names else []
@@ -272,7 +272,7 @@ UNSUPPORTED = (
         "--text PROMPT --pair ANSWER --label RATING.",
     ),
 )
-"""What is refused: the columns that show it, what it is, and what the user can do instead."""
+"""Refused kinds of data: the columns that show it, its description, and advice to the user."""
 
 
 def _count_words(column: DataColumn) -> list[int]:

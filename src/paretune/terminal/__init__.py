@@ -75,7 +75,7 @@ def detach_output() -> None:
 
 
 def sanitise_tracebacks_and_warnings() -> None:
-    """From now on, tracebacks of defects and Python's warnings are cleaned like all else."""
+    """Clean tracebacks of defects and Python's warnings like all else from now on."""
 
     def show_warning(
         message: Warning | str,

@@ -1,4 +1,4 @@
-"""How values show themselves in a notebook: plain HTML, everything escaped."""
+"""Shows values in a notebook: plain HTML, everything escaped."""
 
 from __future__ import annotations
 

@@ -18,9 +18,9 @@ WEIGHTED_NORMS = {
     "mistral": "MistralRMSNorm",
     "phi3": "Phi3RMSNorm",
 }
-"""By architecture the norm that multiplies by its weight."""
+"""The norm that multiplies by its weight, by architecture."""
 OFFSET_NORMS = {"gemma2": "Gemma2RMSNorm", "gemma3": "Gemma3RMSNorm"}
-"""By architecture the norm that multiplies by 1 and its weight."""
+"""The norm that multiplies by 1 and its weight, by architecture."""
 
 
 def compute_in_float64(monkeypatch: pytest.MonkeyPatch) -> None:

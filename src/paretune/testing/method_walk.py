@@ -1,10 +1,10 @@
-"""One method on one model and task, walked through once: what the contract's tests look at.
+"""Walks through one method on one model and task once, for the tests of the contract.
 
-It is injected, stepped three times, run as a whole, taken out, and loaded again from what the run
-left. What needs a model of its own (float64, an export) the tests make from the walk.
+It is injected, stepped three times, run as a whole, taken out, and loaded again from the run's
+files. The tests make other models (float64, an export) from the walk.
 
-What a translation model answers is looked at twice: the logits of every token of the targets, each
-after the right ones before it, and the translations by beam search.
+The answers of a translation model are looked at twice: the logits of every token of the targets,
+each after the right ones before it, and the translations by beam search.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ from paretune.training.trainer import train_run
 
 TRANSLATION = "translation"
 UNSEEN = torch.empty(0)
-"""What is not seen yet."""
+"""A result that is not there yet."""
 
 
 def select_logits(logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
-    """The logits that mean something: of a translation (target tokens, vocabulary), no padding.
+    """The logits that mean something: a translation has (target tokens, vocabulary), no padding.
 
-    Of tags (tokens, labels), with all tokens of the texts and no virtual ones.
+    Tags have (tokens, labels), with all tokens of the texts and no virtual ones.
     """
     mask = batch["attention_mask"]
     if "labels" in batch:
@@ -55,7 +55,7 @@ def select_logits(logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
 
 @dataclass
 class Walk:
-    """What was seen of one method on one model and task."""
+    """The results of one method on one model and task."""
 
     method: str
     run: Run
@@ -97,7 +97,7 @@ class Walk:
 
     @property
     def task(self) -> TaskSignature:
-        """What an export has to know of the task."""
+        """The facts of the task that an export has to know."""
         dataset = self.bench.dataset(self.run.task)
         return TaskSignature(kind=dataset.kind, labels=dataset.labels, languages=dataset.languages)
 
@@ -159,7 +159,7 @@ class Walk:
         return torch.from_numpy(np.concatenate(scores) if isinstance(scores, list) else scores)
 
     def packed_answers(self, loaded: LoadedModel, context: PassContext) -> Tensor:
-        """The same of translations by a packed model, which takes the longest texts first."""
+        """Answers to translations by a packed model, which takes the longest texts first."""
         encoded, labels = self.encoded(loaded), self.batch(loaded)["labels"]
         rows = range(len(encoded.lengths))
         order = sorted(rows, key=lambda i: (-encoded.lengths[i], -len(encoded.ids[i][0])))

@@ -55,7 +55,7 @@ class MethodContract:
 
     Attributes:
         method: the value to test; it need not be installed.
-        options: of the method, small enough for models of width 32.
+        options: options of the method, small enough for models of width 32.
         places: families of models and kinds of task.
         starts_as_base: until the first step the model answers as the base does, bit for bit.
         neutral: names of tensors with which, at their initial values, the model answers as the
@@ -89,7 +89,7 @@ class MethodContract:
     def walk(
         cls, place: tuple[str, str], caches: ProcessCache, tmp_path_factory: pytest.TempPathFactory
     ) -> Iterator[Walk]:
-        """What was seen of the method in one place."""
+        """The walk of the method in one place."""
         family, kind = place
         model = tmp_path_factory.mktemp(family)
         (translator_folder if family in TRANSLATORS else tiny_model)(family, model)
@@ -168,7 +168,7 @@ class MethodContract:
     def test_gradients_are_those_of_finite_differences(
         self, walk: Walk, float64: torch.dtype, record_property: Any
     ) -> None:
-        """Through the whole model: the slope along random directions of all that is trained."""
+        """Compare slopes of the whole model along random directions of all trained parameters."""
         if walk.value.trains is Trains.NOTHING:
             assert walk.trained == {}
             record_property(EXCUSED, NOTHING)
@@ -242,7 +242,7 @@ class MethodContract:
 
     @clause("M")
     def test_merged_equals_unmerged(self, walk: Walk, tmp_path: Path, record_property: Any) -> None:
-        """On disk: a checkpoint that transformers opens without us."""
+        """Merge into a checkpoint on disk, which transformers opens without us."""
         source, restored, value = walk.bench.source(walk.run.model), walk.restored(), walk.value
         reasons, whole = formats.explain_forms(walk.run, walk.task), "merged"
         of_method = reasons["merged"]

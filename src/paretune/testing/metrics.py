@@ -18,7 +18,7 @@ EXAMPLES = 24
 
 
 class MetricContract:
-    """What every metric does. Subclass it as ``Test...`` and set ``metric``.
+    """Tests of every metric. Subclass it as ``Test...`` and set ``metric``.
 
     A metric of other values than labels (0, 1, 2) and numbers overrides :meth:`references` and
     :meth:`predictions`.
@@ -27,7 +27,7 @@ class MetricContract:
     metric: ClassVar[Metric]
 
     def references(self) -> list[Value]:
-        """What is right, for a few examples; at least two different values."""
+        """References of a few examples; at least two different values."""
         draw = random.Random(1)  # noqa: S311
         if self.metric.target_type == "number":
             return [draw.gauss(0, 1) for _ in range(EXAMPLES)]
@@ -45,7 +45,7 @@ class MetricContract:
         ]
 
     def questions(self) -> list[int]:
-        """Which question each example answers; empty where examples stand alone."""
+        """The question that each example answers; empty where examples stand alone."""
         return []
 
     def recompute(self, predictions: Sequence[Sequence[Value]]) -> list[float]:

@@ -20,7 +20,7 @@ MAX_LENGTH = 16
 
 
 class ObjectiveContract:
-    """What every objective does. Subclass it as ``Test...``, set ``objective``, give ``examples``.
+    """Tests of every objective. Subclass it as ``Test...``, set ``objective``, give ``examples``.
 
     The outputs of a model are random logits, drawn for each example; an objective that is trained
     on other outputs overrides :meth:`make_outputs` and :meth:`draw_outputs`.
@@ -34,7 +34,7 @@ class ObjectiveContract:
         raise NotImplementedError
 
     def questions(self) -> list[int]:
-        """Which question each example answers; empty where examples stand alone."""
+        """The question that each example answers; empty where examples stand alone."""
         return []
 
     def draw_outputs(self) -> torch.Tensor:
@@ -45,7 +45,7 @@ class ObjectiveContract:
         return torch.randn(len(examples), width, generator=torch.Generator().manual_seed(1))
 
     def make_outputs(self, outputs: torch.Tensor, indices: Sequence[int]) -> Any:
-        """What a forward pass gives for some examples."""
+        """The outputs of a forward pass for some examples."""
         return outputs[list(indices)]
 
     def collect(self, data: Encoded) -> Any:
@@ -64,7 +64,7 @@ class ObjectiveContract:
 
     @pytest.fixture
     def options(self) -> LossOptions:
-        """Those of a run on the examples."""
+        """The loss options of a run on the examples."""
         return self.objective.loss_options(self.examples())
 
     def test_what_it_names_exists(self) -> None:

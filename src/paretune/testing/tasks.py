@@ -17,7 +17,7 @@ from paretune.study import TaskSpec
 
 
 class TaskContract:
-    """What every task does. Subclass it as ``Test...`` and set ``task``.
+    """Tests of every task. Subclass it as ``Test...`` and set ``task``.
 
     Its rows are read as a study reads them, from ``data_home``, a folder of the test; a task whose
     files have to be fetched overrides :meth:`provide_data` and writes a few rows there.
@@ -48,7 +48,7 @@ class TaskContract:
 
     @property
     def objective(self) -> Objective:
-        """What kind of task it is."""
+        """The objective of its kind."""
         return objectives.get(self.task.kind)
 
     @pytest.fixture

@@ -4,9 +4,9 @@ Each folder holds config.json, model.safetensors (saved from the class whose che
 hub for that family, so poolers are there or missing as in life) and a fast tokenizer built here
 from a few sentences, with the family's special tokens and type ids.
 
-What differs between decoders is in them: fewer heads of keys than of queries, heads that together
-are wider than the model (Gemma), windows (Mistral, Gemma), learned positions (OPT, GPT-2), a tied
-and an untied LM head, and tokenizers without a padding token, or without one at the start.
+They differ as decoders do: fewer heads of keys than of queries, heads that together are wider than
+the model (Gemma), windows (Mistral, Gemma), learned positions (OPT, GPT-2), a tied and an untied LM
+head, and tokenizers without a padding token, or without one at the start.
 """
 
 from __future__ import annotations

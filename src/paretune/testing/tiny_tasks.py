@@ -98,7 +98,6 @@ def _marked(text: list[str], mark: bool) -> str:
 
 
 def _make_row(kind: str, i: int, rng: random.Random) -> list[str]:
-    """Row ``i`` of a task of this kind."""
     if kind == "multiple_choice":
         choices = [_marked(_words(rng, 2, 8), choice == i % 2) for choice in (0, 1)]
         return [" ".join(_words(rng, 2, 10)), *choices, str(i % 2)]

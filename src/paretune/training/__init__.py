@@ -13,7 +13,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class TrainerOptions:
-    """How a trainer trains.
+    """Options of a trainer.
 
     Attributes:
         checkpoint_seconds: least time between two checkpoints of a run.

@@ -118,10 +118,10 @@ class CheckpointFile:
         optimizer: torch.optim.Optimizer,
         micro_batch: int,
     ) -> tuple[RunProgress, dict[str, Tensor]] | None:
-        """Restore a run in place; None where there is no whole checkpoint with this micro-batch.
+        """Restore a run in place, if there is a whole checkpoint with this micro-batch.
 
-        Another micro-batch sums in another order: such a run starts anew, and nothing is changed.
-        So does one whose whole table of words was trained, by an older version.
+        Another micro-batch sums in another order: such a run starts anew, and nothing is changed. A
+        run whose whole table of words was trained, by an older version, starts anew as well.
 
         Returns:
             The progress, and the best weights so far.
@@ -166,7 +166,7 @@ def drop_run_axis(stored: Tensor, parameter: Tensor) -> Tensor:
 
 
 def read_progress(path: Path) -> RunProgress | None:
-    """The progress in a checkpoint; None without one, where it is damaged, or in another format."""
+    """The progress in a checkpoint; None if there is none, it is damaged, or has another format."""
     if not has_valid_checksum(path):
         return None
     with safe_open(path, framework="pt") as handle:

@@ -1,4 +1,4 @@
-"""What interrupts a run: signals, and memory that ends.
+"""Handles interruptions of a run: signals, and memory that runs out.
 
 A step that is interrupted in its forward or backward pass has changed no weight, so the run can be
 saved as it was after the step before. Changing weights and counting the step must not be separated:

@@ -1,9 +1,9 @@
 """The training loop: forward, loss, backward, step.
 
-Which examples a step sees depends on the run's seed alone. How they are split into passes does not
-change the step: the loss is a sum over the examples, divided by the size of the effective batch (of
-sequence-to-sequence, over target tokens). Order and dropout are seeded by run, purpose and step, so
-a run needs no random state to resume, and gives the same bits whatever ran before.
+The examples of a step depend on the run's seed alone. Their split into passes does not change the
+step: the loss is a sum over the examples, divided by the size of the effective batch (a
+sequence-to-sequence model sums over target tokens). Order and dropout are seeded by run, purpose
+and step, so a run needs no random state to resume, and gives the same bits whatever ran before.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def accumulate_gradients(batch: StepBatch, forward: Forward) -> Tensor:
     """Add the gradients of a batch to the parameters.
 
     Returns:
-        What each pass adds to the mean loss, in nats, (passes,); on the device, since to read it
-        would wait for the pass.
+        The part of the mean loss that each pass adds, in nats, (passes,); on the device, since to
+        read it would wait for the pass.
     """
     if batch.data.mismatched:  # the mean reward of these texts is a part of the loss
         passes = forward.splitter.split_training(replace(batch, data=batch.data.mismatched))

@@ -127,7 +127,7 @@ def configure_model(run: Run, loaded: LoadedModel, device: str) -> ConfiguredMet
         )
     # The re-entrant kind would need an input that is trained, which a frozen embedding is not.
     getattr(model, f"{name}_checkpointing_enable")({"use_reentrant": False})
-    # Nor is one made: nothing is computed backwards below the lowest trained layer.
+    # The inputs need no gradient: nothing is computed backwards below the lowest trained layer.
     model.disable_input_require_grads()
     return method
 

@@ -55,7 +55,7 @@ def learning_rate_factor(
     """The factor of the learning rate at ``step`` (0-based) of ``total`` steps.
 
     Linear warm-up from 0 over the first ``warmup_fraction`` of the steps (rounded up), then linear
-    or cosine decay to 0, or none. The same values as ``transformers``' schedules.
+    or cosine decay to 0, or none. The values equal those of ``transformers``' schedules.
     """
     warmup = math.ceil(warmup_fraction * total)
     if step < warmup:

@@ -101,7 +101,7 @@ class Session:
             source, objective = caches.source(run.model), caches.objective(run)
             self._forgetting = ForgettingProbe(source, objective, self._compute, caches.forgetting)
             if run.forgetting is not None and self._forgetting.needs_base(run):
-                # Without a method it is asked what is asked of it with one, too.
+                # The model without a method is asked the same as with one.
                 configure_model(run, self._loaded, self._options.device)
                 self._forgetting.score_base(run, self._loaded)
             state = self._begin()
@@ -209,7 +209,7 @@ class Session:
             for name, examples in examples_by_part.items()
         }
         if run.readout == "reward":
-            # What the model makes of the texts before training, computed once for all runs on them.
+            # The likelihoods of the texts before training, computed once for all runs on them.
             cache = caches.encoded
             about = source.weights_hash, *caches.loaded, self._compute, run.training.preference_beta
             keys = {name: (*about, data) for name, data in encoded.items()}
@@ -251,7 +251,7 @@ class Session:
         state.add_seconds("evaluation", time.monotonic() - started)
         dataset, source = self._caches.dataset(run.task), self._caches.source(run.model)
         state.write_outcome(predictions, dataset, source.notes, self._options.keep_bytes)
-        # What was computed and kept, for predictions of the cost of others.
+        # Operations and memory of this run serve to predict the cost of others.
         data = state.encoded["train"]
         trained, choices = outcome.result["trained_parameters"], len(data.ids[0])
         part = describe_trained_part(

@@ -106,7 +106,7 @@ def find_holders(model: nn.Module, table: nn.Parameter) -> list[Any]:
 def find_word_tables(
     model: nn.Module, anatomy: Anatomy, trained: Mapping[str, nn.Parameter]
 ) -> dict[str, nn.Parameter]:
-    """By name, those of the trained tensors in which words are looked up, and nothing else."""
+    """The trained tensors by name in which words are looked up, and nothing else is done."""
     weights = [table.weight for table in anatomy.topology.word_embeddings(model)]
     return {
         name: parameter

@@ -1,4 +1,4 @@
-"""What a user can do with a study, as values: the command line prints what the Python API returns.
+"""The verbs of users. They return values, which the command line prints.
 
 One file for each verb. Nothing here imports torch before it is needed, and ``report`` never does.
 """

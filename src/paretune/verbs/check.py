@@ -45,11 +45,11 @@ class CheckedItem(Result):
     Attributes:
         kind: ``command``, ``task``, ``model``, ``method``, ``methods``, ``metrics``, ``study``,
             ``lengths``, ``direction`` or ``step``.
-        name: of the task, model, method or study, or of the cell.
-        description: a few words; empty where it cannot be used.
-        findings: in the data; all rows of a finding about several are its ``places``.
-        error: why it cannot be used; None where it can. Rows of which no example can be made are
-            among the findings then, each with its line.
+        name: name of the task, model, method, study or cell.
+        description: a few words; empty where the item cannot be used.
+        findings: findings in the data; one about several rows has them as its ``places``.
+        error: why the item cannot be used; None where it can. The findings then include the rows
+            that are no example, each with its line.
     """
 
     json_fields: ClassVar = ("kind", "name", "description", "findings", "error", "errors")
@@ -115,7 +115,7 @@ class CheckResult(Result):
 
     @property
     def failed(self) -> tuple[str, ...]:
-        """What stands in the way, as ``task reviews``; empty: the study can run."""
+        """Items that cannot be used, as ``task reviews``; if there are none, the study can run."""
         return tuple(
             dict.fromkeys(f"{item.kind} {item.name}" for item in self.items if item.errors)
         )
@@ -136,7 +136,7 @@ class CheckResult(Result):
 
     @property
     def exit_code(self) -> int:
-        """That of the first error."""
+        """The exit code of the first error."""
         return self.errors[0].exit_code if self.errors else 0
 
     @property
@@ -263,7 +263,7 @@ def _check_study(study: Study, *, offline: bool, devices: str) -> Iterator[Check
         return f"{title}, learning rates {'; '.join(listed)}" if listed else title, ()
 
     def check_command(spec: MethodSpec) -> Checked:
-        """What would be started, for the user to read before it is."""
+        """Describe the command, for the user to read before it is started."""
         check_options(spec, study)
         return describe_command(spec), ()
 
@@ -358,9 +358,9 @@ def _check(
 
 
 def _check_pairs(prepared: PreparedStudy) -> Iterator[CheckedItem]:
-    """What each model cuts of a task, and whether it translates in the requested direction.
+    """Find the texts that each model cuts, and whether it translates in the requested direction.
 
-    The direction is judged by the likelihood of references.
+    The likelihood of references tells the direction.
     """
     from paretune.planning.checks import compare_directions, find_truncations
 

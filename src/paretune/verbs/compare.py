@@ -34,8 +34,8 @@ class ComparisonResult(Result):
     """Two methods on one task and model.
 
     Attributes:
-        task: its key.
-        model: its key.
+        task: the task's key.
+        model: the model's key.
         metric: title of the primary metric.
         pair: the difference; None if one method has no score (``why``). As in the report,
             ``pair.p_holm`` decides; ``pair.difference.p`` is uncorrected.
@@ -44,10 +44,10 @@ class ComparisonResult(Result):
         single_seed: whether a method that depends on the seed has one only, so that the variance
             between seeds is unknown.
         why: why there is no difference; empty where there is one.
-        note: what the claim supposes.
-        memory: where the difference in memory lies, in sentences; only of two named methods whose
-            peaks in training were measured.
-        memory_parts: what both hold in training, in bytes by part, the largest difference first;
+        note: assumptions of the claim.
+        memory: sentences that say where the difference in memory lies; only two named methods whose
+            peaks in training were measured have them.
+        memory_parts: memory of both in training, in bytes by part, the largest difference first;
             empty where parts do not add up to the peak.
     """
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class Machine(Result):
-    """What a machine and an installation can do.
+    """The abilities of a machine and an installation.
 
     Attributes:
         facts: ``system``, ``processor``, ``memory``, ``torch``, ``packages``,

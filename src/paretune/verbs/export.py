@@ -43,18 +43,19 @@ class ExportResult(Result):
     """An export that was written and opened again.
 
     Attributes:
-        folder: that was made; of a script its file.
+        folder: the new folder, or the file of a script.
         form: ``peft``, ``merged``, ``sentence_transformers``, ``paretune``, ``lora`` or ``script``;
-            of a command ``artifact``: what it made, which paretune does not open.
-        run: what identifies it.
-        largest_difference: of logits after it was opened again; None: nothing was opened.
-        answers: of its card's program on test rows: ``rows`` that it was asked, ``different`` ones
-            than those that were scored; None: nothing was opened.
-        card: its text.
-        notes: what to know before the folder is given to others.
+            a command has ``artifact``: its own output, which paretune does not open.
+        run: the identity of the run.
+        largest_difference: largest difference of logits after it was opened again; None: nothing
+            was opened.
+        answers: answers of its card's program to test rows: the number of ``rows``, and of answers
+            that are ``different`` from the scored ones; None: nothing was opened.
+        card: the text of the card.
+        notes: remarks to read before the folder is given to others.
         loading_lines: two lines of Python that load it; the card's program has the rest.
-        url: of the repository that it was pushed to; None where it was not.
-        public: whether everybody may see that.
+        url: the repository that it was pushed to, if it was.
+        public: whether everybody may see the repository.
     """
 
     json_fields: ClassVar = (

@@ -42,7 +42,7 @@ Points = Annotated[float, typer.Option(metavar="POINTS", min=0)]
 
 @dataclass(frozen=True, repr=False)
 class DecisionResult(Result):
-    """What `judge` decides of a candidate, or of a new model beside the old one.
+    """The decision of `judge` on a candidate, or on a new model beside the old one.
 
     Attributes:
         decision: the answer, why, and the numbers behind it.

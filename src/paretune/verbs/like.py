@@ -18,7 +18,7 @@ from paretune.study.study_file import open_yaml_editor
 from paretune.terminal.sanitise import sanitise_line
 
 LABEL = "given"
-"""Of the study's row that has these settings."""
+"""The label of the study's row that has these settings."""
 LORA_OPTIONS = {
     "r": "rank",
     "lora_alpha": "alpha",
@@ -38,14 +38,14 @@ USUAL_LORA: Mapping[str, object] = {
     "megatron_core": "megatron.core",
     "qalora_group_size": 16,
 }
-"""What ``peft`` writes where nobody has asked for anything; otherwise null, 0, false or empty."""
+"""Defaults that ``peft`` writes; those of all other options are null, 0, false or empty."""
 ABOUT_THE_FILE = frozenset(
     ("peft_type", "peft_version", "task_type", "auto_mapping", "inference_mode", "revision",
      "base_model_name_or_path", "fan_in_fan_out", "use_dora")
 )  # fmt: skip
 """Fields that say nothing of the training, or are read in another way."""
 HEADS = ("classifier", "score")
-"""What ``peft`` adds to ``modules_to_save`` for a head, which is trained here with every method."""
+"""``peft`` adds these to ``modules_to_save`` for a head, which every method trains here."""
 TRAINING_SETTINGS = {
     "max_steps": "max_steps",
     "weight_decay": "weight_decay",
@@ -82,13 +82,13 @@ null changes nothing either."""
 
 @dataclass
 class LikeSettings:
-    """What files say of a study.
+    """Settings of a study that are read from files.
 
     Attributes:
-        method: its first row.
+        method: the first row of the study's methods.
         training: settings under ``training``.
-        base_model: of the adapter; None where no file names it.
-        left_out: what could not be taken, as sentences.
+        base_model: the base model of the adapter; None where no file names it.
+        left_out: sentences on settings that could not be taken.
     """
 
     method: dict[str, Any] = field(default_factory=dict)
@@ -136,7 +136,7 @@ def read_settings(paths: Sequence[Path | str] | Path | str) -> LikeSettings:
             )
         kinds[kind] = path
         (_take_adapter if adapter else _take_arguments)(settings, values, path)
-    # Without an adapter a trainer trains all weights.
+    # A trainer trains all weights if it has no adapter.
     settings.method = {"name": "full", "label": LABEL, **settings.method}
     return settings
 

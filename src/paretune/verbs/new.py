@@ -66,7 +66,7 @@ class NewResult(Result):
     doubts: tuple[str, ...]
 
     def describe(self) -> Iterable[RenderableType]:
-        """What was written and what to look at."""
+        """Name the file that was written, and the guesses to look at."""
         yield f"Written: {self.file}"
         yield from (f"  {doubt}" for doubt in self.doubts)
         yield f"Next: paretune check {shlex.quote(str(self.file))}"
@@ -303,9 +303,9 @@ def _write_task_lines(
 
 
 def _weigh_group(task: TaskSpec, column: str) -> Iterator[str]:
-    """How TF-IDF scores over all rows with and without a group, as a sentence.
+    """Score TF-IDF over all rows with and without a group, and say it in a sentence.
 
-    Nothing where rows have no one label, cannot be divided so, or are so long that it takes time.
+    There is no sentence where rows have no single label, cannot be divided so, or are too long.
     """
     try:
         dataset = load_dataset(task.model_copy(update={"group": column}))

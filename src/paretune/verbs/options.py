@@ -19,7 +19,7 @@ from paretune.verbs.study_input import shipped_studies
 
 
 def complete_study(incomplete: str) -> list[str]:
-    """What a shell offers for a study: shipped names, study files, and folders on the way."""
+    """Completions of a study in a shell: shipped names, study files, and folders on the way."""
     names = [name for name in shipped_studies() if name.startswith(incomplete)]
     folder = Path(incomplete) if incomplete.endswith("/") else Path(incomplete).parent
     siblings = sorted(folder.iterdir()) if folder.is_dir() else []

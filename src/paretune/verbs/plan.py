@@ -57,7 +57,7 @@ class PredictedRun(Result):
     weight_bytes: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """What identifies the run, whether it has ended, and its predicted cost."""
+        """The identity of the run, whether it has ended, and its predicted cost."""
         return {**to_json_value(self.run), "done": self.done, **to_json_value(self.cost)}
 
 
@@ -260,7 +260,7 @@ def _format_peak(runs: Iterable[PredictedRun]) -> str:
 
 
 def _total_seconds(runs: Iterable[PredictedRun]) -> float | None:
-    """Seconds of all, one after another; None if those of one are not known."""
+    """Seconds of all runs, one after another; None if those of one are not known."""
     seconds = [predicted.cost.seconds for predicted in runs]
     return None if None in seconds else sum(filter(None, seconds))
 

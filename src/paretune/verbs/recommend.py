@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 
 
 class Advices(ResultList["Advice"]):
-    """What to take, for each task.
+    """Recommendations for each task.
 
     Attributes:
         tasks: each with task, take (empty: nothing is recommended), lead, details, command ...
     """
 
     def describe(self) -> Iterable[RenderableType]:
-        """What to take on each task, why, and what would change it."""
+        """Say which method to take on each task, why, and what would change that."""
         for number, advice in enumerate(self):
             yield from [""] if number else []
             for text in str(advice).splitlines():
@@ -120,7 +120,7 @@ def _group_by_task(results: StudyResults, task: str | None) -> dict[str, list[Ce
 
 
 class AllNextSteps(ResultList["NextSteps"]):
-    """What to do next, for each task.
+    """Next steps for each task.
 
     Attributes:
         tasks: each with task, sentence, steps and labels.

@@ -108,7 +108,7 @@ def load_results(study: StudyLike, store: Path | str | None = None) -> StudyResu
 
 
 def load_states(opened: Store, study: Study) -> list[RunStatus]:
-    """How each run of the study stands.
+    """The status of each run of the study.
 
     Raises:
         StoreError: the store never ran this study.

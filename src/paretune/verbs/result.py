@@ -1,4 +1,4 @@
-"""What a verb returns: a value that prints itself, dumps itself as JSON and shows itself."""
+"""The result of a verb: a value that prints itself, dumps itself as JSON and shows itself."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Result:
     json_fields: ClassVar[tuple[str, ...]] = ()
 
     def describe(self) -> Iterable[RenderableType]:
-        """What it says: strings are lines of their own, anything else is laid out by Rich."""
+        """Its description: strings are lines of their own, Rich lays out anything else."""
         return ()
 
     def show(self, out: Terminal) -> None:
@@ -43,7 +43,7 @@ class Result:
 
     @property
     def failure(self) -> ParetuneError | None:
-        """The error that ends the command after its result is printed; None where all is well."""
+        """The error that ends the command after its result is printed, if there is one."""
         return None
 
     @property

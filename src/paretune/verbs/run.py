@@ -74,12 +74,12 @@ class RunResult(Result):
     """A study whose runs have ended, or whose time budget is used up.
 
     Attributes:
-        study: its name.
-        folder: of the results.
+        study: the study's name.
+        folder: the folder of the results.
         summary: how many runs ended and how, and which stopped with an unexpected error
             (``summary.failed``).
         left: runs that the time budget left out.
-        seconds_left: predicted for them, wall clock; None where that is not known.
+        seconds_left: predicted wall-clock seconds of these runs; None where that is not known.
         shard: the share that was run; None: all of the study.
     """
 
@@ -117,7 +117,7 @@ class RunResult(Result):
         )
 
     def describe(self) -> Iterable[RenderableType]:
-        """How the runs ended, and what comes next."""
+        """Say how the runs ended, and what comes next."""
         ended = [f"{count} {outcome}" for outcome, count in self.summary.outcomes.items()]
         yield f"{self.study.study}: {', '.join(ended)}; results in {self.folder}"
         yield from (f"{' x '.join(status.run.cell)}: {status.message}" for status in self.failed)
@@ -149,10 +149,10 @@ class StudyCall:
     """A call of :func:`run` that makes sense; its stages read it.
 
     Attributes:
-        folder: of the results.
+        folder: the folder of the results.
         shard: the share to run; None: all of the study.
-        seconds: of the time budget; None: there is none.
-        deadline: where they end, by ``time.monotonic``.
+        seconds: the time budget; None: there is none.
+        deadline: the end of the time budget by ``time.monotonic``.
     """
 
     study: Study
@@ -226,7 +226,7 @@ def run(
         ParetuneError: the study, its data, a model or a method cannot be used.
         KeyboardInterrupt: after the workers gave their runs back; the same call continues.
     """
-    # Read what is asked for.
+    # Read the call.
     call = read_call(study, store, budget, shard, executor, address)
     study = call.study
     refuse_commands(study.commands, allowed=allow_commands)

@@ -1,4 +1,4 @@
-"""What there is to begin with: ``demo``, ``ls``, and the samples of ``data sample``."""
+"""Things to begin with: ``demo``, ``ls``, and the samples of ``data sample``."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 DEMO = "demo"
 SKILL = Path(__file__).parents[1] / "SKILL.md"
-"""What an agent has to know; the site has it as a page."""
+"""The page for coding agents; the site has it, too."""
 Entry = tuple[str, str]
 """A name, and its description: one line or several."""
 
@@ -69,7 +69,7 @@ class DemoResult(Result):
 
     @property
     def tasks(self) -> tuple[Advice | None, ...]:
-        """What to take, for each task."""
+        """The advice for each task."""
         return tuple(task.advice for task in self.report.tasks)
 
     @property
@@ -171,7 +171,7 @@ def sample(
 
 @dataclass(frozen=True, repr=False)
 class Listing(Result):
-    """What there is, by kind, or the skill: only what was asked for is there."""
+    """Tasks, methods, models and studies by kind, or the skill: only the requested ones."""
 
     entries: dict[str, list[Entry]]
     skill: str = ""

@@ -31,11 +31,11 @@ from paretune.terminal.plural import pluralise
 
 @dataclass(frozen=True)
 class TrainedData:
-    """What is kept of one task's data.
+    """The record of one task's data.
 
     Attributes:
-        content_hash: of the dataset's examples.
-        files: sha256 by the names of :func:`hash_files`.
+        content_hash: hash of the dataset's examples.
+        files: SHA-256 by the names of :func:`hash_files`.
         outline: the dataset without its rows.
     """
 
@@ -45,7 +45,7 @@ class TrainedData:
 
 
 TRAINED_DATA = TypeAdapter(dict[str, TrainedData])
-"""By the task's key."""
+"""Data by the task's key."""
 FINDINGS = TypeAdapter(list[Finding])
 
 
@@ -76,7 +76,7 @@ def save_trained_data(store: Store, study: Study, datasets: Mapping[str, Dataset
 
 
 def load_trained_data(store: Store, study: Study) -> dict[str, TrainedData]:
-    """By the task's key; nothing where the study was not run here."""
+    """Load the data by the task's key; there is none where the study was not run here."""
     return TRAINED_DATA.validate_json(store.get_setting(f"data/{study.study_hash}") or "{}")
 
 

@@ -133,7 +133,7 @@ class VerifyResult(Result):
     problems: tuple[str, ...]
 
     def describe(self) -> Iterable[RenderableType]:
-        """That all is well, or each problem."""
+        """Say that all is well, or name each problem."""
         verdict = (
             "all as written" if not self.problems else pluralise(len(self.problems), "problem")
         )
@@ -172,7 +172,7 @@ def verify(study: StudyLike, *, store: StoreFolder = None) -> VerifyResult:
     folder = study_input.store_folder(study_input.load_study(study), store)
     with Store.open(folder) as opened:
         problems = list(opened.verify())
-        # Of files that nothing rests on; a checkpoint goes when its run ends.
+        # No result rests on these files; a checkpoint goes when its run ends.
         problems += [
             f"{path}: a checkpoint has changed since it was written; its run starts anew"
             for path in sorted((folder / "checkpoints").glob("*.safetensors"))

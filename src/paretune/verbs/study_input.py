@@ -1,4 +1,4 @@
-"""What all verbs read and write: study files, folders of results, output files."""
+"""Input and output of all verbs: study files, folders of results, output files."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def load_study(
 
 
 def spell_study(study: Study, folder: Path) -> str:
-    """How a command names a study, with ``--store`` where its results lie elsewhere."""
+    """The study as an argument of a command, with ``--store`` where its results lie elsewhere."""
     elsewhere = folder != store_folder(study, None)
     return study.typed + (f" {shlex.join(['--store', str(folder)])}" if elsewhere else "")
 

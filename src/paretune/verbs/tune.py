@@ -76,17 +76,17 @@ DEFAULTS = {"threads": 1, "devices": "auto"}
 
 @dataclass(frozen=True, repr=False)
 class TuneResult(Result):
-    """A comparison on a data file, and what came of it.
+    """A comparison on a data file, and its outcome.
 
     Attributes:
         file: the study file, which can be changed and run again.
-        study: what it says.
+        study: the study of this file.
         run: where the results are, and how the runs ended.
-        advice: what to take, why, and what would change it.
+        advice: the method to take, why, and what would change that.
         exported: the trained model; None where ``notes`` say why there is none.
         notes: sentences on what was not used, not exported or not done, and the command that does
             it.
-        max_memory: within which the advice holds.
+        max_memory: the limit within which the advice holds.
     """
 
     json_fields: ClassVar = ("file", "advice", "folder", "notes")
@@ -349,11 +349,11 @@ def export_answer(
     online: bool,
     tell: Tell,
 ) -> tuple[ExportResult | None, list[str]]:
-    """Export what to take; where nothing is exported, a sentence that says why.
+    """Export the recommended model, or say in a sentence why it is not exported.
 
     Args:
-        seconds_left: of the time budget; None: there is none.
-        output: where to; None: a free name in ``exports``.
+        seconds_left: seconds of the time budget; None: there is none.
+        output: the folder to write; None: a free name in ``exports``.
     """
     name = make_file_name(advice.task, advice.model, advice.method)
     folder = Path("exports", ran.study.study, name)
@@ -390,11 +390,11 @@ def export_answer(
 def describe_rest(
     ran: RunResult, path: Path, options: Mapping[str, Any], overrides: Sequence[str]
 ) -> list[str]:
-    """Which command trains the runs that the time budget left out; nothing where there are none.
+    """Write the command that trains the runs that the time budget left out, if there are any.
 
     Args:
-        path: of the data.
-        options: of the call, by their names.
+        path: the path of the data.
+        options: options of the call, by their names.
     """
     if not ran.left:
         return []
@@ -411,7 +411,6 @@ def describe_rest(
 
 
 def _find_task(study: Study, drafted: Study) -> TaskSpec:
-    """The task of the study that is trained on the data of the draft."""
     data = drafted.tasks[0].train
     return next((task for task in study.tasks if task.train == data), study.tasks[0])
 

@@ -54,12 +54,12 @@ MAX_FAILURES = 3
 
 @dataclass(frozen=True)
 class CellProgress:
-    """One cell. ``done``, ``running``, ``waiting`` and ``failed`` count its runs.
+    """The progress of one cell. ``done``, ``running``, ``waiting`` and ``failed`` count its runs.
 
     Attributes:
         waiting: includes the final runs that are added once the learning rate is chosen.
-        seconds: what its runs took, each in its last attempt.
-        score: of the final runs so far, with its interval; None before the first.
+        seconds: seconds of its runs, each in its last attempt.
+        score: score of the final runs so far, with its interval; None before the first.
         baseline: whether it is a baseline.
         selected_on_test: whether its checkpoints were selected on the part that is reported.
     """
@@ -82,18 +82,18 @@ class StudyProgress(Result):
     """A study at one moment.
 
     Attributes:
-        study: its name.
+        study: the study's name.
         cells: each: task, model, method, done, running, waiting, failed, seconds, score (an
             interval, or null).
         ended: number of runs that have ended.
         total: number of all runs, those that are not added yet included.
-        running: each with what identifies the run, seconds, and progress (step, steps, loss).
+        running: each with the run's identity, seconds, and progress (step, steps, loss).
         abandoned: runs whose worker is gone; they count as waiting.
-        failed: each with what identifies the run, run_id and message.
+        failed: each with the run's identity, run_id and message.
         unscheduled: number of final runs that are not added yet, as their rate is not chosen.
-        workers: who work on it now.
-        seconds_left: wall clock if as many workers continue, predicted from runs that ended or are
-            well under way; None if nobody works on it or too little is known.
+        workers: number of workers that train now.
+        seconds_left: wall-clock seconds if as many workers continue, predicted from runs that ended
+            or are well under way; None if nobody works on it or too little is known.
     """
 
     json_fields: ClassVar = (
@@ -128,7 +128,7 @@ class StudyProgress(Result):
 
     @property
     def seconds(self) -> float:
-        """What all runs took so far, each in its last attempt: work, not wall clock."""
+        """Seconds of all runs so far, each in its last attempt: work, not wall clock."""
         return sum(cell.seconds for cell in self.cells)
 
     def describe(self) -> Iterable[RenderableType]:
@@ -292,7 +292,7 @@ def _count_progress(
         for state in stored
         if state.state == "running" and (state.is_claimable or is_provably_dead(state.owner or ""))
     ]
-    # As if they had never started: the seconds since then are not seconds of work.
+    # They count as never started: the seconds since then are not seconds of work.
     states = [
         replace(s, state="todo", seconds=None, progress={}) if s in abandoned else s for s in stored
     ]

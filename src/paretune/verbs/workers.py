@@ -62,10 +62,10 @@ def describe_workers(
 
 
 def explain_memory(devices: Sequence[WorkerSettings], run_bytes: Sequence[int]) -> tuple[str, ...]:
-    """How memory limits the workers of each device, as sentences.
+    """Say in sentences how memory limits the workers of each device.
 
     Args:
-        run_bytes: of the workers of the coming runs.
+        run_bytes: memory of the workers of the coming runs.
     """
     largest = max(run_bytes, default=0)
     sentences = []

@@ -33,7 +33,7 @@ COLLECTIONS = {
         },
     )
 }
-"""By name, the address of a folder, and the SHA-256 of its files.
+"""Collections by name: the address of a folder, and the SHA-256 of its files.
 
 Slovene SuperGLUE, human translation, SloBench release (CC BY 4.0).
 """

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class CheckedSubmission(Result):
-    """What is wrong with a submission.
+    """A checked submission and its faults.
 
     Attributes:
         kind: ``superglue``, ``translation``, ``ner`` or ``pos``.

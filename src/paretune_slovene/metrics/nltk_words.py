@@ -95,7 +95,7 @@ def _remove_rules(rules: list[Any], pattern: str) -> list[Any]:
 def find_sentence_ends(text: str, pattern: re.Pattern[str]) -> Iterator[tuple[re.Match[str], str]]:
     """Possible ends of sentences, each with the word before it, from the right.
 
-    Of several in one word only the last counts.
+    If a word has several, only the last counts.
     """
     begin = len(text) + 1
     for match in reversed(list(pattern.finditer(text))):

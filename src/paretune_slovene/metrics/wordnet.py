@@ -147,7 +147,7 @@ def find_wordnet(folder: Path | None = None) -> WordNet:
 
 
 open_wordnet = cache(find_wordnet)
-"""The same, read once: its index takes longer than METEOR."""
+"""WordNet, read once: its index takes longer than METEOR."""
 
 
 def _nltk_folders() -> Iterator[Path]:
@@ -168,6 +168,6 @@ def _strip_endings(forms: list[str], pos: str) -> Iterator[str]:
 
 
 def _parse_offsets(line: bytes) -> list[int]:
-    """Of an index line: lemma, pos, synsets, pointers, their symbols, senses, tagged, offsets."""
+    """Read the offsets at the end of an index line, behind lemma, pos, synsets and pointers."""
     fields = line.split()
     return [int(field) for field in fields[-int(fields[2]) :]]

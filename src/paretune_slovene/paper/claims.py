@@ -1,4 +1,4 @@
-"""The conclusions of the paper as values, and from comparisons to a verdict on each.
+"""The conclusions of the paper as values, and verdicts on them by comparisons.
 
 One rule for all evidence. A comparison supports the claim, contradicts it, or neither: because a
 side is a constant answer, because the sides were run differently, because the difference is not
@@ -9,7 +9,7 @@ so many of N cases. Then, in this order:
 2. enough cases speak for it: ``holds``;
 3. even if all others spoke for it, those against it leave too few: ``does not hold``;
 4. without the cases that rest on a constant answer too few are left: ``comes from constant
-   answers``; what such a case shows is what the labels' shares are, and not what a method can do;
+   answers``; such a case shows the shares of the labels, and not the ability of a method;
 5. otherwise: ``cannot be decided``.
 """
 
@@ -30,7 +30,7 @@ from paretune.analysis.statistics.sample_size import SampleSize
 
 Kind = Literal["score", "memory", "parameters"]
 MARGIN = 0.05
-"""For ``not_below``: how much lower a score may be and still count as not lower."""
+"""A score may be so much lower and still count as ``not_below``."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def hub_names() -> dict[str, str]:
 
 
 def find_flaw(task: str, model: str, method: str) -> str:
-    """Why a run of the paper is not what the paper takes it for; mostly empty."""
+    """Why the paper describes one of its runs wrongly; mostly empty."""
     run = {"task": task, "model": model, "method": method}
     return "; ".join(e["what"] for e in _file()["flaws"] if run.items() <= e.items())
 
@@ -197,10 +197,10 @@ def correct_p_values(
     comparisons: Sequence[ClaimComparison],
     decide: Callable[[int, Interval, float], Mapping[str, Any]],
 ) -> list[ClaimComparison]:
-    """With p-values corrected over the comparisons by scores (Holm).
+    """Correct p-values over the comparisons by scores (Holm).
 
     Args:
-        decide: what follows from a comparison's place, difference and p-value: its changed fields.
+        decide: gives changed fields for a comparison's place, difference and p-value.
     """
     corrected = list(comparisons)
     differences = {

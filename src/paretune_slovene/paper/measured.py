@@ -44,8 +44,8 @@ by up to 4.2 % (docs/how-it-works/measuring.md)."""
 def judge_study(claim: Claim, study: Study, cells: Sequence[Cell]) -> ClaimVerdict:
     """The verdict of a study's cells on a conclusion.
 
-    On the models that the conclusion names, if the study has one of them; otherwise on all of its
-    models, which then stand in for them.
+    It is judged on the models that the conclusion names, if the study has one of them; otherwise
+    all of its models stand in for them.
 
     Raises:
         StoreError: two cells of one task answered different examples.

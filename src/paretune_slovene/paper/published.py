@@ -1,7 +1,7 @@
 """The paper's conclusions judged by its own published numbers.
 
-No answers were published, so nothing can be paired. Of each run the number of correct answers is
-known, which gives Wilson's interval, and two runs are compared by Newcombe's interval and the score
+No answers were published, so nothing can be paired. Each run's number of correct answers is known,
+which gives Wilson's interval, and two runs are compared by Newcombe's interval and the score
 test (:mod:`paretune.analysis.statistics.intervals`): on accuracy, since no interval of an F1
 follows from its value. A run counts as a constant answer if both its accuracy and its weighted F1
 are those of one label for every example. Where the paper's own values point the other way than its
@@ -40,7 +40,7 @@ _GB_STEP = 0.1
 
 @dataclass(frozen=True)
 class PublishedRun:
-    """One published run; None for what the paper does not give.
+    """One published run; values that the paper does not give are None.
 
     Attributes:
         model: the paper's short name.
@@ -51,7 +51,7 @@ class PublishedRun:
         gb: memory in 10^9 bytes.
         length: how long it trained, as the paper says it (``400 steps``).
         constant: the label whose constant answer has the same scores.
-        flaw: why the run is not what the paper takes it for.
+        flaw: why the paper describes the run wrongly.
     """
 
     task: str
@@ -69,7 +69,7 @@ class PublishedRun:
 
 
 def score_constant_labels(labels: Mapping[str, int]) -> dict[str, tuple[int, float]]:
-    """For each label, correct answers and weighted F1 if it is the answer to every example."""
+    """Correct answers and weighted F1 of each label if it is the answer to every example."""
     rows = [i for i, count in enumerate(labels.values()) for _ in range(count)]
     return {
         name: (count, WEIGHTED_F1.compute(rows, [i] * len(rows)))
@@ -175,8 +175,8 @@ def _compare_scores(
 def estimate_examples(a: float, b: float) -> int | None:
     """Test examples that would make the difference of two accuracies clear, if it is as observed.
 
-    Two-sided at 0.05, with power 0.8, unpaired (Fleiss, Levin and Paik 2003, section 4.2, without
-    continuity correction); None for equal accuracies.
+    The test is two-sided at 0.05, with power 0.8, unpaired (Fleiss, Levin and Paik 2003, section
+    4.2, without continuity correction). Equal accuracies give None.
     """
     from statsmodels.stats.proportion import samplesize_proportions_2indep_onetail
 

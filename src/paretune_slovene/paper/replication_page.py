@@ -136,7 +136,7 @@ def _readings(counts: tuple[int, int]) -> str:
 
 
 def describe_sample_size(size: SampleSize | None, examples: int | None) -> str:
-    """What would decide a comparison, as a phrase; empty if it is decided."""
+    """The sample that would decide a comparison, as a phrase; empty if it is decided."""
     if examples is not None:
         return f"{approximate(examples, 'example')} would decide it, unpaired"
     if size is None:
@@ -164,7 +164,7 @@ def published_evidence(runs: Sequence[published.PublishedRun]) -> Evidence:
 def study_evidence(
     study: Study, records: Sequence[Record], states: Sequence[RunStatus], page: str
 ) -> Evidence:
-    """What a study's records say; ``page`` is the file of its own report, beside this one."""
+    """The evidence of a study's records; ``page`` is the file of its report, beside this one."""
     cells = group_into_cells(study, records, states)
     models = join_names([sanitise_line(m.key) for m in study.models])
     by_paper = study.protocol.preset == "paper"
@@ -195,9 +195,9 @@ def tabulate_bars(evidence: Sequence[Evidence]) -> Iterator[SimpleNamespace]:
 def render_replication_page(evidence: Sequence[Evidence]) -> str:
     """The page as text. Everything that comes from data or names is escaped.
 
-    Without the paper's own numbers it says how to get them in.
+    If the paper's own numbers are missing, it says how to get them in.
     """
-    # Of the latter style.css.
+    # style.css is in the latter.
     jinja = open_templates("paretune_slovene.paper", "paretune.reporting", html=True)
     return jinja.get_template("replication.html.j2").render(
         evidence=evidence,

@@ -31,7 +31,7 @@ MODELS = {
 METHODS = {"ft": "full", "prompt": "prompt", "lora": "lora", "loha": "loha"}
 
 Labels = Callable[[str], Mapping[str, int]]
-"""From a task's name to the number of scored rows of each label."""
+"""A function from a task's name to the number of scored rows of each label."""
 
 
 def read_published_runs(path: Path, labels: Labels) -> tuple[PublishedRun, ...]:

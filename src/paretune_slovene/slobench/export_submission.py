@@ -38,7 +38,7 @@ class SubmissionResult(Result):
     readme: str
 
     def describe(self) -> Iterable[RenderableType]:
-        """Which run answered what, what to know, and which file is ready."""
+        """Name the run of each task, what to know of it, and the file that is ready."""
         for part in self.parts:
             run = part.by.record.run
             yield sanitise_line(f"{part.name}: seed {run.seed}, selection score {part.quality}.")
@@ -239,7 +239,6 @@ def _select_source_task(study: Study, source: Path | None, task: str | None) -> 
 def _select_runs(
     specs: Mapping[str, Sequence[TaskSpec]], cells: Sequence[Cell], study: Study
 ) -> dict[str, SelectedRun]:
-    """The best run of each task."""
     from paretune_slovene.slobench.run_selection import select_run
 
     selected, unfinished = {}, []

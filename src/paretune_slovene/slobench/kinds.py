@@ -26,13 +26,13 @@ Kind = Literal["superglue", "translation", "ner", "pos"]
 
 @dataclass(frozen=True)
 class Questions:
-    """What a task has to answer.
+    """The questions of a task.
 
     Attributes:
         file: the zip that its answers belong to.
-        release: what SloBench wants answered.
-        examples: one for each row of it.
-        render: from a run's answers to files in the zip, and sentences on what was changed.
+        release: SloBench's release of the questions.
+        examples: one for each row of the release.
+        render: makes files in the zip of a run's answers, and sentences on changes.
     """
 
     file: str
@@ -92,7 +92,7 @@ def ask_source(spec: TaskSpec, dataset: Dataset, source: Submission) -> Question
 
 
 class Reading(NamedTuple):
-    """What a submission answers, and what is wrong with it.
+    """The answers of a submission, and its faults.
 
     Attributes:
         answers: by task of SuperGLUE or by column of tags; lines of a translation.

@@ -35,7 +35,7 @@ Words = Sequence[str]
 
 
 def count_ngrams(hypothesis: Words, reference: Words) -> tuple[int, ...]:
-    """Of one sentence: its length, the reference's, matched and all n-grams of four orders."""
+    """Count words of a sentence and its reference, matched and all n-grams of four orders."""
     matched, totals = [], []
     for order in range(ORDERS):
         ours, theirs = (_grams(tuple(w), order + 1) for w in (hypothesis, reference))

@@ -43,7 +43,7 @@ BERTSCORE_MODELS = {"en": "roberta-large", "sl": "bert-base-multilingual-cased"}
 def build_slobench_table(
     task: TaskSpec, rows: Sequence[CellRow], records: Sequence[Record]
 ) -> Table | None:
-    """Official scores of a translation's cells, and what else a submission takes; None: neither."""
+    """Official scores of a translation's cells, and other needs of a submission, if any."""
     recommended = next((row.cell for row in rows if "*" in row.report.signs), None)
     selected = select_run([row.cell for row in rows])
     difference = []
@@ -84,7 +84,7 @@ def build_slobench_table(
 
 
 def explain_difference(selected: SelectedRun, recommended: Cell | None) -> str:
-    """Why a submission is answered by another configuration than is recommended, as a sentence."""
+    """Say why a submission is answered by another configuration than is recommended."""
 
     def name(cell: Cell) -> str:
         on_model = recommended is not None and selected.cell.model != recommended.model

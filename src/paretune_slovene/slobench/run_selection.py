@@ -1,4 +1,4 @@
-"""Which run answers a task of SloBench: chosen by the selection parts alone, without test labels.
+"""Chooses the run that answers a task of SloBench by the selection parts alone, not test labels.
 
 A run that failed is not used, so failures count in no score here either.
 """
@@ -42,13 +42,13 @@ class SelectedRun:
 
     @property
     def run_interval(self) -> Interval | None:
-        """The run's score on the selection part, over its examples; None without its answers."""
+        """The run's score on the selection part, over its examples, if its answers are there."""
         answers = _selection_answers([self.record])
         return score_interval(answers, self.cell.metric) if answers else None
 
     @property
     def interval(self) -> Interval | None:
-        """The mean with its interval; None without answers."""
+        """The mean with its interval, if there are answers."""
         answers = _selection_answers(_scored_runs(self.cell))
         if self.cell.design.is_cross_validation and len(answers) > 1:
             return _interval_over_parts(answers, self.cell)
@@ -56,7 +56,7 @@ class SelectedRun:
 
 
 def select_run(cells: Sequence[Cell]) -> SelectedRun | None:
-    """Of the cell with the highest mean over final seeds, the seed with the best selection score.
+    """Select the seed with the best selection score, of the cell with the highest mean over seeds.
 
     Baselines without a model are selected only if no run with a model has ended. Ties go to the
     lower selection loss, then to the study's order. None if nothing has ended with scores.
@@ -74,7 +74,7 @@ def select_run(cells: Sequence[Cell]) -> SelectedRun | None:
 
 
 def _selection_answers(records: Sequence[Record]) -> list[Predictions]:
-    """Of every run; none at all if one has none."""
+    """The selection answers of every run; none at all if one run has none."""
     answers = [r.predictions["selection"] for r in records if "selection" in r.predictions]
     return answers if len(answers) == len(records) else []
 

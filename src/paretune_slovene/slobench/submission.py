@@ -114,7 +114,7 @@ def read_lines(file: File) -> tuple[list[str], list[Finding]]:
 
 
 def check_packaging(submission: Submission) -> list[Finding]:
-    """What is wrong with the zip itself."""
+    """The faults of the zip itself."""
     if submission.zipped:
         return []
     remedy = "Zip its files, not the folder: cd FOLDER && zip -X ../submission.zip *"
@@ -139,10 +139,10 @@ def raise_for_errors(findings: Sequence[Finding]) -> None:
 
 
 def write_zip(path: Path, texts: Mapping[str, str]) -> Path:
-    """Write a zip of UTF-8 texts: sorted, undated, uncompressed. The same texts, the same bytes.
+    """Write a zip of UTF-8 texts: sorted, undated, uncompressed. Equal texts give equal bytes.
 
     Args:
-        path: of the zip; an existing one is replaced, as a whole.
+        path: path of the zip; an existing one is replaced, as a whole.
 
     Raises:
         OSError: it cannot be written.

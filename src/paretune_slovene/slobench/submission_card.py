@@ -52,7 +52,7 @@ class SubmittedTask:
 
 
 def list_notes(by: SelectedRun, *, cut: int, rows: int) -> tuple[str, ...]:
-    """What a reader of a task's answers should know of its run, as sentences."""
+    """Sentences that a reader of a task's answers should know about its run."""
     run, notes = by.record.run, []
     if by.baseline:
         notes.append(f"No model has ended a run, so a baseline answers ({run.method.key}).")

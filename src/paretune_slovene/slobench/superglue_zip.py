@@ -30,8 +30,8 @@ def open_release(path: Path | None) -> Submission:
     """A release: ``qa_test.zip`` or a folder with it, or CLARIN's layout, one folder per task.
 
     Args:
-        path: of a release, or of the one file of a translation task; None: what
-            ``paretune data fetch superglue-sl`` has fetched.
+        path: path of a release, or of the one file of a translation task; None: the release of
+            ``paretune data fetch superglue-sl``.
 
     Raises:
         DataError: there is none.
@@ -238,7 +238,6 @@ def _parse_lines(task: str, file: File) -> tuple[list[tuple[int, Key, object]], 
 
 
 def _describe_wrong_label(task: str, label: object) -> tuple[str, str]:
-    """What is wrong with a label, and the remedy."""
     labels = ", ".join(json.dumps(label) for label in LABELS[task])
     what = f"label {json.dumps(label, ensure_ascii=False)} is not one of {labels}."
     intended = _canonical_label(task, label)

@@ -39,7 +39,7 @@ from paretune_slovene.slobench.submission import File, Submission, check_files, 
 ENDINGS: dict[str, Literal["ner", "pos"]] = {".conll2002": "ner", ".conllu": "pos"}
 NAMES = "NER"
 COLUMNS = {"ner": {NAMES: 1}, "pos": {"UPOS": 3, "XPOS": 4}}
-"""By kind, the answers in a line and the number of their field."""
+"""The answers in a line and the number of their field, by kind."""
 UNIVERSAL_TAGS = (
     *("ADJ", "ADP", "ADV", "AUX", "CCONJ", "DET", "INTJ", "NOUN", "NUM", "PART", "PRON", "PROPN"),
     *("PUNCT", "SCONJ", "SYM", "VERB", "X"),
@@ -54,7 +54,7 @@ _SCORES = {
 """SloBench's names for all and for one type; from numbers of right, predicted, true entities."""
 
 Tags = dict[str, list[str]]
-"""By answer, the tags of each sentence with blanks between them."""
+"""The tags of each sentence with blanks between them, by answer."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def choose_column(kind: str, label: str | None, labels: Sequence[str]) -> str | 
     """The column of :data:`COLUMNS` that a task answers; None: SloBench has none for it.
 
     Args:
-        kind: of the release.
+        kind: the kind of the release.
         label: the name of the task's column.
         labels: its tags.
     """

@@ -1,1 +1,1 @@
-"""What methods are built from."""
+"""Parts that methods are built from."""

@@ -1,4 +1,4 @@
-"""How the tensors of a method are drawn: each place from its own generator."""
+"""Draws the tensors of a method: each place has its own generator."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from paretune.study import derive_seed
 def init_generator(seed: int, *purpose: str) -> torch.Generator:
     """A generator on the CPU for the tensors of one place.
 
-    What one place draws changes nothing of what another place draws.
+    Draws of one place do not change those of another.
 
     Args:
         seed: the run's seed.

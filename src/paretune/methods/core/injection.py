@@ -1,4 +1,4 @@
-"""What every injected method leaves behind, and how it is taken out again."""
+"""The record of a method in a model, by which it is trained and taken out again."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Injection:
 
     @property
     def positions_before_text(self) -> int:
-        """Of the positions that a model has, how many are no text's."""
+        """How many of a model's positions a text cannot take."""
         return self.virtual_tokens + self.prefix_positions
 
     def absorb(self, part: Injection) -> None:
@@ -81,7 +81,7 @@ def attach(
 
     An adapter is called with the module's input and output and gives the output that the model goes
     on with: ``adapter(x, out)``. The module itself is left as it is, so methods can stand beside
-    one another, and taking one out leaves no trace. With ``hooked`` False they only stand there.
+    one another, and taking one out leaves no trace. With ``hooked`` False nothing calls them.
     """
     changes = ModelChanges()
     parameters: dict[str, nn.Parameter] = {}

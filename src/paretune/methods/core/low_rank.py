@@ -1,4 +1,4 @@
-"""What LoRA, DoRA, LoHa and LoKr have in common: PEFT's options, and where the updates stand.
+"""The common part of LoRA, DoRA, LoHa and LoKr: PEFT's options, and the places of the updates.
 
 ``target_modules`` as a list holds roles (``query``, ``all_linear``) and ends of modules' names; as
 a string with the signs of a regular expression, an expression for a module's whole name.
@@ -110,8 +110,8 @@ class LowRankOptions(LayerOptions):
 
     ``target_modules``, ``exclude_modules``, ``layers_to_transform``, ``rank_pattern`` and
     ``alpha_pattern`` as in PEFT; layers are counted through the whole model, and a target may be a
-    role; None is what the model's topology has (``Topology.default_targets``).
-    ``modules_to_save``: what of the base is trained in full beside the updates; the head always is.
+    role; with None they are the topology's (``Topology.default_targets``).
+    ``modules_to_save``: modules of the base that are trained in full; the head always is.
     """
 
     rank: Rank = 8
@@ -148,7 +148,7 @@ class LowRankOptions(LayerOptions):
 
     @property
     def learning_rate_factors(self) -> dict[str, float]:
-        """By the name of a tensor, its learning rate over the method's, where it is another."""
+        """Factors on the method's learning rate, by name of the tensors with another rate."""
         return {}
 
     def for_layer(self, name: str) -> Self:

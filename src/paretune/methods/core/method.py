@@ -1,8 +1,8 @@
-"""What a method is: one value at the end of its file, ``METHOD = Method(...)``, and its options.
+"""The type of a method, which is one value at the end of its file: ``METHOD = Method(...)``.
 
 Whatever the rest of the package has to know about a method is a field of this value; nothing asks
-for its name. What answers without a model is a :class:`Baseline`. With the options of a study file
-they are a :class:`ConfiguredMethod` and a :class:`ConfiguredBaseline`.
+for its name. A :class:`Baseline` answers without a model. A :class:`ConfiguredMethod` and a
+:class:`ConfiguredBaseline` have the options of a study file beside it.
 
 Nothing here imports torch at run time, since analysis and reports read these facts too.
 """
@@ -40,7 +40,7 @@ Rates = tuple[float, float, float]
 
 
 class Trains(Enum):
-    """What training changes. Cost estimates, exports and stacks follow from it."""
+    """The parameters that training changes. Cost estimates, exports and stacks follow from it."""
 
     EVERYTHING = "every parameter of the model"
     ADAPTER = "parameters of its own beside the frozen model, and the head"
@@ -49,7 +49,7 @@ class Trains(Enum):
 
 
 class Head(Enum):
-    """Which head a method needs."""
+    """The head that a method needs."""
 
     ANY = "any"
     NEW = "a head that is drawn for the task"
@@ -107,32 +107,32 @@ class Method:
     Attributes:
         name: in study files; also the name of the method's file, or of its entry point.
         inject: puts the method into a model, (model, anatomy, options, context, seed) -> injection.
-            What it draws, it draws by private generators of ``seed``. The base's own parameters are
-            not changed, and ``Injection.undo`` restores the model bit for bit. MethodError where
-            the model or the options cannot be served; the model is then as before.
+            It draws from private generators of ``seed``. The base's own parameters are not changed,
+            and ``Injection.undo`` restores the model bit for bit. It raises MethodError where the
+            model or the options cannot be served, and leaves the model as before.
         count_parameters: the formula for the trained parameters without the head
             (EVERYTHING: with the head), of a model that may be on the meta device.
         code_epoch: raised whenever the method's results change; it is part of a run's identity.
         head: which head it needs; tasks with another are refused.
         readouts: how a model with this method may answer (:mod:`paretune.objectives.readouts`), as
             far as task, model and ``head`` allow it.
-        body_training: what its steps minimise, where it is not the objective's loss.
-        reads_base_weights: trains, measures or rewrites the base's matrices; where no method does,
-            they may be held in bf16.
+        body_training: the loss of its steps, where it is not the objective's.
+        reads_base_weights: it trains, measures or rewrites the base's matrices; where no method
+            does, they may be held in bf16.
         cannot_train_quantised: with these options, why its adapters do not train beside quantised
             matrices; or "".
-        learning_rates: of encoders and translation models; None: it learns nothing.
-        decoder_learning_rates: of decoder-only models, where they are others.
-        merge: folds what was trained into the weights and takes the method out: a plain model
-            with the same logits; None: it cannot be merged.
-        peft_export: the same as PEFT has it; None: PEFT has nothing that runs here.
+        learning_rates: rates on encoders and translation models; None: it learns nothing.
+        decoder_learning_rates: rates on decoder-only models, where they are others.
+        merge: folds the trained parameters into the weights and takes the method out, which leaves
+            a plain model with the same logits; None: it cannot be merged.
+        peft_export: makes PEFT's form of the method; None: PEFT has none that runs here.
         to_sentence_transformers: writes the trained model as a folder of sentence-transformers
             whose vectors are the logits, (loaded model, most tokens, folder).
         first_in_stack: why it must be the first member of a stack; or "".
-        virtual_tokens: what it puts them before: the ``text``, which one member of a stack may do,
-            or keys and values of ``attention``. No token of a text goes through its parameters.
-        wraps_layers: takes the place of layers, as PEFT's tuners do. ``count_parameters`` puts it
-            into the model, and so needs the model's weights.
+        virtual_tokens: it puts them before the ``text``, which one member of a stack may do, or
+            before keys and values of ``attention``. No token of a text goes through its parameters.
+        wraps_layers: it takes the place of layers, as PEFT's tuners do. ``count_parameters`` puts
+            it into the model, and so needs the model's weights.
         members_of: with these options, the methods that it is made of. Rates are those of the
             first; epoch, precision and costs follow from all of them.
         saved_widths: vectors of a layer's width that it keeps for each token and layer until the
@@ -146,7 +146,7 @@ class Method:
     inject: Callable[[Any, Anatomy, Any, PassContext, int], Injection]
     count_parameters: Callable[[Any, Anatomy, Any], int]
     learning_rates: Rates | None
-    # How it trains, where that is not as an adapter.
+    # Methods that train otherwise than adapters set these.
     decoder_learning_rates: Rates | None = None
     code_epoch: int = 1
     trains: Trains = Trains.ADAPTER
@@ -155,16 +155,16 @@ class Method:
     body_training: BodyTraining | None = None
     reads_base_weights: Callable[[Any], bool] = lambda options: False
     cannot_train_quantised: Callable[[Any], str] = lambda options: ""
-    # How it is exported.
+    # Exports read these.
     merge: Callable[[nn.Module, Injection], None] | None = None
     peft_export: PeftExport | None = None
     to_sentence_transformers: Callable[[LoadedModel, int, Path], None] | None = None
-    # How it goes with others in one model.
+    # Stacks read these.
     first_in_stack: str = ""
     virtual_tokens: Literal["", "text", "attention"] = ""
     wraps_layers: bool = False
     members_of: Callable[[Any], Sequence[ConfiguredMethod]] | None = None
-    # What a step keeps.
+    # Memory estimates read this.
     saved_widths: float = 2.0
 
     @property
@@ -184,12 +184,12 @@ class Method:
 
 @dataclass(frozen=True)
 class Baseline:
-    """What answers without a model.
+    """A predictor without a model.
 
     Attributes:
         name: in study files.
-        fit: from training examples, number of labels, options and seed to a function from examples
-            to scores (examples, labels), or to texts.
+        fit: takes training examples, number of labels, options and seed, and gives a function from
+            examples to scores (examples, labels), or to texts.
         code_epoch: raised whenever its results change.
         is_useful: whether anybody may take it; otherwise it is only a score to be exceeded,
             and never recommended.
@@ -214,12 +214,12 @@ class ConfiguredMethod:
 
     @property
     def name(self) -> str:
-        """As in study files."""
+        """The name in study files."""
         return self.method.name
 
     @property
     def trains(self) -> Trains:
-        """What training changes."""
+        """The part of the model that training changes."""
         return self.method.trains
 
     @property
@@ -228,7 +228,7 @@ class ConfiguredMethod:
         return self.trains is not Trains.NOTHING
 
     def loss_settings(self, objective: Objective) -> tuple[str, ...]:
-        """What of :data:`~paretune.objectives.objective.LOSS_SETTINGS` its steps read."""
+        """The :data:`~paretune.objectives.objective.LOSS_SETTINGS` that its steps read."""
         body = self.method.body_training
         return objective.loss_settings if body is None else body.loss_settings
 
@@ -258,7 +258,7 @@ class ConfiguredMethod:
 
     @property
     def cannot_train_quantised(self) -> str:
-        """Why not on a quantised base, or ""."""
+        """Why it cannot train on a quantised base, or ""."""
         if self.trains is Trains.EVERYTHING:
             return "it trains every weight, and no step moves a quantised one"
         reasons = (part.cannot_train_quantised for part in self.parts)
@@ -275,7 +275,7 @@ class ConfiguredMethod:
         return self.method.count_parameters(model, self.own_part(anatomy), self.options)
 
     def count_token_parameters(self, model: nn.Module, anatomy: Anatomy) -> int:
-        """Of the trained parameters, those that every token of a text goes through."""
+        """Count the trained parameters that every token of a text goes through."""
         if self.parts:
             subset = self.own_part(anatomy)
             return sum(part.count_token_parameters(model, subset) for part in self.parts)
@@ -304,7 +304,7 @@ class ConfiguredMethod:
     def sum_saved_widths(self, anatomy: Anatomy) -> float:
         """Vectors of the width that it keeps for each token until the backward pass.
 
-        Beside those of the layers themselves, summed over the layers that it stands in.
+        They are summed over its layers, and come on top of those that the layers themselves keep.
         """
         subset = self.own_part(anatomy)
         if self.parts:
@@ -313,7 +313,7 @@ class ConfiguredMethod:
         return self.method.saved_widths * (len(subset.layers) - below)
 
     def own_part(self, anatomy: Anatomy) -> Anatomy:
-        """What the method sees of a model: the layers of its option ``layers``.
+        """The part of a model that the method sees: the layers of its option ``layers``.
 
         Raises:
             MethodError: the model has fewer layers.
@@ -323,7 +323,7 @@ class ConfiguredMethod:
         return anatomy.select_layers(list_layers(self.options.layers, len(anatomy.layers)))
 
     def with_tokenizer(self, tokenizer: Any) -> ConfiguredMethod:
-        """The same, with the token ids of what the options hold as text."""
+        """A copy whose options also have the token ids of their texts."""
         return replace(self, options=self.options.with_tokenizer(tokenizer))
 
 
@@ -336,7 +336,7 @@ class ConfiguredBaseline:
     learns = False
 
     def learning_rates(self, topology: Topology) -> Rates | None:
-        """None: it has no steps."""
+        """It has no rates, since it has no steps."""
         return None
 
     @property
@@ -349,7 +349,7 @@ class ConfiguredBaseline:
     ) -> Callable[[Sequence[Example]], Any]:
         """A function from examples to scores (examples, labels), or to texts.
 
-        Of several labels each is fitted against the rest, and its scores are logits.
+        If examples have several labels, each is fitted against the rest; the scores are logits.
         """
         if not isinstance(train[0].label, str):
             return self.method.fit(train, num_labels, self.options, seed)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class MethodOptions(FrozenModel):
     """Base of the options of every method, and the options of a method that has none.
 
-    Values are taken as they are: ``"8"`` and ``8.0`` are no whole numbers. What is no field is not
-    set in study files: a private attribute, filled in later.
+    Values are taken as they are: ``"8"`` and ``8.0`` are no whole numbers. Study files set fields;
+    private attributes are filled in later.
     """
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
@@ -38,7 +38,7 @@ class MethodOptions(FrozenModel):
         return 0
 
     def with_tokenizer(self, tokenizer: Any) -> Self:
-        """The same, with the token ids of what is held as text."""
+        """A copy that also has the token ids of its texts."""
         return self
 
     def count_layers_below(self, anatomy: Anatomy) -> int:
@@ -178,11 +178,11 @@ def list_layers(subset: str, count: int) -> tuple[int, ...]:
 class LayerOptions(MethodOptions):
     """Base of the options of every method that stands beside layers.
 
-    ``layers``: in which of them. ``all``; ranges of numbers from 0, both ends included (``0-3``,
+    ``layers`` chooses the layers: ``all``; ranges of numbers from 0, both ends included (``0-3``,
     ``0-1,10-11``, ``5``); or the last or first of them (``upper:4``, ``lower:4``). Layers are
-    counted through the whole model, a translation model's encoder first. What is trained in the
-    upper layers alone needs no backward pass below them, so that subset is cheaper than an equal
-    number of layers spread over the model.
+    counted through the whole model, a translation model's encoder first. Training in the upper
+    layers alone needs no backward pass below them, so that subset is cheaper than an equal number
+    of layers spread over the model.
     """
 
     layers: Annotated[str, BeforeValidator(parse_subset)] = ALL

@@ -1,4 +1,4 @@
-"""From a method's name and options in a study file to a method with checked options.
+"""Finds a method by its name in a study file, and checks its options.
 
 Nothing here imports torch before a method is asked for.
 """
@@ -37,7 +37,7 @@ SYNONYMS: Mapping[str, str] = {
     "full_finetuning": "full",
     "linear_probe": "head_only",
 }
-"""What other programs call methods."""
+"""Names of other programs for methods."""
 METHOD_HINTS: Mapping[str, str] = {
     "qlora": "take lora, and write quantisation: nf4 beside the model's name",
     "rslora": "write {name: lora, use_rslora: true}",
@@ -49,7 +49,7 @@ METHOD_HINTS: Mapping[str, str] = {
     **dict.fromkeys(("adapter", "adapters"), "take pfeiffer, houlsby or parallel"),
     "auto": "reinstall paretune, which brings it as a plug-in",
 }
-"""By the name of no method, what to write instead."""
+"""Hints what to write instead of a name that is no method's."""
 
 
 def configure(
@@ -68,7 +68,11 @@ def configure(
 
 
 def configure_method(spec: MethodSpec) -> ConfiguredMethod:
-    """The same of a method that fine-tunes a model; MethodError for a baseline without one."""
+    """The method of a study file that fine-tunes a model, its options checked.
+
+    Raises:
+        MethodError: it is a baseline without a model.
+    """
     configured = configure(spec)
     if isinstance(configured, ConfiguredBaseline):
         raise MethodError("it trains no model.", where=f"method {spec.key}")
@@ -144,7 +148,7 @@ def check_options(method: MethodSpec, study: Study) -> None:
 def available() -> dict[str, Method | Baseline]:
     """Every method by name: the files of this package, and the plug-ins that can be loaded.
 
-    Without those that propose runs: what these train is a stack of others.
+    Methods that propose runs are left out: they train stacks of other methods.
     """
     methods = {name: get(name) for name in BUILT_IN}
     excluded = {*methods, *plugins.names(plugins.PROPOSERS)}
@@ -200,7 +204,7 @@ def refusal(
     """Why a method cannot serve a task, or "".
 
     Args:
-        objective: of the task, as the readout trains it.
+        objective: the task's, as the readout trains it.
         tabular: whether there are features behind its texts.
     """
     task = objective.name.replace("_", " ")

@@ -1,4 +1,4 @@
-"""What methods are called where a person reads; torch is not needed to ask."""
+"""Titles of methods for people; no import of torch is needed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ TITLES: Mapping[str, str] = {
 
 
 def title_of(key: str) -> str:
-    """What a method is called where a person reads: ``LoRA`` for ``lora``; a label as it is."""
+    """The title of a method for people: ``LoRA`` for ``lora``; a label as it is."""
     tuner = key.removeprefix(PEFT_PREFIX)
     if tuner != key and tuner in SUPPORTED:
         return f"{SUPPORTED[tuner].title} (peft)"

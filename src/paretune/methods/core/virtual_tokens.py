@@ -1,10 +1,10 @@
 """Prepend virtual tokens to the input embeddings.
 
 Placeholder ids are prepended to the token ids, and after the word embeddings were looked up, the
-trained prompt replaces the placeholders'. So whatever a model does between its embeddings and its
-first layer (Marian multiplies by sqrt(width)), and what the embedding module itself does (mBART's
-multiplies inside), happens to prompt and text alike; passing ``inputs_embeds`` would skip the one
-or the other.
+trained prompt replaces the placeholders'. So prompt and text go alike through all that a model does
+between its embeddings and its first layer (Marian multiplies by sqrt(width)), and through all that
+the embedding module does itself (mBART's multiplies inside); passing ``inputs_embeds`` would skip
+the one or the other.
 
 In an encoder-decoder model the prompt is prepended to the source: ids and mask are lengthened where
 the encoder is called, and the encoder's mask where the decoder is called. So it works in
@@ -45,11 +45,11 @@ class VirtualTokens:
     With a cache (a decoder) the prompt enters in the first call of a generation. Every later call
     is told that the text is longer by the prompt: its mask, and its positions where those are
     shifted. Only the base model knows of virtual tokens: ids, mask and positions are lengthened
-    before it, and the virtual tokens' hidden states are cut off behind it. So what scores hidden
-    states (an LM head, a classifier that looks for the last token) finds those of the text.
+    before it, and the virtual tokens' hidden states are cut off behind it. So an LM head, or a
+    classifier that looks for the last token, finds the hidden states of the text.
 
     Args:
-        prompts: called, it gives (virtual, embedding width): rows as of the word embeddings.
+        prompts: called, it gives rows as of the word embeddings, (virtual, embedding width).
         cached: whether the text is read by a decoder.
         keeps_positions: the text has the positions that it has without a prompt.
     """
@@ -168,7 +168,7 @@ class Places:
     counts the places between two tokens, would hide them from it earlier.
 
     Attributes:
-        padding: of each row, (rows,); None: no row has any.
+        padding: the number of each row, (rows,); None: no row has any.
     """
 
     padding: Tensor | None
@@ -287,7 +287,7 @@ def name_arguments(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> dict
 
 def count_cached(kwargs: Mapping[str, Any]) -> int:
     """Tokens in the cache of a generation before this call; 0 where there is no cache."""
-    # By the name that transformers had up to 5.23, or by the present one.
+    # transformers renamed the argument after 5.23; either name may come.
     caches = (kwargs.get(name) for name in ("cache", "past_key_values"))
     return next((int(cache.get_seq_length()) for cache in caches if cache is not None), 0)
 

@@ -1,17 +1,18 @@
-"""Which of ``peft``'s tuners train here, at which rates, and why the others do not.
+"""Lists the tuners of ``peft`` that train here, with their rates, and why the others do not.
 
-A table by hand, since no field of ``peft`` says it. Every line was tried on a classifier, and a
-test goes through all tuners of the installed ``peft``, so that it fails for a new one until
-somebody decides. Nothing here imports ``peft``.
+The table is made by hand, since no field of ``peft`` says it. Every line was tried on a classifier.
+A test goes through all tuners of the installed ``peft``, and fails for a new one until somebody
+decides. Nothing here imports ``peft``.
 
-Learning rates of encoders. Where a method is ours too, ours; elsewhere around the rate of the paper
-or of ``peft``'s own comparison (``method_comparison/MetaMathQA``, read 2026-11; LoRA's is 1e-4
-there and 1e-3 here, because a classifier on few examples takes fewer steps), a factor of three to
-each side. All were then looked at in 39 steps of 8 examples on ``routing`` with MiniLM: the middle
-rate and the high one lower the loss. OSF and SHiRA stood still at the comparison's rates (5e-5,
-3e-4) and learn at ten times those; WaveFT has LoRA's, and collapses at 1e-2.
+On encoders, a method that we have too gets our learning rates. Others have a factor of three to
+each side of the rate of the paper or of ``peft``'s own comparison
+(``method_comparison/MetaMathQA``, read 2026-11; LoRA's is 1e-4 there and 1e-3 here, because a
+classifier on few examples takes fewer steps). All were then looked at in 39 steps of 8 examples on
+``routing`` with MiniLM: the middle rate and the high one lower the loss. OSF and SHiRA stood still
+at the comparison's rates (5e-5, 3e-4) and learn at ten times those; WaveFT has LoRA's, and
+collapses at 1e-2.
 
-Those of decoders: low-rank and orthogonal updates have our LoRA's there, around the 1e-4 that the
+On decoders, low-rank and orthogonal updates have our LoRA's rates, around the 1e-4 that the
 comparison gives almost all of them; the others learn at the same rates as on encoders, which is
 where the comparison has them on its decoder (IA3 5e-3, LoKr 3e-3, HiRA 4.5e-3, C3A 3e-1).
 """
@@ -24,12 +25,12 @@ from dataclasses import dataclass, field
 from paretune.methods.core.method import Rates
 
 PEFT_PREFIX = "peft:"
-"""What the names of ``peft``'s own tuners begin with."""
+"""The names of ``peft``'s own tuners begin with this."""
 
 USUAL: Rates = (3e-4, 1e-3, 3e-3)
 """Low-rank and orthogonal updates: LoRA's own."""
 USUAL_IN_DECODERS: Rates = (5e-5, 1.5e-4, 5e-4)
-"""The same on decoder-only models."""
+"""Low-rank and orthogonal updates of decoder-only models."""
 VECTORS: Rates = (1e-3, 3e-3, 1e-2)
 """Few numbers that act on many weights: IA3's own."""
 
@@ -40,7 +41,7 @@ class SupportedTuner:
 
     Attributes:
         targets: the roles of the layers that it adapts by default; ``norms`` and ``embeddings`` are
-            those of the backbone. None: what the model's topology has.
+            those of the backbone. None: the default of the model's topology.
         required_option: an option without which it does nothing, or "".
         head_learning_rate_factor: the head's learning rate over the method's, where the method's
             own would make the head diverge.

@@ -4,8 +4,7 @@
 is measured is ``peft``'s VeRA, not ours; such a run is always alone. ``peft`` puts its own layers
 in the place of a model's and draws from the global generator: it is given a model, a seed and a
 config, and the model gets back its own modules, bit for bit. The head is ours: drawn, trained and
-saved as with every method. Which tuners train here, and why others do not, is in
-:mod:`paretune.methods.peft.supported`.
+saved as with every method. :mod:`paretune.methods.peft.supported` says which tuners train here.
 """
 
 from __future__ import annotations
@@ -56,13 +55,13 @@ PEFT_ERRORS = (
     UserWarning,
     RuntimeWarning,
 )
-"""What ``peft`` and torch raise where options do not go with a model, and these warnings.
+"""Errors and warnings of ``peft`` and torch where options do not go with a model.
 
 ``NotImplementedError`` is an answer of ``peft`` ("... is not supported for this layer"), no stub of
 ours. Memory that ends is not among them.
 """
 UNUSED_OPTION_WARNING = ".*(did not match any|no modules were excluded|no module was matched)"
-"""What ``peft`` warns of where an option of the user does nothing: an error here."""
+"""``peft`` warns so where an option of the user does nothing, which is an error here."""
 
 
 @dataclass
@@ -256,7 +255,7 @@ class _Tuner:
         )
 
     def count_parameters(self, model: nn.Module, anatomy: Anatomy, options: Any) -> int:
-        """By wrapping the model once and counting: each tuner has a formula of its own."""
+        """Wrap the model once and count: each tuner has a formula of its own."""
         counts = self.counts.setdefault(model, {})
         if repr(options) not in counts:
             injection = self.inject(model, anatomy, options, PassContext(), 0)
@@ -292,7 +291,7 @@ class _Tuner:
     def to_peft(
         self, model: nn.Module, options: Any, injection: Injection, common: dict[str, Any]
     ) -> Any:
-        """The same as a ``PeftModel``, on a fresh base; ``common`` goes to its config."""
+        """Make a ``PeftModel`` on a fresh base; ``common`` goes to its config."""
         import peft
 
         assert isinstance(injection, PeftInjection)  # noqa: S101  (put there by inject)
@@ -381,7 +380,7 @@ def _match_norms(norms: list[str], targets: Sequence[str] | str, option: str) ->
 
 
 PEFT_NAMES = {"rank": "r", "alpha": "lora_alpha", "dropout": "lora_dropout"}
-"""What ``peft`` calls options of our lora."""
+"""``peft``'s names for options of our lora."""
 LAYER_OPTIONS = ("target_modules", "feedforward_modules")
 """Options that name layers: they take our roles beside the ends of modules' names."""
 

@@ -1,8 +1,8 @@
-"""A model made to read packed batches, and back as it was.
+"""Makes a model read packed batches, and undoes that.
 
 Everything is done by hooks and by ``transformers``' attention interface; no module is replaced and
-no weight is touched. What is computed is the model's own result for each sequence (tests: to
-rounding), with nothing spent on padding, and in the last layer only what the head reads.
+no weight is touched. The results are the model's own for each sequence (tests: to rounding), but
+nothing is spent on padding, and the last layer computes only the tokens that the head reads.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def count_offsets_by_layer(
 
 
 def _pack_encoder(model: Any, anatomy: Anatomy, packing: Packing) -> None:
-    """What packed batches change in an encoder beside its attention."""
+    """Change the parts of an encoder beside its attention."""
     if anatomy.position_embeddings is not None:
         table = model.get_submodule(anatomy.position_embeddings)
         padding = getattr(table, "padding_idx", None)
@@ -208,7 +208,7 @@ def _look_up_positions(
 def _pack_decoder(model: Any, anatomy: Anatomy, packing: Packing) -> None:
     """Compute in the last layer the last tokens of each text only, and score these.
 
-    Which, and how many, the forward path says at each batch (``layout.tail``): a classifier reads
+    The forward path says at each batch which tokens these are (``layout.tail``): a classifier reads
     one, an LM head those before the tokens of the completion.
     """
     changes = packing.changes
@@ -274,7 +274,7 @@ def _prune_to_tails(model: Any, anatomy: Anatomy, packing: Packing) -> None:
     block = model.get_submodule(layer.name)
     changes.hook(block.register_forward_pre_hook(select_residual))
     changes.hook(block.register_forward_hook(forget_whole))
-    # What attention reads is the first of a layer's normalisations, in the order they are declared.
+    # Attention reads the first of a layer's normalisations, in the order they are declared.
     norm = next(child for child in block.children() if is_norm(child))
     changes.hook(norm.register_forward_pre_hook(give_whole))
     output = model.get_submodule(layer.self_attention.output)

@@ -29,7 +29,7 @@ from paretune.models.packing.layout import (
 )
 
 IMPLEMENTATION = "paretune_packed"
-"""Under which ``transformers`` finds it. No mask is registered with it: none is made."""
+"""``transformers`` finds it by this name. No mask is registered with it: none is made."""
 BF16_LANES = 32
 """How many bf16 numbers a CPU's vector instructions take at once."""
 
@@ -119,7 +119,7 @@ class _AttentionBatch:
     offset: int
 
     def draw_mask(self, probs: Tensor, group: AttentionGroup) -> Tensor | None:
-        """Which probabilities dropout keeps; None where it keeps all."""
+        """Mark the probabilities that dropout keeps; None if it keeps all."""
         p = self.settings.dropout
         if p <= 0:
             return None
@@ -246,7 +246,6 @@ def _merge_queries(x: Tensor, settings: AttentionSettings) -> Tensor:
 
 
 def _cap(q: Tensor, k: Tensor, softcap: float, scaling: float) -> Tensor:
-    """tanh(scores / softcap)."""
     scores = torch.baddbmm(q.new_zeros(1, 1, 1), q, k.mT, beta=0, alpha=scaling / softcap)
     return scores.tanh_()
 
@@ -284,11 +283,11 @@ def _unpad_gradient(
 def _cached_mask(
     group: AttentionGroup, settings: AttentionSettings, virtual: int, keys: int, like: Tensor
 ) -> Tensor:
-    """What is added to the scores, or of one element.
+    """The mask that is added to the scores; it has one element where nothing is masked.
 
-    Masked are the keys behind the end of a sequence, through a window those ``window`` tokens away
-    or more, and of a target or a decoder's text those that come later; a prefix never is. Layers of
-    a kind share it.
+    It hides the keys behind the end of a sequence, with a window those ``window`` tokens away or
+    more, and in a target or a decoder's text those that come later, but never a prefix. Layers of a
+    kind share it.
 
     Shape: (sequences * key heads, or 1 where all are alike; 1 or shared * queries; keys).
     """
@@ -322,16 +321,16 @@ def _cached_mask(
 
 
 def _mask_texts(group: AttentionGroup, settings: AttentionSettings, like: Tensor) -> Tensor | None:
-    """Which keys each query does not see, (sequences or 1, queries or 1, keys); None: it sees all.
+    """Mark the keys that a query does not see, (sequences or 1, queries or 1, keys), if any are.
 
-    Behind the end of a text is after each of its tokens, so that causality masks it too.
+    Padding lies behind each token of a text, so that causality masks it too.
     """
     masked = None if group.causal else group.keys.padding_mask
     positions = torch.arange(group.keys.length, device=like.device)
     queries = positions[None, : group.queries.length]
     if group.offsets is not None:
         queries = queries + group.offsets[:, None]
-    # By how many tokens each key is before each query; (sequences or 1, queries, keys).
+    # The number of tokens from each key on to each query; (sequences or 1, queries, keys).
     distances = queries[:, :, None] - positions
     if group.causal and distances.shape[1:] != (1, 1):
         masked = distances < 0

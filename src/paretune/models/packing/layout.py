@@ -1,9 +1,9 @@
-"""What a packed model knows of its batch: where sequences lie, and which of them attend together.
+"""The layout of a packed batch: the rows of its sequences, and the sequences that attend together.
 
-Sources and targets of a translation have rows apart: a layout of the sources, and at it one of the
-targets, with the same sequences in the same order. So a group of sequences is one range of rows in
-either, and cross-attention needs nothing but queries of the one and keys of the other. A decoder's
-last layer computes some tokens at the end of each text only: their layout is at that of the texts.
+Sources and targets of a translation have separate rows. The layout of the sources holds the layout
+of the targets, which has the same sequences in the same order: a group of sequences is one range of
+rows in either, and cross-attention needs only queries of the one and keys of the other. A decoder's
+last layer computes some tokens at the end of each text only: the layout of the texts holds theirs.
 """
 
 from __future__ import annotations
@@ -22,15 +22,18 @@ from paretune.models.dropout import DropoutRng
 from paretune.objectives.encoding import Encoded
 
 AttentionRole = Literal["self", "pooled", "causal", "causal_tail", "cross"]
-"""Which queries attend to what: every token to its own sequence, or only the pooled (first) token
-of each; of a target, or of a decoder's text, every token to itself and those before it
-(``causal``), or only the last tokens of each (``causal_tail``); of a target, every token to its
-source (``cross``)."""
+"""Queries and keys of an attention.
+
+Every token attends to its own sequence (``self``), or only the pooled (first) token of each does
+(``pooled``). In a target or a decoder's text every token attends to itself and those before it
+(``causal``), or only the last tokens of each do (``causal_tail``). Every token of a target attends
+to its source (``cross``).
+"""
 
 GROUP_OVERHEAD_SCORES = 4000
 """Fixed cost of a group on a CPU, in scores of one head (dev/log.md)."""
 GPU_GROUP_OVERHEAD_SCORES = 1 << 22
-"""The same on a GPU, where every product is a launch: only huge texts are computed apart."""
+"""The overhead on a GPU, where every product is a launch: only huge texts are computed apart."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +51,9 @@ class TokenTree:
     ancestors: NDArray[np.bool_]
 
     def is_masked(self, first: int, window: int | None) -> NDArray[np.bool_]:
-        """Which keys are none for the queries from row ``first`` on; (queries, rows).
+        """Mark the keys that are hidden from the queries from row ``first`` on; (queries, rows).
 
-        Those of other texts, later ones, and those ``window`` tokens away or more.
+        They belong to other texts, come later, or are ``window`` tokens away or more.
         """
         rows = np.arange(len(self.depths))
         seen = self.ancestors[self.nodes[first:]][:, self.nodes] & (rows <= rows[first:, None])
@@ -61,7 +64,7 @@ class TokenTree:
 
 @dataclass(frozen=True)
 class AttentionSettings:
-    """Of one attention of a model.
+    """The settings of one attention of a model.
 
     Attributes:
         key_heads: heads of keys and values, each of them seen by ``heads / key_heads`` heads of
@@ -86,8 +89,8 @@ class RowBlock:
 
     Attributes:
         pad_index: (sequences, length) the row of each position, counted from ``start``; a position
-            behind the end of its sequence has the sequence's first row. None where all sequences
-            are equally long, as the two below.
+            behind the end of its sequence has the sequence's first row. This and the next two are
+            None where all sequences are equally long.
         unpad_index: (rows,) the position of each row in the flattened (sequences * length).
         padding_mask: (sequences, 1, length) True behind the end of a sequence.
     """
@@ -121,10 +124,10 @@ class AttentionGroup:
     """Sequences whose attention is computed in one product.
 
     Attributes:
-        index: of the group in its batch; its dropout depends on it.
-        causal: no query attends to what comes after it.
+        index: the group's number in its batch; its dropout depends on it.
+        causal: no query attends to later keys.
         offsets: (sequences,) the position of each sequence's first query among its keys; None: 0.
-        trees: of each sequence, where several texts share its beginning; empty: none does.
+        trees: one for each sequence, where several texts share its beginning; otherwise empty.
     """
 
     start: int
@@ -145,9 +148,9 @@ class PackedLayout:
     Attributes:
         target: layout of the targets, where this one is that of the sources.
         filler_rows: rows behind the sequences that belong to none of them and that nothing reads.
-        tail: layout of the last tokens of each text, of which a decoder's last layer computes no
-            others; None: it computes all.
-        trees: of each sequence, where they hold texts that share a beginning.
+        tail: layout of the last tokens of each text, which alone a decoder's last layer computes;
+            None: it computes all.
+        trees: one for each sequence, where they hold texts that share a beginning.
     """
 
     lengths: list[int] = field(default_factory=list)
@@ -228,7 +231,7 @@ class PackedLayout:
         """The groups in which attention of this role is computed."""
         if role in self._groups:
             return self._groups[role]
-        # Where queries and keys are; None for queries of one row a sequence.
+        # The layouts of queries and keys; ``query_side`` is None for one query a sequence.
         query_side: PackedLayout | None = self
         key_side = self
         if role == "pooled":
@@ -288,12 +291,12 @@ class Packing:
     """The state that a packed model, its methods and its attention share.
 
     Attributes:
-        dropout_rng: what dropout is drawn from: that of attention always, all other where a pass
-            runs in :func:`paretune.models.dropout.seeded_dropout`.
+        dropout_rng: the source of attention's dropout, and of all other dropout where a pass runs
+            in :func:`paretune.models.dropout.seeded_dropout`.
         passes_position_ids: whether the model is given each row's position, instead of looking it
             up in a table.
         row_multiple: in training the rows of a batch are filled up to a multiple of this.
-        pooled_token: the only one that the last layer is computed for; None: for all.
+        pooled_token: the only token that the last layer is computed for; None: it is for all.
         computes_tails: whether the last layer can be computed for the last tokens of each text
             alone, as a decoder's.
         skipped_layers: how many layers are skipped, because ``cached_hidden`` has their output.
@@ -302,10 +305,10 @@ class Packing:
         activation_caches: outputs of the skipped layers for all texts, by the encoded examples.
         shares_prefixes: whether a sequence may hold texts that share a beginning; not where a
             method gives a row what stands a number of rows before it.
-        prefixes: what texts have in common, by the encoded examples.
+        prefixes: the common beginnings of texts, by the encoded examples.
         word_table: in a pass with a backward pass, the table of words where it is trained and tied
             to the LM head (:mod:`paretune.models.packing.recomputed`); (vocabulary, width).
-        changes: what makes the model read packed batches; undone, it reads padded ones.
+        changes: they make the model read packed batches; undone, it reads padded ones.
     """
 
     layout: PackedLayout = field(default_factory=PackedLayout)
@@ -345,7 +348,7 @@ def _cut_groups(
     most_queries, most_keys = np.maximum.reduceat(lengths, bounds[:-1], axis=1)
     lowest, previous = np.zeros(len(bounds)), np.zeros(len(bounds), dtype=int)
     for j in range(1, len(bounds)):
-        # Of the groups from each bound before up to this one: their longest.
+        # The longest of the groups from each bound before up to this one.
         longest_queries, longest_keys = (
             np.maximum.accumulate(most[j - 1 :: -1])[::-1] for most in (most_queries, most_keys)
         )

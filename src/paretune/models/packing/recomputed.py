@@ -88,13 +88,13 @@ class _CastProduct(torch.autograd.Function):
 
 
 def weight_gradient(gradient: Tensor, rows: Tensor, weight: Tensor) -> Tensor:
-    """That of W from the gradient of x W^T, (..., out), and x, (..., in): of W's shape and type."""
+    """The gradient of W, of its shape and type, from that of x W^T, (..., out), and x (..., in)."""
     return torch.mm(gradient.flatten(0, -2).mT, rows.flatten(0, -2)).to(weight.dtype)
 
 
 Activate = Callable[[Tensor], Tensor]
 ActivateBackward = Callable[[Tensor, Tensor], Tensor]
-"""From the gradient of an activation's output and its input to the gradient of the input."""
+"""A function of the gradient of an activation's output and of its input to the input's gradient."""
 
 
 class _GatedProduct(torch.autograd.Function):
@@ -132,7 +132,7 @@ class _GatedProduct(torch.autograd.Function):
 def gated_gradients(
     gradient: Tensor, gate: Tensor, up: Tensor, activated: Tensor, backward: ActivateBackward
 ) -> tuple[Tensor, Tensor]:
-    """Those of gate and up from that of f(gate) * up; ``activated``: f(gate)."""
+    """The gradients of gate and up from that of f(gate) * up; ``activated`` is f(gate)."""
     d_up = (activated * gradient).to(up.dtype)
     return backward((gradient * up).to(gate.dtype), gate), d_up
 

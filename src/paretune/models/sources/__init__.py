@@ -1,1 +1,1 @@
-"""From the name of a model in a study file to a folder of checked files on this machine."""
+"""Finds the folder of checked files on this machine for the name of a model in a study file."""

@@ -49,8 +49,8 @@ def convert_to_safetensors(files: ModelFiles, weights_hash: str) -> Path:
 
     tensors = _read_pickles(files)
     if files.config.get("tie_word_embeddings") is not False:
-        # Without the other names of word embeddings (decoder, output layer), which the model ties
-        # anew: each would be a copy on the disk, and one more that is mapped and read.
+        # The other names of word embeddings (decoder, output layer) are left out, since the model
+        # ties them anew: each would be a copy on the disk, and one more that is mapped and read.
         views, tables = dict[str, tuple[object, ...]](), dict[tuple[object, ...], str]()
         for name, tensor in tensors.items():
             start = tensor.untyped_storage().data_ptr(), tensor.storage_offset()

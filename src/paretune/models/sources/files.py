@@ -1,4 +1,4 @@
-"""Which files of a folder make a model, their checks, and one hash over their content.
+"""Finds the files of a folder that make a model, checks them, and hashes their content.
 
 A folder comes from anywhere. Before anything opens its files they are found complete: a git-lfs
 pointer is no file of weights, and half a file of weights is best called that. Imports no torch.
@@ -83,9 +83,9 @@ class ModelFiles:
 
     @property
     def decoding(self) -> dict[str, Any]:
-        """Where ``generation_config.json`` decodes otherwise than ``config.json`` alone would.
+        """Settings of ``generation_config.json`` that decode otherwise than ``config.json`` alone.
 
-        ``content_hash`` has the rest. None stands for a setting that holds no longer.
+        ``content_hash`` has the rest. A setting that holds no longer is None.
 
         Raises:
             ModelError: the file is no JSON object.
@@ -106,7 +106,7 @@ def has_weights(folder: Path, *names: str) -> bool:
 
 
 def describe_missing(folder: Path) -> str:
-    """What a folder lacks of a model's files, in words; "" where nothing is missing.
+    """The files of a model that a folder lacks, in words; "" where nothing is missing.
 
     Raises:
         ModelError: an index of weights that cannot be used.

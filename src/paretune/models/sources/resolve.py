@@ -1,4 +1,4 @@
-"""From the name of a model in a study file to its files, pinned and hashed. Imports no torch.
+"""Finds the files of a model by its name in a study file, pins and hashes them. Imports no torch.
 
 A model is a folder, lies in an installed package, or is one of the hub, whose files come from the
 local cache, and from the network only where that is allowed. An export names a folder by label and
@@ -40,7 +40,7 @@ from paretune.study.specs import Quantisation
 _HALVES = {"F16": "float16", "BF16": "bfloat16"}
 _IMPLEMENTATION = re.compile("_?(attn|experts)_implementation(_internal)?")
 _OWN_IMPLEMENTATIONS = ("eager", "sdpa", None)
-"""Those of ``transformers`` that need nothing else; a run chooses one of the two itself."""
+"""Attentions of ``transformers`` that need nothing else; a run chooses one of the two itself."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,12 @@ class ModelSource:
     """A model's files on this machine.
 
     Attributes:
-        name: as the study file has it.
-        folder: what ``from_pretrained`` is given.
+        name: its name in the study file.
+        folder: the folder that ``from_pretrained`` is given.
         revision: the hub commit or the package's version; None for a folder.
         weights_hash: SHA-256 of config, weights and tokenizer, before any conversion.
-        notes: what a reader of the results should know about these files.
-        width: the hidden size that the config names; None where it names none.
+        notes: remarks on these files that a reader of the results should know.
+        width: the hidden size of the config, if it names one.
         decoding: how it generates texts, where the other files do not say so
             (:attr:`ModelFiles.decoding`).
         quantisation: how its frozen linear layers are held, whatever the files have.
@@ -70,7 +70,7 @@ class ModelSource:
 
     @property
     def weights_key(self) -> str:
-        """What the weights are that a process holds: those of the files, perhaps quantised."""
+        """The identity of the weights that a process holds, which may be quantised."""
         return f"{self.weights_hash} {self.quantisation or ''}".rstrip()
 
     @property
@@ -212,7 +212,7 @@ def find_snapshot(name: str, revision: str | None, *, offline: bool) -> tuple[Pa
             where=f"model {name}",
             remedy=f"Fetch it with {spell_option('online', True)}, or give a folder.{hint}",
         )
-    # What is there in part is completed at its own commit: the model stays what it was.
+    # A partial copy is completed at its own commit, so that the model stays the same.
     remedy = "Check the spelling and the revision; a folder is written ./FOLDER."
     with explain_hub_errors(f"model {name}", ModelError, remedy):
         folder = _download(name, revision, local=False)

@@ -1,4 +1,4 @@
-"""What a model is made of: its topology (stacks, heads) and its anatomy (names of its parts).
+"""The structure of a model: its topology (stacks, heads) and its anatomy (names of its parts).
 
 Nothing outside this folder asks for a kind of model or for a decoder.
 """

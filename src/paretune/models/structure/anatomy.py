@@ -52,7 +52,7 @@ def find_backbone_parameters(model: Any, topology: Topology) -> frozenset[str]:
 
 @contextmanager
 def watch_output_norms(model: nn.Module, layers: Sequence[Layer]) -> Iterator[dict[str, str]]:
-    """By layer, the name of the normalisation whose output is its own (post-norm), or nothing.
+    """Record by layer the name of the normalisation that gives its output (post-norm), if one does.
 
     A forward pass fills it while the block runs. The order in which modules are declared does not
     tell: XLM-RoBERTa-XL declares last what it uses first.
@@ -102,11 +102,11 @@ class Anatomy:
     """Names of a model's parts.
 
     Attributes:
-        embedding_width: of the word embeddings; ELECTRA's differs from ``width``.
+        embedding_width: the width of the word embeddings; ELECTRA's differs from ``width``.
         head_modules: the outermost modules after the last hidden state that training begins with
             new weights: pooler, classifier.
         linear_layers: names of every linear layer of the backbone, those of ``layers`` among them.
-        max_length: tokens that fit, special tokens included; None where nothing limits them.
+        max_length: tokens that fit, special tokens included, or None if nothing limits them.
         text_reader: name of the module whose ids and mask grow by virtual tokens; "" is the model.
         source_readers: names of the modules that are given the mask of an encoded source.
         position_embeddings: module name of the table of absolute positions beside the word
@@ -137,7 +137,7 @@ class Anatomy:
         return self.layers[0].stack == "decoder" and not self.source_readers
 
     def select_layers(self, numbers: Sequence[int]) -> Anatomy:
-        """The same model as if it had these layers only, for a method that stands beside them."""
+        """A copy with these layers only, for a method that stands beside them."""
         if self.is_whole and list(numbers) == list(range(len(self.layers))):
             return self
         chosen = replace(self, layers=tuple(self.layers[n] for n in numbers), is_whole=False)
@@ -149,7 +149,7 @@ class Anatomy:
         return self.is_whole or is_within(name, *(layer.name for layer in self.layers))
 
     def find_layer(self, name: str) -> int | None:
-        """Number of the layer that holds a module or a parameter; None outside all of them."""
+        """Number of the layer that holds a module or a parameter; None if no layer does."""
         numbers = (n for n, layer in enumerate(self.layers) if is_within(name, layer.name))
         return next(numbers, None)
 

@@ -37,7 +37,7 @@ AUTO_CLASSES = {
     "seq2seq_lm": "AutoModelForSeq2SeqLM",
     "causal_lm": "AutoModelForCausalLM",
 }
-"""By the kind of head, the class of ``transformers`` that opens it."""
+"""The class of ``transformers`` that opens each kind of head."""
 
 
 def require_known(config: Any, where: str) -> None:
@@ -93,7 +93,7 @@ def require_head(config: Any, head: HeadSpec, where: str) -> Any:
 
 
 def choose_auto_class(topology: Topology, kind: str) -> str:
-    """What opens a kind of head on a model of this topology.
+    """The class of ``transformers`` that opens a kind of head on a model of this topology.
 
     ``transformers`` has no multiple choice for decoders: a classifier scores each choice as a text.
     """
@@ -120,7 +120,7 @@ def lm_head(model: Any) -> tuple[Tensor, Tensor | None]:
 
 
 def logit_softcap(model: Any) -> float | None:
-    """The cap of a model's logits z, which are cap * tanh(z / cap); None for most (Gemma 2)."""
+    """The cap of a model's logits z, which are cap * tanh(z / cap) in Gemma 2; most have none."""
     cap: float | None = getattr(model.config, "final_logit_softcapping", None)
     return cap
 
@@ -145,8 +145,7 @@ def last_token_places(mask: Tensor | None, hidden: Tensor) -> Tensor:
     """The place of the last token that ``mask`` counts, in hidden states that may be longer.
 
     Shapes: ``mask`` (texts, tokens) or None, ``hidden`` (texts, tokens or more, width) ->
-    (texts,). What is longer in front (virtual tokens) is counted; of a text that has no token at
-    all it is the last place.
+    (texts,). Virtual tokens in front are counted; a text without a token has the last place.
     """
     last = hidden.shape[1] - 1
     if mask is None:
@@ -190,7 +189,7 @@ def score_last_token(
 
 
 SAFE_LOADING: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-"""How anything is loaded by ``transformers``: nothing is fetched, and no code of a folder runs."""
+"""Arguments of every loading by ``transformers``: it fetches nothing and runs no folder's code."""
 
 
 def load_config(source: ModelSource) -> Any:

@@ -1,7 +1,7 @@
 """The parts of one layer of an encoder or a decoder, read from its structure.
 
-What a linear layer does follows from its place and its shape; names only distinguish query, key and
-value, since nothing else does. Shapes are written ``out x in``, as ``nn.Linear`` has them.
+Place and shape of a linear layer tell its role; names only distinguish query, key and value, since
+nothing else does. Shapes are written ``out x in``, as ``nn.Linear`` has them.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ SUPPORTED_FAMILIES = (
     f"Encoders ({ENCODER_FAMILIES}) work, and so do decoders ({DECODER_FAMILIES}) and translation "
     f"models ({TRANSLATION_FAMILIES})."
 )
-"""What to do about a model that is not understood."""
+"""Advice about a model that is not understood."""
 
 _QKV = {
     "query": re.compile(r"^(q|query|wq)(_?(proj|lin|linear))?$", re.IGNORECASE),
@@ -275,10 +275,10 @@ _FUSED_BY_HEAD = ("gpt_neox", "gpt_neox_japanese", "bloom")
 
 
 def _read_fused(name: str, linears: dict[str, nn.Linear], config: Any) -> FusedOutput | None:
-    """What a fused projection of these heads makes; None where the layer is none.
+    """The parts of a fused projection's output; None where the layer is no fused projection.
 
     It has a sibling that leads from the queries' width back to the width: the attention's output.
-    Without a config, or where it names no heads, all three are as wide as the model.
+    If no config names heads, all three are as wide as the model.
     """
     layer = linears[name]
     width = layer.in_features

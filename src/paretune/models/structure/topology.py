@@ -1,6 +1,6 @@
-"""How a model's stacks are laid out, and what follows from it: a class and a value for each layout.
+"""Layouts of a model's stacks, and their consequences: a class and a value for each layout.
 
-Code outside of this room never asks whether a model has a decoder: it asks ``anatomy.topology``,
+Code outside of this folder never asks whether a model has a decoder: it asks ``anatomy.topology``,
 which :func:`topology_of` chooses from the model's config.
 """
 
@@ -35,13 +35,13 @@ class Topology:
     """A layout of a model's stacks; its methods are those of a model with one stack.
 
     Attributes:
-        name: what such a model is, in words, for messages.
-        families: those that are known to work.
+        name: such a model in words, for messages.
+        families: families of models that are known to work.
         heads: kinds of heads that a model of this layout can have.
         pooled_token: which token of a sequence a new head of texts reads: 0 the first, -1 the last
-            that is no padding; None where no head is new.
-        can_cache_activations: whether a forward pass can start at a layer from what the layers
-            below it gave.
+            that is no padding; None if no head is new.
+        can_cache_activations: whether a forward pass can start at a layer from the output of the
+            layers below it.
         keeps_text_positions: whether text keeps its positions behind virtual tokens, where a study
             does not say.
         default_targets: roles of the linear layers that updates stand beside, where a study names
@@ -49,8 +49,8 @@ class Topology:
         has_decoder_rates: whether a method's learning rates are those of decoders, where it has
             such.
         requires_fast_tokenizer: whether a tokenizer without a fast version is refused.
-        holds_tables_in_bf16: whether the table of words, and what scores words, is held in bf16
-            where matrices are.
+        holds_tables_in_bf16: whether the table of words and the layer that scores words are held in
+            bf16 where matrices are.
     """
 
     name: ClassVar[str]
@@ -111,7 +111,7 @@ class Topology:
         return tuple(name for name in outermost if model.get_submodule(name) is not lm_head)
 
     def find_position_embeddings(self, model: Any, word_embeddings: str) -> str | None:
-        """Name of the module with a row for every absolute position; None where there is none."""
+        """Name of the module with a row for every absolute position, if there is one."""
         # OPT's has two rows in front of the first position.
         if (limit := position_limit(model)) is None:
             return None
@@ -123,7 +123,7 @@ class Topology:
         )
 
     def max_length(self, model: Any, position_embeddings: str | None) -> int | None:
-        """Tokens that fit into a sequence, special tokens included; None where nothing limits."""
+        """Tokens that fit into a sequence, special tokens included, if there is a limit."""
         return position_limit(model)
 
     def scored_vocabulary(self, model: Any) -> int:
@@ -136,7 +136,7 @@ class Topology:
         """The checkpoint's settings of a search, with what the study asks for.
 
         Args:
-            max_length: tokens that fit into a sequence; None where nothing limits.
+            max_length: tokens that fit into a sequence, or None if there is no limit.
             first_token: forced at the start of each text; None: the checkpoint's own.
 
         Raises:
@@ -226,7 +226,7 @@ class EncoderDecoder(Topology):
         return self._stack_names(model)[1:]
 
     def head_modules(self, model: Any, backbone: frozenset[str]) -> tuple[str, ...]:
-        """None: what scores words came with the checkpoint."""
+        """It has no new modules: the head that scores words came with the checkpoint."""
         return ()
 
     def find_position_embeddings(self, model: Any, word_embeddings: str) -> str | None:
@@ -240,7 +240,7 @@ class EncoderDecoder(Topology):
         return _find_table(model, self._stack_names(model)[0], word_embeddings, is_table)
 
     def max_length(self, model: Any, position_embeddings: str | None) -> int | None:
-        """What the config says, for source and target each; None for relative positions."""
+        """The config's limit, for source and target each; relative positions have none."""
         return None if position_embeddings is None else position_limit(model)
 
     def generation_config(
@@ -288,8 +288,8 @@ class DecoderOnly(Topology):
 
     def last_hidden_state(self, model: Any, embeddings: Tensor) -> Tensor:
         """The base model's, behind its last normalisation."""
-        # Without a cache transformers looks for several texts in one row, by values, which meta
-        # has not.
+        # If there is no cache, transformers looks for several texts in one row by their values,
+        # which tensors on meta do not have.
         hidden: Tensor = model.base_model(inputs_embeds=embeddings, use_cache=True)[0]
         return hidden
 
@@ -331,7 +331,7 @@ def topology_of(config: Any) -> Topology:
 
 
 def position_limit(model: Any) -> int | None:
-    """Positions that the config allows; None where it says nothing."""
+    """Positions that the config allows, if it says so."""
     limit: int | None = getattr(model.config, "max_position_embeddings", None)
     return limit
 

@@ -1,6 +1,6 @@
 """Label words: the answer whose text is the most likely behind the prompt.
 
-With the prompt x and the text y of an answer, of the tokens y_1 ... y_n, its score is
+An answer with the text y, whose tokens are y_1 ... y_n, has behind the prompt x the score
 
     log p(y | x) = sum_t log p(y_t | x, y_1 ... y_{t-1}),
 
@@ -9,7 +9,7 @@ text alone (Schick and Schütze 2021, arXiv:2009.07118, for what a verbaliser is
 arXiv:2005.14165, section 2.4, for scores and normalisation). Tokens are those of
 lm-evaluation-harness (``TemplateLM._encode_pair``): prompt and answer are tokenised as one text,
 the answer's tokens are those after as many as the prompt has alone, and blanks at the prompt's end
-belong to the answer. So scores are the same, and ``tests/objectives/readouts`` compares them.
+belong to the answer. Scores are the same, and ``tests/objectives/readouts`` compares them.
 
 A text that is too long is cut in the prompt, at the beginning of the longest of the example's
 texts: the words around it, the shorter text and the answer stay whole.

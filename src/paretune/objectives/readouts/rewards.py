@@ -6,7 +6,7 @@ With the model p, the model before training q, a prompt x and an answer y the re
 
 with 1 / beta in :attr:`Encoded.divisors` and log q in :attr:`Encoded.reference`.
 
-Of a chosen answer c and a rejected one d training minimises (DPO: Rafailov et al. 2023,
+Training with a chosen answer c and a rejected one d minimises (DPO: Rafailov et al. 2023,
 arXiv:2305.18290, equation 7)
 
     -log sigmoid(r(x, c) - r(x, d)),
@@ -16,15 +16,16 @@ Mitchell 2023, https://ericmitchell.ai/cdpo.pdf)
 
     -(1 - e) log sigmoid(r(x, c) - r(x, d)) - e log sigmoid(r(x, d) - r(x, c)),
 
-and of answers that are rated (KTO: Ethayarajh et al. 2024, arXiv:2402.01306, equation 8)
+and training with rated answers minimises (KTO: Ethayarajh et al. 2024, arXiv:2402.01306, eq. 8)
 
     good: w (1 - sigmoid(r(x, y) - z))   bad: w (1 - sigmoid(z - r(x, y)))
 
 with class weights w and z = max(0, mean of r(x, y')), where y' are answers to other prompts, over
 the batch, without gradient. Losses and texts are those of TRL (tests/oracle/test_trl_oracle.py).
 
-By the readout ``likelihood`` an answer counts by log p(y | x): without training what a model
-prefers as it comes; trained by the mean loss of a token, to which bad answers add nothing.
+With the readout ``likelihood`` the score of an answer is log p(y | x): without training it shows
+the preferences of the model as it comes; training minimises the mean loss of a token, to which bad
+answers add nothing.
 """
 
 from __future__ import annotations

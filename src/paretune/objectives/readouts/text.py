@@ -1,13 +1,13 @@
-"""Text: what the model writes behind the prompt.
+"""Text: the model writes its answer behind the prompt.
 
 Training minimises the cross-entropy of the answer's tokens, the end-of-text token included, summed
 over them and divided by their number; while training, that loss selects. Texts are generated once,
-at the end. Of tasks with labels or choices the text is read: its first words that are an answer's
+at the end. In tasks with labels or choices the text is read: its first words that are an answer's
 text are the prediction, whatever stands around them; where there are none the prediction is
-:data:`~paretune.metrics.classification.NO_LABEL`, which is never right. Beside it stands how likely
-the text of each label is (:mod:`~paretune.objectives.readouts.label_words`), computed once.
+:data:`~paretune.metrics.classification.NO_LABEL`, which is never right. The likelihood of each
+label's text (:mod:`~paretune.objectives.readouts.label_words`) is computed once beside it.
 
-What is too long loses the beginning of its prompt
+A text that is too long loses the beginning of its prompt
 (:func:`~paretune.objectives.completions.encode_completions`).
 """
 

@@ -1,7 +1,7 @@
-"""How a run is scored: while it trains, on the selection part, and when it has ended.
+"""Scores a run on the selection part while it trains, and when it has ended.
 
 Classes, choices and numbers are scored by their predictions each time. Generating a translation
-takes longer than a training step on it, so while it trains its loss selects, and texts are
+takes longer than a training step on it, so its loss selects during training, and texts are
 generated once.
 """
 
@@ -41,7 +41,7 @@ for its hidden states.
 
 
 SegmentScorers = Mapping[str, Callable[[Sequence[str], Sequence[str]], list[float]]]
-"""By metric, from hypotheses and references to the score of each segment, 0 to 1."""
+"""Functions by metric, from hypotheses and references to the score of each segment, 0 to 1."""
 
 
 def prepare_metrics(
@@ -58,7 +58,7 @@ def prepare_metrics(
         source = caches.source(ModelSpec(name=generation.bertscore_model))
 
         def load() -> tuple[Any, Any]:
-            """On the device of the run; on the CPU where that is a GPU without room."""
+            """Load it on the device of the run; on the CPU where that is a GPU without room."""
             model, tokenizer = load_headless_encoder(source)
             weight_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
             is_gpu = device.startswith("cuda")
@@ -73,7 +73,7 @@ def prepare_metrics(
 def score_segments(
     scorers: SegmentScorers, hypotheses: Sequence[object], references: Sequence[object]
 ) -> dict[str, list[float]]:
-    """By metric, each segment's score."""
+    """Score each segment by each metric."""
     texts = [*map(str, hypotheses)], [*map(str, references)]
     return {name: score_texts(*texts) for name, score_texts in scorers.items()}
 
@@ -178,7 +178,7 @@ class PredictionEvaluator(Evaluator):
         return {key: scores[key] for key in ("primary", "loss")}
 
     def predict_selection(self, progress: RunProgress) -> ModelPredictions:
-        """From the evaluation after the best step, unless that was before a resume."""
+        """Take the evaluation after the best step, unless that was before a resume."""
         steps = [point["step"] for point in progress.curve]
         if not steps:
             return self.predict("selection")
@@ -186,7 +186,7 @@ class PredictionEvaluator(Evaluator):
         return self.history[place] if place >= 0 else self.predict("selection")
 
     def predict(self, part: str) -> ModelPredictions:
-        """From the model's outputs."""
+        """Predict from the model's outputs."""
         examples = self.parts.named(part)
         return self.objective.predict(self.compute(part), examples, self.target_scale)
 
@@ -205,7 +205,7 @@ class LossEvaluator(Evaluator):
         return {"primary": -loss, "loss": loss}
 
     def predict(self, part: str) -> ModelPredictions:
-        """By beam search; optional metrics and token losses only for parts that are reported."""
+        """Predict by beam search; only reported parts have optional metrics and token losses."""
         if self.parts.selection == self.parts.test:
             part = "test"
         if part in self.generated:

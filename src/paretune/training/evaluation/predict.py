@@ -34,8 +34,8 @@ def evaluate(
 ) -> Any:
     """Outputs for examples, as the collector has them.
 
-    Logits, (examples, labels), or the losses of target tokens. ``passes`` over some of the
-    examples; None: over all.
+    They are logits, (examples, labels), or the losses of target tokens. ``passes`` go over some of
+    the examples; None: over all.
     """
     collector = make_collector(data)
     with evaluation_mode(forward.model), torch.inference_mode(), forward.compute.autocast():
@@ -154,7 +154,7 @@ class StopAtText(StoppingCriteria):  # type: ignore[misc]
         self._tokenizer, self._stop, self._width = tokenizer, tuple(stop), width
 
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
-        """Which sequences have ended, (sequences,)."""
+        """Mark the sequences that have ended, (sequences,)."""
         texts = self._tokenizer.batch_decode(input_ids[:, self._width :], skip_special_tokens=True)
         ended = [cut_at(text, self._stop) != text for text in texts]
         return torch.tensor(ended, device=input_ids.device)

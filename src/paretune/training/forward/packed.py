@@ -121,7 +121,7 @@ def arrange_sequences(batch: MicroBatch, packing: Packing, *, share: bool) -> li
 
 
 def find_prefixes(data: Encoded, packing: Packing) -> Prefixes | None:
-    """What the texts have in common; None where they are to be read each for itself."""
+    """The common beginnings of the texts; None where each text is read for itself."""
     if data.completion_starts is None or not packing.shares_prefixes or packing.activation_caches:
         return None
     if data in packing.prefixes:
@@ -205,7 +205,7 @@ def _plant(
 class PackedForward(Forward):
     """Runs packed batches through a model.
 
-    What is read of it is the logits of a classifier; subclasses read hidden states of tokens.
+    It reads the logits of a classifier; subclasses read hidden states of tokens.
     """
 
     def __call__(self, batch: MicroBatch) -> Any:
@@ -251,7 +251,7 @@ class PackedSeq2SeqForward(PackedForward):
         # Padded, because the model itself knows how targets begin.
         padded = pad_batch(batch.data, [i for i, _ in texts], 0)["labels"]
         labels = to_device(padded, device)
-        # On the CPU: the number of set elements of a GPU's mask would have to be copied back.
+        # The CPU does it: the number of set elements of a GPU's mask would have to be copied back.
         real = to_device(np.flatnonzero(padded != IGNORE_INDEX), device)
         before = shift_right(self.model, labels).flatten().index_select(0, real)
         targets = labels.flatten().index_select(0, real)

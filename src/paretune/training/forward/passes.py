@@ -37,7 +37,7 @@ class Compute:
 
     @classmethod
     def of(cls, run: Run, device: str) -> Compute:
-        """That of a run whose precision is concrete."""
+        """The settings of a run whose precision is concrete."""
         return cls(device, "bf16" if run.training.precision == "bf16" else "fp32")
 
     def autocast(self) -> AbstractContextManager[Any]:

@@ -1,9 +1,9 @@
 """Chooses the forward path of a run, and splits its batches into passes.
 
 Batches are packed where the architecture and the method allow it; otherwise they are padded, in
-micro-batches of texts of similar length. How a batch is split changes results by rounding only. On
-a CPU dropout is drawn from the seeds of the run: torch's is slow there. The plain path leaves the
-model as ``transformers`` made it.
+micro-batches of texts of similar length. The split of a batch changes results by rounding only. A
+CPU draws dropout from the seeds of the run: torch's is slow there. The plain path leaves the model
+as ``transformers`` made it.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ ONEDNN_ROW_MULTIPLE = 16
 """oneDNN makes a kernel for each shape, which takes longer than a product of some hundred rows:
 with few numbers of rows it finds nearly all of them in its cache (dev/log.md)."""
 _EAGER = {"sdpa": "eager", "paretune_sdpa": "paretune_eager"}
-"""With dropout SDPA has no kernel on a CPU, and draws with torch's own."""
+"""Eager attention replaces SDPA, which has no kernel with dropout on a CPU, and draws torch's."""
 
 
 def make_forward(prepared: PreparedModel, compute: Compute, backend: str = "fast") -> Forward:
