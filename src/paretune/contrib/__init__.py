@@ -1,1 +1,0 @@
-"""What the core does not import: the command line and entry points load it."""
