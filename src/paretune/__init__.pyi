@@ -1,9 +1,5 @@
 """What `import paretune` offers, and where it is."""
 
-from .contrib.trackers import (
-    TrackResult as TrackResult,
-    track as track,
-)
 from .errors import (
     ParetuneError as ParetuneError,
 )

@@ -12,7 +12,6 @@ Exit codes (documented in docs/your-study/index.md):
 6     the store
 7     the network
 8     the study ended, but some runs stopped with an unexpected error
-9     an experiment tracker refused the results, or is not installed
 10    only of a worker process: a CUDA error made its GPU unusable; a new worker goes on
 11    no error, a decision of ``judge``: drop the candidate, or the gate fails
 12    no error, a decision of ``judge``: two more seeds, or undecided
@@ -225,12 +224,6 @@ class RunsFailedError(ParetuneError):
     """The study ended, but some runs stopped with an unexpected error."""
 
     exit_code = 8
-
-
-class TrackerError(ParetuneError):
-    """An experiment tracker refused the results; the store is untouched."""
-
-    exit_code = 9
 
 
 class DeviceLostError(ParetuneError):

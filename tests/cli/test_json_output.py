@@ -53,7 +53,6 @@ ASKED: dict[str, tuple[str, ...]] = {
     "verify": ("verify", "s.yaml", "--store", "store"),
     "merge": ("merge", "store", "-o", "merged"),
     "ls": ("ls",),
-    "track": ("track", "s.yaml", "--store", "store", "--to", "mlflow", "-o", "copy"),
 }  # fmt: skip
 
 
@@ -61,8 +60,6 @@ ASKED: dict[str, tuple[str, ...]] = {
 def test_a_verb_gives_one_object_with_the_documented_fields(
     verb: str, in_study: None, capsys: Any
 ) -> None:
-    if verb == "track":
-        pytest.importorskip("mlflow", reason="needs mlflow: pip install mlflow")
     code, out, err = command(capsys, *ASKED[verb], "--json")
     assert code == 0, err
     result = json.loads(out)

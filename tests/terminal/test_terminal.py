@@ -164,7 +164,6 @@ def list_command_lines(verb: str) -> list[list[object]]:
         "check": [["check", study], ["check", f"{EVIL}.yaml"], ["check", "refused.yaml"]],
         "plan": [["plan", study, *store], ["plan", study, *store, "--every"]],
         "run": [["run", study, "--store", "fresh", "--workers", "1"], ["run", EVIL]],
-        "track": [["track", study, *store, "--to", "mlflow", "--output", EVIL]],
         "report": [["report", study, *store, "--page", f"{EVIL}.html", "--tables", EVIL]],
         "recommend": [["recommend", study, *store], ["recommend", study, *store, "--task", EVIL]],
         "compare": [["compare", study, "majority", EVIL, *store]],

@@ -41,7 +41,6 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "plan": ("paretune.verbs.plan:plan", "Predict the time and memory of a study."),
     "run": ("paretune.verbs.run:run", "Run a study, or continue it."),
     "watch": ("paretune.verbs.watch:watch", "Follow a study while it runs."),
-    "track": ("paretune.contrib.trackers:track", "Copy results into an experiment tracker."),
     "report": ("paretune.verbs.report:report", "Show the results of a study, and write a page."),
     "judge": (
         "paretune.verbs.judge:judge",

@@ -245,6 +245,11 @@ def find_label_sets(columns: Columns, label: str | None = None) -> tuple[str, ..
     return tuple(binary) if has_text and len(binary) > max(2, repeating) else ()
 
 
+def find_identifier(columns: Columns) -> str | None:
+    """The first column that is called like an identifier and differs in every row."""
+    return next((n for n, c in columns.items() if ID.fullmatch(n) and c.is_unique), None)
+
+
 UNSUPPORTED = (
     (
         _find_media,
