@@ -47,10 +47,10 @@ MAX_BODY_LINES = 60
 
 BUDGETS = {
     # name: (allowed, target)
-    "functions and classes": (3_063, 2_700),
-    "private functions called once": (230, 200),
-    "bodies over 60 lines": (19, 16),
-    "verbs": (19, 18),
+    "functions and classes": (3_047, 2_700),
+    "private functions called once": (214, 200),
+    "bodies over 60 lines": (18, 16),
+    "verbs": (18, 18),
     "fields of Method": (22, 24),
     "fields of Objective": (24, 24),
     "deferred imports": (28, 60),
@@ -58,9 +58,9 @@ BUDGETS = {
     "pronouns as names": (0, 0),
     "class names twice": (0, 0),
     "names in docs that do not exist": (0, 0),
-    "docs words": (27_400, 26_000),
-    "core lines": (58_690, 54_000),
-    "tests lines": (44_670, 36_000),
+    "docs words": (27_250, 26_000),
+    "core lines": (58_480, 54_000),
+    "tests lines": (44_480, 36_000),
 }
 
 
