@@ -107,27 +107,24 @@ def push_folder(folder: Path, repository: str, *, public: bool = False) -> str:
                 remedy=f"Allow that with {spell_option('public', True)}, or name another "
                 "repository.",
             )
+        added = []
+        for path in sorted(folder.rglob("*")):
+            if not path.is_file():
+                continue
+            content: Path | bytes = path
+            if path.name == ADAPTER_CONFIG:
+                config = json.loads(path.read_text(encoding="utf-8"))
+                base = config.get("base_model_name_or_path")
+                if base and Path(base).is_absolute():
+                    config["base_model_name_or_path"] = ""
+                    content = json.dumps(config, indent=2).encode()
+            added.append(CommitOperationAdd(path.relative_to(folder).as_posix(), content))
         api.create_commit(
             repository,
-            [
-                CommitOperationAdd(path.relative_to(folder).as_posix(), _read_publishable(path))
-                for path in sorted(folder.rglob("*"))
-                if path.is_file()
-            ],
+            added,
             commit_message=f"Upload {folder.name} exported by paretune",
         )
     return str(url)
-
-
-def _read_publishable(path: Path) -> Path | bytes:
-    """A file as it may be seen by others: without a path of this machine."""
-    if path.name != ADAPTER_CONFIG:
-        return path
-    config = json.loads(path.read_text(encoding="utf-8"))
-    base = config.get("base_model_name_or_path")
-    if not base or not Path(base).is_absolute():
-        return path
-    return json.dumps({**config, "base_model_name_or_path": ""}, indent=2).encode()
 
 
 @contextmanager

@@ -42,9 +42,16 @@ def read_sources(source: Any, metric: str | None = None) -> tuple[list[Row], lis
         DataError: one is missing, empty, unreadable, or of no known kind.
     """
     findings: list[Finding] = []
-    if isinstance(source, Mapping):
-        return [*_read_outputs(source)], findings
     rows: list[Row] = []
+    if isinstance(source, Mapping):  # outputs by method: one, or one for each seed
+        for method, of_method in source.items():
+            several = isinstance(of_method, list | tuple) and not hasattr(of_method, "label_ids")
+            for seed, output in enumerate(of_method if several else [of_method]):
+                for number, (label, answer) in enumerate(read_output(output, str(method)), 1):
+                    values = {"method": method, "seed": seed, "id": number}
+                    values |= {"label": label, "prediction": answer}
+                    rows.append(Row(values, f"{method} {number}"))
+        return rows, findings
     several = isinstance(source, Sequence) and not isinstance(source, str)
     for part in source if several else [source]:
         if is_data_frame(part):
@@ -115,7 +122,10 @@ def _read_samples(path: Path, metric: str | None) -> tuple[list[Row], Finding]:
     model = path.resolve().parent.name.split("__")[-1]
     method = _SEED.sub("", model) or model
     seed = _SEED.search(model)
-    names = [str(name) for name in _list_scores(samples[0])]
+    first = samples[0].values
+    listed = first.get("metrics")  # versions up to 0.4.3 list none
+    named = listed if isinstance(listed, list) else [name for name in first if name not in _ANSWER]
+    names = [str(name) for name in named if isinstance(first.get(str(name)), int | float)]
     if not names or (metric is not None and metric not in names):
         raise DataError(
             f'has no score "{metric}" of each row.' if metric else "has no score of each row.",
@@ -140,24 +150,6 @@ def _read_samples(path: Path, metric: str | None) -> tuple[list[Row], Finding]:
     left = f" It also has {', '.join(names)}: name one as metric." if len(names) > 1 else ""
     what = f"of each row {name} is the score, as lm-evaluation-harness computed it."
     return rows, Finding("note", "score-read", str(path), what, left.strip())
-
-
-def _list_scores(sample: Row) -> Iterable[object]:
-    """The names of the scores of an answer of lm-evaluation-harness; 0.4.3 and older list none."""
-    values = sample.values
-    named = values.get("metrics")
-    names = named if isinstance(named, list) else [name for name in values if name not in _ANSWER]
-    return (name for name in names if isinstance(values.get(str(name)), int | float))
-
-
-def _read_outputs(outputs: Mapping[Any, Any]) -> Iterable[Row]:
-    """Rows of what ``Trainer.predict`` returns, by method: one output, or one for each seed."""
-    for method, of_method in outputs.items():
-        several = isinstance(of_method, list | tuple) and not hasattr(of_method, "label_ids")
-        for seed, output in enumerate(of_method if several else [of_method]):
-            for number, (label, answer) in enumerate(read_output(output, str(method)), 1):
-                values = {"method": method, "seed": seed, "id": number}
-                yield Row({**values, "label": label, "prediction": answer}, f"{method} {number}")
 
 
 def read_output(output: Any, where: str = "") -> list[tuple[Any, Any]]:

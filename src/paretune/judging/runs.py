@@ -94,7 +94,15 @@ def build_study(
     notes = list(findings)
     of_scores = _check_columns(rows, notes)
     by_task: dict[str, list[JudgedRow]] = {}
-    for row in _take_test_rows(rows):
+    tested = [row for row in rows if cell_text(row.values.get("split")) in (None, "test")]
+    if not tested:
+        splits = {str(cell_text(row.values.get("split"))) for row in rows}
+        raise DataError(
+            f"no row is of split test, only of {', '.join(sorted(splits))}.",
+            where=rows[0].file,
+            remedy="Call the rows that no choice has used test, or remove the column split.",
+        )
+    for row in tested:
         judged = _read_row(row, of_scores=of_scores)
         by_task.setdefault(judged.task, []).append(judged)
     records: list[Record] = []
@@ -143,19 +151,6 @@ def _check_columns(rows: Sequence[Row], notes: list[Finding]) -> bool:
         what = f"the rows have columns that are not used: {', '.join(unread)}."
         notes.append(Finding("note", "unread", rows[0].file, what, ""))
     return of_scores
-
-
-def _take_test_rows(rows: Sequence[Row]) -> list[Row]:
-    """The rows of split ``test``, and those that name no split."""
-    splits = {cell_text(row.values.get("split")) for row in rows}
-    tested = [row for row in rows if cell_text(row.values.get("split")) in (None, "test")]
-    if not tested:
-        raise DataError(
-            f"no row is of split test, only of {', '.join(sorted(map(str, splits)))}.",
-            where=rows[0].file,
-            remedy="Call the rows that no choice has used test, or remove the column split.",
-        )
-    return tested
 
 
 def _read_row(row: Row, *, of_scores: bool) -> JudgedRow:

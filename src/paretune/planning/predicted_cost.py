@@ -254,7 +254,9 @@ class CostPredictor:
         rows, of_train = self._count_rows(run)
         test = len(dataset.test)
         if run.outer is not None:
-            test = len(labelled_rows(dataset)) // run.outer.folds
+            labelled = len(labelled_rows(dataset))
+            folds = run.outer.folds
+            test = labelled - labelled * (folds - 1) // folds
         selection = test if run.selection == "test" else rows - of_train
         tested = test if run.stage == "final" else 0
         epochs = -(-steps // self._count_epoch_steps(run))

@@ -193,7 +193,17 @@ class _Writer:
     def list_proofs(self) -> Iterable[str]:
         """What is proven of it."""
         if self._chosen.cell.baseline:
-            yield from self._compare_with_methods()
+            within = [c for c in self._methods if c.within_budget]
+            if not within:
+                yield self._explain_none_fits()
+                return
+            highest = max(within, key=lambda c: c.expected.estimate)
+            points = _points_between(highest, self._chosen)
+            side = "higher" if points > 0 else "lower"
+            yield (
+                f"The best fine-tuned method is {self.title(highest.cell)}, expected "
+                f"{_format_points(abs(points))} {side}"
+            )
             return
         chosen, hardest = self._chosen, self.recommendation.hardest_comparison
         if chosen.proven:
@@ -244,22 +254,6 @@ class _Writer:
             by_name.setdefault(chance.name, []).append(event)
         clauses = [describe_chance(name, " or ".join(events)) for name, events in by_name.items()]
         yield Sentence.join("chances", clauses)
-
-    def _compare_with_methods(self) -> Iterable[str]:
-        """How the highest method within the budget compares with a baseline that is taken."""
-        within = [c for c in self._methods if c.within_budget]
-        if not within:
-            yield self._explain_none_fits()
-            return
-        highest = max(within, key=lambda c: c.expected.estimate)
-        points = _points_between(highest, self._chosen)
-        side = "higher" if points > 0 else "lower"
-        yield (
-            f"The best fine-tuned method is {self.title(highest.cell)}, expected "
-            f"{_format_points(abs(points))} {side}"
-        )
-        if points > 0 and not highest.proven:
-            yield "which is not proven"
 
     def write_explanations(self) -> Iterable[Sentence]:
         """The score with its interval, why this one, and what is safe."""

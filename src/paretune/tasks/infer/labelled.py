@@ -183,7 +183,7 @@ def _add_labels(
     kind = draft.task["kind"]
     label = of_labels[0]
     is_set = kind == "multilabel" and len(of_labels) == 1
-    labels = NULL_VALUES  # a choice may well read so
+    labels: tuple[str, ...] = NULL_VALUES  # a choice may well read so
     if kind != "multiple_choice":
         labels = read_declared_labels(file, label) or ()
     labelled = rows
