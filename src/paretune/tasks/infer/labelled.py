@@ -216,13 +216,13 @@ def _add_labels(
         draft.add("drop_unlabelled", True, "as you said")
     elif 0 < len(unlabelled) < len(rows):
         what = describe_unlabelled(unlabelled, len(rows))
-        remedy = "Fill them in, or drop them: --drop-unlabelled."
+        advice = "Fill them in, or drop them: --drop-unlabelled."
         if is_set:
-            remedy = (
+            advice = (
                 "That is an empty set of labels. "
                 "If nobody labelled them, drop them: --drop-unlabelled."
             )
-        draft.remarks += (f"{what} {remedy}",)
+        draft.remarks += (f"{what} {advice}",)
 
 
 def _label_candidates(columns: Columns, named: NamedColumns) -> Iterator[tuple[str, str, bool]]:
