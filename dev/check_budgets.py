@@ -47,10 +47,10 @@ MAX_BODY_LINES = 60
 
 BUDGETS = {
     # name: (allowed, target)
-    "functions and classes": (3_050, 2_700),
-    "private functions called once": (229, 200),
-    "bodies over 60 lines": (16, 16),
-    "verbs": (19, 18),
+    "functions and classes": (3_036, 2_700),
+    "private functions called once": (213, 200),
+    "bodies over 60 lines": (15, 15),
+    "verbs": (18, 18),
     "fields of Method": (22, 24),
     "fields of Objective": (24, 24),
     "deferred imports": (28, 60),
@@ -60,7 +60,7 @@ BUDGETS = {
     "names in docs that do not exist": (0, 0),
     "docs words": (27_250, 26_000),
     "core lines": (58_480, 54_000),
-    "tests lines": (44_480, 36_000),
+    "tests lines": (44_510, 36_000),
 }
 
 

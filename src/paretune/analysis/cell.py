@@ -57,7 +57,7 @@ class Cell:
         expected_runs: number of final runs that the protocol asks for, by what has ended.
         failed_folds: outer folds all of whose trials failed, so that no final run comes.
         other_settings: records left out because an older version of the study made them.
-        fewer_rows: final runs on a share of train (``protocol.rows``).
+        fewer_rows: final runs on a share of the labelled rows (``protocol.rows``).
         over_limit: a cost exceeds a limit of the study, so no further runs are trained.
         passes: times that all test rows are answered at most, each of which may end the study.
         judged_at_end: pairs are decided only when all runs of both sides have ended.

@@ -9,7 +9,7 @@ on a grid of e, floor c and exponent b. Scores are normal around the curve, with
 test rows and runs give them. Gains are means over the grid by likelihood; their interval has all
 points whose likelihood ratio is inside 95 %. Scores that rise without bend, by the logarithm of the
 rows, are no power law: three sizes cannot tell, and their gain is underestimated. Runs on a share
-train as many epochs, hence fewer steps, and select by the whole selection part.
+train as many epochs, hence fewer steps, and select by a selection part as much smaller.
 """
 
 from __future__ import annotations

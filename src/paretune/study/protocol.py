@@ -74,8 +74,9 @@ class Protocol(FrozenModel):
     ``keep_weights`` (``4GiB``; a bare number is bytes): limit for the trained weights in the store;
     it changes no result, so it is no part of the study's hash.
     ``budget`` (``30min``; a bare number is seconds): when to stop; the next call continues.
-    ``rows`` (``[0.25, 0.5]``): shares of train on which the recommended method is trained too, each
-    inside the next, to say what more rows would bring.
+    ``rows`` (``[0.25, 0.5]``): shares of the labelled rows on which the recommended method is
+    trained too, each inside the next, to say what more rows would bring. With ``until: complete``
+    all methods and baselines are.
     ``reference`` (``lora``): which method the report compares with all others over all tasks, said
     before the scores are seen; by default that with the most trained parameters.
     ``race``: of 0.2; it is read so that its stores open, and changes nothing.
