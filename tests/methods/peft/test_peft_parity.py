@@ -214,6 +214,8 @@ def test_loraplus_is_pefts(tiny_model: Any, tmp_path: Path) -> None:
     pair = Pair("bert", ("lora", options), "pair", tiny_model, tmp_path)
     # PEFT gives every vector the fast rate, biases of the head too: they are left out of both.
     for model in (pair.prepared.loaded.model, pair.peft_model):
+        # In fp32 Adam turns the rounding of small gradients into steps, at 16 times the rate.
+        model.double()
         for parameter in model.parameters():
             parameter.requires_grad_(parameter.requires_grad and parameter.squeeze(0).ndim > 1)
     trained = {n: p for n, p in pair.prepared.trained.items() if p.requires_grad}
@@ -227,7 +229,7 @@ def test_loraplus_is_pefts(tiny_model: Any, tmp_path: Path) -> None:
     )  # fmt: skip
     losses = pair.train(pair.prepared.loaded.model, optimizer)
     torch.testing.assert_close(
-        losses, pair.train(pair.peft_model, peft_optimizer), rtol=0, atol=1e-5
+        losses, pair.train(pair.peft_model, peft_optimizer), rtol=0, atol=1e-8
     )
 
 
