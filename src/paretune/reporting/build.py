@@ -27,6 +27,7 @@ from paretune.reporting.document import (
     StudyReport,
     TaskReport,
 )
+from paretune.reporting.labelled_rows import build_labelled_rows
 from paretune.reporting.measures import (
     build_class_table,
     build_forgetting_table,
@@ -128,6 +129,7 @@ def build_report(
         over_tasks=write_over_tasks(
             compare_over_tasks(comparisons.values(), study.protocol.reference)
         ),
+        labelled_rows=build_labelled_rows(comparisons, study.protocol.reference),
         failures=tuple(overview.collect_failures(cells)),
         unfinished=tuple(describe_unfinished(c) for c in cells if not c.finished),
         findings=audit,

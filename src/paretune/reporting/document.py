@@ -147,6 +147,23 @@ class OverTasksLine(Part):
         return f"{self.pair} on {tasks}: {self.difference}, {self.verdict}"
 
 
+class LabelledRows(Part):
+    """Methods on shares of the labelled rows."""
+
+    sentence: str = Field(
+        description="from how many labelled rows on the reference, or else the first method, is "
+        "proven better than each baseline"
+    )
+    least: Table = Field(
+        description="by pair and task, the smallest number of labelled rows from which on the "
+        "first is proven better"
+    )
+    differences: Table = Field(
+        description="pairs of each task, and over all tasks, by the number of labelled rows"
+    )
+    scores: Table = Field(description="the score of each method on each number of labelled rows")
+
+
 class Failure(Part):
     """Runs of one cell and stage that ended without a score, with the same message."""
 
@@ -215,6 +232,11 @@ class Document(Part):
     signs: dict[str, str] = Field(description="meanings of the signs that occur")
     tasks: tuple[TaskReport, ...] = Field(description="in the study's order")
     over_tasks: tuple[OverTasksLine, ...] = Field(description="methods compared over all tasks")
+    labelled_rows: LabelledRows | None = Field(
+        default=None,
+        description="methods by the number of labelled rows (protocol.rows); null: the study does "
+        "not compare any on shares of them",
+    )
     failures: tuple[Failure, ...] = Field(
         description="runs that diverged, did not fit or stopped, by cell and stage"
     )

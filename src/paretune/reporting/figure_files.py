@@ -11,6 +11,7 @@ from paretune.files import make_file_name
 from paretune.reporting.charts import (
     Chart,
     chart_front,
+    chart_labelled_rows,
     chart_learning_curves,
     chart_memory,
     chart_model_sizes,
@@ -67,6 +68,7 @@ def write_figures(
 ) -> list[Path]:
     """Write the charts of each task in each format; returns the files.
 
+    ``labelled-rows.png`` has the scores of all tasks over the number of labelled rows;
     ``TASK.png`` has scores beside peak memory; ``TASK-front.png`` the scores over each cost;
     ``TASK-size.png`` score and memory against model size; ``TASK-curves.png`` the learning curves.
     A chart without data is not written. The same records give the same bytes of PNG and SVG.
@@ -75,6 +77,11 @@ def write_figures(
         StoreError: the folder cannot be written.
     """
     written: list[Path] = []
+    rows = report.labelled_rows
+    if rows is not None and (chart := chart_labelled_rows(rows)) is not None:
+        spec = _join_charts([chart], "")
+        for format_ in formats:
+            written.append(draw_file(spec, folder / f"labelled-rows.{format_}"))
     for task in report.tasks:
         figures: dict[str, Sequence[Chart | None]] = {
             "": [chart_scores(task), chart_memory(task)],

@@ -449,6 +449,8 @@ def build_tables(report: Document) -> list[Table]:
             if table and table.rows:
                 by_name.setdefault(table.name, []).append((task.key, table))
     tables = [build_over_tasks_table(report.over_tasks), build_failure_table(report)]
+    if rows := report.labelled_rows:
+        tables += [rows.differences, rows.scores]
     # One table of all tasks, with task, model and metric in front.
     for place, (name, of_name) in enumerate(by_name.items()):
         names = ["task", "model", *(["metric"] if name == "scores" else [])]

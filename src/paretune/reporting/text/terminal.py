@@ -64,6 +64,10 @@ def print_screen(report: Document, console: Console, study: str) -> None:
     elif report.sentence:
         _print(console, report.sentence)
     _print_overview(report, console)
+    if report.labelled_rows:
+        _print(console)
+        _print(console, report.labelled_rows.sentence)
+        console.print(TableLayout(report.labelled_rows.least))
     for task in () if one_task else report.tasks:
         _print(console)
         _print_advice(task, console, details=False)
@@ -135,7 +139,12 @@ def print_tables(report: Document, console: Console) -> None:
     for task in report.tasks:
         _print(console)
         _print_task(task, console)
-    for table in (build_over_tasks_table(report.over_tasks), build_failure_table(report)):
+    rows = report.labelled_rows
+    for table in (
+        build_over_tasks_table(report.over_tasks),
+        *((rows.differences, rows.scores) if rows else ()),
+        build_failure_table(report),
+    ):
         if table.rows:
             _print(console)
             console.print(TableLayout(table))
