@@ -59,8 +59,8 @@ BUDGETS = {
     "class names twice": (0, 0),
     "names in docs that do not exist": (0, 0),
     "docs words": (27_340, 26_000),
-    "core lines": (58_970, 54_000),
-    "tests lines": (44_800, 36_000),
+    "core lines": (58_980, 54_000),
+    "tests lines": (44_810, 36_000),
 }
 
 

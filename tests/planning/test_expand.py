@@ -194,6 +194,19 @@ def test_other_data_or_another_model_is_another_run(
     assert {p.run.method.name for p in after if p.run_id in before} == {"majority", "tfidf"}
 
 
+@pytest.mark.parametrize(
+    ("flags", "precision", "warned"),
+    [([], "bf16", True), (["amx_bf16"], "bf16", False), ([], "fp32", False)],
+)
+def test_a_processor_that_is_slow_in_bf16_is_said_so(
+    ask: Any, caches: Any, monkeypatch: Any, flags: list[str], precision: str, warned: bool
+) -> None:
+    monkeypatch.setattr("paretune.measuring.devices.read_bf16_flags", lambda: flags)
+    prepared = prepare_study(ask(training={"precision": precision}, methods=["lora"]), caches)
+    text = prepared.describe_precisions("cpu")
+    assert text.startswith(precision) and ("slow in bf16" in text) == warned
+
+
 def test_automatic_precision_is_that_of_the_device(
     ask: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,7 @@ from paretune.data.example import Dataset
 from paretune.data.finding import Finding
 from paretune.data.split import OuterDesign, choose_outer_design
 from paretune.errors import DataError, MethodError, StudyError
-from paretune.measuring.devices import Precision, resolve_auto_precision
+from paretune.measuring.devices import Precision, is_bf16_fast, resolve_auto_precision
 from paretune.methods.baselines import WITH_MODEL, WITHOUT_TRAINING
 from paretune.models.quantised import require_backend
 from paretune.models.sources.resolve import ModelSource
@@ -198,12 +198,20 @@ class PreparedStudy:
         run = self.make_run(cell, stage, rate, seed, **options)
         return PlannedRun(self.caches.identify(run), run)
 
-    def describe_precisions(self) -> str:
-        """The precision of the study's runs; where its models differ, that of each."""
+    def describe_precisions(self, device: str) -> str:
+        """The precision of the study's runs; where its models differ, that of each.
+
+        It says where a device is slow in bf16, which the study names, or which its store has from
+        another machine.
+        """
         by_model = {model.key: self.precisions[model.key] for model in self.models}
+        text = ", ".join(f"{precision} ({name})" for name, precision in by_model.items())
         if len(set(by_model.values())) == 1:
-            return next(iter(by_model.values()))
-        return ", ".join(f"{precision} ({name})" for name, precision in by_model.items())
+            text = next(iter(by_model.values()))
+        fast, reason = is_bf16_fast(device)
+        if "bf16" not in by_model.values() or fast:
+            return text
+        return f"{text} (warning: {device} is slow in bf16, since {reason}; fp32 is faster here)"
 
 
 def prepare_study(

@@ -325,7 +325,7 @@ def plan(
         study,
         tuple(sorted(runs, key=lambda predicted: STAGES.index(predicted.run.stage))),
         settings,
-        prepared.describe_precisions(),
+        prepared.describe_precisions(device),
         searches=tuple(text for p in proposers for text in p.describe(prepared, every_run)),
         too_large=tuple(explain_too_large(coming, predictor, settings)),
         impossible=prepared.refused,

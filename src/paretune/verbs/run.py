@@ -269,7 +269,8 @@ def run(
         if executor == "local":  # what fits here says nothing of a cluster
             settings = fitted
         workers_text = describe_workers(settings, executor, address)
-        for sentence in describe_start(planned, workers_text, explain_memory(settings, run_bytes)):
+        limits = explain_memory(settings, run_bytes)
+        for sentence in describe_start(planned, workers_text, limits, settings[0].device):
             observer.note(sentence)
         # Train, and measure costs.
         runs = choose_executor(
@@ -389,18 +390,20 @@ def plan_first_runs(
 
 
 def describe_start(
-    planned: PlannedStudy, workers: str, memory_limits: Iterable[str]
+    planned: PlannedStudy, workers: str, memory_limits: Iterable[str], device: str
 ) -> Iterator[str]:
     """Say how many runs there are, with what they are trained, and where the results are.
 
     Args:
         workers: in a few words.
         memory_limits: how memory limits them, as sentences.
+        device: of the workers.
     """
     study = planned.prepared.study
+    precisions = planned.prepared.describe_precisions(device)
     first = "First pass: " if planned.goes_on else ""
     yield (
-        f"{first}{planned.run_count} runs, {workers} in {planned.prepared.describe_precisions()}; "
+        f"{first}{planned.run_count} runs, {workers} in {precisions}; "
         f"results in {planned.store.folder}"
     )
     yield from study_input.describe_test_files(study)
