@@ -60,7 +60,7 @@ BUDGETS = {
     "names in docs that do not exist": (0, 0),
     "docs words": (27_340, 26_000),
     "core lines": (58_980, 54_000),
-    "tests lines": (44_810, 36_000),
+    "tests lines": (44_850, 36_000),
 }
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import tarfile
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,12 +16,16 @@ import pytest
 from support import fake_records as fake
 
 import paretune
+from paretune.analysis.cells import group_into_cells
 from paretune.errors import DataError, ParetuneError, StudyError
 from paretune.reporting import Report
 from paretune.reporting.build import build_report
+from paretune.store import Store
 from paretune.store.record import Record
-from paretune.study import NO_MODEL, OuterFold
+from paretune.study import NO_MODEL, OuterFold, Study
 
+ROOT = Path(__file__).parents[2]
+GALLERY = ROOT / "docs" / "gallery"
 Rows = list[dict[str, Any]]
 
 
@@ -118,6 +124,44 @@ def test_folds_are_judged_as_those_of_a_study(tmp_path: Path) -> None:
     # A seed for all folds of a repeat says the same.
     again = [row | {"seed": (row["seed"] - 1) // 3} for row in rows]
     assert read_claims(judge(tmp_path, again)) == judged
+
+
+def test_a_method_may_have_one_seed_for_all_folds_and_another_one_for_each(tmp_path: Path) -> None:
+    study = fake.study(tasks=[fake.own_task("topics")], methods=["lora"])
+    study = study.model_copy(update={"protocol": study.protocol.model_copy(update={"outer": 3})})
+    levels = {"lora": 0.9, "untuned": 0.5}
+    records = fake.draw_records(study, levels, np.random.default_rng(1), rows=90)
+    rows = export_answers(records)
+    again = [row | ({"seed": 1} if row["method"] == "untuned" else {}) for row in rows]
+    assert again != rows
+    assert read_claims(judge(tmp_path, again)) == read_claims(judge(tmp_path, rows))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("archive", sorted(GALLERY.glob("*.tar.xz")), ids=lambda path: path.name)
+def test_answers_of_the_gallery_are_judged_as_its_reports_do(archive: Path, tmp_path: Path) -> None:
+    name = archive.name.partition(".")[0]
+    with tarfile.open(archive) as packed:
+        packed.extractall(tmp_path, filter="data")
+    study = Study.load(ROOT / "examples" / f"{name}.yaml")
+    with Store.open(tmp_path / name) as store:
+        loaded = store.load_study_records(study)
+    # Answers to the selection part, which also tell a constant answer, are in no file of answers.
+    records = [
+        replace(r, predictions={part: a for part, a in r.predictions.items() if part == "test"})
+        if r.run.stage == "final"
+        else r
+        for r in loaded
+    ]
+    expected = build_report(study, records)
+    finals = [record for cell in group_into_cells(study, records) for record in cell.final]
+    for metric in {task.metric for task in expected.tasks}:
+        tasks = [task.key for task in expected.tasks if task.metric == metric]
+        rows = export_answers(r for r in finals if r.run.task.key in tasks)
+        reference = study.protocol.reference
+        judged = read_claims(judge(tmp_path, rows, metric=metric, reference=reference))
+        claims = {key: claim for key, claim in read_claims(expected).items() if key[0] in tasks}
+        assert judged == claims and len(claims) > 20
 
 
 def test_a_run_of_each_method_is_judged_as_these_very_models(tmp_path: Path, capsys: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -377,19 +378,22 @@ def _place_folds(
 ) -> dict[tuple[str, str, int, str], OuterFold | None]:
     """The outer fold of each run; None where rows have no folds, or all the same.
 
-    A repeat answers all folds once: it has a seed for all of them, or one for each.
+    A repeat answers all folds once: it has a seed for all of them, or one for each. Methods may
+    differ in that: what draws nothing has one seed.
     """
-    seeds: dict[str, set[int]] = {}
-    for _, _, seed, fold in of_runs:
-        seeds.setdefault(fold, set()).add(seed)
-    if len(seeds) < 2:
+    folds = sorted({fold for _, _, _, fold in of_runs}, key=_order)
+    if len(folds) < 2:
         return dict.fromkeys(of_runs)
-    folds = sorted(seeds, key=_order)
+    places = Counter((model, method, seed) for model, method, seed, _ in of_runs)
+    for_all_folds = {place[:2] for place, count in places.items() if count > 1}
+    seeds: dict[tuple[bool, str], set[int]] = {}
+    for model, method, seed, fold in of_runs:
+        seeds.setdefault(((model, method) in for_all_folds, fold), set()).add(seed)
     return {
         run: OuterFold.model_construct(
             folds=len(folds),
             index=folds.index(run[3]),
-            repeat=sorted(seeds[run[3]]).index(run[2]),
+            repeat=sorted(seeds[run[:2] in for_all_folds, run[3]]).index(run[2]),
         )
         for run in of_runs
     }
