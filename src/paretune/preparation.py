@@ -210,7 +210,7 @@ class ProcessCache:
         length: int,
         encode: Encode = encode_texts,
     ) -> Encoded:
-        """Return the token ids of the examples, encoded once for each tokenizer, list and length."""
+        """Return the token ids of the examples; each tokenizer, list and length is encoded once."""
         # The key has the examples, not their uids: two tasks both have a "train:0".
         direction = loaded.direction
         key = (source.weights_hash, length, tuple(examples), direction, encode)

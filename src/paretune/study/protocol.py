@@ -100,7 +100,7 @@ class Protocol(FrozenModel):
 
     @property
     def most_rates(self) -> int:
-        """The number of learning rates that a method may have, with those that evidence asks for."""
+        """The most learning rates that a method may have, with those that evidence asks for."""
         on_evidence = self.preset == "passes" and self.trials == 1
         return TRIALS["trials"] if on_evidence else self.trials
 

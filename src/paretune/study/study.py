@@ -266,7 +266,7 @@ class Study(FrozenModel):
 
     @property
     def typed(self) -> str:
-        """The command-line arguments that give the study, quoted for a shell; its name if unknown."""
+        """The command-line arguments that name the study, quoted for a shell; else its name."""
         return self._typed or self.study
 
     def locate(self, place: KeyPath, words: str) -> str:

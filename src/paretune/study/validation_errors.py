@@ -228,7 +228,7 @@ def _describe_unknown_key(key: str, place: KeyPath, model: type[BaseModel]) -> t
 
 
 def _nested_models(annotation: Any) -> Iterator[type[BaseModel]]:
-    """Yield the classes of groups of keys in a field's type: for ``tuple[TaskSpec, ...]`` TaskSpec."""
+    """Yield the classes of key groups in a field's type: TaskSpec of ``tuple[TaskSpec, ...]``."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for inner in get_args(annotation):
