@@ -84,8 +84,7 @@ class ProcessCache:
         return self.sources[key]
 
     def identify(self, run: Run) -> str:
-        """Compute the run's identity from its data, the prompt that it reads, weights and method
-        code.
+        """Compute the run's identity from its data, the prompt it reads, weights and method code.
 
         For a run that generates texts it also covers how its model decodes where the study does not
         say.
@@ -132,8 +131,7 @@ class ProcessCache:
     def model(
         self, spec: ModelSpec, dataset: Dataset, *, readout: Readout = "head", bf16: bool = False
     ) -> LoadedModel:
-        """Return the pretrained model with the head of a task's readout; only the last one is
-        cached.
+        """Return the pretrained model with the head of a readout; only the last one is cached.
 
         Args:
             bf16: whether its weights are in bf16.

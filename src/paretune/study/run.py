@@ -100,8 +100,7 @@ def digest(value: Any) -> str:
 
 
 def derive_seed(seed: int, *purpose: str | int) -> int:
-    """Derive a seed of 63 bits for one purpose (``init``, ``order``, ``dropout``) from a run's
-    seed.
+    """Derive a seed of 63 bits for one purpose (``init``, ``order``, ``dropout``) of a run.
 
     Each purpose has a private generator, so that its draws never change those of another purpose.
     """

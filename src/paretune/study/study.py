@@ -1,6 +1,4 @@
-"""A study file: many runs under one protocol. Only its shape is checked: no data, no model, no
-torch.
-"""
+"""A study file: many runs under one protocol. Its shape alone is checked: no data and no model."""
 
 from __future__ import annotations
 
