@@ -1,6 +1,6 @@
-"""Makes once in a process what runs read: data and its parts, encoded texts, models.
+"""Prepares once in a process what runs read: data and its parts, encoded texts, models.
 
-Planning reads it to identify a run and to predict what it takes, training to train it.
+Planning reads it to identify a run and to predict its cost, training to train it.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from paretune.tasks import load_dataset as load_task
 
 UNLABELLED = "unlabelled"
 TEST_PARTS = ("test", "test_shifted", UNLABELLED)
-"""Parts that final runs answer, and seen by nothing that trains or selects; the last has no score.
+"""Parts that final runs answer; training and selection never see them. The last one has no score.
 """
 
 MAX_SELECTION_TEXTS = 500
-"""The selection part of a language model has no more: every evaluation generates its texts."""
+"""The most texts in the selection part of a language model: every evaluation generates them."""
 
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of a run's data; those of the test are empty while a learning rate is tried."""
+    """The parts of a run's data; test parts are empty while a learning rate is tried."""
 
     train: list[Example]
     selection: list[Example]
@@ -43,19 +43,19 @@ class Parts:
     unlabelled: list[Example] = field(default_factory=list)
 
     def named(self, part: str) -> list[Example]:
-        """The examples of a part, by its field's name."""
+        """Return the examples of a part, by its field's name."""
         examples: list[Example] = getattr(self, part)
         return examples
 
     @property
     def reported(self) -> tuple[str, ...]:
-        """The parts that are answered once training has ended, and have examples."""
+        """The parts that are answered after training, and have examples."""
         return tuple(part for part in ("selection", *TEST_PARTS) if self.named(part))
 
 
 @dataclass
 class ProcessCache:
-    """Caches of one process; a run that changes a cached value takes its changes back."""
+    """Caches of one process; a run that changes a cached value restores it."""
 
     datasets: dict[str, Dataset] = field(default_factory=dict)
     encoded: dict[tuple[Any, ...], Encoded] = field(default_factory=dict)
@@ -66,17 +66,17 @@ class ProcessCache:
     activations: dict[tuple[Any, ...], Any] = field(default_factory=dict)
 
     def dataset(self, spec: TaskSpec) -> Dataset:
-        """The task's data; never from the network."""
+        """Return the task's data; never from the network."""
         key = spec.model_dump_json()
         if key not in self.datasets:
             self.datasets[key] = load_task(spec)
         return self.datasets[key]
 
     def source(self, spec: ModelSpec, *, offline: bool = True) -> ModelSource:
-        """The model's files; fetched first when not offline.
+        """Return the model's files; fetch them first when not offline.
 
         Raises:
-            ModelError: they are missing or cannot be used.
+            ModelError: the files are missing or cannot be used.
         """
         key = spec.model_dump_json()
         if key not in self.sources:
@@ -84,9 +84,10 @@ class ProcessCache:
         return self.sources[key]
 
     def identify(self, run: Run) -> str:
-        """The run's identity over its data, the prompt that it reads, weights and method code.
+        """Compute the run's identity from its data, the prompt it reads, weights and method code.
 
-        If it generates texts, it is also over how its model decodes where the study does not say.
+        For a run that generates texts it also covers how its model decodes where the study does not
+        say.
         """
         dataset, weights_hash = self.dataset(run.task), ""
         configured = methods.configure(run.method)
@@ -110,10 +111,10 @@ class ProcessCache:
         )
 
     def objective(self, run: Run, max_tokens: int | None = None) -> Objective:
-        """The task's objective as the run trains it: by its readout, and with its solved examples.
+        """Return the task's objective as the run trains it: with its readout and solved examples.
 
         Args:
-            max_tokens: what a model takes, solved examples and all; None: there is no limit.
+            max_tokens: the most tokens of a model's input, with solved examples; None for no limit.
         """
         dataset, prompt = self.dataset(run.task), self.dataset(run.task).prompt
         shots = methods.configure(run.method).options.shots
@@ -124,16 +125,16 @@ class ProcessCache:
         return for_readout(dataset.objective, run.readout, prompt)
 
     def run_model(self, run: Run, *, bf16: bool = False) -> LoadedModel:
-        """:meth:`model` of a run."""
+        """Return the :meth:`model` of a run."""
         return self.model(run.model, self.dataset(run.task), readout=run.readout, bf16=bf16)
 
     def model(
         self, spec: ModelSpec, dataset: Dataset, *, readout: Readout = "head", bf16: bool = False
     ) -> LoadedModel:
-        """The pretrained model with the head that a readout of this task needs; the last one only.
+        """Return the pretrained model with the head of a readout; only the last one is cached.
 
         Args:
-            bf16: hold its weights in bf16.
+            bf16: whether its weights are in bf16.
         """
         source = self.source(spec)
         head = _head_spec(dataset, readout)
@@ -150,10 +151,10 @@ class ProcessCache:
     def outline(
         self, spec: ModelSpec, dataset: Dataset, *, readout: Readout = "head"
     ) -> LoadedModel:
-        """The model without its weights, with a head; tasks with as many labels share one.
+        """Return the model without its weights, with a head; tasks with as many labels share one.
 
         Raises:
-            ModelError: it cannot be used; a run with it could not start.
+            ModelError: the model cannot be used; a run with it could not start.
         """
         source = self.source(spec)
         head = _head_spec(dataset, readout)
@@ -161,7 +162,7 @@ class ProcessCache:
         key = (source.weights_hash, source.decoding_key, shape, spec.source_prefix)
         if key not in self.outlines:
             same = [outline for k, outline in self.outlines.items() if k[0] == key[0]]
-            # A tokenizer that was set to its languages is not shared.
+            # A tokenizer with languages set is not shared.
             shared = same[0].tokenizer if same and not head.languages else None
             self.outlines[key] = load_model(
                 source,
@@ -173,24 +174,24 @@ class ProcessCache:
         return self.outlines[key]
 
     def drop_model(self) -> None:
-        """Drop the model, because it may not be as it was loaded."""
+        """Drop the model, because it may differ from the loaded one."""
         self.loaded.clear()
 
     def parts(self, run: Run) -> Parts:
-        """The parts of a run, by its protocol."""
+        """Return the parts of a run, by its protocol."""
         dataset = self.dataset(run.task)
         rows, test = list(dataset.train), list(dataset.test)
         if run.outer is not None:
             rows, test = split_by_fold(dataset, run.outer, run.split_seed)
-        if run.rows < 1:  # whoever has fewer labels also has fewer to select by
+        if run.rows < 1:  # fewer labels also leave fewer rows for selection
             rows = take_share(rows, run.rows, run.split_seed)
         final: tuple[list[Example], ...] = ([], [], [])
         if run.stage == "final":
-            # What encodes and predicts wants labels: the first, which nothing reads.
+            # Encoding and prediction need labels: these get the first one, which nothing reads.
             unlabelled = dataset.unlabelled if dataset.predicts_unlabelled else ()
             final = test, [*dataset.shifted], [replace(example, label=0) for example in unlabelled]
         if run.selection == "test":
-            return Parts(rows, test, *final)  # a preset's, which trains on all rows
+            return Parts(rows, test, *final)  # a preset's run, which trains on all rows
         folds = assign_folds(rows, run.split_seed)
         selection = [e for e, f in zip(rows, folds, strict=True) if f == run.fold]
         train = [e for e, f in zip(rows, folds, strict=True) if f != run.fold]
@@ -207,8 +208,8 @@ class ProcessCache:
         length: int,
         encode: Encode = encode_texts,
     ) -> Encoded:
-        """Token ids of the examples, made once for each tokenizer, list and length."""
-        # The examples themselves, not their uids: two tasks both have a "train:0".
+        """Return the token ids of the examples; each tokenizer, list and length is encoded once."""
+        # The key has the examples, not their uids: two tasks both have a "train:0".
         direction = loaded.direction
         key = (source.weights_hash, length, tuple(examples), direction, encode)
         if key not in self.encoded:

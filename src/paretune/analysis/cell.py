@@ -30,9 +30,9 @@ NO_MODEL = "-"
 """The model key of baselines without a model; they belong to every model of their task."""
 
 Subject = Literal["methods", "models"]
-"""What scores speak of: methods, of which runs are drawn, or the very models that were trained."""
+"""Whether scores describe methods, of which runs are drawn, or the trained models themselves."""
 CellKey = tuple[str, str]
-"""Model and method: what tells the cells of a task apart."""
+"""Model and method, which identify a cell within a task."""
 
 
 @dataclass(frozen=True)
@@ -43,27 +43,27 @@ class Cell:
         task: key of the task.
         model: key of the model; :data:`NO_MODEL` without one.
         method: key of the method.
-        name: of the method itself.
+        name: name of the method, without its label.
         metric: name of the primary metric.
-        objective: of the task.
-        final: records of final runs, of one setting.
-        tuning: records of trials, of one setting.
+        objective: objective of the task.
+        final: records of final runs with one setting.
+        tuning: records of trials with one setting.
         cost: records of solo measurements.
-        folds: of the outer cross-validation that the test answers come from; 0 of a split.
-        choice: the selected learning rate; in cross-validation over the trials of all folds, while
-            each fold has its own (``fold_choices``).
+        folds: number of outer folds that the test answers come from; 0 for a split.
+        choice: selected learning rate; in cross-validation over the trials of all folds, while each
+            fold has a separate one (``fold_choices``).
         fold_choices: the selected learning rate of each outer fold.
         pending: number of runs that have not ended, by stage and state: ``("final", "todo"): 3``.
-        expected_runs: number of final runs that the protocol asks for, by what has ended.
-        failed_folds: outer folds all of whose trials failed, so that no final run comes.
+        expected_runs: number of final runs that the protocol wants, given the ended runs.
+        failed_folds: outer folds all of whose trials failed, so that they have no final run.
         other_settings: records left out because an older version of the study made them.
         fewer_rows: final runs on a share of the labelled rows (``protocol.rows``).
-        over_limit: a cost exceeds a limit of the study, so no further runs are trained.
-        passes: times that all test rows are answered at most, each of which may end the study.
-        judged_at_end: pairs are decided only when all runs of both sides have ended.
-        predicted_bytes: peak memory of training by the arithmetic of :mod:`paretune.measuring`,
-            until it is measured; None where no run has ended.
-        judged: what is said of runs that were trained elsewhere; None of runs of paretune.
+        over_limit: whether a cost exceeds a limit of the study, which ends its runs.
+        passes: most times that all test rows are answered; the study may end after each.
+        judged_at_end: whether pairs are decided only when all runs of both sides have ended.
+        predicted_bytes: peak memory of training, predicted by :mod:`paretune.measuring` until it is
+            measured; None where no run has ended.
+        judged: description of runs that were trained elsewhere; None for runs of paretune.
     """
 
     task: str
@@ -91,12 +91,12 @@ class Cell:
 
     @property
     def key(self) -> CellKey:
-        """Its model and method."""
+        """The keys of model and method."""
         return self.model, self.method
 
     @property
     def runs(self) -> tuple[Record, ...]:
-        """All its records."""
+        """All records of the cell."""
         return (*self.tuning, *self.final, *self.cost)
 
     @property
@@ -106,7 +106,7 @@ class Cell:
 
     @property
     def readout(self) -> Readout | None:
-        """How its runs answer; None without a model, and before any run has ended."""
+        """How the runs answer; None without a model, and before any run has ended."""
         if self.model == NO_MODEL:
             return None
         return next((record.run.readout for record in self.runs), None)
@@ -115,7 +115,7 @@ class Cell:
     def rate(self) -> float | None:
         """The learning rate of the final runs; None for methods that have none.
 
-        In cross-validation the one that most folds selected; of several the smallest.
+        In cross-validation it is the rate that most folds selected; of several the smallest.
         """
         counts = Counter(r for record in self.final if (r := record.run.learning_rate) is not None)
         if not counts:
@@ -124,7 +124,7 @@ class Cell:
 
     @property
     def undecided(self) -> bool:
-        """The chosen rate is within one standard error of its runner-up."""
+        """Whether the chosen rate is within one standard error of its runner-up."""
         return self.choice.undecided and self.rate == self.choice.rate
 
     @property
@@ -134,46 +134,46 @@ class Cell:
 
     @property
     def selected_on_test(self) -> bool:
-        """The paper's way: checkpoints were chosen on the part that is reported."""
+        """Whether checkpoints were chosen on the reported part, which is the paper's way."""
         return any(record.run.selection == "test" for record in self.final)
 
     @cached_property
     def outcomes(self) -> Counter[str]:
         """How the final runs ended: ok, collapsed, diverged, out_of_memory or error.
 
-        Collapse is judged by the answers themselves, so it is flagged whoever wrote the record.
+        The answers themselves decide what has collapsed, whichever program wrote the record.
         """
         return Counter(map(self._outcome_of, self.final))
 
     @property
     def deterministic(self) -> bool:
-        """Nothing is drawn, so there are no seeds to differ: the interval speaks of examples."""
+        """Whether nothing is drawn, so that seeds do not differ: the interval is over examples."""
         return self.model == NO_MODEL or self.name in baselines.DRAWS_NOTHING
 
     @property
     def draws_seeds(self) -> bool:
-        """Whether its runs are seeds on one split, of which one alone says nothing of others."""
+        """Whether its runs are seeds on one split: one says nothing about further seeds."""
         fixed = self.deterministic or self.judged == "models"
         return not fixed and not self.design.is_cross_validation
 
     @property
     def trains_nothing(self) -> bool:
-        """Whether there is no training that could fail."""
+        """Whether the cell has no training that could fail."""
         return self.model == NO_MODEL or self.name in baselines.WITHOUT_TRAINING
 
     @property
     def has_export(self) -> bool:
-        """Whether there may be weights to export; a command may have left nothing but answers."""
+        """Whether there may be weights to export; a command may have stored answers only."""
         commands = [record for record in self.final if record.run.method.is_command]
         left_nothing = commands and not any(record.trained_weights for record in commands)
         return self.model != NO_MODEL and not left_nothing
 
     @cached_property
     def failures(self) -> FailureRate | None:
-        """How often training failed; None for what trains nothing, which has no chance to fail.
+        """How often training failed; None for a cell without training, which cannot fail.
 
-        An outer fold all of whose trials failed is a run that failed. Of runs that were trained
-        elsewhere those that failed may be missing, so that none of them says nothing.
+        An outer fold all of whose trials failed is a failed run. For runs that were trained
+        elsewhere the failed ones may be missing, so a rate of zero is not evidence.
         """
         failed = sum(self.outcomes[outcome] for outcome in FAILED_OUTCOMES)
         if self.trains_nothing or (self.judged and not failed):
@@ -182,14 +182,14 @@ class Cell:
         return FailureRate(failed + folds, len(self.final) - self.outcomes["error"] + folds)
 
     def has_failed(self, record: Record) -> bool:
-        """Whether a run of it failed; what trains nothing cannot fail."""
+        """Return whether a run of the cell failed; without training none can fail."""
         return not self.trains_nothing and self._outcome_of(record) in FAILED_OUTCOMES
 
     def _outcome_of(self, record: Record) -> str:
         # Scores without answers may be all the same, and often are all 1.
         if record.outcome != "ok" or not has_test_answers(record) or not self.objective.has_answers:
             return record.outcome
-        # In cross-validation the selection part counts too: few rows may lie in a fold.
+        # In cross-validation the selection part counts too: a fold may have few rows.
         judged = ("test",) if record.run.outer is None else ("test", "selection")
         parts = [record.predictions[part] for part in judged if part in record.predictions]
         answers = [answer for part in parts for answer in part.prediction]
@@ -198,20 +198,21 @@ class Cell:
 
     @cached_property
     def trained(self) -> tuple[Record, ...]:
-        """Final runs with answers that did not fail."""
+        """The final runs with answers that did not fail."""
         return tuple(r for r in self.final if has_test_answers(r) and not self.has_failed(r))
 
     @cached_property
     def answers_by_seed(self) -> Mapping[int, TestAnswers]:
-        """What the runs that trained answered on the test rows, by seed (:meth:`group_answers`)."""
+        """The test answers of the runs that trained, by seed (:meth:`group_answers`)."""
         return self.group_answers(self.trained)
 
     def group_answers(self, records: Iterable[Record]) -> dict[int, TestAnswers]:
-        """What final runs answered on the test rows, by seed.
+        """Group the test answers of final runs by seed.
 
-        In cross-validation by repeat, with the rows that any repeat answered; those of a fold that
-        failed or waits are taken from the next repeat that has them. So each row counts once, with
-        a mean over what answered it, and a fold that failed costs its own answers only.
+        In cross-validation they are grouped by repeat, with the rows that any repeat answered. Rows
+        of a fold that failed or waits are taken from the next repeat that has them. So each row
+        counts once, with a mean over the runs that answered it, and a failed fold loses its answers
+        only.
 
         Raises:
             StoreError: two folds of a repeat have answered the same row.
@@ -244,28 +245,28 @@ class Cell:
 
     @cached_property
     def design(self) -> TestDesign:
-        """How test answers come about."""
+        """How the test answers came about."""
         outer = group_by_outer(self.trained or filter(has_test_answers, self.final))
         folds = len({fold.index for fold in outer})
         return TestDesign(self.folds, len(self.test_answers) or 1, folds) if self.folds else SPLIT
 
     @cached_property
     def shown_answers(self) -> tuple[Predictions, ...]:
-        """:attr:`test_answers`; where every run failed, those of all that answered."""
+        """The :attr:`test_answers`; where every run failed, those of all runs that answered."""
         return self.test_answers or tuple(
             answers.predictions for answers in self.group_answers(self.final).values()
         )
 
     @cached_property
     def run_scores(self) -> RunScores | None:
-        """Scores of the runs that trained on the test rows; None while there is none."""
+        """The test scores of the runs that trained; None while there are none."""
         return self.score_by(self.metric) if self.test_answers else None
 
     def score_by(self, metric: str) -> RunScores | None:
-        """The scores of :attr:`shown_answers` by a metric; None where there are none."""
+        """Return the scores of :attr:`shown_answers` by a metric; None where there are none."""
         if not self.shown_answers:
             return None
-        # The outer fold that answered each row; -1 where another repeat's run did.
+        # This is the outer fold that answered each row; -1 where a run of another repeat did.
         fold_of_rows = []
         crossed = self.design.is_cross_validation and not self.deterministic
         for repeat, answers in self.answers_by_seed.items() if crossed else ():
@@ -279,14 +280,14 @@ class Cell:
     def interval(self) -> Interval | None:
         """The cell's score over its seeds and examples.
 
-        Where every run failed, of :attr:`shown_answers`: to be seen, not to be compared.
+        Where every run failed, it is of :attr:`shown_answers`: to be shown, not to be compared.
         """
         scores = self.run_scores or self.score_by(self.metric)
         return None if scores is None else confidence_interval(scores)
 
     @property
     def unread_share(self) -> float:
-        """Generated test answers in which no label was found, which count as wrong: their share."""
+        """The share of generated test answers in which no label was found; they count as wrong."""
         if not self.objective.predicts_labels:
             return 0.0
         answers = [answer for seed in self.test_answers for answer in seed.prediction]
@@ -300,37 +301,37 @@ class Cell:
 
     @property
     def all_trials_failed(self) -> bool:
-        """Every rate on trial diverged or did not fit, so no final run will come."""
+        """Whether every rate on trial diverged or did not fit, so that no final run will come."""
         return bool(self.choice.table) and self.choice.rate is None and not self.final
 
     @property
     def complete(self) -> bool:
-        """All final runs that the protocol asks for have ended."""
+        """Whether all final runs that the protocol wants have ended."""
         return self.all_trials_failed or len(self.final) >= self.expected_runs
 
     @property
     def finished(self) -> bool:
-        """Nothing waits, and all final runs that were asked for have ended, or none is needed."""
+        """Whether no run waits, and all expected final runs have ended or none is needed."""
         if any(stage != "cost" for stage, _ in self.pending):
             return False
         return self.complete or self.over_limit
 
 
 def has_test_answers(record: Record) -> bool:
-    """Whether the store has its answers to the test rows."""
+    """Return whether the store has the record's answers to the test rows."""
     answers: Predictions | None = record.predictions.get("test")
     return answers is not None and bool(answers.uid)
 
 
 def position_of(run: Run, seeds: Sequence[int]) -> int | None:
-    """The position of a final run among the seeds of the study; None if it is none of them."""
+    """Return the position of a final run among the study's seeds; None if it has none of them."""
     if run.outer is not None:
         return run.outer.position if run.outer.position < len(seeds) else None
     return seeds.index(run.seed) if run.seed in seeds else None
 
 
 def group_by_outer(records: Iterable[Record]) -> dict[OuterFold, list[Record]]:
-    """The records of each outer fold."""
+    """Group records by outer fold."""
     groups: dict[OuterFold, list[Record]] = {}
     for record in records:
         if record.run.outer is not None:
@@ -340,15 +341,15 @@ def group_by_outer(records: Iterable[Record]) -> dict[OuterFold, list[Record]]:
 
 @dataclass(frozen=True, eq=False)
 class TestAnswers:
-    """What one run has answered on the test rows, or the runs of the folds of one repeat.
+    """The answers of one run to the test rows, or of the runs of the folds of one repeat.
 
     Attributes:
-        runs: that have answered.
-        predictions: of all rows.
-        sources: (rows, 2): the place of the run in ``runs``, and that of the row in its answers.
+        runs: runs that have answered.
+        predictions: predictions of all rows.
+        sources: (rows, 2): index of the run in ``runs``, and index of the row in its answers.
     """
 
-    __test__ = False  # not a test class for pytest
+    __test__ = False  # pytest must not collect it
 
     runs: Sequence[Record]
     predictions: Predictions
@@ -356,11 +357,11 @@ class TestAnswers:
 
     @classmethod
     def of_folds(cls, folds: Sequence[Record], further: Sequence[Record] = ()) -> TestAnswers:
-        """The rows of several folds, and those that only ``further`` runs have answered.
+        """Combine the rows of several folds, and those that only ``further`` runs have answered.
 
-        They stand in the natural order of uids, and so in the same order for every method and
-        repeat. Clusters and questions, which lie whole in a fold, are numbered anew in that order.
-        A column that some runs do not have is left out.
+        Rows are in the natural order of uids, and so in the same order for every method and repeat.
+        Clusters and questions, which lie whole in a fold, are numbered anew in that order. A column
+        that some runs do not have is left out.
 
         Raises:
             StoreError: two folds have answered the same row.
@@ -398,7 +399,7 @@ class TestAnswers:
             columns = [getattr(part, name) for part in parts]
             merged[name] = ()
             if any(columns[number] for number in used):
-                # In a fold that has no groups, every row is a group.
+                # In a fold without groups, every row is a group.
                 groups = [c or range(len(p.uid)) for c, p in zip(columns, parts, strict=True)]
                 keys = [(number, groups[number][place]) for number, place in sources]
                 numbers = {key: place for place, key in enumerate(dict.fromkeys(keys))}

@@ -1,4 +1,4 @@
-"""Records of a study, gathered into cells: all runs of one task x model x method together.
+"""Groups the records of a study into cells: all runs of one task x model x method together.
 
 Only records of one setting and one design of the test count together.
 """
@@ -35,12 +35,12 @@ from paretune.tasks import objective_of
 
 
 def model_free_baselines(task: TaskSpec, objective: Objective) -> tuple[str, ...]:
-    """The names of a task's baselines without a model."""
+    """Return the names of a task's baselines without a model."""
     return tuple(n for n in objective.baselines if task.features or n not in baselines.OF_TABLES)
 
 
 def methods_with_probe(study: Study, objective: Objective) -> list[MethodSpec]:
-    """The study's methods that use a model, and the probe of a task that is run on each model.
+    """Return the study's methods that use a model, and the probe of a task for each model.
 
     A study of commands without a model has no probe.
 
@@ -58,11 +58,11 @@ def methods_with_probe(study: Study, objective: Objective) -> list[MethodSpec]:
 def group_into_cells(
     study: Study, records: Iterable[Record], states: Iterable[RunStatus] = ()
 ) -> list[Cell]:
-    """Every cell of the study, in its order, whether or not anything has run.
+    """Return every cell of the study, in its order, whether or not anything has run.
 
-    Baselines come after the methods of their task. Runs of tasks, models or methods that are not in
-    the study are left out: a changed study file never mixes results. Of ``preset: passes`` each
-    cell has the number of runs that it is given (:func:`paretune.analysis.passes.mark_passes`).
+    Baselines come after the methods of their task. Runs of tasks, models or methods that the study
+    does not have are left out: a changed study file never mixes results. With ``preset: passes``
+    each cell has the number of runs that :func:`paretune.analysis.passes.mark_passes` gives to it.
     """
     cells = build_cells(study, records, states)
     if study.is_judged:
@@ -71,9 +71,9 @@ def group_into_cells(
 
 
 def mark_judged(cells: Sequence[Cell]) -> list[Cell]:
-    """Cells of runs that were trained elsewhere: there are no others, and costs are of these.
+    """Complete cells of runs that were trained elsewhere: no others follow, and these have costs.
 
-    Where no method has a second run, scores speak of these very models.
+    Where no method has a second run, scores describe these very models.
     """
     subject: Subject = "methods" if any(len(cell.final) > 1 for cell in cells) else "models"
     return [
@@ -90,7 +90,7 @@ def mark_judged(cells: Sequence[Cell]) -> list[Cell]:
 def build_cells(
     study: Study, records: Iterable[Record], states: Iterable[RunStatus] = ()
 ) -> list[Cell]:
-    """As :func:`group_into_cells`, without what passes have decided."""
+    """Build the cells of :func:`group_into_cells`, before passes are decided."""
     records, states = list(records), list(states)
     keys = _cell_keys(study, [*(r.run for r in records), *(s.run for s in states)])
     by_cell: dict[tuple[str, str, str], list[Record]] = {}
@@ -131,12 +131,12 @@ def build_cells(
 
 
 def _cell_keys(study: Study, runs: Iterable[Run]) -> dict[tuple[str, str, str], str]:
-    """Cell keys in the study's order, each with the method's own name.
+    """Return the cell keys in the study's order, each with the name of its method.
 
-    ``runs``: those that were planned. They say which baselines stand beside the methods on each
-    model, which only planning knows.
+    ``runs`` are the planned runs. They say which baselines stand beside the methods on each model,
+    which only planning knows.
     """
-    if study.is_judged:  # nothing but what was given: methods, then baselines in the same order
+    if study.is_judged:  # the cells that were given: methods, then baselines in the same order
         named = {run.cell: run.method.name for run in runs}
         groups = (baselines.NAMES, baselines.NAMES - baselines.WITH_MODEL)
         order = {cell: sum(name in group for group in groups) for cell, name in named.items()}
@@ -156,7 +156,7 @@ def _cell_keys(study: Study, runs: Iterable[Run]) -> dict[tuple[str, str, str], 
                 names = {probe.name for probe in probes}
                 always = [m for m in of_cell.values() if m.name not in names and m.key == m.name]
                 on_model = [*(probe for probe in probes if probe.key in of_cell), *always]
-            # The probes last, among the baselines, wherever the study names them.
+            # Probes come last, among the baselines, wherever the study names them.
             for method in (*(m for m in methods if m not in probes), *on_model):
                 keys[(task.key, model.key, method.key)] = method.name
         for name in model_free_baselines(task, objective):
@@ -165,9 +165,9 @@ def _cell_keys(study: Study, runs: Iterable[Run]) -> dict[tuple[str, str, str], 
 
 
 def _count_outer_folds(study: Study, records: Sequence[Record], states: Sequence[RunStatus]) -> int:
-    """Folds of a task's cross-validation; 0: the published split.
+    """Return the folds of a task's cross-validation; 0 for the published split.
 
-    What the study asks for, if there are such runs; else what most runs are.
+    It is the number that the study wants, if there are such runs; otherwise that of most runs.
     """
     runs = [record.run for record in records] or [state.run for state in states]
     counts = Counter(run.outer.folds if run.outer else 0 for run in runs if run.stage != "cost")
@@ -179,7 +179,7 @@ def _count_outer_folds(study: Study, records: Sequence[Record], states: Sequence
 
 
 def _build_cell(study: Study, empty: Cell, records: Sequence[Record], folds: int) -> Cell:
-    """``empty`` with its records and what follows from them."""
+    """Fill ``empty`` with its records and derived values."""
     of_stage: dict[str, list[Record]] = {"tune": [], "final": [], "cost": []}
     whole = [record for record in records if record.run.rows == 1]
     for record in whole:
@@ -217,7 +217,7 @@ def _build_cell(study: Study, empty: Cell, records: Sequence[Record], folds: int
         answers = {r.run_id: r.predictions["test"].uid for r in final if has_test_answers(r)}
         for uids, _ in Counter(answers.values()).most_common(1):
             final = [r for r in final if answers.get(r.run_id, uids) == uids]
-    # By repeat and fold, then by seed.
+    # Sort by repeat and fold, then by seed.
     final.sort(key=lambda r: (0 if r.run.outer is None else r.run.outer.position, r.run.seed))
     forms = [record.run.on_rows(1).canonical_form() for record in final]
     fewer = [r for r in records if r.run.rows < 1 and r.run.on_rows(1).canonical_form() in forms]
@@ -251,7 +251,7 @@ def _count_expected_runs(
         return max(folds, 1)
     if folds:  # a fold all of whose trials failed has no final run
         return seeds - sum(choice.rate is None for choice in fold_choices.values())
-    if cell.model == NO_MODEL:  # it does not depend on the seed
+    if cell.model == NO_MODEL:  # its answers do not depend on the seed
         return 1
     preset = load_preset(study.protocol.preset)
     return seeds if preset is None or preset.final_runs is None else preset.final_runs
@@ -263,11 +263,11 @@ def _keep_one_run_per_fold(
     choices: Mapping[OuterFold, RateSelection],
     rate_of_all: float | None,
 ) -> list[Record]:
-    """Of one setting, for each fold the run at its selected rate, with the study's seed.
+    """Select for each fold the run of one setting at its selected rate with the study's seed.
 
     Args:
-        choices: of folds that choose for themselves.
-        rate_of_all: of the others.
+        choices: selection of each fold that has trials.
+        rate_of_all: rate of the other folds.
     """
     seeds = study.protocol.seeds
     selected = []
@@ -282,19 +282,19 @@ def _keep_one_run_per_fold(
 def _keep_one_setting(
     records: Sequence[Record], study: Study, rate: float | None = None
 ) -> list[Record]:
-    """The records of one setting: the study's own, at the selected rate, or the most frequent."""
+    """Select records of one setting: the study's, at the selected rate, or the most frequent."""
     settings: dict[str, list[Record]] = {}
     for record in records:
-        # What must be equal for two runs to be seeds (or trials) of one another.
+        # These values must be equal for two runs to be seeds (or trials) of one another.
         run = record.run
         ignored: dict[str, Any] = {"seed": 0, "fold": 0, "begun_at": 0}
         if run.outer is not None:
             ignored["outer"] = run.outer.folds
-        if run.stage != "final" or run.outer is not None:  # each fold has its own rate
+        if run.stage != "final" or run.outer is not None:  # each fold has a separate rate
             ignored["learning_rate"] = 0
         form = run.canonical_form()
         proposer = run.method.proposer
-        if proposer is not None and run.outer is not None:  # each fold has trials of its own
+        if proposer is not None and run.outer is not None:  # each fold has separate trials
             options = form["method"]["options"].items()
             proposed = {key: value for key, value in options if key != proposer.completes}
             form["method"] = {**form["method"], "options": proposed}
@@ -308,7 +308,7 @@ def _closeness(records: Sequence[Record], study: Study, rate: float | None) -> t
     training = run.training.model_copy(update={"precision": study.training.precision})
     in_study = False
     for spec in study.all_methods:
-        if spec.key == run.method.key:  # the study's method, or what its trials have completed
+        if spec.key == run.method.key:  # the study's method, or one that its trials have completed
             options, options_of_run = spec.options_of_runs, run.method.options_of_runs
             if spec.proposer is not None and spec.proposer.completes not in options:
                 options_of_run.pop(spec.proposer.completes, None)

@@ -1,4 +1,4 @@
-"""Which differences between the cells of a task are proven: every pair is decided here, once.
+"""Decides which differences between the cells of a task are proven: every pair, and once.
 
 The report's verdicts and ranks, ``recommend``, ``compare`` and the differences over all tasks read
 these comparisons, so they cannot contradict one another. A pair is decided if its corrected p-value
@@ -93,14 +93,14 @@ Rival = Literal["baseline", "other method", "other model"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """A cell compared with all its baselines; where the task has none, with all other methods.
+    """A cell compared with all its baselines; for a task without baselines with all methods.
 
     Attributes:
-        comparisons: it minus each of them that has a score.
+        comparisons: differences of the cell minus each baseline or rival that has a score.
         missing: names of baselines without a score.
-        note: why it is undecided, if the reason is not a missing baseline.
-        of_trained: whether runs failed, so that the verdict is of those that trained.
-        rival: what it is compared with.
+        note: why the verdict is undecided, if the reason is not a missing baseline.
+        of_trained: whether runs failed, so that the verdict is about those that trained.
+        rival: kind of cells that it is compared with.
     """
 
     comparisons: tuple[Pair, ...]
@@ -121,12 +121,12 @@ class Verdict:
 
     @property
     def above_all(self) -> bool:
-        """Proven better than all that it is compared with, none of which is missing."""
+        """Whether it is proven better than all its rivals, none of which is missing."""
         return self.standing == "above" and not self.missing
 
     @property
     def summary(self) -> str:
-        """A phrase for a table: ``undecided against TF-IDF; better than constant answer``."""
+        """Write a phrase for a table: ``undecided against TF-IDF; better than constant answer``."""
         if not self.comparisons:
             return self.note or "no baseline has a score yet"
         if self.above_all:
@@ -149,15 +149,15 @@ class PairwiseComparisons:
     """All pairs of one task's cells, and the verdicts and ranks that follow.
 
     Attributes:
-        cells: of the task.
+        cells: cells of the task.
     """
 
     def __init__(self, cells: Sequence[Cell], reference: str | None = None) -> None:
         """Compare all cells on one model, with each other and with the baselines.
 
         Args:
-            cells: of the task.
-            reference: key of the method of which is asked whether any is better.
+            cells: cells of the task.
+            reference: key of the method against which each method is tested as better.
         """
         self.cells = cells
         models = dict.fromkeys(c.model for c in cells if c.model != NO_MODEL) or (NO_MODEL,)
@@ -171,7 +171,7 @@ class PairwiseComparisons:
     def _compare(
         self, cells: Mapping[str, Cell], correct: Correction, reference: str | None = None
     ) -> _Group:
-        """All pairs of some cells, by name."""
+        """Compare all pairs of some cells, by name."""
         scores = keep_comparable((name, cell.run_scores) for name, cell in cells.items())
         baselines = {name for name, cell in cells.items() if cell.baseline}
         lenders = {name: score for name, score in scores.items() if name not in baselines}
@@ -186,7 +186,7 @@ class PairwiseComparisons:
             for pair in compare_all_pairs(scores, scatters, correct, looks, covary)
         }
         if reference in scores and reference not in baselines:
-            # The pairs of methods that are ahead of the reference, corrected in its family.
+            # Correct the pairs of methods that are ahead of the reference within its family.
             against = {
                 names: pair if pair.b == reference else pair.flip()
                 for names, pair in pairs.items()
@@ -203,15 +203,15 @@ class PairwiseComparisons:
         return _Group(scores, baselines, pairs, looks)
 
     def scores(self, model: str) -> Mapping[str, RunScores]:
-        """By method: comparable scores of a model's methods and of baselines without a model."""
+        """Return by method the comparable scores of a model and of baselines without a model."""
         return self._groups[model].scores
 
     def pairs(self, model: str) -> tuple[Pair, ...]:
-        """Every pair on one model, the baselines without a model included, in the cells' order."""
+        """Return every pair on one model and the model-free baselines, in the cells' order."""
         return tuple(self._groups[model].pairs.values()) if model in self._groups else ()
 
     def compare(self, a: Cell, b: Cell) -> Pair | None:
-        """``a`` minus ``b``; None if they share no examples.
+        """Return ``a`` minus ``b``; None if they share no examples.
 
         Cells on different models are corrected over all pairs of the task's cells.
         """
@@ -219,7 +219,7 @@ class PairwiseComparisons:
         return group.find(*names)
 
     def _find_group(self, a: Cell, b: Cell) -> tuple[_Group, Names]:
-        """The group in which both are compared, and their names there."""
+        """Find the group in which both cells are compared, and their names there."""
         for model, group in self._groups.items():
             if {a.model, b.model} <= {model, NO_MODEL}:
                 return group, (a.method, b.method)
@@ -236,9 +236,9 @@ class PairwiseComparisons:
         return expected_scores(self.cells)
 
     def estimate_sample_size(self, a: Cell, b: Cell) -> SampleSize | None:
-        """What would decide between ``a`` and ``b``; None if they share no examples.
+        """Estimate the rows that would decide ``a`` against ``b``; None without common examples.
 
-        By the level and with the variances by which :meth:`compare` judges them.
+        The level and the variances are those by which :meth:`compare` judges them.
         """
         group, names = self._find_group(a, b)
         pair = group.find(*names)
@@ -250,29 +250,29 @@ class PairwiseComparisons:
 
     @property
     def rival(self) -> Rival:
-        """What verdicts compare a method with: where the task has no baseline, all others."""
+        """What verdicts compare a method with: all other methods where the task has no baseline."""
         if any(cell.baseline for cell in self.cells):
             return "baseline"
         about_models = any(cell.judged == "models" for cell in self.cells)
         return "other model" if about_models else "other method"
 
     def find_rivals(self, cell: Cell) -> list[Cell]:
-        """What a cell is compared with by its verdict: without a model, and on its own model."""
+        """Find the cells that a verdict compares a cell with: without a model, and on its model."""
         of_baselines = self.rival == "baseline"
         return [
             rival
             for rival in self.cells
             if rival.baseline == of_baselines
             and rival.model in (NO_MODEL, cell.model)
-            # A probe is no baseline of itself.
+            # A probe is not a baseline of itself.
             and (rival.name != cell.name if cell.name in WITH_MODEL else rival is not cell)
         ]
 
     def verdict(self, cell: Cell, format_name: Callable[[str], str] = str) -> Verdict | None:
-        """``cell`` compared with its rivals; None without any, a model, score or failure.
+        """Compare ``cell`` with its rivals; None without rivals, a model, a score or a failure.
 
         Args:
-            cell: of the task.
+            cell: cell of the task.
             format_name: formats the names of rivals.
         """
         rivals = self.find_rivals(cell)
@@ -292,15 +292,15 @@ class PairwiseComparisons:
         return Verdict(tuple(pairs), tuple(missing), note, of_trained=failed, rival=self.rival)
 
     def shortfall(self, cell: Cell) -> float | None:
-        """By how many points ``cell`` may be below the best of its model.
+        """Return by how many points ``cell`` may be below the best of its model.
 
-        None with one run, and alone.
+        The result is None with one run, and for a single cell.
         """
         group = self._groups.get(cell.model)
         return group.shortfalls.get(cell.method) if group else None
 
     def ranks(self, model: str) -> dict[str, RankRange]:
-        """The possible ranks of each method of a model among its methods, without baselines."""
+        """Return the possible ranks of a model's methods among each other, without baselines."""
         group = self._groups.get(model)
         if group is None:
             return {}
@@ -308,7 +308,7 @@ class PairwiseComparisons:
         return rank_ranges(names, [p for p in group.pairs.values() if {p.a, p.b} <= {*names}])
 
     def _withhold(self, pair: Pair, a: Cell, b: Cell) -> Withheld:
-        """Why a pair may not be decided."""
+        """Return why a pair may not be decided."""
         if pair.withheld:
             return pair.withheld
         if any(c.run_scores and len(c.run_scores.tables) == 1 and c.draws_seeds for c in (a, b)):
@@ -328,7 +328,7 @@ class _Group:
     """Cells that are compared with one another, by name.
 
     Attributes:
-        looks: for which intervals pay.
+        looks: number of looks that intervals pay for.
     """
 
     scores: Mapping[str, RunScores]
@@ -337,14 +337,14 @@ class _Group:
     looks: int
 
     def find(self, a: str, b: str) -> Pair | None:
-        """``a`` minus ``b``."""
+        """Return ``a`` minus ``b``."""
         if (a, b) in self.pairs:
             return self.pairs[a, b]
         return self.pairs[b, a].flip() if (b, a) in self.pairs else None
 
     @cached_property
     def shortfalls(self) -> Mapping[str, float]:
-        """The largest loss of each cell in points, as above; of one run nothing is known."""
+        """The largest loss of each cell in points, as above; none for one run."""
         level = level_of_look(2 * ALPHA / max(len(self.scores) - 1, 1), self.looks)
         leads: dict[str, dict[str, tuple[float, float]]] = {}
         highest = 1.0
@@ -369,17 +369,17 @@ class _Group:
 def correct_by_family(
     p_values: Mapping[Names, float], cells: Mapping[str, Cell]
 ) -> dict[Names, tuple[float, int]]:
-    """P-values of the pairs of one model, corrected over their families, and the families' sizes.
+    """Correct p-values of the pairs of one model over their families; return the sizes too.
 
     Args:
-        p_values: by the names of two cells.
-        cells: by name.
+        p_values: p-values by the names of two cells.
+        cells: cells by name.
     """
     between: dict[bool, dict[Names, float]] = {False: {}, True: {}}
     rows: dict[bool, dict[str, dict[Names, float]]] = {False: {}, True: {}}
     for names, p in p_values.items():
         a, b = (cells[name] for name in names)
-        # The method's row, or that of the baseline with a model.
+        # This is the method's row, or that of the baseline with a model.
         row = next((c for c in (a, b) if not c.baseline), a if a.model != NO_MODEL else b)
         if a.baseline == b.baseline and (a.model == NO_MODEL) == (b.model == NO_MODEL):
             between[a.baseline][names] = p
@@ -392,7 +392,7 @@ def correct_by_family(
 
 
 def describe_withheld(reasons: Iterable[Withheld]) -> str:
-    """Why pairs are undecided, in a few words; empty where none was withheld."""
+    """Say in a few words why pairs are undecided; the text is empty where none was withheld."""
     words = {
         "one run": "one run cannot prove it",
         "few folds": "under three common folds",

@@ -10,13 +10,13 @@ class TestDesign:
     """The design of the answers that scores are computed from.
 
     Attributes:
-        folds: outer folds, each answered by a run that was trained on the others; 0: every seed
+        folds: number of outer folds, each answered by a run trained on the rest; with 0 every seed
             answers one test part.
-        repeats: times that all rows were divided into folds anew.
-        answered: folds whose answers are in the score.
+        repeats: how many times all rows were divided into folds anew.
+        answered: number of folds whose answers are in the score.
     """
 
-    __test__ = False  # not a test class for pytest
+    __test__ = False  # pytest must not collect it
 
     folds: int = 0
     repeats: int = 1
@@ -24,9 +24,9 @@ class TestDesign:
 
     @property
     def is_cross_validation(self) -> bool:
-        """Whether rows were answered by runs trained on the other folds."""
+        """Whether runs answered rows of a fold that they were not trained on."""
         return self.folds > 0
 
 
 SPLIT = TestDesign()
-"""One test part that every seed answers."""
+"""A design with one test part that every seed answers."""

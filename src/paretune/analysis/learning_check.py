@@ -15,7 +15,7 @@ TRIVIAL_TEXTS: tuple[Literal["copy_source", "frequent_text"], ...] = (
     "copy_source",
     "frequent_text",
 )
-"""Baselines that answer with a text that nothing was learnt for."""
+"""Baselines that answer with a text without having learnt anything."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class CollapsedCells:
     """Cells in which at least half of the seeds give a constant answer.
 
     Attributes:
-        cells: of one task.
+        cells: cells of one task.
         constant: number of final runs with a constant answer.
         seeds: number of final runs with answers.
         steps: fewest and most steps of these runs.
@@ -47,16 +47,16 @@ class TrivialScore:
 
 
 def is_mostly_collapsed(cell: Cell) -> bool:
-    """Whether at least half of the seeds with answers are constant; not for trivial baselines."""
+    """Return whether half or more of the seeds answer constantly; not for trivial baselines."""
     half_collapsed = 2 * cell.outcomes["collapsed"] >= max(_count_scored(cell), 1)
     return half_collapsed and cell.name not in baselines.TRIVIAL
 
 
 def find_collapsed_cells(cells: Iterable[Cell]) -> CollapsedCells | None:
-    """The collapsed methods of a task; None if there are none.
+    """Find the collapsed methods of a task; None if there are none.
 
-    All methods if at least half of all their seeds are constant, otherwise the methods of which at
-    least half are.
+    If at least half of all their seeds are constant, these are all methods, otherwise the methods
+    with at least half of their seeds constant.
     """
     methods = [c for c in cells if not c.baseline and _count_scored(c)]
     collapsed = [c for c in methods if is_mostly_collapsed(c)]
@@ -75,10 +75,10 @@ def find_collapsed_cells(cells: Iterable[Cell]) -> CollapsedCells | None:
 
 
 def best_trivial_score(cells: Sequence[Cell]) -> TrivialScore | None:
-    """The score of one answer to every example: the majority's or, if higher, the best label's.
+    """Return the score of one answer to all examples: the majority's, or a higher label's.
 
-    Of translations it is the untranslated source, of completions the copied prompt or the most
-    frequent completion. None while no cell has a score.
+    For translations it is the untranslated source, for completions the copied prompt or the most
+    frequent completion. The result is None while no cell has a score.
     """
     scores = {c.name: c.run_scores for c in cells if c.run_scores is not None}
     texts = [

@@ -1,4 +1,4 @@
-"""What more training rows would bring: a power law through scores on shares of the rows.
+"""Estimates what more training rows would bring: a power law through scores on shares of the rows.
 
 The error, by which the score is below the metric's highest, falls with the share f of the rows
 (Hestness et al. 2017, arXiv:1712.00409; with a floor as in Cortes et al. 1994)::
@@ -25,19 +25,19 @@ from paretune.analysis.pareto.expected_scores import estimate_means
 
 LEAST_SIZES = 3
 MOST_POINTS = 10.0
-"""Width of an interval that still says something."""
+"""The widest interval that is still informative, in points."""
 LEAST_FIT = 0.01
-"""p-value under which scores do not follow a power law."""
+"""The p-value under which scores do not follow a power law."""
 _INSIDE = 3.84
-"""Chi-squared, one degree of freedom, 95 %."""
+"""The quantile of chi-squared, one degree of freedom, 95 %."""
 _GRID, _LEAST_FLOOR, _MOST_EXPONENT = 31, -1.0, 2.0
 
 
 def predict_gain(cell: Cell, shares: Sequence[float] = ()) -> tuple[float, float, float] | str:
-    """Points that twice the rows would bring, with their 95 % interval; or why not known.
+    """Predict the points that twice the rows would bring, with a 95 % interval; or say why not.
 
     Args:
-        shares: of the rows that the study asks for (``protocol.rows``).
+        shares: shares of the rows that the study trains on (``protocol.rows``).
     """
     by_share = {1.0: cell.final}
     for record in cell.fewer_rows:

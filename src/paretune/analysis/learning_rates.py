@@ -1,13 +1,13 @@
-"""At which learning rate a method is reported, and when it tries further ones.
+"""Chooses the learning rate at which a method is reported, and when it tries further rates.
 
 **On evidence** (``preset: passes``). A method begins at the middle rate of its list. When its first
 pass has ended and at least half of its runs have a :data:`Sign`, every neighbouring rate that a
 sign asks for (:data:`FURTHER_RATES`) is trained in the same folds with the same seeds; where the
 study asks for trials, all rates are. The method goes on with the rate that has the best mean score
-on the selection parts of all folds together. Test answers are in no decision. What trials by fold
-choose instead is no better (bench/learning_rates.py).
+on the selection parts of all folds together. Test answers are in no decision. Trials by fold do not
+choose better (bench/learning_rates.py).
 
-**By trials** (``preset: trials``). Every fold takes the rate with the highest score of its own.
+**By trials** (``preset: trials``). Every fold takes the rate with the highest score on its trials.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from paretune.store.record import Record
 
 
 def find_primary_metric(records: Iterable[Record]) -> str | None:
-    """The name of the primary metric of one task's records; None where none of ours fits.
+    """Find the primary metric's name from one task's records; None where no metric fits.
 
-    A study file may name it; otherwise it is the one whose recorded value equals ``primary`` in
+    A study file may name it; otherwise it is the metric whose recorded value equals ``primary`` in
     every record. So a report needs no task definitions, which may have changed or gone since.
     """
     possible = [metric for metric in metrics.built_in() if metric.selectable]
@@ -48,7 +48,7 @@ def find_primary_metric(records: Iterable[Record]) -> str | None:
 
 
 def assume_primary_metric(records: Iterable[Record]) -> str:
-    """As :func:`find_primary_metric`; accuracy where none of ours fits."""
+    """Find the primary metric (:func:`find_primary_metric`); accuracy where no metric fits."""
     return find_primary_metric(records) or "accuracy"
 
 
@@ -59,7 +59,7 @@ Sign = Literal[
     "still improving at its end",
     "best at its start",
 ]
-"""What a run says against its learning rate."""
+"""Evidence of a run against its learning rate."""
 FURTHER_RATES: Mapping[Sign, tuple[int, ...]] = {
     "diverged": (-1,),
     "did not learn": (-1, 1),
@@ -67,12 +67,12 @@ FURTHER_RATES: Mapping[Sign, tuple[int, ...]] = {
     "still improving at its end": (1,),
     "best at its start": (-1,),
 }
-"""Places from the middle rate of those that a sign asks for."""
+"""Steps in the list from the middle rate to the rates that a sign asks for."""
 FITTED_SHARE = 1 / 3
-"""Of a constant answer's loss: runs that end above it in training did not fit their rows. Without
-this sign short trainings lost 2.2 points, with it 0.2 (dev/log.md)."""
+"""Share of the loss of a constant answer. Runs that end above it in training did not fit their
+rows. Without this sign short trainings lost 2.2 points, with it 0.2 (dev/log.md)."""
 MIN_EVALUATIONS = 3
-"""Below so many it is not known whether a run was still improving."""
+"""With fewer evaluations it is not known whether a run was still improving."""
 
 RateEdge = Literal["", "lowest", "highest"]
 """Whether a rate is the lowest or highest of several that were tried."""
@@ -84,8 +84,8 @@ class Trial:
 
     Attributes:
         score: mean primary score on the selection parts.
-        loss: mean loss there.
-        runs: those that say something about the rate, one for each part.
+        loss: mean loss on the selection parts.
+        runs: runs that count as evidence on the rate, one for each part.
     """
 
     rate: float
@@ -95,14 +95,14 @@ class Trial:
 
     @property
     def failed(self) -> int:
-        """Runs that diverged or did not fit."""
+        """The number of runs that diverged or did not fit."""
         return sum(record.is_lost for record in self.runs)
 
     def interval(self, metric: str) -> Interval | None:
-        """The score over the rows of the selection parts, with one tuning seed.
+        """Return the score over the rows of the selection parts, with one tuning seed.
 
-        A run that failed has the metric's lowest score. None without stored answers, where every
-        run failed, and where the lowest score is minus infinity.
+        A run that failed has the metric's lowest score. The result is None without stored answers,
+        where every run failed, and where the lowest score is minus infinity.
         """
         lowest, failed, count = metrics.get(metric).lowest, self.failed, len(self.runs)
         scored = [record for record in self.runs if not record.is_lost]
@@ -126,12 +126,12 @@ class RateSelection:
     """The selected learning rate and all trials.
 
     Attributes:
-        rate: None if nothing was tried, or if every trial diverged or did not fit.
-        undecided: the best two differ by less than one paired standard error, or not at all.
-        edge: the best is the lowest or highest of several, not all alike: better may lie outside.
-        table: the trials, by rate.
-        begun: the rate that it has moved from on evidence; None where it has not moved.
-        reason: what evidence asked for further rates; "" where none did.
+        rate: selected rate; None if nothing was tried, or if every trial diverged or did not fit.
+        undecided: whether the best two differ by less than a paired standard error, or not at all.
+        edge: whether the best is lowest or highest of several that differ: better may lie outside.
+        table: trials by rate.
+        begun: rate that the method has moved from on evidence; None where it has not moved.
+        reason: evidence that asked for further rates; "" where none did.
     """
 
     rate: float | None = None
@@ -143,10 +143,10 @@ class RateSelection:
 
 
 def read_sign(result: Mapping[str, Any], constant: float | None) -> Sign | Literal[""]:
-    """What a run says against its learning rate; "" where nothing.
+    """Return the evidence of a run against its learning rate; "" where there is none.
 
     Args:
-        result: :class:`~paretune.store.record.StoredResult`.
+        result: a :class:`~paretune.store.record.StoredResult`.
         constant: loss of a constant answer, in nats; None where there is none.
     """
     if result["outcome"] == "diverged":
@@ -166,9 +166,9 @@ def read_sign(result: Mapping[str, Any], constant: float | None) -> Sign | Liter
 
 
 def constant_loss(record: Record) -> float | None:
-    """The cross-entropy of a constant answer, from the labels of the selection part, in nats.
+    """Return the cross-entropy, in nats, of a constant answer to the selection part's labels.
 
-    None where answers are not one label of several.
+    The result is None where answers are not one label of several.
     """
     answers = record.predictions.get("selection")
     if answers is None or not answers.label or not all(type(x) is int for x in answers.label):
@@ -178,7 +178,7 @@ def constant_loss(record: Record) -> float | None:
 
 
 def find_signs(records: Sequence[Record]) -> Counter[Sign]:
-    """The signs of a first pass; none where fewer than half of its runs have one."""
+    """Count the signs of a first pass; empty where fewer than half of its runs have one."""
     results = [
         ({**record.result, "outcome": record.outcome}, constant_loss(record)) for record in records
     ]
@@ -187,10 +187,10 @@ def find_signs(records: Sequence[Record]) -> Counter[Sign]:
 
 
 def list_further_rates(rates: Sequence[float], signs: Iterable[Sign]) -> tuple[float, ...]:
-    """The rates of a method's list, rising, that are tried beside its middle one.
+    """List the rates of a method's rising list that are tried beside its middle rate.
 
     Args:
-        signs: against the middle rate; none where the study asks for trials of all.
+        signs: signs against the middle rate; none where the study asks for trials of all.
     """
     middle = len(rates) // 2
     neighbours = {middle + step for sign in signs for step in FURTHER_RATES[sign]}
@@ -199,12 +199,12 @@ def list_further_rates(rates: Sequence[float], signs: Iterable[Sign]) -> tuple[f
 
 
 def judge_rates(first: Sequence[Record], further: Sequence[Record]) -> RateSelection:
-    """The rate with which a method continues, on evidence.
+    """Select the rate with which a method continues, on evidence.
 
     Args:
         first: final runs of its first pass, at the rate that it began with.
         further: final runs at further rates in the same folds. Rates that have not ended in all of
-            them are not judged yet.
+            these folds are not judged yet.
     """
     begun = first[0].run.learning_rate if first else None
     if begun is None:
@@ -234,12 +234,12 @@ def judge_rates(first: Sequence[Record], further: Sequence[Record]) -> RateSelec
 
 
 def _place_of(record: Record) -> tuple[int, int]:
-    """The fold and the seed of a run, where two rates are compared."""
+    """Return the fold and the seed of a run, by which rates are compared."""
     return -1 if record.run.outer is None else record.run.outer.position, record.run.seed
 
 
 def select_learning_rate(tuning: Sequence[Record]) -> RateSelection:
-    """The rate with the highest mean primary score on the selection parts.
+    """Select the rate with the highest mean primary score on the selection parts.
 
     A trial that diverged or did not fit counts with the metric's lowest score; one that stopped
     with an unexpected error says nothing about its rate and does not count. Ties go to the lower
@@ -267,7 +267,7 @@ def select_learning_rate(tuning: Sequence[Record]) -> RateSelection:
             }
             for trial in (best, second)
         ]
-        errors = []  # of the difference, on each part that both were tried on
+        errors = []  # standard errors of the difference, on each part that both were tried on
         for fold in sorted(answers[0].keys() & answers[1].keys()):
             pair = (score_runs([part[fold]], metric) for part in answers)
             errors.append(math.sqrt(row_variance(*pair)))
@@ -286,7 +286,7 @@ def _rank(trial: Trial) -> tuple[float, float, float]:
 
 
 def _score_trials(tuning: Sequence[Record], lowest: float) -> tuple[Trial, ...]:
-    """The trial of each rate, rising. Runs that say nothing are left out."""
+    """Return the trial of each rate, rising. Runs that are no evidence are left out."""
     by_rate: dict[float, list[tuple[Record, float, float]]] = {}
     for record in tuning:
         score = (lowest, -math.inf) if record.is_lost else record.selection_score

@@ -1,4 +1,4 @@
-"""Where the bytes of training go, and why one method needs more than another.
+"""Explains where the bytes of training go, and why one method needs more than another.
 
 A cost run counts tensors (weights, gradients, optimiser states, activations saved by one forward
 pass) and, independently, measures the peak in training. Weights, gradients and optimiser states are
@@ -20,7 +20,7 @@ from typing import Any
 from paretune.store.record import Record
 
 RESIDENT_PARTS = ("weights", "gradients", "optimizer")
-"""Allocated during the whole step."""
+"""Parts that are allocated during the whole step."""
 PART_TITLES = {
     "weights": "weights",
     "gradients": "gradients",
@@ -30,7 +30,7 @@ PART_TITLES = {
     "working": "activations and temporary results",
 }
 CPU_REPEATABILITY = 0.05
-"""On a CPU two measurements of one run differ by up to about this share."""
+"""The share by which two CPU measurements of one run differ at most, approximately."""
 CONDITIONS = (
     "device",
     "device_name",
@@ -48,14 +48,14 @@ class MemoryBreakdown:
     """Bytes of one cell's training by part: means over its solo measurements.
 
     Attributes:
-        peak: bytes at the peak in training; None: not measured.
+        peak: bytes at the peak in training; None where it was not measured.
         counted: bytes of ``weights`` (parameters and buffers), ``gradients``, ``optimizer`` (its
             states) and ``activations`` (what one forward pass saves for its backward pass), if
             counted.
-        missing: why the others (or ``peak``) are missing.
+        missing: why further parts (or ``peak``) are missing.
         measurements: number of solo measurements.
-        trained: trained parameters; None: not known.
-        conditions: of the measurements, all values of each.
+        trained: number of trained parameters; None where it is not known.
+        conditions: all values of each condition of the measurements.
     """
 
     peak: float | None
@@ -76,7 +76,7 @@ class MemoryBreakdown:
 
     @property
     def rest(self) -> float | None:
-        """Temporary results and fragmentation; None if activations cannot be taken out."""
+        """Temporary results and fragmentation; None if activations cannot be subtracted."""
         saved = self.counted.get("activations")
         if self.working is None or saved is None or saved > self.working:
             return None
@@ -84,7 +84,7 @@ class MemoryBreakdown:
 
     @property
     def stack(self) -> tuple[tuple[str, float], ...]:
-        """Parts that add up to the peak, from the bottom; none where they do not."""
+        """The parts that add up to the peak, from the bottom; none where they do not."""
         if self.working is None:
             return ()
         resident = [(name, self.counted[name]) for name in RESIDENT_PARTS]
@@ -95,7 +95,7 @@ class MemoryBreakdown:
 
 @dataclass(frozen=True)
 class PartDifference:
-    """Bytes of one part, of two methods."""
+    """The bytes of one part for two methods."""
 
     part: str
     a: float
@@ -103,12 +103,12 @@ class PartDifference:
 
     @property
     def difference(self) -> float:
-        """``a`` minus ``b``."""
+        """The bytes of ``a`` minus those of ``b``."""
         return self.a - self.b
 
 
 def break_down_memory(cost: Sequence[Record]) -> MemoryBreakdown | None:
-    """The mean over the cost runs of one cell; None if none of them measured anything.
+    """Average the cost runs of one cell; None if none of them measured anything.
 
     Args:
         cost: records of stage ``cost``, of one setting.
@@ -149,10 +149,10 @@ _PEAK_REASONS = ("phases.train.peak_bytes", "phases.train", "peak_bytes", "train
 
 
 def compare_breakdowns(a: MemoryBreakdown, b: MemoryBreakdown) -> tuple[PartDifference, ...]:
-    """The parts of both, the largest difference first; differences add up to that of the peaks.
+    """Compare the parts, the largest difference first; differences sum to that of the peaks.
 
-    Activations and the rest are one part if they cannot be separated for either method. Empty if
-    the parts of one are unknown.
+    Activations and the rest are one part if they cannot be separated for either method. The result
+    is empty if the parts of one method are unknown.
     """
     if a.working is None or b.working is None:
         return ()
@@ -167,7 +167,7 @@ def compare_breakdowns(a: MemoryBreakdown, b: MemoryBreakdown) -> tuple[PartDiff
 def differing_conditions(
     a: MemoryBreakdown, b: MemoryBreakdown
 ) -> tuple[tuple[str, str, str], ...]:
-    """Conditions in which two measurements differ: name, of ``a``, of ``b``."""
+    """Return conditions in which two measurements differ: name, value of ``a``, value of ``b``."""
     return tuple(
         (key, ", ".join(a.conditions[key]), ", ".join(b.conditions[key]))
         for key in CONDITIONS
@@ -176,7 +176,7 @@ def differing_conditions(
 
 
 def peaks_differ(a: MemoryBreakdown, b: MemoryBreakdown) -> bool:
-    """Whether the peaks differ by more than repeated measurements do."""
+    """Return whether the peaks differ by more than repeated measurements do."""
     if a.peak is None or b.peak is None:
         return False
     on_cpu = any("cpu" in (side.conditions["device"] or ["cpu"]) for side in (a, b))

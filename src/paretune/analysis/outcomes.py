@@ -1,4 +1,4 @@
-"""Failed runs, as an outcome of their own beside the score of the runs that trained.
+"""Failed runs, as an outcome that is separate from the score of the runs that trained.
 
 A run failed if it diverged, did not fit into memory, or answers the same to everything. Few runs
 say little about how often that happens: no rule can put it into the interval of a score. A method
@@ -19,18 +19,18 @@ from paretune.answers import Answer
 from paretune.store.record import UNSCORED_RESULTS
 
 FAILED_OUTCOMES = ("collapsed", *UNSCORED_RESULTS)
-"""Outcomes that are failures of a method; an unexpected error says nothing about it."""
+"""Outcomes that are failures of a method; an unexpected error is not evidence on it."""
 
 _TAIL = 0.05
 
 
 @dataclass(frozen=True)
 class FailureRate:
-    """Failures among the runs of a cell that say something about it.
+    """Failures among the runs of a cell that are evidence on it.
 
     Attributes:
-        failed: how many.
-        runs: of how many.
+        failed: number of failed runs.
+        runs: number of all these runs.
     """
 
     failed: int

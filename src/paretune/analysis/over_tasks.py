@@ -8,9 +8,9 @@ highest value). Over the tasks::
     d = sum w_t d_t,   se^2 = sum w_t^2 v_t,   w_t = n_t / sum n
 
 with weights that are fixed before any score is known, and Student's quantile for Satterthwaite's
-degrees of freedom of the sum. That is a statement on these tasks, each weighing as many rows as it
+degrees of freedom of the sum. The result is about these tasks, each weighing as many rows as it
 has. P-values are corrected (Holm) over all comparisons of the table: every model and reference.
-Where the study names a reference, the comparisons with it are a family of their own.
+Where the study names a reference, the comparisons with it are a separate family.
 
 Whether the effects themselves differ from task to task is Welch's test (1951), which is Cochran's Q
 for variances that are estimated. Where it is under 0.10 (tests of heterogeneity are weak), a mean
@@ -18,8 +18,8 @@ over these tasks says little about another: then the interval of the mean over a
 beside it (random effects: Paule and Mandel 1982, with Hartung and Knapp's standard error 2001,
 and never narrower than without it).
 
-Runs that failed are not in the scores, as everywhere. There is no verdict where one side is a
-single run of a method with seeds, or where its failures would outweigh its lead.
+As everywhere, scores leave out failed runs. There is no verdict where one side is a single run of a
+method with seeds, or where its failures would outweigh its lead.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ class TaskEffect:
     """The difference on one task, in points.
 
     Attributes:
-        task: its name.
+        task: name of the task.
         points: method minus reference.
-        rows: independent test rows (clusters, questions) of the task, its weight.
-        variance: of the difference.
+        rows: number of independent test rows (clusters, questions) of the task, its weight.
+        variance: variance of the difference.
         freedom: Satterthwaite's degrees of freedom of the variance.
     """
 
@@ -71,18 +71,18 @@ class OverTasks:
     """One method minus a reference over several tasks, in points.
 
     Attributes:
-        model: its name.
+        model: name of the model.
         method: key of the method.
         reference: key of the method or baseline that it is compared with.
-        effects: on each task.
+        effects: differences on each task.
         points: the difference over these tasks; a task weighs as many rows as it has.
         low: lower end of its 95 % interval.
-        high: upper end.
+        high: upper end of its 95 % interval.
         p: two-sided p-value against no difference.
-        p_holm: the same, corrected over all comparisons of the study (Holm).
-        p_heterogeneity: of no difference between the effects on the tasks.
+        p_holm: ``p`` corrected over all comparisons of the study (Holm).
+        p_heterogeneity: p-value against equal effects on the tasks.
         any_task: 95 % interval of the mean over all such tasks.
-        failed: failed runs of the method and of the reference, each of how many.
+        failed: failed and all runs of the method, and of the reference.
         withheld: why there is no verdict whatever the p-value; empty otherwise.
     """
 
@@ -116,7 +116,7 @@ class OverTasks:
 def compare_over_tasks(
     tasks: Iterable[PairwiseComparisons], chosen: str | None = None
 ) -> tuple[OverTasks, ...]:
-    """Each method of a model beside each reference, of all pairs that share several tasks.
+    """Compare each method of a model with each reference, where they share several tasks.
 
     References are the chosen method, or else the one that trains the most parameters, the probe or
     untuned model, and the baselines without a model that may be taken. Tasks whose metric has no
@@ -171,13 +171,13 @@ def _compare(
         gap, scale = pair.difference, 100 / pair.difference.highest
         if not 0 < pair.estimate.variance < math.inf:
             continue
-        # Of the task, not of the pair, which lacks the rows of folds that failed.
+        # Take the rows of the task, because the pair lacks the rows of failed folds.
         rows = max(score.units for score in task.scores(model).values())
         variance, freedom = pair.estimate.variance * scale**2, pair.estimate.freedom
         effects.append(TaskEffect(a.task, gap.estimate * scale, rows, variance, freedom))
         sides.append((a, b))
         reasons.add(pair.withheld)
-        # Scores of the next runs, failures included; of few rows without failures.
+        # Expected scores count failures; with few rows there are only scores of trained runs.
         ahead, behind = (
             expected.estimate if (expected := task.expected.get(c.key) or c.run_scores) else 0.0
             for c in (a, b)
@@ -221,7 +221,7 @@ def _compare(
 
 
 def combine_effects(effects: Sequence[TaskEffect]) -> tuple[float, float, float]:
-    """The difference over the tasks in points, half the width of its 95 % interval, its p-value."""
+    """Return the difference over the tasks in points, its 95 % half width and its p-value."""
     weights = np.array([effect.rows for effect in effects], dtype=float)
     weights /= weights.sum()
     points = float(weights @ [effect.points for effect in effects])
@@ -233,7 +233,7 @@ def combine_effects(effects: Sequence[TaskEffect]) -> tuple[float, float, float]
 
 
 def heterogeneity_p_value(effects: Sequence[TaskEffect]) -> float:
-    """Welch's p-value (1951) of equal effects, whose variances are estimated."""
+    """Compute Welch's p-value (1951) of equal effects, whose variances are estimated."""
     points, variances, freedom = (
         np.array([getattr(effect, name) for effect in effects])
         for name in ("points", "variance", "freedom")
@@ -247,9 +247,10 @@ def heterogeneity_p_value(effects: Sequence[TaskEffect]) -> float:
 
 
 def interval_of_any_task(effects: Sequence[TaskEffect]) -> tuple[float, float]:
-    """95 % for the mean effect on all tasks of which these are some.
+    """Return the 95 % interval of the mean effect on all tasks of which these are a sample.
 
-    Their variance is Paule and Mandel's (1982), the interval that of Hartung and Knapp (2001).
+    The variance between tasks is Paule and Mandel's (1982), the interval that of Hartung and Knapp
+    (2001).
     """
     points, variances = (
         np.array([getattr(effect, name) for effect in effects]) for name in ("points", "variance")

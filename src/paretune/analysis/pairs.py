@@ -1,4 +1,4 @@
-"""All pairs of scores of one task, corrected for one another, and the ranks that follow."""
+"""Compares all pairs of scores of one task, corrected for one another, and ranks them."""
 
 from __future__ import annotations
 
@@ -30,22 +30,21 @@ from paretune.analysis.statistics.unlabelled import Covariate, correct_estimate
 
 Standing = Literal["above", "unclear", "below"]
 Withheld = Literal["", "one run", "few folds", "failures", "unfinished"]
-"""Why a pair may not be decided: a side of one run, fewer than three folds in which both sides
-trained, failures that outweigh a higher score, or a side without all runs of a study that is judged
-at its end."""
+"""Why a pair may not be decided: a side has one run; fewer than three folds have trained runs of
+both sides; failures outweigh a higher score; or a side lacks runs of a study judged at its end."""
 MIN_FOLDS = 3
-"""Common folds from which on a pair may be decided."""
+"""The fewest common folds with which a pair may be decided."""
 Names = tuple[str, str]
-"""The cells of a pair."""
+"""The names of a pair's cells."""
 Correction = Callable[[Mapping[Names, float]], Mapping[Names, tuple[float, int]]]
-"""From the p-values of pairs to corrected ones, each with the size of its family."""
+"""A function from the p-values of pairs to corrected ones, each with the size of its family."""
 Covary = Callable[[str, str, tuple[RunScores, RunScores]], Covariate | None]
-"""From two cells and their scores on common rows to what corrects their difference."""
+"""A function from two cells and their scores on common rows to the difference's covariate."""
 
 
 @dataclass(frozen=True)
 class McNemar:
-    """Examples that only one of two runs answers correctly, and the exact p-value."""
+    """Numbers of examples that only one of two runs answers correctly, and the exact p-value."""
 
     only_a: int
     only_b: int
@@ -54,18 +53,18 @@ class McNemar:
 
 @dataclass(frozen=True)
 class Pair:
-    """``a`` minus ``b``, paired on the same examples, of runs that trained.
+    """The difference ``a`` minus ``b``, paired on the same examples, of runs that trained.
 
     Attributes:
         a: name of one cell.
-        b: name of the other.
-        difference: its interval alone, uncorrected.
+        b: name of the other cell.
+        difference: uncorrected difference with its interval.
         estimate: the difference with its variance.
         p_holm: p-value corrected over the ``family``.
         family: number of claims over which it is corrected: pairs, or methods that are each
             compared with all baselines.
-        looks: at which it may be claimed, for which its corrected p-value pays.
-        reference: the family is "better than the reference", whose p-values are one-sided.
+        looks: number of looks at which it may be claimed, for which its corrected p-value pays.
+        reference: whether the family is "better than the reference", whose p-values are one-sided.
         mcnemar: exact test of two single runs.
         withheld: why there is no verdict, whatever the p-value.
     """
@@ -83,13 +82,13 @@ class Pair:
 
     @property
     def level(self) -> float:
-        """Of a two-sided test of this pair alone that claims no more than its family."""
+        """The level of a two-sided test of this pair alone that claims no more than its family."""
         level = min((2 if self.reference else 1) * ALPHA / self.family, 0.5)
         return level_of_look(level, self.looks)
 
     @property
     def corrected(self) -> Interval:
-        """The difference with the interval of the verdict: it has 0 inside where none is proven.
+        """The difference with the interval of the verdict: 0 is inside it where nothing is proven.
 
         Its level is 0.05 divided by what the p-value was multiplied by, or by the size of the
         family where the corrected p-value is 1.
@@ -112,7 +111,7 @@ class Pair:
         return "above" if self.difference.estimate > 0 else "below"
 
     def flip(self) -> Pair:
-        """The same pair as ``b`` minus ``a``."""
+        """Return the pair ``b`` minus ``a``."""
         gap, exact = self.difference, self.mcnemar
         residuals = self.estimate.residuals
         if residuals is not None:
@@ -132,8 +131,8 @@ class RankRange:
     """The ranks that a method may have.
 
     Attributes:
-        best: the best possible rank, 1 the best of all.
-        worst: the worst possible rank.
+        best: best possible rank; 1 is the best of all.
+        worst: worst possible rank.
         of: number of methods.
     """
 
@@ -149,21 +148,21 @@ def compare_all_pairs(
     looks: int = 1,
     covary: Covary | None = None,
 ) -> Iterable[Pair]:
-    """Every pair, in the order of ``scores``.
+    """Compare every pair, in the order of ``scores``.
 
-    Cross-validated cells are compared on the rows that both answered; a pair without any is left
-    out.
+    Cross-validated cells are compared on the rows that both answered; a pair without common rows is
+    left out.
 
     Args:
-        scores: by name.
-        scatters: of the runs of each, moderated.
-        correct: by default over all pairs, so that the probability of even one false claim is at
-            most 5 %, however the best was found.
-        looks: at which a pair may be claimed.
-        covary: the covariates by which unlabelled rows correct the differences.
+        scores: scores by name.
+        scatters: moderated scatter of the runs of each.
+        correct: corrects p-values; by default over all pairs, so that the probability of even one
+            false claim is at most 5 %, however the best was found.
+        looks: number of looks at which a pair may be claimed.
+        covary: returns the covariates by which unlabelled rows correct the differences.
 
     Raises:
-        StoreError: some answered different examples of one split.
+        StoreError: some cells answered different examples of one split.
     """
     sides = {
         (a, b): on_common_rows(scores[a], scores[b])
@@ -178,7 +177,7 @@ def compare_all_pairs(
         if covary is not None and (covariate := covary(*names, pair)) is not None:
             estimates[names] = correct_estimate(estimates[names], *pair, covariate)
         differences[names] = difference_interval(estimates[names], *pair)
-        # Folds in which both sides trained, where any scatters.
+        # Count the folds in which both sides trained, where any side scatters.
         folds = min((side.runs for side in pair if side.folds is not None), default=math.inf)
         withheld[names] = "few folds" if folds < MIN_FOLDS else ""
     p_values = {
@@ -195,11 +194,11 @@ def compare_all_pairs(
 def correct_against_reference(
     pairs: Sequence[Pair], scores: Mapping[str, RunScores], reference: str
 ) -> dict[str, float]:
-    """One-sided p-values of "better than the reference", corrected for one another, by name.
+    """Compute corrected one-sided p-values of "better than the reference", by name.
 
     Args:
-        pairs: each method that is compared, minus the reference.
-        scores: by name.
+        pairs: pairs of each compared method minus the reference.
+        scores: scores by name.
         reference: name of the reference.
     """
     one_sided = []
@@ -207,7 +206,7 @@ def correct_against_reference(
         half = correct_for_looks(pair.difference.p, pair.looks) / 2
         p = half if pair.difference.estimate > 0 else 1 - half
         one_sided.append(1.0 if pair.withheld else p)
-    # What each unit contributes to a difference, by the identifier of its first row.
+    # Map the first row's identifier of each unit to the unit's part of the difference.
     rows: list[dict[str, float]] = []
     for pair in pairs:
         a, b = on_common_rows(scores[pair.a], scores[reference])
@@ -221,7 +220,7 @@ def correct_against_reference(
         common = [uid for uid in rows[i] if uid in rows[j]]
         first, second = ([side[uid] for uid in common] for side in (rows[i], rows[j]))
         if len(common) > 2 and np.ptp(first) > 0 and np.ptp(second) > 0:
-            # What runs add is taken to be independent, which claims less.
+            # Runs are taken to add independent noise, which claims less.
             of_rows = float(np.corrcoef(first, second)[0, 1]) * shares**0.5
             correlation[i, j] = correlation[j, i] = of_rows
     corrected = dunnett_correction(one_sided, correlation)
@@ -229,10 +228,10 @@ def correct_against_reference(
 
 
 def correct_all_pairs(p_values: Mapping[Names, float]) -> dict[Names, tuple[float, int]]:
-    """P-values of pairs that are one family, corrected, and its size.
+    """Correct p-values of pairs that are one family; return its size too.
 
     Args:
-        p_values: by the names of two cells.
+        p_values: p-values by the names of two cells.
     """
     members = len({name for names in p_values for name in names})
     values = all_pairs_correction([*p_values.values()], members)
@@ -240,7 +239,7 @@ def correct_all_pairs(p_values: Mapping[Names, float]) -> dict[Names, tuple[floa
 
 
 def rank_ranges(names: Sequence[str], pairs: Iterable[Pair]) -> dict[str, RankRange]:
-    """The possible ranks of each method.
+    """Compute the possible ranks of each method.
 
     A method's best rank is one more than the number of methods that are proven better, its worst
     rank the number of methods minus those that are proven worse. "Better" is transitively closed.
@@ -269,7 +268,7 @@ def rank_ranges(names: Sequence[str], pairs: Iterable[Pair]) -> dict[str, RankRa
 
 
 def mcnemar_test(a: RunScores, b: RunScores) -> McNemar | None:
-    """McNemar's exact test (1947) for one run on each side.
+    """Compute McNemar's exact test (1947) for one run on each side.
 
     It concerns accuracy, whatever the metric, and these two runs rather than their methods: the
     variance over seeds is not in it. None if a side has several seeds, if answers are no classes,
@@ -281,6 +280,6 @@ def mcnemar_test(a: RunScores, b: RunScores) -> McNemar | None:
         return None
     only_a = int(((a.credit > 0.5) & (b.credit < 0.5)).sum())
     only_b = int(((b.credit > 0.5) & (a.credit < 0.5)).sum())
-    # Two-sided: twice the smaller tail, of a distribution that is symmetric.
+    # Two-sided: twice the smaller tail, because the distribution is symmetric.
     p = min(1.0, 2 * float(bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
     return McNemar(only_a, only_b, p)

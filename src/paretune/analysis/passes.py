@@ -1,4 +1,4 @@
-"""Which final runs each method of a task is given (``preset: passes``), decided from the records.
+"""Decides from the records which final runs each method gets (``preset: passes``).
 
 A pass answers every test row once: by the runs of all folds, or under one split by
 :data:`RUNS_OF_SPLIT` seeds. Seeds are trained in their order, so every method begins with the
@@ -49,14 +49,14 @@ from paretune.analysis.pareto.recommend import (
 from paretune.study import Limits, Protocol, Study
 
 RUNS_OF_SPLIT = 5
-"""Seeds of a pass under one split."""
+"""The number of seeds of a pass under one split."""
 WORTH_POINTS = 0.25
-"""A further pass is trained where it is expected to improve the choice by so many points."""
+"""The points by which a further pass must be expected to improve the choice to be trained."""
 ANSWER_NOISE = 0.5
 """Share of the variance of a score's rows in one pass that further passes average out: 0.53 to 0.56
 of fine-tuned methods, bench/repeats.py."""
 IN_PLAY = 0.05
-"""Share of draws from which on a configuration may still be chosen."""
+"""The share of draws from which on a configuration may still be chosen."""
 DRAWS = 500
 _SEED = 20_261_126
 
@@ -67,9 +67,9 @@ class PassForecast:
 
     Attributes:
         right: shares of draws of the true scores in which each configuration is the one to choose;
-            of None, nothing.
+            the key None is for no configuration.
         later: shares of draws of the scores after one more pass.
-        worth_points: by which the rule is expected to speak against the present choice then.
+        worth_points: points by which the rule is then expected to contradict the present choice.
     """
 
     right: Mapping[CellKey | None, float] = field(default_factory=dict)
@@ -79,16 +79,16 @@ class PassForecast:
 
 @dataclass(frozen=True)
 class PassState:
-    """How far the passes of one task are.
+    """The progress of one task's passes.
 
     Attributes:
-        positions: how many of its seeds each cell may train.
+        positions: number of its seeds that each cell may train.
         over_limit: cells that get no further runs, since a cost exceeds a limit.
         in_play: cells that may still be chosen, whose costs are measured; None before the first
             pass has ended.
         open: cells that the present further pass is for; empty before it, and when it is settled.
-        settled: no further pass is wanted.
-        forecast: of a pass after those that have ended; None before the first has.
+        settled: whether no further pass is wanted.
+        forecast: forecast of a pass after the ended ones; None before the first has ended.
     """
 
     positions: Mapping[CellKey, int]
@@ -100,28 +100,28 @@ class PassState:
 
 
 def limits_of(limits: Limits) -> Budget:
-    """The budget of the recommendation that a study has."""
+    """Return the recommendation's budget for the limits of a study."""
     return Budget(limits={axis: limits.by_axis[axis] for axis in AXES if axis in limits.by_axis})
 
 
 def count_pass_runs(folds: int, seeds: Sequence[int]) -> int:
-    """Runs of a method in a pass."""
+    """Count the runs of a method in a pass."""
     return min(folds or RUNS_OF_SPLIT, len(seeds))
 
 
 def count_passes(protocol: Protocol, folds: int) -> int:
-    """Passes after which a study may end; 1 where all seeds are trained whatever they say."""
+    """Count the passes after which a study may end; 1 where all seeds are trained anyway."""
     if protocol.preset != "passes" or protocol.until == "complete":
         return 1
     return -(-len(protocol.seeds) // count_pass_runs(folds, protocol.seeds))
 
 
 def mark_passes(study: Study, cells: Sequence[Cell]) -> list[Cell]:
-    """The cells of a study, each with the number of runs that it is given."""
+    """Return the cells of a study, each with the number of runs that it is given."""
     marked = []
     for task in study.tasks:
         of_task = [cell for cell in cells if cell.task == task.key]
-        # Which baselines a task has, and which methods train on a model, is known by what has run.
+        # Ended runs show which baselines a task has, and which methods train on a model.
         state = decide_passes([c for c in of_task if c.final or c.tuning or c.cost], study)
         for cell in of_task:
             size = count_pass_runs(cell.folds, study.protocol.seeds)
@@ -134,17 +134,17 @@ def mark_passes(study: Study, cells: Sequence[Cell]) -> list[Cell]:
 def decide_passes(
     cells: Sequence[Cell], study: Study, waiting: Collection[CellKey] = ()
 ) -> PassState:
-    """The state of one task.
+    """Decide the passes of one task.
 
     Args:
-        cells: of the task, without those that have no runs.
-        waiting: cells of which trials of rates have not ended.
+        cells: cells of the task, without those that have no runs.
+        waiting: cells whose trials of rates have not all ended.
     """
     if not cells:
         return PassState({}, settled=True)
     protocol, most = study.protocol, len(study.protocol.seeds)
     methods = {cell.key: cell for cell in cells if not cell.baseline}
-    if not methods:  # baselines are all that is compared
+    if not methods:  # only baselines are compared
         methods = {cell.key: cell for cell in cells if cell.model != NO_MODEL}
     size = count_pass_runs(cells[0].folds, protocol.seeds)
     over_limit = frozenset(
@@ -179,7 +179,7 @@ def decide_passes(
         ]
         if in_play is None:
             in_play = _list_in_play_unmeasured(done, study)
-            # What is measured decides, so it is known before further passes are.
+            # Costs decide, so they are measured before further passes.
             if protocol.cost_seconds and any(c.key in in_play and not c.cost for c in cells):
                 return replace(state, in_play=in_play)
         measured = in_play
@@ -205,7 +205,7 @@ def decide_passes(
 
 
 def _list_in_play_unmeasured(cells: Sequence[Cell], study: Study) -> frozenset[CellKey]:
-    """What may be chosen by its scores and its predicted costs; all of a study that is complete."""
+    """List cells that scores and predicted costs may choose; all cells of a complete study."""
     if study.protocol.until == "complete":
         return frozenset(cell.key for cell in cells if cell.model != NO_MODEL)
     choice = choose([replace(cell, cost=()) for cell in cells], limits_of(study.limits))
@@ -216,14 +216,14 @@ def _list_in_play_unmeasured(cells: Sequence[Cell], study: Study) -> frozenset[C
 
 
 def _allow_positions(cell: Cell, protocol: Protocol, count: int) -> Cell:
-    """The cell with the final runs of its first ``count`` positions alone."""
+    """Return the cell with the final runs of its first ``count`` positions alone."""
     positions = ((record, position_of(record.run, protocol.seeds)) for record in cell.final)
     records = tuple(record for record, at in positions if at is not None and at < count)
     return replace(cell, final=records, pending={})
 
 
 def _find_undecided(cells: Sequence[Cell], reference: str | None) -> set[CellKey]:
-    """Methods whose pair with the reference is undecided, and the reference beside them."""
+    """Find methods whose pair with the reference is undecided; return the reference with them."""
     if reference is None:
         return set()
     comparisons = PairwiseComparisons(cells, reference)
@@ -241,7 +241,7 @@ def _find_undecided(cells: Sequence[Cell], reference: str | None) -> set[CellKey
 
 
 def foresee_pass(choice: Choice) -> PassForecast:
-    """What one more pass of all would do to a choice; empty where nothing has a score."""
+    """Forecast what one more pass of all would do to a choice; empty where nothing has a score."""
     candidates = [c for c in choice.candidates if c.within_budget]
     if not candidates:
         return PassForecast()
@@ -256,7 +256,7 @@ def foresee_pass(choice: Choice) -> PassForecast:
             size = candidate.cell.folds or RUNS_OF_SPLIT
             passes = score.runs / size
             of_rows = float(score.values.var(axis=1, ddof=1).mean()) / score.units
-            # The scatter of seeds on one split has the noise of answers in it.
+            # The scatter of seeds on one split includes the noise of answers.
             noise = ANSWER_NOISE * of_rows if candidate.cell.folds else 0.0
             of_pass = variance / size + noise
             changes[place] = np.sqrt(of_pass / (passes * (passes + 1)))

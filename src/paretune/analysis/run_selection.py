@@ -1,7 +1,7 @@
-"""Which run of a cell to use, and which trained weights to keep within a budget of bytes.
+"""Selects which run of a cell to use, and which trained weights to keep within a byte budget.
 
-A run is used by its selection part alone, without test labels. Weights are kept by priority,
-highest first:
+The selection part alone, without test labels, decides which run is used. Weights are kept by
+priority, highest first:
 
 1. of every recommended cell, its best final run by the selection part: what ``export`` selects;
 2. of every other cell, its best run, small ones first, so that as many as possible can be exported;
@@ -24,26 +24,26 @@ from paretune.study import Study
 
 
 def selection_key(record: Record) -> tuple[float, float]:
-    """Sort key by which a run of a cell is selected: the score on the selection part, minus loss.
+    """Return the key by which a cell's runs are ranked: score on the selection part, minus loss.
 
-    The lowest possible for a run that failed or has no such score.
+    A run that failed or has no such score gets the lowest key.
     """
     lowest = (-math.inf, -math.inf)
     return lowest if record.is_lost else record.selection_score or lowest
 
 
 def weight_bytes(record: Record) -> int:
-    """Bytes of the tensors that a run trained; 0 if it stored none."""
+    """Return the bytes of the tensors that a run trained; 0 if it stored none."""
     return record.result.get("trained_bytes", 0) if record.result.get("weights") else 0
 
 
 def select_excess_weights(
     study: Study, records: Sequence[Record], with_weights: Sequence[Record]
 ) -> list[Record]:
-    """Those of ``with_weights`` whose weights exceed the study's budget.
+    """Select the records of ``with_weights`` whose weights exceed the study's budget.
 
     Args:
-        records: all of the study: they say what is recommended.
+        records: all records of the study, which decide the recommendation.
     """
     cells = group_into_cells(study, records)
     recommended: set[tuple[str, str, str]] = set()
@@ -62,11 +62,11 @@ def select_weights_to_drop(
     budget_bytes: int,
     recommended: Collection[tuple[str, str, str]] = (),
 ) -> list[Record]:
-    """The runs whose weights must be dropped so that the others fit in the budget.
+    """Select the runs whose weights must be dropped so that the rest fits in the budget.
 
     Args:
-        cells: of the study that has the budget.
-        recommended: task, model and method.
+        cells: cells of the study that has the budget.
+        recommended: task, model and method of each recommended cell.
     """
     bytes_left, dropped = budget_bytes, []
     for record in sort_by_priority(records, cells, recommended):
@@ -82,7 +82,7 @@ def sort_by_priority(
     cells: Sequence[Cell],
     recommended: Collection[tuple[str, str, str]] = (),
 ) -> list[Record]:
-    """The runs in the order above."""
+    """Sort the runs by the priority above."""
     best, further = [], []
     for cell in cells:
         final = sorted(cell.final, key=selection_key, reverse=True)

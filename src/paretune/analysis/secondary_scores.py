@@ -1,4 +1,4 @@
-"""Beside the scores: forgetting, and scores on a shifted test part.
+"""Scores beside the primary one: forgetting, and scores on a shifted test part.
 
 Nothing here enters the verdicts, ranks and recommendations of the scores.
 
@@ -36,10 +36,10 @@ class CellForgetting:
     """Forgetting of one cell.
 
     Attributes:
-        change: of the mean token loss, in nats; its ``n_examples`` are blocks of the text.
+        change: change of the mean token loss, in nats; its ``n_examples`` are blocks of the text.
         before: mean token loss of the model without the method.
-        standard_error: of the change.
-        tokens: scored in each run.
+        standard_error: standard error of the change.
+        tokens: tokens scored in each run.
     """
 
     change: Interval
@@ -49,15 +49,15 @@ class CellForgetting:
 
     @property
     def after(self) -> float:
-        """Mean token loss after training, the mean over the runs."""
+        """The mean token loss after training, the mean over the runs."""
         return self.before + self.change.estimate
 
 
 def measure_forgetting(cell: Cell) -> CellForgetting | None:
-    """None where no run that trained has measured it; of runs on several texts the most frequent.
+    """Measure a cell's forgetting; None where no run that trained has measured it.
 
-    Runs are those of the cell's score, so that what forgetting costs and what it bought are of the
-    same runs.
+    If runs have several texts, the most frequent one counts. The runs are those of the cell's
+    score, so that forgetting and score describe the same runs.
     """
     stored = [run for record in cell.trained if (run := record.result.get("forgetting"))]
     if not stored:
@@ -85,9 +85,9 @@ class ShiftedScore:
     """A cell's score on the shifted part.
 
     Attributes:
-        score: the mean over its runs that trained.
-        change: that score minus the one on the test part, by the same runs; None in
-            cross-validation, where no run has answered the whole of the test.
+        score: mean score over its runs that trained.
+        change: that score minus the score on the test part, by the same runs; None in
+            cross-validation, where no run has answered the whole test.
     """
 
     score: Interval
@@ -95,13 +95,13 @@ class ShiftedScore:
 
 
 def score_shifted(cell: Cell) -> ShiftedScore | None:
-    """None where no run that trained has answered the shifted part."""
+    """Score a cell on the shifted part; None where no run that trained has answered it."""
     answers = [
         (record.run.seed, record.predictions[PART])
         for record in cell.trained
         if record.predictions.get(PART) and record.predictions[PART].uid
     ]
-    # Answers to the rows that most runs answered: the file may have changed between runs.
+    # Use answers to the rows that most runs answered: the file may have changed between runs.
     uids = [part.uid for _, part in answers]
     common = max(uids, key=uids.count, default=())
     comparable = {seed: part for seed, part in answers if part.uid == common}

@@ -1,4 +1,4 @@
-"""What the runs of a task say of its unlabelled rows: the covariate of each pair of cells."""
+"""Gathers answers to a task's unlabelled rows: the covariate of each pair of cells."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from paretune.study import OuterFold
 
 PART = "unlabelled"
 Fold = tuple[OuterFold | None, tuple[str, ...]]
-"""An outer fold, None under one split, and its test rows."""
+"""An outer fold, or None under one split, and its test rows."""
 
 
 class UnlabelledAnswers:
-    """What cells answer on test rows and, behind these, on the unlabelled rows.
+    """The answers of cells to test rows and, behind these, to the unlabelled rows.
 
     Attributes:
-        cells: by name.
-        uids: of the unlabelled rows; empty where no run has answered any.
-        answers: by run, (rows,).
-        probabilities: by fold and cell, of each label and of none, the mean over its runs, (rows,
-            labels + 1).
-        totals: by fold, their sums.
+        cells: cells by name.
+        uids: identifiers of the unlabelled rows; empty where no run has answered any.
+        answers: answers of each run, (rows,).
+        probabilities: by fold and cell, the probability of each label and of none, averaged over
+            its runs, (rows, labels + 1).
+        totals: sums of ``probabilities`` by fold.
     """
 
     def __init__(self, cells: Mapping[str, Cell]) -> None:
@@ -47,7 +47,7 @@ class UnlabelledAnswers:
                 parts = (record.predictions["test"], record.predictions[PART])
                 predicted = [answer for part in parts for answer in part.prediction]
                 self.answers[record.run_id] = np.array(predicted, dtype=int)
-                # What says the same of every row says nothing of one.
+                # A constant answer to every row is no evidence on any row.
                 if cell.name not in TRIVIAL:
                     scores = np.array([row for part in parts for row in part.scores])
                     table = np.pad(softmax(scores, axis=1), [(0, 0), (0, 1)])
@@ -59,17 +59,17 @@ class UnlabelledAnswers:
         self.totals = {fold: sum(of.values()) for fold, of in self.probabilities.items()}
 
     def has_answered(self, record: Record) -> bool:
-        """Whether a run has answered the unlabelled rows."""
+        """Return whether a run has answered the unlabelled rows."""
         part: Predictions | None = record.predictions.get(PART)
         return part is not None and part.uid == self.uids
 
     def covary(self, a: str, b: str, scores: tuple[RunScores, RunScores]) -> Covariate | None:
-        """The covariate of a pair; None where a side or all further cells have no such answers.
+        """Compute the covariate of a pair; None where a side or all further cells lack answers.
 
         Args:
             a: name of a cell.
-            b: of another.
-            scores: theirs, on common rows.
+            b: name of the other cell.
+            scores: scores of both on common rows.
         """
         runs = [run for name in (a, b) for run in self.cells[name].trained]
         if not all(map(self.has_answered, runs)):
@@ -89,9 +89,9 @@ class UnlabelledAnswers:
     def measure_side(
         self, cell: Cell, score: RunScores, pair: tuple[str, str]
     ) -> tuple[Array, Array]:
-        """The mean probability that cells outside the pair give to a cell's answers, over its runs.
+        """Average over runs the probability that cells outside the pair give to a cell's answers.
 
-        A run in whose fold none of them has answered counts as 0 on all rows.
+        A run in whose fold none of these cells has answered counts as 0 on all rows.
 
         Returns:
             (units,) of the labelled rows, less the mean over the unlabelled ones by the same runs;

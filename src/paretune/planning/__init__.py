@@ -1,7 +1,7 @@
-"""A study made ready on this machine, its costs predicted, and which runs it asks for.
+"""Prepares a study on this machine, predicts its costs, and lists the runs that it asks for.
 
-:mod:`~paretune.planning.prepare` makes one value of it and :mod:`~paretune.planning.expand` lists
-its runs, given what has ended. How many passes each method gets is decided in
-:mod:`paretune.analysis.passes`, so that reports can show it.
-:mod:`~paretune.planning.budget` asks for what fits its time.
+:mod:`~paretune.planning.prepare` builds one value from the study and
+:mod:`~paretune.planning.expand` lists its runs, given those that have ended.
+:mod:`paretune.analysis.passes` decides how many passes each method gets, so that reports can show
+it. :mod:`~paretune.planning.budget` selects the runs that fit the time.
 """

@@ -1,4 +1,4 @@
-"""Which runs to begin within a time budget: those that come next, as far as they fit.
+"""Which runs to begin within a time budget: the next runs, as far as they fit.
 
 The order is that of :mod:`paretune.planning.expand`: first looks, then fold by fold, then further
 passes. A run that is predicted to end too late is not begun; a shorter one that comes later may be.
@@ -13,7 +13,7 @@ from paretune.store.record import Record
 from paretune.study import Run
 
 QUEUE = 2
-"""Runs for each worker that are asked for at once: few, so that what has ended chooses the next."""
+"""Runs for each worker that are selected at once: few, so that ended runs choose the next ones."""
 
 
 def select_within_time(
@@ -23,10 +23,10 @@ def select_within_time(
     workers: int,
     predict: Callable[[Run], float | None],
 ) -> list[PlannedRun]:
-    """The runs that have ended, and those to train next.
+    """Select the runs that have ended, and those to train next.
 
     Args:
-        seconds_left, workers, predict: as of :func:`fit_within_time`.
+        seconds_left, workers, predict: as in :func:`fit_within_time`.
     """
     ended = {record.run_id for record in records}
     left = [p for p in planned if p.run_id not in ended]
@@ -41,14 +41,14 @@ def fit_within_time(
     workers: int,
     predict: Callable[[Run], float | None],
 ) -> list[bool]:
-    """Whether each of some runs, in their order, ends in time.
+    """Return for each run, in order, whether it ends in time.
 
-    Nothing trains beside a cost that is measured.
+    No run trains beside a cost measurement.
 
     Args:
-        seconds_left: wall clock.
-        workers: runs that train at the same time.
-        predict: seconds of a run on one worker; None where it is not known.
+        seconds_left: seconds of wall clock.
+        workers: number of runs that train at the same time.
+        predict: returns the seconds of a run on one worker; None where they are not known.
     """
     free_at = [0.0] * max(workers, 1)
     fitting = []

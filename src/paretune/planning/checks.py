@@ -1,7 +1,7 @@
-"""Checks a prepared study before it trains; nothing is kept.
+"""Checks a prepared study before it trains; results are not stored.
 
 It checks what metrics need, models and splits. Where a user asks for it, each method takes one step
-on two examples, and it says which texts are cut and which way a model translates.
+on two examples, and it reports which texts are cut and which way a model translates.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ def check_optional_metrics(
     *,
     offline: bool = True,
 ) -> None:
-    """Check that what the metrics need is there, before anything is trained for them.
+    """Check before training that packages and data that the metrics need are installed.
 
     Args:
         generation: names further metrics of texts that are generated.
-        offline: do not fetch the encoder of BERTScore, which a run never does.
+        offline: do not fetch the encoder of BERTScore; a run never fetches it.
 
     Raises:
-        MissingDependencyError: NLTK, its data, WordNet or what a task's own metric needs is
+        MissingDependencyError: NLTK, its data, WordNet or a package that a task's metric needs is
             missing, or lacks the language.
         ModelError: the encoder of BERTScore is missing.
     """
@@ -62,10 +62,10 @@ def check_optional_metrics(
 
 
 def check_models(runs: Iterable[Run], caches: ProcessCache) -> None:
-    """Open the model of every run without its weights, so that none is found unusable later.
+    """Open the model of every run without its weights, so that unusable models are found early.
 
     Raises:
-        ModelError: naming each model that cannot be used.
+        ModelError: a model cannot be used; the error names each of them.
     """
     distinct = {
         (run.model.model_dump_json(), run.task.model_dump_json(), run.readout): run for run in runs
@@ -86,7 +86,7 @@ def check_models(runs: Iterable[Run], caches: ProcessCache) -> None:
 
 
 def check_splits(runs: Iterable[Run], caches: ProcessCache) -> None:
-    """Cut the rows of each task as the runs will, so that none finds later that it cannot.
+    """Cut the rows of each task as the runs will, so that errors of splits are found early.
 
     Raises:
         DataError: a part would be empty.
@@ -102,8 +102,8 @@ class DryStep:
     Attributes:
         summary: what is trained (``in 24 layers, 147,456 method + 148,995 head parameters``), or
             that the first step is not finite; "" after an error.
-        findings: texts that are truncated because the method leaves them fewer positions.
-        error: None where it went well.
+        findings: texts that are truncated because the method leaves fewer positions for them.
+        error: None after a successful step.
     """
 
     run: Run
@@ -115,7 +115,7 @@ class DryStep:
 def take_dry_step(run: Run, caches: ProcessCache, device: str = "cpu") -> DryStep:
     """Prepare the run and take one training step on its two longest examples.
 
-    In the run's own precision, on the device where it would train.
+    The step has the precision of the run, on the device where it would train.
 
     Raises:
         ParetuneError: the method cannot serve this model or task.
@@ -124,7 +124,7 @@ def take_dry_step(run: Run, caches: ProcessCache, device: str = "cpu") -> DrySte
     dataset = caches.dataset(run.task)
     outline = caches.outline(run.model, dataset, readout=run.readout)
     if methods.configure_method(run.method).trains is Trains.NOTHING:
-        # No step to try, and weights may take minutes to read and to quantise.
+        # There is no step to try, and weights may take minutes to read and to quantise.
         room = usable_length(run, outline, 0)
         return DryStep(run, "trains nothing", _find_truncations(run, outline, caches, room, 0))
     objective = caches.objective(run)
@@ -182,9 +182,9 @@ def take_dry_step(run: Run, caches: ProcessCache, device: str = "cpu") -> DrySte
 def _find_truncations(
     run: Run, outline: LoadedModel, caches: ProcessCache, room: int, virtual_tokens: int
 ) -> tuple[Finding, ...]:
-    """Texts that are truncated with this method, but not without its virtual tokens.
+    """Find texts that are truncated with this method, but not without its virtual tokens.
 
-    ``room``: tokens of a sequence that are left for the text.
+    ``room`` is the number of tokens of a sequence that are left for the text.
     """
     if room >= _text_length(run.training.max_length, outline):
         return ()
@@ -204,7 +204,7 @@ def _find_truncations(
 
 @dataclass(frozen=True)
 class DirectionLosses:
-    """Mean loss of a token, in nats, in the requested direction and in the other one."""
+    """Mean loss of a token, in nats, in the requested and in the opposite direction."""
 
     requested: float
     reversed: float
@@ -212,7 +212,7 @@ class DirectionLosses:
 
     @property
     def looks_reversed(self) -> bool:
-        """Whether the model finds the other direction much likelier: by half a nat a token.
+        """Whether the opposite direction is much likelier: by half a nat a token.
 
         A model that knows neither language finds both directions about equally unlikely; a model of
         the right direction is nats apart.
@@ -221,7 +221,7 @@ class DirectionLosses:
 
 
 def compare_directions(task: TaskSpec, model: ModelSpec, caches: ProcessCache) -> DirectionLosses:
-    """Losses of a pretrained model in both directions, on 64 training pairs."""
+    """Compute the losses of a pretrained model in both directions, on 64 training pairs."""
     dataset = caches.dataset(task)
     loaded = caches.model(model, dataset)
     pairs = [e for e in dataset.train if e.target is not None][:64]
@@ -244,7 +244,7 @@ def compare_directions(task: TaskSpec, model: ModelSpec, caches: ProcessCache) -
 def find_truncations(
     prepared: PreparedStudy, task: TaskSpec, model: ModelSpec
 ) -> Iterator[Finding]:
-    """Texts that exceed the study's or the model's length, by the model's tokenizer."""
+    """Find texts that exceed the study's or the model's length, by the model's tokenizer."""
     dataset, study = prepared.datasets[task.key], prepared.study
     named = {method.name for method in study.methods}
     readouts = [
@@ -267,10 +267,10 @@ def find_truncations(
 def run_dry_steps(
     prepared: PreparedStudy, runs: Iterable[Run], device: str = "cpu"
 ) -> Iterator[DryStep]:
-    """One step of every method on every model on every task of the study.
+    """Take one step with every method on every model on every task of the study.
 
     Args:
-        runs: of the whole study: each cell's cost is tried.
+        runs: all runs of the study: each cell's cost run is tried.
     """
     for run in runs:
         if run.stage == "cost" and isinstance(methods.get(run.method.name), methods.Method):
@@ -281,5 +281,5 @@ def run_dry_steps(
 
 
 def _text_length(max_length: int, loaded: LoadedModel) -> int:
-    """Tokens of text without virtual tokens."""
+    """Return how many tokens of text fit without virtual tokens."""
     return min(max_length, loaded.anatomy.max_length or max_length)

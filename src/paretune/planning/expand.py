@@ -1,6 +1,6 @@
-"""From a prepared study and the records so far to all runs that should exist.
+"""Lists all runs that should exist, given a prepared study and its records.
 
-A pure function, called again whenever runs have ended.
+It is a pure function, called again whenever runs have ended.
 
 ``preset: trials``: trials of learning rates come first; when all trials of a cell have ended, its
 rate is chosen and the final seeds appear; its cost comes last. In outer cross-validation each fold
@@ -41,15 +41,15 @@ from paretune.study.specs import Proposer
 
 CellKey = tuple[str, str, str]
 MISSING_FIRST_LOOKS = 2
-"""First looks that may be missing when further folds begin: some workers are free by then."""
+"""How many first looks may be missing when further folds begin: some workers are free by then."""
 MAX_ROWS_FOR_FOLDS = 500
-"""Below this many training rows, rates are chosen by the mean over folds."""
+"""With fewer training rows, rates are chosen by the mean over folds."""
 
 
 def expand_study(prepared: PreparedStudy, records: Sequence[Record]) -> list[PlannedRun]:
-    """All runs of the study, given the records that exist, in the order to run them.
+    """List all runs of the study, given the records that exist, in the order to run them.
 
-    With ``protocol.cost_seconds: 0`` no costs are among them.
+    With ``protocol.cost_seconds: 0`` there are no cost runs.
 
     Raises:
         StudyError: two cells of the study would be the same runs under two names.
@@ -65,12 +65,12 @@ def expand_study(prepared: PreparedStudy, records: Sequence[Record]) -> list[Pla
                 f"{' x '.join(earlier.cell)} and {' x '.join(p.run.cell)} are the same run.",
                 remedy="They differ in nothing but their names: remove one, or change it.",
             )
-    # Each run once for all that ask for it.
+    # A run appears once, however many cells ask for it.
     distinct = {(p.run_id, p.proposed_by): p for p in requested}
     planned = [p for p in distinct.values() if study.protocol.cost_seconds or p.run.stage != "cost"]
     if not study.protocol.rows or any(p.run_id not in ended for p in planned):
         return planned
-    # At last what is trained on shares of the labelled rows.
+    # Runs on shares of the labelled rows come last.
     cells, runs = group_into_cells(study, records), list[Run]()
     if study.protocol.until == "complete":
         runs = [record.run for cell in cells for record in cell.final]
@@ -85,12 +85,12 @@ def expand_study(prepared: PreparedStudy, records: Sequence[Record]) -> list[Pla
 def hold_back_folds(
     planned: Sequence[PlannedRun], records: Sequence[Record], seeds: Sequence[int]
 ) -> list[PlannedRun]:
-    """Without further folds of methods while more than two first looks are missing.
+    """Leave out further folds of methods while more than two first looks are missing.
 
-    Runs of several folds train together where they may, which would delay the first answer.
+    Runs of several folds may train together, which would delay the first answer.
 
     Args:
-        seeds: of the study.
+        seeds: seeds of the study.
     """
     ended = {record.run_id for record in records}
     with_model = [p for p in planned if p.run.model != NO_MODEL]
@@ -103,11 +103,11 @@ def hold_back_folds(
 def put_long_runs_first(
     planned: Sequence[PlannedRun], seconds: Mapping[str, float], seeds: Sequence[int]
 ) -> list[PlannedRun]:
-    """The runs of each fold by their predicted seconds, so that workers end it together.
+    """Sort the runs of each fold by their predicted seconds, so that workers end it together.
 
     Args:
-        seconds: by id of a run.
-        seeds: of the study.
+        seconds: predicted seconds by run id.
+        seeds: seeds of the study.
     """
 
     def fold(planned_run: PlannedRun) -> tuple[bool, bool, int | None]:
@@ -126,28 +126,28 @@ class RunPlan:
     """The runs of a study, given what has ended.
 
     Attributes:
-        runs: those to train now and those that have ended, by id, in the order to run them.
-        later: those that will follow: their rate is not chosen, or they are the rest of a pass.
+        runs: runs by id in the order to run them: those to train now and those that have ended.
+        later: runs that will follow: their rate is not chosen, or they are the rest of a pass.
     """
 
     runs: Mapping[str, Run]
     later: tuple[Run, ...] = ()
 
     def list_coming(self, records: Sequence[Record]) -> list[Run]:
-        """The runs that have not ended, those that will follow included."""
+        """List the runs that have not ended, including those that will follow."""
         ended = {record.run_id for record in records}
         left = [run for run_id, run in self.runs.items() if run_id not in ended]
         return [*left, *self.later]
 
 
 def plan_runs(prepared: PreparedStudy, records: Sequence[Record]) -> RunPlan:
-    """The runs that exist or can start now, and those that wait.
+    """Plan the runs that exist or can start now, and those that wait.
 
-    A run that waits for its rate has the middle one of those on trial, which is enough to predict
-    its cost. Further passes, which may not be wanted, are in neither.
+    A run that waits for its rate gets the middle one of those on trial, which is enough to predict
+    its cost. Further passes may not be wanted, so they are left out.
 
     Raises:
-        ParetuneError: as :func:`expand_study`.
+        ParetuneError: a condition of :func:`expand_study` does not hold.
     """
     states = find_states(prepared, records)
     ready, protocol = expand_study(prepared, records), prepared.study.protocol
@@ -163,9 +163,9 @@ def plan_runs(prepared: PreparedStudy, records: Sequence[Record]) -> RunPlan:
     waiting: list[Run] = []
     for (cell_key, outer), trials in tuned.items():
         if is_trial(trials[0].run):
-            continue  # what follows is proposed
+            continue  # a proposer decides what follows
         if (cell_key, outer) in final or all(trial.run_id in ended for trial in trials):
-            continue  # without a final run, every trial failed: nothing will follow
+            continue  # without a final run, every trial failed: no run will follow
         tried = list(dict.fromkeys(trial.run.learning_rate for trial in trials))
         waiting += [
             trials[0].run.model_copy(
@@ -187,7 +187,7 @@ def plan_runs(prepared: PreparedStudy, records: Sequence[Record]) -> RunPlan:
         ]
     if any(p.run_id not in ended for p in ready) and not any(p.run.rows < 1 for p in ready):
         on_shares = _plan_on_shares(prepared, [*(p.run for p in ready), *waiting])
-        # As if the first method were recommended.
+        # Assume that the first method is recommended.
         firsts = {p.run.task.key: p.cell for p in reversed(on_shares)}
         of_all = protocol.until == "complete"
         waiting += [p.run for p in on_shares if of_all or p.cell == firsts[p.run.task.key]]
@@ -197,10 +197,10 @@ def plan_runs(prepared: PreparedStudy, records: Sequence[Record]) -> RunPlan:
 def find_possible_run_ids(
     prepared: PreparedStudy, records: Sequence[Record] = ()
 ) -> frozenset[str]:
-    """Identities of all runs that the study can have with its present data, models and code.
+    """Return the ids of all runs that the study can have with its present data, models and code.
 
-    Independent of what has ended, but for runs that are proposed by it: final runs at every rate
-    that may be chosen, of all shares, in every precision that ``auto`` may mean.
+    They do not depend on ended runs, except for proposed runs. They include final runs at every
+    rate that may be chosen, of all shares, in every precision that ``auto`` may mean.
     """
     precisions = [prepared.precisions]
     if prepared.study.training.precision == "auto":
@@ -216,8 +216,8 @@ def find_possible_run_ids(
 
 
 def leave_out_stale_runs(prepared: PreparedStudy, store: Store) -> int:
-    """Leave out the study's runs of other data, models or code than now; return their number."""
-    # What proposes runs reads the answers of its trials.
+    """Leave out the study's runs of earlier data, models or code; return their number."""
+    # A proposer reads the answers of its trials.
     proposes = any(method.proposer is not None for method in prepared.study.methods)
     records = store.load_records(prepared.study.study_hash, predictions=proposes)
     possible = find_possible_run_ids(prepared, records)
@@ -227,7 +227,7 @@ def leave_out_stale_runs(prepared: PreparedStudy, store: Store) -> int:
 def _plan_runs(
     prepared: PreparedStudy, ended: Mapping[str, Record], *, rates_chosen: bool = True
 ) -> list[PlannedRun]:
-    """The runs of a study given those that have ended; else with every rate that may be chosen."""
+    """Plan the runs of a study given ended runs; otherwise with every rate that may be chosen."""
     study, shard = prepared.study, prepared.shard
     states = find_states(prepared, [*ended.values()]) if rates_chosen else {}
     if prepared.preset is not None:
@@ -261,16 +261,16 @@ def _plan_runs(
                 planned += _plan_cell(prepared, cell, ended if rates_chosen else None, state)
     if shard is not None:
         planned = [p for p in planned if p.run.stage != "cost"]
-    if not rates_chosen:  # whichever method is recommended
+    if not rates_chosen:  # any method may be recommended
         planned += _plan_on_shares(prepared, [p.run for p in planned])
     stages = {"tune": 1, "final": 2, "cost": 3}
 
     def order(planned_run: PlannedRun) -> tuple[int, int]:
         run = planned_run.run
         if states and run.stage != "cost":
-            # First looks before all else, and every method at the next fold before any goes on.
+            # First looks come before all, and every method runs the next fold before any goes on.
             return int(run.model != NO_MODEL), position_of(run, study.protocol.seeds) or 0
-        # Baselines without a model take a second: they come first.
+        # Baselines without a model take a second, so they come first.
         return 0 if run.model == NO_MODEL else stages[run.stage], 0
 
     return sorted(planned, key=order)
@@ -286,7 +286,7 @@ def _is_reached(run: Run, key: tuple[str, str], state: PassState | None, study: 
 
 
 def find_states(prepared: PreparedStudy, records: Sequence[Record]) -> Mapping[str, PassState]:
-    """How far the passes of each task are; empty of other presets."""
+    """Return how far the passes of each task are; empty for other presets."""
     study = prepared.study
     if study.protocol.preset != "passes":
         return {}
@@ -303,13 +303,13 @@ def find_states(prepared: PreparedStudy, records: Sequence[Record]) -> Mapping[s
         is_elsewhere = shard is not None and not shard.has(candidate.key)
         if candidate.method.proposer is not None or not rates or is_elsewhere:
             continue
-        # Runs that decide its rate, or first ones at the rate it moves to, may not have ended.
+        # Runs that decide its rate, or first runs at the rate it moves to, may not have ended.
         design = prepared.designs[candidate.task.key]
         places = list(design.place_seeds(seeds[: count_pass_runs(design.folds, seeds)]))
         runs = _plan_rates(prepared, candidate, rates, places, ended)
         if any(p.run_id not in ended for p in runs):
             waiting[candidate.task.key].add(candidate.key[1:])
-    # A shard has a part of the methods that would be compared: it trains the first pass.
+    # A shard has a part of the methods to compare, so it trains the first pass only.
     if shard is not None and study.protocol.until == "settled":
         sizes = {task: count_pass_runs(prepared.designs[task].folds, seeds) for task in cells}
         return {
@@ -325,10 +325,10 @@ def _plan_cell(
     ended: Mapping[str, Record] | None,
     state: PassState | None,
 ) -> list[PlannedRun]:
-    """The runs of a cell given those that have ended; with None, all that are possible.
+    """Plan the runs of a cell given ended runs; with None, plan all possible runs.
 
     Args:
-        state: of its task's passes; None of other presets.
+        state: passes of its task; None for other presets.
     """
     study, make = prepared.study, partial(prepared.plan_run, cell)
     protocol = study.protocol
@@ -338,16 +338,16 @@ def _plan_cell(
         size = count_pass_runs(design.folds, seeds)
         seeds = seeds[: state.positions.get(cell.key[1:], size)]
     places = list(design.place_seeds(seeds))
-    if cell.model == NO_MODEL:  # one run, in cross-validation one for each fold
+    if cell.model == NO_MODEL:  # one run; in cross-validation one for each fold
         return [make("final", None, of_fold[0], outer=outer) for outer, of_fold in places]
     rates = list_rates(prepared, cell)
     if rates is None:
         return []
     in_play = state is None or (state.in_play is not None and cell.key[1:] in state.in_play)
-    measured = in_play and not cell.method.is_command  # which is measured while it runs
+    measured = in_play and not cell.method.is_command  # a command is measured while it runs
     if rates == ():
         if not reads_training_rows(cell.method):
-            # No seed, rate or training row changes anything: one answer to each row is enough.
+            # No seed, rate or training row changes the answers: one answer to each row is enough.
             once = [outer for outer, _ in places if outer is None or outer.repeat == 0]
             places = [(outer, [seeds[0]]) for outer in once]
         finals = [make("final", None, s, outer=outer) for outer, of_fold in places for s in of_fold]
@@ -358,12 +358,12 @@ def _plan_cell(
 
 
 def reads_training_rows(method: MethodSpec) -> bool:
-    """Whether what a method without a learning rate answers depends on training rows."""
+    """Return whether answers of a method without a learning rate depend on training rows."""
     return method.is_command or bool(methods.configure(method).options.shots)
 
 
 Places = Sequence[tuple[OuterFold | None, Sequence[int]]]
-"""Outer folds, or None of a split, each with its seeds."""
+"""The outer folds, or None for a split, each with its seeds."""
 
 
 def _plan_trials(
@@ -373,13 +373,13 @@ def _plan_trials(
     places: Places,
     ended: Mapping[str, Record] | None,
 ) -> list[PlannedRun]:
-    """Trials of every rate in every fold, and final runs at the rate that each fold chooses."""
+    """Plan trials of every rate in every fold, and final runs at the rate of each fold."""
     study, make = prepared.study, partial(prepared.plan_run, cell)
     rows = len(prepared.datasets[cell.task.key].train)
     trials: list[PlannedRun] = []
     finals: list[PlannedRun] = []
     for outer, seeds in places:
-        # Every rate on the parts of train that take a turn as selection part.
+        # Every rate is tried on the parts of train that take a turn as selection part.
         tuning = [
             make("tune", rate, study.protocol.tuning_seed, fold=fold, outer=outer)
             for rate in (rates if len(rates) > 1 else ())
@@ -404,7 +404,7 @@ def _plan_rates(
     places: Places,
     ended: Mapping[str, Record] | None,
 ) -> list[PlannedRun]:
-    """Final runs at the middle rate, and at further rates that evidence or the study asks for."""
+    """Plan final runs at the middle rate, and at rates that evidence or the study asks for."""
     make = partial(prepared.plan_run, cell, "final")
     middle = rates[len(rates) // 2]
     seeded = [(outer, seed) for outer, seeds in places for seed in seeds]
@@ -440,7 +440,7 @@ def _plan_rates(
 
 
 def list_rates(prepared: PreparedStudy, cell: PreparedCell) -> tuple[float, ...] | None:
-    """The learning rates of a cell, rising: () of what has none; None of a baseline's."""
+    """List the learning rates of a cell, rising: () for none; None for a baseline."""
     configured = methods.configure(cell.method)
     if cell.method.is_command:
         return cell.method.learning_rates or ()
@@ -453,9 +453,9 @@ def list_rates(prepared: PreparedStudy, cell: PreparedCell) -> tuple[float, ...]
 
 
 def _plan_on_shares(prepared: PreparedStudy, runs: Iterable[Run]) -> list[PlannedRun]:
-    """These runs on each share of the labelled rows that the study asks for.
+    """Plan these runs on each share of the labelled rows that the study asks for.
 
-    Without ``until: complete`` baselines are not among them.
+    Baselines are included only with ``until: complete``.
     """
     protocol = prepared.study.protocol
     shares = () if prepared.shard is not None else protocol.rows
@@ -475,15 +475,15 @@ def _plan_on_shares(prepared: PreparedStudy, runs: Iterable[Run]) -> list[Planne
 
 
 def count_folds(study: Study, training_rows: int) -> int:
-    """How many parts of train take a turn as selection part."""
+    """Return how many parts of train take a turn as selection part."""
     return study.protocol.folds if training_rows < MAX_ROWS_FOR_FOLDS else 1
 
 
 def choose_learning_rates(spec: MethodSpec, rates: methods.Rates, trials: int) -> tuple[float, ...]:
-    """The learning rates that a method tries: ``trials`` of them, the same number for all methods.
+    """Choose ``trials`` learning rates that a method tries, the same number for all methods.
 
-    The study's own list, which has as many; otherwise rates at equal ratios from the method's
-    lowest to its highest (``rates``).
+    They are the study's list, which has that many; otherwise rates at equal ratios from the
+    method's lowest to its highest (``rates``).
     """
     if spec.learning_rates is not None:
         return spec.learning_rates

@@ -1,9 +1,9 @@
-"""Predicted cost of a run before it starts: seconds and bytes.
+"""Predicts the cost of a run before it starts: seconds and bytes.
 
-The arithmetic is that of :mod:`paretune.measuring.costs`, given the study's data and models and the
-records of its store. Where no run of a model has ended on this device yet, the bytes are those of
-the tensors, and the speed is that of matrix products and of memory on the CPU, measured now; on a
-GPU, whose steps wait for launches more than for products, it is unknown.
+The arithmetic is that of :mod:`paretune.measuring.costs`, applied to the study's data and models
+and the records of its store. Where no run of a model has ended on this device yet, the bytes are
+those of the tensors, and the speed is that of matrix products and of memory on the CPU, measured
+now. On a GPU, whose steps wait for launches more than for products, the speed is unknown.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ PROCESS_BYTES = 384 * 2**20
 PROBE_STEPS = 10
 """Duration of a cost probe, in steps of the longest batch."""
 SCORED_EXAMPLES = 64
-"""So many examples estimate the scored tokens of all."""
+"""Number of examples that estimate the scored tokens of all examples."""
 COUNTED_EXAMPLES = 4096
-"""The words of so many examples estimate those of all."""
+"""Number of examples whose words estimate those of all examples."""
 MIN_PROBE_STEPS = 3
 """The shortest probe has two steps, two evaluations and one pass for the components."""
 
@@ -64,10 +64,10 @@ class PredictedCost:
     """Cost of one run.
 
     Attributes:
-        seconds: on one worker; None where unknown.
-        peak_bytes: above the process before the model; None where the run needs no model.
-        basis: what the seconds are based on.
-        memory_basis: what the bytes are based on.
+        seconds: seconds on one worker; None where unknown.
+        peak_bytes: bytes above the process before the model; None where the run needs no model.
+        basis: basis of the predicted seconds.
+        memory_basis: basis of the predicted bytes.
     """
 
     seconds: float | None
@@ -77,19 +77,20 @@ class PredictedCost:
 
     @property
     def worker_bytes(self) -> int:
-        """Bytes of a worker that trains the run."""
+        """The bytes of a worker that trains the run."""
         return PROCESS_BYTES + max(0, self.peak_bytes or 0)
 
 
 class CostPredictor:
-    """Predicts the runs of one study on one machine.
+    """Predicts the cost of the runs of one study on one machine.
 
-    Models are opened without their weights, and what many runs share is computed once.
+    Models are opened without their weights, and values that many runs share are computed once.
 
     Args:
-        speed: of one worker on the CPU; None: only runs that have ended say how long others take.
-        device: ``cpu``, ``cuda`` ...: records of another are no basis.
-        cost_seconds: limit for a cost's timed steps; half of it for its inference.
+        speed: speed of one worker on the CPU; with None only ended runs predict the time of further
+            runs.
+        device: ``cpu``, ``cuda`` ...: records of another device are not used.
+        cost_seconds: limit for a cost's timed steps; its inference has half of it.
     """
 
     def __init__(
@@ -116,7 +117,7 @@ class CostPredictor:
         """Fit the prediction to the runs that have ended."""
         on_gpu = bool(records) and self.device.startswith("cuda")
         name = query_gpu(self.device).name if on_gpu else ""
-        device = f"{self.device.split(':')[0]} {name}".rstrip()  # of GPUs, the same model
+        device = f"{self.device.split(':')[0]} {name}".rstrip()  # for GPUs the model must agree
         self._commands = [record for record in records if record.run.method.is_command]
         by_model: dict[str, list[tuple[Record, ComputeCost]]] = {}
         for record in records:
@@ -129,7 +130,7 @@ class CostPredictor:
             self._cost_models[model] = fit_cost_model(pairs)
 
     def measure_speed(self, runs: Iterable[Run]) -> None:
-        """Measure a worker's speed in the precisions of those runs that nothing else predicts."""
+        """Measure a worker's speed in the precisions of runs that nothing else predicts."""
         precisions = {
             run.training.precision
             for run in runs
@@ -139,13 +140,13 @@ class CostPredictor:
             self._speed = MachineSpeed.measure(precisions)
 
     def predict(self, run: Run) -> PredictedCost:
-        """Seconds and bytes of one run.
+        """Predict the seconds and bytes of one run.
 
         Raises:
-            ParetuneError: its model or its method cannot be used: it could not start.
+            ParetuneError: its model or its method cannot be used, so it could not start.
         """
         if run.method.is_command:
-            # What its ended runs took at the median; nothing else is known of a command.
+            # A command is predicted by the median of its ended runs; nothing else is known of it.
             ended = [record for record in self._commands if record.run.cell == run.cell]
             times = [s for record in ended if (s := record.train_seconds) is not None]
             peaks = [size for record in ended if (size := record.peak_bytes) is not None]
@@ -172,15 +173,15 @@ class CostPredictor:
                 seconds += generated * step_seconds(self._answer_cost(run, searching=True))
             basis = "operation counts and this machine's measured speed"
         if run.stage == "cost" and seconds is not None:
-            shortest = MIN_PROBE_STEPS * seconds / steps  # however long they take
+            shortest = MIN_PROBE_STEPS * seconds / steps  # the minimum, however long the steps take
             seconds = min(seconds, max(1.5 * self._cost_seconds, shortest))
         if peak is None:
             peak, memory_basis = work.held_bytes + work.saved_bytes, "tensor sizes"
         return PredictedCost(seconds, round(peak), basis, memory_basis)
 
     def predict_work(self, run: Run) -> ComputeCost:
-        """The operations and bytes of a run."""
-        # Equal for runs whose steps do the same work: they differ in rate, seed or folds only.
+        """Predict the operations and bytes of a run."""
+        # Runs whose steps do the same work share this: they differ in rate, seed or folds only.
         stage = "cost" if run.stage == "cost" else "final"
         same = {"learning_rate": None, "seed": 0, "fold": 0, "split_seed": 0, "outer": None}
         key = run.model_copy(update={**same, "stage": stage}).model_dump_json()
@@ -198,7 +199,7 @@ class CostPredictor:
         return self._works[key]
 
     def open_outline(self, run: Run) -> tuple[LoadedModel, ModelShape]:
-        """The model of a run, opened without its weights, and its shape."""
+        """Open the model of a run without its weights; return it and its shape."""
         dataset = self.caches.dataset(run.task)
         loaded = self.caches.outline(run.model, dataset, readout=run.readout)
         if loaded.model not in self._shapes:
@@ -212,7 +213,7 @@ class CostPredictor:
         return estimate_evaluation_cost(run, shape, *self._measure_texts(run), beams)
 
     def _measure_texts(self, run: Run) -> tuple[list[int], int, float]:
-        """Tokens of each example, its texts, and its tokens that are scored on average."""
+        """Return the tokens of each example, its texts, and its scored tokens on average."""
         (loaded, shape), dataset = self.open_outline(run), self.caches.dataset(run.task)
         objective = self.caches.objective(run)
         longest = run.training.max_length
@@ -230,12 +231,12 @@ class CostPredictor:
             encode = objective.encoder("train")
             first = dataset.train[:SCORED_EXAMPLES]
             scored = encode(first, loaded.tokenizer, longest, "").mean_scored
-        # Whoever reads an answer's text is trained on the right one alone.
+        # Objectives that read an answer's text train on the right one alone.
         texts = len(dataset.train[0].segments) if run.readout in ("head", "reward") else 1
         return tokens, texts, scored
 
     def count_steps(self, run: Run) -> int:
-        """Steps of a run, without early stopping."""
+        """Count the steps of a run, without early stopping."""
         if run.stage == "cost":
             return PROBE_STEPS
         if run.learning_rate is None:
@@ -243,10 +244,10 @@ class CostPredictor:
         return run.training.max_steps or run.training.epochs * self._count_epoch_steps(run)
 
     def count_evaluated(self, run: Run) -> tuple[int, int]:
-        """Examples that a run reads, and for which it generates.
+        """Count the examples that a run reads, and those for which it generates.
 
-        It reads its selection part after each epoch, and at its end the test; texts of both are
-        generated once.
+        It reads its selection part after each epoch, and at its end the test; it generates texts of
+        both once.
         """
         if run.stage == "cost":
             return 0, 0
@@ -268,7 +269,7 @@ class CostPredictor:
         return -(-self._count_rows(run)[1] // run.training.batch_size)
 
     def _count_rows(self, run: Run) -> tuple[int, int]:
-        """Rows of train, or those outside a fold; and how many of them train."""
+        """Count the rows of train, or those outside a fold; and those of them that train."""
         dataset = self.caches.dataset(run.task)
         rows = len(dataset.train)
         if run.outer is not None:
@@ -277,11 +278,11 @@ class CostPredictor:
         return rows, rows if run.selection == "test" else rows * 4 // 5
 
     def describe_trained(self, run: Run) -> TrainedPart:
-        """What a run trains of its model.
+        """Describe the part of its model that a run trains.
 
-        Full fine-tuning keeps no gradient of words that do not occur. Words that the first
-        :data:`COUNTED_EXAMPLES` do not have grow with the root of the number of examples (Heaps
-        1978, *Information Retrieval*).
+        Full fine-tuning has no gradient for words that do not occur. The number of words that are
+        absent from the first :data:`COUNTED_EXAMPLES` grows with the root of the number of examples
+        (Heaps 1978, *Information Retrieval*).
         """
         loaded, _ = self.open_outline(run)
         skips = run.stage != "cost" and keeps_activations(run, loaded)
@@ -311,7 +312,7 @@ class CostPredictor:
         return describe_trained_part(run, loaded, parameters, idle, copied, skips_below=skips)
 
     def count_trained(self, run: Run) -> int:
-        """How many parameters a run trains, the head's included; 0 where it needs no model."""
+        """Count the parameters that a run trains, with the head; 0 where it needs no model."""
         if not run.uses_model:
             return 0
         loaded, shape = self.open_outline(run)

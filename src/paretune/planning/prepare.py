@@ -1,7 +1,7 @@
-"""A study made ready on this machine: read once, in one pass down, and passed on as one value.
+"""Prepares a study on this machine: it is read once and passed on as one value.
 
-Data come first, then models, then methods, then the cells that can run. Which runs these have
-depends on what has ended: :mod:`paretune.planning.expand` says it, from this value and the records.
+Data come first, then models, then methods, then the cells that can run. The runs of these depend on
+ended runs: :mod:`paretune.planning.expand` lists them, from this value and the records.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class PreparedCell:
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """The keys of the three."""
+        """The keys of task, model and method."""
         return self.task.key, self.model.key, self.method.key
 
 
@@ -69,8 +69,8 @@ class PreparedCell:
 class PlannedRun:
     """A run with its identity.
 
-    ``proposed_by``: of a proposed trial, model and method of the cell that it is for; a trial for
-    several cells is planned by each.
+    ``proposed_by`` of a proposed trial is the model and method of the cell that it is for; a trial
+    for several cells is planned by each of them.
     """
 
     run_id: str
@@ -79,34 +79,36 @@ class PlannedRun:
 
     @property
     def cell(self) -> tuple[str, str, str]:
-        """Task, model and method that it is for."""
+        """The task, model and method that the run is for."""
         return self.run.cell if self.proposed_by is None else (self.run.cell[0], *self.proposed_by)
 
 
 @dataclass(frozen=True)
 class PreparedStudy:
-    """A study as planning reads it, beside its records.
+    """A study as planning reads it, together with its records.
 
     Attributes:
-        study: as it was asked for.
-        preset: that fixes the settings of all its runs; None: a built-in one.
-        tasks: its tasks, each dataset of the hub pinned to its present commit.
-        models: its models, likewise: a branch that moves meanwhile changes nothing for workers.
-        datasets: by the task's key.
-        designs: how the test rows of each task are answered, by its key.
-        sources: the models' files, by the model's key.
-        topologies: how their stacks are laid out, likewise.
-        precisions: of the runs of each model; under :data:`NO_MODEL`'s key, of those without one.
-        forgetting: the text on which a model's forgetting is measured, by the keys of task and
-            model, where it can be.
-        cells: those that can run, with the baselines that always stand beside the methods.
-        refused: of methods that cannot train on models: the study runs without those cells.
-        findings: of the audit of the data, where it was asked for.
+        study: study as it was given.
+        preset: preset that fixes the settings of all its runs; None for a built-in one.
+        tasks: tasks of the study, each dataset of the hub pinned to its present commit.
+        models: models of the study, pinned too, so that workers ignore a branch that moves.
+        datasets: dataset by the task's key.
+        designs: how the test rows of each task are answered, by the task's key.
+        sources: files of the models, by the model's key.
+        topologies: layout of the models' layers, by the model's key.
+        precisions: precision of the runs of each model; :data:`NO_MODEL`'s key has that of runs
+            without one.
+        forgetting: text on which a model's forgetting is measured, by the keys of task and model,
+            where it can be measured.
+        cells: cells that can run, with the baselines that always stand beside the methods.
+        refused: findings on methods that cannot train on models: the study runs without those
+            cells.
+        findings: findings of the audit of the data, where it was made.
         caches: data and models of this process.
-        predictor: of the work of runs.
-        store: whose runs are planned; None where nothing is kept.
-        shard: whose runs alone are planned; None for the whole study.
-        memory: what methods that propose runs need not compute again.
+        predictor: predicts the work of runs.
+        store: store whose runs are planned; None where nothing is stored.
+        shard: shard whose runs alone are planned; None for the whole study.
+        memory: results that methods which propose runs need not compute again.
     """
 
     study: Study
@@ -129,10 +131,10 @@ class PreparedStudy:
     memory: dict[str, Any] = field(default_factory=dict)
 
     def in_store(self, store: Store | None, device: str) -> PreparedStudy:
-        """The study in a store that is open for writing, or for reading; None: in no store.
+        """Return the study in a store that is open for writing or reading; None: in no store.
 
-        What ``precision: auto`` means for a model is decided by the device, once for each store: a
-        store that is continued on another machine computes as it did before.
+        The device decides what ``precision: auto`` means for a model, once for each store: a store
+        that is continued on another machine computes as it did before.
         """
         if self.study.training.precision != "auto":
             return replace(self, store=store)
@@ -160,11 +162,11 @@ class PreparedStudy:
         method: MethodSpec | None = None,
         begun_at: float | None = None,
     ) -> Run:
-        """A run of a cell; ``method``: in place of the cell's."""
+        """Make a run of a cell; ``method`` replaces the method of the cell."""
         objective = _objective_of(cell, self.datasets)
         forgetting, training = None, self.study.training
         if cell.method.is_command:
-            training = Training(precision="fp32")  # which it does not read
+            training = Training(precision="fp32")  # such runs do not read it
         else:
             training = training.model_copy(update={"precision": self.precisions[cell.model.key]})
             if stage == "final" and rate is not None:
@@ -194,14 +196,14 @@ class PreparedStudy:
         seed: int,
         **options: Any,
     ) -> PlannedRun:
-        """A run of a cell (:meth:`make_run`) with its identity."""
+        """Plan a run of a cell (:meth:`make_run`) with its identity."""
         run = self.make_run(cell, stage, rate, seed, **options)
         return PlannedRun(self.caches.identify(run), run)
 
     def describe_precisions(self, device: str) -> str:
-        """The precision of the study's runs; where its models differ, that of each.
+        """Return the precision of the study's runs; where its models differ, that of each.
 
-        It says where a device is slow in bf16, which the study names, or which its store has from
+        The text says where a device is slow in bf16, which the study names, or which its store has from
         another machine.
         """
         by_model = {model.key: self.precisions[model.key] for model in self.models}
@@ -225,21 +227,21 @@ def prepare_study(
     """Read a study's data, the files of its models and its methods.
 
     Args:
-        caches: what this process has read already; filled.
+        caches: data that this process has read already; the function adds to them.
         offline: fetch nothing from the hub.
-        shard: plan the runs of this share alone.
+        shard: plan the runs of this shard alone.
         audited: audit the data, before any model is fetched.
 
     Returns:
         The study in no store, where ``precision: auto`` is fp32.
 
     Raises:
-        MethodError: options of a method are wrong, it cannot serve a task, or none can train on
-            any model.
-        DataError: data cannot be used; after an audit, naming every error.
+        MethodError: options of a method are wrong, it cannot serve a task, or no method can train
+            on any model.
+        DataError: data cannot be used; after an audit the error names every fault.
         ModelError: a model cannot be used.
-        StudyError: a setting that some runs would not read, or classes are weighted that a task
-            does not have.
+        StudyError: some runs would not read a setting, or classes are weighted that a task does not
+            have.
     """
     for method in study.methods:
         methods.check_options(method, study)
@@ -261,7 +263,7 @@ def prepare_study(
         topologies[model.key] = topology_of(load_config(source))
         require_backend(model.quantisation, f"model {model.key}")
         if source.revision is not None and not model.name.startswith("package:"):
-            # At the present commit of its repository on the hub.
+            # Pin the present commit of its repository on the hub.
             model = model.model_copy(update={"revision": source.revision})
             caches.sources[model.model_dump_json()] = source
         pinned_models.append(model)
@@ -309,8 +311,9 @@ def check_settings(
     """Check that some run can read each setting of ``training`` and of ``generation``.
 
     Raises:
-        StudyError: a setting of ``training`` that no loss reads, with whose loss that is; one of
-            ``generation`` where no text is generated; or a weighted class that a task lacks.
+        StudyError: no loss reads a setting of ``training`` (the error says whose loss does);
+            ``generation`` has a setting where no text is generated; or a task lacks a weighted
+            class.
     """
     errors: list[StudyError] = []
 
@@ -321,7 +324,7 @@ def check_settings(
     fields, training = Training.model_fields, study.training
     changed = [name for name in LOSS_SETTINGS if getattr(training, name) != fields[name].default]
     for name, task in product(changed, study.tasks):
-        unread: dict[str, list[str]] = {}  # methods by whose loss it is
+        unread: dict[str, list[str]] = {}  # unread settings, by the methods whose loss reads them
         is_read = False
         for cell in cells:
             configured, objective = methods.configure(cell.method), _objective_of(cell, datasets)
@@ -365,12 +368,12 @@ def _objective_of(cell: PreparedCell, datasets: Mapping[str, Dataset]) -> Object
 def check_method(
     method: MethodSpec, task: TaskSpec, dataset: Dataset, topologies: Mapping[str, Topology]
 ) -> None:
-    """Check that a method can serve a task on every model; without any, that it can at all.
+    """Check that a method can serve a task on every model; without models, that it can at all.
 
-    A baseline with a model needs one that can have it: a study may have others beside it.
+    A baseline with a model needs one model that can have it: a study may have further models.
 
     Raises:
-        MethodError: it cannot, and why.
+        MethodError: the method cannot; the error says why.
     """
     configured = methods.configure(method)
     if isinstance(configured, methods.ConfiguredBaseline) or not topologies:
@@ -391,13 +394,13 @@ def check_method(
 def choose_readout(
     task: TaskSpec, dataset: Dataset, model: str, topology: Topology, method: MethodSpec
 ) -> Readout:
-    """The readout of the runs of one cell.
+    """Choose the readout of the runs of one cell.
 
     The method names it, or else the task, as far as the method can; otherwise it is the first that
     task, model and method can have.
 
     Args:
-        model: its key.
+        model: key of the model.
 
     Raises:
         MethodError: the method cannot serve the task, or not by the readout that the study names.
@@ -431,19 +434,19 @@ def choose_readout(
 
 
 def possible_readouts(objective: Objective, topology: Topology) -> tuple[Readout, ...]:
-    """How models of this topology can answer tasks of this kind, the usual way first.
+    """Return how models of this topology can answer tasks of this kind, the usual way first.
 
-    ``head`` where they cannot at all: opening the model says why.
+    The result is ``head`` where they cannot at all: opening the model raises the reason.
     """
     headless = objective.readouts if "causal_lm" in topology.heads else ()
-    # An LM head that came with the checkpoint is what those read.
+    # These objectives read an LM head that came with the checkpoint.
     with_head = objective.head in topology.heads and (objective.draws_head or not headless)
     head: tuple[Readout, ...] = ("head",) if with_head else ()
     return (*headless, *head) or ("head",)
 
 
 def find_refused_cells(study: Study) -> tuple[Finding, ...]:
-    """A warning for each method of the study that cannot train on a model of it.
+    """Return a warning for each method of the study that cannot train on one of its models.
 
     Raises:
         MethodError: no method can train on any model; or one cannot, and a preset asks for all.
@@ -460,7 +463,7 @@ def find_refused_cells(study: Study) -> tuple[Finding, ...]:
 
 
 def refuse_training(method: MethodSpec, model: ModelSpec) -> MethodError | None:
-    """Why the method cannot train on the model as it is held; None where it can."""
+    """Return why the method cannot train on the model with its quantisation; None where it can."""
     configured = methods.configure(method)
     if model.quantisation is None or isinstance(configured, methods.ConfiguredBaseline):
         return None
@@ -490,10 +493,10 @@ def _refuse(reason: str, task: TaskSpec, method: MethodSpec) -> MethodError:
 def _list_cells(
     study: Study, task: TaskSpec, dataset: Dataset, model: ModelSpec, topology: Topology
 ) -> list[PreparedCell]:
-    """The study's methods on a model, and the baselines that always stand beside them there.
+    """List the study's methods on a model, and the baselines that always stand beside them there.
 
-    These are the probe of the task's kind, where the model can have it; and where the model can
-    answer without training, its answers with and without solved examples.
+    The baselines are the probe of the task's kind, where the model can have it; and where the model
+    can answer without training, its answers with and without solved examples.
     """
     specs = methods_with_probe(study, dataset.objective)
     if possible_readouts(dataset.objective, topology)[0] != "head":
@@ -516,12 +519,12 @@ def _list_cells(
 def choose_forgetting_text(
     study: Study, task: TaskSpec, topology: Topology
 ) -> ForgettingText | None:
-    """The text of ``forgetting`` for final runs of a cell; None where it cannot be measured.
+    """Return the text of ``forgetting`` for final runs of a cell; None where it cannot be measured.
 
-    It is of language models alone: decoders, and translators on translations.
+    Only language models have it: decoders, and translators on translations.
 
     Raises:
-        StudyError: the shipped text is in other languages than the task's.
+        StudyError: the shipped text is not in the task's languages.
         DataError: the file cannot be read, or lacks a language.
     """
     text = study.forgetting

@@ -1,7 +1,7 @@
-"""A share of a study, for a job array: whole cells, each in the share that its hash names.
+"""A share of a study, for a job array: whole cells, each in the share that its hash gives.
 
 So trials, final runs and folds of a cell stay together, and shares need nothing from one another.
-Costs are in no share: they are measured by one machine after the merge.
+No share has costs: one machine measures them after the merge.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from paretune.study import digest
 
 @dataclass(frozen=True)
 class Shard:
-    """One share; ``index`` counts from 1 to ``count``."""
+    """One share of a study; ``index`` counts from 1 to ``count``."""
 
     index: int
     count: int
 
     @classmethod
     def parse(cls, text: str) -> Shard:
-        """The share ``3/16``.
+        """Parse a share such as ``3/16``.
 
         Raises:
-            StudyError: it is none.
+            StudyError: the text is not a share.
         """
         match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
         if match is None or not 1 <= int(match[1]) <= int(match[2]):
@@ -40,11 +40,11 @@ class Shard:
         return f"shard-{self.index}-of-{self.count}"
 
     def has(self, cell: tuple[str, str, str], *, proposed: bool = False) -> bool:
-        """Whether a cell (task, model, method) is in this share.
+        """Return whether a cell (task, model, method) is in this share.
 
         Args:
-            proposed: its method proposes runs. Of one model such cells may share trials, and may
-                begin with what was found on an earlier task: they stay together.
+            proposed: whether its method proposes runs. Such cells of one model stay together: they
+                may share trials, and may begin with results on an earlier task.
         """
         unit = ["searches", cell[1]] if proposed else list(cell)
         return int(digest(unit)[:16], 16) % self.count == self.index - 1

@@ -1,7 +1,7 @@
-"""A table in memory in the place of a data file: pandas, polars, Arrow or `datasets`.
+"""A table in memory instead of a data file: pandas, polars, Arrow or `datasets`.
 
-Its rows are kept as a Parquet file that is named by their content, so that a study can be run again
-from its file. None of these libraries is imported: what gives Arrow's columns is a table.
+Its rows are saved as a Parquet file that is named by their content, so that a study can be run
+again from its file. None of these libraries is imported: an object with Arrow's columns is a table.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from paretune.errors import DataError
 from paretune.files import replace_file
 
 _INDEX = "__index_level_"
-"""How pandas calls an index without a name, which is no data."""
+"""The prefix that pandas gives to an index without a name, which is not data."""
 
 
 def is_data_frame(value: object) -> bool:
-    """Whether it is a table: by Arrow's stream of columns, or by the formats of `datasets`."""
+    """Return whether a value is a table: it streams Arrow columns, or `datasets` can format it."""
     if isinstance(value, type | Mapping):
         return False
     return hasattr(value, "__arrow_c_stream__") or hasattr(value, "with_format")
 
 
 def as_arrow_table(frame: Any) -> Any:
-    """The rows of a table in memory as a table of Arrow.
+    """Convert a table in memory to an Arrow table.
 
     Raises:
-        DataError: it is no table, or its columns are no Arrow columns.
+        DataError: the value is not a table, or its columns are not Arrow columns.
     """
     import pyarrow
 
@@ -54,15 +54,16 @@ def as_arrow_table(frame: Any) -> Any:
 def save_data_frame(frame: Any, folder: Path) -> Path:
     """Write the rows into ``folder`` as ``data-HASH.parquet``, unless the file is there.
 
-    Label names that `datasets` declares go with them.
+    Label names that `datasets` declares are stored with the rows.
 
     Raises:
-        DataError: it is no table, its columns are no Arrow columns, or it cannot be written.
+        DataError: the value is not a table, its columns are not Arrow columns, or it cannot be
+            written.
     """
     import pyarrow.parquet
 
     table = as_arrow_table(frame)
-    # Equal rows have equal names, whichever library held them.
+    # Equal rows have equal names, whichever library they came from.
     declared = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
     features = declared.get("info", {}).get("features", {})
     names = {column: feature["names"] for column, feature in features.items() if "names" in feature}

@@ -1,7 +1,7 @@
-"""Protocol presets: ``protocol.preset`` of a study file as a value. No torch.
+"""Protocol presets: the value behind ``protocol.preset`` of a study file. No torch.
 
-``passes`` and ``trials`` are what :mod:`paretune.planning.expand` plans. Any other preset fixes the
-settings of every run itself; it is found by its entry point in the group ``paretune.protocols``.
+:mod:`paretune.planning.expand` plans ``passes`` and ``trials``. Any other preset fixes the settings
+of every run itself; it is found by its entry point in the group ``paretune.protocols``.
 """
 
 from __future__ import annotations
@@ -16,26 +16,27 @@ from paretune.study.run import Run
 from paretune.study.study import Study
 
 PROTOCOLS = "paretune.protocols"
-"""Group of entry points."""
+"""The group of entry points."""
 BUILT_IN = ("passes", "trials")
-"""Presets of which planning decides the runs."""
+"""Presets whose runs planning decides."""
 JUDGED: Literal["judged"] = "judged"
 """The preset of runs that were trained elsewhere."""
 
 
 @dataclass(frozen=True)
 class Preset:
-    """All runs of a study with settings that are not the study's own.
+    """A preset that sets all runs of a study with settings of its source.
 
     Attributes:
-        name: as ``protocol.preset`` has it.
-        expand: all runs for the tasks, models and methods of a study, in the order to run them.
-            Raises StudyError where the study names something that the preset does not have, or
-            sets what the preset fixes.
-        departures: sentences for the report: where the preset departs from what it reproduces.
+        name: the value of ``protocol.preset``.
+        expand: returns all runs for the tasks, models and methods of a study, in the order to run
+            them. It raises StudyError where the study names something that the preset does not
+            have, or sets what the preset fixes.
+        departures: sentences for the report on where the preset departs from what it reproduces.
         description: how its scores are obtained, in a sentence or two.
-        final_runs: of each task, model and method; None: one for each of the study's seeds.
-        protocol_keys: what of the study's ``protocol`` it reads.
+        final_runs: number of final runs of each task, model and method; None means one for each
+            seed of the study.
+        protocol_keys: keys of the study's ``protocol`` that the preset reads.
     """
 
     name: str
@@ -47,11 +48,11 @@ class Preset:
 
 
 def load_preset(name: str) -> Preset | None:
-    """The preset of this name; None for a built-in one.
+    """Return the preset of this name; None for a built-in one.
 
     Raises:
-        StudyError: no installed package has it.
-        PluginError: it cannot be loaded.
+        StudyError: no installed package has the preset.
+        PluginError: the preset cannot be loaded.
     """
     if name in BUILT_IN:
         return None

@@ -1,4 +1,4 @@
-"""The settings of a study: what makes the comparison fair, how runs train, what is tolerated."""
+"""The settings of a study: how methods are compared, how runs train, what is tolerated."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from paretune.study.quantities import DURATION, SIZE
 from paretune.study.specs import FrozenModel
 
 MAX_COUNTS = {"tasks": 100, "models": 100, "methods": 300, "seeds": 100, "runs": 20_000}
-"""Limits of one study: more is a mistake, or several studies."""
+"""Limits of one study: a larger number is a mistake, or should be several studies."""
 DEFAULT_COST_SECONDS = 20.0
-"""For timing the steps of one cost."""
+"""Default time for measuring the steps of one cost."""
 NUM_FOLDS = 5
 """Train is always split into this many stratified parts; part 0 is the selection part."""
 ClassRatios = Mapping[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]]
-"""How much each class weighs, by its label; 1 where none is given."""
+"""Weight of each class, by its label; 1 for a class without one."""
 Folds = Annotated[int, Field(strict=True, ge=2, le=10)]
 """A number of outer folds."""
 AUTO_OUTER_FOLDS = (5, 4, 3)
@@ -25,10 +25,10 @@ AUTO_OUTER_FOLDS = (5, 4, 3)
 
 
 class Checks(FrozenModel):
-    """Limits of the data audit: below them a warning, above them the study does not run.
+    """Limits of the data audit: below them it warns, above them the study does not run.
 
-    ``max_leaked``: share of test rows that are in train too. ``max_unlearnable``: share of test
-    rows whose label no train row has.
+    ``max_leaked`` is the largest share of test rows that are in train too. ``max_unlearnable`` is
+    the largest share of test rows whose label no train row has.
     """
 
     max_leaked: float = Field(default=0.1, ge=0, le=1)
@@ -36,7 +36,7 @@ class Checks(FrozenModel):
 
 
 MAX_PASSES = 3
-"""Times that all test rows are answered at most, where a protocol does not say it."""
+"""How many times all test rows are answered at most, where a protocol does not say it."""
 SEEDS = {
     "passes": tuple(range(1, 5 * MAX_PASSES + 1)),
     "trials": (1, 2, 3, 4, 5),
@@ -45,41 +45,41 @@ SEEDS = {
 }
 """Seeds of a protocol that names none, by its preset."""
 TRIALS = {"passes": 1, "trials": 3, "paper": 3, "judged": 1}
-"""Learning rates that every method tries where a protocol does not say it, by its preset."""
+"""How many learning rates every method tries where a protocol does not say it, by its preset."""
 KEYS_OF_TRIALS = ("folds", "tuning_seed")
-"""Keys that are read by ``preset: trials`` alone; a protocol that has one is of that preset."""
+"""Keys that only ``preset: trials`` reads; a protocol that has one of them has that preset."""
 
 
 class Protocol(FrozenModel):
-    """What makes the comparison fair; see docs/how-it-works/protocol.md.
+    """Rules by which methods are compared; see docs/how-it-works/protocol.md.
 
-    ``preset``: ``passes`` trains every method at its middle rate on all rows once, then again where
-    the answer is open, and tries further rates on evidence. ``trials``: every method tries its
-    rates in every fold, and all seeds are trained; ``fair`` is its name in 0.2. ``judged``: runs
-    were trained elsewhere, and nothing is known but their answers.
-    ``outer``: which rows are the test. ``split``: the published split (or the user's test file).
-    A number: outer cross-validation over all labelled rows with so many folds. ``auto``: the
-    user's test file where there is one, otherwise decided for each task by its size and the seeds
-    (:mod:`paretune.data.split`).
-    ``seeds``: of the final runs, in their order; with ``passes`` the most that are trained.
-    ``until``: when ``passes`` ends. ``settled``: when further passes are not expected to change
-    what is recommended, and pairs with ``reference`` are decided. ``complete``: when all methods
-    have all seeds.
-    ``trials``: number of learning rates that every method may try; 1: only what evidence asks for.
-    ``folds``: of ``trials``, how many of the five parts of train take a turn as selection part
+    ``preset``: ``passes`` trains every method at its middle rate on all rows once, trains again
+    where the answer is open, and tries further rates on evidence. With ``trials`` every method
+    tries its rates in every fold, and all seeds are trained; version 0.2 called it ``fair``. With
+    ``judged`` the runs were trained elsewhere, and only their answers are known.
+    ``outer`` says which rows are the test. ``split`` is the published split (or the user's test
+    file). A number means outer cross-validation over all labelled rows with that many folds.
+    ``auto`` is the user's test file where there is one; otherwise the size of the task and the
+    seeds decide (:mod:`paretune.data.split`).
+    ``seeds`` are those of the final runs, in order; with ``passes`` they are the most that are
+    trained. ``until`` says when ``passes`` ends. ``settled``: further passes are not expected to
+    change the recommendation, and pairs with ``reference`` are decided. ``complete``: all methods
+    have all seeds. ``trials`` is the number of learning rates that every method may try; with 1
+    only evidence asks for further rates.
+    ``folds`` (of ``trials``) says how many of the five parts of train take a turn as selection part
     when learning rates are chosen (5 for a claim, 1 for a quick look); in cross-validation each
-    outer fold has one. ``cost_seconds``: for timing the steps of
-    one cost, and half of it for its inference; a cost that is known well enough takes less; 0: none
-    is measured.
-    ``keep_weights`` (``4GiB``; a bare number is bytes): limit for the trained weights in the store;
-    it changes no result, so it is no part of the study's hash.
-    ``budget`` (``30min``; a bare number is seconds): when to stop; the next call continues.
-    ``rows`` (``[0.25, 0.5]``): shares of the labelled rows on which the recommended method is
-    trained too, each inside the next, to say what more rows would bring. With ``until: complete``
-    all methods and baselines are.
-    ``reference`` (``lora``): which method the report compares with all others over all tasks, said
-    before the scores are seen; by default that with the most trained parameters.
-    ``race``: of 0.2; it is read so that its stores open, and changes nothing.
+    outer fold has one. ``cost_seconds`` is the time for the steps of one cost, and half of it is
+    for its inference; a cost that is known well enough takes less, and with 0 no cost is measured.
+    ``keep_weights`` (``4GiB``; a bare number is bytes) limits the trained weights in the store. It
+    changes no result, so the study's hash leaves it out.
+    ``budget`` (``30min``; a bare number is seconds) says when to stop; the next call continues.
+    ``rows`` (``[0.25, 0.5]``) are shares of the labelled rows, each inside the next. The
+    recommended method is trained on them too, to say what more rows would bring. With ``until:
+    complete`` all methods and baselines are.
+    ``reference`` (``lora``) is the method that the report compares with all other methods over all
+    tasks, named before the scores are seen; the default is the method with the most trained
+    parameters. ``race`` belongs to version 0.2. It is read so that stores of 0.2 open, and changes
+    nothing.
     """
 
     preset: Literal["passes", "trials", "paper", "judged"] = "passes"
@@ -100,14 +100,14 @@ class Protocol(FrozenModel):
 
     @property
     def most_rates(self) -> int:
-        """Learning rates that a method has, those that evidence may ask for included."""
+        """The most learning rates that a method may have, with those that evidence asks for."""
         on_evidence = self.preset == "passes" and self.trials == 1
         return TRIALS["trials"] if on_evidence else self.trials
 
     @model_validator(mode="before")
     @classmethod
     def _choose_preset(cls, values: Any) -> Any:
-        """A protocol of 0.2 is ``trials``, whether or not it says so."""
+        """Give a protocol of version 0.2 the preset ``trials``, whether or not it names it."""
         if not isinstance(values, Mapping):
             return values
         named = dict(values)
@@ -119,7 +119,7 @@ class Protocol(FrozenModel):
 
     @model_validator(mode="after")
     def _check_seeds(self) -> Protocol:
-        # What is not said follows from the preset.
+        # A key that is not given follows from the preset.
         written = self.model_fields_set
         if "trials" not in written:
             self.__dict__["trials"] = TRIALS[self.preset]
@@ -163,17 +163,18 @@ class Protocol(FrozenModel):
 
 
 Axis = Literal["memory", "time", "step", "parameters", "saved", "inference", "forgetting"]
-"""A cost of a configuration."""
+"""An axis on which a configuration costs something."""
 
 
 class Limits(FrozenModel):
-    """Limits that ``recommend`` keeps where its options do not say otherwise.
+    """Limits that ``recommend`` applies where its options do not replace them.
 
-    With ``preset: passes`` what is known to exceed one gets no further runs; in a search, what is
-    predicted to is never proposed.
-    ``max_memory`` (``4GiB``): peak memory in training; ``max_time`` (``10min``): to train one run
-    alone; ``max_bytes`` (``20MB``): of what is saved; ``max_parameters``: trained ones;
-    ``max_latency`` (``20ms``): inference of one example. Bare numbers are bytes and seconds.
+    With ``preset: passes`` a configuration that is known to exceed a limit gets no further runs; a
+    search never proposes one that is predicted to.
+    ``max_memory`` (``4GiB``) limits peak memory in training, ``max_time`` (``10min``) the training
+    of one run alone, ``max_bytes`` (``20MB``) what is saved, ``max_parameters`` the trained
+    parameters, ``max_latency`` (``20ms``) the inference of one example. Bare numbers are bytes and
+    seconds.
     """
 
     max_memory: Annotated[int | None, SIZE.to_setting(), Field(gt=0)] = None
@@ -184,7 +185,7 @@ class Limits(FrozenModel):
 
     @property
     def by_axis(self) -> dict[Axis, float]:
-        """The limits that are given, by their cost."""
+        """Return the limits that are given, by their axis."""
         named: dict[Axis, float | None] = {
             "memory": self.max_memory,
             "time": self.max_time,
@@ -196,14 +197,14 @@ class Limits(FrozenModel):
 
 
 class Training(FrozenModel):
-    """How every run of the study trains. Lengths in tokens, schedule in optimiser steps.
+    """How every run of the study trains. Lengths are in tokens, the schedule in optimiser steps.
 
-    ``label_smoothing`` None is the objective's default. ``class_weights``: ``balanced``, or a
-    weight by label (:mod:`paretune.objectives.class_weights`). ``preference_beta``: how strongly
-    preferences hold an answer's likelihood to that of the model before training
-    (:mod:`paretune.objectives.readouts.rewards`); TRL has the same. ``backend`` ``plain`` runs
-    padded batches through ``transformers`` as it comes: slower, easy to read, the same results but
-    for rounding and the random numbers of dropout.
+    ``label_smoothing`` None is the objective's default. ``class_weights`` is ``balanced``, or a
+    weight by label (:mod:`paretune.objectives.class_weights`). ``preference_beta`` says how
+    strongly preferences hold an answer's likelihood to that of the model before training
+    (:mod:`paretune.objectives.readouts.rewards`); TRL has the same. With ``backend`` ``plain``,
+    padded batches run through unchanged ``transformers``: this is slower, easy to read, and gives
+    the same results but for rounding and the random numbers of dropout.
     """
 
     batch_size: int = Field(default=16, ge=1, le=2**20)
@@ -235,12 +236,12 @@ class Training(FrozenModel):
 
 
 class Generation(FrozenModel):
-    """How texts are generated, and metrics of them that need more than paretune installs.
+    """How texts are generated, and metrics of them that need optional packages.
 
-    ``num_beams`` and ``length_penalty`` None are the checkpoint's own. ``max_new_tokens`` counts
-    what follows a prompt. ``stop``: texts at which an answer ends; it has what stands before them.
-    ``metrics`` that need optional packages are computed only where they are named;
-    ``bertscore_model`` goes with ``bertscore``.
+    ``num_beams`` and ``length_penalty`` None take the checkpoint's values. ``max_new_tokens``
+    counts the tokens after a prompt. ``stop`` are texts at which an answer ends; the answer is what
+    stands before them. ``metrics`` that need optional packages are computed only where they are
+    named; ``bertscore_model`` is read with ``bertscore``.
     """
 
     num_beams: int | None = Field(default=None, ge=1, le=64)
@@ -253,7 +254,7 @@ class Generation(FrozenModel):
     @model_validator(mode="after")
     def _check_metrics(self) -> Generation:
         if self.metrics:
-            from paretune.metrics import segment_metrics  # here: numpy comes with it
+            from paretune.metrics import segment_metrics  # deferred, because this imports numpy
 
             available = segment_metrics()
             if unknown := [name for name in self.metrics if name not in available]:

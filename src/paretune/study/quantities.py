@@ -1,7 +1,7 @@
 """Quantities as people write them: ``4GiB``, ``4,5 GB``, ``90 minutes``, ``1 h 30 min``, ``1pt``.
 
-The one parser for options and settings. A decimal comma is as good as a point; a number without a
-unit is refused, since nobody can tell seconds from minutes.
+Options and settings have this one parser. A decimal comma is as good as a point. A number without a
+unit is refused, since it could be seconds or minutes.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+(?!\d)")
 
 @dataclass(frozen=True)
 class Quantity:
-    """What is parsed.
+    """A kind of quantity and its units.
 
     Attributes:
-        units: the value of each, by its names in lower case.
-        examples: for errors.
+        units: value of each unit, by its names in lower case.
+        examples: quantities that error messages show.
     """
 
     name: str
@@ -34,10 +34,10 @@ class Quantity:
     examples: str
 
     def parse(self, value: str | float, option: str) -> float:
-        """The sum of the terms; a bare number of Python is in the smallest unit.
+        """Return the sum of the terms; a bare number from Python is in the smallest unit.
 
         Raises:
-            StudyError: it is no such quantity, a text without a unit, or ambiguous.
+            StudyError: the value is not such a quantity, has no unit, or is ambiguous.
         """
         invalid = StudyError(
             f'invalid {self.name} "{value}": expected e.g. {self.examples}.', where=option
@@ -60,7 +60,7 @@ class Quantity:
         return sum(float(n.replace(",", ".")) * self.units[unit.lower()] for n, unit in terms)
 
     def to_setting(self, *, rounds: bool = True) -> BeforeValidator:
-        """Validates a setting of a study file, where a bare number has the smallest unit."""
+        """Return a validator for a setting of a study file; a bare number has the smallest unit."""
 
         def read(value: Any) -> float | None:
             if value is None:
@@ -82,7 +82,7 @@ SIZE = Quantity(
     | {f"{prefix}ib": 2.0 ** (10 * n) for n, prefix in enumerate("kmgt", 1)},
     "4GiB, 500MB or 1.5 TB",
 )
-"""In bytes."""
+"""A number of bytes."""
 DURATION = Quantity(
     "time",
     {"ms": 1e-3}
@@ -92,8 +92,8 @@ DURATION = Quantity(
     | dict.fromkeys(("d", "day", "days"), 86400.0),
     "90s, 10min, 2h or 1 h 30 min",
 )
-"""In seconds."""
+"""A number of seconds."""
 POINTS = Quantity(
     "number of points", dict.fromkeys(("pt", "pts", "point", "points"), 1.0), "1pt or 0.5pt"
 )
-"""Percentage points of the primary metric; of BLEU and chrF points."""
+"""Percentage points of the primary metric; for BLEU and chrF their points."""

@@ -1,6 +1,6 @@
 """A run: one task x model x method x learning rate x seed, the unit of work; and identities.
 
-What is hashed here is on disk in every store: a change makes all stored runs unknown. No torch.
+Stores on disk have these hashes: a change makes all their runs unknown. No torch.
 """
 
 from __future__ import annotations
@@ -59,15 +59,15 @@ OMITTED_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         ("max_memory", "max_time", "max_bytes", "max_parameters", "max_latency")
     ),
 }
-"""Settings that are left out of canonical forms at these values.
+"""Settings that canonical forms leave out at these values.
 
-A new setting is added here with the value that means what was done before it: so a new version of
-paretune finds the runs that an older one made.
+A new setting is added here with the value that keeps the earlier behaviour, so that a new version
+of paretune finds the runs of an older one.
 """
 
 
 def omit_defaults(form: dict[str, Any]) -> dict[str, Any]:
-    """A canonical form of a study or a run without :data:`OMITTED_DEFAULTS`."""
+    """Remove the :data:`OMITTED_DEFAULTS` from the canonical form of a study or a run."""
 
     def reduce(section: dict[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
         return {k: v for k, v in section.items() if k not in defaults or v != defaults[k]}
@@ -94,25 +94,25 @@ def omit_defaults(form: dict[str, Any]) -> dict[str, Any]:
 
 
 def digest(value: Any) -> str:
-    """Sha256 of plain values in canonical JSON (sorted keys, no spaces, UTF-8)."""
+    """Compute the sha256 of plain values in canonical JSON (sorted keys, no spaces, UTF-8)."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def derive_seed(seed: int, *purpose: str | int) -> int:
-    """A seed of 63 bits for one purpose (``init``, ``order``, ``dropout``) of a run's seed.
+    """Derive a seed of 63 bits for one purpose (``init``, ``order``, ``dropout``) of a run.
 
-    Private generators are seeded with this, so that draws for one purpose never move another's.
+    Each purpose has a private generator, so that its draws never change those of another purpose.
     """
     name = "/".join(str(part) for part in (seed, *purpose))
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
 
 
 class OuterFold(FrozenModel):
-    """One fold of outer cross-validation: its rows are answered by a run that has not seen them.
+    """One fold of outer cross-validation: a run that has not seen its rows answers them.
 
-    ``folds``: how many there are. ``index``: which one this is. ``repeat``: in which division of
-    all rows into folds; each repeat divides them anew.
+    ``folds`` is the number of folds and ``index`` the number of this one. ``repeat`` says in which
+    division of all rows into folds it is; each repeat divides them anew.
     """
 
     folds: Folds
@@ -121,30 +121,29 @@ class OuterFold(FrozenModel):
 
     @classmethod
     def at(cls, position: int, folds: int) -> OuterFold:
-        """The fold of the seed at this position of ``protocol.seeds``."""
+        """Return the fold of the seed at this position of ``protocol.seeds``."""
         return cls(folds=folds, index=position % folds, repeat=position // folds)
 
     @property
     def position(self) -> int:
-        """Position of its seed in ``protocol.seeds``."""
+        """The position of its seed in ``protocol.seeds``."""
         return self.repeat * self.folds + self.index
 
 
 class Run(FrozenModel):
     """One task x model x method x learning rate x seed.
 
-    ``stage``: ``tune`` (a learning rate on trial: scored on the selection part, test labels
+    ``stage`` is ``tune`` (a learning rate on trial, scored on the selection part, test labels
     unseen), ``final`` (a fresh seed at the chosen rate) or ``cost`` (measured alone in a fresh
-    process). ``fold``: the part of train that selects; 0 in the final stage. ``outer``: trained on
-    all labelled rows outside this fold, and tested on those inside; None: on the task's own train
-    and test rows. ``learning_rate`` is None for methods that do not train by gradient. ``readout``
-    is how the model answers, as planning has decided it. ``generation`` is None but for
-    translations. ``begun_at``: the rate at which the method began, where evidence against it, or
-    the study, asked for this one (``preset: passes``); None: the middle rate, or one of trials.
-    ``forgetting`` is measured by final runs of language models, where the study asks for it.
-    ``rows``: the share of its labelled rows that it has, of which some select
-    (``protocol.rows``).
-    ``selection: test`` is the paper's way, and the report says so.
+    process). ``fold`` is the part of train that selects; it is 0 in the final stage. A run with an
+    ``outer`` fold trains on all labelled rows outside it and is tested on those inside; with None
+    it uses the task's train and test rows. ``learning_rate`` is None for methods that do not train
+    by gradient. ``readout`` is how the model answers, as planning has decided it. ``generation`` is
+    None except for translations. ``begun_at`` is the rate at which the method began, where evidence
+    against it, or the study, asked for the present rate (``preset: passes``); it is None for the
+    middle rate and for trials. Final runs of language models measure ``forgetting`` where the study
+    asks for it. ``rows`` is the share of the labelled rows that the run has, some of which select
+    (``protocol.rows``). ``selection: test`` is the paper's way, and the report says so.
     """
 
     stage: Stage
@@ -165,21 +164,21 @@ class Run(FrozenModel):
     rows: float = Field(default=1.0, gt=0, le=1)
 
     def canonical_form(self) -> dict[str, Any]:
-        """Plain values that identify the run; names for display and paths are left out."""
+        """Return plain values that identify the run, without names for display and paths."""
         form = self.model_dump(mode="json")
         form["method"] = {"name": self.method.name, "options": self.method.identifying_options}
         name = self.model.name
         form["model"] = {"name": Path(name).name if is_path(name) else name}
-        # The prompt enters with the data (compute_run_id), where a readout reads it.
+        # The hash of the data covers the prompt (compute_run_id), where a readout reads it.
         for key in ("licence", "readout", *PROMPT_KEYS, *PATH_KEYS):
             form["task"].pop(key, None)
         if self.model.source_prefix is not None:
             form["source_prefix"] = self.model.source_prefix
         if self.model.quantisation is not None:
             form["quantisation"] = self.model.quantisation
-        if self.outer is None:  # stores of paretune 0.1.0 have runs without it
+        if self.outer is None:  # runs in stores of paretune 0.1.0 have no such key
             form.pop("outer")
-        if self.readout == "head":  # as had every run before there were others
+        if self.readout == "head":  # runs had no other readout before, and no such key
             form.pop("readout")
         rows = form.pop("rows")
         if rows != 1:
@@ -194,31 +193,31 @@ class Run(FrozenModel):
         return omit_defaults(form)
 
     def on_rows(self, share: float) -> Run:
-        """The same on a share of its labelled rows."""
+        """Return this run on a share of its labelled rows."""
         return self.model_copy(update={"rows": share, "forgetting": None})
 
     @property
     def uses_model(self) -> bool:
-        """Whether paretune trains or asks its model: not of a command, nor of a baseline."""
+        """Whether paretune trains or asks its model: false for commands and baselines."""
         return self.model != NO_MODEL and not self.method.is_command
 
     @property
     def cell(self) -> tuple[str, str, str]:
-        """Task, model and method keys: the runs that are analysed together."""
+        """The keys of task, model and method: runs of one cell are analysed together."""
         return self.task.key, self.model.key, self.method.key
 
 
 def is_trial(run: Run) -> bool:
-    """Whether a :class:`~paretune.study.specs.Proposer` proposed a run as a trial."""
+    """Return whether a :class:`~paretune.study.specs.Proposer` proposed a run as a trial."""
     return run.stage == "tune" and run.method.proposer is not None
 
 
 def compute_run_id(run: Run, *, data_hash: str, weights_hash: str, code_epoch: int) -> str:
-    """Identity of a run: 20 hexadecimal digits over everything that can change its result.
+    """Compute a run's identity: 20 hexadecimal digits over everything that can change its result.
 
     Args:
-        data_hash: of its data, and of the prompt where the run's readout uses one.
-        weights_hash: of its model's weights; "" without a model.
+        data_hash: hash of its data, and of the prompt where the run's readout uses one.
+        weights_hash: hash of its model's weights; "" without a model.
     """
     return digest(
         {
@@ -233,8 +232,8 @@ def compute_run_id(run: Run, *, data_hash: str, weights_hash: str, code_epoch: i
 class ForgettingText(FrozenModel):
     """A text on which a run's model is scored before and after training.
 
-    ``text``: one of :data:`~paretune.study.specs.SHIPPED_LANGUAGES`, or a file. ``sha256``: of its
-    content, which identifies it.
+    ``text`` is one of :data:`~paretune.study.specs.SHIPPED_LANGUAGES`, or a file. ``sha256`` is the
+    hash of its content, which identifies it.
     """
 
     text: str

@@ -1,4 +1,4 @@
-"""A model and a method as a study file names them, what proposes runs, and the base of them."""
+"""Models and methods as a study file names them, and methods that propose runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ Quantisation = Literal["nf4", "int8"]
 
 
 SHIPPED_LANGUAGES = ("sl", "en")
-"""Of the text for ``forgetting`` that comes with paretune: 40 paragraphs, each in both."""
+"""Languages of the ``forgetting`` text that comes with paretune: each has the same 40 paragraphs.
+"""
 FILE_KEYS = (
     "train",
     "test",
@@ -27,18 +28,18 @@ FILE_KEYS = (
     "unlabelled",
 )
 PATH_KEYS = ("source", *FILE_KEYS)
-"""The keys of a task that are paths."""
+"""Keys of a task whose values are paths."""
 
 
 def is_path(name: str) -> bool:
-    """Whether a model or source is a folder; all else is a name of the hub or of a package."""
+    """Return whether a model or source is a folder; other names are of the hub or of a package."""
     return name.startswith((".", "/", "~"))
 
 
 class FrozenModel(BaseModel):
     """A frozen value that refuses unknown keys.
 
-    ``HINTS``: by the name of what is no key, why not, or what to write instead.
+    ``HINTS`` says, for a key that does not exist, why not, or what to write instead.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,9 +49,9 @@ class FrozenModel(BaseModel):
 class ModelSpec(FrozenModel):
     """A hub name with revision, a folder, or ``package:NAME`` (weights in a Python package).
 
-    ``source_prefix`` is put before every text to translate, as T5 was trained with
-    (``"translate English to German: "``). ``quantisation``: its frozen linear layers are held in 4
-    bits (``nf4``, QLoRA) or 8 (``int8``); a method that trains or rewrites them is refused.
+    ``source_prefix`` is put before every text to translate, as in the training of T5 (``"translate
+    English to German: "``). ``quantisation`` holds its frozen linear layers in 4 bits (``nf4``,
+    QLoRA) or 8 (``int8``); a method that trains or rewrites them is refused.
     """
 
     name: str = Field(min_length=1)
@@ -61,7 +62,7 @@ class ModelSpec(FrozenModel):
 
     @property
     def key(self) -> str:
-        """Short name for tables: the label, or the last part of the name and the quantisation."""
+        """A short name for tables: the label, or the last part of the name and the quantisation."""
         if self.label:
             return self.label
         name = self.name.rstrip("/").removeprefix("package:").split("/")[-1]
@@ -75,14 +76,14 @@ COMMAND = "command"
 NOT_IDENTIFYING = ("timeout", "folder")
 """Options of a command that change no result."""
 UNNAMED_MODEL = ModelSpec(name="unnamed")
-"""The model of runs that were trained elsewhere and do not name it."""
+"""The model of runs that were trained elsewhere without naming a model."""
 
 
 class MethodSpec(BaseModel):
     """A method by name, with its options: ``{name: lora, rank: 8, alpha: 16}``.
 
-    Planning checks the options against the method; here they are only plain values. ``readout``:
-    how the model answers; None: as the task says, or else as is usual for such models.
+    The options are plain values here; planning checks them against the method. ``readout`` says how
+    the model answers; with None the task says it, or else the model's usual readout is taken.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -100,35 +101,35 @@ class MethodSpec(BaseModel):
 
     @property
     def proposer(self) -> Proposer | None:
-        """What proposes its runs; None of a method that is set by hand."""
+        """The proposer of its runs; None for a method whose settings the study file gives."""
         return find_proposer(self.name)
 
     @property
     def is_command(self) -> bool:
-        """Whether a program of the user trains."""
+        """Whether a program of the user does the training."""
         return self.name == COMMAND
 
     @property
     def options(self) -> dict[str, Any]:
-        """The method's own options, as written."""
+        """The method's options, as written."""
         return dict(self.model_extra or {})
 
     @property
     def identifying_options(self) -> dict[str, Any]:
-        """Its options without those that change no result."""
+        """The options that can change a result."""
         ignored = NOT_IDENTIFYING if self.is_command else ()
         return {name: value for name, value in self.options.items() if name not in ignored}
 
     @property
     def options_of_runs(self) -> dict[str, Any]:
-        """Its options without those that say what else enters the study."""
+        """The options of its runs, without those that say which methods enter the study."""
         excluded = () if self.proposer is None else self.proposer.not_of_runs
         options = self.identifying_options
         return {name: value for name, value in options.items() if name not in excluded}
 
     @property
     def key(self) -> str:
-        """Short name for tables: the label or the method's name."""
+        """A short name for tables: the label or the method's name."""
         return self.label or self.name
 
 
@@ -136,21 +137,22 @@ class MethodSpec(BaseModel):
 class Proposer:
     """A method that proposes runs: it tries settings of its own choice, and trains the best.
 
-    A package offers it by an entry point of its method's name in the group ``paretune.proposers``,
-    in a module that imports no torch, beside that of the method in ``paretune.methods``. Values of
-    planning and training, which study files do not know, are ``Any`` here.
+    A package offers it by an entry point with the method's name in the group
+    ``paretune.proposers``, in a module that imports no torch, beside the entry point of the method
+    in ``paretune.methods``. Values of planning and training, which study files do not know, are
+    ``Any`` here.
 
     Attributes:
-        title: of its method.
-        completes: the option that its runs have and a study file has not.
-        not_of_runs: options that say what else enters the study, and are no part of a run.
-        list_rows: the methods that enter a study beside this one, as its controls.
-        propose: all runs that it asks for by the results so far, (prepared study, cells of its
-            method, ended records by run id) -> the planned runs of each cell. A trial is of stage
-            ``tune``, in a cell of its own, and has in ``proposed_by`` the cell that it is for.
-        measure_trial: what the record of a trial has beside what all have, (run, loaded model, mean
-            squared gradient of each trained tensor in the first step).
-        describe: sentences for ``plan``, (prepared study, its runs).
+        title: title of its method.
+        completes: option that its runs have and a study file does not have.
+        not_of_runs: options that say what else enters the study, and are not part of a run.
+        list_rows: returns the methods that enter a study beside this one, as its controls.
+        propose: takes (prepared study, cells of its method, ended records by run id) and returns
+            the planned runs of each cell, all that it wants given the results so far. A trial has
+            the stage ``tune`` and a separate cell; its ``proposed_by`` is the cell that it is for.
+        measure_trial: takes (run, loaded model, mean squared gradient of each trained tensor in the
+            first step) and returns what the record of a trial has in addition to other records.
+        describe: takes (prepared study, its runs) and returns sentences for ``plan``.
     """
 
     name: str
@@ -164,10 +166,10 @@ class Proposer:
 
 
 def find_proposer(method: str) -> Proposer | None:
-    """What proposes the runs of the method of this name; None where nothing does.
+    """Return the proposer of a method's runs; None where the method has none.
 
     Raises:
-        PluginError: it cannot be loaded.
+        PluginError: the proposer cannot be loaded.
     """
     if method not in plugins.names(plugins.PROPOSERS):
         return None

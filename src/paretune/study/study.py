@@ -1,6 +1,4 @@
-"""A study file: many runs under one protocol. Checked for shape only: no data, no model, no
-torch.
-"""
+"""A study file: many runs under one protocol. Its shape alone is checked: no data and no model."""
 
 from __future__ import annotations
 
@@ -66,7 +64,7 @@ def _limit_entries(value: Any, info: ValidationInfo) -> Any:
 
 
 def _check_names(spec: Any) -> Any:
-    """Names, labels and languages become parts of paths: printable, short, without separators."""
+    """Check that names and labels, which become parts of paths, are printable, short and plain."""
     if isinstance(spec, TaskSpec):
         names = {key: getattr(spec, key) for key in ("name", "language", *LANGUAGE_KEYS)}
         for part, count in (spec.limit or {}).items():
@@ -94,9 +92,9 @@ def _check_names(spec: Any) -> Any:
 class Study(FrozenModel):
     """A study file: many runs under one protocol and budget.
 
-    ``forgetting``: ``sl``, ``en`` (the shipped text in that language) or a file: the text on which
-    the mean token loss of language models is compared before and after training. ``limits``: what
-    may be recommended at all. ``title``: the question that a report is headed by.
+    ``forgetting`` is the text on which the mean token loss of language models is compared before
+    and after training: ``sl``, ``en`` (the shipped text in that language) or a file. ``limits`` say
+    what may be recommended at all. ``title`` is the question at the head of a report.
     """
 
     study: str = Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
@@ -159,14 +157,14 @@ class Study(FrozenModel):
         """Read a study file (YAML 1.2: ``1e-3`` is a number and ``no`` is a word).
 
         Args:
-            path: of the file; paths in it are relative to it.
-            overrides: settings in place of the file's: ``training.epochs=3``. The environment
-                variable ``PARETUNE_BACKEND`` adds ``training.backend``.
-            called: what a command calls it; its path by default.
+            path: path of the file; paths in it are relative to its folder.
+            overrides: settings that replace those of the file: ``training.epochs=3``. The
+                environment variable ``PARETUNE_BACKEND`` adds ``training.backend``.
+            called: name that a command gives to the file; its path by default.
 
         Raises:
-            StudyError: unreadable, not YAML, or not of the form of a study; it names every fault
-                with its line.
+            StudyError: the file cannot be read, is not YAML, or does not have the form of a study.
+                The error names every fault with its line.
         """
         overrides = settings = tuple(overrides)
         backend, key = os.environ.get("PARETUNE_BACKEND", ""), "training.backend="
@@ -187,14 +185,14 @@ class Study(FrozenModel):
         where: str = "study",
         base: Path = Path(),
     ) -> Study:
-        """Build a study from plain values, and settings in place of some.
+        """Build a study from plain values and settings that replace some of them.
 
-        Where a file of data is named there may be a DataFrame (pandas, polars) or a
-        ``datasets.Dataset`` instead: its rows are written to ``data-HASH.parquet`` in ``base``.
+        A DataFrame (pandas, polars) or a ``datasets.Dataset`` may stand where a data file is named.
+        Its rows are written to ``data-HASH.parquet`` in ``base``.
 
         Raises:
-            StudyError: with one line for each fault.
-            DataError: a table that cannot be written as Parquet.
+            StudyError: the values are not a study; the error has one line for each fault.
+            DataError: a table cannot be written as Parquet.
         """
         values = dict(raw)
         if isinstance(values.get("tasks"), list | tuple):
@@ -238,7 +236,7 @@ class Study(FrozenModel):
 
     @property
     def all_methods(self) -> tuple[MethodSpec, ...]:
-        """The methods that it names, and those that enter beside what proposes runs, each once."""
+        """The methods that the study names or that a proposer adds, each once."""
         entered: dict[str, MethodSpec] = {}
         for method in self.methods:
             entered[method.key] = method
@@ -261,41 +259,42 @@ class Study(FrozenModel):
 
     @property
     def overrides(self) -> tuple[str, ...]:
-        """Settings from the command line, as written there."""
+        """The settings from the command line, as written there."""
         return self._overrides
 
     @property
     def typed(self) -> str:
-        """What a command calls it, quoted for a shell, with its settings; its name if unknown."""
+        """The command-line arguments that name the study, quoted for a shell; else its name."""
         return self._typed or self.study
 
     def locate(self, place: KeyPath, words: str) -> str:
-        """Where its file says something, for errors: ``s.yaml line 7: training.epochs``.
+        """Return where the file says something, for errors: ``s.yaml line 7: training.epochs``.
 
         Args:
-            place: keys; of a method its own key: ``("methods", "lora", "rank")``.
-            words: what stands there; they are all that is known of a study without a file.
+            place: path of keys; the second key of a method is its ``key``: ``("methods", "lora",
+                "rank")``.
+            words: text at that place; it is returned alone for a study without a file.
         """
         if self._file is None:
             return words
         if place[0] == "methods":
             entries = as_entries(self._file.values["methods"])
             keys = [entry.get("label") or entry.get("name") for entry in entries]
-            if place[1] not in keys:  # it has entered beside another
+            if place[1] not in keys:  # a proposer has added the method
                 return words
             place = ("methods", keys.index(place[1]), *place[2:])
         return self._file.locate(place, words)
 
     def _resolve_paths(self, base: Path) -> Study:
-        """With absolute paths: those of a study file are relative to it.
+        """Make paths absolute; those of a study file are relative to it.
 
-        They are part of its hash only as they are written. So a study that is moved or copied with
+        The study's hash has them only as they are written. So a study that is moved or copied with
         its data is still the same study.
         """
         written_paths: dict[str, str] = {}
 
         def resolve_file(value: str | None, *, stem: bool) -> str | None:
-            """``stem``: the file may be named without its extension."""
+            """Resolve a path; with ``stem`` the file may be named without its extension."""
             if value is None or Path(value).is_absolute():
                 return value
             path = base / value
@@ -322,7 +321,7 @@ class Study(FrozenModel):
             update["source"] = resolve_folder(task.source)
             tasks.append(task.model_copy(update=update))
         for model in self.models:
-            # Its label stays what it was called by.
+            # The label stays the name that the study gave.
             label = model.key if model.label or is_path(model.name) else None
             name = resolve_folder(model.name)
             models.append(model.model_copy(update={"name": name, "label": label}))
@@ -347,7 +346,7 @@ class Study(FrozenModel):
         return study
 
     def relocate(self, run: Run) -> Run:
-        """A stored run with its data and model where this study has them now."""
+        """Return a stored run with its data and model where this study has them now."""
         task = next((t for t in self.tasks if t.key == run.task.key), run.task)
         model = next((m for m in self.models if m.key == run.model.key), run.model)
         update: dict[str, Any] = {}
@@ -369,12 +368,12 @@ class Study(FrozenModel):
         return run.model_copy(update=update) if update else run
 
     def canonical_form(self) -> dict[str, Any]:
-        """Plain values, defaults included; equal studies have equal canonical forms.
+        """Return plain values, defaults included; equal studies have equal canonical forms.
 
-        Paths stand in it as they were written, relative to the study file.
+        Paths are in it as they were written, relative to the study file.
         """
-        # What is tolerated, kept, compared or said, and how long a measurement may take, change no
-        # run.
+        # These settings say what is tolerated, stored, compared or said, and how long a measurement
+        # may take. They change no run.
         ignored: Any = {
             "checks": True,
             "title": True,
@@ -382,7 +381,7 @@ class Study(FrozenModel):
         }
         form = omit_defaults(self.model_dump(mode="json", exclude=ignored))
         if form["protocol"]["preset"] == "trials":
-            form["protocol"]["preset"] = "fair"  # its name in the stores of 0.2
+            form["protocol"]["preset"] = "fair"  # the name of the preset in stores of 0.2
         for method in form["methods"]:
             for option in NOT_IDENTIFYING if method["name"] == COMMAND else ():
                 method.pop(option, None)
@@ -396,5 +395,5 @@ class Study(FrozenModel):
 
     @property
     def study_hash(self) -> str:
-        """Sixteen hexadecimal digits of the canonical form's sha256."""
+        """The first sixteen hexadecimal digits of the canonical form's sha256."""
         return digest(self.canonical_form())[:16]

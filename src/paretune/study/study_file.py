@@ -1,8 +1,8 @@
 """Reading a study file (YAML 1.2) into plain values that remember their lines. No torch.
 
-The command line may set values in it: ``training.epochs=3``. Such a key is a path with dots. In
-``tasks``, ``models`` and ``methods`` an entry is named by its name or label, or by its number from
-1: ``methods.lora.rank=16``. A value is YAML.
+The command line may replace values: ``training.epochs=3``. Such a key is a path with dots. In
+``tasks``, ``models`` and ``methods`` an entry is given by its name or label, or by its number from
+1: ``methods.lora.rank=16``. The value is YAML.
 
 Size, depth and number of values are limited, so that a file with 100,000 methods, endless nesting
 or aliases of aliases is refused within a second.
@@ -43,7 +43,7 @@ LIST_KEYS = ("tasks", "models", "methods")
 EXAMPLE = "Write key=value, as training.epochs=3 or protocol.seeds=[1,2]."
 
 KeyPath = tuple[str | int, ...]
-"""Path of keys to a value: ``("tasks", 0, "text")``."""
+"""The path of keys to a value: ``("tasks", 0, "text")``."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class StudyFile:
     """The content of a study file.
 
     Attributes:
-        lines: line of each key path, from 1.
-        overrides: text of each override of the command line, by its key.
+        lines: line of each key path, counted from 1.
+        overrides: text of each override from the command line, by its key path.
     """
 
     values: dict[str, Any]
@@ -61,10 +61,10 @@ class StudyFile:
     overrides: Mapping[KeyPath, str] = field(default_factory=dict)
 
     def override(self, overrides: Iterable[str]) -> StudyFile:
-        """With the values of the overrides in the place of the file's.
+        """Return the content with the values of the overrides instead of those of the file.
 
         Raises:
-            StudyError: an override is no ``key=value``, or names an entry that is not there.
+            StudyError: an override is not ``key=value``, or names an entry that does not exist.
         """
         values: dict[str, Any] = copy.deepcopy(self.values)
         texts: dict[KeyPath, str] = {}
@@ -88,9 +88,9 @@ class StudyFile:
         return replace(self, values=values, overrides=texts)
 
     def find_line(self, place: KeyPath) -> tuple[int, str]:
-        """The line of a place, or the nearest around it, as a number and as text.
+        """Return the line of a place, or the nearest line around it, as a number and as text.
 
-        The text of an override is its own place, before all lines.
+        The place of an override is its text, and comes before all lines.
         """
         for key, text in self.overrides.items():
             if key[: len(place)] == place or place[: len(key)] == key:
@@ -102,7 +102,7 @@ class StudyFile:
         return 0, self.where
 
     def locate(self, place: KeyPath, words: str) -> str:
-        """Line and words for a place; the text of an override alone, which says both."""
+        """Return line and words for a place; for an override its text alone, which says both."""
         _, at = self.find_line(place)
         return at if at in self.overrides.values() else ": ".join(filter(None, (at, words)))
 
@@ -111,7 +111,7 @@ def read_study_file(path: Path) -> StudyFile:
     """Read a study file.
 
     Raises:
-        StudyError: it is missing, cannot be read, is no YAML, or exceeds the limits.
+        StudyError: the file is missing, cannot be read, is not YAML, or exceeds the limits.
     """
     where = str(path)
     if path.suffix.casefold() in DATA_SUFFIXES:
@@ -163,7 +163,7 @@ def read_study_file(path: Path) -> StudyFile:
 
 
 def open_yaml_editor() -> YAML:
-    """What loads a study file and dumps it again with its comments."""
+    """Return an editor that loads a study file and dumps it again with its comments."""
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 200
@@ -171,12 +171,12 @@ def open_yaml_editor() -> YAML:
 
 
 def write_settings(text: str, overrides: Iterable[str]) -> str:
-    """The text of a study file with these settings in it; its comments stay.
+    """Replace settings in the text of a study file; its comments stay.
 
     Raises:
-        StudyError: one is no ``key=value``, or names an entry that is not there.
+        StudyError: a setting is not ``key=value``, or names an entry that does not exist.
     """
-    # The editor keeps comments, and makes no objects of tags.
+    # The editor preserves comments, and creates no objects for tags.
     yaml, out = open_yaml_editor(), io.StringIO()
     yaml.dump(StudyFile(yaml.load(text), "").override(overrides).values, out)
     return out.getvalue()
@@ -196,8 +196,8 @@ def refuse_large(text: str, where: str) -> None:
     """Refuse YAML beyond the limits before a tree is built; an alias counts as its content.
 
     Raises:
-        StudyError: it exceeds them.
-        YAMLError: it is no YAML.
+        StudyError: the text exceeds the limits.
+        YAMLError: the text is not YAML.
     """
     depth = count = 0
     anchors: dict[str, int] = {}
@@ -236,7 +236,7 @@ def refuse_large(text: str, where: str) -> None:
 
 
 def _iterate_lines(node: Any, place: KeyPath = ()) -> Iterator[tuple[KeyPath, int]]:
-    """Each key path with its line; of a key, that of the key."""
+    """Yield each key path with the line of its key or entry."""
     if not place:
         yield place, node.start_mark.line + 1
     if isinstance(node, MappingNode):
@@ -252,7 +252,7 @@ def _iterate_lines(node: Any, place: KeyPath = ()) -> Iterator[tuple[KeyPath, in
 
 
 def _yaml_error(error: YAMLError, path: Path) -> StudyError:
-    """The line and the likely cause, without the parser's jargon."""
+    """Build an error with the line and the likely cause, without the parser's jargon."""
     problem = str(getattr(error, "problem", None) or error)
     text = f"{getattr(error, 'context', None) or ''} | {problem}"
     began, line = getattr(error, "context_mark", None), getattr(error, "problem_mark", None)
@@ -288,11 +288,12 @@ YAML_CAUSES = (
         'column; texts with signs go into "quotes".',
     ),
 )
-"""By what the parser says (``context | problem``), the likely cause and what to do; first match."""
+"""The likely cause and what to do, by the parser's ``context | problem``; the first match counts.
+"""
 
 
 def _set_value(values: dict[str, Any], path: list[str], value: Any, text: str) -> KeyPath:
-    """Put the value there; return its key path, with numbers for entries of lists."""
+    """Set the value there; return its key path, with numbers for entries of lists."""
     group: Any = values
     place: list[str | int] = []
     for depth, part in enumerate(path[:-1]):
@@ -334,13 +335,13 @@ def _set_value(values: dict[str, Any], path: list[str], value: Any, text: str) -
 
 
 def as_entries(value: Any) -> list[Any]:
-    """``methods: [full, lora]`` and ``models: NAME`` in the long form."""
+    """Expand ``methods: [full, lora]`` and ``models: NAME`` to the long form."""
     items = value if isinstance(value, list | tuple) else [value]
     return [{"name": item} if isinstance(item, str) else item for item in items]
 
 
 def _entry_names(item: dict[str, Any], section: str) -> list[str]:
-    """Names of an entry: as in the tables, or as in the file."""
+    """Return the names of an entry: as in the tables, and as in the file."""
     name = str(item.get("name", ""))
     if section == "tasks":  # the label of a task is a column
         languages = [str(item[k]) for k in ("language", "source_lang", "target_lang") if k in item]

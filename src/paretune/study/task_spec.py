@@ -1,4 +1,4 @@
-"""A task as a study names it: a built-in one, or data of the user's own. Shape only; no torch."""
+"""A task as a study names it: a built-in one, or data of the user. Shape only; no torch."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from paretune.answers import LengthNormalisation, Readout
 from paretune.study.specs import FrozenModel
 
 DataPart = Literal["train", "test", "test_shifted"]
-"""A part of a task's data; the last is a second test part, from elsewhere."""
+"""A part of a task's data; ``test_shifted`` is a second test part from another source."""
 
 PROMPT_KEYS = ("prompt", "label_texts", "length_normalisation", "loss_on")
-"""What says how a language model is asked, and of which words it learns."""
+"""Keys that say how a language model is asked, and which words it learns."""
 PLACEHOLDERS = ("text", "text_pair")
-"""What a prompt may name in braces: the texts of an example."""
+"""Names that a prompt may have in braces: the texts of an example."""
 _OWN_DATA_KEYS = (
     "kind",
     "text",
@@ -41,41 +41,43 @@ _OWN_DATA_KEYS = (
     "drop_unlabelled",
 )
 LossOn = Literal["last_answer", "all_answers"]
-"""Which answers of a conversation are learnt; ``all_answers`` is TRL's ``assistant_only_loss``."""
+"""The answers of a conversation that are learnt; TRL calls ``all_answers`` ``assistant_only_loss``.
+"""
 
 
 class TaskSpec(FrozenModel):
-    """A built-in task by name, or the user's own files or hub dataset.
+    """A built-in task by name, or the user's files or hub dataset.
 
-    Built-in: ``name`` (and ``language``, ``source``, ``template``; ``split: paper`` for the rows
-    that the paper chose). Own data: ``kind``, ``label``, ``text`` (and ``text_pair``, or
-    ``choices`` and the column of a ``question``), with ``train`` and ``test`` files or a hub
-    ``dataset``. A table: ``features`` instead of ``text``, and ``template``, the sentence that a
-    row becomes (``"A house of {rooms} rooms, built in {year}."``).
+    A built-in task has a ``name`` (and ``language``, ``source``, ``template``; ``split: paper`` for
+    the rows that the paper chose). Data of the user have ``kind``, ``label``, ``text`` (and
+    ``text_pair``, or ``choices`` and the column of a ``question``), with ``train`` and ``test``
+    files or a hub ``dataset``. A table has ``features`` instead of ``text``, and ``template``, the
+    sentence that a row becomes (``"A house of {rooms} rooms, built in {year}."``).
 
-    A translation: ``kind: translation`` with ``source_lang`` and ``target_lang``, which are also
-    the columns (``text`` and ``label`` name others). Plain text is one file for each language:
-    ``train`` with ``train_target``, or a ``train`` to which the languages are appended, as in Moses
-    (``corpus`` for ``corpus.sl`` and ``corpus.en``).
+    A translation has ``kind: translation`` with ``source_lang`` and ``target_lang``, which are also
+    the columns (``text`` and ``label`` name other columns). Plain text is one file for each
+    language: ``train`` with ``train_target``, or a ``train`` to which the languages are appended,
+    as in Moses (``corpus`` for ``corpus.sl`` and ``corpus.en``).
 
-    ``drop_unlabelled``: leave out rows without a label, which are an error otherwise.
+    ``drop_unlabelled`` leaves out rows without a label, which are an error otherwise.
 
-    ``split_by``: a column that says which rows are train, validation and test, or one of dates.
-    Without test rows those of validation are the test; beside them they are not used. By dates the
-    newest rows are the test, in place of rows drawn at random.
+    ``split_by`` is a column of dates, or one that says which rows are train, validation and test.
+    Without test rows the validation rows are the test; otherwise they are not used. By dates the
+    newest rows are the test, instead of rows drawn at random.
 
-    ``test_shifted``: a second test part, from elsewhere than the first. It is scored beside it and
-    enters no verdict.
+    ``test_shifted`` is a second test part from another source than the first. It is scored beside
+    the first and enters no verdict.
 
-    ``unlabelled``: a file of further rows without labels, from where the labelled ones are (a kind
-    of one label, by accuracy). Final runs answer them, and differences of methods are corrected by
-    these answers (:mod:`paretune.analysis.statistics.unlabelled`).
+    ``unlabelled`` is a file of further rows without labels, from the source of the labelled ones
+    (for a kind with one label, scored by accuracy). Final runs answer them, and these answers
+    correct differences of methods (:mod:`paretune.analysis.statistics.unlabelled`).
 
-    What is said to a language model, for every task: ``prompt``, a text with ``{text}`` and
-    ``{text_pair}`` in it; ``label_texts``, one for each label, in the order of the labels; and what
-    the log-likelihood of such a text is divided by (``length_normalisation``). ``readout``: how the
-    model answers; None: as is usual for such models. ``loss_on``: which answers of a conversation
-    training learns (``kind: instruction``); None: the last one.
+    For every task these keys say how a language model is asked: ``prompt`` is a text with
+    ``{text}`` and ``{text_pair}`` in it; ``label_texts`` has one text for each label, in the order
+    of the labels; ``length_normalisation`` says what the log-likelihood of such a text is divided
+    by. ``readout`` is how the model answers; None is the usual way for such models. ``loss_on``
+    says which answers of a conversation training learns (``kind: instruction``); None is the last
+    one.
     """
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
@@ -120,19 +122,19 @@ class TaskSpec(FrozenModel):
 
     @property
     def languages(self) -> tuple[str, str] | None:
-        """Source and target language, where the task has two."""
+        """Source and target language of a task that has two."""
         if self.source_lang is None or self.target_lang is None:
             return None
         return self.source_lang, self.target_lang
 
     @property
     def has_own_data(self) -> bool:
-        """Whether this names the user's own data instead of a built-in task."""
+        """Whether this names data of the user instead of a built-in task."""
         return self.train is not None or self.dataset is not None
 
     @property
     def key(self) -> str:
-        """Short name for tables: ``boolq-sl``, ``my-topics``."""
+        """A short name for tables: ``boolq-sl``, ``my-topics``."""
         if self.languages is not None:
             return "-".join((self.name, *self.languages))
         return f"{self.name}-{self.language}" if self.language else self.name
@@ -140,7 +142,7 @@ class TaskSpec(FrozenModel):
     @field_validator("kind", "metric")
     @classmethod
     def _check_installed(cls, name: str | None, info: ValidationInfo) -> str | None:
-        from paretune import metrics, objectives  # not at the top: they import numpy
+        from paretune import metrics, objectives  # deferred, because they import numpy
 
         listed = {"kind": objectives.own_data_names, "metric": metrics.selectable_names}
         if name is not None and name not in (names := listed[str(info.field_name)]()):
@@ -175,7 +177,7 @@ class TaskSpec(FrozenModel):
         return texts
 
     def _list_given(self, *names: str) -> list[str]:
-        """Those of these keys that the study file gives."""
+        """Return the keys among ``names`` that the study file gives."""
         return [name for name in names if getattr(self, name) is not None]
 
     @model_validator(mode="after")
@@ -193,7 +195,7 @@ class TaskSpec(FrozenModel):
         if self.loss_on == "all_answers" and self.prompt is not None:
             raise ValueError("loss_on: all_answers needs the model's chat template: remove prompt")
         if not self.has_own_data:
-            # It has files, columns and labels already.
+            # Such a task has files, columns and labels already.
             if keys := [key for key in _OWN_DATA_KEYS if getattr(self, key)]:
                 raise ValueError(
                     f"{', '.join(keys)} belong to a task with files of its own; "
@@ -217,7 +219,7 @@ class TaskSpec(FrozenModel):
 
     @model_validator(mode="after")
     def _check_objective(self) -> TaskSpec:
-        """Columns, languages and metric of a task with its own data are those of the objective."""
+        """Check the columns, languages and metric of the user's data against the objective."""
         from paretune import metrics, objectives
 
         if not self.has_own_data:

@@ -1,4 +1,4 @@
-"""Turns pydantic's errors about a study into sentences: where, what, and what to do. No torch."""
+"""Sentences for pydantic's errors about a study: where, what, and what to do. No torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from paretune.study.study_file import KeyPath, StudyFile
 SINGULAR = {"tasks": "task", "models": "model", "methods": "method"}
 NAME_RULE = "begins with a letter or digit and holds letters, digits, dots, - and _ only"
 MAX_FAULTS = 20
-"""So many faults are named; more of them have one cause."""
+"""The most faults that are named; more of them have one cause."""
 _MESSAGES = {
     "greater_than_equal": "is less than {ge}",
     "greater_than": "is not above {gt}",
@@ -33,7 +33,7 @@ _MESSAGES = {
     "invalid_key": "is a key that is not a word",
     "finite": "is not a finite number",
 }
-"""Messages by the beginning of pydantic's type of error, the first that fits."""
+"""Messages by the beginning of pydantic's type of error; the first that fits is used."""
 
 SYNONYMS: Mapping[str, str] = {
     "num_train_epochs": "epochs",
@@ -46,7 +46,7 @@ SYNONYMS: Mapping[str, str] = {
     "lora_alpha": "alpha",
     "lora_dropout": "dropout",
 }
-"""What PEFT and transformers call our keys."""
+"""Names in PEFT and transformers of paretune's keys."""
 KEY_HINTS: Mapping[str, str] = {
     **dict.fromkeys(
         ("learning_rate", "learning_rates", "lr"),
@@ -65,13 +65,13 @@ KEY_HINTS: Mapping[str, str] = {
         "write quantisation: nf4 (or int8) beside the model's name",
     ),
 }
-"""By the name of what is no key, what to write instead."""
+"""What to write instead of a key that does not exist."""
 
 
 def build_study_error(
     error: ValidationError, model: type[BaseModel], file: StudyFile
 ) -> StudyError:
-    """The error of a study, one line for each fault, in the order of the file's lines."""
+    """Build the error of a study with one line for each fault, in the order of the file's lines."""
     faults = []
     for fault in read_faults(error, model, file.values):
         where = file.locate(fault.place, _describe_place(fault.group, file))
@@ -85,7 +85,7 @@ def build_study_error(
 
 
 class Fault(NamedTuple):
-    """A fault of a value: at which keys, what is wrong (without a full stop), and what to do."""
+    """A fault of a value: the path of keys, what is wrong (without a full stop), and what to do."""
 
     place: KeyPath
     what: str
@@ -95,14 +95,14 @@ class Fault(NamedTuple):
 
     @property
     def group(self) -> KeyPath:
-        """The keys to name where the fault is told: an unknown key is told by its group."""
+        """The keys to name with the fault: an unknown key is reported with its group."""
         return self.place[:-1] if self.is_of_key else self.place
 
 
 def read_faults(error: ValidationError, model: type[BaseModel], values: Any) -> list[Fault]:
-    """The faults that pydantic finds in ``values``, in our words.
+    """Return the faults that pydantic finds in ``values``, in the words of paretune.
 
-    What a value is at fault with for each type that it may have is one fault.
+    A value that fits none of several possible types is one fault.
     """
     faults: dict[tuple[KeyPath, bool], list[tuple[str, str]]] = {}
     for entry in error.errors(include_url=False):
@@ -112,7 +112,7 @@ def read_faults(error: ValidationError, model: type[BaseModel], values: Any) -> 
         if not is_of_key:  # pydantic adds the types of a union to the keys
             inside, inner = list[str | int](), values
             for part in place:
-                with suppress(KeyError, IndexError, TypeError):  # the type of a union is not there
+                with suppress(KeyError, IndexError, TypeError):  # the type of a union is not a key
                     inner = inner[part]
                     inside.append(part)
             place = tuple(inside)
@@ -129,10 +129,10 @@ def read_faults(error: ValidationError, model: type[BaseModel], values: Any) -> 
 
 
 def refuse_unusual_values(file: StudyFile, values: Any, place: KeyPath = ()) -> None:
-    """Refuse what no setting can be and no hash or file can hold, wherever it stands.
+    """Refuse values that no setting can have and no hash or file can hold, wherever they stand.
 
     Raises:
-        StudyError: a number that is not finite or beyond 64 bits, or half a surrogate pair.
+        StudyError: a number is not finite or beyond 64 bits, or a text has half a surrogate pair.
     """
     if isinstance(values, Mapping):
         for key, value in values.items():
@@ -156,7 +156,7 @@ def refuse_unusual_values(file: StudyFile, values: Any, place: KeyPath = ()) -> 
 
 
 def _describe_place(place: KeyPath, file: StudyFile) -> str:
-    """``task 2 "topics", key text``; ``training.epochs``."""
+    """Format a place: ``task 2 "topics", key text``; ``training.epochs``."""
     if not place:
         return ""
     section, *rest = place
@@ -182,7 +182,7 @@ def _join_keys(place: Collection[str | int]) -> str:
 
 
 def _describe_fault(fault: Any, place: KeyPath, model: type[BaseModel]) -> tuple[str, str]:
-    """What is wrong, without a full stop, and what to do."""
+    """Return what is wrong, without a full stop, and what to do."""
     kind, limits, value = str(fault["type"]), fault.get("ctx", {}), fault.get("input")
     if kind == "extra_forbidden":
         return _describe_unknown_key(str(place[-1]), place, model)
@@ -209,7 +209,7 @@ def _describe_fault(fault: Any, place: KeyPath, model: type[BaseModel]) -> tuple
 
 def _describe_unknown_key(key: str, place: KeyPath, model: type[BaseModel]) -> tuple[str, str]:
     what = f'unknown key "{key}"'
-    # The class of the group of keys that it stands in.
+    # Find the class of the group of keys that the key stands in.
     group = model
     for part in place[:-1]:
         if isinstance(part, int):
@@ -228,7 +228,7 @@ def _describe_unknown_key(key: str, place: KeyPath, model: type[BaseModel]) -> t
 
 
 def _nested_models(annotation: Any) -> Iterator[type[BaseModel]]:
-    """The groups of keys in a field's type: of ``tuple[TaskSpec, ...]`` that of a task."""
+    """Yield the classes of key groups in a field's type: TaskSpec of ``tuple[TaskSpec, ...]``."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for inner in get_args(annotation):
@@ -236,7 +236,7 @@ def _nested_models(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def _format_value(value: Any) -> str:
-    """A value as the file has it, cut where it is long."""
+    """Format a value as the file has it, cut where it is long."""
     text = f'"{value}"' if isinstance(value, str) else str(value)
     text = {"True": "true", "False": "false", "None": "null"}.get(text, text)
     return text if len(text) <= 60 else f"{text[:57]}..."

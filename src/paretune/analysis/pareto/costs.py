@@ -1,4 +1,4 @@
-"""The cost of a cell on each axis, as the Pareto front and the recommendation need it."""
+"""Estimates the cost of a cell on each axis for the Pareto front and the recommendation."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _MEASURED: dict[Axis, Callable[[Record], float | None]] = {
 }
 
 _MACHINE = ("system", "processor", "device", "device_name")
-"""What of its environment tells a machine from another."""
+"""Entries of the environment that identify a machine."""
 CONTRADICTION_RATIO = 2.0
-"""A solo step that is slower than the study's own steps by more than this is contradicted."""
+"""A solo step that takes longer than the study's steps by more than this factor is contradicted."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,12 @@ class CostEstimate:
     """A cost with its standard error.
 
     Attributes:
-        value: in bytes, seconds, parameters or nats a token.
+        value: cost in bytes, seconds, parameters or nats a token.
         standard_error: 0 if there was one measurement without a spread.
         measurements: solo measurements, each in a fresh process; 0 for what is counted instead
             (trained parameters).
         seeds: number of seeds on which the cost depends (``time``, ``forgetting``).
-        predicted: it was not measured alone, but predicted or taken from the study's own runs.
+        predicted: whether it was not measured alone, but predicted or taken from the study's runs.
     """
 
     value: float
@@ -55,12 +55,12 @@ class CostEstimate:
 
 
 def estimate_cost(cell: Cell, axis: Axis) -> CostEstimate | None:
-    """The cell's cost on one axis; None if it is unknown, or if the cell has no model.
+    """Estimate the cell's cost on one axis; None if it is unknown, or if the cell has no model.
 
     Several measurements give the standard error of their mean. The median of one step measurement
-    has that of a median, from its quartiles as if steps were normal:
-    1.2533 (q3 - q1) / 1.349 / sqrt(n). Before it is measured, memory is predicted, time is that of
-    the final runs beside others, and what is saved are the bytes of the trained tensors.
+    has a standard error from its quartiles, as if steps were normal: 1.2533 (q3 - q1) / 1.349 /
+    sqrt(n). Before a measurement, memory is predicted, time is that of the final runs beside other
+    runs, and the saved bytes are those of the trained tensors.
     """
     if cell.model == NO_MODEL:
         return None
@@ -103,7 +103,7 @@ def estimate_cost(cell: Cell, axis: Axis) -> CostEstimate | None:
 
 
 def _average(values: Sequence[float]) -> CostEstimate | None:
-    """The mean of measurements with its standard error; None without any."""
+    """Return the mean of measurements with its standard error; None without measurements."""
     if not values:
         return None
     error = float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0
@@ -111,7 +111,7 @@ def _average(values: Sequence[float]) -> CostEstimate | None:
 
 
 def count_trained_parameters(cell: Cell) -> float | None:
-    """Trained parameters of a cell; None if no run has ended."""
+    """Count the trained parameters of a cell; None if no run has ended."""
     for record in (*cell.final, *cell.cost, *cell.tuning):
         count = record.trained_parameters
         count = record.measured.get("trained_parameters") if count is None else count
@@ -123,12 +123,12 @@ def count_trained_parameters(cell: Cell) -> float | None:
 def find_contradiction(
     measured: Measurements, run: Run, cell_records: Iterable[Record]
 ) -> Contradiction | None:
-    """Whether the study's own steps contradict the step of a solo measurement; None if not.
+    """Return how the study's steps contradict the step of a solo measurement; None if they do not.
 
-    The solo batch holds the longest examples, so own steps are scaled by tokens, and by threads if
-    they had more. Their seconds include evaluation, which makes a contradiction less likely. Only
-    slower solo steps contradict: alone and with all processors they cannot be slower, while own
-    steps may be, beside other runs or on a busy machine.
+    The solo batch holds the longest examples, so the study's steps are scaled by tokens, and by
+    threads if they had more. Their seconds include evaluation, which makes a contradiction less
+    likely. Only slower solo steps contradict: alone and with all processors they cannot be slower,
+    while the study's steps may be, beside other runs or on a busy machine.
 
     Args:
         cell_records: ended runs of its cell. Runs of a fleet, with cached activations, or on

@@ -1,4 +1,4 @@
-"""What the next run of each configuration may score: one posterior, of which all chances are read.
+"""Estimates the score of the next run of each configuration, with one posterior for all chances.
 
 A user who takes a configuration trains it once more. That run fails with some probability f
 (diverges, does not fit, or answers a constant) and otherwise scores the configuration's mean m::
@@ -17,8 +17,8 @@ Bayesian Data Analysis, chapter 5)::
 
 The mean is unknown; that of the baselines is shifted from that of the methods by N(0, delta^2).
 ``tau`` and ``delta`` are either of ``_SPREAD_POINTS``, weighted by their likelihood. Trivial
-baselines are not shrunk. Shares of draws are said in three words, since they are no probabilities
-to a few per cent (docs/how-it-works/statistics.md).
+baselines are not shrunk. Shares of draws are described by three words, since they are no
+probabilities to a few per cent (docs/how-it-works/statistics.md).
 
 **Failures** are Beta, with all failures of the task's configurations as their prior: 0.5 in 5 added
 to their counts, worth one run. Jeffreys' prior would expect each method to fail in one run of eight
@@ -52,7 +52,7 @@ _RUN_POINTS = 2.5
 _RUN_DEGREES = 2.0
 _LEAST_RUN_POINTS = 0.5
 _SPREAD_POINTS = (1.5, 6.0)
-"""By how much true means may scatter, and baselines be shifted: each as likely as the next."""
+"""Scatter of true means, and shift of baselines, in points: each value is as likely as the next."""
 _PRIOR_FAILURES = (0.5, 5.0)
 """Failures and runs that are added to those of all configurations."""
 _PRIOR_RUNS = 1.0
@@ -63,9 +63,9 @@ class ExpectedScore:
     """The expected score of the next run of a configuration.
 
     Attributes:
-        score: of the runs that trained.
-        estimate: that score on all rows, discounted by failures: what is compared in a choice.
-        draws: (DRAWS,) of the expected score.
+        score: score of the runs that trained.
+        estimate: that score on all rows, discounted by failures; choices compare it.
+        draws: (DRAWS,) draws of the expected score.
     """
 
     score: RunScores
@@ -74,7 +74,7 @@ class ExpectedScore:
 
 
 def expected_scores(cells: Sequence[Cell]) -> dict[CellKey, ExpectedScore]:
-    """The expected scores of one task's cells that answered the same rows as most of them."""
+    """Estimate the expected scores of a task's cells that answered the rows that most answered."""
     by_key = {cell.key: cell for cell in cells}
     scores = keep_comparable((key, cell.run_scores) for key, cell in by_key.items())
     methods = [key for key in scores if not by_key[key].baseline]
@@ -118,7 +118,7 @@ def expected_scores(cells: Sequence[Cell]) -> dict[CellKey, ExpectedScore]:
 
 
 def estimate_means(scores: Sequence[RunScores], seeded: Sequence[bool]) -> tuple[Array, Array]:
-    """Scores, as if all had answered the same rows, (k,), and their covariance, (k, k).
+    """Estimate scores as if all had answered the same rows, (k,), and their covariance, (k, k).
 
     Folds that fail leave rows out. A score on rows that are hard for the others is raised::
 
@@ -127,8 +127,8 @@ def estimate_means(scores: Sequence[RunScores], seeded: Sequence[bool]) -> tuple
     The effects are shrunk as if they varied as much as the rest.
 
     Args:
-        scores: k of them.
-        seeded: (k,): whose runs scatter.
+        scores: k scores.
+        seeded: (k,): whether the runs of each scatter.
     """
     first = scores[0]
     uids = dict.fromkeys(uid for score in scores for uid in score.unit_uids)
@@ -173,20 +173,20 @@ def draw_true_means(
     draws: int,
     rng: np.random.Generator,
 ) -> Array:
-    """Draws of the posterior of true means: (k, draws).
+    """Draw true means from their posterior: (k, draws).
 
     Args:
-        cells: k of them.
-        estimates: (k,)
+        cells: k cells.
+        estimates: (k,) estimates of their means.
         noise: (k, k), covariance of the estimates around the true means.
         point: a hundredth of the metric's highest value.
-        draws: how many.
-        rng: of the draws.
+        draws: number of draws.
+        rng: generator of the draws.
     """
     # 0 scatters around a mean, 1 around another that is shifted from it; 2 is free.
     groups = np.array([2 if c.name in baselines.TRIVIAL else int(c.baseline) for c in cells])
     wide = (100 * point) ** 2
-    noise = noise + (1e-5 * point) ** 2 * np.eye(len(noise))  # so that it can be factored
+    noise = noise + (1e-5 * point) ** 2 * np.eye(len(noise))  # so that it can be factorised
     shifts = _SPREAD_POINTS if 1 in groups else (0.0,)
     deviations = estimates - estimates.mean()
     logs, posteriors = [], []
@@ -207,7 +207,7 @@ def draw_true_means(
 
 
 def pool_run_variance(scores: Iterable[RunScores]) -> RunScatter:
-    """The variance of single runs of all configurations together, with its prior."""
+    """Pool the variance of single runs of all configurations, with its prior."""
     point = 0.0
     total = 0.0
     degrees = _RUN_DEGREES
@@ -215,7 +215,7 @@ def pool_run_variance(scores: Iterable[RunScores]) -> RunScatter:
         point = score.highest / 100
         variance = score.run_variance
         if score.fold_scores is not None and score.units > 1:
-            # What rows explain: a fold has 1/K of them.
+            # Rows explain this part: a fold has 1/K of them.
             rows = float(score.values.var(axis=1, ddof=1).mean()) / score.units
             variance = fold_scatter(score.fold_scores).variance
             variance -= rows * score.runs / len(score.tables)
@@ -226,7 +226,7 @@ def pool_run_variance(scores: Iterable[RunScores]) -> RunScatter:
 
 
 def estimate_failures(cells: Iterable[Cell]) -> dict[CellKey, tuple[float, float]]:
-    """Failed and trained runs of each configuration that may fail, the prior's included."""
+    """Return failed and trained runs of each configuration that may fail, with the prior."""
     counts = {
         cell.key: (rate.failed, rate.runs - rate.failed)
         for cell in cells
@@ -248,7 +248,7 @@ UNLIKELY, LIKELY = 0.2, 0.8
 
 
 def name_chance(share_of_draws: float) -> ChanceName:
-    """How likely something is, in one of three words.
+    """Describe a chance by one of three words.
 
     Shares of draws are no percentages of truth: in half of the bins of simulated studies they were
     off by more than 7 points, whatever the posterior.
@@ -260,7 +260,7 @@ def name_chance(share_of_draws: float) -> ChanceName:
 
 @dataclass(frozen=True)
 class Chance:
-    """How likely something is.
+    """The chance of an event.
 
     Attributes:
         name: unlikely (under 20 % of draws), open, likely (over 80 %): draws are no probabilities
@@ -274,14 +274,14 @@ class Chance:
 
 @dataclass(frozen=True)
 class Prospect:
-    """What taking a configuration may bring. Points are hundredths of the metric's highest value.
+    """Possible results of a configuration. Points are hundredths of the metric's highest value.
 
     Attributes:
         score: the expected score of its next run, failures included: the mean of the draws.
-        best: that it is the best of all.
-        worse: that it is more than ``within_points`` below the best.
-        below_baseline: that it is below the best baseline without a model; None where it is that
-            itself, or where there is none.
+        best: chance that it is the best of all.
+        worse: chance that it is more than ``within_points`` below the best.
+        below_baseline: chance that it is below the best baseline without a model; None for that
+            baseline itself, or where there is none.
     """
 
     score: float
@@ -293,12 +293,12 @@ class Prospect:
 def estimate_prospects(
     scores: Mapping[CellKey, ExpectedScore], baseline: ExpectedScore | None, within_points: float
 ) -> dict[CellKey, Prospect]:
-    """The prospects of each configuration against the best of all.
+    """Estimate the prospects of each configuration against the best of all.
 
     Args:
-        scores: of the configurations from which is chosen.
+        scores: scores of the configurations to choose from.
         baseline: the best baseline without a model.
-        within_points: how far below the best is as good as the best.
+        within_points: points below the best that are as good as the best.
     """
     if not scores:
         return {}
@@ -306,7 +306,7 @@ def estimate_prospects(
     point = next(iter(scores.values())).score.highest / 100
     losses = (draws.max(axis=0) - draws) / point
     is_best = losses == 0
-    # Where several are the best they share it, so that the chances of all sum to 1.
+    # Several best configurations share a draw, so that the chances of all sum to 1.
     shares = (is_best / is_best.sum(axis=0)).mean(axis=1)
     prospects = {}
     for (key, score), loss, share in zip(scores.items(), losses, shares, strict=True):

@@ -1,4 +1,4 @@
-"""The Pareto front: which configurations no other beats in quality and cost at once.
+"""Computes the Pareto front: configurations that no other beats in quality and cost at once.
 
 A configuration is on the front if no other costs at most as much and scores at least as high, one
 of the two strictly. Scores and some costs are uncertain, so each configuration has a probability of
@@ -31,7 +31,7 @@ class ParetoPoint:
 
     Attributes:
         on_front: whether the estimates put it on the front.
-        probability: share of ``DRAWS`` draws that do.
+        probability: share of the ``DRAWS`` draws that put it on the front.
     """
 
     name: str
@@ -44,7 +44,7 @@ class ParetoPoint:
 def pareto_front(
     expected: Mapping[str, ExpectedScore], costs: Mapping[str, CostEstimate]
 ) -> tuple[ParetoPoint, ...]:
-    """Every configuration that has both an expected score and a cost, cheapest first."""
+    """Return every configuration with an expected score and a cost, cheapest first."""
     names = sorted((n for n in expected if n in costs), key=lambda n: (costs[n].value, n))
     if not names:
         return ()
@@ -76,7 +76,7 @@ def pareto_front(
 
 
 def non_dominated(scores: NDArray[Any], prices: NDArray[Any]) -> NDArray[Any]:
-    """Which configurations are on the front, draw by draw; all shapes (configurations, draws)."""
+    """Return for each draw which configurations are on the front: (configurations, draws)."""
     on_front = np.empty(scores.shape, dtype=bool)
     for i in range(len(scores)):
         as_good = (scores >= scores[i]) & (prices <= prices[i])
@@ -86,6 +86,6 @@ def non_dominated(scores: NDArray[Any], prices: NDArray[Any]) -> NDArray[Any]:
 
 
 def expected_excess(z: ArrayLike) -> NDArray[np.float64]:
-    """E[max(z + N, 0)] = z Phi(z) + phi(z) of a standard normal N, for each ``z``."""
+    """Compute E[max(z + N, 0)] = z Phi(z) + phi(z) of a standard normal N, for each ``z``."""
     z = np.asarray(z, dtype=float)
     return np.asarray(z * ndtr(z) + np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi))

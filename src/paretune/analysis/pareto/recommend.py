@@ -1,20 +1,20 @@
-"""Which configuration to use: the cheapest within a point of the best expected score.
+"""Recommends a configuration: the cheapest within a point of the best expected score.
 
 The rule, for one task. Configurations are models x methods, baselines included.
 
-1. Left out is what does not exceed the trivial score
-   (:func:`~paretune.analysis.learning_check.best_trivial_score`), the trivial baselines, what fails
-   in at least half of its runs, what was selected on the test part, and what is not known to be
-   within the budget. With ``Budget.proven`` also every method that is not proven better than all
-   its baselines.
+1. Some configurations are left out: those that do not exceed the trivial score
+   (:func:`~paretune.analysis.learning_check.best_trivial_score`), the trivial baselines, those that
+   fail in at least half of their runs or were selected on the test part, and those that are not
+   known to be within the budget. With ``Budget.proven`` methods that are not proven better than all
+   their baselines are left out too.
 2. Each has an expected score: that of its next run, discounted by failures
    (:mod:`paretune.analysis.pareto.expected_scores`).
-3. Recommended is the cheapest on ``cost_axis`` whose expected score is at most
-   ``Budget.within_points`` below the highest. A baseline without a model costs nothing; a model as
-   it comes is next, but for its inference; an unknown cost comes last.
+3. The cheapest on ``cost_axis`` is recommended whose expected score is at most
+   ``Budget.within_points`` below the highest. A baseline without a model costs nothing; an untuned
+   model is next, except for its inference; an unknown cost comes last.
 
-A proof (:mod:`paretune.analysis.comparisons`) is said beside it and decides nothing: waiting for
-one would leave small tasks with a baseline that is 15 points worse (docs/your-study/report.md).
+A proof (:mod:`paretune.analysis.comparisons`) is reported too and decides nothing: waiting for one
+would leave small tasks with a baseline that is 15 points worse (docs/your-study/report.md).
 """
 
 from __future__ import annotations
@@ -45,18 +45,18 @@ from paretune.methods import baselines
 from paretune.study import Axis
 
 WITHIN_POINTS = 1.0
-"""Two configurations this close are as good as one another, unless the user says otherwise."""
+"""Points within which two configurations are equally good, unless the user says otherwise."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Limits on costs, on the loss of score, and on what is not proven.
+    """Limits on costs and on the loss of score, and whether a proof is needed.
 
     Attributes:
         limits: highest cost by axis (bytes, seconds, counts).
         within_points: how far below the highest expected score is accepted for a lower cost, in
             hundredths of the metric's highest value.
-        proven: only methods that are proven better than every baseline, and baselines.
+        proven: whether a method must be proven better than every baseline to be chosen.
     """
 
     limits: Mapping[Axis, float] = field(default_factory=dict)
@@ -67,11 +67,11 @@ class Budget:
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A configuration with its score, its costs, and how it fits the budget.
+    """A configuration with its score, its costs and its place in the budget.
 
     Attributes:
-        interval: of the score of the runs that trained.
-        verdict: compared with its baselines; None for baselines without a model.
+        interval: interval of the score of the runs that trained.
+        verdict: comparison with its baselines; None for baselines without a model.
     """
 
     cell: Cell
@@ -99,8 +99,8 @@ class Alternative:
     """A configuration compared with the recommended one.
 
     Attributes:
-        pair: it and the recommended one; None if they are on different models.
-        sample_size: that would decide between them; None without a pair.
+        pair: pair with the recommended configuration; None if they are on different models.
+        sample_size: rows that would decide between them; None without a pair.
     """
 
     candidate: Candidate
@@ -110,11 +110,11 @@ class Alternative:
 
 @dataclass(frozen=True)
 class Choice:
-    """What a recommendation chooses, and from what.
+    """The choice of a recommendation, and what it was chosen from.
 
     Attributes:
         free_baseline: the highest baseline without a model.
-        best: the highest expected score of those that may be recommended.
+        best: configuration with the highest expected score of those that may be recommended.
     """
 
     budget: Budget
@@ -128,18 +128,18 @@ class Choice:
 
 @dataclass(frozen=True)
 class Recommendation(Choice):
-    """What to use for one task.
+    """The recommendation for one task.
 
     Attributes:
         missing: baselines without a score.
-        unmeasured_candidates: configurations of which a limited cost was not measured.
+        unmeasured_candidates: configurations without a measurement of a limited cost.
         unfinished: cells with final runs still to come.
         failed_cells: methods that failed in at least half of their runs.
-        best_alternative: ``best`` compared with ``chosen``; None if they are the same.
-        runner_up: where the highest is chosen, the next method, unless it is proven worse.
-        outside_budget: the highest outside the budget, if it is expected to score higher.
-        hardest_comparison: of a guess, the rival of the largest p-value.
-        rival: what a method is compared with.
+        best_alternative: ``best`` compared with ``chosen``; None if they are equal.
+        runner_up: next method where the highest is chosen, unless it is proven worse.
+        outside_budget: highest outside the budget, if it is expected to score higher.
+        hardest_comparison: rival of the largest p-value, for a guess.
+        rival: kind of cells that a method is compared with.
     """
 
     task: str
@@ -156,7 +156,7 @@ class Recommendation(Choice):
 
     @property
     def kind(self) -> Literal["method", "guess", "baseline", "none"]:
-        """A method that is proven better than every baseline, one that is not, or a baseline."""
+        """Whether it is a method proven better than every baseline, a guess, or a baseline."""
         if self.chosen is None:
             return "none"
         if self.chosen.cell.baseline:
@@ -165,7 +165,7 @@ class Recommendation(Choice):
 
     @property
     def prospect(self) -> Prospect | None:
-        """Of the recommended configuration."""
+        """The prospect of the recommended configuration."""
         return None if self.chosen is None else self.prospects[self.chosen.cell.key]
 
 
@@ -178,7 +178,7 @@ def recommend(
 
     Args:
         budget: without limits by default.
-        comparisons: of all pairs of the cells, if they were computed before.
+        comparisons: comparisons of all pairs of the cells, if they were computed before.
     """
     budget, comparisons = budget or Budget(), comparisons or PairwiseComparisons(cells)
     choice = choose(cells, budget, comparisons)
@@ -206,7 +206,7 @@ def recommend(
 def _find_alternatives(
     choice: Choice, useful: Sequence[Candidate], comparisons: PairwiseComparisons
 ) -> Iterator[tuple[str, Candidate, Candidate]]:
-    """What is compared with the chosen configuration: the field that has it, it, the chosen."""
+    """Yield each alternative to the chosen configuration: the field for it, it, the chosen one."""
     chosen = choice.chosen
     if chosen is None:
         return
@@ -246,13 +246,13 @@ def _find_highest(candidates: Iterable[Candidate]) -> Candidate | None:
 def choose(
     cells: Sequence[Cell], budget: Budget, comparisons: PairwiseComparisons | None = None
 ) -> Choice:
-    """The configuration that the rule above chooses for one task.
+    """Choose a configuration for one task by the rule above.
 
     Args:
-        comparisons: of all pairs; needed for ``budget.proven`` and for the candidates' verdicts.
+        comparisons: comparisons of all pairs, for ``budget.proven`` and the candidates' verdicts.
     """
     trivial_score = best_trivial_score(cells)
-    # Every cell with a score on the same examples as most of them.
+    # Every cell counts with a score on the same examples as most of them.
     by_key = {cell.key: cell for cell in cells}
     candidates = []
     for key, expected in expected_scores(cells).items():
@@ -294,7 +294,7 @@ def choose(
 
 
 def may_be_chosen(candidate: Candidate, trivial_score: TrivialScore | None) -> bool:
-    """Whether the rule may choose it, the budget aside: step 1."""
+    """Return whether the rule may choose a candidate, without regard to the budget: step 1."""
     cell, score = candidate.cell, candidate.interval.estimate
     if cell.name in baselines.TRIVIAL or cell.selected_on_test or _fails_mostly(cell):
         return False
@@ -307,14 +307,14 @@ def _fails_mostly(cell: Cell) -> bool:
 
 
 def cheapest_near_best(pool: Sequence[tuple[Candidate, float]], budget: Budget) -> Candidate | None:
-    """The cheapest candidate whose expected score is near enough to the highest.
+    """Return the cheapest candidate whose expected score is near enough to the highest.
 
     Args:
-        pool: those that may be chosen, each with its expected score.
+        pool: candidates that may be chosen, each with its expected score.
     """
 
     def cheapness(scored: tuple[Candidate, float]) -> tuple[int, float, float]:
-        # No model, then a model as it comes and what is trained by their cost, then unknown costs.
+        # Sort by no model, then untuned models and methods by their cost, then unknown costs.
         candidate, expected = scored
         cell, cost = candidate.cell, candidate.costs.get(budget.cost_axis)
         if cell.model == NO_MODEL:

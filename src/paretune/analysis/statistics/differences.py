@@ -1,4 +1,4 @@
-"""The variance of a score, or of the difference of two: one rule for both designs.
+"""The variance of a score, or of the difference of two scores: one rule for both designs.
 
 A difference is paired: D has a value for each row (cluster, question) that both answered, the mean
 over runs of the jackknife values of one side less those of the other. S runs a side, n rows::
@@ -49,9 +49,9 @@ from paretune.analysis.statistics.scores import RunScores, check_paired
 from paretune.metrics import Array
 
 ROW_FACTOR = 1.2
-"""Of the variance of rows in one pass: 1.20 [0.32, 2.04], bench/row_factor.py."""
+"""Factor of the variance of rows in one pass: 1.20 [0.32, 2.04], bench/row_factor.py."""
 PRIOR_DEGREES = 1.0
-"""By which the scatter of each method is drawn towards the mean of all."""
+"""Degrees of freedom with which the scatter of each method is drawn towards the mean of all."""
 
 VariancePart = tuple[float, float]
 """A variance and its degrees of freedom."""
@@ -62,14 +62,14 @@ class Estimate:
     """A score or a difference, with its variance.
 
     Attributes:
-        value: of the score or the difference.
-        variance: of it.
-        parts: variances as they were estimated, with their degrees of freedom; the first is the
-            rows'. Under cross-validation those of runs have rows in them.
+        value: value of the score or the difference.
+        variance: variance of the value.
+        parts: variances as they were estimated, with their degrees of freedom; the first is that of
+            the rows. Under cross-validation those of runs include rows.
         run_share: share of the variance that comes from runs.
         row_ratio: the rows' variance over what it was before unlabelled rows corrected it.
-        unlabelled: how many these are (:mod:`paretune.analysis.statistics.unlabelled`).
-        residuals: (units,): what a unit contributes to a corrected difference; None of others.
+        unlabelled: number of unlabelled rows (:mod:`paretune.analysis.statistics.unlabelled`).
+        residuals: (units,): a unit's part of a corrected difference; None for other estimates.
     """
 
     value: float
@@ -89,7 +89,7 @@ class Estimate:
         return self.variance**2 / error if error > 0 else math.inf
 
     def half_width(self, level: float) -> float:
-        """Half the width of the interval of two-sided level ``level``, for example 0.05."""
+        """Return half the width of the interval of two-sided level ``level``, for example 0.05."""
         if self.parts[0][1] < 1:
             return math.inf
         if self.variance <= 0:
@@ -97,7 +97,7 @@ class Estimate:
         return float(special.stdtrit(self.freedom, 1 - level / 2)) * math.sqrt(self.variance)
 
     def weighted_half_width(self, level: float) -> float:
-        """As :meth:`half_width`, wider where few runs may agree by chance; for one split.
+        """Return a :meth:`half_width`, wider where few runs may agree by chance; for one split.
 
         The quantile is the mean of the parts' Student quantiles, weighted by their variances
         (Cochran and Cox 1950, "Experimental Designs", section 4.14).
@@ -108,7 +108,7 @@ class Estimate:
         return sum(quantiles) / math.sqrt(self.variance)
 
     def p_value(self) -> float:
-        """Two-sided, of no difference."""
+        """Compute the two-sided p-value against no difference."""
         if self.parts[0][1] < 1:
             return 1.0
         if self.variance <= 0:
@@ -119,12 +119,12 @@ class Estimate:
 
 @dataclass(frozen=True)
 class RunScatter:
-    """How much single runs of a cell scatter.
+    """The scatter of single runs of a cell.
 
     Attributes:
-        variance: of the score of one run; under cross-validation beyond what its rows explain,
-            where it may be negative.
-        degrees: of freedom.
+        variance: variance of the score of one run; under cross-validation beyond what its rows
+            explain, where it may be negative.
+        degrees: degrees of freedom of the variance.
     """
 
     variance: float
@@ -134,12 +134,12 @@ class RunScatter:
 def moderate_scatters(
     scores: Mapping[str, RunScores], lenders: Mapping[str, RunScores]
 ) -> dict[str, RunScatter]:
-    """The scatter of runs of the cells of one task and model, by name.
+    """Estimate the scatter of runs of the cells of one task and model, by name.
 
     Args:
-        scores: of the cells; under one split those with a single run are left out.
-        lenders: those towards whose mean all are drawn. A linear probe is steadier than what is
-            fine-tuned, so baselines are none.
+        scores: scores of the cells; under one split those with a single run are left out.
+        lenders: cells towards whose mean all are drawn. A linear probe is steadier than a
+            fine-tuned model, so baselines are not lenders.
     """
     scatters = _estimate_scatters(scores)
     lent = [*_estimate_scatters(lenders).values()] if lenders else []
@@ -158,9 +158,10 @@ def moderate_scatters(
 
 
 def _estimate_scatters(scores: Mapping[str, RunScores]) -> dict[str, RunScatter]:
-    """The scatter of each cell by its own runs.
+    """Estimate the scatter of each cell from its runs.
 
-    Under cross-validation that between folds beyond its rows, fitted to that of all pairs.
+    Under cross-validation it is the scatter between folds beyond its rows, fitted to that of all
+    pairs.
     """
     if not any(score.design.is_cross_validation for score in scores.values()):
         return {
@@ -188,7 +189,7 @@ def _estimate_scatters(scores: Mapping[str, RunScores]) -> dict[str, RunScatter]
     design, index = np.zeros((len(pairs), len(places))), np.array(pairs)
     for side in index.T:
         design[np.arange(len(pairs)), side] = 1
-    # The error of a variance grows with it: pairs that share few rows say little.
+    # The error of a variance grows with it: pairs that share few rows are poor evidence.
     usual = max(float(np.median(rows)), 1e-12)
     weights = np.sqrt(degrees) / np.maximum(rows, usual / 10)
     fitted = np.linalg.lstsq(weights[:, None] * design, weights * np.array(excesses))[0]
@@ -202,9 +203,9 @@ def _estimate_scatters(scores: Mapping[str, RunScores]) -> dict[str, RunScatter]
 
 
 def _difference_by_fold(a: RunScores, b: RunScores) -> tuple[RunScatter, float] | None:
-    """How ``a`` minus ``b`` on the same rows scatters between folds, and what rows explain of it.
+    """Return the scatter of ``a`` minus ``b`` between folds on common rows, and the rows' part.
 
-    None where the difference is known in fewer than two folds.
+    The result is None where the difference is known in fewer than two folds.
     """
     values = _difference_by_pass(a, b)
     tables = [side.fold_means(values) for side in (a, b) if side.folds is not None]
@@ -221,9 +222,9 @@ def _difference_by_fold(a: RunScores, b: RunScores) -> tuple[RunScatter, float] 
 
 
 def _difference_by_pass(a: RunScores, b: RunScores) -> Array:
-    """The values of ``a`` less those of ``b``, (passes, units).
+    """Return the values of ``a`` less those of ``b``, (passes, units).
 
-    What draws nothing answers every pass alike.
+    A cell that draws nothing answers every pass alike.
     """
     passes = min((len(s.values) for s in (a, b) if s.folds is not None), default=1)
     values = [s.values[: passes if s.folds is not None else 1] for s in (a, b)]
@@ -231,7 +232,7 @@ def _difference_by_pass(a: RunScores, b: RunScores) -> Array:
 
 
 def fold_scatter(folds: Array) -> RunScatter:
-    """The variance between the folds of a pass, (repeats, folds), over all passes."""
+    """Compute the variance between the folds of a pass, (repeats, folds), over all passes."""
     scored = folds[np.isfinite(folds).sum(axis=1) > 1]
     degrees = int((np.isfinite(scored).sum(axis=1) - 1).sum())
     if not degrees:
@@ -245,13 +246,13 @@ def estimate_variances(
     b: RunScores | None = None,
     scatters: Sequence[RunScatter | None] | None = None,
 ) -> Estimate:
-    """A score, or ``a`` minus ``b``, with its variance by the rules above.
+    """Estimate a score, or ``a`` minus ``b``, with its variance by the rules above.
 
     Args:
         a: a score.
-        b: of the same rows.
-        scatters: of the runs of each side, moderated; None where a side is not known to scatter.
-            Without them each side's own.
+        b: a score on the same rows.
+        scatters: moderated scatter of the runs of each side; None where a side is not known to
+            scatter. Without them each side has its unmoderated scatter.
 
     Raises:
         StoreError: ``a`` and ``b`` answered different rows.
@@ -264,7 +265,7 @@ def estimate_variances(
     if a.design.is_cross_validation and b is not None:
         return _estimate_difference_of_folds(a, b, rows, scatters)
     if a.design.is_cross_validation:
-        # By the scatter of its own folds, hard and easy ones.
+        # This uses the scatter of its folds, hard and easy ones.
         inflated = rows + _shared_variance(a.values, rows)
         scatter = RunScatter(0.0, 0) if a.fold_scores is None else fold_scatter(a.fold_scores)
         of_folds = excess = 0.0
@@ -280,7 +281,7 @@ def estimate_variances(
     if scatters is None:
         by_name = _estimate_scatters({str(place): side for place, side in enumerate(sides)})
         scatters = [by_name.get(str(place)) for place in range(len(sides))]
-    # Where answers are mostly noise, what is left would be chance.
+    # Where answers are mostly noise, the rest would be chance.
     rows = max(rows - sum(side.noise_variance for side in sides), rows / 4)
     runs = [
         (scatter.variance / side.runs, scatter.degrees)
@@ -295,7 +296,7 @@ def estimate_variances(
 def _estimate_difference_of_folds(
     a: RunScores, b: RunScores, rows: float, scatters: Sequence[RunScatter | None] | None
 ) -> Estimate:
-    """``a`` minus ``b`` under cross-validation, on the same rows."""
+    """Estimate ``a`` minus ``b`` under cross-validation, on the same rows."""
     if scatters is None:
         by_name = _estimate_scatters({"a": a, "b": b})
         scatters = by_name.get("a"), by_name.get("b")
@@ -319,10 +320,10 @@ def _estimate_difference_of_folds(
 
 
 def _shared_variance(values: Array, least: float) -> float:
-    """What all folds and passes share beyond their rows.
+    """Estimate the variance that all folds and passes share beyond their rows.
 
     Args:
-        values: (passes, units)
+        values: (passes, units) values.
         least: variance that the rows of a pass have at least.
     """
     units = values.shape[1]
@@ -331,13 +332,13 @@ def _shared_variance(values: Array, least: float) -> float:
 
 
 def row_variance(a: RunScores, b: RunScores | None = None) -> float:
-    """The variance that rows contribute to the mean score, or to the difference of two."""
+    """Estimate the variance that rows contribute to the mean score, or to the difference of two."""
     rows = a.values.mean(axis=0) - (b.values.mean(axis=0) if b is not None else 0.0)
     return float(rows.var(ddof=1)) / len(rows) if len(rows) > 1 else 0.0
 
 
 def _imaginary_variance(sides: list[RunScores]) -> float:
-    """The variance of the mean that imaginary rows would leave; 0 of numbers and texts."""
+    """Estimate the variance of the mean from imaginary rows; 0 for numbers and texts."""
     credits = [side.credit for side in sides if side.credit is not None]
     if len(credits) < len(sides):
         return 0.0
@@ -351,9 +352,9 @@ def _imaginary_variance(sides: list[RunScores]) -> float:
 
 
 def on_common_rows(a: RunScores, b: RunScores) -> tuple[RunScores, RunScores]:
-    """Both scores on the rows that both answered, in the passes that both have.
+    """Restrict both scores to the rows that both answered, in the passes that both have.
 
-    Folds that failed or wait are missing.
+    Rows of folds that failed or wait are missing.
 
     Raises:
         StoreError: no row is common, or the answers are to one split and differ.

@@ -1,4 +1,4 @@
-"""Estimates with 95 % intervals: of the mean score of runs, and of shares of which that is all.
+"""Estimates with 95 % intervals: for the mean score of runs, and for bare shares.
 
 Other runs and other test rows would give another score, so the variance of a score has two parts
 (:func:`paretune.analysis.statistics.differences.estimate_variances`). Under one split the quantile
@@ -8,8 +8,9 @@ is the mean of both parts' Student quantiles, weighted by their variances
     half = (t(S - 1) v_runs + t(n - 1) v_rows) / sqrt(v_runs + v_rows)
 
 Two or three seeds agree by chance now and then. With Satterthwaite's quantile such a score looks as
-certain as its many rows, and its interval held the true score in 89 % of simulated studies of two
-seeds, not in 95; this one in 94 to 97 %. With one seed it is Student's interval of the rows.
+certain as its many rows: its interval held the true score in 89 % of simulated studies of two
+seeds, not in 95; this interval holds it in 94 to 97 %. With one seed it is Student's interval of
+the rows.
 
 **Accuracies of which only the share is known**, of one seed: intervals cover test rows only.
 Without the answers nothing can be paired: two experiments on the same rows are compared as if they
@@ -40,16 +41,16 @@ class Interval:
     """An estimate with its 95 % interval.
 
     Attributes:
-        estimate: the score, or the difference of two.
-        low: lower end.
-        high: upper end.
-        n_examples: test examples.
-        n_seeds: seeds; the smaller number of two cells.
+        estimate: score, or difference of two scores.
+        low: lower end of the interval.
+        high: upper end of the interval.
+        n_examples: number of test examples.
+        n_seeds: number of seeds; the smaller number of two cells.
         share_seeds: share of the variance that comes from seeds; 0 with one seed, which leaves it
             unknown (:attr:`examples_only`).
         p: two-sided p-value against 0, for differences.
-        n_clusters: clusters of examples; 0 for independent examples.
-        n_questions: questions that the examples answer; 0 without.
+        n_clusters: number of clusters of examples; 0 for independent examples.
+        n_questions: number of questions that the examples answer; 0 without questions.
         highest: highest value of the metric, which determines the number format.
         design: how the answers came about; under cross-validation ``n_seeds`` counts repeats.
     """
@@ -68,17 +69,17 @@ class Interval:
 
     @property
     def examples_only(self) -> bool:
-        """One seed: the variance over seeds is unknown."""
+        """Whether there is one seed, so that the variance over seeds is unknown."""
         return self.n_seeds == 1 and not self.design.is_cross_validation
 
 
 def score_interval(predictions: Sequence[Predictions], metric: str) -> Interval:
-    """The mean score over seeds (one :class:`Predictions` each) with its 95 % interval."""
+    """Return the mean score over seeds (one :class:`Predictions` each) with its 95 % interval."""
     return confidence_interval(score_runs(predictions, metric))
 
 
 def confidence_interval(score: RunScores) -> Interval:
-    """The score with its 95 % interval."""
+    """Return the score with its 95 % interval."""
     estimate = estimate_variances(score)
     crossed = score.design.is_cross_validation
     half = (estimate.half_width if crossed else estimate.weighted_half_width)(ALPHA)
@@ -86,7 +87,7 @@ def confidence_interval(score: RunScores) -> Interval:
 
 
 def score_difference(a: RunScores, b: RunScores) -> Interval:
-    """Score of ``a`` minus score of ``b`` on the rows that both answered: 95 % interval, p-value.
+    """Return ``a`` minus ``b`` on the rows that both answered: 95 % interval, p-value.
 
     Raises:
         StoreError: ``a`` and ``b`` answered different rows.
@@ -96,7 +97,7 @@ def score_difference(a: RunScores, b: RunScores) -> Interval:
 
 
 def difference_interval(estimate: Estimate, a: RunScores, b: RunScores) -> Interval:
-    """The difference of these scores with its 95 % interval and p-value."""
+    """Return the difference of these scores with its 95 % interval and p-value."""
     widest = a.highest - a.lowest
     interval = build_interval(estimate, estimate.half_width(ALPHA), (a, b), -widest, widest)
     return replace(interval, p=estimate.p_value())
@@ -105,7 +106,7 @@ def difference_interval(estimate: Estimate, a: RunScores, b: RunScores) -> Inter
 def build_interval(
     estimate: Estimate, half: float, scores: Sequence[RunScores], lowest: float, highest: float
 ) -> Interval:
-    """The interval of half width ``half`` around the score of one cell, or the gap of two."""
+    """Build the interval of half width ``half`` around the score of one cell, or the gap of two."""
     shared = scores[0]
     return Interval(
         estimate=estimate.value,
@@ -122,11 +123,11 @@ def build_interval(
 
 
 def wilson_interval(correct: int, n: int) -> Interval:
-    """The accuracy with its 95 % score interval (Wilson 1927).
+    """Return the accuracy with its 95 % score interval (Wilson 1927).
 
     Args:
-        correct: correct answers, 0 to ``n``.
-        n: test examples, at least 1.
+        correct: number of correct answers, 0 to ``n``.
+        n: number of test examples, at least 1.
 
     Raises:
         ValueError: ``correct`` is not in 0 ... ``n``, or there is no example.
@@ -142,7 +143,7 @@ def wilson_interval(correct: int, n: int) -> Interval:
 
 
 def newcombe_difference(a: int, n: int, b: int, m: int) -> Interval:
-    """Accuracy ``a`` of ``n`` minus accuracy ``b`` of ``m``; 95 %, unpaired.
+    """Return accuracy ``a`` of ``n`` minus accuracy ``b`` of ``m``; 95 %, unpaired.
 
     The interval is Newcombe's (1998, method 10), from both Wilson intervals; ``p`` is two-sided,
     with the pooled share.

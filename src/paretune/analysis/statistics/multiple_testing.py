@@ -1,4 +1,4 @@
-"""P-values of several tests at once."""
+"""Corrects p-values of several tests at once."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from paretune.metrics import Array
 Key = TypeVar("Key", bound=Hashable)
 
 ALPHA = 0.05
-"""A difference is proven where its corrected p-value is below this."""
+"""The level below which the corrected p-value of a proven difference lies."""
 SHARED = 0.5
-"""Share of the variance of a difference after one pass that further passes do not reduce, at least;
-a smaller one pays more for looks (bench/repeats.py)."""
+"""The least share of the variance of a difference after one pass that further passes do not reduce;
+a smaller share pays more for looks (bench/repeats.py)."""
 _DRAWS = 50_000
 _SEED = 20_261_202
 _NODES = 96
-"""Of the quadrature between the bounds of a look."""
+"""The number of nodes of the quadrature between the bounds of a look."""
 
 
 def holm_correction(p_values: Sequence[float]) -> list[float]:
-    """Corrected p-values that bound the chance of any false claim in the family (Holm 1979)."""
+    """Correct p-values to bound the chance of any false claim in the family (Holm 1979)."""
     return _step_down(p_values, range(len(p_values), 0, -1))
 
 
 def all_pairs_correction(p_values: Sequence[float], members: int) -> list[float]:
-    """As :func:`holm_correction`, of pairs of ``members`` cells; never larger (Shaffer 1986).
+    """Correct p-values of pairs of ``members`` cells; never larger than Holm's (Shaffer 1986).
 
     Not every number of pairs can be equal at once: if one of four cells differs from another, at
     most three pairs are truly equal, not five. Holm's count of pairs still open is replaced by the
     largest possible number of truly equal ones.
 
     Args:
-        p_values: of all pairs, or of some.
-        members: cells that form the pairs.
+        p_values: p-values of all pairs, or of some.
+        members: number of cells that form the pairs.
     """
     pairs = members * (members - 1) // 2
     possible = _possible_equal_pairs(members)
@@ -51,16 +51,16 @@ def all_pairs_correction(p_values: Sequence[float], members: int) -> list[float]
 
 
 def correct_for_looks(p: float, looks: int) -> float:
-    """A two-sided p-value that may be claimed at any of several looks (Pocock 1977).
+    """Correct a two-sided p-value that may be claimed at any of several looks (Pocock 1977).
 
-    The chance that a difference of nothing ever exceeds what was seen, at one of ``looks`` looks
-    after equal passes. With s the :data:`SHARED` variance, the difference after k passes has the
-    information ``1 / (s + (1 - s) / k)``, and its standardised values at looks j < k correlate by
-    the root of the ratio of theirs (Jennison and Turnbull 2000, chapter 3).
+    It is the chance that a difference of nothing ever exceeds the observed one, at one of ``looks``
+    looks after equal passes. With s the :data:`SHARED` variance, the difference after k passes has
+    the information ``1 / (s + (1 - s) / k)``, and its standardised values at looks j < k correlate
+    by the root of the ratio of their information (Jennison and Turnbull 2000, chapter 3).
 
     Args:
-        p: at the present look.
-        looks: that are planned.
+        p: p-value at the present look.
+        looks: number of planned looks.
     """
     if looks < 2 or not 0 < p < 1:
         return p
@@ -68,7 +68,7 @@ def correct_for_looks(p: float, looks: int) -> float:
     information = [1 / (SHARED + (1 - SHARED) / look) for look in range(1, looks + 1)]
     nodes, weights = np.polynomial.legendre.leggauss(_NODES)
     values, weights = bound * nodes, bound * weights
-    # The density of the value at a look where no look so far has exceeded the bound.
+    # This is the density of the value at a look where no look so far has exceeded the bound.
     density = np.exp(-(values**2) / 2) / math.sqrt(2 * math.pi)
     for before, after in pairwise(information):
         correlation = math.sqrt(before / after)
@@ -81,7 +81,7 @@ def correct_for_looks(p: float, looks: int) -> float:
 
 @functools.cache
 def level_of_look(level: float, looks: int) -> float:
-    """The two-sided level of one look at which :func:`correct_for_looks` gives ``level``."""
+    """Return the two-sided level of one look at which :func:`correct_for_looks` gives ``level``."""
     if looks < 2:
         return level
     low, high = level / (looks + 1), level
@@ -92,15 +92,15 @@ def level_of_look(level: float, looks: int) -> float:
 
 
 def dunnett_correction(p_values: Sequence[float], correlation: Array) -> list[float]:
-    """Corrected one-sided p-values of several against one reference (Dunnett 1955), step-down.
+    """Correct one-sided p-values of several against one reference (Dunnett 1955), step-down.
 
-    As :func:`holm_correction`, and never larger: comparisons with one reference on the same rows
-    are wrong together, and the chance that any is wrong is that of the largest of correlated normal
-    variables (Westfall and Young 1993). It is a share of draws, always the same.
+    The result is never larger than that of :func:`holm_correction`: comparisons with one reference
+    on the same rows are wrong together, and the chance that any is wrong is that of the largest of
+    correlated normal variables (Westfall and Young 1993). It is a share of draws, always the same.
 
     Args:
-        p_values: (k,) of "better than the reference".
-        correlation: (k, k) of the differences.
+        p_values: (k,) p-values of "better than the reference".
+        correlation: (k, k) correlation of the differences.
     """
     p = np.asarray(p_values, dtype=float)
     rng = np.random.default_rng(_SEED)
@@ -115,7 +115,7 @@ def dunnett_correction(p_values: Sequence[float], correlation: Array) -> list[fl
             shrunk *= 0.9
     drawn = rng.normal(size=(_DRAWS, len(p))) @ factor.T
     order = np.argsort(p)
-    # The largest of those that are not yet claimed.
+    # Take the largest of those that are not yet claimed.
     highest = np.maximum.accumulate(drawn[:, order[::-1]], axis=1)[:, ::-1]
     exceeding = (highest >= special.ndtri(1 - p[order])).sum(axis=0)
     steps = np.maximum.accumulate((exceeding + 1) / (_DRAWS + 1))
@@ -125,7 +125,7 @@ def dunnett_correction(p_values: Sequence[float], correlation: Array) -> list[fl
 
 
 def rows_correction(rows: Mapping[str, Mapping[Key, float]]) -> dict[Key, float]:
-    """Holm's correction within each row and over the rows, for claims "better than the whole row".
+    """Apply Holm's correction in rows and over rows, for claims "better than the whole row".
 
     A row that is no exception to its claim counts by its largest corrected p-value, and only the
     number of rows multiplies it: a claim about all of a row is false if one of its parts is, so its
@@ -145,7 +145,7 @@ def rows_correction(rows: Mapping[str, Mapping[Key, float]]) -> dict[Key, float]
     }
     order = sorted(within, key=lambda row: max(within[row].values(), default=0.0))
     corrected: dict[Key, float] = {}
-    # The level at which the rows before are claimed, by their number.
+    # These are the levels at which the rows before are claimed, by their number.
     levels = [0.0]
     for row in order:
         steps = [(len(order) - done, level) for done, level in enumerate(levels)]
@@ -156,7 +156,7 @@ def rows_correction(rows: Mapping[str, Mapping[Key, float]]) -> dict[Key, float]
 
 
 def _step_down(p_values: Sequence[float], factors: Sequence[int]) -> list[float]:
-    """The smallest p-value times the first factor, and so on; never falling."""
+    """Return the smallest p-value times the first factor, and so on; never falling."""
     order = np.argsort(p_values)
     scaled = np.asarray(p_values, dtype=float)[order] * np.array(factors, dtype=float)
     corrected = np.empty(len(p_values))
@@ -166,7 +166,7 @@ def _step_down(p_values: Sequence[float], factors: Sequence[int]) -> list[float]
 
 @functools.cache
 def _possible_equal_pairs(members: int) -> frozenset[int]:
-    """The numbers of equal pairs that ``members`` cells can have, by sizes of groups of equals."""
+    """Return the numbers of equal pairs that ``members`` cells can have, split into groups."""
     if members < 2:
         return frozenset({0})
     return frozenset(

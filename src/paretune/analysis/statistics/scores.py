@@ -1,4 +1,4 @@
-"""Scores of runs on the same rows, and what each row contributes to them.
+"""Scores of runs on the same rows, and the part of each row in them.
 
 A metric is a function of sums over rows. What a row contributes is its jackknife value (Tukey
 1958)::
@@ -9,7 +9,7 @@ For accuracy and other means that is the row's value itself; for F1, correlation
 the score depends on the row. So one formula for the mean of rows serves every metric. Dependent
 rows are left out together: the unit is the cluster if the predictions have clusters (all answers to
 all questions on one passage, all span pairs of one text), the question if they have questions only,
-otherwise the row.
+and the row otherwise.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ class RunScores:
     Under outer cross-validation "runs" of a shape are repeats: each has answered every row once.
 
     Attributes:
-        uid: (rows,)
-        label: (rows,)
+        uid: (rows,) identifiers.
+        label: (rows,) correct answers.
         tables: (runs, rows, columns) whose sums over rows give the score.
         from_sums: from sums (..., columns) to scores (...).
         credits: (runs, rows): whether a run answers correctly; of answer sets (runs, questions),
             how well it answers each; None for numbers and texts.
-        lowest: of the metric.
-        highest: of the metric.
-        cluster: as in :class:`Predictions`.
-        question: as in :class:`Predictions`.
+        lowest: lowest value of the metric.
+        highest: highest value of the metric.
+        cluster: clusters as in :class:`Predictions`.
+        question: questions as in :class:`Predictions`.
         design: how the answers came about.
-        folds: (repeats, rows): the outer fold whose run answered, -1 where another repeat's did;
-            None under one split, and of what draws nothing, whose runs do not scatter.
+        folds: (repeats, rows): the outer fold whose run answered, -1 where a run of another repeat
+            did; None under one split, and for cells that draw nothing, whose runs do not scatter.
     """
 
     uid: tuple[str, ...]
@@ -68,17 +68,17 @@ class RunScores:
 
     @property
     def credit(self) -> Array | None:
-        """(rows,) or (questions,): the mean of :attr:`credits` over runs."""
+        """Mean over runs of :attr:`credits`, (rows,) or (questions,)."""
         return None if self.credits is None else np.asarray(self.credits.mean(axis=0))
 
     @cached_property
     def seeds(self) -> Array:
-        """(runs,): the score of each run."""
+        """The score of each run, (runs,)."""
         return np.asarray(self.from_sums(self.tables.sum(axis=1, dtype=np.float64)))
 
     @property
     def estimate(self) -> float:
-        """The mean over runs."""
+        """The mean score over runs."""
         return float(self.seeds.mean())
 
     @cached_property
@@ -90,7 +90,7 @@ class RunScores:
 
     @property
     def units(self) -> int:
-        """Number of independent units: clusters, questions or rows."""
+        """The number of independent units: clusters, questions or rows."""
         return len(self._groups[0])
 
     @property
@@ -100,7 +100,7 @@ class RunScores:
 
     @cached_property
     def values(self) -> Array:
-        """(runs, units): the jackknife values of each run, whose mean is its score."""
+        """The jackknife values of each run, whose mean is its score, (runs, units)."""
         if self.units < 2:
             return np.asarray(self.seeds[:, None])
         sums = self.tables.astype(np.float64)
@@ -115,14 +115,14 @@ class RunScores:
 
     @cached_property
     def fold_scores(self) -> Array | None:
-        """(repeats, folds): the mean value of each fold's units, NaN where it has none."""
+        """The mean value of each fold's units, (repeats, folds), NaN where it has none."""
         return None if self.folds is None else self.fold_means(self.values)
 
     def fold_means(self, values: Array) -> Array:
-        """The mean of each fold's units, (repeats, folds), NaN where it has none.
+        """Return the mean of each fold's units, (repeats, folds), NaN where it has none.
 
         Args:
-            values: (repeats, units), or of the first repeats alone.
+            values: (repeats, units) values, or those of the first repeats alone.
         """
         assert self.folds is not None  # noqa: S101  (asked only of what scatters)
         first, _ = self._groups  # the rows of a unit lie in one fold
@@ -136,28 +136,28 @@ class RunScores:
 
     @property
     def runs(self) -> int:
-        """Number of runs whose scatter is in the estimate: seeds, or folds of all repeats."""
+        """The number of runs whose scatter is in the estimate: seeds, or folds of all repeats."""
         if self.fold_scores is None:
             return len(self.seeds)
         return int(np.isfinite(self.fold_scores).sum())
 
     @property
     def run_degrees(self) -> int:
-        """Degrees of freedom of the scatter of runs; 0: it is unknown."""
+        """The degrees of freedom of the scatter of runs; 0 where it is unknown."""
         if self.fold_scores is not None:
             return int(np.maximum(np.isfinite(self.fold_scores).sum(axis=1) - 1, 0).sum())
         return 0 if self.design.is_cross_validation else len(self.seeds) - 1
 
     @property
     def run_variance(self) -> float:
-        """Variance of single seeds' scores under one split; 0 if it is unknown."""
+        """The variance of single seeds' scores under one split; 0 if it is unknown."""
         return float(self.seeds.var(ddof=1)) if len(self.seeds) > 1 else 0.0
 
     @property
     def noise_variance(self) -> float:
-        """Variance of the mean over seeds that neither the seed nor the row explains.
+        """The variance of the mean over seeds that neither the seed nor the row explains.
 
-        It is in the variance of the seeds and in that of the rows.
+        It is part of the variance of the seeds and of that of the rows.
         """
         count, units = self.values.shape
         if count < 2 or units < 2:
@@ -167,7 +167,7 @@ class RunScores:
         return squares / float((count - 1) * (units - 1) * count * units)
 
     def take_passes(self, passes: int) -> RunScores:
-        """The scores of the first passes of cross-validation alone."""
+        """Return the scores of the first passes of cross-validation alone."""
         if passes >= len(self.tables):
             return self
         folds = None if self.folds is None else self.folds[:passes]
@@ -177,10 +177,10 @@ class RunScores:
         return replace(self, tables=tables, credits=credits, folds=folds, design=design)
 
     def restrict(self, uids: Collection[str]) -> RunScores:
-        """The scores of the rows with these identifiers alone.
+        """Return the scores of the rows with these identifiers alone.
 
         Raises:
-            StoreError: it has none of them.
+            StoreError: it has none of these rows.
         """
         places = [i for i, uid in enumerate(self.uid) if uid in uids]
         if not places:
@@ -211,11 +211,12 @@ def score_runs(
     design: TestDesign = SPLIT,
     folds: Array | None = None,
 ) -> RunScores:
-    """The scores of runs by a metric.
+    """Compute the scores of runs by a metric.
 
     Args:
-        predictions: of each seed, on the same rows; under cross-validation of each repeat.
-        metric: its name.
+        predictions: predictions of each seed on the same rows; under cross-validation of each
+            repeat.
+        metric: name of the metric.
         design: how the answers came about.
         folds: (repeats, rows): the outer fold whose run answered, where runs scatter.
 
@@ -234,10 +235,10 @@ def score_runs(
 
 
 def score_segments(predictions: Sequence[Predictions], name: str) -> RunScores:
-    """The means of stored scores by segment, 0 to 1.
+    """Compute the means of stored scores by segment, 0 to 1.
 
     Raises:
-        StoreError: as :func:`score_runs`, or a run has no such scores.
+        StoreError: :func:`score_runs` would raise it, or a run has no such scores.
     """
     if any(name not in run.segment for run in predictions):
         raise StoreError(f"not every seed has {name} of its segments.")
@@ -245,13 +246,13 @@ def score_segments(predictions: Sequence[Predictions], name: str) -> RunScores:
 
 
 def score_means(predictions: Sequence[Predictions], values: Sequence[Array]) -> RunScores:
-    """The means of each run's ``values``, (rows,), 0 to 1."""
+    """Compute the means of each run's ``values``, (rows,), 0 to 1."""
     tables = [np.stack([column, np.ones(len(column))], axis=1) for column in values]
     return score_sums(predictions, tables, ratio_of_sums)
 
 
 def ratio_of_sums(sums: Array) -> Array:
-    """The mean of sums of values and of their weights, (..., 2)."""
+    """Return the ratio of sums of values and sums of their weights, (..., 2)."""
     return np.asarray(sums[..., 0] / sums[..., 1])
 
 
@@ -263,15 +264,15 @@ def score_sums(
     design: TestDesign = SPLIT,
     folds: Array | None = None,
 ) -> RunScores:
-    """The scores of runs by any function of sums over rows.
+    """Compute the scores of runs by any function of sums over rows.
 
     Args:
-        predictions: of each run, on the same rows.
-        tables: (rows, columns) to be summed, of each run.
+        predictions: predictions of each run, on the same rows.
+        tables: (rows, columns) to be summed, for each run.
         from_sums: from sums (..., columns) to scores (...).
         bounds: lowest and highest possible score.
         design: how the answers came about.
-        folds: as in :func:`score_runs`.
+        folds: outer folds as in :func:`score_runs`.
 
     Raises:
         StoreError: the predictions are on different rows, or there are none.
@@ -319,7 +320,7 @@ def _check_same_rows(a: Predictions | RunScores, b: Predictions | RunScores) -> 
 
 
 def keep_comparable(scores: Iterable[tuple[Key, RunScores | None]]) -> dict[Key, RunScores]:
-    """The largest group of scores of the same rows or, cross-validated, of the same data."""
+    """Return the largest group of scores of the same rows or, cross-validated, of the same data."""
     groups: dict[object, dict[Key, RunScores]] = {}
     for name, score in scores:
         if score is not None:

@@ -1,7 +1,7 @@
-"""The difference of two methods, corrected by what other methods say of unlabelled rows.
+"""Corrects the difference of two methods by other methods' answers to unlabelled rows.
 
-On a row that both answer alike they do not differ; on another, the mean probability that further
-methods give to either answer says who is likely right::
+On a row that both answer alike they do not differ; on another row, the mean probability that
+further methods give to either answer says who is likely right::
 
     d = whether a is right - whether b is right
     g = mean probability of a's answer - that of b's
@@ -36,22 +36,23 @@ from paretune.analysis.statistics.scores import RunScores, check_paired
 from paretune.metrics import Array
 
 PARTS = 10
-"""Of the rows, each with the weight of all others."""
+"""The number of parts of the rows; each has the weight of all other parts."""
 MAX_WEIGHT = 2.0
-"""A calibrated g has 1 / (1 + n / N); more is chance, or g is far too unsure."""
+"""The largest weight: a calibrated g has 1 / (1 + n / N); more is chance or a far too unsure g.
+"""
 MIN_UNITS = 20
-"""Fewer labelled rows give no weight."""
+"""With fewer labelled rows there is no weight."""
 
 
 @dataclass(frozen=True, eq=False)
 class Covariate:
-    """What a difference is corrected by.
+    """The covariate that a difference is corrected by.
 
     Attributes:
         labelled: (units,): g of each unit, less the mean over the unlabelled rows by its runs.
-        unlabelled: (unlabelled units,): g by all these runs, less its mean; of a cluster the sum of
-            its rows', over the mean number of rows.
-        rows: how many unlabelled rows there are.
+        unlabelled: (unlabelled units,): g by all these runs, less its mean; for a cluster the sum
+            over its rows, divided by the mean number of rows.
+        rows: number of unlabelled rows.
     """
 
     labelled: Array
@@ -60,10 +61,10 @@ class Covariate:
 
 
 def fit_weights(values: Array, covariate: Covariate) -> Array:
-    """The weight of each unit by the units of other parts, (units,).
+    """Estimate the weight of each unit from the units of other parts, (units,).
 
     Args:
-        values: (units,): the difference.
+        values: (units,) values of the difference.
     """
     labelled, shrinkage = covariate.labelled, 1 + len(values) / len(covariate.unlabelled)
     weights = np.zeros(len(values))
@@ -81,7 +82,7 @@ def fit_weights(values: Array, covariate: Covariate) -> Array:
 def correct_estimate(
     estimate: Estimate, a: RunScores, b: RunScores, covariate: Covariate
 ) -> Estimate:
-    """``a`` minus ``b`` as it was estimated, corrected as above.
+    """Correct an estimate of ``a`` minus ``b`` as above.
 
     Raises:
         StoreError: ``a`` and ``b`` answered different rows.
@@ -91,7 +92,7 @@ def correct_estimate(
     weights = fit_weights(values, covariate)
     if not weights.any():
         return replace(estimate, unlabelled=covariate.rows)
-    # Half an imaginary pair won and half of one lost, as without a correction.
+    # Half an imaginary pair is won and half of one lost, as without a correction.
     spread = 0.5 * math.sqrt(1 / len(a.tables) + 1 / len(b.tables))
     residuals = values - weights * covariate.labelled
     plain, corrected = (
