@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.tiny_study import WORDS, load_finals, small, train
+from support.tiny_study import WORDS, load_finals, say_numbers, small, train
 
 from paretune.analysis.statistics.intervals import score_interval
 from paretune.errors import MethodError, StudyError
@@ -58,6 +58,16 @@ def trained(tmp_path_factory: Any, tiny_model: Any) -> tuple[Study, Path]:
 
 def write_rows(path: Path, examples: Any, labels: Any) -> Path:
     """Examples as a file that the study's columns fit."""
+    if not labels:
+        path = path.with_suffix(".jsonl")
+        rows = []
+        for e in examples:
+            before = [{"role": role, "content": text} for role, text in e.messages]
+            answer = [{"role": "assistant", "content": e.target}]
+            row = {"prompt": e.segments[0][0], "completion": e.target}
+            rows.append({"messages": before + answer} if before else row)
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        return path
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["text", "second", "label"])
@@ -96,7 +106,10 @@ def train_by_script(
     lines = (folder / "model" / "predictions.jsonl").read_text("utf-8").splitlines()
     answers = [json.loads(line)["prediction"] for line in lines]
     stored = record.predictions["test"].prediction
-    return answers, [labels[int(str(place))] for place in stored]
+    if not labels:
+        return answers, [str(text) for text in stored]
+    named = [*labels, "none of the labels"]  # the last one is at -1, too
+    return answers, [named[int(str(place))] for place in stored]
 
 
 def check_logits(study: Study, store: Path, method: str, folder: Path) -> None:
@@ -166,6 +179,86 @@ def test_every_family_of_encoders_reads_pairs(
     answers, stored = train_by_script(study, tmp_path / "store", "lora", tmp_path, monkeypatch)
     assert answers == stored
     check_logits(study, tmp_path / "store", "lora", tmp_path / "model")
+
+
+CHAT_TEMPLATE = (
+    "{% for m in messages %}{{ bos_token if loop.first else '' }}{{ m['role'] }}: {{ m['content'] }}"
+    "{{ eos_token if m['role'] == 'assistant' else ' | ' }}{% endfor %}"
+    "{{ 'assistant: ' if add_generation_prompt else '' }}"
+)
+DECODER_RUNS = [
+    ("gpt2", "label_words", "full"),
+    ("llama", "label_words", "lora"),
+    ("gpt2", "text", "lora"),
+    ("llama", "text", "full"),
+    ("qwen2", "text", "dora"),
+    ("gemma3", "label_words", "ia3"),
+    ("llama", "head", "lora"),
+    ("gpt2", "head", "full"),
+]
+
+
+def train_decoder(
+    folder: Path, model: Path, method: str, readout: str | None, **changes: Any
+) -> tuple[Study, Path]:
+    options = {"rank": 2} if method in ("lora", "dora") else {}
+    answered = {"readout": readout} if readout else {}
+    training = {"epochs": 2, "batch_size": 8, "max_length": 48, "precision": "fp32", "dropout": 0.0}
+    study = small(
+        folder / "study",
+        model,
+        methods=[{"name": method, **options, **answered, "learning_rates": [1e-2]}],
+        **{
+            "protocol": {"trials": 1, "folds": 1, "seeds": [3]},
+            "training": training,
+            "generation": {"max_new_tokens": 8},
+            **changes,
+        },
+    )
+    return train(study, folder / "store")
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(("family", "readout", "method"), DECODER_RUNS)
+def test_a_decoder_answers_as_the_run_did(
+    tiny_model: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    family: str,
+    readout: str,
+    method: str,
+) -> None:
+    study, store = train_decoder(tmp_path, tiny_model(family), method, readout)
+    answers, stored = train_by_script(study, store, method, tmp_path, monkeypatch)
+    assert answers == stored
+    check_logits(study, store, method, tmp_path / "model")
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("chat", [False, True])
+def test_a_decoder_follows_instructions_as_the_run_did(
+    tiny_model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chat: bool
+) -> None:
+    task = say_numbers(tmp_path)
+    model = tiny_model("llama", tmp_path / "tiny")
+    if chat:
+        file = Path(str(task.train))
+        rows = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+        turns = [
+            [
+                {"role": "user", "content": row["prompt"]},
+                {"role": "assistant", "content": row["completion"]},
+            ]
+            for row in rows
+        ]
+        file.write_text("".join(json.dumps({"messages": turn}) + "\n" for turn in turns))
+        (model / "chat_template.jinja").write_text(CHAT_TEMPLATE)
+    study, store = train_decoder(
+        tmp_path, model, "lora", None, tasks=[task.model_dump(exclude_none=True)]
+    )
+    answers, stored = train_by_script(study, store, "lora", tmp_path, monkeypatch)
+    assert answers == stored
+    check_logits(study, store, "lora", tmp_path / "model")
 
 
 @pytest.mark.thorough
