@@ -9,11 +9,14 @@ import re
 import runpy
 import sys
 import tomllib
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from support.tiny_study import WORDS, load_finals, say_numbers, small, train
 
 from paretune.analysis.statistics.intervals import score_interval
@@ -35,6 +38,8 @@ METHODS: list[dict[str, Any]] = [
     {"name": "houlsby", "learning_rates": [1e-2]},
     "head_only",
 ]
+PEP_723 = r"(?m)^# /// (?P<type>[a-zA-Z0-9-]+)$\s(?P<content>(^#(| .*)$\s)+)^# ///$"
+"""Its reference implementation."""
 EXACT = ("full", "lora", "dora", "ia3")
 """Methods whose first weights the script draws as the run drew them; PEFT draws others."""
 
@@ -75,11 +80,15 @@ def write_rows(path: Path, examples: Any, labels: Any) -> Path:
     return path
 
 
+def list_imports(text: str) -> list[str]:
+    nodes = [*ast.walk(ast.parse(text))]
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    return names + [str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)]
+
+
 def run_script(monkeypatch: pytest.MonkeyPatch, file: Path, *arguments: object) -> dict[str, Any]:
     """Its names, once it has ended; no module of paretune is imported by it."""
-    nodes = [*ast.walk(ast.parse(file.read_text("utf-8")))]
-    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
-    names += [str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)]
+    names = list_imports(file.read_text("utf-8"))
     assert "torch" in names and not any(name.startswith("paretune") for name in names)
     monkeypatch.setattr(sys, "argv", [str(file), *map(str, arguments)])
     return runpy.run_path(str(file), run_name="__main__")
@@ -203,7 +212,7 @@ def train_decoder(
 ) -> tuple[Study, Path]:
     options = {"rank": 2} if method in ("lora", "dora") else {}
     answered = {"readout": readout} if readout else {}
-    training = {"epochs": 2, "batch_size": 8, "max_length": 48, "precision": "fp32", "dropout": 0.0}
+    training = {"epochs": 4, "batch_size": 8, "max_length": 48, "precision": "fp32", "dropout": 0.0}
     study = small(
         folder / "study",
         model,
@@ -211,7 +220,7 @@ def train_decoder(
         **{
             "protocol": {"trials": 1, "folds": 1, "seeds": [3]},
             "training": training,
-            "generation": {"max_new_tokens": 8},
+            **({} if readout in ("head", "label_words") else {"generation": {"max_new_tokens": 8}}),
             **changes,
         },
     )
@@ -230,7 +239,7 @@ def test_a_decoder_answers_as_the_run_did(
 ) -> None:
     study, store = train_decoder(tmp_path, tiny_model(family), method, readout)
     answers, stored = train_by_script(study, store, method, tmp_path, monkeypatch)
-    assert answers == stored
+    assert answers == stored and (method != "full" or {*answers} == {"no", "yes"})
     check_logits(study, store, method, tmp_path / "model")
 
 
@@ -295,17 +304,25 @@ def test_a_real_model_is_trained_again(
     assert score.low > 0.5  # of four labels: it has learnt
 
 
-def test_it_says_what_it_needs(trained: Any, tmp_path: Path, capsys: Any) -> None:
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_it_says_what_it_needs(trained: Any, tmp_path: Path, method: str) -> None:
+    """The header by the regular expression of PEP 723, beside what the script imports."""
     study, store = trained
     file = tmp_path / "deep" / "train.py"
-    export(study, store=store, method="lora", script=True, output=file, allow_collapsed=True)
+    export(study, store=store, method=method, script=True, output=file, allow_collapsed=True)
     text = file.read_text("utf-8")
-    block = re.search(r"^# /// script\n((?:#.*\n)+?)# ///$", text, re.MULTILINE)
-    assert block is not None
-    settings = tomllib.loads(re.sub(r"^# ?", "", block[1], flags=re.MULTILINE))
-    packages = [one.partition("==")[0] for one in settings["dependencies"]]
-    assert packages == ["torch", "transformers", "peft", "numpy"]
-    assert all("+" not in one for one in settings["dependencies"])
+    blocks = [*re.finditer(PEP_723, text)]
+    assert [block["type"] for block in blocks] == ["script"]
+    lines = blocks[0]["content"].splitlines(keepends=True)
+    content = "".join(line[2:] if line.startswith("# ") else line[1:] for line in lines)
+    settings = tomllib.loads(content)
+    assert {*settings} == {"requires-python", "dependencies"}
+    assert sys.version.split()[0] in SpecifierSet(settings["requires-python"])
+    requirements = [Requirement(line) for line in settings["dependencies"]]
+    assert all(one.specifier.contains(version(one.name)) for one in requirements)
+    assert not any("+" in str(one) for one in requirements)
+    imported = {name.partition(".")[0] for name in list_imports(text)} - sys.stdlib_module_names
+    assert {one.name for one in requirements} == imported
     with pytest.raises(StudyError, match="exists already and is not overwritten"):
         export(study, store=store, method="lora", script=True, output=file, allow_collapsed=True)
 
@@ -323,6 +340,36 @@ def test_what_peft_has_not_is_refused(trained: Any, tmp_path: Path, method: str,
     with pytest.raises(MethodError, match=why):
         export(study, store=store, output=tmp_path / "x.py", **options)
     assert not (tmp_path / "x.py").exists()
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("rows", "settings", "why"),
+    [
+        ({"instruction": "Say {0}.", "output": "{0}"}, {}, "reads prompts with completions, or m"),
+        (
+            {
+                "prompt": [{"role": "user", "content": "Say {0}."}],
+                "completion": [{"role": "assistant", "content": "{0}"}],
+            },
+            {"loss_on": "all_answers"},
+            "learns the last answer of a conversation",
+        ),
+    ],
+)
+def test_what_a_script_cannot_read_or_learn_is_refused(
+    tiny_model: Any, tmp_path: Path, rows: Any, settings: Any, why: str
+) -> None:
+    line = json.dumps(rows)
+    content = "".join(line.replace("{0}", str(number)) + "\n" for number in range(40))
+    (tmp_path / "rows.jsonl").write_text(content)
+    model = tiny_model("llama", tmp_path / "tiny")
+    (model / "chat_template.jinja").write_text(CHAT_TEMPLATE)
+    task = {"name": "say", "kind": "instruction", "train": str(tmp_path / "rows.jsonl"), **settings}
+    study, store = train_decoder(tmp_path, model, "lora", None, tasks=[task])
+    options: dict[str, Any] = {"method": "lora", "script": True, "allow_collapsed": True}
+    with pytest.raises(MethodError, match=f"has no training script: .*{why}"):
+        export(study, store=store, output=tmp_path / "x.py", **options)
 
 
 def test_options_of_weights_are_refused(trained: Any, tmp_path: Path) -> None:
