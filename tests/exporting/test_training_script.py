@@ -191,7 +191,8 @@ def test_every_family_of_encoders_reads_pairs(
 
 
 CHAT_TEMPLATE = (
-    "{% for m in messages %}{{ bos_token if loop.first else '' }}{{ m['role'] }}: {{ m['content'] }}"
+    "{% for m in messages %}{{ bos_token if loop.first else '' }}"
+    "{{ m['role'] }}: {{ m['content'] }}"
     "{{ eos_token if m['role'] == 'assistant' else ' | ' }}{% endfor %}"
     "{{ 'assistant: ' if add_generation_prompt else '' }}"
 )
