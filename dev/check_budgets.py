@@ -47,7 +47,7 @@ MAX_BODY_LINES = 60
 
 BUDGETS = {
     # name: (allowed, target)
-    "functions and classes": (3_055, 2_700),
+    "functions and classes": (3_056, 2_700),
     "private functions called once": (219, 200),
     "bodies over 60 lines": (15, 15),
     "verbs": (18, 18),
@@ -58,9 +58,9 @@ BUDGETS = {
     "pronouns as names": (0, 0),
     "class names twice": (0, 0),
     "names in docs that do not exist": (0, 0),
-    "docs words": (27_340, 26_000),
-    "core lines": (58_980, 54_000),
-    "tests lines": (44_850, 36_000),
+    "docs words": (27_385, 26_000),
+    "core lines": (59_050, 54_000),
+    "tests lines": (44_990, 36_000),
 }
 
 

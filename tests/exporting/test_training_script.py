@@ -9,12 +9,15 @@ import re
 import runpy
 import sys
 import tomllib
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from support.tiny_study import WORDS, load_finals, small, train
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from support.tiny_study import WORDS, load_finals, say_numbers, small, train
 
 from paretune.analysis.statistics.intervals import score_interval
 from paretune.errors import MethodError, StudyError
@@ -35,6 +38,8 @@ METHODS: list[dict[str, Any]] = [
     {"name": "houlsby", "learning_rates": [1e-2]},
     "head_only",
 ]
+PEP_723 = r"(?m)^# /// (?P<type>[a-zA-Z0-9-]+)$\s(?P<content>(^#(| .*)$\s)+)^# ///$"
+"""Its reference implementation."""
 EXACT = ("full", "lora", "dora", "ia3")
 """Methods whose first weights the script draws as the run drew them; PEFT draws others."""
 
@@ -58,6 +63,16 @@ def trained(tmp_path_factory: Any, tiny_model: Any) -> tuple[Study, Path]:
 
 def write_rows(path: Path, examples: Any, labels: Any) -> Path:
     """Examples as a file that the study's columns fit."""
+    if not labels:
+        path = path.with_suffix(".jsonl")
+        rows = []
+        for e in examples:
+            before = [{"role": role, "content": text} for role, text in e.messages]
+            answer = [{"role": "assistant", "content": e.target}]
+            row = {"prompt": e.segments[0][0], "completion": e.target}
+            rows.append({"messages": before + answer} if before else row)
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        return path
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["text", "second", "label"])
@@ -65,11 +80,15 @@ def write_rows(path: Path, examples: Any, labels: Any) -> Path:
     return path
 
 
+def list_imports(text: str) -> list[str]:
+    nodes = [*ast.walk(ast.parse(text))]
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    return names + [str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)]
+
+
 def run_script(monkeypatch: pytest.MonkeyPatch, file: Path, *arguments: object) -> dict[str, Any]:
     """Its names, once it has ended; no module of paretune is imported by it."""
-    nodes = [*ast.walk(ast.parse(file.read_text("utf-8")))]
-    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
-    names += [str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)]
+    names = list_imports(file.read_text("utf-8"))
     assert "torch" in names and not any(name.startswith("paretune") for name in names)
     monkeypatch.setattr(sys, "argv", [str(file), *map(str, arguments)])
     return runpy.run_path(str(file), run_name="__main__")
@@ -96,7 +115,10 @@ def train_by_script(
     lines = (folder / "model" / "predictions.jsonl").read_text("utf-8").splitlines()
     answers = [json.loads(line)["prediction"] for line in lines]
     stored = record.predictions["test"].prediction
-    return answers, [labels[int(str(place))] for place in stored]
+    if not labels:
+        return answers, [str(text) for text in stored]
+    named = [*labels, "none of the labels"]  # the last one is at -1, too
+    return answers, [named[int(str(place))] for place in stored]
 
 
 def check_logits(study: Study, store: Path, method: str, folder: Path) -> None:
@@ -168,6 +190,87 @@ def test_every_family_of_encoders_reads_pairs(
     check_logits(study, tmp_path / "store", "lora", tmp_path / "model")
 
 
+CHAT_TEMPLATE = (
+    "{% for m in messages %}{{ bos_token if loop.first else '' }}"
+    "{{ m['role'] }}: {{ m['content'] }}"
+    "{{ eos_token if m['role'] == 'assistant' else ' | ' }}{% endfor %}"
+    "{{ 'assistant: ' if add_generation_prompt else '' }}"
+)
+DECODER_RUNS = [
+    ("gpt2", "label_words", "full"),
+    ("llama", "label_words", "lora"),
+    ("gpt2", "text", "lora"),
+    ("llama", "text", "full"),
+    ("qwen2", "text", "dora"),
+    ("gemma3", "label_words", "ia3"),
+    ("llama", "head", "lora"),
+    ("gpt2", "head", "full"),
+]
+
+
+def train_decoder(
+    folder: Path, model: Path, method: str, readout: str | None, **changes: Any
+) -> tuple[Study, Path]:
+    options = {"rank": 2} if method in ("lora", "dora") else {}
+    answered = {"readout": readout} if readout else {}
+    training = {"epochs": 4, "batch_size": 8, "max_length": 48, "precision": "fp32", "dropout": 0.0}
+    study = small(
+        folder / "study",
+        model,
+        methods=[{"name": method, **options, **answered, "learning_rates": [1e-2]}],
+        **{
+            "protocol": {"trials": 1, "folds": 1, "seeds": [3]},
+            "training": training,
+            **({} if readout in ("head", "label_words") else {"generation": {"max_new_tokens": 8}}),
+            **changes,
+        },
+    )
+    return train(study, folder / "store")
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(("family", "readout", "method"), DECODER_RUNS)
+def test_a_decoder_answers_as_the_run_did(
+    tiny_model: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    family: str,
+    readout: str,
+    method: str,
+) -> None:
+    study, store = train_decoder(tmp_path, tiny_model(family), method, readout)
+    answers, stored = train_by_script(study, store, method, tmp_path, monkeypatch)
+    assert answers == stored and (method != "full" or {*answers} == {"no", "yes"})
+    check_logits(study, store, method, tmp_path / "model")
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("chat", [False, True])
+def test_a_decoder_follows_instructions_as_the_run_did(
+    tiny_model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chat: bool
+) -> None:
+    task = say_numbers(tmp_path)
+    model = tiny_model("llama", tmp_path / "tiny")
+    if chat:
+        file = Path(str(task.train))
+        rows = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+        turns = [
+            [
+                {"role": "user", "content": row["prompt"]},
+                {"role": "assistant", "content": row["completion"]},
+            ]
+            for row in rows
+        ]
+        file.write_text("".join(json.dumps({"messages": turn}) + "\n" for turn in turns))
+        (model / "chat_template.jinja").write_text(CHAT_TEMPLATE)
+    study, store = train_decoder(
+        tmp_path, model, "lora", None, tasks=[task.model_dump(exclude_none=True)]
+    )
+    answers, stored = train_by_script(study, store, "lora", tmp_path, monkeypatch)
+    assert answers == stored
+    check_logits(study, store, "lora", tmp_path / "model")
+
+
 @pytest.mark.thorough
 @pytest.mark.parametrize("dropout", [0.0, None])
 def test_a_real_model_is_trained_again(
@@ -202,17 +305,25 @@ def test_a_real_model_is_trained_again(
     assert score.low > 0.5  # of four labels: it has learnt
 
 
-def test_it_says_what_it_needs(trained: Any, tmp_path: Path, capsys: Any) -> None:
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_it_says_what_it_needs(trained: Any, tmp_path: Path, method: str) -> None:
+    """The header by the regular expression of PEP 723, beside what the script imports."""
     study, store = trained
     file = tmp_path / "deep" / "train.py"
-    export(study, store=store, method="lora", script=True, output=file, allow_collapsed=True)
+    export(study, store=store, method=method, script=True, output=file, allow_collapsed=True)
     text = file.read_text("utf-8")
-    block = re.search(r"^# /// script\n((?:#.*\n)+?)# ///$", text, re.MULTILINE)
-    assert block is not None
-    settings = tomllib.loads(re.sub(r"^# ?", "", block[1], flags=re.MULTILINE))
-    packages = [one.partition("==")[0] for one in settings["dependencies"]]
-    assert packages == ["torch", "transformers", "peft", "numpy"]
-    assert all("+" not in one for one in settings["dependencies"])
+    blocks = [*re.finditer(PEP_723, text)]
+    assert [block["type"] for block in blocks] == ["script"]
+    lines = blocks[0]["content"].splitlines(keepends=True)
+    content = "".join(line[2:] if line.startswith("# ") else line[1:] for line in lines)
+    settings = tomllib.loads(content)
+    assert {*settings} == {"requires-python", "dependencies"}
+    assert sys.version.split()[0] in SpecifierSet(settings["requires-python"])
+    requirements = [Requirement(line) for line in settings["dependencies"]]
+    assert all(one.specifier.contains(version(one.name)) for one in requirements)
+    assert not any("+" in str(one) for one in requirements)
+    imported = {name.partition(".")[0] for name in list_imports(text)} - sys.stdlib_module_names
+    assert {one.name for one in requirements} == imported
     with pytest.raises(StudyError, match="exists already and is not overwritten"):
         export(study, store=store, method="lora", script=True, output=file, allow_collapsed=True)
 
@@ -230,6 +341,36 @@ def test_what_peft_has_not_is_refused(trained: Any, tmp_path: Path, method: str,
     with pytest.raises(MethodError, match=why):
         export(study, store=store, output=tmp_path / "x.py", **options)
     assert not (tmp_path / "x.py").exists()
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("rows", "settings", "why"),
+    [
+        ({"instruction": "Say {0}.", "output": "{0}"}, {}, "reads prompts with completions, or m"),
+        (
+            {
+                "prompt": [{"role": "user", "content": "Say {0}."}],
+                "completion": [{"role": "assistant", "content": "{0}"}],
+            },
+            {"loss_on": "all_answers"},
+            "learns the last answer of a conversation",
+        ),
+    ],
+)
+def test_what_a_script_cannot_read_or_learn_is_refused(
+    tiny_model: Any, tmp_path: Path, rows: Any, settings: Any, why: str
+) -> None:
+    line = json.dumps(rows)
+    content = "".join(line.replace("{0}", str(number)) + "\n" for number in range(40))
+    (tmp_path / "rows.jsonl").write_text(content)
+    model = tiny_model("llama", tmp_path / "tiny")
+    (model / "chat_template.jinja").write_text(CHAT_TEMPLATE)
+    task = {"name": "say", "kind": "instruction", "train": str(tmp_path / "rows.jsonl"), **settings}
+    study, store = train_decoder(tmp_path, model, "lora", None, tasks=[task])
+    options: dict[str, Any] = {"method": "lora", "script": True, "allow_collapsed": True}
+    with pytest.raises(MethodError, match=f"has no training script: .*{why}"):
+        export(study, store=store, output=tmp_path / "x.py", **options)
 
 
 def test_options_of_weights_are_refused(trained: Any, tmp_path: Path) -> None:

@@ -143,13 +143,7 @@ def render_predict(
             "forced_bos_token_id": loaded.direction.forced_bos_token_id,
         }
     elif usage == "text":
-        settings = {
-            "max_new_tokens": generation.max_new_tokens,
-            "num_beams": generation.num_beams,
-            "length_penalty": generation.length_penalty,
-            "do_sample": False,
-            "pad_token_id": prepared.loaded.pad_id,
-        }
+        settings = {**describe_search(run), "pad_token_id": prepared.loaded.pad_id}
     code = render_template(
         f"predict_{usage}.py.j2",
         form=form,
@@ -182,6 +176,18 @@ def render_predict(
     elif pairs and usage != "generation":
         example = ("A first text.", "A second text.")
     return code, example
+
+
+def describe_search(run: Run) -> dict[str, Any]:
+    """How a decoder writes its answers, as arguments of ``generate``."""
+    generation = run.generation or Generation()
+    search = {
+        "max_new_tokens": generation.max_new_tokens,
+        "num_beams": generation.num_beams,
+        "length_penalty": generation.length_penalty,
+        "do_sample": False,
+    }
+    return {name: value for name, value in search.items() if value is not None}
 
 
 def render_program(

@@ -8,21 +8,31 @@ from importlib.metadata import version
 from typing import Any
 
 from paretune import methods
+from paretune.data.instructions import FORMS, find_form
+from paretune.data.rows import read_rows
 from paretune.errors import MethodError
-from paretune.exporting.card import find_in_package, place_of, render_template, requirement_of
+from paretune.exporting.card import (
+    describe_search,
+    find_in_package,
+    place_of,
+    render_template,
+    requirement_of,
+)
 from paretune.exporting.formats import build_peft_model, explain_forms
 from paretune.exporting.restore import TaskSignature, restore_run
 from paretune.methods.core.titles import title_of
 from paretune.methods.full import NAME as FULL
 from paretune.methods.lora import METHOD as LORA
 from paretune.models.sources.resolve import ModelSource
-from paretune.models.structure.heads import load_config, quiet_transformers
-from paretune.models.structure.topology import ENCODER, topology_of
+from paretune.models.structure.heads import choose_auto_class, load_config, quiet_transformers
+from paretune.models.structure.topology import DECODER, topology_of
+from paretune.objectives.encoding import marks_pairs
+from paretune.objectives.readouts.label_words import count_trailing_tokens
 from paretune.preparation import ProcessCache
 from paretune.store.record import Record
 from paretune.study import Run, Study
 
-KINDS = ("classification", "pair")
+KINDS = ("classification", "pair", "instruction")
 """Kinds of tasks of which there is a script."""
 PACKAGES = ("torch", "transformers", "peft", "numpy")
 NOT_OF_TRAINING = (
@@ -32,14 +42,27 @@ NOT_OF_TRAINING = (
 """Fields of PEFT's config that describe a saved adapter."""
 
 
-def explain_no_script(run: Run, task: TaskSignature, source: ModelSource) -> str:
-    """Why there is no script of a run; "" if there is."""
-    if task.kind not in KINDS or run.readout != "head" or run.task.features:
-        return f"a script trains a classifier of texts or pairs of texts, and this is {task.kind}"
+def explain_no_script(run: Run, task: TaskSignature, source: ModelSource, *, chat: bool) -> str:
+    """Why there is no script of a run; "" if there is.
+
+    Args:
+        chat: the rows are conversations.
+    """
+    if task.kind not in KINDS or run.task.features:
+        return (
+            "a script trains a classifier of texts or pairs of texts, or a decoder that follows "
+            f"instructions, and this is {task.kind}"
+        )
     if not run.task.has_own_data:
         return f"the task {run.task.key} makes texts of its rows by a program"
-    if topology_of(load_config(source)) is not ENCODER or source.quantisation is not None:
-        return "a script trains encoders that are not quantised"
+    if source.quantisation is not None:
+        return "a script trains models that are not quantised"
+    if run.task.loss_on == "all_answers":
+        return "a script learns the last answer of a conversation, and this run all of them"
+    if task.kind == "instruction" and run.task.text is None and run.task.train is not None:
+        form = find_form(read_rows(run.task.train)[0].values)
+        if form is None or form not in FORMS[: 1 + chat]:
+            return "a script reads prompts with completions, or messages, as TRL does"
     method = methods.configure_method(run.method).method
     if method.name == FULL:
         return ""
@@ -60,14 +83,16 @@ def render_script(study: Study, record: Record, source: ModelSource, caches: Pro
     run = record.run
     dataset = caches.dataset(run.task)
     task = TaskSignature.of(run, dataset)
-    if reason := explain_no_script(run, task, source):
+    chat = any(example.messages for example in dataset.train)
+    if reason := explain_no_script(run, task, source, chat=chat):
         raise MethodError(
             f"has no training script: {reason}.",
             where=f"method {run.method.key}",
             remedy="Export its weights.",
         )
     rows, training = caches.parts(run).train, run.training
-    loss = dataset.objective.loss_options(
+    objective = caches.objective(run)
+    loss = objective.loss_options(
         rows, dataset.labels, training.label_smoothing, training.class_weights
     )
     with quiet_transformers():
@@ -84,6 +109,10 @@ def render_script(study: Study, record: Record, source: ModelSource, caches: Pro
             remedy="Export its weights.",
         )
     weights = loss.class_weights
+    loaded = prepared.loaded
+    decoder = topology_of(load_config(source)) is DECODER
+    prompted = run.readout != "head"
+    tail = count_trailing_tokens(loaded.tokenizer) if prompted else 0
     place = place_of(source)
     module, inside = find_in_package(source) if place == "package" else ("", "")
     packages = [name for name in PACKAGES if config or name != "peft"]
@@ -100,9 +129,23 @@ def render_script(study: Study, record: Record, source: ModelSource, caches: Pro
         place=place,
         module=module,
         inside=inside,
-        labels=pprint.pformat(list(dataset.labels), width=90, compact=True),
-        head=pprint.pformat([*prepared.loaded.head_parameters], width=90),
-        frozen=[*prepared.loaded.anatomy.untrainable],
+        columns=(run.task.text or "prompt", run.task.label or "completion"),
+        labels=dataset.labels and pprint.pformat(list(dataset.labels), width=90, compact=True),
+        auto_class=choose_auto_class(topology_of(load_config(source)), objective.head),
+        decoder=decoder,
+        prompted=prompted,
+        generates=objective.generates,
+        chat=chat,
+        prompt=dataset.prompt,
+        # The answer follows no special token that the tokenizer puts behind a text.
+        cut=f"[: -{tail}]" if tail else "",
+        settings=describe_search(run),
+        stop=[*dict.fromkeys((*objective.stop, *run.generation.stop))] if run.generation else [],
+        rows="texts" if prompted else "labels",
+        pad_token=loaded.tokenizer.pad_token,
+        marks_pairs=marks_pairs(loaded.tokenizer),
+        head=pprint.pformat([*loaded.head_parameters], width=90),
+        frozen=[*loaded.anatomy.untrainable],
         max_length=prepared.max_length,
         micro_batch=record.result["micro_batch"],
         best_step=record.result["best_step"],

@@ -203,8 +203,8 @@ class PreparedStudy:
     def describe_precisions(self, device: str) -> str:
         """Return the precision of the study's runs; where its models differ, that of each.
 
-        The text says where a device is slow in bf16, which the study names, or which its store has from
-        another machine.
+        The text says where a device is slow in bf16 that the study names, or that its store has
+        from another machine.
         """
         by_model = {model.key: self.precisions[model.key] for model in self.models}
         text = ", ".join(f"{precision} ({name})" for name, precision in by_model.items())

@@ -134,7 +134,7 @@ def export(
             paretune (our own folder), lora (LoHa, LoKr and some of PEFT's tuners, converted by PEFT
             for servers), or auto: the first that is possible.
         script: In place of a model write one file that trains it, with transformers and peft alone
-            (PEP 723): a text classifier on an encoder. [default: exports/STUDY/....py]
+            (PEP 723): a text classifier, or a decoder. [default: exports/STUDY/....py]
         allow_collapsed: Also a model that gives every example the same answer.
         push: Also upload it to the Hugging Face hub, by the login of `hf auth login`; a new
             repository is private.
