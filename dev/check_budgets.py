@@ -59,8 +59,8 @@ BUDGETS = {
     "class names twice": (0, 0),
     "names in docs that do not exist": (0, 0),
     "docs words": (27_385, 26_000),
-    "core lines": (59_050, 54_000),
-    "tests lines": (44_990, 36_000),
+    "core lines": (59_060, 54_000),
+    "tests lines": (45_080, 36_000),
 }
 
 

@@ -11,6 +11,7 @@ import sys
 import tarfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -20,11 +21,13 @@ from support.tiny_runs import STUDY
 from support.tiny_study import say_numbers
 from support.worker_process import until
 
+from paretune import methods
 from paretune.errors import MethodError, StudyError
 from paretune.execution import command_guard
-from paretune.execution.command import run_command
+from paretune.execution.command import ProcessUsage, run_command, watch_command
 from paretune.execution.local import WORKER
 from paretune.execution.worker_settings import WorkerSettings
+from paretune.methods.command import CommandOptions
 from paretune.preparation import ProcessCache
 from paretune.store import Claim, Store
 from paretune.study import UNNAMED_MODEL, MethodSpec, ModelSpec, Run, TaskSpec
@@ -318,3 +321,75 @@ def test_only_files_that_the_words_name_tell_runs_apart(tmp_path: Path) -> None:
     assert identify(run=f"{run.method.options['run']} --fast") != first
     (tmp_path / "script.py").write_text(READ + "pass", encoding="utf-8")
     assert caches.identify(run) != first
+
+
+def watch_on_gpu(run: Run) -> ProcessUsage:
+    options: CommandOptions = methods.configure(run.method).options
+    folder = Path(options.folder)
+    values = {name: folder / name for name in ("train", "validation", "test", "out")}
+    return watch_command(options, values, "cuda:0", lambda progress: None)
+
+
+def test_the_peak_on_gpus_is_that_of_the_whole_tree_on_all_cards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = """
+import pathlib, subprocess, sys, time
+child = "import pathlib, time\\nwhile not pathlib.Path('seen').exists(): time.sleep(0.01)"
+subprocess.run([sys.executable, "-c", child], check=True)
+"""
+    run = make_run(tmp_path, "")
+    (tmp_path / "script.py").write_text(script, encoding="utf-8")
+
+    def list_processes(card: int) -> list[SimpleNamespace]:
+        below = psutil.Process().children(recursive=True)
+        if len(below) > 2:  # the guard, the command and its child
+            (tmp_path / "seen").touch()
+        # NVML cannot tell the bytes of every process, and lists those of others too.
+        sizes = [1000 if card == 0 else None for _ in below]
+        listed = [(process.pid, size) for process, size in zip(below, sizes, strict=True)]
+        return [SimpleNamespace(pid=pid, usedGpuMemory=size) for pid, size in [*listed, (1, 10**9)]]
+
+    fake = SimpleNamespace(
+        NVMLError=RuntimeError,
+        nvmlInit=lambda: None,
+        nvmlShutdown=lambda: None,
+        nvmlDeviceGetCount=lambda: 2,
+        nvmlDeviceGetHandleByIndex=lambda index: index,
+        nvmlDeviceGetComputeRunningProcesses=list_processes,
+    )
+    monkeypatch.setitem(sys.modules, "pynvml", fake)
+    usage = watch_on_gpu(run)
+    assert usage.peak_bytes == usage.gpu_bytes == 2000
+    assert usage.peak_counter == "NVML, sampled"
+
+
+def test_memory_on_a_gpu_that_nobody_tells_is_said_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    run = make_run(tmp_path, "")
+    (tmp_path / "script.py").write_text("", encoding="utf-8")
+    usage = watch_on_gpu(run)
+    assert usage.gpu_bytes is None and usage.peak_bytes == usage.tree_bytes > 0
+    assert "memory on the GPU is not known" in usage.peak_counter
+    assert "nvidia-ml-py" in usage.peak_counter
+
+
+@pytest.mark.parametrize(("platform", "tells"), [("win32", False), ("darwin", True)])
+def test_the_guard_needs_nothing_of_linux(platform: str, tells: bool, tmp_path: Path) -> None:
+    folder = Path(command_guard.__file__).parent
+    words = [sys.executable, "-c", "import sys; sys.exit(7)"]
+    script = (
+        f"import sys; sys.path.insert(0, {str(folder)!r}); import command_guard\n"
+        f"command_guard._LIBC, sys.platform = None, {platform!r}\n"
+        f"sys.exit(command_guard.main({words!r}))"
+    )
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=pipe, stdout=pipe, stderr=pipe, text=True
+    ) as guard:
+        assert guard.stdout is not None and guard.stderr is not None
+        told = guard.stdout.read()  # its standard input is open meanwhile
+        assert guard.wait() == 7 and not guard.stderr.read()
+    assert told.isdigit() if tells else not told

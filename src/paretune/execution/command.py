@@ -30,7 +30,7 @@ from paretune import methods
 from paretune.errors import MethodError, ParetuneError
 from paretune.execution import command_guard
 from paretune.execution.worker_settings import WorkerSettings
-from paretune.measuring.devices import read_tree_bytes
+from paretune.measuring.devices import read_tree_bytes, why_nvml_unavailable
 from paretune.measuring.machine import describe_environment
 from paretune.methods.command import (
     ANSWERS_FILE,
@@ -141,12 +141,14 @@ class ProcessUsage:
         tree_bytes: largest sum of their resident sets, sampled; at least the largest one of a
             single process.
         gpu_bytes: largest sum of their memory on all GPUs, by NVML; None where it does not tell.
+        gpu_reason: why it does not tell, on a worker with a GPU.
         seen: all processes that were seen.
     """
 
     seconds: float = 0.0
     tree_bytes: int = 0
     gpu_bytes: int | None = None
+    gpu_reason: str = ""
     stderr: str = ""
     seen: set[psutil.Process] = field(default_factory=set)
 
@@ -158,8 +160,10 @@ class ProcessUsage:
     @property
     def peak_counter(self) -> str:
         """The counter of the peak."""
-        counter = "resident sets of the process tree" if self.gpu_bytes is None else "NVML"
-        return f"{counter}, sampled"
+        if self.gpu_bytes is not None:
+            return "NVML, sampled"
+        unknown = f"; memory on the GPU is not known: {self.gpu_reason}" if self.gpu_reason else ""
+        return f"resident sets of the process tree, sampled{unknown}"
 
     def sample(self, guard: int, *, on_gpu: bool) -> None:
         """Look at all of them once."""
@@ -197,6 +201,7 @@ def watch_command(
     if not Path(options.folder).is_dir():
         raise MethodError("the folder of the command is not here.", where=options.folder)
     usage = ProcessUsage()
+    on_gpu = device.startswith("cuda")
     started = time.monotonic()
     code = None
     guard = subprocess.Popen(  # noqa: S603 (never a shell: each word is one argument)
@@ -216,7 +221,7 @@ def watch_command(
             usage.seconds = time.monotonic() - started
             if options.timeout is not None and usage.seconds > options.timeout:
                 break
-            usage.sample(guard.pid, on_gpu=device.startswith("cuda"))
+            usage.sample(guard.pid, on_gpu=on_gpu)
             report({})
             pause = min(MAX_PAUSE_SECONDS, max(MIN_PAUSE_SECONDS, usage.seconds / 100))
             with suppress(subprocess.TimeoutExpired):
@@ -228,6 +233,8 @@ def watch_command(
     usage.seconds = time.monotonic() - started
     usage.tree_bytes = max(usage.tree_bytes, largest)
     usage.stderr = tail.decode(errors="replace")
+    if on_gpu and usage.gpu_bytes is None:
+        usage.gpu_reason = why_nvml_unavailable() or "NVML lists none of its processes"
     if code != 0:
         what = f"it had not ended after {options.timeout or 0:g} seconds (timeout)"
         what = what if code is None else f"it {_describe_code(code)}"
