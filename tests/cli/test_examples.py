@@ -24,9 +24,11 @@ from paretune.verbs.study_input import shipped_studies
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SUPERGLUE = ("boolq", "cb", "copa", "multirc", "rte", "wsc")
 FOLDERS = ("paper", "paper-question-english", "beyond-lora")
+PARTS = ("train", "dev", "test")
 TRANSLATIONS = ("manual-translation", "slovene-translation", "software-help")
 TRAINED = ("sample", "own-data", "table", "slovene-superglue", "slobench", "paper", "paper-fair")
 TRAINED += ("complaints", "spam", "paper-question", "paper-question-english", "beyond-lora")
+TRAINED += ("labelled-rows",)
 TRAINED += TRANSLATIONS
 
 
@@ -42,8 +44,10 @@ def write_parts(task: dict[str, Any], folder: Path) -> None:
     """Made-up rows in place of the task's files."""
     for part in {"train", "test"} & {*task}:
         rows = [("sl", "en"), *sentences(40, len(part))]
-        if task["name"] == "sib200":
-            rows = [("category", "text"), *(("ab"[len(en) % 2], en) for _, en in rows[1:])]
+        if task["kind"] == "classification":
+            labels = ("ab"[len(en) % 2] for _, en in rows[1:])
+            texts = (en for _, en in rows[1:])
+            rows = [(task["label"], "text"), *zip(labels, texts, strict=True)]
         task[part] = str(folder / f"{part}.tsv")
         Path(task[part]).write_text("\n".join(map("\t".join, rows)), encoding="utf-8")
 
@@ -65,7 +69,7 @@ def small_example(name: str, folder: Path, model: Path) -> Study:
         elif task["name"] in SUPERGLUE:
             layout = "folders" if name in FOLDERS else "zips"
             task["source"] = str(superglue(folder / task["name"], layout))
-        elif task["name"] in ("sib200", "software-help"):
+        elif task["name"] in ("sib200", "software-help") or name == "labelled-rows":
             write_parts(task, folder)
         elif name == "table":
             task |= {part: str(folder / task[part]) for part in ("train", "test")}
@@ -77,6 +81,8 @@ def small_example(name: str, folder: Path, model: Path) -> Study:
     if raw["protocol"].get("preset") != "paper":
         small = {"trials": 1, "folds": 1, "seeds": [1], "cost_seconds": 1, "outer": "split"}
         raw["protocol"] |= small
+        if raw["protocol"].pop("until", ""):
+            raw["protocol"]["rows"] = [0.5]
         for entry in as_entries(raw["methods"]):
             entry.pop("learning_rates", None)
         raw["training"] = {"max_steps": 2, "eval_every": 2, "max_length": 64, "precision": "fp32"}
@@ -117,6 +123,41 @@ def test_every_example_runs(
         assert command(capsys, *arguments)[0] == 0
         submission = ("slobench", "check", out / "superglue.zip", "--release", tmp_path / "data")
         assert "Ready to be handed in." in command(capsys, *submission)[1]
+
+
+def test_the_data_of_labelled_rows_are_written_from_their_sources(tmp_path: Path) -> None:
+    files = {
+        "t/datasets/emotion/mapping.txt": "0\tjoy\n1\tanger\n",
+        "t/datasets/emotion/train_labels.txt": "0\n1\n0\n",
+        "t/datasets/emotion/train_text.txt": "so  glad\nso cross\nso glad\n",
+        "t/datasets/sentiment/mapping.txt": "0\tnegative\n",
+        "t/datasets/sentiment/val_labels.txt": "0\n",
+        "t/datasets/sentiment/val_text.txt": "bad\n",
+        "t/datasets/irony/train_labels.txt": "1\n",
+        "t/datasets/irony/train_text.txt": "great, rain\n",
+        "o/data/domains.json": json.dumps({"banking": ["balance"]}),
+        "o/data/data_full.json": json.dumps({"train": [["what have I left", "balance"]]}),
+        "c/data/ag_news_csv/classes.txt": "World\nSports\n",
+        "c/data/ag_news_csv/test.csv": '"2","A win","Two to one"\n',
+        **{f"s/{part}.tsv": f"index_id\tcategory\ttext\n1\tx\t{part}\n" for part in PARTS},
+    }
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    main = run_path(str(EXAMPLES / "labelled_rows.py"))["main"]
+    main(*(tmp_path / name for name in "tocs"), tmp_path / "data")
+    written = {
+        path.name: path.read_text(encoding="utf-8").splitlines()
+        for path in (tmp_path / "data").rglob("*.?sv")
+    }
+    assert sorted(written["emotion.csv"]) == ["anger,so cross", "joy,so glad", "label,text"]
+    assert written["irony.csv"][1:] == ['irony,"great, rain"']
+    assert written["clinc.csv"][1:] == ["banking,what have I left"]
+    assert written["ag_news.csv"][1:] == ["Sports,A win. Two to one"]
+    assert [line.split("\t")[-1] for line in written["all.tsv"]] == ["text", *PARTS]
+    study = Study.parse(read_example("labelled-rows"), base=tmp_path)
+    assert {Path(str(task.train)).name for task in study.tasks} == {*written}
 
 
 READOUTS = [

@@ -258,7 +258,7 @@ def open_export(form: str, task: TaskSignature, source: ModelSource, folder: Pat
 
     topology = topology_of(load_config(source))
     auto_class = getattr(transformers, choose_auto_class(topology, task.objective.head))
-    return auto_class.from_pretrained(folder, local_files_only=True)
+    return auto_class.from_pretrained(folder, local_files_only=True, use_kernels=False)
 
 
 def make_batch(

@@ -298,6 +298,7 @@ def _from_pretrained(
             use_safetensors=True,
             ignore_mismatched_sizes=True,  # a classifier of another task; judged by the caller
             output_loading_info=True,
+            use_kernels=False,  # these are code of the hub, which others may write
             **({} if weights else {"device_map": "meta"}),
             **SAFE_LOADING,
         )
