@@ -48,7 +48,7 @@ def write_parts(task: dict[str, Any], folder: Path) -> None:
             labels = ("ab"[len(en) % 2] for _, en in rows[1:])
             texts = (en for _, en in rows[1:])
             rows = [(task["label"], "text"), *zip(labels, texts, strict=True)]
-        task[part] = str(folder / f"{part}.tsv")
+        task[part] = str(folder / f"{task['name']}-{part}.tsv")
         Path(task[part]).write_text("\n".join(map("\t".join, rows)), encoding="utf-8")
 
 
