@@ -121,6 +121,17 @@ def test_a_share_is_judged_when_all_its_runs_have_ended() -> None:
     assert lead.least_share == 1.0
 
 
+def test_over_tasks_a_share_of_few_folds_proves_nothing() -> None:
+    study, records = fake.shared_rows(("topics", "entailment"))
+    begun = [
+        r
+        for r in records
+        if r.run.rows == 1 or r.run.method.name == "tfidf" or r.run.outer.index == 0
+    ]
+    lead = find(list_leads(compare(study, begun)), "lora", "tfidf", task="")
+    assert lead.standings == {0.25: "unclear", 0.5: "unclear", 1.0: "above"}
+
+
 def test_what_reads_no_training_rows_is_the_same_on_every_share() -> None:
     study, records = fake.shared_rows()
     untuned = [

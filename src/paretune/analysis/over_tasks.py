@@ -192,8 +192,11 @@ def _compare(
     )
     withheld = ""
     p = correct_for_looks(p, max(cell.passes for pair in sides for cell in pair))
-    if "unfinished" in reasons:
+    # A pair of few folds does not say that it is unfinished too.
+    if any(cell.judged_at_end and not cell.complete for pair in sides for cell in pair):
         withheld = describe_withheld(["unfinished"])
+    elif reasons == {"few folds"}:
+        withheld = describe_withheld(["few folds"])
     if "one run" in reasons:
         cell = next(c for pair in sides for c in pair if c.draws_seeds and len(c.test_answers) == 1)
         withheld = (
