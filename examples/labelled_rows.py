@@ -79,4 +79,5 @@ PARTS = ("train", "dev", "test")
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]), Path(__file__).parent / "data")
+    folders = [Path(word) for word in sys.argv[1:]]
+    main(folders[0], folders[1], folders[2], folders[3], Path(__file__).parent / "data")

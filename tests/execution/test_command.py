@@ -390,6 +390,6 @@ def test_the_guard_needs_nothing_of_linux(platform: str, tells: bool, tmp_path: 
         [sys.executable, "-c", script], stdin=pipe, stdout=pipe, stderr=pipe, text=True
     ) as guard:
         assert guard.stdout is not None and guard.stderr is not None
-        told = guard.stdout.read()  # its standard input is open meanwhile
+        peak_text = guard.stdout.read()  # its standard input is open meanwhile
         assert guard.wait() == 7 and not guard.stderr.read()
-    assert told.isdigit() if tells else not told
+    assert peak_text.isdigit() if tells else not peak_text

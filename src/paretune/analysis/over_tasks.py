@@ -25,16 +25,16 @@ method with seeds, or where its failures would outweigh its lead.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import special
 
 from paretune import metrics
-from paretune.analysis.cell import NO_MODEL
+from paretune.analysis.cell import NO_MODEL, Cell
 from paretune.analysis.comparisons import PairwiseComparisons, describe_withheld
-from paretune.analysis.pairs import Standing
+from paretune.analysis.pairs import Standing, Withheld
 from paretune.analysis.pareto.costs import count_trained_parameters
 from paretune.analysis.statistics.multiple_testing import (
     ALPHA,
@@ -190,19 +190,8 @@ def _compare(
     failed_a, failed_b = (
         (sum(rate.failed for rate in side), sum(rate.runs for rate in side)) for side in rates
     )
-    withheld = ""
     p = correct_for_looks(p, max(cell.passes for pair in sides for cell in pair))
-    # A pair of few folds does not say that it is unfinished too.
-    if any(cell.judged_at_end and not cell.complete for pair in sides for cell in pair):
-        withheld = describe_withheld(["unfinished"])
-    elif reasons == {"few folds"}:
-        withheld = describe_withheld(["few folds"])
-    if "one run" in reasons:
-        cell = next(c for pair in sides for c in pair if c.draws_seeds and len(c.test_answers) == 1)
-        withheld = (
-            f"{title_of(cell.method)} has one run on {cell.task} that can be compared, "
-            "which cannot show how much runs differ"
-        )
+    withheld = _withhold([cell for pair in sides for cell in pair], reasons)
     failed_runs, _ = failed_a if points > 0 else failed_b
     if not withheld and failed_runs and lead * points <= 0:
         withheld = describe_withheld(["failures"])
@@ -221,6 +210,24 @@ def _compare(
         failed=(failed_a, failed_b),
         withheld=withheld,
     )
+
+
+def _withhold(cells: Sequence[Cell], reasons: Collection[Withheld]) -> str:
+    """Say why cells of several tasks have too few runs for a claim; empty where they have not.
+
+    Args:
+        reasons: why pairs of single tasks have no verdict.
+    """
+    if "one run" in reasons:
+        alone = next(c for c in cells if c.draws_seeds and len(c.test_answers) == 1)
+        return (
+            f"{title_of(alone.method)} has one run on {alone.task} that can be compared, "
+            "which cannot show how much runs differ"
+        )
+    # A pair of few folds does not say that it is unfinished too.
+    if any(cell.judged_at_end and not cell.complete for cell in cells):
+        return describe_withheld(["unfinished"])
+    return describe_withheld(["few folds"]) if {*reasons} == {"few folds"} else ""
 
 
 def combine_effects(effects: Sequence[TaskEffect]) -> tuple[float, float, float]:
