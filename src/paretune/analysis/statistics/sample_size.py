@@ -1,4 +1,4 @@
-"""The test examples, or cross-validated rows, that would decide a pair without a verdict: a range.
+"""Estimates how many test examples, or cross-validated rows, would decide a pair: a range.
 
 The size is what finds a true difference of 5 points in 80 % of studies, with the variances as they
 were estimated (:mod:`paretune.analysis.statistics.differences`). It is not the size for the

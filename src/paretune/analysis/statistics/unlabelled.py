@@ -36,10 +36,9 @@ from paretune.analysis.statistics.scores import RunScores, check_paired
 from paretune.metrics import Array
 
 PARTS = 10
-"""The number of parts of the rows; each has the weight of all other parts."""
+"""The number of parts of the rows; the weight of each comes from all other parts."""
 MAX_WEIGHT = 2.0
-"""The largest weight: a calibrated g has 1 / (1 + n / N); more is chance or a far too unsure g.
-"""
+"""The largest weight: a calibrated g has 1 / (1 + n / N); more is chance or a far too unsure g."""
 MIN_UNITS = 20
 """With fewer labelled rows there is no weight."""
 
