@@ -47,7 +47,7 @@ MAX_BODY_LINES = 60
 
 BUDGETS = {
     # name: (allowed, target)
-    "functions and classes": (3_057, 2_700),
+    "functions and classes": (3_058, 2_700),
     "private functions called once": (220, 200),
     "bodies over 60 lines": (15, 15),
     "verbs": (18, 18),
@@ -59,8 +59,8 @@ BUDGETS = {
     "class names twice": (0, 0),
     "names in docs that do not exist": (0, 0),
     "docs words": (27_385, 26_000),
-    "core lines": (59_070, 54_000),
-    "tests lines": (45_120, 36_000),
+    "core lines": (59_090, 54_000),
+    "tests lines": (45_170, 36_000),
 }
 
 

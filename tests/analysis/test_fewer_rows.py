@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from support import fake_records as fake
+from support.shared_rows import shared_rows
 
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.comparisons import PairwiseComparisons
@@ -38,7 +39,7 @@ def find(leads: list[LeadByRows], method: str, rival: str, task: str = "topics")
 
 
 def test_each_share_is_compared_as_if_it_were_all_rows() -> None:
-    study, records = fake.shared_rows()
+    study, records = shared_rows()
     levels = compare(study, records)["topics"]
     assert list(levels) == [0.25, 0.5, 1.0]
     for share in (0.25, 0.5):
@@ -58,14 +59,14 @@ def test_each_share_is_compared_as_if_it_were_all_rows() -> None:
 
 
 def test_rows_are_counted_outside_each_fold() -> None:
-    study, records = fake.shared_rows()
+    study, records = shared_rows()
     cells = group_into_cells(study, records)
     assert [count_labelled_rows(cells, share) for share in (0.25, 0.5, 1.0)] == [50, 100, 200]
     assert count_labelled_rows(fake.topic_cells(fake.study()), 1.0) is None
 
 
 def test_leads_are_proven_from_all_rows_downwards() -> None:
-    study, records = fake.shared_rows()
+    study, records = shared_rows()
     leads = list_leads(compare(study, records), "lora")
     pairs = [(lead.method, lead.rival) for lead in leads]
     useful = ("head_only", "tfidf")
@@ -95,7 +96,7 @@ def test_a_gap_ends_what_is_proven(standings: dict, least: float | None) -> None
 
 
 def test_over_all_tasks_each_share_is_that_of_its_comparisons() -> None:
-    study, records = fake.shared_rows(("topics", "entailment"))
+    study, records = shared_rows(("topics", "entailment"))
     tasks = compare(study, records)
     leads = list_leads(tasks, "lora")
     lead = find(leads, "lora", "tfidf", task="")
@@ -108,13 +109,13 @@ def test_over_all_tasks_each_share_is_that_of_its_comparisons() -> None:
 
 
 def test_shares_of_one_method_alone_are_no_comparison() -> None:
-    study, records = fake.shared_rows()
+    study, records = shared_rows()
     alone = [r for r in records if r.run.rows == 1 or r.run.method.name == "lora"]
     assert compare(study, alone)["topics"] == {}
 
 
 def test_a_share_is_judged_when_all_its_runs_have_ended() -> None:
-    study, records = fake.shared_rows()
+    study, records = shared_rows()
     last = next(r for r in records if r.run.rows == 0.5 and r.run.method.name == "lora")
     lead = find(list_leads(compare(study, [r for r in records if r is not last])), "lora", "tfidf")
     assert lead.standings == {0.25: "unclear", 0.5: "unclear", 1.0: "above"}
@@ -122,7 +123,7 @@ def test_a_share_is_judged_when_all_its_runs_have_ended() -> None:
 
 
 def test_over_tasks_a_share_of_few_folds_proves_nothing() -> None:
-    study, records = fake.shared_rows(("topics", "entailment"))
+    study, records = shared_rows(("topics", "entailment"))
     begun = [
         r
         for r in records
@@ -132,8 +133,19 @@ def test_over_tasks_a_share_of_few_folds_proves_nothing() -> None:
     assert lead.standings == {0.25: "unclear", 0.5: "unclear", 1.0: "above"}
 
 
+def test_over_tasks_two_folds_each_prove_nothing_whatever_ends_the_study() -> None:
+    study, records = shared_rows(("topics", "entailment"))
+    begun = [r for r in records if r.run.rows == 1 and r.run.outer.index < 2]
+    cells = [replace(cell, judged_at_end=False) for cell in group_into_cells(study, begun)]
+    rows = compare_over_tasks(
+        PairwiseComparisons([cell for cell in cells if cell.task == task.key])
+        for task in study.tasks
+    )
+    assert rows and {row.withheld for row in rows} == {"under three common folds"}
+
+
 def test_what_reads_no_training_rows_is_the_same_on_every_share() -> None:
-    study, records = fake.shared_rows()
+    study, records = shared_rows()
     untuned = [
         fake.record(
             r.run.model_copy(

@@ -139,8 +139,9 @@ def test_the_data_of_labelled_rows_are_written_from_their_sources(tmp_path: Path
         "o/data/data_full.json": json.dumps({"train": [["what have I left", "balance"]]}),
         "c/data/ag_news_csv/classes.txt": "World\nSports\n",
         "c/data/ag_news_csv/test.csv": '"2","A win","Two to one"\n',
-        **{f"s/{part}.tsv": f"index_id\tcategory\ttext\n1\tx\t{part}\n" for part in PARTS},
     }
+    for part in PARTS:
+        files[f"s/{part}.tsv"] = f"index_id\tcategory\ttext\n1\tx\t{part}\n"
     for name, text in files.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)

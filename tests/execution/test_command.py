@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -330,6 +331,20 @@ def watch_on_gpu(run: Run) -> ProcessUsage:
     return watch_command(options, values, "cuda:0", lambda progress: None)
 
 
+def fake_nvml(list_processes: Callable[[int], list[tuple[int, int | None]]]) -> SimpleNamespace:
+    """Two cards, whose processes have bytes or None."""
+    return SimpleNamespace(
+        NVMLError=RuntimeError,
+        nvmlInit=lambda: None,
+        nvmlShutdown=lambda: None,
+        nvmlDeviceGetCount=lambda: 2,
+        nvmlDeviceGetHandleByIndex=lambda index: index,
+        nvmlDeviceGetComputeRunningProcesses=lambda card: [
+            SimpleNamespace(pid=pid, usedGpuMemory=size) for pid, size in list_processes(card)
+        ],
+    )
+
+
 def test_the_peak_on_gpus_is_that_of_the_whole_tree_on_all_cards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -340,28 +355,36 @@ subprocess.run([sys.executable, "-c", child], check=True)
 """
     run = make_run(tmp_path, "")
     (tmp_path / "script.py").write_text(script, encoding="utf-8")
+    looks: list[int] = []
 
-    def list_processes(card: int) -> list[SimpleNamespace]:
+    def list_processes(card: int) -> list[tuple[int, int | None]]:
         below = psutil.Process().children(recursive=True)
-        if len(below) > 2:  # the guard, the command and its child
+        if card == 1 and len(below) > 2:  # the guard, the command and its child
+            looks.append(len(below))
+        if len(looks) > 1:  # the child was there before the last look began
             (tmp_path / "seen").touch()
-        # NVML cannot tell the bytes of every process, and lists those of others too.
-        sizes = [1000 if card == 0 else None for _ in below]
-        listed = [(process.pid, size) for process, size in zip(below, sizes, strict=True)]
-        return [SimpleNamespace(pid=pid, usedGpuMemory=size) for pid, size in [*listed, (1, 10**9)]]
+        return [*((process.pid, 1000) for process in below), (1, 10**9)]
 
-    fake = SimpleNamespace(
-        NVMLError=RuntimeError,
-        nvmlInit=lambda: None,
-        nvmlShutdown=lambda: None,
-        nvmlDeviceGetCount=lambda: 2,
-        nvmlDeviceGetHandleByIndex=lambda index: index,
-        nvmlDeviceGetComputeRunningProcesses=list_processes,
-    )
-    monkeypatch.setitem(sys.modules, "pynvml", fake)
+    monkeypatch.setitem(sys.modules, "pynvml", fake_nvml(list_processes))
     usage = watch_on_gpu(run)
-    assert usage.peak_bytes == usage.gpu_bytes == 2000
+    assert usage.peak_bytes == usage.gpu_bytes == 4000  # two processes on two cards
     assert usage.peak_counter == "NVML, sampled"
+
+
+def test_one_process_that_is_not_told_makes_the_sum_unknown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    here = psutil.Process().pid
+    sizes: list[int | None] = [700]
+    usage = ProcessUsage(tree_bytes=5)
+    monkeypatch.setattr(psutil.Process, "children", lambda self, recursive: [psutil.Process()])
+    monkeypatch.setitem(sys.modules, "pynvml", fake_nvml(lambda card: [(here, sizes[0])]))
+    usage.sample(here, on_gpu=True)
+    assert (usage.peak_bytes, usage.peak_counter) == (1400, "NVML, sampled")
+    for sizes[0] in (None, 700):
+        usage.sample(here, on_gpu=True)
+        assert usage.peak_bytes == usage.tree_bytes > 5
+        assert "memory on the GPU is not known: NVML does not tell" in usage.peak_counter
 
 
 def test_memory_on_a_gpu_that_nobody_tells_is_said_so(

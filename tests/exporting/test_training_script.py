@@ -214,16 +214,15 @@ def train_decoder(
     options = {"rank": 2} if method in ("lora", "dora") else {}
     answered = {"readout": readout} if readout else {}
     training = {"epochs": 4, "batch_size": 8, "max_length": 48, "precision": "fp32", "dropout": 0.0}
+    if readout not in ("head", "label_words"):
+        changes["generation"] = {"max_new_tokens": 8}
     study = small(
         folder / "study",
         model,
         methods=[{"name": method, **options, **answered, "learning_rates": [1e-2]}],
-        **{
-            "protocol": {"trials": 1, "folds": 1, "seeds": [3]},
-            "training": training,
-            **({} if readout in ("head", "label_words") else {"generation": {"max_new_tokens": 8}}),
-            **changes,
-        },
+        protocol={"trials": 1, "folds": 1, "seeds": [3]},
+        training=training,
+        **changes,
     )
     return train(study, folder / "store")
 

@@ -8,20 +8,21 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 from support import fake_records as fake
+from support.shared_rows import shared_rows
 
 from paretune.reporting import Report, read_json, write_json
 from paretune.reporting.build import build_report
-from paretune.reporting.charts import chart_labelled_rows
 from paretune.reporting.document import LabelledRows
 from paretune.reporting.figure_files import write_figures
 from paretune.reporting.page import render_page
+from paretune.reporting.rows_chart import chart_labelled_rows
 from paretune.reporting.table_files import write_tables
 from paretune.reporting.text.terminal import print_screen, print_tables
 
 
 @pytest.fixture(scope="module")
 def report() -> Report:
-    return build_report(*fake.shared_rows(("topics", "entailment")))
+    return build_report(*shared_rows(("topics", "entailment")))
 
 
 def rows_of(report: Report) -> LabelledRows:
@@ -39,13 +40,13 @@ def test_the_sentence_says_with_how_many_rows_the_reference_is_proven_better(
 
 
 def test_of_one_task_nothing_is_counted() -> None:
-    sentence = rows_of(build_report(*fake.shared_rows())).sentence
+    sentence = rows_of(build_report(*shared_rows())).sentence
     assert "TF-IDF with 100 labelled rows or more." in sentence and "tasks" not in sentence
 
 
 def test_rows_that_differ_between_tasks_are_told_as_shares() -> None:
-    study, records = fake.shared_rows(("topics", "entailment"))
-    few = fake.shared_rows(("topics", "entailment"), rows=200)[1]
+    study, records = shared_rows(("topics", "entailment"))
+    few = shared_rows(("topics", "entailment"), rows=200)[1]
     mixed = [r for r in records if r.run.task.key == "topics"]
     mixed += [r for r in few if r.run.task.key == "entailment"]
     rows = rows_of(build_report(study, mixed))

@@ -30,7 +30,7 @@ from paretune import methods
 from paretune.errors import MethodError, ParetuneError
 from paretune.execution import command_guard
 from paretune.execution.worker_settings import WorkerSettings
-from paretune.measuring.devices import read_tree_bytes, why_nvml_unavailable
+from paretune.measuring.devices import BYTES_NOT_TOLD, read_tree_bytes
 from paretune.measuring.machine import describe_environment
 from paretune.methods.command import (
     ANSWERS_FILE,
@@ -140,8 +140,8 @@ class ProcessUsage:
     Attributes:
         tree_bytes: largest sum of their resident sets, sampled; at least the largest one of a
             single process.
-        gpu_bytes: largest sum of their memory on all GPUs, by NVML; None where it does not tell.
-        gpu_reason: why it does not tell, on a worker with a GPU.
+        gpu_bytes: largest sum of their memory on all GPUs, by NVML; None where it told none.
+        gpu_reason: why that is not known, on a worker with a GPU.
         seen: all processes that were seen.
     """
 
@@ -155,12 +155,12 @@ class ProcessUsage:
     @property
     def peak_bytes(self) -> int:
         """The peak on GPUs where any of them was used, otherwise that of the process tree."""
-        return self.tree_bytes if self.gpu_bytes is None else self.gpu_bytes
+        return self.tree_bytes if self.gpu_bytes is None or self.gpu_reason else self.gpu_bytes
 
     @property
     def peak_counter(self) -> str:
         """The counter of the peak."""
-        if self.gpu_bytes is not None:
+        if self.gpu_bytes is not None and not self.gpu_reason:
             return "NVML, sampled"
         unknown = f"; memory on the GPU is not known: {self.gpu_reason}" if self.gpu_reason else ""
         return f"resident sets of the process tree, sampled{unknown}"
@@ -171,12 +171,17 @@ class ProcessUsage:
         with suppress(psutil.NoSuchProcess):
             living = psutil.Process(guard).children(recursive=True)
         for process in living:
-            with suppress(psutil.NoSuchProcess):
+            with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
                 resident_bytes += process.memory_info().rss
         self.seen.update(living)
         self.tree_bytes = max(self.tree_bytes, resident_bytes)
-        if on_gpu and (gpu_bytes := read_tree_bytes({process.pid for process in living})):
-            self.gpu_bytes = max(self.gpu_bytes or 0, gpu_bytes)
+        # Once a process was not told, the sums of other looks may be too low.
+        if on_gpu and self.gpu_reason != BYTES_NOT_TOLD:
+            gpu_bytes, reason = read_tree_bytes({process.pid for process in living})
+            if gpu_bytes is not None:
+                self.gpu_bytes = max(self.gpu_bytes or 0, gpu_bytes)
+            if self.gpu_bytes is None or reason in ("", BYTES_NOT_TOLD):
+                self.gpu_reason = reason
 
 
 def watch_command(
@@ -201,7 +206,6 @@ def watch_command(
     if not Path(options.folder).is_dir():
         raise MethodError("the folder of the command is not here.", where=options.folder)
     usage = ProcessUsage()
-    on_gpu = device.startswith("cuda")
     started = time.monotonic()
     code = None
     guard = subprocess.Popen(  # noqa: S603 (never a shell: each word is one argument)
@@ -221,7 +225,7 @@ def watch_command(
             usage.seconds = time.monotonic() - started
             if options.timeout is not None and usage.seconds > options.timeout:
                 break
-            usage.sample(guard.pid, on_gpu=on_gpu)
+            usage.sample(guard.pid, on_gpu=device.startswith("cuda"))
             report({})
             pause = min(MAX_PAUSE_SECONDS, max(MIN_PAUSE_SECONDS, usage.seconds / 100))
             with suppress(subprocess.TimeoutExpired):
@@ -233,8 +237,6 @@ def watch_command(
     usage.seconds = time.monotonic() - started
     usage.tree_bytes = max(usage.tree_bytes, largest)
     usage.stderr = tail.decode(errors="replace")
-    if on_gpu and usage.gpu_bytes is None:
-        usage.gpu_reason = why_nvml_unavailable() or "NVML lists none of its processes"
     if code != 0:
         what = f"it had not ended after {options.timeout or 0:g} seconds (timeout)"
         what = what if code is None else f"it {_describe_code(code)}"
@@ -263,7 +265,7 @@ def _end(guard: subprocess.Popen[bytes], seen: Iterable[psutil.Process]) -> int:
         guard.kill()
         guard.wait()
     for process in seen:
-        with suppress(psutil.NoSuchProcess):
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
             process.kill()
     return int(guard.stdout.read() or 0)
 

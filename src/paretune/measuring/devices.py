@@ -224,6 +224,7 @@ def is_bf16_fast(device: str = "cpu") -> tuple[bool, str]:
     return False, f"{reason}: not measured on Arm yet"
 
 
+BYTES_NOT_TOLD = "NVML does not tell the bytes of a process here"
 NOT_INSTALLED = "the package nvidia-ml-py is not installed (the extra paretune[gpu])"
 
 
@@ -242,26 +243,28 @@ def read_process_bytes(uuid: str) -> tuple[int | None, str]:
         for process in pynvml.nvmlDeviceGetComputeRunningProcesses(card):
             if process.pid == os.getpid():
                 if process.usedGpuMemory is None:
-                    return None, "NVML does not tell the bytes of a process here"
+                    return None, BYTES_NOT_TOLD
                 return int(process.usedGpuMemory), ""
         return None, "NVML lists no process with this id (containers hide it)"
 
     return _query_nvml(read)
 
 
-def read_tree_bytes(pids: Collection[int]) -> int | None:
-    """Bytes of these processes on all cards; None where NVML does not list one of them."""
+def read_tree_bytes(pids: Collection[int]) -> tuple[int | None, str]:
+    """Bytes of these processes on all cards, or None and why."""
 
     def read(pynvml: Any) -> tuple[int | None, str]:
         sizes = []
         for index in range(pynvml.nvmlDeviceGetCount()):
             card = pynvml.nvmlDeviceGetHandleByIndex(index)
             for process in pynvml.nvmlDeviceGetComputeRunningProcesses(card):
-                if process.pid in pids and process.usedGpuMemory is not None:
-                    sizes.append(int(process.usedGpuMemory))
-        return (sum(sizes), "") if sizes else (None, "")
+                if process.pid in pids:
+                    sizes.append(process.usedGpuMemory)
+        if None in sizes:
+            return None, BYTES_NOT_TOLD
+        return (sum(map(int, sizes)), "") if sizes else (None, "NVML lists none of the processes")
 
-    return _query_nvml(read)[0]
+    return _query_nvml(read)
 
 
 def _query_nvml(read: Callable[[Any], tuple[int | None, str]]) -> tuple[int | None, str]:

@@ -11,15 +11,14 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import accumulate, cycle, product
+from itertools import accumulate
 from typing import Any
 
 from paretune.analysis.memory_breakdown import PART_TITLES
 from paretune.analysis.pareto.expected_scores import name_chance
 from paretune.methods.baselines import CONSTANT
-from paretune.reporting.document import LabelledRows, TaskReport, name_rivals
+from paretune.reporting.document import TaskReport, name_rivals
 from paretune.reporting.parts import Amount, CellReport, CostFront, Score
-from paretune.reporting.table import Table
 from paretune.reporting.tables import build_memory_table, build_size_table
 from paretune.reporting.text.formatting import (
     COST_WORDS,
@@ -60,8 +59,6 @@ _MEMORY_KINDS = {
 }
 _SYMBOLS = {"above": " ▲", "unclear": " ≈", "below": " ▼"}
 _BAR_WIDTH = 400
-_LINES = ("above", "below", "memory", "optimizer", "gradients", "baseline", "ink", "unclear")
-"""Colours of lines, which begin again where there are more."""
 _LETTER = 6.3
 """Width of a character in pixels, rounded up."""
 
@@ -112,7 +109,7 @@ def chart_scores(task: TaskReport) -> Chart | None:
     return Chart(
         f"Quality on {task.key}: {task.metric_title}",
         f"{scope}{selected}{pale}",
-        _describe(lines),
+        describe_lines(lines),
         _bars(lines, layers),
     )
 
@@ -139,7 +136,7 @@ def chart_memory(task: TaskReport) -> Chart | None:
     return Chart(
         f"Peak memory in training on {task.key}",
         table.above if table and is_divided else task.describe_measurements(),
-        _describe(lines),
+        describe_lines(lines),
         _bars(lines, [bars, _whisker_layer(x)]),
     )
 
@@ -377,95 +374,6 @@ def chart_learning_curves(task: TaskReport) -> Chart | None:
     return Chart("Learning curves", caption, " ".join(texts), spec)
 
 
-def chart_labelled_rows(rows: LabelledRows) -> Chart | None:
-    """Score over labelled rows: a panel for each task and model, a line and band for each method.
-
-    None where the scores have no common scale.
-    """
-    is_counted = all(row["labelled_rows"] is not None for row in rows.scores.values)
-    panel_names, points = _list_row_points(rows.scores, is_counted)
-    if not points:
-        return None
-    sizes = sorted({point["rows"] for point in points})
-    x = {
-        **channel("rows"),
-        "scale": {"type": "log", "domain": [sizes[0], sizes[-1]], "nice": False},
-        "axis": {"title": None, "grid": False, "values": sizes, "format": "~r"},
-    }
-    bounds = [point[end] for point in points for end in ("low", "high")]
-    y = quantity("score", [min(bounds), max(bounds)], zero=False, nice=True)
-    methods = list(dict.fromkeys(point["method"] for point in points))
-    legend = {
-        "title": None,
-        "orient": "top",
-        "symbolType": "stroke",
-        "symbolStrokeWidth": 3,
-        "symbolOpacity": 1,
-        "columns": 3,
-        "labelLimit": 0,
-    }
-    colours = [colour(name) for name, _ in zip(cycle(_LINES), methods, strict=False)]
-    of_method = {
-        "field": "method",
-        "type": "nominal",
-        "scale": {"domain": methods, "range": colours},
-        "legend": legend,
-    }
-    at = {"x": x, "y": y, "color": of_method}
-    band = {**at, "x": channel("rows"), "y": channel("low"), "y2": {"field": "high"}}
-    layers = [
-        layer("area", {"opacity": 0.15}, band),
-        layer("line", {"strokeWidth": 2}, at),
-        layer("circle", {"size": 28, "opacity": 1}, at),
-    ]
-    across = "labelled rows" if is_counted else "per cent of the labelled rows"
-    return Chart(
-        "Score by labelled rows",
-        f"Across: {across}, logarithmic. Means over runs; bands: 95 %",
-        _describe(points),
-        {**base_spec(points), **panels(panel_names, 120, layers)},
-    )
-
-
-def _list_row_points(scores: Table, is_counted: bool) -> tuple[list[str], list[dict[str, Any]]]:
-    """The names of the panels, and the points of all of them.
-
-    Points are those of metrics with a highest value. Baselines without a model are in every panel
-    of their task.
-
-    Args:
-        scores: by labelled rows.
-        is_counted: whether their numbers are known; else the points are at per cent of them.
-    """
-    values = scores.values
-    models = dict.fromkeys(row["model"] for row in values if row["model"] is not None)
-    names: list[str] = []
-    points: list[dict[str, Any]] = []
-    for task, model in product(dict.fromkeys(str(row["task"]) for row in values), models):
-        names.append(f"{task}, {model}" if len(models) > 1 else task)
-        for row in values:
-            score = row["score"]
-            assert isinstance(score, Score)  # noqa: S101
-            is_here = row["task"] == task and row["model"] in (model, None)
-            if not is_here or not math.isfinite(score.highest):
-                continue
-            size = row["labelled_rows"] if is_counted else 100 * float(str(row["share"]))
-            amount = f"{size} rows" if is_counted else f"{size:g} % of the rows"
-            basis = f"{format_interval(score)} ({format_basis(score)})"
-            points.append(
-                {
-                    "place": len(names) - 1,
-                    "method": row["label"],
-                    "rows": size,
-                    "score": score.estimate,
-                    "low": score.low,
-                    "high": score.high,
-                    "description": f"{names[-1]}, {row['label']}, {amount}: {basis}",
-                }
-            )
-    return names, points
-
-
 def _group_by_model(
     task: TaskReport, keep: Callable[[CellReport], bool]
 ) -> list[tuple[str, list[CellReport]]]:
@@ -596,7 +504,8 @@ def _whisker_layer(x: Spec) -> Spec:
     return layer("rule", style, ends, where="isValid(datum.low)")
 
 
-def _describe(lines: Sequence[Mapping[str, Any]]) -> str:
+def describe_lines(lines: Sequence[Mapping[str, Any]]) -> str:
+    """The descriptions of lines or points, as sentences."""
     return ". ".join(line["description"] for line in lines if "description" in line) + "."
 
 

@@ -11,13 +11,13 @@ from paretune.files import make_file_name
 from paretune.reporting.charts import (
     Chart,
     chart_front,
-    chart_labelled_rows,
     chart_learning_curves,
     chart_memory,
     chart_model_sizes,
     chart_scores,
 )
 from paretune.reporting.document import Document
+from paretune.reporting.rows_chart import chart_labelled_rows
 from paretune.reporting.vega import Spec, base_spec, draw_file, layer
 
 

@@ -17,7 +17,7 @@ from paretune.analysis.fewer_rows import (
 from paretune.analysis.pairs import Standing
 from paretune.methods.core.titles import title_of
 from paretune.reporting.document import LabelledRows
-from paretune.reporting.parts import Value
+from paretune.reporting.parts import Plain, Value
 from paretune.reporting.table import (
     BASIS,
     LABEL,
@@ -29,7 +29,7 @@ from paretune.reporting.table import (
     write_basis,
     write_score,
 )
-from paretune.reporting.text.formatting import format_share, join_names
+from paretune.reporting.text.formatting import format_points, format_share, join_names
 from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
 
@@ -95,18 +95,17 @@ def _list_least_rows(leads: Sequence[LeadByRows], counts: Counts) -> Iterable[Ro
     for lead in leads:
         by_pair.setdefault((lead.model, lead.method, lead.rival), {})[lead.task] = lead
     for (model, method, rival), by_task in by_pair.items():
-        yield {
+        row: dict[Column, Value | Plain] = {
             file_column("model"): sanitise_line(model),
             file_column("method"): sanitise_line(method),
             file_column("against"): sanitise_line(rival),
             column("pair", words=True): _name_pair(method, rival),
-            **{
-                column(f"task {task}", _name_task(task, counts)): Value(
-                    value=lead.least_share, text=_write_least_rows(lead, counts)
-                )
-                for task, lead in by_task.items()
-            },
         }
+        for task, lead in by_task.items():
+            heading = column(f"task {task}", _name_task(task, counts))
+            text = _write_least_rows(lead, counts)
+            row[heading] = Value(value=lead.least_share, text=text)
+        yield row
 
 
 def _write_least_rows(lead: LeadByRows, counts: Counts) -> str:
@@ -151,13 +150,7 @@ def _list_scores(tasks: Mapping[str, Levels], counts: Counts) -> Iterable[RowVal
 
 def _list_differences(leads: Sequence[LeadByRows], counts: Counts) -> Iterable[RowValues]:
     for lead in leads:
-        texts: dict[Column, Value] = {}
-        for share, (points, low, high) in lead.points.items():
-            digits = 0 if high - low >= 10 else 1
-            text = f"{points:+z.{digits}f} [{low:+z.{digits}f}, {high:+z.{digits}f}]"
-            heading = column(f"share {share}", _name_rows([*counts.values()], share))
-            texts[heading] = Value(value=points, text=f"{text} {_SIGNS[lead.standings[share]]}")
-        yield {
+        row: dict[Column, Value | Plain] = {
             column("task", words=True): _name_task(lead.task, counts),
             file_column("model"): sanitise_line(lead.model),
             file_column("method"): sanitise_line(lead.method),
@@ -166,8 +159,12 @@ def _list_differences(leads: Sequence[LeadByRows], counts: Counts) -> Iterable[R
             column("better_from", "better from", words=True): Value(
                 value=lead.least_share, text=_write_least_rows(lead, counts)
             ),
-            **texts,
         }
+        for share, (points, low, high) in lead.points.items():
+            heading = column(f"share {share}", _name_rows([*counts.values()], share))
+            text = f"{format_points(points, low, high)} {_SIGNS[lead.standings[share]]}"
+            row[heading] = Value(value=points, text=text)
+        yield row
 
 
 def _name_rows(counts: Iterable[Mapping[float, int | None]], share: float) -> str:

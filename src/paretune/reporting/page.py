@@ -33,6 +33,7 @@ from paretune.reporting.document import (
     list_score_bases,
     write_file,
 )
+from paretune.reporting.rows_chart import chart_labelled_rows
 from paretune.reporting.text.escape import dump_script_json, open_templates
 from paretune.reporting.text.formatting import (
     format_interval,
@@ -157,7 +158,7 @@ def render_page(
         specs=[[chart.spec for chart in part["fronts"]] for part in parts],
         rows=rows,
         score_bases=list_score_bases(report.tasks),
-        rows_chart=report.labelled_rows and charts.chart_labelled_rows(report.labelled_rows),
+        rows_chart=report.labelled_rows and chart_labelled_rows(report.labelled_rows),
         over_tasks=tables.build_over_tasks_table,
         pairs=tables.build_pair_table,
         failures=tables.build_failure_table(report),

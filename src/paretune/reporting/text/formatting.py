@@ -39,9 +39,13 @@ def format_point_difference(difference: Interval | Score, *, negated: bool = Fal
     """``+6 points [-8, +20]``: a difference in hundredths of the highest score."""
     scale = (-100 if negated else 100) / difference.highest
     low, high = sorted((difference.low * scale, difference.high * scale))
+    return format_points(difference.estimate * scale, low, high, " points")
+
+
+def format_points(points: float, low: float, high: float, unit: str = "") -> str:
+    """``+6 [-8, +20]``: a difference in points; with a decimal where its interval is narrow."""
     digits = 0 if high - low >= 10 else 1
-    estimate = f"{difference.estimate * scale:+z.{digits}f}"
-    return f"{estimate} points [{low:+z.{digits}f}, {high:+z.{digits}f}]"
+    return f"{points:+z.{digits}f}{unit} [{low:+z.{digits}f}, {high:+z.{digits}f}]"
 
 
 def format_share(share: float) -> str:
