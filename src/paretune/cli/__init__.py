@@ -54,7 +54,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
         "paretune.verbs.recommend:find_next_steps",
         "Say what may raise the score most, from what has run.",
     ),
-    "compare": ("paretune.verbs.compare:compare", "Compare two methods, or all with one."),
+    "compare": ("paretune.verbs.compare:compare", "Compare two methods, or all methods with one."),
     "export": (
         "paretune.verbs.export:export",
         "Write a trained model that other libraries open.",

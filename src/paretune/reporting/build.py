@@ -214,7 +214,7 @@ def _build_task(
 
 
 def _build_fronts(rows: Sequence[CellRow]) -> Iterable[CostFront]:
-    """One for each cost that is known of two scored configurations, over all models."""
+    """Build a front for each cost that is known of two scored configurations, over all models."""
     titled = {row.report.title: row for row in rows}
     by_key = expected_scores([row.cell for row in rows])
     expected = {
@@ -244,7 +244,7 @@ def _build_fronts(rows: Sequence[CellRow]) -> Iterable[CostFront]:
 
 
 def _measure_models(rows: Sequence[CellRow]) -> dict[str, ModelSize]:
-    """The size of each model that can be known.
+    """Return the size of each model whose size can be known.
 
     Records do not store it. Where full fine-tuning ran, it is what that trained: all parameters,
     head included. Elsewhere it is computed from a cost run in fp32: the bytes of weights and
@@ -271,9 +271,9 @@ def _measure_models(rows: Sequence[CellRow]) -> dict[str, ModelSize]:
 
 
 _WHOLE_SCALE = 100.0
-"""In points. An interval for other tasks that is wider than the metric's scale says nothing."""
+"""Points. An interval for other tasks that is wider than the metric's scale says nothing."""
 _FEWEST_TASKS = 3
-"""From which what other tasks would show is told: the spread of two has one degree of freedom."""
+"""With fewer, nothing is said of other tasks: the spread of two has one degree of freedom."""
 
 
 def write_over_tasks(comparisons: Sequence[OverTasks]) -> tuple[OverTasksLine, ...]:

@@ -115,7 +115,7 @@ def chart_scores(task: TaskReport) -> Chart | None:
 
 
 def chart_memory(task: TaskReport) -> Chart | None:
-    """Peak memory in training by its parts, stacked; as a whole where they do not add up to it."""
+    """Peak memory in training: its parts, stacked, or the whole where they do not add up to it."""
     groups = _group_by_model(task, lambda cell: bool(cell.costs))
     amounts = [cell.cost.memory for _, cells in groups for cell in cells]
     ends = [end for amount in amounts for end in (amount.value, amount.high) if end]
@@ -144,7 +144,7 @@ def chart_memory(task: TaskReport) -> Chart | None:
 def chart_front(
     task: TaskReport, front: CostFront, width: float = 520, least_height: float = 280
 ) -> Chart:
-    """Score over one cost, at least as high as its names need.
+    """Score over a cost. The chart is at least as high as its names need.
 
     The parameter ``budget`` shades what costs more. ``usermeta`` has what a script says of it: the
     axis, its unit and the pixels of the names at the right.

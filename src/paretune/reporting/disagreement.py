@@ -30,16 +30,16 @@ from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
 
 MAX_LISTED = {"examples": 25, "answers": 25, "segments": 10}
-"""What is listed of one pair, by its unit."""
+"""The most that is listed of a pair, by its unit."""
 MAX_EXAMPLES = 2000
-"""Examples of one task on the page, for all its pairs together."""
+"""The most examples of a task on the page, for all its pairs together."""
 MAX_TEXTS = 2400
-"""Texts on the page, for all tasks together: at most 1 MB."""
+"""The most texts on the page, for all tasks together: 1 MB."""
 MAX_CHARACTERS = 400
-"""Characters that are shown of a text."""
+"""A longer text is cut."""
 _CUT = " […]"
 _EQUAL = 1e-9
-"""Differences of chrF that are none."""
+"""Two values of chrF that differ by less are equal."""
 
 Scores = NDArray[np.float64]
 
@@ -152,7 +152,7 @@ def find_disagreements(
 
 
 def _read_side(row: CellRow, by_seed: Mapping[int, Predictions], *, are_labels: bool) -> _Side:
-    """Scores, and the answer of most seeds or the text whose score is nearest to the mean."""
+    """Read scores, and the answer of most seeds or the text with the score nearest to the mean."""
     references = next(iter(by_seed.values())).label
     predictions = [p.prediction for p in by_seed.values()]
     if are_labels:
@@ -219,7 +219,7 @@ def _compare_pair(
 
 
 def name_labels(cell: Cell, highest: int) -> tuple[str, ...]:
-    """Names of the labels, from the study or the built-in task; numbers where they do not fit."""
+    """Name the labels as the study or the built-in task does; number them where no name fits."""
     task = cell.final[0].run.task
     names = task.labels
     if task.kind is None and task.name in tasks.names():
@@ -230,5 +230,5 @@ def name_labels(cell: Cell, highest: int) -> tuple[str, ...]:
 
 
 def _shorten(text: str) -> str:
-    """Printable, and at most :data:`MAX_CHARACTERS` long."""
+    """Make a text printable and at most :data:`MAX_CHARACTERS` long."""
     return sanitise_line(text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]}{_CUT}")

@@ -104,12 +104,12 @@ class TaskReport(Part):
 
     @property
     def conditions_differ(self) -> bool:
-        """Whether costs were measured under different conditions."""
+        """Whether the measurements of costs differ in their conditions."""
         return len({cell.cost.conditions for cell in self.measured_cells}) > 1
 
     @property
     def interval_scope(self) -> str:
-        """What the intervals of the methods' scores are over."""
+        """The sources of chance that the intervals of the methods' scores cover."""
         scores = [cell.score for cell in self.methods if cell.score]
         if any(score.design.is_cross_validation for score in scores):
             return "rows and training sets"
@@ -117,13 +117,13 @@ class TaskReport(Part):
         return "examples (one seed)" if seeds == {1} else "seeds and examples"
 
     def describe_measurements(self) -> str:
-        """How costs were measured, without a full stop."""
+        """Say how costs were measured, without a full stop."""
         if any(cell.cost.of_runs for cell in self.cells):
             return "As the files say of the runs"
         return "One solo measurement each, in a fresh process"
 
     def find_table(self, name: str) -> Table | None:
-        """One of :attr:`tables`."""
+        """Return the table of this name among :attr:`tables`."""
         return next((table for table in self.tables if table.name == name), None)
 
 
@@ -174,7 +174,7 @@ class Failure(Part):
 
 
 FINAL_RUNS = " final runs"
-"""How titles of counts end that a terminal may put together."""
+"""Titles of counts that end so may be joined on a terminal."""
 
 
 class HealthItem(Part):
@@ -218,7 +218,7 @@ FORMAT = 6
 
 
 class Document(Part):
-    """All of a study: what every renderer reads."""
+    """The document of a study, which every renderer reads."""
 
     format: int = Field(default=FORMAT, description=f"version of this form: {FORMAT}")
     paretune: str = Field(
@@ -281,7 +281,7 @@ class OverviewRow:
 
     @property
     def has_model(self) -> bool:
-        """Whether it is on a model, and no baseline without one."""
+        """Whether the row is of a model; some baselines are of none."""
         return self.model != NO_MODEL.key
 
 
@@ -325,7 +325,7 @@ def format_cell_score(cell: CellReport) -> str:
 
 
 def list_score_bases(tasks: Sequence[TaskReport]) -> tuple[str, ...]:
-    """Metric and basis of the scores; once for all tasks where they are the same."""
+    """Name metric and basis of the scores, once where all tasks have the same."""
     tasks_by_basis: dict[str, list[str]] = {}
     for task in tasks:
         if task.basis:

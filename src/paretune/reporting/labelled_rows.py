@@ -41,7 +41,7 @@ Counts = Mapping[str, Mapping[float, int | None]]
 def build_labelled_rows(
     comparisons: Mapping[str, PairwiseComparisons], reference: str | None = None
 ) -> LabelledRows | None:
-    """The part of a report on shares of the labelled rows; None where none are compared.
+    """Build the part of a report on shares of the labelled rows; None where none are compared.
 
     Args:
         comparisons: on all rows, by task.
@@ -90,7 +90,7 @@ def build_labelled_rows(
 
 
 def _list_least_rows(leads: Sequence[LeadByRows], counts: Counts) -> Iterable[RowValues]:
-    """A row for each pair, a column for each task."""
+    """List a row for each pair, with a column for each task."""
     by_pair: dict[tuple[str, str, str], dict[str, LeadByRows]] = {}
     for lead in leads:
         by_pair.setdefault((lead.model, lead.method, lead.rival), {})[lead.task] = lead
@@ -175,9 +175,9 @@ def _name_rows(counts: Iterable[Mapping[float, int | None]], share: float) -> st
 
 
 def _write_sentence(leads: Sequence[LeadByRows], counts: Counts, reference: str | None) -> str:
-    """From how many labelled rows on the reference, or else the first method, is proven better.
+    """Say from how many labelled rows on the reference, or the first method, is proven better.
 
-    Of several models, on the first.
+    With several models, the sentence is about the first.
     """
     first = next((lead for lead in leads if reference in (None, lead.method)), None)
     if first is None:
@@ -203,5 +203,5 @@ def _write_sentence(leads: Sequence[LeadByRows], counts: Counts, reference: str 
 
 
 def _count_tasks(count: int, of_rival: Sequence[LeadByRows]) -> str:
-    """Where a clause holds, if there are several tasks."""
+    """Count the tasks on which a clause holds; empty with a single task."""
     return f" on {pluralise(count, 'task')}" if len(of_rival) > 1 else ""

@@ -46,10 +46,10 @@ from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
 
 REPORT_TABLES = "paretune.report_tables"
-"""Group of entry points."""
+"""The group of entry points."""
 _DIGITS = 3
 MOST_CLASSES = 20
-"""Classes whose scores are shown of a task, the most frequent ones."""
+"""The most frequent classes of a task are shown, up to this number."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class ReportTable:
 def build_plugin_tables(
     task: TaskSpec, rows: Sequence[CellRow], records: Sequence[Record]
 ) -> Iterable[Table]:
-    """The tables of all installed packages, ordered by name.
+    """Build the tables of all installed packages, ordered by name.
 
     One that cannot be loaded is a table without rows, with the error as its note.
     """
@@ -199,14 +199,14 @@ def build_metric_table(task: TaskSpec, rows: Sequence[CellRow]) -> Table | None:
 
 
 def _list_metrics(task: TaskSpec, rows: Sequence[CellRow]) -> list[Metric]:
-    """What every record has, and the primary metric."""
+    """List the metrics that every record has, and the primary one."""
     primary = metrics.get(rows[0].cell.metric)
     names = dict.fromkeys((*objective_of(task).recorded_metrics, *primary.recorded_as))
     return [metrics.get(name) for name in names]
 
 
 def build_class_table(task: TaskSpec, rows: Sequence[CellRow]) -> Table | None:
-    """The score of each class that the test answers have; None where no metric is of classes."""
+    """Build the table of scores by class; None where no metric is of classes."""
     metric = next((m for m in reversed(_list_metrics(task, rows)) if m.by_class), None)
     scored = [(row, _score_classes(row.cell, metric)) for row in rows] if metric else []
     counts: Counter[str] = Counter()
@@ -238,7 +238,7 @@ def build_class_table(task: TaskSpec, rows: Sequence[CellRow]) -> Table | None:
 
 
 def _score_classes(cell: Cell, metric: Metric) -> dict[str, RunScores]:
-    """The scores of the classes that the test answers have, by name.
+    """Score each class that the test answers have, by name.
 
     A class that is always right, or never, is as uncertain as its rows are few.
     """
@@ -311,7 +311,7 @@ def _note_texts(
 def build_prediction_table(
     rows: Sequence[CellRow], backtests: Mapping[tuple[str, CellKey], Backtest]
 ) -> Table | None:
-    """What ``plan`` knew before a method's first run, had the others ended; None without one.
+    """Build the table of what ``plan`` would predict from the other methods; None without one.
 
     Args:
         backtests: by task and cell: each method predicted from the runs of the other methods on
@@ -351,7 +351,7 @@ def build_prediction_table(
 def _compare_predictions(
     name: str, title: str, pairs: Sequence[tuple[float, float]], format_: Callable[[float], str]
 ) -> RowValues:
-    """Medians of predicted and measured, and of their ratios."""
+    """Take the medians of predicted and measured costs and of their ratios."""
     values: tuple[Value | None, ...] = (None, None, None)
     if pairs:
         medians = [statistics.median(side) for side in zip(*pairs, strict=True)]

@@ -37,9 +37,9 @@ from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
 
 LEAST_MARGIN = 0.3
-"""By how much a doubtful label is less probable than the answer: weak methods contradict much."""
+"""A doubtful label is this much less probable than the answer: weak methods contradict many."""
 MOST_POINTS_BELOW = 10.0
-"""Methods that score this much less than the best have no vote."""
+"""Methods that score this many points less than the best have no vote."""
 HOUR_ROWS = 120
 """Labels that a person checks, or rows that a person writes, in an hour."""
 PRECISION = 0.4
@@ -50,7 +50,7 @@ LEAST_POINTS = 0.05
 def write_next_steps(
     choice: Recommendation, dataset: Dataset | None = None, *, shares: Sequence[float] = ()
 ) -> NextSteps | None:
-    """What to do next on a task; None before a method has a score.
+    """Write what to do next on a task; None before a method has a score.
 
     Args:
         choice: what is recommended for the task, and from what.
@@ -107,7 +107,7 @@ def write_next_steps(
 def _find_doubtful_labels(
     cells: Sequence[Cell], dataset: Dataset | None
 ) -> tuple[list[DoubtfulLabel], set[str]]:
-    """Labels that the runs of these cells contradict, the clearest first; and all rows' uids."""
+    """Find labels that runs of these cells contradict, the clearest first, and all rows' uids."""
     # Answers with probabilities to rows that a run, or a trial of its rate, has not trained on.
     answers: list[Predictions | None] = []
     for cell in cells:
@@ -145,7 +145,7 @@ def _find_doubtful_labels(
 
 
 def _write_rows(choice: Recommendation, cell: Cell, shares: Sequence[float]) -> NextStep:
-    """What twice the rows bring: known of what is, or was, recommended, which shares train."""
+    """Write what twice the rows bring, which shares of the rows have shown."""
     chosen = None if choice.chosen is None else choice.chosen.cell
     if chosen is not None and (chosen.fewer_rows or not cell.fewer_rows):
         cell = chosen
@@ -167,7 +167,7 @@ def _write_rows(choice: Recommendation, cell: Cell, shares: Sequence[float]) -> 
 
 
 def _write_training(subject: Candidate, methods: Sequence[Candidate]) -> Iterable[NextStep]:
-    """Twice as long, the best larger model, and the next method."""
+    """Write the steps of training: twice as long, the best larger model, the next method."""
     cell, highest = subject.cell, subject.interval.highest
     curves = [[p["selection"]["primary"] for p in r.result.get("curve", ())] for r in cell.trained]
     rising = sum(r.result.get("best_step") == r.steps for r in cell.trained)

@@ -41,11 +41,11 @@ SIGNS = {
     "~": "predicted, not measured",
 }
 _MOST_NAMED = 4
-"""More tasks than this are counted in the sentence, and not named."""
+"""Of more tasks than this the sentence gives the number, not the names."""
 
 
 def explain_signs(tasks: Sequence[TaskReport]) -> dict[str, str]:
-    """The signs that occur in the first table, with their meanings."""
+    """Return the signs that occur in the first table, with their meanings."""
     present = {sign for task in tasks for cell in task.cells for sign in cell.signs}
     rows = list_rows(tasks)
     memory = [row.memory for row in rows] if any(row.memory for row in rows) else []
@@ -64,7 +64,7 @@ def explain_signs(tasks: Sequence[TaskReport]) -> dict[str, str]:
 
 
 def write_sentence(tasks: Sequence[TaskReport]) -> str:
-    """The result of the study, over all its tasks, in one sentence."""
+    """Write the result of the study over all its tasks in one sentence."""
     if len(tasks) == 1:
         return tasks[0].advice.lead.text if tasks[0].advice else ""
     by_kind: dict[str, list[TaskReport]] = {}
@@ -113,7 +113,7 @@ def _join_tasks(tasks: Sequence[TaskReport]) -> str:
 def check_health(
     study: StudyReport, tasks: Sequence[TaskReport], findings: Sequence[Finding]
 ) -> Iterable[HealthItem]:
-    """Counts on the study, those that need attention with an alarm."""
+    """Count what ended, failed or is missing; counts that need attention have an alarm."""
     cells = [cell for task in tasks for cell in task.cells]
     trained = [cell for cell in cells if not cell.baseline or cell.name in WITH_MODEL]
     going_on = study.waiting > 0 or not all(cell.finished for cell in cells)
@@ -169,7 +169,7 @@ def check_health(
 def list_facts(
     study: StudyReport, tasks: Sequence[TaskReport], environment: Mapping[str, str]
 ) -> Iterable[tuple[str, str]]:
-    """Model, machine and date, by title."""
+    """List model, machine and date, by title."""
     sizes = {size.model: size for task in reversed(tasks) for size in task.model_sizes}
     models = dict.fromkeys(cell.model for task in tasks for cell in task.cells if cell.model)
     names = [
@@ -191,7 +191,7 @@ def list_facts(
 
 
 def collect_failures(cells: Sequence[Cell]) -> Iterable[Failure]:
-    """Runs that diverged, ran out of memory or stopped with an error, counted by message."""
+    """Count runs that diverged, ran out of memory or stopped with an error, by message."""
     counts: Counter[tuple[str, str, str]] = Counter()
     for cell in cells:
         for record in (*cell.tuning, *cell.final, *cell.cost):
@@ -205,11 +205,11 @@ def collect_failures(cells: Sequence[Cell]) -> Iterable[Failure]:
 
 
 SEEDS, EXAMPLES = 10, 100
-"""From these numbers on, coverage was at least 93 % in every simulated study."""
+"""With as many seeds and examples, coverage was at least 93 % in every simulated study."""
 
 
 def collect_notes(study: Study, cells: Sequence[Cell]) -> Iterable[str]:
-    """What must be known of metrics and intervals, notes of the runs, truncated examples."""
+    """Collect notes on metrics and intervals, notes of the runs, and truncated examples."""
     for task in study.tasks:
         of_task = [cell for cell in cells if cell.task == task.key]
         recorded = find_primary_metric([r for c in of_task for r in (*c.final, *c.tuning)])
@@ -272,7 +272,7 @@ def collect_notes(study: Study, cells: Sequence[Cell]) -> Iterable[str]:
 
 
 def collect_environment(records: Sequence[Record]) -> Iterable[tuple[str, str]]:
-    """Every value that occurs, most frequent first: runs may come from several machines."""
+    """Collect every value that occurs, most frequent first: runs may come from several machines."""
     values_by_key: dict[str, Counter[str]] = {}
     for record in records:
         for key, value in _flatten(record.measured.get("environment") or {}):
@@ -294,7 +294,7 @@ def _flatten(value: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, 
 
 
 def format_settings(study: Study) -> str:
-    """The study as YAML, defaults included, absent settings left out.
+    """Write the study as YAML, with defaults and without absent settings.
 
     A preset has its own seed, rate and training options for each run: those of the study are not
     used, so they are left out. What was trained elsewhere has no settings here.

@@ -47,12 +47,12 @@ from paretune.terminal.plural import pluralise
 
 _TEMPLATES = files("paretune.reporting") / "templates"
 _SNIPPET = "window.vegaEmbed = vegaEmbed;"
-"""What the bundle defines in the page: the function that draws."""
+"""The bundle defines this function in the page; it draws."""
 
 
 @cache
 def load_vega() -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script, with its licence: about 0.9 MB.
+    """Load Vega, Vega-Lite and Vega-Embed as one script, with its licence: about 0.9 MB.
 
     Building it takes about 1.5 s, so it is cached in the folder of downloaded data, one file for
     each version; where that folder cannot be written, each process builds it again. A damaged
@@ -82,12 +82,12 @@ def _digest(text: str) -> bytes:
 
 @cache
 def load_script(name: str) -> str:
-    """A script of ours: ``page`` (tables and commands), ``pareto`` or ``disagreement``."""
+    """Load a script of the page: ``page`` (tables and commands), ``pareto``, ``disagreement``."""
     return _inert((_TEMPLATES / f"{name}.js").read_text(encoding="utf-8"))
 
 
 def _inert(script: str) -> str:
-    """A script in which nothing ends its own element: ``</`` only occurs in texts and patterns."""
+    """Escape what would end the element of a script: ``</`` only occurs in texts and patterns."""
     return script.replace("</script", r"<\/script").replace("<!--", r"<\!--")
 
 
@@ -123,7 +123,7 @@ def write_page(report: Document, path: Path, card: Path | None = None) -> Path:
 def render_page(
     report: Document, load_vega: Callable[[], str] = load_vega, *, image: str = ""
 ) -> str:
-    """The page as text. Everything that comes from data or names is escaped.
+    """Render the page as text. Everything that comes from data or names is escaped.
 
     Args:
         report: all of the study.
@@ -169,7 +169,7 @@ def render_page(
 
 
 def _draw_task(task: TaskReport) -> dict[str, Any]:
-    """The charts and tables of one task."""
+    """Draw the charts and tables of a task."""
     fronts = [charts.chart_front(task, front) for front in task.fronts]
     ends = [end for cell in task.cells if cell.score for end in (cell.score.low, cell.score.high)]
     costs = ("evaluation", "step") if task.fronts else tuple(tables.COSTS)

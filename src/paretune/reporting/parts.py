@@ -37,7 +37,7 @@ Limit = Annotated[float, BeforeValidator(lambda value: math.inf if value is None
 Count = Annotated[int | None, BeforeValidator(lambda value: value or None)]
 """A count that is null where it is 0."""
 MOST_LABELS = 20
-"""Labels to look at that are printed of a task."""
+"""The most labels to look at that are printed of a task."""
 
 
 _NAMES = {
@@ -48,7 +48,7 @@ _NAMES = {
     "share_seeds": "from_seeds",
     "advice": "recommendation",
 }
-"""Names in JSON of fields that are called otherwise here."""
+"""Names in JSON of fields that have another name here."""
 
 
 class Part(BaseModel):
@@ -65,7 +65,7 @@ class Part(BaseModel):
 
     @classmethod
     def read(cls, value: object) -> Self | None:
-        """The part with the attributes of a value; None of None."""
+        """Make the part from the attributes of a value; None from None."""
         return None if value is None else cls.model_validate(value)
 
 
@@ -106,7 +106,7 @@ class Score(Part):
 
 
 Plain = str | float | int | bool | None
-"""What has no parts."""
+"""A value of JSON without parts."""
 
 
 class PairDifference(Part):
@@ -153,7 +153,7 @@ class BaselineVerdict(Part):
 
     @property
     def above_all(self) -> bool:
-        """Proven better than every baseline, none of which is missing."""
+        """Whether it is proven better than every baseline, and none is missing."""
         return self.standing == "above" and not self.missing
 
 
@@ -293,7 +293,7 @@ class CellReport(Part):
 
     @property
     def model_label(self) -> str:
-        """The model as readers see it; a dash without one."""
+        """The name of the model for readers; a dash without a model."""
         return self.model or "-"
 
 
@@ -305,7 +305,7 @@ Subject = Literal[
 
 
 class Sentence(Part):
-    """One sentence of an advice, which a line with little room may end early."""
+    """A sentence of an advice. A line with little room may end it early."""
 
     about: Subject = Field(
         description="take (what to take), proof (or why nothing is taken), chances, warning, "
@@ -319,7 +319,7 @@ class Sentence(Part):
 
     @classmethod
     def join(cls, about: Subject, clauses: Sequence[str], separator: str = ", ") -> Self:
-        """A sentence that may end after each of its clauses, the most important first."""
+        """Make a sentence that may end after each of its clauses, the most important first."""
         text = separator.join(clauses)
         ends = accumulate(len(clause) + len(separator) for clause in clauses[:-1])
         return cls(
@@ -330,18 +330,18 @@ class Sentence(Part):
 
     @property
     def clauses(self) -> list[str]:
-        """What the sentence is made of, separators included, without its full stop."""
+        """The parts of the sentence with their separators, without its full stop."""
         ends = (0, *self.breaks, len(self.text.removesuffix(".")))
         return [self.text[start:end] for start, end in pairwise(ends)]
 
     def continue_line(self, before: str) -> list[str]:
-        """The clauses where the sentence goes on after other words."""
+        """Join the clauses for a place after other words."""
         first, *rest = self.clauses
         return [f"{before}{first[:1].lower()}{first[1:]}", *rest]
 
 
 class Advice(Part):
-    """What to take on one task, in sentences and numbers."""
+    """What to take on a task, in sentences and numbers."""
 
     task: str = Field(description="the task")
     take: str = Field(description="the configuration, by its keys; empty: none")
@@ -413,7 +413,7 @@ class Advice(Part):
 
 
 def _fit_line(clauses: Sequence[str]) -> str:
-    """As many clauses as fit one line; a first one that does not is shortened."""
+    """Join as many clauses as fit a line; a first clause that does not fit is shortened."""
     texts = [f"{text}." for text in accumulate(clauses)]
     for text in reversed(texts):
         if cell_len(text) <= LINE_WIDTH:

@@ -39,7 +39,7 @@ from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
 
 USEFUL_POINTS = 10.0
-"""A bound of so many points or more says nothing that helps."""
+"""A bound of this many points or more does not help a reader."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class CellRow:
 def build_rows(
     cells: Sequence[Cell], comparisons: PairwiseComparisons, advice: Advice
 ) -> tuple[CellRow, ...]:
-    """A row for each cell of one task: methods in their order, then baselines."""
+    """Build a row for each cell of a task: methods in their order, then baselines."""
     ranks = {
         (model, method): rank
         for model in dict.fromkeys(cell.model for cell in cells)
@@ -137,7 +137,7 @@ def build_rows(
 
 
 def _find_signs(cell: Cell, verdict: Verdict | None, advice: Advice) -> str:
-    """The signs of a cell in the first table: those that ``overview`` explains, but the last."""
+    """Find the signs of a cell in the first table, which ``overview`` explains."""
     signs = ""
     if not (cell.final or cell.all_trials_failed):
         return ""
@@ -151,7 +151,7 @@ def _find_signs(cell: Cell, verdict: Verdict | None, advice: Advice) -> str:
 
 _STANDING = {"above": "▲", "unclear": "≈", "below": "▼", "none": ""}
 _OF_THE_MACHINE = ("environment", "wall_seconds")
-"""What a solo measurement has beside its costs."""
+"""Fields of a solo measurement that are no costs."""
 
 
 def _write_run(record: Record, cell: Cell) -> FinalRun:
@@ -177,7 +177,7 @@ def _write_run(record: Record, cell: Cell) -> FinalRun:
 
 
 def _score_run(record: Record, cell: Cell, part: str) -> Score | None:
-    """One run's primary score with its interval over the examples of a part."""
+    """Return a run's primary score with its interval over the examples of a part."""
     predictions = record.predictions.get(part)
     if predictions is None or not predictions.uid:
         return None
@@ -185,7 +185,7 @@ def _score_run(record: Record, cell: Cell, part: str) -> Score | None:
 
 
 def list_flags(cell: Cell, below_untuned: bool = False) -> Iterable[str]:
-    """What else must be known of a cell: ``collapsed 1/3``, ``selected on the test part``."""
+    """List remarks on a cell: ``collapsed 1/3``, ``selected on the test part``."""
     total = len(cell.final)
     if below_untuned:
         yield "worse than the untuned model"
@@ -219,7 +219,7 @@ def list_flags(cell: Cell, below_untuned: bool = False) -> Iterable[str]:
 
 
 def summarise_cost(cell: Cell) -> CellCost:
-    """The cost of a cell: means over its solo measurements; what is not measured says why."""
+    """Take the means over a cell's solo measurements; a cost that is not measured says why."""
     step = _summarise(cell, ("step_seconds", "median"), format_seconds)
     if step.value is not None and len(cell.cost) == 1:
         quartiles = cell.cost[0].measured["step_seconds"]

@@ -14,11 +14,11 @@ from paretune.reporting.text.formatting import format_basis, format_interval
 from paretune.reporting.vega import base_spec, channel, colour, layer, panels, quantity
 
 _LINES = ("above", "below", "memory", "optimizer", "gradients", "baseline", "ink", "unclear")
-"""Colours of lines, which begin again where there are more."""
+"""Colours of lines; they begin again where there are more lines."""
 
 
 def chart_labelled_rows(rows: LabelledRows) -> Chart | None:
-    """Score over labelled rows: a panel for each task and model, a line and band for each method.
+    """Draw scores over labelled rows: a panel for each task and model, a line for each method.
 
     None where the scores have no common scale.
     """
@@ -68,7 +68,7 @@ def chart_labelled_rows(rows: LabelledRows) -> Chart | None:
 
 
 def _list_points(scores: Table, is_counted: bool) -> tuple[list[str], list[dict[str, Any]]]:
-    """The names of the panels, and the points of all of them.
+    """List the names of the panels and the points of all of them.
 
     Points are those of metrics with a highest value. Baselines without a model are in every panel
     of their task.

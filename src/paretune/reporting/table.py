@@ -22,7 +22,7 @@ class Column(Part):
     words: bool = Field(default=False, description="true: its texts are words, not numbers")
 
     def write(self, value: Value | Plain) -> str:
-        """The text of a value; a dash for none, nothing where words are missing."""
+        """Write a value: a dash for a missing number, nothing for missing words."""
         if isinstance(value, Value):
             return value.text
         if value is None:
@@ -31,27 +31,27 @@ class Column(Part):
 
 
 RowValues = Mapping[Column, Value | Plain]
-"""Values of a row by column; what is no :class:`Value` is written as it is."""
+"""Values of a row by column; a value that is no :class:`Value` is written as it is."""
 
 
 def column(name: str, heading: str = "", *, words: bool = False) -> Column:
-    """A column, whose heading is its name unless it has another."""
+    """Make a column; its heading is its name unless a heading is given."""
     return Column(name=name, heading=heading or name, words=words)
 
 
 def file_column(name: str) -> Column:
-    """A column of CSV files alone: it has no heading."""
+    """Make a column of CSV files alone: it has no heading."""
     return Column(name=name, heading="")
 
 
 LABEL = column("label", "method", words=True)
-"""The method of a row."""
+"""The column that names the method."""
 BASIS = column("basis", "n x seeds")
-"""What a score is computed on."""
+"""The column of examples and seeds behind a score."""
 
 
 def name_row(cell: CellReport) -> RowValues:
-    """The first values in a row of a cell."""
+    """Return the values that begin the row of a cell."""
     return {
         file_column("model"): cell.model,
         file_column("method"): cell.method,
@@ -73,7 +73,7 @@ def write_basis(score: Interval | Score | None) -> str:
 
 
 def write_number(value: float | None) -> Value | None:
-    """A number without a unit."""
+    """Write a number that has no unit."""
     return None if value is None else Value(value=value, text=f"{value:.3f}")
 
 
@@ -105,7 +105,7 @@ class Table(Part):
         above: str = "",
         notes: Iterable[str] = (),
     ) -> Self:
-        """The table of these rows.
+        """Make the table of these rows.
 
         Raises:
             ValueError: two of its columns have one name.
@@ -128,7 +128,7 @@ class Table(Part):
 
     @property
     def texts(self) -> list[list[str]]:
-        """What readers see, row by row."""
+        """The texts of the cells, row by row."""
         return [
             [column.write(row.get(column.name)) for column in self.columns] for row in self.rows
         ]

@@ -30,9 +30,9 @@ COLUMNS: Mapping[str, tuple[type, str]] = {
 """Columns of CSV files: types and meanings."""
 _OF_A_SCORE = ("low", "high", "n", "n_groups", "n_questions", "seeds")
 _SCORES = ("score", "difference", "selection_score")
-"""Columns of scores, which have an interval and a basis also where no row has one."""
+"""Columns of scores. Their interval and basis are columns also where no row has them."""
 MAX_UNBROKEN_CHARACTERS = 32
-"""Of a cell; LaTeX breaks the lines of a column with a longer one."""
+"""LaTeX breaks the lines of a column that has a longer text."""
 
 
 def write_tables(report: Document, folder: Path) -> list[Path]:
@@ -49,7 +49,7 @@ def write_tables(report: Document, folder: Path) -> list[Path]:
 
 
 def read_values(table: Table) -> list[dict[str, Plain]]:
-    """The values of each row by the columns of its file; what is no finite number is None.
+    """Read the values of each row by the columns of its file; None for a number that is not finite.
 
     Scores become their estimate, interval and basis.
     """
@@ -79,7 +79,7 @@ def read_values(table: Table) -> list[dict[str, Plain]]:
 
 
 def render_csv(table: Table) -> str:
-    """Names of columns, then the unrounded values; what is not there is empty."""
+    """Write the names of columns, then the unrounded values; missing values are empty."""
     out, rows = io.StringIO(), read_values(table)
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(rows[0])
@@ -96,7 +96,7 @@ def render_csv(table: Table) -> str:
 
 
 def render_latex(table: Table) -> str:
-    """As readers see it, under its title, with the notes below.
+    """Write the table as readers see it, under its title, with the notes below.
 
     It needs ``array``, ``booktabs`` and ``graphicx``, and T1 fonts for other alphabets. The lines
     of a column that holds sentences are broken.

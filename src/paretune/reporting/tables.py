@@ -51,13 +51,13 @@ _INTERVALS = (
 
 
 def find_word_columns(table: Table) -> frozenset[int]:
-    """Columns that hold sentences rather than numbers, so that they wrap: by their place."""
+    """Find the places of columns that hold sentences: their lines wrap."""
     longest = [max(map(len, texts)) for texts in zip(*table.texts, strict=True)]
     return frozenset(place for place, length in enumerate(longest) if length > WORDS)
 
 
 def build_score_table(task: TaskReport) -> Table:
-    """Scores beside the baselines: a row for each cell of which a run has ended."""
+    """Build the scores beside the baselines, a row for each cell of which a run has ended."""
     rows: list[RowValues] = []
     judged = any(cell.cost.of_runs for cell in task.cells)
     failing = not judged or any(cell.failures for cell in task.cells)
@@ -117,7 +117,7 @@ def build_score_table(task: TaskReport) -> Table:
 
 
 def build_pair_table(task: TaskReport) -> Table:
-    """Every pair on a model."""
+    """Build a row for every pair on a model."""
     words = {"above": "first is better", "below": "second is better", "unclear": "undecided"}
     rows: Iterable[RowValues] = (
         {
@@ -143,7 +143,7 @@ def build_pair_table(task: TaskReport) -> Table:
 
 
 def build_front_table(task: TaskReport) -> Table | None:
-    """Each cost with the probability of being on its front; None without a front."""
+    """Build the costs with the probability of being on each front; None without a front."""
     points = {
         (point.model, point.method, front.axis): point
         for front in task.fronts
@@ -197,7 +197,7 @@ COSTS = {
 
 
 def build_cost_table(task: TaskReport, only: Collection[str] = tuple(COSTS)) -> Table:
-    """Costs of measured cells; what no cell has is a note with its reasons, and no column.
+    """Build the costs of measured cells; a cost that no cell has is a note with its reasons.
 
     Args:
         only: of :data:`COSTS`; the others are in files alone.
@@ -253,7 +253,7 @@ MERGED = "in the rest"
 
 
 def build_memory_table(task: TaskReport) -> Table | None:
-    """Peak memory by part; None where no part of any cell was counted."""
+    """Build peak memory by part; None where no part of any cell was counted."""
     counted = [(c, c.memory) for c in task.cells if c.memory and c.memory.counted]
     if not counted:
         return None
@@ -317,7 +317,7 @@ def _note_memory(measured: Sequence[tuple[str, MemoryBreakdown]]) -> Iterable[st
 
 
 def build_size_table(task: TaskReport) -> Table | None:
-    """Score and memory against model size, by method, the smallest model first.
+    """Build score and memory by method and model, the smallest model first.
 
     None unless a method has scores on two models of known size.
     """
@@ -353,7 +353,7 @@ def build_size_table(task: TaskReport) -> Table | None:
 
 
 def build_rate_table(task: TaskReport) -> Table:
-    """How the learning rates were chosen."""
+    """Build the choices of learning rates."""
     rows: Iterable[RowValues] = (
         {
             **name_row(cell),
@@ -383,7 +383,7 @@ def build_rate_table(task: TaskReport) -> Table:
 
 
 def build_over_tasks_table(lines: Sequence[OverTasksLine]) -> Table:
-    """Methods compared over all tasks."""
+    """Build the comparison of methods over all tasks."""
     further = any(line.further for line in lines)
     rows: Iterable[RowValues] = (
         {
@@ -420,7 +420,7 @@ def build_over_tasks_table(lines: Sequence[OverTasksLine]) -> Table:
 
 
 def build_failure_table(report: Document) -> Table:
-    """What failed, of all tasks."""
+    """Build the failures of all tasks."""
     rows: Iterable[RowValues] = (
         {
             column("where", "runs of", words=True): failure.where,
@@ -434,7 +434,7 @@ def build_failure_table(report: Document) -> Table:
 
 
 def build_tables(report: Document) -> list[Table]:
-    """The tables of all tasks that have rows, as they are written to files."""
+    """Build the tables that are written to files: those of all tasks that have rows."""
     by_name: dict[str, list[tuple[str, Table]]] = {}
     for task in report.tasks:
         for table in (
@@ -474,7 +474,7 @@ def build_tables(report: Document) -> list[Table]:
 
 
 def _list_scores(table: Table) -> Table:
-    """A row for each score of a table of further measures."""
+    """List a row for each score of a table of further measures."""
     rows: Iterable[RowValues] = (
         {
             file_column("model"): row.get("model"),

@@ -27,11 +27,11 @@ _SURPLUS = re.compile(
 )
 _DIGITS = re.compile(r"(\d\.\d\d)\d+")
 _EMPTY = re.compile(r'<path d="(?:M0,0h0v0h0Z)?"(?: display="none")?/>')
-"""What Vega writes and no page needs: most of a small chart's bytes."""
+"""Elements that Vega writes and no page needs: most of a small chart's bytes."""
 
 
 def draw_svg(spec: Spec) -> str:
-    """The chart as SVG for a page: in the colours of its CSS variables and in its font.
+    """Draw the chart as SVG for a page, in the colours of its CSS variables and in its font.
 
     Vega escapes what is in it.
     """
@@ -59,7 +59,7 @@ def draw_file(spec: Spec, path: Path, scale: float = 2.0) -> Path:
 
 
 def base_spec(values: Sequence[Mapping[str, Any]], layers: Sequence[Spec] = ()) -> Spec:
-    """What every specification begins with."""
+    """Begin a specification."""
     soft = ("labelColor", "titleColor", "domainColor", "tickColor")
     axis: Spec = dict.fromkeys(soft, colour("soft"))
     axis |= {"gridColor": colour("rule"), "labelFontSize": 11}
@@ -91,7 +91,7 @@ def base_spec(values: Sequence[Mapping[str, Any]], layers: Sequence[Spec] = ()) 
 
 
 def layer(mark: str, style: Spec, encoding: Spec, where: str = "") -> Spec:
-    """One mark with its channels, of the values for which the expression ``where`` is true."""
+    """Make a mark with its channels, of the values for which the expression ``where`` is true."""
     drawn: Spec = {"mark": {"type": mark, **style}, "encoding": encoding}
     return {**drawn, "transform": [{"filter": where}]} if where else drawn
 
@@ -104,7 +104,7 @@ def quantity(
     zero: bool = True,
     nice: bool = False,
 ) -> Spec:
-    """A linear channel; ends that lie outside ``domain`` are drawn at its edge."""
+    """Make a linear channel; ends outside ``domain`` are drawn at its edge."""
     scale: Spec = {"zero": zero, "clamp": True}
     scale |= {"domain": list(domain), "nice": nice} if domain else {"nice": True}
     axis = {"title": title or None, "tickCount": 4, "labelFlush": field in ("value", "start")}
@@ -112,19 +112,19 @@ def quantity(
 
 
 def channel(name: str) -> Spec:
-    """A channel on a scale that another layer describes."""
+    """Make a channel on a scale that another layer describes."""
     return {"field": name, "type": "quantitative"}
 
 
 def line_channel(field: str, position: float) -> Spec:
-    """A line of a bar chart."""
+    """Make the channel of the lines of a bar chart."""
     scale = {"paddingInner": 0, "paddingOuter": 0}
     place = {"field": field, "type": "ordinal", "bandPosition": position}
     return {**place, "axis": None, "scale": scale}
 
 
 def text_style(field: str) -> Spec:
-    """The style of a text at the right of its place, which may be a list of lines."""
+    """Style a text at the right of its place, which may be a list of lines."""
     lift = f"isArray(datum.{field}) ? -6.5 * (length(datum.{field}) - 1) : 0"
     return {"align": "left", "baseline": "middle", "lineHeight": 13, "dy": {"expr": lift}}
 
@@ -149,12 +149,12 @@ def panels(names: Sequence[str], height: float, layers: Sequence[Spec]) -> Spec:
 
 
 def colour(name: str) -> str:
-    """A colour of :data:`COLOURS`, as the page's CSS variable."""
+    """Return a colour of :data:`COLOURS` as the page's CSS variable."""
     return f"var(--{name})"
 
 
 def place_of_zero(costs: Sequence[float]) -> float | None:
-    """A power of ten at least ten times below every other cost; None where no cost is 0."""
+    """Return a power of ten at least ten times below every other cost; None where no cost is 0."""
     positive = [cost for cost in costs if cost > 0]
     if not positive or len(positive) == len(costs):
         return None
@@ -162,7 +162,7 @@ def place_of_zero(costs: Sequence[float]) -> float | None:
 
 
 def widen(low: float, high: float, logarithmic: bool) -> list[float]:
-    """An axis from ``low`` to ``high`` with 6 % of its length on both sides."""
+    """Return an axis from ``low`` to ``high`` with 6 % of its length on both sides."""
     start, end = (math.log10(low), math.log10(high)) if logarithmic else (low, high)
     margin = 0.06 * ((end - start) or 0.1 * abs(end) or 1.0)
     if logarithmic:
@@ -171,7 +171,7 @@ def widen(low: float, high: float, logarithmic: bool) -> list[float]:
 
 
 def spread_labels(targets: Sequence[float], step: float, bottom: float, top: float) -> list[float]:
-    """Heights near ``targets``, at least ``step`` apart, between ``bottom`` and ``top``."""
+    """Return heights near ``targets``, at least ``step`` apart, between ``bottom`` and ``top``."""
     order = sorted(range(len(targets)), key=lambda i: targets[i])
     placed = [0.0] * len(targets)
     below = -math.inf
@@ -184,5 +184,5 @@ def spread_labels(targets: Sequence[float], step: float, bottom: float, top: flo
 
 
 def round_number(value: float) -> float:
-    """Seven digits: more than was measured, and fewer bytes in the page."""
+    """Round to seven digits: more than was measured, and fewer bytes in the page."""
     return float(f"{value:.7g}")

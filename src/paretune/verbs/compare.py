@@ -95,15 +95,15 @@ def compare(
     than: Annotated[str | None, typer.Option(metavar="METHOD")] = None,
     store: StoreFolder = None,
 ) -> ComparisonResults:
-    """Compare two methods, or all with one.
+    """Compare two methods, or all methods with one.
 
-    On every task and model of the study, paired on the same examples: the score of A minus that
-    of B; and where the difference in memory lies. --than METHOD asks whether any method is better
-    than METHOD: the claims are corrected for that many comparisons instead of all pairs.
+    The score of A minus the score of B on the same examples, for every task and model of the
+    study, and the parts of their difference in memory. --than METHOD asks whether any method is
+    better than METHOD: the claims are corrected for that many comparisons instead of all pairs.
 
     Args:
         a: A method or baseline: lora, tfidf. With --than: only this one.
-        b: Another.
+        b: The method or baseline to compare it with.
         than: Compare each method with this one. [default: protocol.reference]
 
     Raises:

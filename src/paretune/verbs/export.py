@@ -121,24 +121,24 @@ def export(
 ) -> ExportResult:
     """Write a trained model that other libraries open.
 
-    With a model card. The folder is opened again, and its logits and answers are compared with
-    the trained model's.
+    The folder also has a model card. It is opened again, and its logits and answers are compared
+    with those of the trained model.
 
     Args:
-        task: Where the study has several.
-        model: Where the study has several.
-        method: By default what `recommend` says.
-        seed: By default that of the best selection score.
+        task: The task, if the study has several.
+        model: The model, if the study has several.
+        method: The method. [default: that of `recommend`]
+        seed: The seed of the run. [default: that with the best selection score]
         output: A new folder. [default: exports/STUDY/...]
         form: peft (an adapter), merged (a whole checkpoint), sentence_transformers (SetFit),
-            paretune (our own folder), lora (LoHa, LoKr and some of PEFT's tuners, converted by PEFT
-            for servers), or auto: the first that is possible.
-        script: In place of a model write one file that trains it, with transformers and peft alone
-            (PEP 723): a text classifier, or a decoder. [default: exports/STUDY/....py]
-        allow_collapsed: Also a model that gives every example the same answer.
-        push: Also upload it to the Hugging Face hub, by the login of `hf auth login`; a new
+            paretune (a folder that paretune opens), lora (LoHa, LoKr and some of PEFT's tuners,
+            converted by PEFT for servers), or auto: the first that is possible.
+        script: Write a script that trains the model with transformers and peft (PEP 723), and no
+            model: of a text classifier or a decoder. [default: exports/STUDY/....py]
+        allow_collapsed: Also export a model that gives every example the same answer.
+        push: Also upload it to the Hugging Face hub, with the login of `hf auth login`; a new
             repository is private.
-        public: With --push: everybody may see it.
+        public: With --push: make the repository public.
         tell: called with a sentence before what takes long.
 
     Raises:

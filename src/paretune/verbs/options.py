@@ -85,7 +85,7 @@ JsonFile = Annotated[
     typer.Option("--output", "-o", metavar="FILE", help="With --json: write it here instead."),
 ]
 AllowCommands = Annotated[
-    bool, typer.Option(help="Start the programs that methods of the study are (command).")
+    bool, typer.Option(help="Let methods of the study start programs (command).")
 ]
 Quiet = Annotated[bool, typer.Option(help="Only the answer, one line a task, and errors.")]
 Workers = Annotated[

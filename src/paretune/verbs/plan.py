@@ -155,7 +155,7 @@ class Plan(Result):
         """Print it.
 
         Args:
-            every: A line for every run, not for every cell.
+            every: Print a line for every run instead of every cell.
         """
         for line in self.describe(every=every):
             out.print(line, soft_wrap=True)

@@ -69,17 +69,17 @@ def recommend(
 ) -> Advices:
     """Say which method to take within a budget, and why.
 
-    The cheapest whose expected score is within 1 point (--within) of the best, baselines included,
-    with the chances that it is the best, worse, or below the best free baseline.
-    Limits that are not given are those of the study.
+    Takes the cheapest method or baseline whose expected score is within 1 point (--within) of the
+    best, and says how likely it is the best, worse, or below the best free baseline. Limits that
+    are not given are those of the study.
 
     Args:
         task: This task only.
-        max_time: To train one run alone: 10min.
-        max_bytes: What is saved of a run: 20MB.
-        within: How far below the best expected score: 1pt.
-        proven: Only what is proven better than every baseline.
-        by: The cost: memory, time, step, parameters, saved or inference.
+        max_time: Longest training of a run alone: 10min.
+        max_bytes: Largest size of the saved weights of a run: 20MB.
+        within: Points below the best expected score that are accepted: 1pt.
+        proven: Only methods that are proven better than every baseline.
+        by: The cost to minimise: memory, time, step, parameters, saved or inference.
 
     Raises:
         StudyError: no such study, task or cost, or an amount that cannot be read.
@@ -138,8 +138,8 @@ def find_next_steps(
 ) -> AllNextSteps:
     """Say what may raise the score most, from what has run.
 
-    Labels to check, more rows, other training; nothing is trained. What more rows would bring is
-    known with protocol.rows: [0.25, 0.5].
+    Names labels to check, more rows and other training. Nothing is trained. A study with
+    protocol.rows: [0.25, 0.5] shows what more rows would bring.
 
     Args:
         task: This task only.

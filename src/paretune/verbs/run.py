@@ -209,13 +209,14 @@ def run(
     on one study at once.
 
     Args:
-        retry: Try runs again that failed, did not fit in memory, or have damaged files.
-        executor: What executes the runs: local, processes of this machine; or ray, tasks on a Ray
-            cluster (docs/how-it-works/cluster.md).
-        address: Head of the Ray cluster. [default: the cluster of this machine]
-        budget: Stop after 30min; the same command continues. [default: protocol.budget]
-        shard: Run one of N shares, whole cells, into studies/NAME-shard-I-of-N or --store;
-            `paretune merge` joins them (docs/how-it-works/cluster.md).
+        retry: Run again what failed, did not fit in memory or has damaged files.
+        executor: Where runs are executed: local, in processes of this machine, or ray, as tasks
+            on a Ray cluster (docs/how-it-works/cluster.md).
+        address: Address of the Ray cluster's head node. [default: a cluster on this machine]
+        budget: Stop after this time: 30min. The same command continues. [default:
+            protocol.budget]
+        shard: Run share I of N of the study's cells, into studies/NAME-shard-I-of-N or --store.
+            `paretune merge` joins the shares (docs/how-it-works/cluster.md).
         observer: told how the runs go on; by default it is shown in a terminal or a notebook.
 
     Returns:

@@ -161,7 +161,7 @@ def sample(
     Args:
         name: routing, follows, paraphrase, complaints, spam, manual, names, tickets, replies; or
             routing-sl ...
-        output: Where to. [default: ./NAME]
+        output: The file to write. [default: ./NAME]
 
     Raises:
         StudyError: there is no such sample, or a file of that name is there.

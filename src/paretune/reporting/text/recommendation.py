@@ -97,7 +97,7 @@ def write_advice(
 
 _SHARES = {2 / 3: "two thirds", 1 / 2: "half", 1 / 3: "a third", 1 / 4: "a quarter"}
 _NEAR_SHARE = 0.9
-"""A cost from this share of another on is not much less."""
+"""A cost is not much less than another from this share of it on."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class _Writer:
 
     @property
     def _is_alone(self) -> bool:
-        """Whether there is nothing to compare the recommended configuration with."""
+        """Whether the recommended configuration is compared with nothing."""
         recommendation = self.recommendation
         cells = [*recommendation.candidates, *recommendation.failed_cells]
         return recommendation.rival != "baseline" and len(cells) == 1
@@ -164,7 +164,7 @@ class _Writer:
         return Sentence.join("take", [choice, *costs])
 
     def _find_much_dearer(self) -> Candidate | None:
-        """The dearest method of the model, where the recommended one costs much less."""
+        """Find the dearest method of the model, where the recommended one costs much less."""
         axis, chosen = self.recommendation.budget.cost_axis, self._chosen
         of_model = [c for c in self._methods if c.cell.model == chosen.cell.model]
         costed = [c for c in of_model if axis in c.costs]
@@ -191,7 +191,7 @@ class _Writer:
         return [format_cost(axis, costs[axis]) for axis in axes if axis in costs]
 
     def list_proofs(self) -> Iterable[str]:
-        """What is proven of it."""
+        """List what is proven of the recommended configuration."""
         if self._chosen.cell.baseline:
             within = [c for c in self._methods if c.within_budget]
             if not within:
@@ -234,7 +234,7 @@ class _Writer:
             yield f"cheaper than {self.title(alternative.candidate.cell)}"
 
     def write_chances(self) -> Iterable[Sentence]:
-        """What its next run may bring; where it is not proven better, the doubt comes first."""
+        """Write what its next run may bring; the doubt comes first where nothing is proven."""
         prospect, free = self.recommendation.prospect, self.recommendation.free_baseline
         if prospect is None or self._is_alone:
             return
@@ -256,7 +256,7 @@ class _Writer:
         yield Sentence.join("chances", clauses)
 
     def write_explanations(self) -> Iterable[Sentence]:
-        """The score with its interval, why this one, and what is safe."""
+        """Write the score with its interval, the reason of the choice, and what is safe."""
         chosen, trivial = self._chosen, self.recommendation.trivial_score
         trained = "; only runs that trained" if chosen.failed_seeds else ""
         score = f"{format_interval(chosen.interval)} ({format_basis(chosen.interval)}{trained})"
@@ -279,7 +279,7 @@ class _Writer:
             yield Sentence(about="safe", text=text)
 
     def _explain_choice(self) -> str:
-        """Why this one: the highest, or the cheapest near the highest."""
+        """Explain the choice: the highest, or the cheapest near the highest."""
         chosen, budget = self._chosen, self.recommendation.budget
         alternative, cheaper = self.recommendation.best_alternative, self._find_best_cheaper()
         free = chosen.cell.model == NO_MODEL
@@ -310,7 +310,7 @@ class _Writer:
         return f"It has the highest expected score{self._inside}{none}."
 
     def _find_best_cheaper(self) -> Candidate | None:
-        """The highest expected score among what costs less than the recommended configuration."""
+        """Find the highest expected score among what costs less than the recommended one."""
         chosen, axis = self._chosen, self.recommendation.budget.cost_axis
         if chosen.cell.model == NO_MODEL:
             return None
@@ -330,7 +330,7 @@ class _Writer:
         return max(cheaper, key=lambda c: c.expected.estimate, default=None)
 
     def list_changes(self) -> Iterable[list[str]]:
-        """What would change the recommendation, most important first: the clauses of each."""
+        """List what would change the recommendation, the most important first, in clauses."""
         recommendation = self.recommendation
         edges: dict[str, list[str]] = {}
         cells = [*(c.cell for c in self._methods), *recommendation.failed_cells]
@@ -399,7 +399,7 @@ class _Writer:
                 ]
 
     def _describe_other_costs(self) -> Iterable[list[str]]:
-        """A loss that is not accepted, or a limit under the cost of what is recommended."""
+        """Name losses that are not accepted, and limits under the cost of what is recommended."""
         chosen, axis = self._chosen, self.recommendation.budget.cost_axis
         if (alternative := self.recommendation.best_alternative) is not None:
             best = alternative.candidate
@@ -412,7 +412,7 @@ class _Writer:
             yield [f"With less than {limit}, take {self.title(cheaper.cell)}: {lower} less"]
 
     def list_warnings(self) -> Iterable[str]:
-        """What must be known beside any recommendation."""
+        """List what must be known beside any recommendation."""
         recommendation = self.recommendation
         if recommendation.collapsed_cells is not None:
             yield self._warn_unlearned(recommendation.collapsed_cells)
@@ -432,7 +432,7 @@ class _Writer:
             yield f"Not finished: {'; '.join(parts)}."
 
     def _warn_unlearned(self, collapsed: CollapsedCells) -> str:
-        """Training that taught nothing, and what may help: more steps, other rates."""
+        """Warn of training that taught nothing; more steps or other rates may help."""
         subject = "Nothing learned"
         if {c.cell.method for c in self._methods} - {c.method for c in collapsed.cells}:
             subject += f" by {join_names([self.title(cell) for cell in collapsed.cells])}"
@@ -461,7 +461,7 @@ class _Writer:
         )
 
     def explain_none(self, untrained: Sequence[Cell]) -> Iterable[str]:
-        """That nothing can be recommended, and why."""
+        """Say why nothing can be recommended."""
         recommendation, candidates = self.recommendation, self.recommendation.candidates
         if untrained:
             yield "Nothing has been trained yet."
@@ -509,7 +509,7 @@ def _format_points(points: float, form: str = ".1f") -> str:
 
 
 def _points_between(higher: Candidate, lower: Candidate) -> float:
-    """By how much one is expected to score more than another, in points."""
+    """How much more the first is expected to score than the second, in points."""
     difference = higher.expected.estimate - lower.expected.estimate
     return 100 * difference / higher.expected.score.highest
 
@@ -519,7 +519,7 @@ def _name_costs(axes: Sequence[Axis]) -> str:
 
 
 def _format_excess(candidate: Candidate) -> str:
-    """The costs that exceed the budget, or those that were not measured."""
+    """Name the costs that exceed the budget, or that were not measured."""
     if not candidate.exceeded:
         return f"{_name_costs(candidate.unmeasured)} not measured"
     return join_names([format_cost(axis, candidate.costs[axis]) for axis in candidate.exceeded])

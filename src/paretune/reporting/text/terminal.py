@@ -50,7 +50,7 @@ _COLUMN_GAP = 2
 _EDGES = 2
 """Columns that the box takes at the left and right."""
 _STYLES = {"above": "green", "below": "red"}
-"""Of rows by their standing beside the baselines."""
+"""Styles of rows by their standing beside the baselines."""
 _SIGNS = 2
 """Width of the signs after a score."""
 
@@ -104,7 +104,7 @@ def print_screen(report: Document, console: Console, study: str) -> None:
 
 
 def _join_clauses(clauses: Sequence[str]) -> str:
-    """One sentence without its full stop."""
+    """Join clauses into a sentence without its full stop."""
     text = "; ".join(clauses)
     return f"{text[:1].upper()}{text[1:]}"
 
@@ -270,11 +270,11 @@ def _align_right(*texts: str) -> list[str]:
 def _lay_out_scores(
     title: str, cells: Sequence[CellReport | None], gap: int, ranks: bool
 ) -> list[str]:
-    """The column of a task: two headings, then scores with their signs, all of one width.
+    """Lay out the column of a task: two headings, then scores with their signs, in one width.
 
     Args:
-        title: of the task.
-        cells: of each row; None where the method has not ended on the task.
+        title: the title of the task.
+        cells: a cell for each row; None where the method has not ended on the task.
         gap: blanks between a score and its signs.
         ranks: whether ranks follow the signs, where any cell has one.
     """
@@ -297,7 +297,7 @@ def _lay_out_scores(
 
 
 def _split_columns(widths: Sequence[int], room: int) -> list[list[int]]:
-    """The places of the columns that stand side by side, in order; at least one in each part."""
+    """Split the places of columns into parts that fit side by side, at least one in each."""
     parts: list[list[int]] = []
     left = 0
     for place, width in enumerate(widths):
