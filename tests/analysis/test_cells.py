@@ -34,6 +34,15 @@ def test_what_has_not_run_is_there_too() -> None:
     assert lora.pending == {("tune", "todo"): 2}
 
 
+def test_runs_on_shares_of_the_rows_are_counted_with_the_final_runs() -> None:
+    study = fake.study(methods=["lora"])
+    runs = [fake.make_run(study, "final", "lora", seed) for seed in (1, 2, 3)]
+    on_half = [run.on_rows(0.5) for run in runs]
+    ended = [fake.record(run, {"test": fake.constant()}) for run in (*runs, on_half[0])]
+    cells = by_key(group_into_cells(study, ended, [fake.state(run) for run in on_half[1:]]))
+    assert cells["topics", "e5-small", "lora"].count_runs("final") == (4, 6)
+
+
 def test_a_collapse_is_seen_whatever_the_record_says() -> None:
     study = fake.study()
     run = fake.make_run(study, "final", "lora", 1)

@@ -96,7 +96,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calls:
         log.budgets.append(budget)
         log.studies.append(study)
         log.now += log.train_seconds
-        return RunResult(study, tmp_path, StudySummary(18, 18, {"ok": 18}, (), 1.0), 24, 600.0)
+        return RunResult(study, tmp_path, StudySummary(18, 18, {"ok": 18}, ()), 24, 600.0)
 
     def export(study: Study, **options: Any) -> Any:
         log.exports.append(options)

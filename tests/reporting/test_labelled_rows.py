@@ -34,8 +34,8 @@ def test_the_sentence_says_with_how_many_rows_the_reference_is_proven_better(
     report: Report,
 ) -> None:
     assert rows_of(report).sentence == (
-        "LoRA is proven better than linear probe with 100 labelled rows or more on 2 tasks; than "
-        "TF-IDF with 100 labelled rows or more on 2 tasks."
+        "LoRA is proven better than the linear probe with 100 labelled rows or more on 2 tasks; "
+        "than TF-IDF with 100 labelled rows or more on 2 tasks."
     )
 
 

@@ -24,7 +24,7 @@ from paretune.metrics import Array
 from paretune.metrics.classification import NO_LABEL
 from paretune.objectives import Objective
 from paretune.store.record import Predictions, Record
-from paretune.study import OuterFold, Run
+from paretune.study import OuterFold, Run, Stage
 
 NO_MODEL = "-"
 """The model key of baselines without a model; they belong to every model of their task."""
@@ -303,6 +303,14 @@ class Cell:
     def all_trials_failed(self) -> bool:
         """Whether every rate on trial diverged or did not fit, so that no final run will come."""
         return bool(self.choice.table) and self.choice.rate is None and not self.final
+
+    def count_runs(self, stage: Stage) -> tuple[int, int]:
+        """Count the ended and the planned runs of a stage; shares of the rows have final runs."""
+        finals = (*self.final, *self.fewer_rows)
+        records = {"tune": self.tuning, "final": finals, "cost": self.cost}[stage]
+        waiting = sum(n for (of_stage, _), n in self.pending.items() if of_stage == stage)
+        expected = self.expected_runs if stage == "final" else 0
+        return len(records), max(len(records) + waiting, expected)
 
     @property
     def complete(self) -> bool:

@@ -35,7 +35,6 @@ class StudySummary:
     ended: int
     outcomes: Mapping[str, int]
     failed: tuple[RunStatus, ...]
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,6 @@ class StudyLoop:
             The runs that have not ended, for the executor to start; and for how many seconds it
             then waits, less where there is something to collect, before it asks for the next look.
         """
-        began = time.monotonic()
         created_at = time.time()
         observer = self.callbacks.observer
         ended_before: set[str] = set()
@@ -150,7 +148,6 @@ class StudyLoop:
             ended=newly_ended,
             outcomes=dict(Counter(s.outcome or "ok" for s in statuses if s.ended)),
             failed=tuple(s for s in statuses if s.state == "failed" and s.outcome == "error"),
-            seconds=time.monotonic() - began,
         )
 
 

@@ -49,13 +49,6 @@ class ModelChanges(ExitStack):
         parent.add_module(name, module)
         self.callback(partial(delattr, parent, name))
 
-    def replace_module(self, model: nn.Module, name: str, module: nn.Module) -> None:
-        """Put a module in the place of the one called ``name``; when undone that one is back."""
-        parent, _, child = name.rpartition(".")
-        owner = model.get_submodule(parent)
-        self.callback(partial(setattr, owner, child, owner.get_submodule(child)))
-        setattr(owner, child, module)
-
     def set_attention(self, model: Any, implementation: str) -> None:
         """Select an attention implementation of ``transformers``; when undone the one before."""
         self.callback(partial(model.set_attn_implementation, model.config._attn_implementation))

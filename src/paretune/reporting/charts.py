@@ -311,7 +311,7 @@ def chart_model_sizes(task: TaskReport) -> Chart | None:
             layer("rule", {"color": colour("ink")}, whisker, where=f"isValid(datum.{low})"),
             layer("circle", {"color": colour("above"), "size": 40, "opacity": 1}, at),
         ]
-        charts.append(panels(names, 90, layers))
+        charts.append(panels(names, layers, (130, 90)))
     return Chart(
         "Score and memory against model size",
         f"Above: {task.metric_title}, mean over seeds with 95 %; below: peak memory in training. "
@@ -370,7 +370,7 @@ def chart_learning_curves(task: TaskReport) -> Chart | None:
             "Selection loss, nats a token, over training steps; one line for each seed. The axis "
             f"runs from {low:.2f} to {high:.2f} in every panel."
         )
-    spec = {**base_spec(points), **panels(names, 64, [lines])}
+    spec = {**base_spec(points), **panels(names, [lines], (130, 64))}
     return Chart("Learning curves", caption, " ".join(texts), spec)
 
 

@@ -103,11 +103,6 @@ class TaskReport(Part):
         return "; ".join(f"{join_names(of)}: {conditions}" for conditions, of in titles.items())
 
     @property
-    def conditions_differ(self) -> bool:
-        """Whether the measurements of costs differ in their conditions."""
-        return len({cell.cost.conditions for cell in self.measured_cells}) > 1
-
-    @property
     def interval_scope(self) -> str:
         """The sources of chance that the intervals of the methods' scores cover."""
         scores = [cell.score for cell in self.methods if cell.score]

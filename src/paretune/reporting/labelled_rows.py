@@ -15,6 +15,7 @@ from paretune.analysis.fewer_rows import (
     list_leads,
 )
 from paretune.analysis.pairs import Standing
+from paretune.methods.baselines import WITH_MODEL
 from paretune.methods.core.titles import title_of
 from paretune.reporting.document import LabelledRows
 from paretune.reporting.parts import Plain, Value
@@ -60,7 +61,7 @@ def build_labelled_rows(
         sentence=_write_sentence(leads, counts, reference),
         least=Table.collect(
             "least-rows",
-            "Labelled rows from which on the first is proven better",
+            "From how many labelled rows the first is proven better",
             _list_least_rows(leads, counts),
         ),
         differences=Table.collect(
@@ -198,7 +199,8 @@ def _write_sentence(leads: Sequence[LeadByRows], counts: Counts, reference: str 
         if undecided := places[None]:
             rows = _name_rows(of_tasks, 1.0)
             named.append(f"not with {rows}{_count_tasks(undecided, of_rival)}")
-        clauses.append(f"than {title_of(rival)} {join_names(named)}")
+        article = "the " if rival in WITH_MODEL else ""
+        clauses.append(f"than {article}{title_of(rival)} {join_names(named)}")
     return sanitise_line(f"{title_of(first.method)} is proven better {'; '.join(clauses)}.")
 
 

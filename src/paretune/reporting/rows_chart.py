@@ -63,7 +63,7 @@ def chart_labelled_rows(rows: LabelledRows) -> Chart | None:
         "Score by labelled rows",
         f"Across: {across}, logarithmic. Means over runs; bands: 95 %",
         describe_lines(points),
-        {**base_spec(points), **panels(panel_names, 120, layers)},
+        {**base_spec(points), **panels(panel_names, layers, (190, 140), columns=3)},
     )
 
 

@@ -129,8 +129,14 @@ def text_style(field: str) -> Spec:
     return {"align": "left", "baseline": "middle", "lineHeight": 13, "dy": {"expr": lift}}
 
 
-def panels(names: Sequence[str], height: float, layers: Sequence[Spec]) -> Spec:
-    """Small multiples: a panel for each ``place`` of the values, with its name above."""
+def panels(
+    names: Sequence[str], layers: Sequence[Spec], size: tuple[int, int], columns: int = 4
+) -> Spec:
+    """Make small multiples: a panel for each ``place`` of the values, with its name above.
+
+    Args:
+        size: width and height of a panel in pixels.
+    """
     titles = json.dumps([textwrap.wrap(name, 22) or [name] for name in names])
     header = {
         "title": None,
@@ -143,8 +149,8 @@ def panels(names: Sequence[str], height: float, layers: Sequence[Spec]) -> Spec:
     }
     return {
         "facet": {"field": "place", "type": "ordinal", "header": header},
-        "columns": min(4, len(names)),
-        "spec": {"width": 130, "height": height, "layer": list(layers)},
+        "columns": min(columns, len(names)),
+        "spec": {"width": size[0], "height": size[1], "layer": list(layers)},
     }
 
 

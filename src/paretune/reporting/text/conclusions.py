@@ -18,7 +18,7 @@ from paretune.methods.baselines import WITH_MODEL, WITHOUT_TRAINING
 from paretune.methods.core.titles import title_of
 from paretune.reporting.rows import CellRow
 from paretune.reporting.text.formatting import join_names
-from paretune.study import Study
+from paretune.study import Stage, Study
 from paretune.study.presets import load_preset
 from paretune.terminal.plural import pluralise
 from paretune.terminal.sanitise import sanitise_line
@@ -259,17 +259,16 @@ def describe_scope(cells: Sequence[Cell]) -> str:
 
 def describe_unfinished(cell: Cell) -> str:
     """Write a line on a cell that is not finished."""
-    name = f"{cell.task} / {title_of(cell.method)}"
-    if cell.model != NO_MODEL:
-        name = f"{cell.task} / {cell.model} / {title_of(cell.method)}"
+    names = [cell.task, cell.model, title_of(cell.method)]
+    name = " / ".join(part for part in names if part != NO_MODEL)
     stages = []
-    for stage, title in (("tune", "learning rates tried"), ("final", "final runs")):
-        ended = len(cell.tuning if stage == "tune" else cell.final)
-        running, todo = (cell.pending.get((stage, s), 0) for s in ("running", "todo"))
-        total = max(ended + running + todo, cell.expected_runs if stage == "final" else 0)
-        if total and (running or todo or ended or stage == "final"):
+    titles: dict[Stage, str] = {"tune": "learning rates tried", "final": "final runs"}
+    for stage, title in titles.items():
+        ended, planned = cell.count_runs(stage)
+        if planned:
+            running = cell.pending.get((stage, "running"))
             active = f", {running} running" if running else ""
-            stages.append(f"{title} {ended} of {total}{active}")
+            stages.append(f"{title} {ended} of {planned}{active}")
     return sanitise_line(f"{name}: {'; '.join(stages)}")
 
 

@@ -422,7 +422,11 @@ class _Writer:
         waiting: dict[str, list[str]] = {}
         for c in recommendation.unfinished:
             if c.method not in recommendation.missing:
-                runs = f"{len(c.final)} of {pluralise(c.expected_runs, 'run')}"
+                ended, planned = c.count_runs("final")
+                tried, rates = c.count_runs("tune")
+                runs = f"{ended} of {pluralise(planned, 'run')}"
+                if tried < rates:
+                    runs = f"{runs}, {tried} of {pluralise(rates, 'rate')} tried"
                 waiting.setdefault(runs, []).append(self.title(c))
         if waiting:
             parts = [
