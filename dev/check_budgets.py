@@ -58,7 +58,7 @@ BUDGETS = {
     "pronouns as names": (0, 0),
     "class names twice": (0, 0),
     "names in docs that do not exist": (0, 0),
-    "docs words": (27_385, 26_000),
+    "docs words": (27_730, 26_000),
     "core lines": (59_090, 54_000),
     "tests lines": (45_170, 36_000),
 }
