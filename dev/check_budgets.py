@@ -47,7 +47,7 @@ MAX_BODY_LINES = 60
 
 BUDGETS = {
     # name: (allowed, target)
-    "functions and classes": (3_057, 2_700),
+    "functions and classes": (3_056, 2_700),
     "private functions called once": (220, 200),
     "bodies over 60 lines": (15, 15),
     "verbs": (18, 18),

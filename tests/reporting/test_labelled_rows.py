@@ -34,8 +34,8 @@ def test_the_sentence_says_with_how_many_rows_the_reference_is_proven_better(
     report: Report,
 ) -> None:
     assert rows_of(report).sentence == (
-        "LoRA is proven better than the linear probe with 100 labelled rows or more on 2 tasks; "
-        "than TF-IDF with 100 labelled rows or more on 2 tasks."
+        "Over all 2 tasks LoRA is proven better than the linear probe with 100 labelled rows or "
+        "more; than TF-IDF with 100 labelled rows or more."
     )
 
 
@@ -50,7 +50,7 @@ def test_rows_that_differ_between_tasks_are_told_as_shares() -> None:
     mixed = [r for r in records if r.run.task.key == "topics"]
     mixed += [r for r in few if r.run.task.key == "entailment"]
     rows = rows_of(build_report(study, mixed))
-    assert "with 50 % of the labelled rows or more on" in rows.sentence
+    assert "with 50 % of the labelled rows or more;" in rows.sentence
     assert {"25 %", "50 %", "100 %"} <= {column.heading for column in rows.differences.columns}
     texts = {line[0]: line for line in rows.least.texts}["LoRA against TF-IDF"]
     assert texts[1:] == ["50 %", "100", "80"]

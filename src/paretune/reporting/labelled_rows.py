@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from paretune.analysis.cell import NO_MODEL
@@ -30,8 +29,7 @@ from paretune.reporting.table import (
     write_basis,
     write_score,
 )
-from paretune.reporting.text.formatting import format_points, format_share, join_names
-from paretune.terminal.plural import pluralise
+from paretune.reporting.text.formatting import format_points, format_share
 from paretune.terminal.sanitise import sanitise_line
 
 _SIGNS: Mapping[Standing, str] = {"above": "▲", "unclear": "≈", "below": "▼"}
@@ -178,32 +176,21 @@ def _name_rows(counts: Iterable[Mapping[float, int | None]], share: float) -> st
 def _write_sentence(leads: Sequence[LeadByRows], counts: Counts, reference: str | None) -> str:
     """Say from how many labelled rows on the reference, or the first method, is proven better.
 
-    With several models, the sentence is about the first.
+    With several tasks the sentence is about all of them, with several models about the first.
     """
     first = next((lead for lead in leads if reference in (None, lead.method)), None)
     if first is None:
         return ""
-    by_rival: dict[str, list[LeadByRows]] = {}
-    for lead in leads:
-        if lead.task and (lead.model, lead.method) == (first.model, first.method):
-            by_rival.setdefault(lead.rival, []).append(lead)
+    of_method = [lead for lead in leads if (lead.model, lead.method) == (first.model, first.method)]
+    over_tasks = [lead for lead in of_method if not lead.task]
     clauses = []
-    for rival, of_rival in by_rival.items():
-        places = Counter(lead.least_share for lead in of_rival)
-        of_tasks = [counts[lead.task] for lead in of_rival]
-        named: list[str] = []
-        for share in sorted(place for place in places if place is not None):
-            rows = _name_rows(of_tasks, share)
-            unit = "" if named else "of the labelled rows " if "%" in rows else "labelled rows "
-            named.append(f"with {rows} {unit}or more{_count_tasks(places[share], of_rival)}")
-        if undecided := places[None]:
-            rows = _name_rows(of_tasks, 1.0)
-            named.append(f"not with {rows}{_count_tasks(undecided, of_rival)}")
-        article = "the " if rival in WITH_MODEL else ""
-        clauses.append(f"than {article}{title_of(rival)} {join_names(named)}")
-    return sanitise_line(f"{title_of(first.method)} is proven better {'; '.join(clauses)}.")
-
-
-def _count_tasks(count: int, of_rival: Sequence[LeadByRows]) -> str:
-    """Count the tasks on which a clause holds; empty with a single task."""
-    return f" on {pluralise(count, 'task')}" if len(of_rival) > 1 else ""
+    for lead in over_tasks or of_method:
+        rows = _write_least_rows(lead, counts)
+        unit = "of the labelled rows" if "%" in rows else "labelled rows"
+        amount = f"{rows} {unit}" if lead.least_share is None else f"with {rows} {unit} or more"
+        article = "the " if lead.rival in WITH_MODEL else ""
+        place = f" on {lead.task}" if lead.task and len(counts) > 1 else ""
+        clauses.append(f"than {article}{title_of(lead.rival)} {amount}{place}")
+    where = f"Over {_name_task('', counts)} " if over_tasks else ""
+    sentence = f"{where}{title_of(first.method)} is proven better {'; '.join(clauses)}."
+    return sanitise_line(sentence)
